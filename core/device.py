@@ -1,0 +1,37 @@
+"""The device that renders: set up once per process, before TensorFlow starts to compute.
+
+On a CPU one process has one thread, because several such processes beat one with several threads, and because sums are
+then always taken in the same order, so that pixels do not depend on the number of cores. On a GPU a process sees one
+card and takes memory as it needs it. GPU paths have been run on CPU only.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from functools import lru_cache
+from importlib.metadata import version
+
+
+@lru_cache(maxsize=1)
+def prepare() -> str:
+    """Set TensorFlow up in this process and say in words what it renders on.
+
+    TensorFlow's own messages are kept quiet unless TF_CPP_MIN_LOG_LEVEL says otherwise.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    import tensorflow as tf
+
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus:
+        tf.config.experimental.set_memory_growth(gpus[0], True)
+        return str(tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU"))
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    return f"CPU {platform.machine()}"
+
+
+def versions() -> dict[str, str]:
+    """The versions that a picture may depend on."""
+    return {name: version(name) for name in ("isthmus", "tensorflow", "numpy")}

@@ -1,0 +1,35 @@
+"""Everything that can go wrong through no fault of ours, as one small family.
+
+Each message is one line that says what was expected, what came, where, and what to do. The command line prints it and
+leaves with code 2; a traceback is for our own faults only. None of these is worth a retry: the same input fails again.
+"""
+
+from __future__ import annotations
+
+
+class IsthmusError(Exception):
+    """Base of all errors that a person can mend."""
+
+
+class SpecError(IsthmusError):
+    """A spec that cannot be read, or asks for something impossible."""
+
+
+class UnknownLayerError(SpecError):
+    """A layer that the model does not have; the message lists near ones."""
+
+
+class ModelError(IsthmusError):
+    """Weights that are missing, damaged or refused."""
+
+
+class ShapeError(IsthmusError):
+    """An array or tensor of the wrong shape; the message has both shapes."""
+
+
+class StoreError(IsthmusError):
+    """The object store cannot do what was asked; the message has the address and the action."""
+
+
+class RecordError(IsthmusError):
+    """A record, plan or manifest that is not what this version writes; the message has file, line and field."""

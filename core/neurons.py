@@ -1,0 +1,84 @@
+"""Neurons and pairs of neurons, and how people write them.
+
+A neuron is a layer and a channel, written `mixed4a:476`. A range `mixed4a:0-31` names several at once. A pair is
+unordered: (b, a) is (a, b), and its strip always runs from the neuron that sorts first.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from core.errors import SpecError
+
+_WRITTEN = re.compile(r"(?P<layer>[^:\s]+):(?P<first>\d+)(?:-(?P<last>\d+))?")
+
+
+class Neuron(NamedTuple):
+    """A layer and one of its channels; sorts by layer name, then by channel."""
+
+    layer: str
+    channel: int
+
+    def __str__(self) -> str:
+        return f"{self.layer}:{self.channel}"
+
+    @classmethod
+    def parse(cls, text: str) -> Neuron:
+        """Read `layer:channel`.
+
+        Raises:
+            SpecError: if the text is anything else, a range included.
+        """
+        neurons = parse_range(text)
+        if len(neurons) != 1 or "-" in text.rpartition(":")[2]:
+            raise SpecError(f"expected one neuron such as 'block9_expand_pre_relu:17', got the range {text!r}")
+        return neurons[0]
+
+
+class Pair(NamedTuple):
+    """Two different neurons in canonical order. Make one with `Pair.of`."""
+
+    a: Neuron
+    b: Neuron
+
+    def __str__(self) -> str:
+        return f"{self.a} – {self.b}"
+
+    @classmethod
+    def of(cls, first: Neuron, second: Neuron) -> Pair:
+        """The pair of two neurons, given in either order.
+
+        Raises:
+            SpecError: if they are the same neuron.
+        """
+        if first == second:
+            raise SpecError(f"expected two different neurons, got {first} twice")
+        return cls(*sorted((first, second)))
+
+
+def parse_range(text: str) -> list[Neuron]:
+    """Read `layer:channel` or `layer:first-last` (both ends included).
+
+    Raises:
+        SpecError: if the text has another form or the range runs backwards.
+    """
+    match = _WRITTEN.fullmatch(text.strip())
+    if not match:
+        raise SpecError(f"expected a neuron as 'layer:channel' or a range as 'layer:first-last', got {text!r}")
+    first = int(match["first"])
+    last = int(match["last"]) if match["last"] else first
+    if last < first:
+        raise SpecError(f"expected a range 'layer:first-last' with first <= last, got {text!r}")
+    return [Neuron(match["layer"], channel) for channel in range(first, last + 1)]
+
+
+def distinct_pairs(pairs: Iterable[tuple[Neuron, Neuron]]) -> Iterator[Pair]:
+    """Pairs in the order of their first appearance, each once, whichever way round they were given."""
+    seen: set[Pair] = set()
+    for first, second in pairs:
+        pair = Pair.of(first, second)
+        if pair not in seen:
+            seen.add(pair)
+            yield pair

@@ -1,0 +1,342 @@
+"""Differentiable images: variables, and the function from them to a picture.
+
+A parameterization has `.variables` and is called without arguments to give its image, shape (batch, height, width,
+channel). Parameterizations add with `+`, so the shared interpolation of the notebook is a sum of parts, some of which
+all frames share. After Mordvintsev et al., "Differentiable Image Parameterizations" (Distill, 2018), and Lucid's
+`optvis/param`.
+
+Start values are drawn by NumPy from the *seed* given, so the same seed starts the same image on every machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from core.color import to_valid_rgb
+from core.errors import ShapeError
+
+Array = NDArray[np.float32]
+KeyFrames = Literal["lucid", "symmetric"]
+Shape = Sequence[int]
+Seed = int | tuple[int, ...]
+
+DEFAULT_SD = 0.01
+_FFT_GAIN = 0.25  # Lucid divides by 4, chosen there by eye: colours then move about as fast as in pixel space
+
+
+@dataclass(frozen=True)
+class Parameterization:
+    """Variables and the image that they stand for.
+
+    Attributes:
+        variables: what an optimizer changes.
+        image: gives the image tensor from the variables' current values.
+    """
+
+    variables: tuple[tf.Variable, ...]
+    image: Callable[[], tf.Tensor]
+
+    def __call__(self) -> tf.Tensor:
+        return self.image()
+
+    def __add__(self, other: Parameterization) -> Parameterization:
+        return Parameterization(self.variables + other.variables, lambda: self() + other())
+
+
+def start_values(seed: Seed, shape: Shape, sd: float | None = None) -> Array:
+    """Normal start values of a variable, float32, the same on every machine for the same seed."""
+    noise = np.random.Generator(np.random.Philox(seed)).standard_normal(tuple(shape), dtype=np.float32)
+    return noise * np.float32(sd or DEFAULT_SD)
+
+
+# Fourier spectrum ----------------------------------------------------------------------------------------------------
+
+
+def rfft2d_freqs(height: int, width: int) -> NDArray[np.float64]:
+    """Magnitudes of the frequencies of a real 2-D transform, in cycles per pixel.
+
+    Returns:
+        shape (height, width // 2 + 1), or (height, width // 2 + 2) for odd widths as in Lucid, whose transform makes
+        one column too many and drops it.
+    """
+    columns = width // 2 + (2 if width % 2 else 1)
+    return np.hypot(np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width)[None, :columns])
+
+
+def spectrum_scale(height: int, width: int, decay_power: float = 1.0) -> NDArray[np.float64]:
+    """How strongly each frequency is scaled: like 1/f, as in natural images, so that all learn at similar rates.
+
+    Returns:
+        shape of `rfft2d_freqs(height, width)`.
+    """
+    frequencies = np.maximum(rfft2d_freqs(height, width), 1.0 / max(height, width))
+    return np.sqrt(height * width) / frequencies**decay_power
+
+
+def spectrum_to_image(spectrum: tf.Tensor, shape: Shape, decay_power: float = 1.0) -> tf.Tensor:
+    """Turn a scaled spectrum into pixels.
+
+    Args:
+        spectrum: shape (2, batch, channel, height, frequency), float32: real and imaginary parts.
+        shape: (batch, height, width, channel) of the result.
+
+    Returns:
+        float32, centred on 0, any range.
+    """
+    _, height, width, _ = shape
+    scale = tf.constant(spectrum_scale(height, width, decay_power) * _FFT_GAIN, tf.float32)
+    pixels = tf.signal.irfft2d(tf.complex(spectrum[0] * scale, spectrum[1] * scale))
+    return tf.transpose(pixels, (0, 2, 3, 1))[:, :height, :width]
+
+
+def fft_image(shape: Shape, sd: float | None = None, decay_power: float = 1.0, *, seed: int = 0) -> Parameterization:
+    """An image parameterized by its Fourier spectrum.
+
+    Args:
+        shape: (batch, height, width, channel).
+        sd: standard deviation of the start values; 0 and None mean 0.01, as in Lucid.
+        decay_power: the spectrum falls with frequency to this power.
+
+    Raises:
+        ShapeError: if the shape has not four positive numbers.
+    """
+    batch, height, width, channels = _checked(shape, rank=4)
+    start = start_values(seed, (2, batch, channels, *rfft2d_freqs(height, width).shape), sd)
+    variable = tf.Variable(start, name="spectrum")
+    return Parameterization((variable,), lambda: spectrum_to_image(variable, shape, decay_power))
+
+
+def pixel_image(
+    shape: Shape, sd: float | None = None, init_val: Array | None = None, *, seed: int = 0
+) -> Parameterization:
+    """An image parameterized by its pixels: noise, or *init_val* of the same shape."""
+    start = start_values(seed, shape, sd) if init_val is None else np.asarray(init_val, np.float32)
+    if start.shape != tuple(shape):
+        raise ShapeError(f"pixel_image: expected init_val of shape {tuple(shape)}, got {start.shape}")
+    variable = tf.Variable(start, name="pixels")
+    return Parameterization((variable,), lambda: tf.convert_to_tensor(variable))
+
+
+# Low resolution ------------------------------------------------------------------------------------------------------
+
+
+def resize_matrix(out: int, stored: int) -> Array:
+    """Linear interpolation along one axis as a matrix, shape (out, stored), in TensorFlow 1's legacy convention.
+
+    Output i reads position i * stored / out, without a half-pixel shift and without anti-aliasing; what lies beyond
+    the last stored value repeats it (`tf.image.resize_bilinear`, align_corners=False, half_pixel_centers=False).
+    """
+    position = np.arange(out, dtype=np.float32) * np.float32(stored / out)
+    low = np.floor(position).astype(int)
+    fraction = position - low
+    matrix = np.zeros((out, stored), np.float32)
+    rows = np.arange(out)
+    matrix[rows, low] += 1 - fraction
+    matrix[rows, np.minimum(low + 1, stored - 1)] += fraction
+    return matrix
+
+
+def key_frame_matrix(frames: int, stored: int, key_frames: KeyFrames) -> Array:
+    """The weights of *stored* key frames in each of the frames, shape (frames, stored).
+
+    `lucid` is Lucid's resize along the batch axis, in which the last key frame is reached early and repeated (two over
+    six frames: 0, 1/3, 2/3, 1, 1, 1). `symmetric` spaces them evenly from the first frame to the last (0, .2, .4, .6,
+    .8, 1), so that a strip run backwards is parameterized alike.
+    """
+    if key_frames == "lucid" or frames == 1:
+        return resize_matrix(frames, stored)
+    position = np.linspace(0, stored - 1, frames)
+    return np.maximum(0, 1 - np.abs(position[:, None] - np.arange(stored))).astype(np.float32)
+
+
+def resize_nd(t: tf.Tensor, shape: Shape) -> tf.Tensor:
+    """Resize every axis of *t* whose size differs from *shape* by `resize_matrix`, the last axis first.
+
+    The axes are independent, so their order changes rounding only; this one does the work on the fewest values.
+    """
+    for axis in reversed(range(len(shape))):
+        if t.shape[axis] != shape[axis]:
+            t = _along_axis(resize_matrix(shape[axis], t.shape[axis]), t, axis)
+    return t
+
+
+def lowres_tensor(
+    shape: Shape,
+    underlying_shape: Shape,
+    offset: bool | int | Sequence[bool | int] | None = None,
+    sd: float | None = None,
+    *,
+    seed: int = 0,
+) -> Parameterization:
+    """A tensor interpolated from a smaller one, along any of its axes; one stored frame is shared by all frames.
+
+    Args:
+        shape: of the result, any rank.
+        underlying_shape: of the variable, same rank.
+        offset: shift towards higher indices, per axis or one for all: True is half a stored cell, a number is
+            elements of the result. The edge is repeated symmetrically.
+        sd: standard deviation of the start values; 0 and None mean 0.01, as in Lucid.
+
+    Raises:
+        ShapeError: if the ranks differ or an offset is longer than its axis.
+    """
+    shape, underlying_shape = tuple(shape), tuple(underlying_shape)
+    if len(shape) != len(underlying_shape):
+        raise ShapeError(f"lowres_tensor: expected two shapes of one rank, got {shape} and {underlying_shape}")
+    variable = tf.Variable(start_values(seed, underlying_shape, sd), name="lowres")
+    offsets = _offsets(offset, shape, underlying_shape)
+
+    def image() -> tf.Tensor:
+        t = resize_nd(tf.convert_to_tensor(variable), shape)
+        if any(offsets):
+            t = tf.pad(t, [(step, 0) for step in offsets], "SYMMETRIC")
+            t = t[tuple(slice(0, size) for size in shape)]
+        return t
+
+    return Parameterization((variable,), image)
+
+
+def _offsets(
+    offset: bool | int | Sequence[bool | int] | None, shape: tuple[int, ...], underlying: tuple[int, ...]
+) -> list[int]:
+    given = list(offset) if isinstance(offset, Sequence) else [offset or 0] * len(shape)
+    if len(given) != len(shape):
+        raise ShapeError(f"lowres_tensor: expected one offset for each of {len(shape)} axes, got {len(given)}")
+    steps = [
+        int(size / stored / 2) if step is True else int(step)
+        for step, size, stored in zip(given, shape, underlying, strict=True)
+    ]
+    if any(step < 0 or step > size for step, size in zip(steps, shape, strict=True)):
+        raise ShapeError(f"lowres_tensor: expected offsets from 0 to the size of their axis {shape}, got {steps}")
+    return steps
+
+
+# The notebook's shared parameterization ------------------------------------------------------------------------------
+
+SHARED_LEVELS = ((1, 2), (1, 4), (1, 8), (2, 8), (1, 16), (2, 16))
+"""(stored frames, divisor of the size) of the six low-resolution terms in the notebook's `interpolate_f`."""
+
+
+def shared_interpolation(
+    frames: int = 6,
+    size_px: int = 128,
+    *,
+    strips: int = 1,
+    sd: float | None = None,
+    key_frames: KeyFrames = "symmetric",
+    sharing: bool = True,
+    seed: int = 0,
+) -> Parameterization:
+    """The notebook's `interpolate_f`: a spectrum of its own for each frame, plus low-resolution terms that are shared.
+
+    Args:
+        strips: how many independent strips lie one after the other in the batch.
+        key_frames: see `key_frame_matrix`.
+        sharing: False leaves the low-resolution terms out, which gives independent frames.
+
+    Returns:
+        A parameterization of shape (strips * frames, size_px, size_px, 3), float32 in [0, 1], whose variables are the
+        spectrum and then the terms in the order of `SHARED_LEVELS`, each (strips * stored, height, width, 3).
+    """
+    shape = (strips * frames, size_px, size_px, 3)
+    levels = SHARED_LEVELS if sharing else ()
+    spectrum = fft_image(shape, sd)
+    terms = tuple(
+        tf.Variable(tf.zeros((strips * stored, size_px // divisor, size_px // divisor, 3)), name="shared")
+        for stored, divisor in levels
+    )
+    variables = spectrum.variables + terms
+    for variable, value in zip(variables, shared_start_values(variables, [seed] * strips, sd), strict=True):
+        variable.assign(value)
+
+    def image() -> tf.Tensor:
+        t = tf.reshape(spectrum(), (strips, frames, size_px, size_px, 3))
+        for stored in sorted({stored for stored, _ in levels}):
+            # Interpolation along the batch is linear, so terms with as many key frames are summed before it.
+            keys = tf.add_n(
+                [
+                    resize_nd(tf.convert_to_tensor(term), (strips * stored, size_px, size_px, 3))
+                    for term, (term_stored, _) in zip(terms, levels, strict=True)
+                    if term_stored == stored
+                ]
+            )
+            keys = tf.reshape(keys, (strips, stored, size_px, size_px, 3))
+            t += keys if stored == 1 else _along_axis(key_frame_matrix(frames, stored, key_frames), keys, 1)
+        return to_valid_rgb(tf.reshape(t, shape), decorrelate=True)
+
+    return Parameterization(variables, image)
+
+
+def shared_start_values(
+    variables: Sequence[tf.Variable], seeds: Sequence[int], sd: float | None = None
+) -> list[Array]:
+    """Start values for the variables of `shared_interpolation`, one seed per strip.
+
+    A strip's values depend on its own seed alone, whichever strips lie beside it.
+    """
+    strips = len(seeds)
+    values = []
+    for number, variable in enumerate(variables):
+        batch_axis = 1 if number == 0 else 0  # of the spectrum, and of the low-resolution terms
+        shape = list(variable.shape)
+        shape[batch_axis] //= strips
+        values.append(np.concatenate([start_values((seed, 0, number), shape, sd) for seed in seeds], batch_axis))
+    return values
+
+
+def image(
+    size: int,
+    height: int | None = None,
+    batch: int = 1,
+    sd: float | None = None,
+    *,
+    decorrelate: bool = True,
+    fft: bool = True,
+    alpha: bool = False,
+    channels: int | None = None,
+    seed: int = 0,
+) -> Parameterization:
+    """The usual image: a spectrum (or pixels) seen through decorrelated colours and a sigmoid.
+
+    Args:
+        size: width in pixels, and height unless that is given.
+        alpha: add a fourth channel, not decorrelated.
+        channels: that many channels, none of them decorrelated; excludes alpha.
+
+    Returns:
+        A parameterization of shape (batch, height, size, channels), float32 in [0, 1].
+    """
+    if alpha and channels is not None:
+        raise ShapeError(f"image: expected alpha or channels, got both (alpha=True, channels={channels})")
+    shape = (batch, height or size, size, channels or (4 if alpha else 3))
+    base = fft_image(shape, sd, seed=seed) if fft else pixel_image(shape, sd, seed=seed)
+
+    def valid() -> tf.Tensor:
+        if channels is not None:
+            return tf.sigmoid(base())
+        rgb = to_valid_rgb(base()[..., :3], decorrelate=decorrelate)
+        return tf.concat([rgb, tf.sigmoid(base()[..., 3:])], axis=-1) if alpha else rgb
+
+    return Parameterization(base.variables, valid)
+
+
+# -------------------------------------------------------------------------------------------------------------------
+
+
+def _along_axis(matrix: Array, t: tf.Tensor, axis: int) -> tf.Tensor:
+    """Multiply one axis of *t* by a matrix (out, in), with a single batched matrix product and no transpose."""
+    before, after = t.shape[:axis], t.shape[axis + 1 :]
+    flat = tf.reshape(t, (int(np.prod(before)), t.shape[axis], int(np.prod(after))))
+    return tf.reshape(tf.constant(matrix) @ flat, (*before, matrix.shape[0], *after))
+
+
+def _checked(shape: Shape, rank: int) -> tuple[int, ...]:
+    if len(shape) != rank or any(size < 1 for size in shape):
+        raise ShapeError(f"expected a shape of {rank} positive sizes, got {tuple(shape)}")
+    return tuple(shape)

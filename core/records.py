@@ -1,0 +1,92 @@
+"""Records: the facts about finished pairs, one JSON object a line.
+
+A chunk writes its records last and only once (`records/<chunk>.ndjson`), so a pair is finished exactly when it has a
+record. Everything that is published is computed from records.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from core.errors import RecordError
+
+
+class Checkpoint(BaseModel):
+    """The objective after `step` updates (the value seen by that update, on the transformed frames)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    step: int
+    objective: float
+
+
+class Record(BaseModel):
+    """One finished pair.
+
+    `activation_a[i]` and `activation_b[i]` are the mean activation of each neuron on the finished, untransformed frame
+    i: the trade-off curve. `neighbour_distance[i]` is the mean squared difference of frames i and i + 1, values in
+    [0, 1]. A failed pair has `reason` and no sheet; its lists are empty.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    key: str
+    a: str
+    b: str
+    status: Literal["done", "failed"]
+    reason: str | None = None
+    method: int
+    model: str
+    model_digest: str
+    settings: dict[str, Any]
+    settings_digest: str
+    seed: int
+    frames: int
+    size_px: int
+    checkpoints: list[Checkpoint]
+    activation_a: list[float]
+    activation_b: list[float]
+    neighbour_distance: list[float]
+    sheet_sha256: str | None = None
+    sheet_bytes: int | None = None
+    preview_sha256: str | None = None
+    preview_bytes: int | None = None
+    seconds: float
+    device: str
+    versions: dict[str, str]
+
+    def to_line(self) -> str:
+        return json.dumps(self.model_dump(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def to_ndjson(records: Iterable[Record]) -> bytes:
+    return "".join(record.to_line() + "\n" for record in records).encode()
+
+
+def from_ndjson(data: bytes, path: str) -> Iterator[Record]:
+    """Read records; `path` is for messages only.
+
+    Raises:
+        RecordError: naming file, line and field of the first thing that is not a record.
+    """
+    for number, line in enumerate(data.splitlines(), start=1):
+        try:
+            yield Record.model_validate_json(line)
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(str(part) for part in first["loc"]) or "the whole line"
+            raise RecordError(
+                f"{path} line {number}: expected a record, but {field}: {first['msg']}; "
+                "move the file away and build again to render its pairs anew"
+            ) from None
+
+
+def sheet_path(key: str) -> str:
+    return f"sheets/{key[:2]}/{key}.png"
+
+
+def preview_path(key: str) -> str:
+    return f"previews/{key[:2]}/{key}.webp"

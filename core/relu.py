@@ -1,0 +1,53 @@
+"""The redirected gradient of ReLU and ReLU6: help for images that excite nothing yet.
+
+Where a unit is dead for a whole image its gradient is zero and optimisation never starts. Lucid therefore lets a
+gradient through a dead unit when following it would wake the unit up (`misc/redirected_relu_grad.py`), and does so
+for one image and layer only while the true gradient there is zero everywhere, and only during the first updates.
+
+`gradient` below is that of the loss, which is minimised: a positive one pushes the unit down.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+
+def redirected_relu(x: tf.Tensor) -> tf.Tensor:
+    """ReLU of *x*, shape (batch, ...), whose gradient is redirected per image."""
+
+    @tf.custom_gradient
+    def relu(x: tf.Tensor) -> Any:
+        return tf.nn.relu(x), lambda gradient: _relu_gradient(x, gradient)
+
+    return relu(x)
+
+
+def redirected_relu6(x: tf.Tensor) -> tf.Tensor:
+    """ReLU6 of *x*, shape (batch, ...), whose gradient is redirected per image."""
+
+    @tf.custom_gradient
+    def relu6(x: tf.Tensor) -> Any:
+        return tf.nn.relu6(x), lambda gradient: _relu6_gradient(x, gradient)
+
+    return relu6(x)
+
+
+def _relu_gradient(x: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
+    plain = tf.where(x < 0, 0.0, gradient)
+    redirected = tf.where((x < 0) & (gradient > 0), 0.0, gradient)
+    return _redirect_dead_images(plain, redirected)
+
+
+def _relu6_gradient(x: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
+    plain = tf.where((x < 0) | (x > 6), 0.0, gradient)
+    redirected = tf.where(((x < 0) & (gradient > 0)) | ((x > 6) & (gradient < 0)), 0.0, gradient)
+    return _redirect_dead_images(plain, redirected)
+
+
+def _redirect_dead_images(plain: tf.Tensor, redirected: tf.Tensor) -> tf.Tensor:
+    """Take the redirected gradient for exactly those images whose plain one vanishes everywhere."""
+    axes = list(range(1, len(plain.shape)))
+    alive = tf.reduce_any(tf.not_equal(plain, 0.0), axis=axes, keepdims=True)
+    return tf.where(alive, plain, redirected)

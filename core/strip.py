@@ -1,0 +1,207 @@
+"""Strips: the interpolation of pairs, on the fast path.
+
+A `StripRenderer` is made for one pair of layers and one set of render settings. It traces its step once, the loop over
+the updates runs inside the graph, and the channels are tensors, so every further pair of the same layers starts at
+once. Several pairs may lie in one batch ("packed"); they share nothing, each has its own start values and views.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from core.models import Model
+from core.neurons import Pair
+from core.objectives import frame_alignment, interpolation_weights, mean_over_positions
+from core.optimise import Adam
+from core.parameterization import shared_interpolation, shared_start_values
+from core.spec import RenderSettings
+from core.transforms import resample, standard_views
+
+Array = NDArray[np.float32]
+
+_UPDATES_PER_CALL = 64  # the host hears of progress this often
+
+
+@dataclass(frozen=True)
+class Strip:
+    """The finished frames of one pair and the numbers behind them.
+
+    Attributes:
+        frames: shape (frame, height, width, 3), float32 in [0, 1], from neuron a to neuron b.
+        objective: shape (update,): the objective on the transformed frames before each update.
+        activation_a, activation_b: shape (frame,): mean activation of each neuron on the finished frames.
+        neighbour_distance: shape (frame - 1,): mean squared difference of neighbouring frames.
+        seconds: time to render, a packed strip's share of its batch.
+    """
+
+    frames: Array
+    objective: Array
+    activation_a: Array
+    activation_b: Array
+    neighbour_distance: Array
+    seconds: float
+
+    @property
+    def failed_at(self) -> int | None:
+        """The first update whose objective was not a finite number, counted from 1, or None."""
+        bad = np.flatnonzero(~np.isfinite(self.objective))
+        if bad.size:
+            return int(bad[0]) + 1
+        return None if np.isfinite(self.frames).all() else len(self.objective)
+
+
+def pair_seed(settings: RenderSettings, pair: Pair) -> int:
+    """The seed of one pair's start values and views: the same wherever and beside whatever it is rendered."""
+    return int.from_bytes(hashlib.sha256(f"{settings.seed}:{pair.a}:{pair.b}".encode()).digest()[:8], "big")
+
+
+class StripRenderer:
+    """Renders pairs whose neurons a lie in one layer and whose neurons b lie in one layer.
+
+    Args:
+        layers: the layer of neurons a and that of neurons b; may be the same.
+        strips: how many pairs are packed into one batch.
+
+    Attributes:
+        traces: how often the step has been traced.
+    """
+
+    def __init__(self, model: Model, layers: tuple[str, str], settings: RenderSettings, *, strips: int = 1) -> None:
+        self.layers = layers
+        self.settings = settings
+        self.strips = strips
+        self.traces = 0
+        self._model = model
+        self._aligned = self._aligned_layers()
+        self._parameterization = shared_interpolation(
+            settings.frames,
+            settings.size_px,
+            strips=strips,
+            sd=settings.sd,
+            key_frames=settings.key_frames,
+            sharing=settings.sharing,
+        )
+        self._adam = Adam(self._parameterization.variables, settings.learning_rate)
+        integer = tf.TensorSpec((), tf.int32)
+        channels = tf.TensorSpec((strips, 2), tf.int32)
+        views = tf.TensorSpec((None, strips, 2, 3), tf.float32)
+        self._optimise = tf.function(self._updates, input_signature=[channels, views, integer, integer])
+        self._measure = tf.function(self._measurements, input_signature=[channels])
+
+    def render(
+        self, pairs: Sequence[Pair], progress: Callable[[int], None] = lambda updates: None
+    ) -> list[Strip]:
+        """Render up to `strips` pairs together.
+
+        Args:
+            pairs: at least one pair of this renderer's layers.
+            progress: called with the number of updates done, every few updates.
+        """
+        started = time.perf_counter()
+        padded = [*pairs, *[pairs[-1]] * (self.strips - len(pairs))]
+        seeds = [pair_seed(self.settings, pair) for pair in padded]
+        channels = tf.constant([(pair.a.channel, pair.b.channel) for pair in padded], tf.int32)
+        self._start(seeds)
+        steps = self.settings.steps
+        views = tf.constant(self._views(seeds))
+        objective = []
+        for first in range(0, steps, _UPDATES_PER_CALL):
+            last = min(first + _UPDATES_PER_CALL, steps)
+            objective.append(self._optimise(channels, views, first, last).numpy())
+            progress(last)
+        frames, activation_a, activation_b, distance = (t.numpy() for t in self._measure(channels))
+        history = np.concatenate(objective)
+        seconds = (time.perf_counter() - started) / len(pairs)
+        return [
+            Strip(frames[i], history[:, i], activation_a[i], activation_b[i], distance[i], seconds)
+            for i in range(len(pairs))
+        ]
+
+    def _start(self, seeds: Sequence[int]) -> None:
+        values = shared_start_values(self._parameterization.variables, seeds, self.settings.sd)
+        for variable, value in zip(self._parameterization.variables, values, strict=True):
+            variable.assign(value)
+        self._adam.reset()
+
+    def _views(self, seeds: Sequence[int]) -> Array:
+        """Shape (update, strip, 2, 3)."""
+        size_px, steps = self.settings.size_px, self.settings.steps
+        return np.stack([standard_views(size_px, size_px, steps, seed=(seed, 1)) for seed in seeds], axis=1)
+
+    def _updates(self, channels: tf.Tensor, views: tf.Tensor, first: tf.Tensor, last: tf.Tensor) -> tf.Tensor:
+        """Do the updates first + 1 .. last; gives the objective before each, shape (update, strip)."""
+        self.traces += 1
+        redirected_end = tf.clip_by_value(self.settings.redirected_updates, first, last)
+        history = tf.TensorArray(tf.float32, size=last - first, element_shape=(self.strips,))
+
+        def loop(start: tf.Tensor, end: tf.Tensor, history: tf.TensorArray, redirected: bool) -> tf.TensorArray:
+            def update(step: tf.Tensor, history: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
+                objective = self._update(channels, views[step], step, redirected)
+                return step + 1, history.write(step - first, objective)
+
+            return tf.while_loop(lambda step, _: step < end, update, (start, history), parallel_iterations=1)[1]
+
+        history = loop(first, redirected_end, history, redirected=True)
+        history = loop(redirected_end, last, history, redirected=False)
+        return history.stack()
+
+    def _update(self, channels: tf.Tensor, views: tf.Tensor, step: tf.Tensor, redirected: bool) -> tf.Tensor:
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(self._parameterization.variables)
+            objective = self._objective(self._seen(views), channels, redirected)
+            loss = -tf.reduce_sum(objective)
+        self._adam.descend(tape.gradient(loss, self._parameterization.variables), step + 1)
+        return objective
+
+    def _seen(self, views: tf.Tensor) -> tf.Tensor:
+        """The frames as the model sees them in one update, shape (strip * frame, size, size, 3)."""
+        images = self._parameterization()
+        if self.settings.transforms == "none":
+            return images
+        size_px = self.settings.size_px
+        strips = tf.reshape(images, (self.strips, self.settings.frames, size_px, size_px, 3))
+        return tf.reshape(resample(strips, views, size_px), images.shape)
+
+    def _objective(self, images: tf.Tensor, channels: tf.Tensor, redirected: bool) -> tf.Tensor:
+        """Interpolation plus alignment, shape (strip,)."""
+        settings = self.settings
+        found = self._model.activations(images, {*self.layers, *self._aligned}, redirected=redirected)
+        weights = interpolation_weights(settings.frames)
+        activation_a, activation_b = self._activations_of(channels, found)
+        objective = tf.reduce_sum((1 - weights) * activation_a + weights * activation_b, axis=1)
+        for layer in self._aligned:
+            frames = tf.reshape(found[layer], (self.strips, settings.frames, *found[layer].shape[1:]))
+            objective += settings.alignment.weight * frame_alignment(frames, settings.alignment.decay)
+        return objective
+
+    def _activations_of(self, channels: tf.Tensor, found: dict[str, tf.Tensor]) -> list[tf.Tensor]:
+        """Mean activation of neuron a and of neuron b in every frame, each of shape (strip, frame)."""
+        activations = []
+        for end, layer in enumerate(self.layers):
+            means = mean_over_positions(found[layer])
+            wanted = tf.one_hot(channels[:, end], means.shape[1])
+            means = tf.reshape(means, (self.strips, self.settings.frames, -1))
+            activations.append(tf.einsum("sfc,sc->sf", means, wanted))
+        return activations
+
+    def _measurements(self, channels: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        """The finished frames and their numbers; every result has the strip as first axis."""
+        images = self._parameterization()
+        activation_a, activation_b = self._activations_of(
+            channels, self._model.activations(images, set(self.layers))
+        )
+        frames = tf.reshape(images, (self.strips, self.settings.frames, *images.shape[1:]))
+        distance = tf.reduce_mean((frames[:, 1:] - frames[:, :-1]) ** 2, axis=(2, 3, 4))
+        return frames, activation_a, activation_b, distance
+
+    def _aligned_layers(self) -> tuple[str, ...]:
+        if self.settings.alignment.weight == 0:
+            return ()
+        return self.settings.alignment.layers or tuple(self._model.alignment_layers)
