@@ -92,8 +92,8 @@ class StripRenderer:
         integer = tf.TensorSpec((), tf.int32)
         channels = tf.TensorSpec((strips, 2), tf.int32)
         views = tf.TensorSpec((None, strips, 2, 3), tf.float32)
-        self._optimise = tf.function(self._updates, input_signature=[channels, views, integer, integer])
-        self._measure = tf.function(self._measurements, input_signature=[channels])
+        self._optimise = tf.function(self._updates, input_signature=[channels, views, integer, integer], autograph=False)
+        self._measure = tf.function(self._measurements, input_signature=[channels], autograph=False)
 
     def render(
         self, pairs: Sequence[Pair], progress: Callable[[int], None] = lambda updates: None

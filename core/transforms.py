@@ -82,7 +82,7 @@ _Sparse = tuple[tf.Tensor, tf.Tensor, tuple[int, int]]
 def _bilinear_matrix(views: tf.Tensor, out_px: int, height: int, width: int) -> _Sparse:
     """Entries of the matrix from all pixels of all images to all pixels seen: indices, values, shape."""
     strips, seen = views.shape[0], out_px * out_px
-    grid = np.stack(np.meshgrid(np.arange(out_px), np.arange(out_px)) + [np.ones((out_px, out_px))])
+    grid = np.stack([*np.meshgrid(np.arange(out_px), np.arange(out_px)), np.ones((out_px, out_px))])
     position = views @ tf.constant(grid.reshape(3, seen), tf.float32)  # (strip, xy, pixel seen)
     low = tf.floor(position)
     fraction = position - low

@@ -183,7 +183,7 @@ const isthmus = (() => {
   function makePlayer(tile, player, strip, pair) {
     const { frames } = pair;
     let pressedAt = null; // x of the pointer, px
-    let dragged = false;
+    let scrubbing = false; // with the pointer pressed; the click that ends it opens nothing
 
     Object.entries({
       role: "slider",
@@ -206,6 +206,8 @@ const isthmus = (() => {
       show(frame);
     }
 
+    const onRail = (event) => event.target.closest(".rail") !== null;
+
     function frameUnder(event) {
       const { left, width } = player.getBoundingClientRect();
       return Math.floor(((event.clientX - left) / width) * frames);
@@ -219,18 +221,18 @@ const isthmus = (() => {
     player.addEventListener("pointerdown", (event) => {
       if (event.button !== 0) return;
       pressedAt = event.clientX;
-      dragged = false;
+      scrubbing = onRail(event);
+      if (scrubbing) hold(frameUnder(event));
       player.setPointerCapture(event.pointerId);
     });
     player.addEventListener("pointermove", (event) => {
-      if (pressedAt !== null && Math.abs(event.clientX - pressedAt) > 4) dragged = true; // a click may tremble
-      if (dragged && pressedAt !== null) hold(frameUnder(event));
-      else if (event.target.closest(".rail")) hold(frameUnder(event));
+      if (pressedAt !== null && Math.abs(event.clientX - pressedAt) > 4) scrubbing = true; // a click may tremble
+      if (pressedAt === null ? onRail(event) : scrubbing) hold(frameUnder(event));
     });
     for (const end of ["pointerup", "pointercancel"]) player.addEventListener(end, () => (pressedAt = null));
-    player.addEventListener("click", (event) => {
-      if (event.target.closest(".rail")) hold(frameUnder(event));
-      else if (!dragged) open(pair);
+    player.addEventListener("click", () => {
+      if (!scrubbing) open(pair);
+      scrubbing = false;
     });
     player.addEventListener("keydown", (event) => {
       if (event.ctrlKey || event.metaKey || event.altKey) return;

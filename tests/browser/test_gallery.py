@@ -63,7 +63,7 @@ def test_every_tile_has_its_names_and_numbers(open_atlas: Open, atlas: Path) -> 
     expect(page.locator(".tile")).to_have_count(PAIRS)
     tile = page.locator(".tile").first
     expect(tile.locator(".names")).to_have_text("block9_expand_pre_relu:0block12_depthwise:64")
-    expect(tile.locator(".numbers")).to_contain_text("4.4 → activation of b at the last frame: 4.40")
+    expect(tile.locator(".numbers")).to_contain_text("4.40 → activation of b at the last frame: 4.40")
     expect(tile.locator(".numbers")).to_contain_text("Δ 0.00200")
     expect(page.locator("header")).to_contain_text("first-light")
     expect(page.locator("header")).to_contain_text("29 done, 1 failed")
@@ -225,6 +225,20 @@ def test_dragging_across_the_picture_scrubs_and_does_not_open_it(open_atlas: Ope
     page.mouse.move(box["x"] + box["width"] + 3, middle, steps=4)
     assert frame_of(page.locator(".strip").first) == 6
     page.mouse.up()
+    expect(page.locator("dialog")).to_be_hidden()
+
+
+def test_pressing_the_bar_shows_the_frame_and_does_not_open_it(open_atlas: Open, atlas: Path) -> None:
+    """A click or a tap on the bar is a choice of frame."""
+    page = open_atlas(atlas, has_touch=True)
+    point_at_frame(page, 5)
+    page.mouse.down()
+    page.mouse.up()
+
+    assert frame_of(page.locator(".strip").first) == 5
+    expect(page.locator("dialog")).to_be_hidden()
+    page.locator(".rail").nth(1).tap(position={"x": 100, "y": 6})
+    expect(page.locator(".player").nth(1)).to_have_attribute("aria-valuenow", "4")
     expect(page.locator("dialog")).to_be_hidden()
 
 

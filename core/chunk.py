@@ -1,0 +1,119 @@
+"""Rendering a chunk: the one function that every engine calls, and that may be killed at any moment.
+
+Sheets and previews are created first, the chunk's records last. A killed chunk leaves sheets without records, which
+count for nothing; the next run renders their pairs again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from core import METHOD_VERSION, device, sheets
+from core.errors import ModelError
+from core.models import digest, load
+from core.plan import ChunkOrder, PlannedPair, settings_digest
+from core.records import Checkpoint, Record, preview_path, sheet_path, to_ndjson
+from core.spec import RenderSettings
+from core.store import DirectoryStore
+
+if TYPE_CHECKING:
+    from core.strip import Strip, StripRenderer
+
+
+@dataclass(frozen=True)
+class ChunkResult:
+    """What became of a chunk; seconds include everything."""
+
+    done: int
+    failed: int
+    seconds: float
+
+
+def render_chunk(
+    order: ChunkOrder, store: DirectoryStore, finished: Callable[[Record], None] = lambda record: None
+) -> ChunkResult:
+    """Render the pairs of a chunk and commit their records.
+
+    Args:
+        finished: called with the record of each pair, before it is committed.
+
+    Raises:
+        ModelError: if the model here is not the one that the plan was made with.
+        StoreError: if the store cannot be written.
+    """
+    started = time.perf_counter()
+    where = device.prepare()
+    if digest(load(order.model)) != order.model_digest:
+        raise ModelError(f"model {order.model}: expected the weights that the plan was made with, found others")
+    records = []
+    for planned in order.chunk.pairs:
+        layers = (planned.pair.a.layer, planned.pair.b.layer)
+        [strip] = renderer(order.model, layers, order.settings).render([planned.pair])
+        record = _record(planned, strip, order, where, store)
+        records.append(record)
+        finished(record)
+    store.create(f"records/{order.chunk.name}.ndjson", to_ndjson(records))
+    failed = sum(record.status == "failed" for record in records)
+    return ChunkResult(len(records) - failed, failed, time.perf_counter() - started)
+
+
+@lru_cache(maxsize=4)
+def renderer(model: str, layers: tuple[str, str], settings: RenderSettings) -> StripRenderer:
+    """The renderer for a pair of layers, traced once per process."""
+    from core.strip import StripRenderer
+
+    return StripRenderer(load(model), layers, settings)
+
+
+def _record(planned: PlannedPair, strip: Strip, order: ChunkOrder, where: str, store: DirectoryStore) -> Record:
+    settings = order.settings
+    facts = {
+        "key": planned.key,
+        "a": str(planned.pair.a),
+        "b": str(planned.pair.b),
+        "method": METHOD_VERSION,
+        "model": order.model,
+        "model_digest": order.model_digest,
+        "settings": settings.model_dump(mode="json"),
+        "settings_digest": settings_digest(settings),
+        "seed": settings.seed,
+        "frames": settings.frames,
+        "size_px": settings.size_px,
+        "seconds": round(strip.seconds, 3),
+        "device": where,
+        "versions": device.versions(),
+    }
+    if strip.failed_at is not None:
+        return Record(**facts, status="failed", reason=_reason(strip, strip.failed_at), checkpoints=[],
+                      activation_a=[], activation_b=[], neighbour_distance=[])
+    pixels = sheets.pack(strip.frames)
+    sheet = _create(store, sheet_path(planned.key), sheets.encode_png(pixels))
+    preview = _create(store, preview_path(planned.key), sheets.encode_webp(pixels))
+    return Record(
+        **facts,
+        status="done",
+        checkpoints=[Checkpoint(step=settings.steps, objective=float(strip.objective[-1]))],
+        activation_a=strip.activation_a.tolist(),
+        activation_b=strip.activation_b.tolist(),
+        neighbour_distance=strip.neighbour_distance.tolist(),
+        sheet_sha256=hashlib.sha256(sheet).hexdigest(),
+        sheet_bytes=len(sheet),
+        preview_sha256=hashlib.sha256(preview).hexdigest(),
+        preview_bytes=len(preview),
+    )
+
+
+def _create(store: DirectoryStore, path: str, data: bytes) -> bytes:
+    """Write an object and give what is stored: what another run wrote before stays, and is what the record tells of."""
+    return data if store.create(path, data) else store.read(path)
+
+
+def _reason(strip: Strip, failed_at: int) -> str:
+    finite = strip.objective[: failed_at - 1]
+    last = f"the last finite value was {finite[-1]:.6g}" if finite.size else "there was none before"
+    return f"objective not finite at update {failed_at}; {last}"

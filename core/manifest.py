@@ -1,0 +1,146 @@
+"""The manifest: an index of everything that is published, computed from records alone.
+
+Publishing the same records again gives the same bytes. Objects are written in the order in which they refer to one
+another, the page last, so a reader never meets a reference to something that is not there yet.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from core import gallery
+from core.errors import RecordError
+from core.plan import SPEC_PATH, read_records
+from core.records import Record, to_ndjson
+from core.store import DirectoryStore
+
+FORMAT_VERSION = 1
+MANIFEST_PATH = "manifest.json"
+PAIRS_PATH = "data/pairs.ndjson"
+_PAIRS_PER_SHARD = 5000
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataFile(_Frozen):
+    """A published file, by path, and what it must contain."""
+
+    path: str
+    sha256: str
+    bytes: int
+    pairs: int
+
+
+class Counts(_Frozen):
+    pairs: int
+    done: int
+    failed: int
+
+
+class Manifest(_Frozen):
+    """What an atlas consists of.
+
+    Attributes:
+        spec: the newest spec that was built into this atlas, or None if only its records are there.
+        settings: settings digest -> the settings that rendered some of the pairs.
+        shards: the column shards of the gallery, in order.
+        records: the file with every record.
+    """
+
+    format: Literal[1] = FORMAT_VERSION
+    name: str
+    spec: dict[str, Any] | None
+    model: str
+    model_digest: str
+    settings: dict[str, dict[str, Any]]
+    counts: Counts
+    shards: list[DataFile]
+    records: DataFile
+
+    def to_json(self) -> bytes:
+        return (json.dumps(self.model_dump(), indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
+
+
+def publish(store: DirectoryStore, name: str) -> Manifest:
+    """Compute manifest, data and gallery from the records, and write them.
+
+    Args:
+        name: of the atlas.
+
+    Raises:
+        RecordError: if there are no records, or one cannot be read.
+    """
+    records = sorted(read_records(store), key=_reading_order)
+    if not records:
+        raise RecordError(f"{store}: expected an atlas with records, found none; build it first")
+    shards = dict(_shards(records))
+    pairs = to_ndjson(records)
+    manifest = Manifest(
+        name=name,
+        spec=json.loads(store.read(SPEC_PATH)) if store.exists(SPEC_PATH) else None,
+        model=records[0].model,
+        model_digest=records[0].model_digest,
+        settings={record.settings_digest: record.settings for record in records},
+        counts=_counts(records),
+        shards=[_data_file(path, data, count) for path, (data, count) in shards.items()],
+        records=_data_file(PAIRS_PATH, pairs, len(records)),
+    )
+    for path, (data, _) in shards.items():
+        store.replace(path, data)
+    store.replace(PAIRS_PATH, pairs)
+    store.replace(MANIFEST_PATH, manifest.to_json())
+    pages = gallery.pages(name, manifest.model, manifest.counts.model_dump(), list(shards), manifest.settings)
+    for path, data in pages.items():
+        store.replace(path, data)
+    for path in (*store.list("data/"), *store.list("assets/")):
+        if path not in shards and path != PAIRS_PATH and path not in pages:
+            store.delete(path)  # of an earlier publication
+    return manifest
+
+
+def read_manifest(store: DirectoryStore) -> Manifest:
+    """Read the manifest of a published atlas.
+
+    Raises:
+        StoreError: if there is none.
+        RecordError: naming the first field that is not as it should be.
+    """
+    try:
+        return Manifest.model_validate_json(store.read(MANIFEST_PATH))
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "the whole file"
+        raise RecordError(
+            f"{store}/{MANIFEST_PATH}: {field}: {first['msg']}; publish the atlas again to rebuild it"
+        ) from None
+
+
+def _reading_order(record: Record) -> tuple[str, int, str, int, str]:
+    """By neuron a, then neuron b, channels as numbers: the order of the gallery."""
+    layer_a, _, channel_a = record.a.rpartition(":")
+    layer_b, _, channel_b = record.b.rpartition(":")
+    return layer_a, int(channel_a), layer_b, int(channel_b), record.key
+
+
+def _counts(records: Sequence[Record]) -> Counts:
+    failed = sum(record.status == "failed" for record in records)
+    return Counts(pairs=len(records), done=len(records) - failed, failed=failed)
+
+
+def _shards(records: Sequence[Record]) -> Iterator[tuple[str, tuple[bytes, int]]]:
+    """Path -> (bytes, pairs); the paths have a digest, so a new page never reads an old shard."""
+    for number, first in enumerate(range(0, len(records), _PAIRS_PER_SHARD)):
+        part = records[first : first + _PAIRS_PER_SHARD]
+        data = gallery.index_shard(part)
+        yield f"data/index-{number:05d}-{hashlib.sha256(data).hexdigest()[:10]}.js", (data, len(part))
+
+
+def _data_file(path: str, data: bytes, pairs: int) -> DataFile:
+    return DataFile(path=path, sha256=hashlib.sha256(data).hexdigest(), bytes=len(data), pairs=pairs)

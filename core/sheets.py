@@ -1,0 +1,62 @@
+"""Sheets: the frames of a strip side by side in one picture, lossless as PNG and small as WebP."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from core.errors import ShapeError
+
+Pixels = NDArray[np.uint8]
+
+
+def pack(frames: NDArray[np.float32]) -> Pixels:
+    """Lay frames side by side.
+
+    Args:
+        frames: shape (frame, height, width, 3), float32 in [0, 1].
+
+    Returns:
+        shape (height, frame * width, 3), uint8, values rounded to the nearest.
+
+    Raises:
+        ShapeError: if the frames have another shape.
+    """
+    if frames.ndim != 4 or frames.shape[3] != 3:
+        raise ShapeError(f"expected frames of shape (frame, height, width, 3), got {frames.shape}")
+    return np.rint(np.concatenate(list(frames), axis=1) * 255).astype(np.uint8)
+
+
+def unpack(pixels: Pixels, frames: int) -> Pixels:
+    """The frames of a sheet, shape (frame, height, width, 3), uint8.
+
+    Raises:
+        ShapeError: if the sheet's width is not a multiple of *frames*.
+    """
+    if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.shape[1] % frames:
+        raise ShapeError(f"expected a sheet of shape (height, {frames} * width, 3), got {pixels.shape}")
+    return np.stack(np.split(pixels, frames, axis=1))
+
+
+def encode_png(pixels: Pixels) -> bytes:
+    return _encode(pixels, "PNG", compress_level=6)
+
+
+def encode_webp(pixels: Pixels) -> bytes:
+    """A lossy preview of the same geometry, about a sixth of the PNG's size."""
+    return _encode(pixels, "WEBP", quality=85, method=4)
+
+
+def decode(data: bytes) -> Pixels:
+    """The pixels of a PNG or WebP, shape (height, width, 3), uint8."""
+    with Image.open(io.BytesIO(data)) as picture:
+        return np.asarray(picture.convert("RGB"))
+
+
+def _encode(pixels: Pixels, picture_format: str, **options: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, picture_format, **options)
+    return buffer.getvalue()
