@@ -9,19 +9,25 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from functools import lru_cache
 from importlib.metadata import version
+
+
+VERBOSE = "ISTHMUS_VERBOSE"
+"""Name of the environment variable that lets TensorFlow and Prefect talk."""
 
 
 @lru_cache(maxsize=1)
 def prepare() -> str:
     """Set TensorFlow up in this process and say in words what it renders on.
 
-    TensorFlow's own messages are kept quiet unless TF_CPP_MIN_LOG_LEVEL says otherwise.
+    TensorFlow's own messages are kept quiet unless the environment has ISTHMUS_VERBOSE.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-    import tensorflow as tf
+    with nullcontext() if os.environ.get(VERBOSE) else _silence():
+        import tensorflow as tf
 
     gpus = tf.config.list_physical_devices("GPU")
     if gpus:
@@ -35,3 +41,18 @@ def prepare() -> str:
 def versions() -> dict[str, str]:
     """The versions that a picture may depend on."""
     return {name: version(name) for name in ("isthmus", "tensorflow", "numpy")}
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Close standard error for a while: TensorFlow's libraries write to it as they load, before any setting counts."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -150,8 +150,24 @@ def parse_spec(data: Any, where: str) -> AtlasSpec:
     Raises:
         SpecError: as `read_spec`.
     """
+    return _parse(AtlasSpec, data, where)
+
+
+def parse_settings(data: Any, where: str) -> RenderSettings:
+    """Check render settings alone; *where* is for messages.
+
+    Raises:
+        SpecError: as `read_spec`.
+    """
+    return _parse(RenderSettings, data, where)
+
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+def _parse(model: type[_Model], data: Any, where: str) -> _Model:
     try:
-        return AtlasSpec.model_validate(data)
+        return model.model_validate(data)
     except ValidationError as error:
         raise SpecError(f"{where}: {_one_line(error)}") from None
 

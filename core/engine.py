@@ -1,0 +1,13 @@
+"""How many processes render at once on this machine."""
+
+from __future__ import annotations
+
+import os
+from glob import glob
+
+from core.spec import Compute
+
+
+def process_count(compute: Compute) -> int:
+    """The number asked for, or else one per GPU, or else one per core that this process may use."""
+    return compute.processes or len(glob("/dev/nvidia[0-9]*")) or len(os.sched_getaffinity(0))

@@ -1,0 +1,353 @@
+"""The command line. Heavy libraries are imported by the commands that need them, so that help comes at once.
+
+Exit codes: 0 done; 1 some pairs failed, or an atlas is not intact; 2 bad input; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import threading
+import time
+import webbrowser
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from core.errors import IsthmusError, SpecError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from core.plan import Plan
+    from core.spec import AtlasSpec
+    from core.store import DirectoryStore
+
+app = typer.Typer(
+    name="isthmus",
+    help="Render an atlas of interpolations between the neurons of an image model.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+errors = Console(stderr=True, highlight=False, soft_wrap=True)
+
+SpecFile = Annotated[Path, typer.Argument(metavar="SPEC", help="YAML file with the atlas spec.")]
+Atlas = Annotated[Path, typer.Argument(metavar="ATLAS", help="Folder of an atlas, or the spec that it was built from.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object for machines, and no progress.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show what TensorFlow and Prefect have to say.")]
+
+
+def main() -> None:
+    """Run the command line; what a person can mend is told in one line."""
+    try:
+        app()
+    except IsthmusError as error:
+        errors.print(f"isthmus: {error}", markup=False)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        errors.print("isthmus: interrupted; the same command goes on from here")
+        sys.exit(130)
+
+
+@app.command()
+def plan(spec: SpecFile, as_json: Json = False) -> None:
+    """Say how many pairs, chunks, minutes and megabytes a build would take. Nothing is written."""
+    from core.engine import process_count
+    from core.plan import make_plan
+    from core.spec import read_spec
+    from core.store import open_store
+
+    atlas = read_spec(spec)
+    processes = process_count(atlas.compute)
+    facts = _facts(make_plan(atlas, open_store(atlas.uri), processes), atlas, processes)
+    if as_json:
+        print(json.dumps(facts))
+    else:
+        print(
+            f"{atlas.uri}: {facts['pairs']} pairs, {facts['done']} done, {facts['failed']} failed, "
+            f"{facts['missing']} to render in {facts['chunks']} chunks: "
+            f"about {facts['minutes']:.1f} minutes with {processes} processes, {facts['megabytes']:.1f} MB"
+        )
+
+
+@app.command()
+def build(spec: SpecFile, as_json: Json = False, verbose: Verbose = False) -> None:
+    """Render the pairs that have no record yet, and publish the atlas. Go on after a stop by the same command."""
+    from core.engine import process_count
+    from core.manifest import MANIFEST_PATH
+    from core.plan import SPEC_PATH, make_plan
+    from core.spec import read_spec
+    from core.store import open_store
+
+    atlas = read_spec(spec)
+    store = open_store(atlas.uri)
+    processes = process_count(atlas.compute)
+    first = make_plan(atlas, store, processes)
+    same_spec = store.exists(SPEC_PATH) and store.read(SPEC_PATH) == atlas.model_dump_json(indent=1).encode()
+    if not first.chunks and same_spec and store.exists(MANIFEST_PATH):
+        result = {"pairs": first.pairs, "done": first.done, "failed": first.failed, "missing": 0, "rendered": 0}
+    else:
+        _quiet_libraries(verbose)
+        started = time.monotonic()
+        with _watching(store, first, show=not as_json):
+            from flows.build_atlas import build_atlas
+
+            result = asdict(build_atlas(atlas))
+        result["seconds"] = round(time.monotonic() - started, 1)
+    result["page"] = str((store.root / "index.html").resolve())
+    if as_json:
+        print(json.dumps(result))
+    else:
+        nothing = "nothing to render; " if not result["rendered"] else f"{result['rendered']} rendered; "
+        print(
+            f"{atlas.uri}: {nothing}{result['done']} of {result['pairs']} pairs done, {result['failed']} failed, "
+            f"{result['missing']} missing"
+        )
+        print(f"Open {result['page']}")
+    if result["failed"] or result["missing"]:
+        raise typer.Exit(1)
+
+
+@app.command()
+def preview(
+    a: Annotated[str, typer.Argument(metavar="A", help="Neuron that the strip starts from, layer:channel.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="Neuron that the strip leads to.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="PNG file to write.")] = Path("strip.png"),
+    model: Annotated[str, typer.Option(help="The image model.")] = "efficientnet-lite0",
+    frames: Annotated[int, typer.Option(help="Frames in the strip.")] = 6,
+    size_px: Annotated[int, typer.Option("--size-px", help="Height and width of a frame.")] = 128,
+    steps: Annotated[int, typer.Option(help="Updates of the image.")] = 256,
+    seed: Annotated[int, typer.Option(help="Another seed gives another picture.")] = 0,
+    as_json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Render one pair into a PNG, without Prefect."""
+    from core.models import check_neuron, load
+    from core.neurons import Neuron, Pair
+    from core.selection import resolve_settings
+    from core.spec import parse_settings
+
+    network = load(model)
+    neurons = Neuron.parse(a), Neuron.parse(b)
+    for neuron in neurons:
+        check_neuron(network, neuron, "preview")
+    pair = Pair.of(*neurons)
+    settings = resolve_settings(
+        parse_settings({"frames": frames, "size_px": size_px, "steps": steps, "seed": seed}, "preview"), network
+    )
+    if output.suffix.lower() != ".png":
+        raise SpecError(f"--output: expected a file name that ends in .png, got {output}")
+    if not output.parent.is_dir():
+        raise SpecError(f"--output: expected a file in an existing folder, {output.parent} does not exist")
+
+    _quiet_libraries(verbose)
+    from core import device, sheets
+    from core.chunk import renderer
+    from core.store import DirectoryStore
+
+    with _progress(show=not as_json) as progress:
+        bar = progress.add_task("starting", total=steps)
+        device.prepare()
+        strip_renderer = renderer(model, (pair.a.layer, pair.b.layer), settings)
+        [strip] = strip_renderer.render(
+            [pair], lambda updates: progress.update(bar, completed=updates, description="updates")
+        )
+    if strip.failed_at is not None:
+        errors.print(f"isthmus: the objective was not finite at update {strip.failed_at}; nothing written")
+        raise typer.Exit(1)
+    # The strip of a pair always runs the same way; somebody who asks for (b, a) sees it from the other end.
+    order = slice(None) if pair.a == neurons[0] else slice(None, None, -1)
+    DirectoryStore(output.parent).replace(output.name, sheets.encode_png(sheets.pack(strip.frames[order])))
+    curves = (strip.activation_a, strip.activation_b) if pair.a == neurons[0] else (
+        strip.activation_b[::-1], strip.activation_a[::-1]
+    )
+    facts = {
+        "file": str(output),
+        "activation_a": [round(float(value), 4) for value in curves[0]],
+        "activation_b": [round(float(value), 4) for value in curves[1]],
+        "neighbour_distance": [round(float(value), 6) for value in strip.neighbour_distance[order]],
+        "seconds": round(strip.seconds, 2),
+    }
+    if as_json:
+        print(json.dumps(facts))
+    else:
+        print(f"{output}: {frames} frames from {a} to {b} in {strip.seconds:.1f} s")
+        print(f"  {a}: {' '.join(f'{value:.2f}' for value in curves[0])}")
+        print(f"  {b}: {' '.join(f'{value:.2f}' for value in curves[1])}")
+
+
+@app.command()
+def models(
+    model: Annotated[str | None, typer.Argument(metavar="[MODEL]", help="List the layers of this model.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List the models, or the layers of one with their channels."""
+    from core.models import load, names
+
+    if model is None:
+        print(json.dumps({"models": names()}) if as_json else "\n".join(names()))
+        return
+    layers = dict(load(model).layers)
+    if as_json:
+        print(json.dumps({"model": model, "layers": layers}))
+    else:
+        width = max(map(len, layers))
+        print("\n".join(f"{layer:<{width}}  {channels:>5} channels" for layer, channels in layers.items()))
+
+
+@app.command()
+def verify(
+    atlas: Atlas,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Remove damaged files and their records, to be rendered anew by a build.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Check every sha256 of an atlas and say what is missing, extra or damaged."""
+    from core import verify as verification
+
+    store = _existing(atlas)
+    report = verification.verify(store)
+    if repair:
+        verification.repair(store, report)
+    if as_json:
+        print(json.dumps({**asdict(report), "intact": report.intact}))
+    else:
+        for kind in ("missing", "damaged", "extra"):
+            for path in getattr(report, kind):
+                print(f"{kind}: {path}")
+        summary = f"{len(report.missing)} missing, {len(report.damaged)} damaged, {len(report.extra)} extra"
+        print(f"{store}: {report.checked} files checked, {summary}")
+        if not report.intact and not repair:
+            print("To mend it: isthmus verify --repair, then isthmus build with its spec")
+    if not report.intact:
+        raise typer.Exit(1)
+
+
+@app.command()
+def publish(atlas: Atlas, as_json: Json = False) -> None:
+    """Rebuild manifest, data and gallery from the records alone."""
+    from core.manifest import publish as publish_records
+
+    store = _existing(atlas)
+    counts = publish_records(store, store.root.resolve().name).counts
+    page = str((store.root / "index.html").resolve())
+    if as_json:
+        print(json.dumps({**counts.model_dump(), "page": page}))
+    else:
+        print(f"{store}: published {counts.pairs} pairs, {counts.done} done, {counts.failed} failed")
+        print(f"Open {page}")
+
+
+@app.command("open")
+def open_page(atlas: Atlas, as_json: Json = False) -> None:
+    """Show the gallery of an atlas in a browser."""
+    store = _existing(atlas)
+    if not store.exists("index.html"):
+        raise SpecError(f"{store}: expected a published atlas, it has no index.html; run isthmus publish first")
+    page = (store.root / "index.html").resolve()
+    opened = webbrowser.open(page.as_uri())
+    if as_json:
+        print(json.dumps({"page": str(page), "opened": opened}))
+    else:
+        print(page if opened else f"No browser found here; open {page}")
+
+
+def _facts(plan: Plan, spec: AtlasSpec, processes: int) -> dict[str, Any]:
+    return {
+        "atlas": spec.uri,
+        "pairs": plan.pairs,
+        "done": plan.done,
+        "failed": plan.failed,
+        "missing": plan.missing,
+        "chunks": len(plan.chunks),
+        "processes": processes,
+        "minutes": round(plan.seconds(processes) / 60, 2),
+        "megabytes": round(plan.sheet_bytes() / 1e6, 2),
+    }
+
+
+def _existing(atlas: Path) -> DirectoryStore:
+    """The store of an atlas that is named by its folder or by its spec."""
+    from core.spec import read_spec
+    from core.store import open_store
+
+    if atlas.suffix in (".yaml", ".yml") or atlas.is_file():
+        return open_store(read_spec(atlas).uri)
+    if not atlas.is_dir():
+        raise SpecError(f"{atlas}: expected the folder of an atlas or a spec file, found neither")
+    return open_store(str(atlas))
+
+
+def _quiet_libraries(verbose: bool) -> None:
+    """Keep TensorFlow and Prefect silent, here and in the processes to come, unless they are wanted."""
+    from core.device import VERBOSE
+
+    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "90")
+    if verbose:
+        os.environ[VERBOSE] = "1"
+    else:
+        # Only what goes to the terminal: a Prefect server still gets every line.
+        os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+        os.environ.setdefault("PYTHONWARNINGS", "ignore")
+        logging.captureWarnings(True)
+
+
+@contextmanager
+def _progress(show: bool) -> Iterator[Progress]:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("·"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(elapsed_when_finished=True),
+        console=errors,
+        disable=not (show and errors.is_terminal),
+        transient=True,
+    ) as progress:
+        yield progress
+
+
+@contextmanager
+def _watching(store: DirectoryStore, plan: Plan, show: bool) -> Iterator[None]:
+    """Show how many pairs have a sheet, while somebody else renders them: the store is where progress can be seen."""
+    from core.records import sheet_path
+
+    waiting = {sheet_path(planned.key) for chunk in plan.chunks for planned in chunk.pairs}
+    total, stop = len(waiting), threading.Event()
+    with _progress(show) as progress:
+        bar = progress.add_task("pairs", total=total)
+
+        def watch() -> None:
+            while not stop.wait(1.0):
+                waiting.difference_update([path for path in waiting if store.exists(path)])
+                progress.update(bar, completed=total - len(waiting))
+
+        watcher = threading.Thread(target=watch, name="progress", daemon=True)
+        if not progress.disable:
+            watcher.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            if watcher.is_alive():
+                watcher.join()
+
+
+if __name__ == "__main__":
+    main()

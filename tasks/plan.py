@@ -1,0 +1,25 @@
+"""Planning as a task: compare the spec with the store and write down what is missing."""
+
+from __future__ import annotations
+
+from prefect import get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+
+from core.plan import SPEC_PATH, Plan, make_plan
+from core.spec import AtlasSpec
+from core.store import open_store
+
+
+@task(name="plan", cache_policy=NO_CACHE, persist_result=False)
+def plan_atlas(spec: AtlasSpec, processes: int) -> Plan:
+    """Plan the missing pairs of an atlas and write the plan, and the spec itself, to the store."""
+    store = open_store(spec.uri)
+    plan = make_plan(spec, store, processes)
+    store.replace(SPEC_PATH, spec.model_dump_json(indent=1).encode())
+    if plan.chunks:
+        store.create(plan.path, plan.to_ndjson())
+    get_run_logger().info(
+        "%s pairs: %s done, %s failed, %s missing in %s chunks",
+        plan.pairs, plan.done, plan.failed, plan.missing, len(plan.chunks),
+    )
+    return plan

@@ -1,0 +1,39 @@
+"""Rendering a chunk as a task, in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import threading
+from functools import lru_cache
+from multiprocessing import parent_process
+
+from prefect import get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+
+from core.chunk import ChunkResult, render_chunk
+from core.plan import read_chunk
+from core.store import open_store
+
+
+@task(name="render-chunk", task_run_name="render-chunk {chunk}", cache_policy=NO_CACHE, persist_result=False)
+def render_one_chunk(uri: str, plan_path: str, chunk: str) -> ChunkResult:
+    """Render one chunk of a plan. Parameters are addresses only; the pairs are in the store."""
+    _end_with_parent()
+    store = open_store(uri)
+    result = render_chunk(read_chunk(store, plan_path, chunk), store)
+    get_run_logger().info("%s done, %s failed in %.1f s", result.done, result.failed, result.seconds)
+    return result
+
+
+@lru_cache(maxsize=1)
+def _end_with_parent() -> None:
+    """End this pool process when the flow's process is gone, however it went: nobody else would."""
+    parent = parent_process()
+    if parent is None:
+        return
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, name="end-with-parent", daemon=True).start()
