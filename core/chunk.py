@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from core import METHOD_VERSION, device, sheets
 from core.errors import ModelError
@@ -72,7 +72,7 @@ def renderer(model: str, layers: tuple[str, str], settings: RenderSettings) -> S
 
 def _record(planned: PlannedPair, strip: Strip, order: ChunkOrder, where: str, store: DirectoryStore) -> Record:
     settings = order.settings
-    facts = {
+    facts: dict[str, Any] = {
         "key": planned.key,
         "a": str(planned.pair.a),
         "b": str(planned.pair.b),
@@ -89,8 +89,15 @@ def _record(planned: PlannedPair, strip: Strip, order: ChunkOrder, where: str, s
         "versions": device.versions(),
     }
     if strip.failed_at is not None:
-        return Record(**facts, status="failed", reason=_reason(strip, strip.failed_at), checkpoints=[],
-                      activation_a=[], activation_b=[], neighbour_distance=[])
+        return Record(
+            **facts,
+            status="failed",
+            reason=_reason(strip, strip.failed_at),
+            checkpoints=[],
+            activation_a=[],
+            activation_b=[],
+            neighbour_distance=[],
+        )
     pixels = sheets.pack(strip.frames)
     sheet = _create(store, sheet_path(planned.key), sheets.encode_png(pixels))
     preview = _create(store, preview_path(planned.key), sheets.encode_webp(pixels))

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from functools import lru_cache
 from importlib.metadata import version
-
+from pathlib import Path
 
 VERBOSE = "ISTHMUS_VERBOSE"
 """Name of the environment variable that lets TensorFlow and Prefect talk."""
@@ -49,7 +49,7 @@ def _silence() -> Iterator[None]:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.stderr.flush()
     kept = os.dup(2)
-    with open(os.devnull, "wb") as nowhere:
+    with Path(os.devnull).open("wb") as nowhere:
         os.dup2(nowhere.fileno(), 2)
     try:
         yield

@@ -9,11 +9,11 @@ Layers, from the image on: `stem`; for each block N of 0..15 `blockN_expand` (no
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Iterator
+from collections.abc import Collection, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,7 +96,7 @@ class EfficientNetLite0:
     """
 
     name = "efficientnet-lite0"
-    layers: dict[str, int] = dict(_layer_channels())
+    layers: ClassVar[Mapping[str, int]] = dict(_layer_channels())
     alignment_layers = ("block5", "block7")
 
     def __init__(self, weights_file: Path) -> None:
@@ -110,7 +110,7 @@ class EfficientNetLite0:
         def folded(convolution: str, norm: str) -> tuple[Array, Array]:
             gain = state[f"{norm}.weight"] / np.sqrt(state[f"{norm}.running_var"] + _BATCH_NORM_EPSILON)
             kernel = state[f"{convolution}.weight"] * gain[:, None, None, None]
-            bias = state[f"{norm}.bias"] - state[f"{norm}.running_mean"] * gain
+            bias: Array = (state[f"{norm}.bias"] - state[f"{norm}.running_mean"] * gain).astype(np.float32)
             if "depthwise" in convolution:  # (channel, 1, h, w) -> (h, w, channel, 1)
                 return np.ascontiguousarray(kernel.transpose(2, 3, 0, 1)), bias
             return np.ascontiguousarray(kernel.transpose(2, 3, 1, 0)), bias  # (out, in, h, w) -> (h, w, in, out)

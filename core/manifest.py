@@ -19,7 +19,6 @@ from core.plan import SPEC_PATH, read_records
 from core.records import Record, to_ndjson
 from core.store import DirectoryStore
 
-FORMAT_VERSION = 1
 MANIFEST_PATH = "manifest.json"
 PAIRS_PATH = "data/pairs.ndjson"
 _PAIRS_PER_SHARD = 5000
@@ -54,7 +53,7 @@ class Manifest(_Frozen):
         records: the file with every record.
     """
 
-    format: Literal[1] = FORMAT_VERSION
+    format: Literal[1] = 1
     name: str
     spec: dict[str, Any] | None
     model: str

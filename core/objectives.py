@@ -132,9 +132,7 @@ def channel_interpolate(layer1: str, n1: int, layer2: str, n2: int) -> Objective
     def value(activations: Activations) -> tf.Tensor:
         t1, t2 = activations(layer1), activations(layer2)
         weights = interpolation_weights(t1.shape[0])
-        return tf.reduce_sum(
-            (1 - weights) * mean_over_positions(t1)[:, n1] + weights * mean_over_positions(t2)[:, n2]
-        )
+        return tf.reduce_sum((1 - weights) * mean_over_positions(t1)[:, n1] + weights * mean_over_positions(t2)[:, n2])
 
     return Objective(value, frozenset({layer1, layer2}), f"interpolate {layer1}:{n1} to {layer2}:{n2}")
 

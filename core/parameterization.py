@@ -273,9 +273,7 @@ def shared_interpolation(
     return Parameterization(variables, image)
 
 
-def shared_start_values(
-    variables: Sequence[tf.Variable], seeds: Sequence[int], sd: float | None = None
-) -> list[Array]:
+def shared_start_values(variables: Sequence[tf.Variable], seeds: Sequence[int], sd: float | None = None) -> list[Array]:
     """Start values for the variables of `shared_interpolation`, one seed per strip.
 
     A strip's values depend on its own seed alone, whichever strips lie beside it.

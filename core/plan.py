@@ -150,9 +150,7 @@ def read_chunk(store: DirectoryStore, plan_path: str, name: str) -> ChunkOrder:
     for line in lines:
         chunk = json.loads(line)
         if chunk["chunk"] == name:
-            pairs = tuple(
-                PlannedPair(Pair(Neuron.parse(a), Neuron.parse(b)), key) for a, b, key in chunk["pairs"]
-            )
+            pairs = tuple(PlannedPair(Pair(Neuron.parse(a), Neuron.parse(b)), key) for a, b, key in chunk["pairs"])
             settings = RenderSettings.model_validate(shared["settings"])
             return ChunkOrder(shared["model"], shared["model_digest"], settings, Chunk(name, pairs))
     raise RecordError(f"{store}/{plan_path}: expected the chunk {name}, the plan has none of that name")

@@ -85,7 +85,9 @@ def _count_pairs(neurons: Sequence[Neuron]) -> int:
 
 def _check_count(count: int) -> None:
     if count > _MOST_PAIRS:
-        raise SpecError(f"pairs: expected at most {_MOST_PAIRS:,} pairs in one atlas, got {count:,}; name fewer neurons")
+        raise SpecError(
+            f"pairs: expected at most {_MOST_PAIRS:,} pairs in one atlas, got {count:,}; name fewer neurons"
+        )
 
 
 def _random(neurons: Sequence[Neuron], n: int, seed: int) -> list[Pair]:

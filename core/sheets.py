@@ -27,7 +27,8 @@ def pack(frames: NDArray[np.float32]) -> Pixels:
     """
     if frames.ndim != 4 or frames.shape[3] != 3:
         raise ShapeError(f"expected frames of shape (frame, height, width, 3), got {frames.shape}")
-    return np.rint(np.concatenate(list(frames), axis=1) * 255).astype(np.uint8)
+    pixels: Pixels = np.rint(np.concatenate(list(frames), axis=1) * 255).astype(np.uint8)
+    return pixels
 
 
 def unpack(pixels: Pixels, frames: int) -> Pixels:

@@ -43,9 +43,7 @@ class RenderSettings(_Frozen):
     key_frames: Literal["symmetric", "lucid"] = Field(
         "symmetric", description="Where the two key frames of shared parts lie: at the ends, or as Lucid has them."
     )
-    transforms: Literal["standard", "none"] = Field(
-        "standard", description="Random views while optimising, or none."
-    )
+    transforms: Literal["standard", "none"] = Field("standard", description="Random views while optimising, or none.")
     redirected_updates: int = Field(
         16, ge=0, le=1000, description="For so many updates the gradient passes through dead ReLUs."
     )
@@ -212,7 +210,10 @@ def _fields_at(path: list[str], error: ValidationError) -> list[str]:
         ("compute",): Compute,
     }
     selections: dict[str, type[BaseModel]] = {
-        "list": ListedPairs, "all": AllPairs, "random": RandomPairs, "nearest": NearestPairs
+        "list": ListedPairs,
+        "all": AllPairs,
+        "random": RandomPairs,
+        "nearest": NearestPairs,
     }
     if path == ["pairs"]:
         return list(selections[str(error.errors()[0]["loc"][1])].model_fields)

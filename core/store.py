@@ -43,7 +43,7 @@ class DirectoryStore:
     def replace(self, path: str, data: bytes) -> None:
         """Write an object, whether or not it is there already; readers see the old or the new one, whole."""
         try:
-            os.replace(self._write_temporary(path, data), self.root / path)
+            self._write_temporary(path, data).replace(self.root / path)
         except OSError as error:
             raise self._error("write", path, error) from error
 

@@ -92,12 +92,12 @@ class StripRenderer:
         integer = tf.TensorSpec((), tf.int32)
         channels = tf.TensorSpec((strips, 2), tf.int32)
         views = tf.TensorSpec((None, strips, 2, 3), tf.float32)
-        self._optimise = tf.function(self._updates, input_signature=[channels, views, integer, integer], autograph=False)
+        self._optimise = tf.function(
+            self._updates, input_signature=[channels, views, integer, integer], autograph=False
+        )
         self._measure = tf.function(self._measurements, input_signature=[channels], autograph=False)
 
-    def render(
-        self, pairs: Sequence[Pair], progress: Callable[[int], None] = lambda updates: None
-    ) -> list[Strip]:
+    def render(self, pairs: Sequence[Pair], progress: Callable[[int], None] = lambda updates: None) -> list[Strip]:
         """Render up to `strips` pairs together.
 
         Args:
@@ -194,9 +194,7 @@ class StripRenderer:
     def _measurements(self, channels: tf.Tensor) -> tuple[tf.Tensor, ...]:
         """The finished frames and their numbers; every result has the strip as first axis."""
         images = self._parameterization()
-        activation_a, activation_b = self._activations_of(
-            channels, self._model.activations(images, set(self.layers))
-        )
+        activation_a, activation_b = self._activations_of(channels, self._model.activations(images, set(self.layers)))
         frames = tf.reshape(images, (self.strips, self.settings.frames, *images.shape[1:]))
         distance = tf.reduce_mean((frames[:, 1:] - frames[:, :-1]) ** 2, axis=(2, 3, 4))
         return frames, activation_a, activation_b, distance

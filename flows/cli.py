@@ -94,7 +94,8 @@ def build(spec: SpecFile, as_json: Json = False, verbose: Verbose = False) -> No
     first = make_plan(atlas, store, processes)
     same_spec = store.exists(SPEC_PATH) and store.read(SPEC_PATH) == atlas.model_dump_json(indent=1).encode()
     if not first.chunks and same_spec and store.exists(MANIFEST_PATH):
-        result = {"pairs": first.pairs, "done": first.done, "failed": first.failed, "missing": 0, "rendered": 0}
+        result: dict[str, Any] = {"pairs": first.pairs, "done": first.done, "failed": first.failed}
+        result |= {"missing": 0, "rendered": 0}
     else:
         _quiet_libraries(verbose)
         started = time.monotonic()
@@ -167,8 +168,10 @@ def preview(
     # The strip of a pair always runs the same way; somebody who asks for (b, a) sees it from the other end.
     order = slice(None) if pair.a == neurons[0] else slice(None, None, -1)
     DirectoryStore(output.parent).replace(output.name, sheets.encode_png(sheets.pack(strip.frames[order])))
-    curves = (strip.activation_a, strip.activation_b) if pair.a == neurons[0] else (
-        strip.activation_b[::-1], strip.activation_a[::-1]
+    curves = (
+        (strip.activation_a, strip.activation_b)
+        if pair.a == neurons[0]
+        else (strip.activation_b[::-1], strip.activation_a[::-1])
     )
     facts = {
         "file": str(output),
@@ -306,7 +309,14 @@ def _quiet_libraries(verbose: bool) -> None:
 
 @contextmanager
 def _progress(show: bool) -> Iterator[Progress]:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     with Progress(
         TextColumn("{task.description}"),

@@ -20,6 +20,10 @@ def plan_atlas(spec: AtlasSpec, processes: int) -> Plan:
         store.create(plan.path, plan.to_ndjson())
     get_run_logger().info(
         "%s pairs: %s done, %s failed, %s missing in %s chunks",
-        plan.pairs, plan.done, plan.failed, plan.missing, len(plan.chunks),
+        plan.pairs,
+        plan.done,
+        plan.failed,
+        plan.missing,
+        len(plan.chunks),
     )
     return plan

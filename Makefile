@@ -1,0 +1,51 @@
+# Isthmus. `make` alone prints this help.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help atlas test lint format bench lock clean
+
+help: ## Print what can be made
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-8s %s\n' "$$name" "$$text"; done
+
+atlas: $(VENV)/runtime.installed ## Set everything up and render the quickstart atlas
+	$(BIN)/isthmus build deploy/atlases/quickstart.yaml
+
+test: $(VENV)/dev.installed ## Set everything up and run the whole test suite
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/dev.installed ## Check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/dev.installed ## Format the sources
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/dev.installed ## Measure how well alignment works and how fast rendering is
+	$(BIN)/python tests/bench/alignment.py
+
+lock: ## Pin all dependencies anew (needs uv)
+	uv pip compile pyproject.toml $(LOCK) -o locks/runtime.lock
+	uv pip compile pyproject.toml --extra gpu -c locks/runtime.lock $(LOCK) -o locks/gpu.lock
+	uv pip compile pyproject.toml --extra test --extra lint -c locks/runtime.lock $(LOCK) -o locks/dev.lock
+LOCK := --quiet --universal --python-version 3.10 --generate-hashes --no-emit-index-url --no-header
+
+clean: ## Remove the environment and what tools left behind; atlases stay
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13) and f"Isthmus needs Python 3.10 to 3.13; this is {sys.version.split()[0]}: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/runtime.installed: locks/runtime.lock pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r locks/runtime.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/dev.installed: locks/dev.lock $(VENV)/runtime.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r locks/dev.lock
+	@touch $@
