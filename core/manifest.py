@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from core import gallery
 from core.errors import RecordError
+from core.neurons import Neuron
 from core.plan import SPEC_PATH, read_records
 from core.records import Record, to_ndjson
 from core.store import DirectoryStore
@@ -121,11 +122,9 @@ def read_manifest(store: DirectoryStore) -> Manifest:
         ) from None
 
 
-def _reading_order(record: Record) -> tuple[str, int, str, int, str]:
-    """By neuron a, then neuron b, channels as numbers: the order of the gallery."""
-    layer_a, _, channel_a = record.a.rpartition(":")
-    layer_b, _, channel_b = record.b.rpartition(":")
-    return layer_a, int(channel_a), layer_b, int(channel_b), record.key
+def _reading_order(record: Record) -> tuple[Any, ...]:
+    """By neuron a, then neuron b: the order of the gallery."""
+    return Neuron.parse(record.a).order, Neuron.parse(record.b).order, record.key
 
 
 def _counts(records: Sequence[Record]) -> Counts:

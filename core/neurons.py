@@ -16,13 +16,19 @@ _WRITTEN = re.compile(r"(?P<layer>[^:\s]+):(?P<first>\d+)(?:-(?P<last>\d+))?")
 
 
 class Neuron(NamedTuple):
-    """A layer and one of its channels; sorts by layer name, then by channel."""
+    """A layer and one of its channels."""
 
     layer: str
     channel: int
 
     def __str__(self) -> str:
         return f"{self.layer}:{self.channel}"
+
+    @property
+    def order(self) -> tuple[tuple[str | int, ...], int]:
+        """What neurons are sorted by: layer, numbers in its name counting as numbers (block9, block10), then channel."""
+        words = re.split(r"(\d+)", self.layer)  # words and numbers in turn, a word first
+        return tuple(int(word) if place % 2 else word for place, word in enumerate(words)), self.channel
 
     @classmethod
     def parse(cls, text: str) -> Neuron:
@@ -55,7 +61,7 @@ class Pair(NamedTuple):
         """
         if first == second:
             raise SpecError(f"expected two different neurons, got {first} twice")
-        return cls(*sorted((first, second)))
+        return cls(*sorted((first, second), key=lambda neuron: neuron.order))
 
 
 def parse_range(text: str) -> list[Neuron]:

@@ -1,0 +1,279 @@
+"""Building, resuming and publishing atlases with a real Prefect server, real processes and the real model."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import LAYER, SMALL, Job, wait_for
+from PIL import Image
+
+SLOW = SMALL | {"steps": 120}  # long enough to be interrupted
+
+
+def test_an_atlas_is_built_in_silence_without_a_prefect_server(job: Job) -> None:
+    """With nothing configured a build starts what it needs, says two lines, and leaves the contract's layout."""
+    del job.environment["PREFECT_API_URL"]
+
+    finished = job.run("build", str(job.spec_file))
+
+    assert finished.returncode == 0
+    assert finished.stderr == ""
+    assert finished.stdout.splitlines() == [
+        f"{job.atlas}: 6 rendered; 6 of 6 pairs done, 0 failed, 0 missing",
+        f"Open {job.atlas / 'index.html'}",
+    ]
+    for key, record in job.records().items():
+        assert record["status"] == "done"
+        assert Image.open(job.atlas / "sheets" / key[:2] / f"{key}.png").size == (3 * 64, 64)
+        assert Image.open(job.atlas / "previews" / key[:2] / f"{key}.webp").size == (3 * 64, 64)
+    assert {path.name for path in job.atlas.iterdir()} == {
+        "plan", "sheets", "previews", "records", "manifest.json", "data", "index.html", "assets",
+    }  # fmt: skip
+    assert job.run("verify", str(job.atlas)).returncode == 0
+
+
+def test_a_second_build_renders_nothing_and_more_pairs_render_only_the_new_ones(job: Job) -> None:
+    """What has a record is never rendered again: not by the same spec, and not by a bigger one."""
+    started = time.monotonic()
+    assert job.build()["rendered"] == 6
+    first_seconds = time.monotonic() - started
+    sheets = job.sheets()
+
+    started = time.monotonic()
+    again = job.build()
+    again_seconds = time.monotonic() - started
+
+    assert (again["rendered"], again["done"]) == (0, 6)
+    assert again_seconds < first_seconds / 4
+    assert job.sheets() == sheets
+
+    job.write(pairs={"select": "all", "neurons": [f"{LAYER}:0-4"]})
+    more = job.build()
+
+    assert (more["rendered"], more["done"], more["pairs"]) == (4, 10, 10)
+    assert {key: job.sheets()[key] for key in sheets} == sheets
+    assert json.loads((job.atlas / "manifest.json").read_text())["counts"] == {"pairs": 10, "done": 10, "failed": 0}
+
+
+def test_pixels_depend_neither_on_processes_nor_on_chunks(job: Job) -> None:
+    """One process with one big chunk and two processes with small ones render identical sheets."""
+    pixels = []
+    for name, compute in (
+        ("one", {"processes": 1, "chunk_pairs": 6}),
+        ("two", {"processes": 2, "chunk_pairs": 1}),
+        ("three", {"processes": 2, "chunk_pairs": 4}),
+    ):
+        job.write(name=name, compute=compute)
+        job.build()
+        pixels.append(
+            {path.stem: Image.open(path).convert("RGB").tobytes() for path in job.atlas.glob("sheets/*/*.png")}
+        )
+
+    assert len(pixels[0]) == 6
+    assert len(set(pixels[0].values())) == 6
+    assert pixels[0] == pixels[1] == pixels[2]
+
+
+def test_after_everything_is_killed_the_next_build_does_only_what_is_missing(job: Job) -> None:
+    """SIGKILL of the build and all its processes loses no finished chunk, and costs no finished pair again."""
+    job.write(render=SLOW, compute={"processes": 2, "chunk_pairs": 1})
+    build = job.start()
+    try:
+        wait_for(job.records, "the first record")
+    finally:
+        os.killpg(build.pid, signal.SIGKILL)
+        build.communicate()
+    finished = job.records()
+    sheets = {key: job.sheets()[key] for key in finished}
+    assert 0 < len(finished) < 6
+
+    rest = job.build()
+
+    assert rest["rendered"] == 6 - len(finished)
+    assert {key: job.sheets()[key] for key in finished} == sheets
+    assert {key: job.records()[key] for key in finished} == finished
+    assert job.run("verify", str(job.atlas)).returncode == 0
+
+
+def test_a_killed_render_process_is_replaced_and_the_atlas_completes(job: Job) -> None:
+    """SIGKILL of one pool process breaks the pool; the same build goes on with a fresh one."""
+    job.write(render=SLOW, compute={"processes": 2, "chunk_pairs": 1})
+    build = job.start()
+    try:
+        wait_for(job.records, "the first record")
+        os.kill(_pool_processes(build.pid)[0], signal.SIGKILL)
+        killed_at = len(job.records())
+        output, complaints = build.communicate(timeout=240)
+    finally:
+        if build.poll() is None:
+            os.killpg(build.pid, signal.SIGKILL)
+
+    assert build.returncode == 0, complaints
+    assert killed_at < 6
+    assert json.loads(output)["done"] == 6
+    assert job.run("verify", str(job.atlas)).returncode == 0
+
+
+def test_a_render_process_ends_when_its_flow_is_killed(job: Job) -> None:
+    """SIGKILL of the flow's process alone leaves no render process behind."""
+    job.write(render=SLOW, compute={"processes": 2, "chunk_pairs": 1})
+    build = job.start()
+    try:
+        wait_for(job.records, "the first record")
+        pool = _pool_processes(build.pid)
+        build.kill()
+        build.communicate()
+
+        wait_for(lambda: not any(_runs(process) for process in pool), "the render processes to end", seconds=20)
+        assert len(pool) == 2
+    finally:
+        try:
+            os.killpg(build.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+
+
+def test_the_server_knows_the_flow_run_and_one_task_run_per_chunk(job: Job, prefect_server: str) -> None:
+    """On Prefect's pages an atlas is one flow run that names it, with a finished task run for every chunk."""
+    job.write(name="seen-on-the-server", compute={"processes": 2, "chunk_pairs": 2})
+    job.build()
+
+    [flow_run] = _post(prefect_server, "flow_runs", {"flow_runs": {"name": {"any_": ["build-atlas seen-on-the-server"]}}})
+    assert flow_run["state_type"] == "COMPLETED"
+
+    def finished_chunks() -> int:
+        runs = _post(prefect_server, "task_runs", {"task_runs": {"flow_run_id": {"any_": [flow_run["id"]]}}})
+        return sum(run["name"].startswith("render-chunk") and run["state_type"] == "COMPLETED" for run in runs)
+
+    wait_for(lambda: finished_chunks() == 3, "three finished task runs on the server", seconds=30)
+
+
+def test_the_page_is_rebuilt_from_the_records_alone(job: Job) -> None:
+    """Publishing again gives the same bytes, also when all that was published is gone."""
+    job.build()
+    published = [job.atlas / name for name in ("manifest.json", "data", "index.html", "assets")]
+    before = _bytes_of(published)
+
+    for path in published:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    assert job.run("verify", str(job.atlas)).returncode == 1
+    finished = job.run("publish", str(job.atlas))
+
+    assert finished.returncode == 0, finished.stderr
+    assert _bytes_of(published) == before
+
+
+def test_damage_is_found_and_mended_with_the_same_pixels(job: Job) -> None:
+    """A flipped byte and a lost file are named, removed by --repair and rendered again by a build."""
+    job.build()
+    pixels = {path: np.asarray(Image.open(path)) for path in sorted(job.atlas.glob("sheets/*/*.png"))}
+    damaged, lost = list(pixels)[:2]
+    data = bytearray(damaged.read_bytes())
+    data[len(data) // 2] ^= 1
+    damaged.write_bytes(data)
+    lost.unlink()
+
+    found = job.run("verify", str(job.atlas), "--repair", "--json")
+
+    report = json.loads(found.stdout)
+    assert found.returncode == 1
+    assert report["damaged"] == [damaged.relative_to(job.atlas).as_posix()]
+    assert report["missing"] == [lost.relative_to(job.atlas).as_posix()]
+
+    job.build()
+
+    assert job.run("verify", str(job.atlas)).returncode == 0
+    assert all(np.array_equal(np.asarray(Image.open(path)), before) for path, before in pixels.items())
+
+
+def test_pairs_whose_objective_overflows_are_recorded_as_failed(job: Job) -> None:
+    """A pair that cannot be rendered has a record with the reason; the build says so and exits with 1."""
+    job.write(render=SMALL | {"alignment": {"weight": 1e6, "decay": 1e-9}})
+
+    finished = job.run("build", str(job.spec_file), "--json")
+
+    assert finished.returncode == 1
+    assert json.loads(finished.stdout)["failed"] == 6
+    assert all("not finite at update" in record["reason"] for record in job.records().values())
+    again = job.run("build", str(job.spec_file), "--json")
+    assert (again.returncode, json.loads(again.stdout)["rendered"]) == (1, 0)
+
+
+def test_a_preview_is_the_atlas_sheet_and_backwards_its_mirror(job: Job) -> None:
+    """`isthmus preview A B` gives the pixels that an atlas has for the pair, and B A the same frames from the end."""
+    a, b = f"{LAYER}:0", f"{LAYER}:1"
+    job.write(pairs={"select": "list", "list": [[a, b]]})
+    job.build()
+    [sheet] = job.atlas.glob("sheets/*/*.png")
+    options = ["--steps", "12", "--size-px", "64", "--frames", "3", "-o"]
+
+    forwards = job.run("preview", a, b, *options, str(job.folder / "ab.png"))
+    backwards = job.run("preview", b, a, *options, str(job.folder / "ba.png"))
+
+    assert (forwards.returncode, forwards.stderr) == (0, "")
+    assert (backwards.returncode, backwards.stderr) == (0, "")
+    frames = _frames(sheet)
+    np.testing.assert_array_equal(_frames(job.folder / "ab.png"), frames)
+    np.testing.assert_array_equal(_frames(job.folder / "ba.png"), frames[::-1])
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"pairs": {"select": "list", "list": [["block99:1", "stem:2"]]}}, "expected a layer of efficientnet-lite0"),
+        ({"pairs": {"select": "list", "list": [["stem:99", "stem:2"]]}}, "expected a channel of stem from 0 to 31"),
+        ({"render": {"frames": 1}}, "render.frames: expected greater than or equal to 2, got 1"),
+        ({"rendr": {}}, "did you mean 'render'"),
+    ],
+)
+def test_bad_specs_end_in_one_line_and_nothing_is_written(job: Job, change: dict[str, Any], said: str) -> None:
+    """A wrong spec gives exit code 2 and one line that says what would be right, before anything starts."""
+    job.write(**change)
+
+    finished = job.run("build", str(job.spec_file))
+
+    assert finished.returncode == 2
+    assert said in finished.stderr
+    assert len(finished.stderr.splitlines()) == 1
+    assert finished.stdout == ""
+    assert not job.atlas.exists()
+
+
+def _pool_processes(parent: int) -> list[int]:
+    """The processes of a build's pool, by what Linux says of its children."""
+    children = Path(f"/proc/{parent}/task").glob("*/children")
+    pids = [int(pid) for listing in children for pid in listing.read_text().split()]
+    return [pid for pid in pids if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+def _runs(process: int) -> bool:
+    return Path(f"/proc/{process}/cmdline").exists()
+
+
+def _post(api: str, what: str, query: dict[str, Any]) -> list[dict[str, Any]]:
+    request = urllib.request.Request(
+        f"{api}/{what}/filter", json.dumps(query).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=20) as answer:
+        found: list[dict[str, Any]] = json.load(answer)
+        return found
+
+
+def _bytes_of(paths: list[Path]) -> dict[str, bytes]:
+    files = [file for path in paths for file in (path.rglob("*") if path.is_dir() else [path]) if file.is_file()]
+    return {str(file): file.read_bytes() for file in files}
+
+
+def _frames(sheet: Path) -> np.ndarray[Any, Any]:
+    pixels = np.asarray(Image.open(sheet).convert("RGB"))
+    return np.stack(np.split(pixels, 3, axis=1))
