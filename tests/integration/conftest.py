@@ -75,7 +75,8 @@ class Job:
     def sheets(self) -> dict[str, tuple[bytes, int]]:
         """key -> (bytes, time of the last change in nanoseconds)."""
         return {
-            path.stem: (path.read_bytes(), path.stat().st_mtime_ns) for path in sorted(self.atlas.glob("sheets/*/*.png"))
+            path.stem: (path.read_bytes(), path.stat().st_mtime_ns)
+            for path in sorted(self.atlas.glob("sheets/*/*.png"))
         }
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import signal
-import subprocess
 import time
 import urllib.request
 from pathlib import Path
@@ -137,10 +137,8 @@ def test_a_render_process_ends_when_its_flow_is_killed(job: Job) -> None:
         wait_for(lambda: not any(_runs(process) for process in pool), "the render processes to end", seconds=20)
         assert len(pool) == 2
     finally:
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(build.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
 
 
 def test_the_server_knows_the_flow_run_and_one_task_run_per_chunk(job: Job, prefect_server: str) -> None:
@@ -148,7 +146,9 @@ def test_the_server_knows_the_flow_run_and_one_task_run_per_chunk(job: Job, pref
     job.write(name="seen-on-the-server", compute={"processes": 2, "chunk_pairs": 2})
     job.build()
 
-    [flow_run] = _post(prefect_server, "flow_runs", {"flow_runs": {"name": {"any_": ["build-atlas seen-on-the-server"]}}})
+    [flow_run] = _post(
+        prefect_server, "flow_runs", {"flow_runs": {"name": {"any_": ["build-atlas seen-on-the-server"]}}}
+    )
     assert flow_run["state_type"] == "COMPLETED"
 
     def finished_chunks() -> int:
