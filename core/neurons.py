@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from core.errors import SpecError
 
-_WRITTEN = re.compile(r"(?P<layer>[^:\s]+):(?P<first>\d+)(?:-(?P<last>\d+))?")
+_WRITTEN = re.compile(r"(?P<layer>[^:\s]+):(?P<first>[0-9]{1,9})(?:-(?P<last>[0-9]{1,9}))?")
 
 
 class Neuron(NamedTuple):
@@ -25,10 +25,11 @@ class Neuron(NamedTuple):
         return f"{self.layer}:{self.channel}"
 
     @property
-    def order(self) -> tuple[tuple[str | int, ...], int]:
-        """What neurons are sorted by: layer, numbers in its name counting as numbers (block9, block10), then channel."""
+    def order(self) -> tuple[tuple[str | int, ...], str, int]:
+        """What neurons are sorted by: layer, numbers in its name as numbers (block9, block10), then channel."""
         words = re.split(r"(\d+)", self.layer)  # words and numbers in turn, a word first
-        return tuple(int(word) if place % 2 else word for place, word in enumerate(words)), self.channel
+        natural = tuple(int(word) if place % 2 else word for place, word in enumerate(words))
+        return natural, self.layer, self.channel  # the name itself tells block9 from block09
 
     @classmethod
     def parse(cls, text: str) -> Neuron:
@@ -37,10 +38,10 @@ class Neuron(NamedTuple):
         Raises:
             SpecError: if the text is anything else, a range included.
         """
-        neurons = parse_range(text)
-        if len(neurons) != 1 or "-" in text.rpartition(":")[2]:
+        layer, channels = parse_range(text)
+        if len(channels) != 1 or "-" in text.rpartition(":")[2]:
             raise SpecError(f"expected one neuron such as 'block9_expand_pre_relu:17', got the range {text!r}")
-        return neurons[0]
+        return cls(layer, channels[0])
 
 
 class Pair(NamedTuple):
@@ -64,8 +65,8 @@ class Pair(NamedTuple):
         return cls(*sorted((first, second), key=lambda neuron: neuron.order))
 
 
-def parse_range(text: str) -> list[Neuron]:
-    """Read `layer:channel` or `layer:first-last` (both ends included).
+def parse_range(text: str) -> tuple[str, range]:
+    """Read `layer:channel` or `layer:first-last` (both ends included) as a layer and its channels.
 
     Raises:
         SpecError: if the text has another form or the range runs backwards.
@@ -77,7 +78,7 @@ def parse_range(text: str) -> list[Neuron]:
     last = int(match["last"]) if match["last"] else first
     if last < first:
         raise SpecError(f"expected a range 'layer:first-last' with first <= last, got {text!r}")
-    return [Neuron(match["layer"], channel) for channel in range(first, last + 1)]
+    return match["layer"], range(first, last + 1)
 
 
 def distinct_pairs(pairs: Iterable[tuple[Neuron, Neuron]]) -> Iterator[Pair]:
