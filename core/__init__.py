@@ -2,7 +2,7 @@
 
 Data flows one way, spec -> pairs -> frames -> sheet -> record -> manifest -> page, and there is about one module for
 each of these nouns. Nothing in here knows of Prefect, and only the modules that make images (`color`,
-`parameterization`, `objectives`, `transforms`, `optimise`, `strip`, `network`) import TensorFlow.
+`parameterization`, `objectives`, `transforms`, `optimise`, `strip`, `relu`) import TensorFlow.
 """
 
 METHOD_VERSION = 1

@@ -11,10 +11,10 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from core import gallery
-from core.errors import RecordError
+from core.errors import RecordError, SpecError
 from core.neurons import Neuron
 from core.plan import SPEC_PATH, read_records
 from core.records import Record, to_ndjson
@@ -32,7 +32,7 @@ class _Frozen(BaseModel):
 class DataFile(_Frozen):
     """A published file, by path, and what it must contain."""
 
-    path: str
+    path: str = Field(pattern=r"^data/[A-Za-z0-9][A-Za-z0-9._-]*$")  # never outside the atlas
     sha256: str
     bytes: int
     pairs: int
@@ -75,7 +75,7 @@ def publish(store: DirectoryStore, name: str) -> Manifest:
         name: of the atlas.
 
     Raises:
-        RecordError: if there are no records, or one cannot be read.
+        RecordError: if there are no records, or one of them or the stored spec cannot be read.
     """
     records = sorted(read_records(store), key=_reading_order)
     if not records:
@@ -84,7 +84,7 @@ def publish(store: DirectoryStore, name: str) -> Manifest:
     pairs = to_ndjson(records)
     manifest = Manifest(
         name=name,
-        spec=json.loads(store.read(SPEC_PATH)) if store.exists(SPEC_PATH) else None,
+        spec=_read_spec(store),
         model=records[0].model,
         model_digest=records[0].model_digest,
         settings={record.settings_digest: record.settings for record in records},
@@ -124,7 +124,22 @@ def read_manifest(store: DirectoryStore) -> Manifest:
 
 def _reading_order(record: Record) -> tuple[Any, ...]:
     """By neuron a, then neuron b: the order of the gallery."""
-    return Neuron.parse(record.a).order, Neuron.parse(record.b).order, record.key
+    try:
+        return Neuron.parse(record.a).order, Neuron.parse(record.b).order, record.key
+    except SpecError as error:
+        raise RecordError(f"record {record.key}: {error}") from None
+
+
+def _read_spec(store: DirectoryStore) -> dict[str, Any] | None:
+    if not store.exists(SPEC_PATH):
+        return None
+    try:
+        spec = json.loads(store.read(SPEC_PATH))
+    except ValueError:
+        spec = None
+    if not isinstance(spec, dict):
+        raise RecordError(f"{store}/{SPEC_PATH}: expected a JSON object; build the atlas again to rewrite it")
+    return spec
 
 
 def _counts(records: Sequence[Record]) -> Counts:

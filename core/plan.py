@@ -192,7 +192,7 @@ def _short_digest(data: bytes) -> str:
 def _pair_seconds(settings: RenderSettings, recorded: Sequence[Record]) -> float:
     """What pairs like these took, or else what they should take on a CPU core."""
     if recorded:
-        return fmean(record.seconds for record in recorded)
+        return max(0.001, fmean(record.seconds for record in recorded))
     pixels = settings.frames * settings.size_px**2
     return settings.steps * _UPDATE_SECONDS * pixels / _REFERENCE_PIXELS
 

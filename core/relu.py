@@ -51,3 +51,17 @@ def _redirect_dead_images(plain: tf.Tensor, redirected: tf.Tensor) -> tf.Tensor:
     axes = list(range(1, len(plain.shape)))
     alive = tf.reduce_any(tf.not_equal(plain, 0.0), axis=axes, keepdims=True)
     return tf.where(alive, plain, redirected)
+
+
+REDIRECTED_GRADIENTS = {"Relu": "IsthmusRedirectedRelu", "Relu6": "IsthmusRedirectedRelu6"}
+"""Op type -> name of its redirected gradient, for networks that are imported rather than built here."""
+
+
+@tf.RegisterGradient(REDIRECTED_GRADIENTS["Relu"])
+def _relu_op_gradient(op: tf.Operation, gradient: tf.Tensor) -> tf.Tensor:
+    return _relu_gradient(op.inputs[0], gradient)
+
+
+@tf.RegisterGradient(REDIRECTED_GRADIENTS["Relu6"])
+def _relu6_op_gradient(op: tf.Operation, gradient: tf.Tensor) -> tf.Tensor:
+    return _relu6_gradient(op.inputs[0], gradient)

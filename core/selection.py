@@ -69,11 +69,11 @@ def _neurons(written: Sequence[str], model: Model) -> list[Neuron]:
     for number, text in enumerate(written):
         where = f"pairs.neurons.{number}"
         try:
-            named = parse_range(text)
+            layer, channels = parse_range(text)
         except SpecError as error:
             raise SpecError(f"{where}: {error}") from None
-        check_neuron(model, named[-1], where)
-        neurons.update(dict.fromkeys(named))
+        check_neuron(model, Neuron(layer, channels[-1]), where)
+        neurons.update(dict.fromkeys(Neuron(layer, channel) for channel in channels))
     if len(neurons) < 2:
         raise SpecError(f"pairs.neurons: expected at least two neurons, got {', '.join(map(str, neurons))}")
     return list(neurons)

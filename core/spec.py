@@ -7,13 +7,31 @@ changes a pixel is in `RenderSettings`, and with it in every key.
 from __future__ import annotations
 
 import difflib
+import reprlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, ValidationError
+from pydantic_core import ErrorDetails, PydanticCustomError
+from yaml.constructor import ConstructorError
 
 from core.errors import SpecError
+
+_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
+_NO_CONTROLS = r"^[^\x00-\x1f\x7f]+$"
+_LONGEST = 60  # characters of what came, in a message
+
+
+def _refuse_boolean(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise PydanticCustomError("float_type", "Input should be a number")
+    return value
+
+
+Number = Annotated[float, BeforeValidator(_refuse_boolean)]
+"""A number, for once not a truth value; as text too, because YAML takes 1e-3 for text."""
 
 
 class _Frozen(BaseModel):
@@ -26,25 +44,27 @@ class Alignment(_Frozen):
     layers: tuple[str, ...] | None = Field(
         None, description="Layers whose activations should stay alike; by default those that suit the model."
     )
-    weight: float = Field(0.1, ge=0, le=1e6, description="How strongly; 0 switches alignment off.")
-    decay: float = Field(5.0, gt=0, le=1e6, description="A frame d apart counts 1 / decay^d.")
+    weight: Number = Field(0.1, ge=0, le=1e6, description="How strongly; 0 switches alignment off.")
+    decay: Number = Field(5.0, gt=0, le=1e6, description="A frame d apart counts 1 / decay^d.")
 
 
 class RenderSettings(_Frozen):
     """Every setting that changes a pixel."""
 
-    frames: int = Field(6, ge=2, le=64, description="Frames in a strip, the two ends included.")
-    size_px: int = Field(128, ge=32, le=1024, multiple_of=16, description="Height and width of a frame.")
-    steps: int = Field(256, ge=1, le=100_000, description="Updates of the image.")
-    seed: int = Field(0, ge=0, lt=2**32, description="Another seed gives other pictures of the same pairs.")
-    learning_rate: float = Field(0.05, gt=0, le=10, description="Of Adam.")
-    sd: float = Field(0.01, gt=0, le=10, description="Standard deviation of the start values.")
-    sharing: bool = Field(True, description="Share low-resolution parts between frames; false: independent frames.")
+    frames: StrictInt = Field(6, ge=2, le=64, description="Frames in a strip, the two ends included.")
+    size_px: StrictInt = Field(128, ge=32, le=1024, multiple_of=16, description="Height and width of a frame.")
+    steps: StrictInt = Field(256, ge=1, le=100_000, description="Updates of the image.")
+    seed: StrictInt = Field(0, ge=0, lt=2**32, description="Another seed gives other pictures of the same pairs.")
+    learning_rate: Number = Field(0.05, gt=0, le=10, description="Of Adam.")
+    sd: Number = Field(0.01, gt=0, le=10, description="Standard deviation of the start values.")
+    sharing: StrictBool = Field(
+        True, description="Share low-resolution parts between frames; false: independent frames."
+    )
     key_frames: Literal["symmetric", "lucid"] = Field(
         "symmetric", description="Where the two key frames of shared parts lie: at the ends, or as Lucid has them."
     )
     transforms: Literal["standard", "none"] = Field("standard", description="Random views while optimising, or none.")
-    redirected_updates: int = Field(
+    redirected_updates: StrictInt = Field(
         16, ge=0, le=1000, description="For so many updates the gradient passes through dead ReLUs."
     )
     alignment: Alignment = Alignment()
@@ -69,8 +89,8 @@ class RandomPairs(_Frozen):
 
     select: Literal["random"]
     neurons: tuple[str, ...] = Field(min_length=1, description="Neurons layer:channel and ranges layer:first-last.")
-    n: int = Field(ge=1, le=10_000_000, description="How many pairs.")
-    seed: int = Field(0, ge=0, lt=2**32, description="Another seed draws others.")
+    n: StrictInt = Field(ge=1, le=10_000_000, description="How many pairs.")
+    seed: StrictInt = Field(0, ge=0, lt=2**32, description="Another seed draws others.")
 
 
 class NearestPairs(_Frozen):
@@ -78,7 +98,7 @@ class NearestPairs(_Frozen):
 
     select: Literal["nearest"]
     neurons: tuple[str, ...] = Field(min_length=1, description="Neurons layer:channel and ranges layer:first-last.")
-    k: int = Field(4, ge=1, le=1000, description="How many neighbours of each neuron.")
+    k: StrictInt = Field(4, ge=1, le=1000, description="How many neighbours of each neuron.")
 
 
 Selection = Annotated[ListedPairs | AllPairs | RandomPairs | NearestPairs, Field(discriminator="select")]
@@ -88,10 +108,10 @@ class Compute(_Frozen):
     """Where and how the work is done; changes no pixel."""
 
     engine: Literal["local"] = Field("local", description="local: processes on this machine.")
-    processes: int | None = Field(
+    processes: StrictInt | None = Field(
         None, ge=1, le=256, description="Local processes; by default one per core, or one per GPU."
     )
-    chunk_pairs: int | None = Field(
+    chunk_pairs: StrictInt | None = Field(
         None, ge=1, le=10_000, description="Pairs in one task; by default enough for about half a minute."
     )
 
@@ -99,26 +119,27 @@ class Compute(_Frozen):
 class AtlasSpec(_Frozen):
     """An atlas: which pairs, of which model, rendered how, and where it goes."""
 
-    name: str = Field(
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", description="Name of the atlas, and of its folder in the output."
-    )
-    output: str = Field("atlases", min_length=1, description="Directory that the atlas's folder goes into.")
+    name: str = Field(pattern=_NAME, description="Name of the atlas, and of its folder in the output.")
+    output: str = Field("atlases", pattern=_NO_CONTROLS, description="Directory that the atlas's folder goes into.")
     model: str = Field("efficientnet-lite0", description="The image model; 'isthmus models' lists them.")
     pairs: Selection
     render: RenderSettings = RenderSettings()
     compute: Compute = Compute()
 
-    @model_validator(mode="before")
-    @classmethod
-    def _say_what_is_missing(cls, data: Any) -> Any:
-        if not isinstance(data, dict):
-            raise ValueError(f"expected a mapping with name and pairs, got {type(data).__name__}")
-        return data
-
     @property
     def uri(self) -> str:
         """The atlas's own place: output and name."""
         return f"{self.output.rstrip('/')}/{self.name}"
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader, which lets Python's own errors escape for values such as the 30th of February."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, LookupError, AttributeError, TypeError, ArithmeticError):
+            raise ConstructorError(None, None, f"cannot read {_short(node.value)}", node.start_mark) from None
 
 
 def read_spec(path: Path) -> AtlasSpec:
@@ -133,12 +154,14 @@ def read_spec(path: Path) -> AtlasSpec:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise SpecError(f"{path}: expected a YAML file with an atlas spec, {reason}") from None
     try:
-        data = yaml.safe_load(text)
+        data = yaml.load(text, _Loader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" line {mark.line + 1} column {mark.column + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or "unreadable"
+        problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "unreadable"
         raise SpecError(f"{path}{where}: expected YAML, {problem}") from None
+    except RecursionError:
+        raise SpecError(f"{path}: expected a spec, got YAML that is nested too deeply") from None
     return parse_spec(data, str(path))
 
 
@@ -170,40 +193,82 @@ def _parse(model: type[_Model], data: Any, where: str) -> _Model:
         raise SpecError(f"{where}: {_one_line(error)}") from None
 
 
+_EXPECTED = {
+    "bool_type": "true or false",
+    "float_parsing": "a number",
+    "float_type": "a number",
+    "int_type": "a whole number",
+    "invalid_key": "keys that are text",
+    "model_attributes_type": "a mapping",
+    "model_type": "a mapping",
+    "string_type": "text",
+    "too_short": "at least one entry",
+    "tuple_type": "a list",
+}
+_EXPECTED_PATTERNS = {
+    _NAME: "at most 100 letters, digits, '.', '_' and '-', a letter or digit first",
+    _NO_CONTROLS: "text without control characters",
+}
+"""What pydantic calls an error, or the pattern that did not match -> what would be right."""
+
+
 def _one_line(error: ValidationError) -> str:
     """The first thing that is wrong, and how many more there are."""
-    first, more = error.errors()[0], error.error_count() - 1
-    path = [str(part) for part in first["loc"]]
-    given = first["input"]
-    kind = first["type"]
-    if len(path) > 1 and path[0] == "pairs" and path[1] in ("list", "all", "random", "nearest"):
-        del path[1]  # pydantic names the chosen selection there; people did not write it
-    field = ".".join(path)
+    first, *more = dict.fromkeys(_message(found) for found in error.errors() if not _is_consequence(found))
+    return first + (f" (and {len(more)} more)" if more else "")
+
+
+def _is_consequence(found: ErrorDetails) -> bool:
+    """Whether a list counts as too short only because some of its entries were refused."""
+    return found["type"] == "too_short" and len(found["input"]) >= found["ctx"]["min_length"]
+
+
+def _message(found: ErrorDetails) -> str:
+    """Field, what was expected and what came."""
+    path, given, kind = list(found["loc"]), found["input"], found["type"]
+    selection = ""
+    if path[:1] == ["pairs"] and len(path) > 1:
+        selection = str(path.pop(1))  # pydantic names the chosen selection there; people did not write it
+    if path[:2] == ["pairs", "list"] and kind in ("missing", "too_long", "tuple_type") and len(path) > 2:
+        return f"{_dotted(path[:3])}: expected two neurons, got {_short(given)}"
+    field = _dotted(path)
     if kind == "extra_forbidden":
-        known = _fields_at(path[:-1], error)
-        near = difflib.get_close_matches(path[-1], known, n=1)
+        known = _fields_at(path[:-1], selection)
+        near = difflib.get_close_matches(str(path[-1]), known, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        message = f"{field}: unknown key{hint} (known: {', '.join(known)})" if known else f"{field}: unknown key"
-    elif kind == "missing":
-        message = f"{field}: missing; this key is required"
-    elif kind.startswith("union_tag"):
-        message = f"{field}.select: expected one of list, all, random, nearest, got {_short(given)}"
-    elif kind == "value_error":
-        message = str(first["ctx"]["error"])
-    else:
-        wanted = first["msg"].removeprefix("Input should be ").removeprefix("String should ")
-        message = f"{field}: expected {wanted}, got {_short(given)}"
-    return message + (f" (and {more} more)" if more else "")
+        return f"{field}: unknown key{hint} (known: {', '.join(known)})" if known else f"{field}: unknown key"
+    if kind == "missing":
+        return f"{field}: missing; this key is required"
+    if kind.startswith("union_tag"):
+        chosen = given.get("select") if isinstance(given, Mapping) else given
+        return f"{field}.select: expected one of list, all, random, nearest, got {_short(chosen)}"
+    if not field:
+        return f"expected a mapping with name and pairs, got {_short(given)}"
+    wanted = _EXPECTED.get(kind) or _EXPECTED_PATTERNS.get(found.get("ctx", {}).get("pattern", ""))
+    return f"{field}: expected {wanted or found['msg'].removeprefix('Input should be ')}, got {_short(given)}"
+
+
+def _dotted(path: list[str | int]) -> str:
+    parts = (str(part) for part in path)
+    return ".".join(part if part.isprintable() and 0 < len(part) <= _LONGEST else _short(part) for part in parts)
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    """What came, in one line of bearable length, however large or deep it is."""
+    if value is None:
+        return "nothing"
+    shorten = reprlib.Repr()
+    shorten.maxlevel, shorten.maxstring, shorten.maxlong, shorten.maxother = 3, _LONGEST, _LONGEST, _LONGEST
+    try:
+        text = shorten.repr(value)
+    except ValueError:  # Python does not write out whole numbers of thousands of digits
+        return "a number of very many digits"
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
 
 
-def _fields_at(path: list[str], error: ValidationError) -> list[str]:
+def _fields_at(path: list[str | int], selection: str) -> list[str]:
     """The keys that are known in one section of the spec."""
-    sections: dict[tuple[str, ...], type[BaseModel]] = {
+    sections: dict[tuple[str | int, ...], type[BaseModel]] = {
         (): AtlasSpec,
         ("render",): RenderSettings,
         ("render", "alignment"): Alignment,
@@ -216,6 +281,6 @@ def _fields_at(path: list[str], error: ValidationError) -> list[str]:
         "nearest": NearestPairs,
     }
     if path == ["pairs"]:
-        return list(selections[str(error.errors()[0]["loc"][1])].model_fields)
+        return list(selections[selection].model_fields)
     model = sections.get(tuple(path))
     return list(model.model_fields) if model else []

@@ -43,7 +43,11 @@ class DirectoryStore:
     def replace(self, path: str, data: bytes) -> None:
         """Write an object, whether or not it is there already; readers see the old or the new one, whole."""
         try:
-            self._write_temporary(path, data).replace(self.root / path)
+            temporary = self._write_temporary(path, data)
+            try:
+                temporary.replace(self.root / path)
+            finally:
+                temporary.unlink(missing_ok=True)
         except OSError as error:
             raise self._error("write", path, error) from error
 
@@ -107,8 +111,11 @@ def open_store(uri: str) -> DirectoryStore:
     """
     if "://" in uri:
         raise StoreError(f"output {uri}: expected a directory; other kinds of store are not supported")
-    root = Path(uri).expanduser()
-    in_the_way = next((path for path in (root, *root.parents) if path.exists()), None)
+    try:
+        root = Path(uri).expanduser()
+        in_the_way = next((path for path in (root, *root.parents) if path.exists()), None)
+    except (OSError, RuntimeError) as error:  # a name that is too long, or the home of nobody
+        raise StoreError(f"output {uri}: expected a directory, {getattr(error, 'strerror', error)}") from None
     if in_the_way is not None and not in_the_way.is_dir():
         raise StoreError(f"output {uri}: expected a directory, but {in_the_way} is a file")
     return DirectoryStore(root)

@@ -77,8 +77,13 @@ def verify(store: DirectoryStore) -> Report:
 
 
 def repair(store: DirectoryStore, report: Report) -> None:
-    """Remove what is damaged and the records that promised it, so that the next build renders those pairs anew."""
-    for path in (*report.spoilt_records, *report.damaged):
+    """Remove what is damaged and the records that promised it, so that the next build renders those pairs anew.
+
+    Where something published is missing or damaged the manifest goes too, so that the next build publishes anew.
+    """
+    rendered = ("records/", "sheets/", "previews/")
+    published = [path for path in (*report.missing, *report.damaged) if not path.startswith(rendered)]
+    for path in (*report.spoilt_records, *report.damaged, *([MANIFEST_PATH] if published else [])):
         store.delete(path)
 
 

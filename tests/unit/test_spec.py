@@ -1,0 +1,396 @@
+"""Reading specs: what is right is read, and whatever is wrong is told in one line."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from core.errors import SpecError
+from core.spec import Alignment, AllPairs, AtlasSpec, Compute, ListedPairs, RenderSettings, parse_settings, parse_spec
+from core.spec import read_spec as read
+
+QUICKSTART = Path(__file__).parents[2] / "deploy" / "atlases" / "quickstart.yaml"
+MINIMAL: dict[str, Any] = {"name": "small", "pairs": {"select": "all", "neurons": ["block5:0-3"]}}
+NAME = "at most 100 letters, digits, '.', '_' and '-', a letter or digit first"
+SELECTIONS = "expected one of list, all, random, nearest"
+
+Write = Callable[[str | bytes], Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Write a spec file and give its path."""
+
+    def write_one(content: str | bytes) -> Path:
+        path = tmp_path / "atlas.yaml"
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return path
+
+    return write_one
+
+
+def refusal(path: Path) -> str:
+    """Why a spec file is refused: the message, which is one line and begins with the file, without the file."""
+    with pytest.raises(SpecError) as caught:
+        read(path)
+    message = str(caught.value)
+    assert message.isprintable()
+    assert message.startswith(str(path))
+    return message.removeprefix(str(path)).removeprefix(": ")
+
+
+def test_the_shipped_spec_reads() -> None:
+    """The quickstart asks for sixteen listed pairs and says how its strips look."""
+    spec = read(QUICKSTART)
+
+    assert spec.name == "quickstart"
+    assert spec.uri == "atlases/quickstart"
+    assert isinstance(spec.pairs, ListedPairs)
+    assert len(spec.pairs.list) == 16
+    assert (spec.render.frames, spec.render.size_px, spec.render.steps) == (6, 128, 320)
+
+
+def test_name_and_pairs_are_enough() -> None:
+    """Everything else has a default."""
+    spec = parse_spec(MINIMAL, "here")
+
+    assert spec.pairs == AllPairs(select="all", neurons=("block5:0-3",))
+    assert (spec.output, spec.model) == ("atlases", "efficientnet-lite0")
+    assert spec.render == RenderSettings(
+        frames=6,
+        size_px=128,
+        steps=256,
+        seed=0,
+        learning_rate=0.05,
+        sd=0.01,
+        sharing=True,
+        key_frames="symmetric",
+        transforms="standard",
+        redirected_updates=16,
+        alignment=Alignment(layers=None, weight=0.1, decay=5.0),
+    )
+    assert spec.compute == Compute(engine="local", processes=None, chunk_pairs=None)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "more"),
+    [
+        ({"select": "list", "list": [["block5:1", "block7:2"]]}, {}),
+        ({"select": "random", "neurons": ["block5:0-3"], "n": 2}, {"seed": 0}),
+        ({"select": "nearest", "neurons": ["block5:0-3", "stem:1"]}, {"k": 4}),
+    ],
+)
+def test_pairs_are_selected_in_the_way_that_select_names(pairs: dict[str, Any], more: dict[str, Any]) -> None:
+    """Each selection has keys of its own, and defaults for some of them."""
+    spec = parse_spec({"name": "small", "pairs": pairs}, "here")
+
+    assert spec.model_dump(mode="json")["pairs"] == pairs | more
+
+
+def test_a_spec_survives_json() -> None:
+    """A flow gets its spec as JSON: what comes out is the same spec."""
+    spec = read(QUICKSTART)
+
+    assert AtlasSpec.model_validate_json(spec.model_dump_json()) == spec
+    assert parse_spec(spec.model_dump(mode="json"), "here") == spec
+
+
+@pytest.mark.parametrize("part", ["render", "compute", "pairs"])
+def test_a_spec_cannot_be_changed(part: str) -> None:
+    """Neither a spec nor a part of it takes another value, and settings can be keys of a dictionary."""
+    spec = parse_spec(MINIMAL, "here")
+
+    with pytest.raises(ValidationError, match="frozen"):
+        setattr(spec, part, getattr(spec, part))
+    with pytest.raises(ValidationError, match="frozen"):
+        setattr(getattr(spec, part), {"render": "frames", "compute": "processes", "pairs": "neurons"}[part], 7)
+    assert {spec.render: 1}[RenderSettings()] == 1
+
+
+@pytest.mark.parametrize(
+    ("output", "uri"), [("atlases", "atlases/small"), ("/data/", "/data/small"), ("s3://bucket/", "s3://bucket/small")]
+)
+def test_an_atlas_lies_in_the_output_under_its_name(output: str, uri: str) -> None:
+    """Output and name are joined by one slash."""
+    assert parse_spec(MINIMAL | {"output": output}, "here").uri == uri
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"rendr": {}}, "rendr: unknown key; did you mean 'render'? (known: name, output, model, pairs, render, compute)"),
+        ({"zzz": 1}, "zzz: unknown key (known: name, output, model, pairs, render, compute)"),
+        ({"": 1}, "'': unknown key (known: name, output, model, pairs, render, compute)"),
+        ({"a\nb": 1}, "'a\\nb': unknown key (known: name, output, model, pairs, render, compute)"),
+        ({7: 1}, "7: expected keys that are text, got 7"),
+        ({"name": None}, "name: expected text, got nothing"),
+        ({"name": 123}, "name: expected text, got 123"),
+        ({"name": date(2020, 1, 2)}, "name: expected text, got datetime.date(2020, 1, 2)"),
+        ({"name": ""}, f"name: expected {NAME}, got ''"),
+        ({"name": "a/b"}, f"name: expected {NAME}, got 'a/b'"),
+        ({"name": ".."}, f"name: expected {NAME}, got '..'"),
+        ({"name": "../x"}, f"name: expected {NAME}, got '../x'"),
+        ({"name": "a\n"}, f"name: expected {NAME}, got 'a\\n'"),
+        ({"name": "a" * 101}, f"name: expected {NAME}, got '{'a' * 27}...{'a' * 28}'"),
+        ({"output": ""}, "output: expected text without control characters, got ''"),
+        ({"output": "a\0b"}, "output: expected text without control characters, got 'a\\x00b'"),
+        ({"output": None}, "output: expected text, got nothing"),
+        ({"model": ["a"]}, "model: expected text, got ['a']"),
+        ({"render": None}, "render: expected a mapping, got nothing"),
+        ({"render": [1]}, "render: expected a mapping, got [1]"),
+        ({"compute": {"engine": "ray"}}, "compute.engine: expected 'local', got 'ray'"),
+        ({"compute": {"procesess": 2}}, "compute.procesess: unknown key; did you mean 'processes'? "
+         "(known: engine, processes, chunk_pairs)"),
+        ({"compute": {"processes": 0}}, "compute.processes: expected greater than or equal to 1, got 0"),
+        ({"compute": {"processes": True}}, "compute.processes: expected a whole number, got True"),
+        ({"compute": {"chunk_pairs": 10_001}}, "compute.chunk_pairs: expected less than or equal to 10000, got 10001"),
+    ],
+)  # fmt: skip
+def test_a_wrong_key_or_value_is_told_with_what_would_be_right(change: dict[Any, Any], message: str) -> None:
+    """The message has the place, the field, what was expected and what came."""
+    with pytest.raises(SpecError) as caught:
+        parse_spec(MINIMAL | change, "atlas.yaml")
+
+    assert str(caught.value) == f"atlas.yaml: {message}"
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"framse": 3}, "framse: unknown key; did you mean 'frames'? (known: frames, size_px, steps, seed, "
+         "learning_rate, sd, sharing, key_frames, transforms, redirected_updates, alignment)"),
+        ({"frames": 1}, "frames: expected greater than or equal to 2, got 1"),
+        ({"frames": "six"}, "frames: expected a whole number, got 'six'"),
+        ({"frames": 6.5}, "frames: expected a whole number, got 6.5"),
+        ({"frames": True}, "frames: expected a whole number, got True"),
+        ({"frames": 10**50}, "frames: expected less than or equal to 64, got 1" + "0" * 50),
+        ({"frames": 1 << 20_000}, "frames: expected less than or equal to 64, got a number of very many digits"),
+        ({"size_px": 100}, "size_px: expected a multiple of 16, got 100"),
+        ({"steps": 0}, "steps: expected greater than or equal to 1, got 0"),
+        ({"seed": 2**32}, "seed: expected less than 4294967296, got 4294967296"),
+        ({"seed": -1}, "seed: expected greater than or equal to 0, got -1"),
+        ({"learning_rate": True}, "learning_rate: expected a number, got True"),
+        ({"learning_rate": float("inf")}, "learning_rate: expected less than or equal to 10, got inf"),
+        ({"sd": float("nan")}, "sd: expected less than or equal to 10, got nan"),
+        ({"sd": float("-inf")}, "sd: expected greater than 0, got -inf"),
+        ({"sd": "thin"}, "sd: expected a number, got 'thin'"),
+        ({"sd": {}}, "sd: expected a number, got {}"),
+        ({"sharing": 1}, "sharing: expected true or false, got 1"),
+        ({"sharing": "yes"}, "sharing: expected true or false, got 'yes'"),
+        ({"key_frames": "lucifer"}, "key_frames: expected 'symmetric' or 'lucid', got 'lucifer'"),
+        ({"alignment": None}, "alignment: expected a mapping, got nothing"),
+        ({"alignment": {"wieght": 1}}, "alignment.wieght: unknown key; did you mean 'weight'? "
+         "(known: layers, weight, decay)"),
+        ({"alignment": {"weight": float("nan")}}, "alignment.weight: expected less than or equal to 1000000, got nan"),
+        ({"alignment": {"layers": "block5"}}, "alignment.layers: expected a list, got 'block5'"),
+        ({"alignment": {"layers": ["block5", 7]}}, "alignment.layers.1: expected text, got 7"),
+    ],
+)  # fmt: skip
+def test_a_wrong_setting_is_told_with_what_would_be_right(settings: dict[str, Any], message: str) -> None:
+    """The same holds for the settings, within a spec and alone."""
+    with pytest.raises(SpecError) as of_spec:
+        parse_spec(MINIMAL | {"render": settings}, "atlas.yaml")
+    with pytest.raises(SpecError) as alone:
+        parse_settings(settings, "preview")
+
+    assert str(of_spec.value) == f"atlas.yaml: render.{message}"
+    assert str(alone.value) == f"preview: {message}"
+
+
+@pytest.mark.parametrize(
+    ("pairs", "message"),
+    [
+        (None, "pairs: expected a mapping, got nothing"),
+        ("all", "pairs: expected a mapping, got 'all'"),
+        ([], "pairs: expected a mapping, got []"),
+        ({"neurons": ["a:1"]}, f"pairs.select: {SELECTIONS}, got nothing"),
+        ({"select": "nonsense"}, f"pairs.select: {SELECTIONS}, got 'nonsense'"),
+        ({"select": ["all"]}, f"pairs.select: {SELECTIONS}, got ['all']"),
+        ({"select": "all"}, "pairs.neurons: missing; this key is required"),
+        ({"select": "all", "neurons": "a:1"}, "pairs.neurons: expected a list, got 'a:1'"),
+        ({"select": "all", "neurons": []}, "pairs.neurons: expected at least one entry, got []"),
+        ({"select": "all", "neurons": ["a:1"], "nuerons": []},
+         "pairs.nuerons: unknown key; did you mean 'neurons'? (known: select, neurons)"),
+        ({"select": "random", "neurons": ["a:1"]}, "pairs.n: missing; this key is required"),
+        ({"select": "random", "neurons": ["a:1"], "n": 0}, "pairs.n: expected greater than or equal to 1, got 0"),
+        ({"select": "random", "neurons": ["a:1"], "n": 3.5}, "pairs.n: expected a whole number, got 3.5"),
+        ({"select": "nearest", "neurons": ["a:1"], "k": True}, "pairs.k: expected a whole number, got True"),
+        ({"select": "list", "list": None}, "pairs.list: expected a list, got nothing"),
+        ({"select": "list", "list": []}, "pairs.list: expected at least one entry, got []"),
+        ({"select": "list", "list": [["a:1", "b:2"], ["a:1", "b:2", "c:3"]]},
+         "pairs.list.1: expected two neurons, got ['a:1', 'b:2', 'c:3']"),
+        ({"select": "list", "list": [["a:1"]]}, "pairs.list.0: expected two neurons, got ['a:1']"),
+        ({"select": "list", "list": [[]]}, "pairs.list.0: expected two neurons, got []"),
+        ({"select": "list", "list": ["a:1"]}, "pairs.list.0: expected two neurons, got 'a:1'"),
+        ({"select": "list", "list": [None]}, "pairs.list.0: expected two neurons, got nothing"),
+        ({"select": "list", "list": [["a:1", 17]]}, "pairs.list.0.1: expected text, got 17"),
+    ],
+)  # fmt: skip
+def test_a_wrong_selection_is_told_with_what_would_be_right(pairs: Any, message: str) -> None:
+    """Positions are given as people count in their file's structure, without pydantic's own steps."""
+    with pytest.raises(SpecError) as caught:
+        parse_spec({"name": "small", "pairs": pairs}, "atlas.yaml")
+
+    assert str(caught.value) == f"atlas.yaml: {message}"
+
+
+def test_the_first_of_several_mistakes_is_told_and_the_rest_counted() -> None:
+    """One line names one mistake; consequences of a mistake are no mistakes of their own."""
+    with pytest.raises(SpecError) as caught:
+        parse_spec({"pairs": {"select": "list", "list": [["a:1"]]}, "render": {"frames": 1, "steps": 0}}, "here")
+
+    assert str(caught.value) == "here: name: missing; this key is required (and 3 more)"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("pairs: {select: all, neurons: ['a:1']}\n", "name: missing; this key is required"),
+        ("name: small\n", "pairs: missing; this key is required"),
+        ("", "expected a mapping with name and pairs, got nothing"),
+        ("# only words\n", "expected a mapping with name and pairs, got nothing"),
+        ("- a\n- b\n", "expected a mapping with name and pairs, got ['a', 'b']"),
+        ("hello\n", "expected a mapping with name and pairs, got 'hello'"),
+        ("name: small\npairs: {select: [\n", " line 3 column 1: expected YAML, expected the node content, "
+         "but found '<stream end>'"),
+        ("name: a\n\tpairs: b\n", " line 2 column 1: expected YAML, found character '\\t' that cannot start any token"),
+        ("a: b: c\n", " line 1 column 5: expected YAML, mapping values are not allowed here"),
+        ("name: *who\n", " line 1 column 7: expected YAML, found undefined alias 'who'"),
+        ("name: a\n---\nname: b\n", " line 2 column 1: expected YAML, but found another document"),
+        ("name: 2020-02-30\n", " line 1 column 7: expected YAML, cannot read '2020-02-30'"),
+        ("seed: !!int few\n", " line 1 column 7: expected YAML, cannot read 'few'"),
+        ("sharing: !!bool few\n", " line 1 column 10: expected YAML, cannot read 'few'"),
+        ("seed: " + "9" * 5000, f" line 1 column 7: expected YAML, cannot read '{'9' * 27}...{'9' * 28}'"),
+        ("[" * 3000, "expected a spec, got YAML that is nested too deeply"),
+        ("&a [*a]", "expected a mapping with name and pairs, got [[[[...]]]]"),
+    ],
+)  # fmt: skip
+def test_a_file_that_is_no_spec_is_told_with_the_place(write: Write, text: str, message: str) -> None:
+    """YAML that cannot be read is told with line and column, and YAML of another kind with what it is."""
+    assert refusal(write(text)) == message
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (bytes(range(256)), "expected a YAML file with an atlas spec, it is not UTF-8 text"),
+        (b"\x89PNG\r\n\x1a\n", "expected a YAML file with an atlas spec, it is not UTF-8 text"),
+        (b"\x01\x02abc", "expected YAML, special characters are not allowed"),
+    ],
+)
+def test_a_file_that_is_no_text_is_refused(write: Write, content: bytes, message: str) -> None:
+    """Whatever bytes a file has, the refusal is one line."""
+    assert refusal(write(content)) == message
+
+
+def test_a_folder_and_a_missing_file_are_refused(tmp_path: Path) -> None:
+    """What cannot be read as a file is told with the system's reason."""
+    assert refusal(tmp_path) == "expected a YAML file with an atlas spec, Is a directory"
+    assert refusal(tmp_path / "no.yaml") == "expected a YAML file with an atlas spec, No such file or directory"
+
+
+def test_a_tag_runs_nothing(write: Write, tmp_path: Path) -> None:
+    """A spec is untrusted input: YAML's tags for Python are refused, not obeyed."""
+    trace = tmp_path / "trace"
+
+    message = refusal(write(f"name: !!python/object/apply:os.system ['touch {trace}']\n"))
+
+    assert message.startswith(" line 1 column 7: expected YAML, could not determine a constructor for the tag")
+    assert not trace.exists()
+
+
+def test_a_few_bytes_cannot_grow_into_a_huge_message(write: Write) -> None:
+    """Aliases of aliases make a billion entries of a few lines; the refusal stays short and comes at once."""
+    levels = "abcdefghijklmnopqrst"
+    lines = [
+        f"{level}: &{level} [{', '.join(['*' + below] * 9)}]" for below, level in zip(levels, levels[1:], strict=False)
+    ]
+
+    message = refusal(write("\n".join(["name: small", "a: &a [x]", *lines, "pairs: {select: *t}"])))
+
+    assert message.startswith(f"pairs.select: {SELECTIONS}, got [[[")
+    assert len(message) < 200
+
+
+def test_a_number_may_be_written_with_an_exponent(write: Write) -> None:
+    """YAML takes 1e-3 for text, people do not."""
+    spec = read(write("name: small\npairs: {select: all, neurons: ['block5:0-3']}\nrender: {sd: 1e-3}\n"))
+
+    assert spec.render.sd == 0.001
+
+
+SCALARS = (
+    st.none() | st.booleans() | st.integers() | st.integers(-(1 << 20_000), 1 << 20_000) | st.floats() | st.dates()
+    | st.text() | st.binary() | st.sampled_from(["all", "list", "random", "nearest", "block5:1", "block5:0-3"])
+)  # fmt: skip
+KEYS = st.sampled_from(
+    [
+        "name",
+        "output",
+        "pairs",
+        "select",
+        "list",
+        "neurons",
+        "n",
+        "k",
+        "seed",
+        "render",
+        "alignment",
+        "layers",
+        "compute",
+    ]
+)
+DATA = st.recursive(
+    SCALARS,
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(KEYS | st.text(max_size=8) | st.integers() | st.none(), inner, max_size=5)
+    ),
+    max_leaves=12,
+)
+
+
+def accept_or_refuse(data: Any) -> None:
+    """Either a spec comes out, or one line."""
+    try:
+        spec = parse_spec(data, "here")
+    except SpecError as error:
+        assert str(error).isprintable()
+        assert len(str(error)) < 1000
+    else:
+        assert parse_spec(spec.model_dump(mode="json"), "here") == spec
+
+
+@settings(deadline=None, max_examples=150)
+@given(DATA)
+def test_whatever_yaml_can_hold_is_accepted_or_refused_in_one_line(data: Any) -> None:
+    """No data makes anything but a spec or a SpecError."""
+    accept_or_refuse(data)
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.sampled_from(["name", "output", "model", "pairs", "render", "compute"]), DATA)
+def test_whatever_stands_at_one_key_is_accepted_or_refused_in_one_line(key: str, data: Any) -> None:
+    """The same holds for a spec that is right but for one key."""
+    accept_or_refuse(MINIMAL | {key: data})
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.text() | st.text("{}[]:,-?&*!|>'\"%@`#\n\t 0123456789.eabn_~<=", max_size=40) | DATA.map(yaml.safe_dump))
+def test_whatever_text_a_file_has_is_accepted_or_refused_in_one_line(text: str) -> None:
+    """No text makes anything but a spec or a SpecError."""
+    with tempfile.NamedTemporaryFile(suffix=".yaml") as file:
+        Path(file.name).write_bytes(text.encode("utf-8", "surrogatepass"))
+        try:
+            read(Path(file.name))
+        except SpecError as error:
+            assert str(error).isprintable()
