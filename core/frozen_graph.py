@@ -284,7 +284,9 @@ def check_graph(graph_def: Any, where: str) -> None:
     names = {node.name for node in graph_def.node}
     for node in graph_def.node:
         if node.op not in _COMPUTING_OPS:
-            raise ModelError(f"{where}: refused: node {node.name!r} is of type {node.op}, which is not known to be safe")
+            raise ModelError(
+                f"{where}: refused: node {node.name!r} is of type {node.op}, which is not known to be safe"
+            )
         for name in node.input:
             if _node_name(name) not in names:
                 raise ModelError(f"{where}: expected an input for node {node.name!r}, {name!r} does not exist")

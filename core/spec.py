@@ -190,7 +190,7 @@ def _parse(model: type[_Model], data: Any, where: str) -> _Model:
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        raise SpecError(f"{where}: {_one_line(error)}") from None
+        raise SpecError(f"{where}: {_one_line(error, model)}") from None
 
 
 _EXPECTED = {
@@ -212,9 +212,9 @@ _EXPECTED_PATTERNS = {
 """What pydantic calls an error, or the pattern that did not match -> what would be right."""
 
 
-def _one_line(error: ValidationError) -> str:
+def _one_line(error: ValidationError, model: type[BaseModel]) -> str:
     """The first thing that is wrong, and how many more there are."""
-    first, *more = dict.fromkeys(_message(found) for found in error.errors() if not _is_consequence(found))
+    first, *more = dict.fromkeys(_message(found, model) for found in error.errors() if not _is_consequence(found))
     return first + (f" (and {len(more)} more)" if more else "")
 
 
@@ -223,7 +223,7 @@ def _is_consequence(found: ErrorDetails) -> bool:
     return found["type"] == "too_short" and len(found["input"]) >= found["ctx"]["min_length"]
 
 
-def _message(found: ErrorDetails) -> str:
+def _message(found: ErrorDetails, model: type[BaseModel]) -> str:
     """Field, what was expected and what came."""
     path, given, kind = list(found["loc"]), found["input"], found["type"]
     selection = ""
@@ -233,10 +233,10 @@ def _message(found: ErrorDetails) -> str:
         return f"{_dotted(path[:3])}: expected two neurons, got {_short(given)}"
     field = _dotted(path)
     if kind == "extra_forbidden":
-        known = _fields_at(path[:-1], selection)
+        known = _fields_at(model, path[:-1], selection)
         near = difflib.get_close_matches(str(path[-1]), known, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        return f"{field}: unknown key{hint} (known: {', '.join(known)})" if known else f"{field}: unknown key"
+        return f"{field}: unknown key{hint} (known: {', '.join(known)})"
     if kind == "missing":
         return f"{field}: missing; this key is required"
     if kind.startswith("union_tag"):
@@ -266,21 +266,11 @@ def _short(value: Any) -> str:
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
 
 
-def _fields_at(path: list[str | int], selection: str) -> list[str]:
-    """The keys that are known in one section of the spec."""
-    sections: dict[tuple[str | int, ...], type[BaseModel]] = {
-        (): AtlasSpec,
-        ("render",): RenderSettings,
-        ("render", "alignment"): Alignment,
-        ("compute",): Compute,
-    }
-    selections: dict[str, type[BaseModel]] = {
-        "list": ListedPairs,
-        "all": AllPairs,
-        "random": RandomPairs,
-        "nearest": NearestPairs,
-    }
-    if path == ["pairs"]:
-        return list(selections[selection].model_fields)
-    model = sections.get(tuple(path))
-    return list(model.model_fields) if model else []
+def _fields_at(model: type[BaseModel], path: list[str | int], selection: str) -> list[str]:
+    """The keys that are known in one section of what *model* reads."""
+    selections = {"list": ListedPairs, "all": AllPairs, "random": RandomPairs, "nearest": NearestPairs}
+    for part in path:
+        inner = selections[selection] if part == "pairs" else model.model_fields[str(part)].annotation
+        assert isinstance(inner, type)  # noqa: S101
+        model = inner
+    return list(model.model_fields)

@@ -19,14 +19,12 @@ from numpy.typing import NDArray
 from core.models import Model
 from core.neurons import Pair
 from core.objectives import frame_alignment, interpolation_weights, mean_over_positions
-from core.optimise import Adam
+from core.optimise import UPDATES_PER_CALL, Adam, run_updates
 from core.parameterization import shared_interpolation, shared_start_values
 from core.spec import RenderSettings
 from core.transforms import resample, standard_views
 
 Array = NDArray[np.float32]
-
-_UPDATES_PER_CALL = 64  # the host hears of progress this often
 
 
 @dataclass(frozen=True)
@@ -112,8 +110,8 @@ class StripRenderer:
         steps = self.settings.steps
         views = tf.constant(self._views(seeds))
         objective = []
-        for first in range(0, steps, _UPDATES_PER_CALL):
-            last = min(first + _UPDATES_PER_CALL, steps)
+        for first in range(0, steps, UPDATES_PER_CALL):
+            last = min(first + UPDATES_PER_CALL, steps)
             objective.append(self._optimise(channels, views, first, last).numpy())
             progress(last)
         frames, activation_a, activation_b, distance = (t.numpy() for t in self._measure(channels))
@@ -138,19 +136,11 @@ class StripRenderer:
     def _updates(self, channels: tf.Tensor, views: tf.Tensor, first: tf.Tensor, last: tf.Tensor) -> tf.Tensor:
         """Do the updates first + 1 .. last; gives the objective before each, shape (update, strip)."""
         self.traces += 1
-        redirected_end = tf.clip_by_value(self.settings.redirected_updates, first, last)
-        history = tf.TensorArray(tf.float32, size=last - first, element_shape=(self.strips,))
 
-        def loop(start: tf.Tensor, end: tf.Tensor, history: tf.TensorArray, redirected: bool) -> tf.TensorArray:
-            def update(step: tf.Tensor, history: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
-                objective = self._update(channels, views[step], step, redirected)
-                return step + 1, history.write(step - first, objective)
+        def update(step: tf.Tensor, redirected: bool) -> tf.Tensor:
+            return self._update(channels, views[step], step, redirected)
 
-            return tf.while_loop(lambda step, _: step < end, update, (start, history), parallel_iterations=1)[1]
-
-        history = loop(first, redirected_end, history, redirected=True)
-        history = loop(redirected_end, last, history, redirected=False)
-        return history.stack()
+        return run_updates(update, first, last, self.settings.redirected_updates, (self.strips,))
 
     def _update(self, channels: tf.Tensor, views: tf.Tensor, step: tf.Tensor, redirected: bool) -> tf.Tensor:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
@@ -167,7 +157,7 @@ class StripRenderer:
             return images
         size_px = self.settings.size_px
         strips = tf.reshape(images, (self.strips, self.settings.frames, size_px, size_px, 3))
-        return tf.reshape(resample(strips, views, size_px), images.shape)
+        return tf.reshape(resample(strips, views, (size_px, size_px)), images.shape)
 
     def _objective(self, images: tf.Tensor, channels: tf.Tensor, redirected: bool) -> tf.Tensor:
         """Interpolation plus alignment, shape (strip,)."""
