@@ -13,7 +13,17 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import ErrorDetails, PydanticCustomError
 from yaml.composer import ComposerError
 from yaml.constructor import ConstructorError
@@ -55,6 +65,9 @@ class RenderSettings(_Frozen):
     frames: StrictInt = Field(6, ge=2, le=64, description="Frames in a strip, the two ends included.")
     size_px: StrictInt = Field(128, ge=32, le=1024, multiple_of=16, description="Height and width of a frame.")
     steps: StrictInt = Field(256, ge=1, le=100_000, description="Updates of the image.")
+    checkpoints: tuple[Annotated[StrictInt, Field(ge=1)], ...] = Field(
+        (), max_length=16, description="Numbers of updates, below steps, after which the strip is kept too."
+    )
     seed: StrictInt = Field(0, ge=0, lt=2**32, description="Another seed gives other pictures of the same pairs.")
     learning_rate: Number = Field(0.05, gt=0, le=10, description="Of Adam.")
     sd: Number = Field(0.01, gt=0, le=10, description="Standard deviation of the start values.")
@@ -69,6 +82,19 @@ class RenderSettings(_Frozen):
         16, ge=0, le=1000, description="For so many updates the gradient passes through dead ReLUs."
     )
     alignment: Alignment = Alignment()
+
+    @field_validator("checkpoints")
+    @classmethod
+    def _in_order(cls, checkpoints: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(sorted(set(checkpoints)))
+
+    @model_validator(mode="after")
+    def _before_the_end(self) -> RenderSettings:
+        if self.checkpoints and self.checkpoints[-1] >= self.steps:
+            raise PydanticCustomError(
+                "checkpoints", f"Input should be checkpoints below steps ({self.steps}), which are kept anyway"
+            )
+        return self
 
 
 class ListedPairs(_Frozen):
@@ -253,10 +279,15 @@ def _message(found: ErrorDetails, model: type[BaseModel]) -> str:
     if kind.startswith("union_tag"):
         chosen = given.get("select") if isinstance(given, Mapping) else given
         return f"{field}.select: expected one of list, all, random, nearest, got {_short(chosen)}"
-    if not field:
-        return f"expected a mapping with name and pairs, got {_short(given)}"
-    wanted = _EXPECTED.get(kind) or _EXPECTED_PATTERNS.get(found.get("ctx", {}).get("pattern", ""))
-    return f"{field}: expected {wanted or found['msg'].removeprefix('Input should be ')}, got {_short(given)}"
+    if kind == "too_long":
+        wanted = f"at most {found['ctx']['max_length']} entries"
+    elif kind == "model_type" and not field:
+        wanted = "a mapping with name and pairs"
+    elif kind == "string_pattern_mismatch":
+        wanted = _EXPECTED_PATTERNS.get(found["ctx"]["pattern"], found["msg"])
+    else:
+        wanted = _EXPECTED.get(kind, found["msg"].removeprefix("Input should be "))
+    return f"{field + ': ' if field else ''}expected {wanted}, got {_short(given)}"
 
 
 def _dotted(path: list[str | int]) -> str:

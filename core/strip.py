@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import tensorflow as tf
@@ -36,6 +37,8 @@ class Strip:
         objective: shape (update,): the objective on the transformed frames before each update.
         activation_a, activation_b: shape (frame,): mean activation of each neuron on the finished frames.
         neighbour_distance: shape (frame - 1,): mean squared difference of neighbouring frames.
+        layer_distance: alignment layer -> the same of the activations there.
+        checkpoints: number of updates -> the frames then, for the checkpoints that were asked for.
         seconds: time to render, a packed strip's share of its batch.
     """
 
@@ -44,6 +47,8 @@ class Strip:
     activation_a: Array
     activation_b: Array
     neighbour_distance: Array
+    layer_distance: Mapping[str, Array]
+    checkpoints: Mapping[int, Array]
     seconds: float
 
     @property
@@ -110,17 +115,34 @@ class StripRenderer:
         steps = self.settings.steps
         views = tf.constant(self._views(seeds))
         objective = []
-        for first in range(0, steps, UPDATES_PER_CALL):
-            last = min(first + UPDATES_PER_CALL, steps)
+        kept = {}
+        stops = sorted({*range(UPDATES_PER_CALL, steps, UPDATES_PER_CALL), *self.settings.checkpoints, steps})
+        for first, last in pairwise([0, *stops]):
             objective.append(self._optimise(channels, views, first, last).numpy())
+            if last in self.settings.checkpoints:
+                kept[last] = self._frames().numpy()
             progress(last)
-        frames, activation_a, activation_b, distance = (t.numpy() for t in self._measure(channels))
-        history = np.concatenate(objective)
+        activation_a, activation_b, distance, *layer_distance = (t.numpy() for t in self._measure(channels))
+        frames, history = self._frames().numpy(), np.concatenate(objective)
         seconds = (time.perf_counter() - started) / len(pairs)
         return [
-            Strip(frames[i], history[:, i], activation_a[i], activation_b[i], distance[i], seconds)
+            Strip(
+                frames=frames[i],
+                objective=history[:, i],
+                activation_a=activation_a[i],
+                activation_b=activation_b[i],
+                neighbour_distance=distance[i],
+                layer_distance={layer: t[i] for layer, t in zip(self._aligned, layer_distance, strict=True)},
+                checkpoints={step: images[i] for step, images in kept.items()},
+                seconds=seconds,
+            )
             for i in range(len(pairs))
         ]
+
+    def _frames(self) -> tf.Tensor:
+        """The frames as they are now, shape (strip, frame, height, width, 3)."""
+        images = self._parameterization()
+        return tf.reshape(images, (self.strips, self.settings.frames, *images.shape[1:]))
 
     def _start(self, seeds: Sequence[int]) -> None:
         values = shared_start_values(self._parameterization.variables, seeds, self.settings.sd)
@@ -152,12 +174,11 @@ class StripRenderer:
 
     def _seen(self, views: tf.Tensor) -> tf.Tensor:
         """The frames as the model sees them in one update, shape (strip * frame, size, size, 3)."""
-        images = self._parameterization()
         if self.settings.transforms == "none":
-            return images
+            return self._parameterization()
         size_px = self.settings.size_px
-        strips = tf.reshape(images, (self.strips, self.settings.frames, size_px, size_px, 3))
-        return tf.reshape(resample(strips, views, (size_px, size_px)), images.shape)
+        flat = (self.strips * self.settings.frames, size_px, size_px, 3)
+        return tf.reshape(resample(self._frames(), views, (size_px, size_px)), flat)
 
     def _objective(self, images: tf.Tensor, channels: tf.Tensor, redirected: bool) -> tf.Tensor:
         """Interpolation plus alignment, shape (strip,)."""
@@ -182,12 +203,20 @@ class StripRenderer:
         return activations
 
     def _measurements(self, channels: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        """The finished frames and their numbers; every result has the strip as first axis."""
+        """The numbers of the finished frames; every result has the strip as first axis.
+
+        Activation of a and of b, shape (strip, frame), distance of neighbouring frames, and that in each alignment
+        layer, shape (strip, frame - 1).
+        """
         images = self._parameterization()
-        activation_a, activation_b = self._activations_of(channels, self._model.activations(images, set(self.layers)))
-        frames = tf.reshape(images, (self.strips, self.settings.frames, *images.shape[1:]))
-        distance = tf.reduce_mean((frames[:, 1:] - frames[:, :-1]) ** 2, axis=(2, 3, 4))
-        return frames, activation_a, activation_b, distance
+        found = self._model.activations(images, {*self.layers, *self._aligned})
+        activations = self._activations_of(channels, found)
+        distances = [self._neighbour_distance(t) for t in (images, *(found[layer] for layer in self._aligned))]
+        return *activations, *distances
+
+    def _neighbour_distance(self, t: tf.Tensor) -> tf.Tensor:
+        strips = tf.reshape(t, (self.strips, self.settings.frames, -1))
+        return tf.reduce_mean((strips[:, 1:] - strips[:, :-1]) ** 2, axis=2)
 
     def _aligned_layers(self) -> tuple[str, ...]:
         if self.settings.alignment.weight == 0:

@@ -141,6 +141,25 @@ def test_a_render_process_ends_when_its_flow_is_killed(job: Job) -> None:
             os.killpg(build.pid, signal.SIGKILL)
 
 
+def test_checkpoints_are_kept_recorded_and_verified(job: Job) -> None:
+    """A spec that asks for earlier strips gets their pictures beside the finished one, each with its objective."""
+    job.write(render=SMALL | {"checkpoints": [3, 8]})
+    job.build()
+
+    for key, record in job.records().items():
+        assert [checkpoint["step"] for checkpoint in record["checkpoints"]] == [3, 8, 12]
+        objectives = [checkpoint["objective"] for checkpoint in record["checkpoints"]]
+        assert objectives[0] < objectives[-1]
+        sheets = [_frames(job.atlas / "sheets" / key[:2] / f"{name}.png") for name in (f"{key}-3", f"{key}-8", key)]
+        assert sheets[0].std() < sheets[1].std() < sheets[2].std()
+        assert len(record["history"]) == 12
+        assert set(record["layer_distance"]) == {"block5", "block7"}
+    assert json.loads(job.run("verify", str(job.atlas), "--json").stdout)["checked"] == 6 * 3 * 2 + 2
+
+    (job.atlas / "sheets" / key[:2] / f"{key}-3.png").unlink()
+    assert job.run("verify", str(job.atlas)).returncode == 1
+
+
 def test_the_server_knows_the_flow_run_and_one_task_run_per_chunk(job: Job, prefect_server: str) -> None:
     """On Prefect's pages an atlas is one flow run that names it, with a finished task run for every chunk."""
     job.write(name="seen-on-the-server", compute={"processes": 2, "chunk_pairs": 2})

@@ -94,7 +94,7 @@ def test_a_pickle_that_would_run_a_command_is_refused_and_runs_nothing(tmp_path:
     weights = tmp_path / "weights.pth"
     weights.write_bytes(b"".join(pickle.dumps(one, protocol=2) for one in pickles))
 
-    with pytest.raises(ModelError, match="refused.*system") as caught:
+    with pytest.raises(ModelError, match=r"refused.*system") as caught:
         read_state_dict(weights)
 
     assert "\n" not in str(caught.value)

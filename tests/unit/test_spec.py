@@ -168,8 +168,8 @@ def test_a_wrong_key_or_value_is_told_with_what_would_be_right(change: dict[Any,
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"framse": 3}, "framse: unknown key; did you mean 'frames'? (known: frames, size_px, steps, seed, "
-         "learning_rate, sd, sharing, key_frames, transforms, redirected_updates, alignment)"),
+        ({"framse": 3}, "framse: unknown key; did you mean 'frames'? "
+         f"(known: {', '.join(RenderSettings.model_fields)})"),
         ({"frames": 1}, "frames: expected greater than or equal to 2, got 1"),
         ({"frames": "six"}, "frames: expected a whole number, got 'six'"),
         ({"frames": 6.5}, "frames: expected a whole number, got 6.5"),
@@ -178,6 +178,10 @@ def test_a_wrong_key_or_value_is_told_with_what_would_be_right(change: dict[Any,
         ({"frames": 1 << 20_000}, "frames: expected less than or equal to 64, got a number of very many digits"),
         ({"size_px": 100}, "size_px: expected a multiple of 16, got 100"),
         ({"steps": 0}, "steps: expected greater than or equal to 1, got 0"),
+        ({"checkpoints": [8, "16"]}, "checkpoints.1: expected a whole number, got '16'"),
+        ({"checkpoints": [0]}, "checkpoints.0: expected greater than or equal to 1, got 0"),
+        ({"checkpoints": 8}, "checkpoints: expected a list, got 8"),
+        ({"checkpoints": list(range(1, 18))}, "checkpoints: expected at most 16 entries, got [1, 2, 3, 4, 5, 6, ...]"),
         ({"seed": 2**32}, "seed: expected less than 4294967296, got 4294967296"),
         ({"seed": -1}, "seed: expected greater than or equal to 0, got -1"),
         ({"learning_rate": True}, "learning_rate: expected a number, got True"),
@@ -243,6 +247,25 @@ def test_a_wrong_selection_is_told_with_what_would_be_right(pairs: Any, message:
         parse_spec({"name": "small", "pairs": pairs}, "atlas.yaml")
 
     assert str(caught.value) == f"atlas.yaml: {message}"
+
+
+def test_a_checkpoint_after_the_last_step_is_refused() -> None:
+    """The strip after the last step is kept anyway, and none comes after it."""
+    settings = {"steps": 64, "checkpoints": [8, 64]}
+    message = "expected checkpoints below steps (64), which are kept anyway, got {'checkpoints': [8, 64], 'steps': 64}"
+
+    with pytest.raises(SpecError) as of_spec:
+        parse_spec(MINIMAL | {"render": settings}, "atlas.yaml")
+    with pytest.raises(SpecError) as alone:
+        parse_settings(settings, "preview")
+
+    assert str(of_spec.value) == f"atlas.yaml: render: {message}"
+    assert str(alone.value) == f"preview: {message}"
+
+
+def test_checkpoints_are_put_in_order() -> None:
+    """However they are written, equal checkpoints are equal settings."""
+    assert parse_settings({"checkpoints": [32, 8, 32]}, "here") == RenderSettings(checkpoints=(8, 32))
 
 
 def test_the_first_of_several_mistakes_is_told_and_the_rest_counted() -> None:

@@ -107,6 +107,29 @@ def test_sharing_and_alignment_bring_neighbours_closer(model: Model) -> None:
     assert aligned < shared < independent
 
 
+def test_a_checkpoint_is_the_strip_that_fewer_updates_give(model: Model) -> None:
+    """The frames kept after eight of twenty updates are those of a strip with eight, to the last bit."""
+    kept = render(model, PAIRS[0], steps=20, checkpoints=[8, 3])[0]
+
+    assert list(kept.checkpoints) == [3, 8]
+    for step, frames in kept.checkpoints.items():
+        np.testing.assert_array_equal(frames, render(model, PAIRS[0], steps=step)[0].frames)
+
+
+def test_distances_are_those_of_the_finished_frames(model: Model) -> None:
+    """Neighbour distances in pixels and in the alignment layers agree with NumPy's of the frames themselves."""
+    strip = render(model, PAIRS[0])[0]
+    found = model.activations(tf.constant(strip.frames), ["block1", "block2"])
+
+    def distance(t: Any) -> Any:
+        return (np.diff(np.asarray(t, np.float64), axis=0) ** 2).mean(axis=(1, 2, 3))
+
+    np.testing.assert_allclose(strip.neighbour_distance, distance(strip.frames), rtol=1e-4)
+    assert list(strip.layer_distance) == ["block1", "block2"]
+    for layer, distances in strip.layer_distance.items():
+        np.testing.assert_allclose(distances, distance(found[layer]), rtol=1e-3)
+
+
 def test_without_transforms_the_frames_are_seen_as_they_are(model: Model) -> None:
     """`transforms: none` gives other pixels than the standard views, and a higher objective on what it sees."""
     plain = render(model, PAIRS[0], transforms="none")[0]
