@@ -51,6 +51,21 @@ def encode_webp(pixels: Pixels) -> bytes:
     return _encode(pixels, "WEBP", quality=85, method=4)
 
 
+def encode_animation(frames: NDArray[np.float32], seconds: float = 1.5) -> bytes:
+    """An animated WebP that runs through the frames and back, for ever.
+
+    Args:
+        frames: shape (frame, height, width, 3), float32 in [0, 1].
+        seconds: for one way.
+    """
+    there = [Image.fromarray(frame) for frame in unpack(pack(frames), len(frames))]
+    loop = there + there[-2:0:-1]
+    buffer = io.BytesIO()
+    milliseconds = round(1000 * seconds / len(frames))
+    loop[0].save(buffer, "WEBP", save_all=True, append_images=loop[1:], duration=milliseconds, loop=0, quality=85)
+    return buffer.getvalue()
+
+
 def decode(data: bytes) -> Pixels:
     """The pixels of a PNG or WebP, shape (height, width, 3), uint8."""
     with Image.open(io.BytesIO(data)) as picture:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -50,6 +50,18 @@ class Strip:
     layer_distance: Mapping[str, Array]
     checkpoints: Mapping[int, Array]
     seconds: float
+
+    def backwards(self) -> Strip:
+        """The same strip from neuron b to neuron a: what was a is then b."""
+        return replace(
+            self,
+            frames=self.frames[::-1],
+            activation_a=self.activation_b[::-1],
+            activation_b=self.activation_a[::-1],
+            neighbour_distance=self.neighbour_distance[::-1],
+            layer_distance={layer: distance[::-1] for layer, distance in self.layer_distance.items()},
+            checkpoints={step: frames[::-1] for step, frames in self.checkpoints.items()},
+        )
 
     @property
     def failed_at(self) -> int | None:

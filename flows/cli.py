@@ -26,6 +26,7 @@ from core.errors import IsthmusError, SpecError
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+    from core.parameterization import Array
     from core.plan import Plan
     from core.spec import AtlasSpec
     from core.store import DirectoryStore
@@ -128,6 +129,7 @@ def preview(
     size_px: Annotated[int, typer.Option("--size-px", help="Height and width of a frame.")] = 128,
     steps: Annotated[int, typer.Option(help="Updates of the image.")] = 256,
     seed: Annotated[int, typer.Option(help="Another seed gives another picture.")] = 0,
+    plot: Annotated[bool, typer.Option("--plot", help="Draw the curves of activation and objective below.")] = False,
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
@@ -165,27 +167,28 @@ def preview(
     if strip.failed_at is not None:
         errors.print(f"isthmus: the objective was not finite at update {strip.failed_at}; nothing written")
         raise typer.Exit(1)
-    # The strip of a pair always runs the same way; somebody who asks for (b, a) sees it from the other end.
-    order = slice(None) if pair.a == neurons[0] else slice(None, None, -1)
-    DirectoryStore(output.parent).replace(output.name, sheets.encode_png(sheets.pack(strip.frames[order])))
-    curves = (
-        (strip.activation_a, strip.activation_b)
-        if pair.a == neurons[0]
-        else (strip.activation_b[::-1], strip.activation_a[::-1])
-    )
-    facts = {
-        "file": str(output),
-        "activation_a": [round(float(value), 4) for value in curves[0]],
-        "activation_b": [round(float(value), 4) for value in curves[1]],
-        "neighbour_distance": [round(float(value), 6) for value in strip.neighbour_distance[order]],
-        "seconds": round(strip.seconds, 2),
-    }
+    if pair.a != neurons[0]:  # a pair is unordered; somebody who asks for (b, a) sees its strip from the other end
+        strip = strip.backwards()
+    pixels = sheets.pack(strip.frames)
+    if plot:
+        from core.plot import plot_strip
+
+        pixels = plot_strip(pixels, (a, b), (strip.activation_a, strip.activation_b), strip.objective)
+    DirectoryStore(output.parent).replace(output.name, sheets.encode_png(pixels))
     if as_json:
+        facts = {
+            "file": str(output),
+            "activation_a": _rounded(strip.activation_a),
+            "activation_b": _rounded(strip.activation_b),
+            "neighbour_distance": _rounded(strip.neighbour_distance),
+            "objective": _rounded(strip.objective[-1:])[0],
+            "seconds": round(strip.seconds, 2),
+        }
         print(json.dumps(facts))
     else:
         print(f"{output}: {frames} frames from {a} to {b} in {strip.seconds:.1f} s")
-        print(f"  {a}: {' '.join(f'{value:.2f}' for value in curves[0])}")
-        print(f"  {b}: {' '.join(f'{value:.2f}' for value in curves[1])}")
+        print(f"  {a}: {' '.join(f'{value:.2f}' for value in strip.activation_a)}")
+        print(f"  {b}: {' '.join(f'{value:.2f}' for value in strip.activation_b)}")
 
 
 @app.command()
@@ -263,6 +266,10 @@ def open_page(atlas: Atlas, as_json: Json = False) -> None:
         print(json.dumps({"page": str(page), "opened": opened}))
     else:
         print(page if opened else f"No browser found here; open {page}")
+
+
+def _rounded(values: Array) -> list[float]:
+    return [float(f"{value:.6g}") for value in values]
 
 
 def _facts(plan: Plan, spec: AtlasSpec, processes: int) -> dict[str, Any]:

@@ -268,9 +268,9 @@ def test_a_damaged_record_is_told_with_file_and_line(tmp_path: Path, line: str) 
 def test_a_record_of_no_neuron_is_told_with_its_key(tmp_path: Path) -> None:
     """A neuron that is not written as one cannot be put in order."""
     with pytest.raises(RecordError) as caught:
-        publish(atlas(tmp_path, [record_of("stem:0", "stem:1", a="stem")]), "small")
+        publish(atlas(tmp_path, [RECORDS[0].model_copy(update={"a": "stem"})]), "small")
 
-    assert str(caught.value).startswith(f"record {record_of('stem:0', 'stem:1').key}: expected a neuron as ")
+    assert str(caught.value).startswith(f"record {RECORDS[0].key}: expected a neuron as ")
     assert str(caught.value).endswith(", got 'stem'")
 
 
@@ -306,7 +306,7 @@ def test_a_manifest_that_is_none_is_told_in_one_line(tmp_path: Path, damaged: by
     store = atlas(tmp_path)
     store.replace(MANIFEST_PATH, damaged)
 
-    with pytest.raises(RecordError, match="manifest.json: the whole file: ") as caught:
+    with pytest.raises(RecordError, match=r"manifest\.json: the whole file: ") as caught:
         read_manifest(store)
 
     assert len(str(caught.value).splitlines()) == 1
