@@ -45,7 +45,7 @@ def _views(uniform: tf.Tensor, size: tuple[int, int], out: tuple[int, int]) -> t
 
     def choose(column: int, values: Sequence[float]) -> tf.Tensor:
         chosen = tf.minimum(tf.cast(uniform[:, column] * len(values), tf.int32), len(values) - 1)
-        return tf.gather(tf.constant(values, tf.float32), chosen)
+        return tf.gather(tf.constant(list(values), tf.float32), chosen)
 
     def point(x: float, y: float) -> tf.Tensor:
         return tf.constant([[x, y]], tf.float32)

@@ -50,7 +50,7 @@ Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show what Tensor
 def main() -> None:
     """Run the command line; what a person can mend is told in one line."""
     try:
-        app()
+        app(prog_name="isthmus")
     except IsthmusError as error:
         errors.print(f"isthmus: {error}", markup=False)
         sys.exit(2)
