@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import sys
 import threading
 import time
@@ -39,6 +40,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+_INTERRUPTED_CODE = 130
+_INTERRUPTED = "isthmus: interrupted; the same command goes on from here"
 errors = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 SpecFile = Annotated[Path, typer.Argument(metavar="SPEC", help="YAML file with the atlas spec.")]
@@ -54,9 +57,10 @@ def main() -> None:
     except IsthmusError as error:
         errors.print(f"isthmus: {error}", markup=False)
         sys.exit(2)
-    except KeyboardInterrupt:
-        errors.print("isthmus: interrupted; the same command goes on from here")
-        sys.exit(130)
+    except SystemExit as stop:
+        if stop.code == _INTERRUPTED_CODE:  # Typer has made it of a KeyboardInterrupt, without a word
+            errors.print(_INTERRUPTED)
+        raise
 
 
 @app.command()
@@ -102,6 +106,8 @@ def build(spec: SpecFile, as_json: Json = False, verbose: Verbose = False) -> No
         started = time.monotonic()
         with _watching(store, first, show=not as_json):
             from flows.build_atlas import build_atlas
+
+            _stop_at_once_when_interrupted()
 
             result = asdict(build_atlas(atlas))
         result["seconds"] = round(time.monotonic() - started, 1)
@@ -312,6 +318,27 @@ def _quiet_libraries(verbose: bool) -> None:
         os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
         os.environ.setdefault("PYTHONWARNINGS", "ignore")
         logging.captureWarnings(True)
+
+
+def _stop_at_once_when_interrupted() -> None:
+    """With a temporary Prefect server, leave without telling it.
+
+    The keyboard's interrupt ends that server too, and Prefect would try to reach it for minutes. Whatever has a record
+    is safe. A server of one's own goes on and hears from Prefect that the run was stopped.
+    """
+    from prefect.settings import PREFECT_API_URL
+
+    if PREFECT_API_URL.value():
+        return
+
+    def stop(_signal: int, _frame: object) -> None:
+        errors.print(_INTERRUPTED)
+        for children in Path("/proc/self/task").glob("*/children"):
+            for child in children.read_text().split():
+                os.kill(int(child), signal.SIGKILL)
+        os._exit(_INTERRUPTED_CODE)
+
+    signal.signal(signal.SIGINT, stop)
 
 
 @contextmanager

@@ -124,6 +124,31 @@ def test_a_killed_render_process_is_replaced_and_the_atlas_completes(job: Job) -
     assert job.run("verify", str(job.atlas)).returncode == 0
 
 
+@pytest.mark.parametrize("server", ["temporary", "configured"])
+def test_an_interrupted_build_stops_soon_and_goes_on_later(job: Job, server: str) -> None:
+    """Ctrl-C reaches every process of a terminal; the build says one line, leaves none behind and loses nothing."""
+    if server == "temporary":
+        del job.environment["PREFECT_API_URL"]
+    job.write(render=SLOW, compute={"processes": 2, "chunk_pairs": 1})
+    build = job.start()
+    try:
+        wait_for(job.records, "the first record")
+        os.killpg(build.pid, signal.SIGINT)
+        _, complaints = build.communicate(timeout=60)
+
+        assert build.returncode == 130
+        assert complaints.splitlines() == ["isthmus: interrupted; the same command goes on from here"]
+        wait_for(lambda: not _group_runs(build.pid), "all processes of the build to end", seconds=20)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(build.pid, signal.SIGKILL)
+    finished = job.records()
+    assert 0 < len(finished) < 6
+
+    assert job.run("plan", str(job.spec_file), "--json").returncode == 0
+    assert json.loads(job.run("plan", str(job.spec_file), "--json").stdout)["missing"] == 6 - len(finished)
+
+
 def test_a_render_process_ends_when_its_flow_is_killed(job: Job) -> None:
     """SIGKILL of the flow's process alone leaves no render process behind."""
     job.write(render=SLOW, compute={"processes": 2, "chunk_pairs": 1})
@@ -273,6 +298,14 @@ def _pool_processes(parent: int) -> list[int]:
     children = Path(f"/proc/{parent}/task").glob("*/children")
     pids = [int(pid) for listing in children for pid in listing.read_text().split()]
     return [pid for pid in pids if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+def _group_runs(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _runs(process: int) -> bool:
