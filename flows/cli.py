@@ -104,10 +104,8 @@ def build(spec: SpecFile, as_json: Json = False, verbose: Verbose = False) -> No
     else:
         _quiet_libraries(verbose)
         started = time.monotonic()
-        with _watching(store, first, show=not as_json):
+        with _watching(store, first, show=not as_json), _interruptible():
             from flows.build_atlas import build_atlas
-
-            _stop_at_once_when_interrupted()
 
             result = asdict(build_atlas(atlas))
         result["seconds"] = round(time.monotonic() - started, 1)
@@ -320,25 +318,40 @@ def _quiet_libraries(verbose: bool) -> None:
         logging.captureWarnings(True)
 
 
-def _stop_at_once_when_interrupted() -> None:
-    """With a temporary Prefect server, leave without telling it.
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Make an interrupt from the keyboard end a build soon, and as an interrupt.
 
-    The keyboard's interrupt ends that server too, and Prefect would try to reach it for minutes. Whatever has a record
-    is safe. A server of one's own goes on and hears from Prefect that the run was stopped.
+    It ends a temporary Prefect server too, which Prefect would try to reach for minutes: then leave without a word to
+    it, since whatever has a record is safe. A configured server hears from Prefect that the run was stopped; but the
+    libraries on the way may make another exception of the KeyboardInterrupt.
     """
     from prefect.settings import PREFECT_API_URL
 
-    if PREFECT_API_URL.value():
-        return
+    temporary_server = not PREFECT_API_URL.value()
+    interrupted = threading.Event()
 
     def stop(_signal: int, _frame: object) -> None:
+        interrupted.set()
+        if not temporary_server:
+            raise KeyboardInterrupt
         errors.print(_INTERRUPTED)
         for children in Path("/proc/self/task").glob("*/children"):
             for child in children.read_text().split():
                 os.kill(int(child), signal.SIGKILL)
         os._exit(_INTERRUPTED_CODE)
 
-    signal.signal(signal.SIGINT, stop)
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    except Exception:
+        if interrupted.is_set():
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if interrupted.is_set():
+        raise KeyboardInterrupt
 
 
 @contextmanager

@@ -136,7 +136,7 @@ def test_an_interrupted_build_stops_soon_and_goes_on_later(job: Job, server: str
         os.killpg(build.pid, signal.SIGINT)
         _, complaints = build.communicate(timeout=60)
 
-        assert build.returncode == 130
+        assert build.returncode == 130, complaints
         assert complaints.splitlines() == ["isthmus: interrupted; the same command goes on from here"]
         wait_for(lambda: not _group_runs(build.pid), "all processes of the build to end", seconds=20)
     finally:
