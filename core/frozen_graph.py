@@ -25,14 +25,15 @@ Array = NDArray[np.float32]
 
 _COMPUTING_OPS = frozenset(
     """
-    Abs Add AddN AddV2 ArgMax AvgPool AvgPool3D BatchMatMul BatchMatMulV2 BatchNormWithGlobalNormalization BatchToSpaceND
-    BiasAdd BroadcastTo Cast Concat ConcatV2 Const Conv2D DepthToSpace DepthwiseConv2dNative Div DivNoNan Elu Equal Erf
-    Exp ExpandDims Floor FloorDiv FusedBatchNorm FusedBatchNormV2 FusedBatchNormV3 GatherV2 Greater GreaterEqual
-    Identity IdentityN LRN LeakyRelu Less LessEqual Log Log1p LogSoftmax LogicalAnd LogicalNot LogicalOr MatMul Max
-    MaxPool MaxPoolV2 Maximum Mean Min Minimum MirrorPad Mul Neg NoOp Pack Pad PadV2 Placeholder PlaceholderWithDefault
-    Pow Prod RealDiv Reciprocal Relu Relu6 Reshape ResizeBilinear ResizeNearestNeighbor Rsqrt Select SelectV2 Selu Shape
-    Sigmoid Slice Softmax Softplus Softsign SpaceToBatchND SpaceToDepth Split SplitV Sqrt Square SquaredDifference
-    Squeeze StopGradient StridedSlice Sub Sum Tanh Tile Transpose Unpack
+    Abs Add AddN AddV2 ArgMax AvgPool AvgPool3D BatchMatMul BatchMatMulV2 BatchNormWithGlobalNormalization
+    BatchToSpaceND BiasAdd BroadcastTo Cast Concat ConcatV2 Const Conv2D DepthToSpace DepthwiseConv2dNative Div
+    DivNoNan Elu Equal Erf Exp ExpandDims Floor FloorDiv FusedBatchNorm FusedBatchNormV2 FusedBatchNormV3
+    GatherV2 Greater GreaterEqual Identity IdentityN LRN LeakyRelu Less LessEqual Log Log1p LogSoftmax
+    LogicalAnd LogicalNot LogicalOr MatMul Max MaxPool MaxPoolV2 Maximum Mean Min Minimum MirrorPad Mul Neg NoOp
+    Pack Pad PadV2 Placeholder PlaceholderWithDefault Pow Prod RealDiv Reciprocal Relu Relu6 Reshape
+    ResizeBilinear ResizeNearestNeighbor Rsqrt Select SelectV2 Selu Shape Sigmoid Slice Softmax Softplus
+    Softsign SpaceToBatchND SpaceToDepth Split SplitV Sqrt Square SquaredDifference Squeeze StopGradient
+    StridedSlice Sub Sum Tanh Tile Transpose Unpack
     """.split()
 )
 _NOT_LAYERS = frozenset("Const Placeholder PlaceholderWithDefault NoOp Shape Identity StridedSlice Pack".split())
@@ -164,9 +165,8 @@ class FrozenGraph:
         try:
             tf.graph_util.import_graph_def(graph_def, {f"{self._input}:0": image}, name="net")
         except ValueError as error:
-            raise ModelError(
-                f"{self.weights_file}: expected a graph that TensorFlow can import, {' '.join(str(error).split())[:200]}"
-            ) from None
+            reason = " ".join(str(error).split())[:200]
+            raise ModelError(f"{self.weights_file}: expected a graph that TensorFlow can import, {reason}") from None
 
     def _tensor(self, graph: tf.Graph, layer: str) -> tf.Tensor:
         import tensorflow as tf
@@ -178,9 +178,9 @@ class FrozenGraph:
     def _names_of(self, node: Any) -> Iterator[str]:
         """A node's own name, and for concatenated ReLUs that of their concatenation before the ReLUs."""
         before = f"{node.name}_pre_relu"
-        if node.op in ("Concat", "ConcatV2") and before not in self._nodes:
-            if any(self._nodes[tower].op in ("Relu", "Relu6") for tower in self._towers(node)):
-                yield before
+        concatenates = node.op in ("Concat", "ConcatV2") and before not in self._nodes
+        if concatenates and any(self._nodes[tower].op in ("Relu", "Relu6") for tower in self._towers(node)):
+            yield before
         yield node.name
 
     def _nodes_behind(self, layer: str) -> list[str]:
@@ -240,7 +240,7 @@ class FrozenGraph:
                 f"{self.weights_file}: expected one input node, found {', '.join(placeholders) or 'none'}; "
                 "name the one for images as model.input"
             )
-        return placeholders[0]
+        return str(placeholders[0])
 
     @cached_property
     def _size(self) -> tuple[int, int]:
