@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import LAYER, SMALL, Job, wait_for
+from job import LAYER, SMALL, Job, wait_for
 from PIL import Image
 
 SLOW = SMALL | {"steps": 120}  # long enough to be interrupted
