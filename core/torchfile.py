@@ -3,7 +3,8 @@
 The format: three pickles (a magic number, a protocol version, facts about the writer's machine), a pickled state
 dictionary whose tensors refer to storages by persistent id, a pickled list of storage keys, then for each key an int64
 count and that many raw little-endian values. A pickle can name any function to be called, so the unpickler here knows
-two names only, the ordered dictionary and the tensor, and refuses every other.
+ordered dictionaries, tensors and their types of numbers only, and refuses every other name. A pickle can also set
+attributes of what it is given, so tensors here have none that can be set.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import pickle
 from collections import OrderedDict
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,35 +20,37 @@ from numpy.typing import NDArray
 from core.errors import ModelError
 
 _MAGIC = 0x1950A86A20F9469CFC6C
-_DTYPES = {"FloatStorage": np.dtype("<f4"), "LongStorage": np.dtype("<i8")}
+_DTYPES = {"FloatStorage": "<f4", "LongStorage": "<i8"}
 _MAX_VALUES = 1 << 30
+_DAMAGED = (
+    *(pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError, LookupError),
+    *(OverflowError, MemoryError),  # a length that no file has
+)
 
 
-class _Storage:
-    """A flat run of values that tensors are views of; filled in after the pickles have been read."""
+class _Storage(NamedTuple):
+    """A flat run of values that tensors are views of. The values come after the pickles."""
 
-    def __init__(self, dtype: np.dtype[Any], count: int) -> None:
-        self.dtype = dtype
-        self.count = count
-        self.values: NDArray[Any] = np.empty(0, dtype)
+    dtype: str
+    key: str
+    size: int
 
 
-class _Tensor:
+class _Tensor(NamedTuple):
     """What the pickle says of a tensor: where in which storage it lies."""
 
-    def __init__(
-        self, storage: _Storage, offset: int, shape: tuple[int, ...], strides: tuple[int, ...], *_unused: object
-    ) -> None:
-        self.storage, self.offset, self.shape, self.strides = storage, offset, shape, strides
+    storage: _Storage
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
 
-    def array(self) -> NDArray[Any]:
+    def array(self, values: NDArray[Any]) -> NDArray[Any]:
+        """The tensor, given the values of its storage."""
         last = self.offset + sum((size - 1) * stride for size, stride in zip(self.shape, self.strides, strict=True))
-        if min((self.offset, *self.shape, *self.strides), default=0) < 0 or last >= self.storage.count:
+        if min((self.offset, *self.shape, *self.strides), default=0) < 0 or last >= values.size:
             raise ModelError("expected tensors inside their storage, got one that reaches outside")
-        item = self.storage.dtype.itemsize
-        values = self.storage.values[self.offset :]
         return np.lib.stride_tricks.as_strided(
-            values, self.shape, [stride * item for stride in self.strides], writeable=False
+            values[self.offset :], self.shape, [stride * values.itemsize for stride in self.strides], writeable=False
         )
 
 
@@ -62,16 +65,24 @@ class _TensorsOnly(pickle.Unpickler):
         if (module, name) == ("collections", "OrderedDict"):
             return OrderedDict
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
-            return _Tensor
+            return self._tensor
         if module == "torch" and name in _DTYPES:
             return _DTYPES[name]
-        raise ModelError(f"refused: the weights file asks for {module}.{name}, and only tensors are admitted")
+        raise ModelError(f"refused: the weights file asks for {name!r} of {module!r}, and only tensors are admitted")
 
     def persistent_load(self, pid: Any) -> _Storage:
         match pid:
-            case ("storage", np.dtype() as dtype, str(key), str(), int(count), None) if 0 <= count <= _MAX_VALUES:
-                return self.storages.setdefault(key, _Storage(dtype, count))
+            case ("storage", str(dtype), str(key), str(), int(count), None) if (
+                dtype in _DTYPES.values() and 0 <= count <= _MAX_VALUES
+            ):
+                return self.storages.setdefault(key, _Storage(dtype, key, count))
         raise ModelError("refused: the weights file has a persistent id that is not a tensor storage")
+
+    def _tensor(self, storage: object, offset: int, shape: object, strides: object, *_unused: object) -> _Tensor:
+        match storage, shape, strides:
+            case _Storage(), tuple(), tuple() if all(isinstance(n, int) for n in (offset, *shape, *strides)):
+                return _Tensor(storage, offset, shape, strides)
+        raise ModelError("refused: the weights file has a tensor that is not made of a storage and whole numbers")
 
 
 def read_state_dict(path: Path) -> dict[str, NDArray[Any]]:
@@ -87,9 +98,10 @@ def read_state_dict(path: Path) -> dict[str, NDArray[Any]]:
         raise ModelError(f"{path}: {error}") from None
     except FileNotFoundError:
         raise ModelError(f"{path}: expected a weights file, found none") from None
-    except (pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError, IndexError, KeyError) as error:
+    except _DAMAGED as error:
         raise ModelError(
-            f"{path}: expected a legacy PyTorch weights file, got something else or a damaged one ({error})"
+            f"{path}: expected a legacy PyTorch weights file, got something else or a damaged one "
+            f"({str(error) or type(error).__name__})"
         ) from None
 
 
@@ -100,11 +112,16 @@ def _read(file: BinaryIO) -> dict[str, NDArray[Any]]:
         _TensorsOnly(file).load()
     unpickler = _TensorsOnly(file)
     state = unpickler.load()
+    values: dict[str, NDArray[Any]] = {}
     for key in _TensorsOnly(file).load():
         storage = unpickler.storages[key]
         stored = int(np.frombuffer(file.read(8), "<i8")[0])
-        data = file.read(storage.count * storage.dtype.itemsize)
-        if stored != storage.count or len(data) != storage.count * storage.dtype.itemsize:
-            raise ModelError(f"expected {storage.count} values in storage {key}, the file ends early or disagrees")
-        storage.values = np.frombuffer(data, storage.dtype)
-    return {str(name): tensor.array() for name, tensor in state.items() if isinstance(tensor, _Tensor)}
+        data = file.read(storage.size * np.dtype(storage.dtype).itemsize)
+        if stored != storage.size or len(data) != storage.size * np.dtype(storage.dtype).itemsize:
+            raise ModelError(f"expected {storage.size} values in storage {key}, the file ends early or disagrees")
+        values[key] = np.frombuffer(data, storage.dtype)
+    return {
+        str(name): tensor.array(values.get(tensor.storage.key, np.empty(0)))  # the pickle may promise what never came
+        for name, tensor in state.items()
+        if isinstance(tensor, _Tensor)
+    }

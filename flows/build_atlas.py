@@ -66,6 +66,7 @@ def render_round(uri: str, plan: Plan, processes: int) -> None:
     # The pool's processes talk to this flow's server, also when it is a temporary one: otherwise each starts its own.
     server = get_client(sync_client=True).api_url
     with temporary_settings({PREFECT_API_URL: str(server)}), ProcessPoolTaskRunner(max_workers=processes) as pool:
+        _never_wait_for_messages(pool)
 
         def submit(chunk: Chunk) -> PrefectFuture[ChunkResult]:
             return pool.submit(render_one_chunk, {"uri": uri, "plan_path": plan.path, "chunk": chunk.name})
@@ -88,6 +89,17 @@ def render_round(uri: str, plan: Plan, processes: int) -> None:
             for process in active_children():
                 process.kill()
             raise
+
+
+def _never_wait_for_messages(pool: ProcessPoolTaskRunner) -> None:
+    """Do not let this process wait, when it ends, until its messages to the pool's own queue have been written.
+
+    A render process that was killed while it wrote to that queue holds the queue's lock for ever. The queue carries
+    log lines only.
+    """
+    messages = getattr(pool, "_subprocess_message_queue", None)
+    if messages is not None:
+        messages.cancel_join_thread()
 
 
 def _in_window(
