@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help atlas test lint format bench lock clean
+.PHONY: help atlas test lint format bench docs lock clean
 
 help: ## Print what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-8s %s\n' "$$name" "$$text"; done
@@ -26,6 +26,9 @@ format: $(VENV)/dev.installed ## Format the sources
 
 bench: $(VENV)/dev.installed ## Measure how well alignment works and how fast rendering is
 	$(BIN)/python tests/bench/alignment.py
+
+docs: $(VENV)/dev.installed ## Make the pictures of docs/from-lucid.md anew
+	$(BIN)/python docs/make_pictures.py
 
 lock: ## Pin all dependencies anew (needs uv)
 	uv pip compile pyproject.toml $(LOCK) -o locks/runtime.lock

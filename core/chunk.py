@@ -13,16 +13,21 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from core import METHOD_VERSION, device, sheets
 from core.errors import ModelError
 from core.models import digest, load
 from core.plan import ChunkOrder, PlannedPair, settings_digest
-from core.records import Checkpoint, Record, preview_path, sheet_path, to_ndjson
+from core.records import Checkpoint, Picture, Record, preview_path, sheet_path, to_ndjson
 from core.spec import ModelSpec, RenderSettings
 from core.store import DirectoryStore
 
 if TYPE_CHECKING:
     from core.strip import Strip, StripRenderer
+
+_HISTORY = 64  # values in a record's history of the objective
 
 
 @dataclass(frozen=True)
@@ -89,25 +94,36 @@ def _record(planned: PlannedPair, strip: Strip, order: ChunkOrder, where: str, s
         "versions": device.versions(),
     }
     if strip.failed_at is not None:
-        return Record(
-            **facts,
-            status="failed",
-            reason=_reason(strip, strip.failed_at),
-            checkpoints=[],
-            activation_a=[],
-            activation_b=[],
-            neighbour_distance=[],
-        )
-    pixels = sheets.pack(strip.frames)
-    sheet = _create(store, sheet_path(planned.key), sheets.encode_png(pixels))
-    preview = _create(store, preview_path(planned.key), sheets.encode_webp(pixels))
+        reason = _reason(strip.objective, strip.failed_at)
+        return Record(**facts, status="failed", reason=reason)
     return Record(
         **facts,
+        **_store_picture(store, planned.key, None, strip.frames).model_dump(),
         status="done",
-        checkpoints=[Checkpoint(step=settings.steps, objective=float(strip.objective[-1]))],
+        checkpoints=[
+            *(
+                Checkpoint(
+                    step=step,
+                    objective=float(strip.objective[step - 1]),
+                    picture=_store_picture(store, planned.key, step, frames),
+                )
+                for step, frames in strip.checkpoints.items()
+            ),
+            Checkpoint(step=settings.steps, objective=float(strip.objective[-1])),
+        ],
         activation_a=strip.activation_a.tolist(),
         activation_b=strip.activation_b.tolist(),
         neighbour_distance=strip.neighbour_distance.tolist(),
+        layer_distance={layer: distance.tolist() for layer, distance in strip.layer_distance.items()},
+        history=[float(part.mean()) for part in np.array_split(strip.objective, min(_HISTORY, settings.steps))],
+    )
+
+
+def _store_picture(store: DirectoryStore, key: str, step: int | None, frames: NDArray[np.float32]) -> Picture:
+    pixels = sheets.pack(frames)
+    sheet = _create(store, sheet_path(key, step), sheets.encode_png(pixels))
+    preview = _create(store, preview_path(key, step), sheets.encode_webp(pixels))
+    return Picture(
         sheet_sha256=hashlib.sha256(sheet).hexdigest(),
         sheet_bytes=len(sheet),
         preview_sha256=hashlib.sha256(preview).hexdigest(),
@@ -120,7 +136,7 @@ def _create(store: DirectoryStore, path: str, data: bytes) -> bytes:
     return data if store.create(path, data) else store.read(path)
 
 
-def _reason(strip: Strip, failed_at: int) -> str:
-    finite = strip.objective[: failed_at - 1]
+def _reason(objective: NDArray[np.float32], failed_at: int) -> str:
+    finite = objective[: failed_at - 1]
     last = f"the last finite value was {finite[-1]:.6g}" if finite.size else "there was none before"
     return f"objective not finite at update {failed_at}; {last}"

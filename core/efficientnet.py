@@ -103,7 +103,7 @@ class EfficientNetLite0:
     reading: ClassVar[Mapping[str, Any]] = {}
 
     def __init__(self, weights_file: Path) -> None:
-        self._weights_file = weights_file
+        self.weights_file = weights_file
 
     @cached_property
     def weights_digest(self) -> str:
@@ -112,12 +112,12 @@ class EfficientNetLite0:
         Raises:
             ModelError: if it cannot be read.
         """
-        return file_sha256(self._weights_file)
+        return file_sha256(self.weights_file)
 
     @cached_property
     def _weights(self) -> dict[str, tuple[Array, Array]]:
         """Convolution name -> (kernel in TensorFlow's axis order with batch norm folded in, bias)."""
-        state = read_state_dict(self._weights_file)
+        state = read_state_dict(self.weights_file)
 
         def folded(convolution: str, norm: str) -> tuple[Array, Array]:
             gain = state[f"{norm}.weight"] / np.sqrt(state[f"{norm}.running_var"] + _BATCH_NORM_EPSILON)

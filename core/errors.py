@@ -33,3 +33,7 @@ class StoreError(IsthmusError):
 
 class RecordError(IsthmusError):
     """A record, plan or manifest that is not what this version writes; the message has file, line and field."""
+
+
+class RenderDivergedError(IsthmusError):
+    """An objective that is no longer a finite number; the message has the update."""

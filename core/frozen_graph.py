@@ -34,7 +34,8 @@ _COMPUTING = """
     Sigmoid Slice Softmax Softplus Softsign SpaceToBatchND SpaceToDepth Split SplitV Sqrt Square SquaredDifference
     Squeeze StopGradient StridedSlice Sub Sum Tanh Tile Transpose Unpack
 """
-_COMPUTING_OPS = frozenset(_COMPUTING.split())
+COMPUTING_OPS = frozenset(_COMPUTING.split())
+"""The types of operation that do nothing but compute."""
 _NOT_LAYERS = frozenset(("Const", "Placeholder", "PlaceholderWithDefault", "NoOp", "Shape", "Identity", "Pack"))
 _GROWING_OPS = frozenset(
     ("BroadcastTo", "MirrorPad", "Pad", "PadV2", "ResizeBilinear", "ResizeNearestNeighbor", "SpaceToBatchND", "Tile")
@@ -50,9 +51,8 @@ class FrozenGraph:
     """A network in a frozen GraphDef.
 
     Args:
-        graph_def: the graph, which is checked here and not trusted.
-        where: where it comes from, for messages.
-        weights_digest: sha256 in hex of what it was read from.
+        weights_file: the `.pb` file, which is checked here and not trusted.
+        contents: a graph that has been read of something else, and the sha256 in hex of that; checked as well.
         input_node: its placeholder; may be left out if there is only one.
         value_range: what the network expects for image values 0 and 1.
         alignment_layers: layers whose activations keep landmarks in place well.
@@ -63,24 +63,23 @@ class FrozenGraph:
 
     def __init__(
         self,
-        graph_def: Any,
-        where: str,
-        weights_digest: str,
+        weights_file: Path,
         *,
         name: str = "frozen-graph",
+        contents: tuple[Any, str] | None = None,
         input_node: str | None = None,
         value_range: tuple[float, float] = (0.0, 1.0),
         alignment_layers: Sequence[str] = (),
     ) -> None:
-        self._order = check_graph(graph_def, where)
+        graph_def, self.weights_digest = contents or read_frozen_graph(weights_file)
+        self._where = str(weights_file)
+        self._order = check_graph(graph_def, self._where)
         self._graph_def = _without_hints(graph_def)
-        self._where = where
         self._value_range = value_range
         self._functions: dict[tuple[Any, ...], Any] = {}
         self._nodes: dict[str, Any] = {node.name: node for node in self._graph_def.node}
         self._input = self._find_input(input_node)
         self.name = name
-        self.weights_digest = weights_digest
         self.alignment_layers = tuple(alignment_layers)
 
     @property
@@ -358,7 +357,7 @@ def check_graph(graph_def: Any, where: str) -> list[str]:
         raise ModelError(f"{where}: refused: the graph defines functions; freeze it with its functions inlined")
     nodes: dict[str, Any] = {}
     for node in graph_def.node:
-        if node.op not in _COMPUTING_OPS:
+        if node.op not in COMPUTING_OPS:
             raise ModelError(
                 f"{where}: refused: node {_short(node.name)} is of type {_short(node.op)}, "
                 "which is not known to be safe"

@@ -17,7 +17,7 @@ from core import device
 from core.efficientnet import Array, EfficientNetLite0
 from core.errors import ModelError, SpecError, UnknownLayerError
 from core.neurons import Neuron
-from core.spec import ModelSpec, model_kind
+from core.spec import ModelSpec, model_kind, parse_model
 from core.weights import local_weights
 
 if TYPE_CHECKING:
@@ -66,48 +66,46 @@ class Model(Protocol):
         """Layer -> activations of images, shape (batch, height, width, 3) in [0, 1]."""
 
 
-@lru_cache(maxsize=4)
-def load(spec: ModelSpec) -> Model:
-    """The model of a spec, loaded once per process.
+def load(model: ModelSpec | str) -> Model:
+    """The model of a spec, or of a name alone, loaded once per process.
 
     Raises:
+        SpecError: if there is no model of that name, or it needs more than its name.
         ModelError: if its weights are missing, damaged or refused.
     """
+    return _load(parse_model(model, "model") if isinstance(model, str) else model)
+
+
+@lru_cache(maxsize=4)
+def _load(spec: ModelSpec) -> Model:
     if spec.name == EfficientNetLite0.name:
         return EfficientNetLite0(_packaged_weights())
     weights = local_weights(spec) if spec.file else None
     device.prepare()  # before TensorFlow computes anything
     if weights is None:
-        from core.keras_model import load_application
+        from core.keras_model import application
 
-        return load_application(spec.name, spec.weights or "imagenet")
+        return application(spec.name, spec.weights or "imagenet")
     value_range = spec.value_range or (0.0, 1.0)
     if spec.name == "keras":
-        from core.keras_model import load_keras_file
+        from core.keras_model import saved_in_file
 
-        return load_keras_file(weights, value_range)
+        return saved_in_file(weights, value_range)
     if spec.name == "saved-model":
-        from core.saved_model import load_saved_model
+        from core.saved_model import saved_model
 
-        return load_saved_model(weights, value_range)
-    return _frozen_graph(spec, weights, value_range)
+        return saved_model(weights, value_range)
+    from core.frozen_graph import FrozenGraph
 
-
-def _frozen_graph(spec: ModelSpec, weights: Path, value_range: tuple[float, float]) -> Model:
-    from core.frozen_graph import FrozenGraph, read_frozen_graph
-
-    graph_def, weights_digest = read_frozen_graph(weights)
     if spec.name == "inception-v1":
         return FrozenGraph(
-            graph_def,
-            str(weights),
-            weights_digest,
+            weights,
             name=spec.name,
             input_node="input",
             value_range=_INCEPTION_RANGE,
             alignment_layers=_INCEPTION_ALIGNMENT,
         )
-    return FrozenGraph(graph_def, str(weights), weights_digest, input_node=spec.input, value_range=value_range)
+    return FrozenGraph(weights, input_node=spec.input, value_range=value_range)
 
 
 def _packaged_weights() -> Path:

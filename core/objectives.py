@@ -16,9 +16,14 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from core.neurons import Neuron
+
 Array = NDArray[np.float32]
 Activations = Callable[[str], tf.Tensor]
 BatchSlice = int | slice | None
+
+INPUT = "input"
+"""A layer that every model has: the finished image before any transform, values in [0, 1]."""
 
 _FARTHEST_ALIGNED = 4  # Lucid compares frames up to four apart
 
@@ -61,6 +66,11 @@ class Objective:
 
     __radd__ = __add__
     __rmul__ = __mul__
+
+    @staticmethod
+    def of(written: str | Objective) -> Objective:
+        """An objective as it is, or `layer:n` read as that channel."""
+        return written if isinstance(written, Objective) else channel(*Neuron.parse(written))
 
     @staticmethod
     def sum(objectives: Iterable[Objective]) -> Objective:
@@ -120,6 +130,56 @@ def direction(layer: str, vec: Array, cossim_pow: float = 0, batch: BatchSlice =
         return tf.reduce_mean(product * tf.maximum(0.1, cosine) ** cossim_pow)
 
     return Objective(value, frozenset({layer}), f"direction in {layer}")
+
+
+def deepdream(layer: str) -> Objective:
+    """Mean square of a layer: whatever is there, more of it."""
+    return Objective(
+        lambda activations: tf.reduce_mean(activations(layer) ** 2), frozenset({layer}), f"deepdream {layer}"
+    )
+
+
+def diversity(layer: str) -> Objective:
+    """How alike frames are in style; with a negative weight they become different.
+
+    Sum over pairs of different frames of the inner product of their Gram matrices, each scaled to length 1, divided by
+    the number of frames. The Gram matrix of features F, shape (position, channel), is F^T F.
+    """
+
+    def value(activations: Activations) -> tf.Tensor:
+        t = activations(layer)
+        features = tf.reshape(t, (t.shape[0], -1, t.shape[-1]))
+        grams = tf.reshape(tf.matmul(features, features, transpose_a=True), (t.shape[0], -1))
+        grams = tf.nn.l2_normalize(grams, axis=1, epsilon=1e-10)
+        products = tf.matmul(grams, grams, transpose_b=True)
+        return (tf.reduce_sum(products) - tf.linalg.trace(products)) / t.shape[0]
+
+    return Objective(value, frozenset({layer}), f"diversity {layer}")
+
+
+def l1(layer: str = INPUT, constant: float = 0) -> Objective:
+    """Sum of the distances from *constant*."""
+    return Objective(
+        lambda activations: tf.reduce_sum(tf.abs(activations(layer) - constant)), frozenset({layer}), f"L1 {layer}"
+    )
+
+
+def l2(layer: str = INPUT, constant: float = 0, epsilon: float = 1e-6) -> Objective:
+    """Euclidean distance from *constant*, smoothed by *epsilon* at zero."""
+    return Objective(
+        lambda activations: tf.sqrt(epsilon + tf.reduce_sum((activations(layer) - constant) ** 2)),
+        frozenset({layer}),
+        f"L2 {layer}",
+    )
+
+
+def total_variation(layer: str = INPUT) -> Objective:
+    """Sum over frames of the absolute differences of neighbouring positions, horizontal and vertical."""
+    return Objective(
+        lambda activations: tf.reduce_sum(tf.image.total_variation(activations(layer))),
+        frozenset({layer}),
+        f"total variation {layer}",
+    )
 
 
 def channel_interpolate(layer1: str, n1: int, layer2: str, n2: int) -> Objective:

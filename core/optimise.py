@@ -1,22 +1,48 @@
-"""The optimiser: Adam with the epsilon that Lucid's pictures were made with.
+"""Optimising an image: the loop, and Adam with the epsilon that Lucid's pictures were made with.
 
-TensorFlow 1's AdamOptimizer has epsilon 1e-8 in its "epsilon hat" form; Keras has 1e-7, and after 32 updates the
-images differ by a quarter of their range.
+`render` is for one image or batch and any objective; `core.strip` has the same loop for the pairs of an atlas.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
+
+from core.errors import RenderDivergedError, SpecError
+from core.objectives import INPUT, Objective
+from core.parameterization import Parameterization, image
+from core.transforms import STANDARD, Transform, compose
+
+if TYPE_CHECKING:
+    from core.models import Model
+
+Array = NDArray[np.float32]
+
+UPDATES_PER_CALL = 64
+"""The graph hands control back to Python after so many updates, to tell of progress."""
 
 _BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-8
+
+
+class Optimizer(Protocol):
+    """What changes the variables; a minimiser."""
+
+    def descend(self, gradients: Sequence[tf.Tensor], update: tf.Tensor) -> None:
+        """Change every variable against its gradient; *update* counts from 1, a scalar integer."""
 
 
 class Adam:
     """Adam (Kingma and Ba 2015, arXiv:1412.6980) in the form of the text just before its section 2.1.
 
-    lr_t = learning_rate * sqrt(1 - beta2^t) / (1 - beta1^t), and var -= lr_t * m / (sqrt(v) + epsilon).
+    lr_t = learning_rate * sqrt(1 - beta2^t) / (1 - beta1^t), and var -= lr_t * m / (sqrt(v) + epsilon). This is what
+    TensorFlow 1 does, with epsilon 1e-8. Keras has 1e-7, and after 32 updates its images differ by a quarter of their
+    range.
     """
 
     def __init__(self, variables: Sequence[tf.Variable], learning_rate: float = 0.05) -> None:
@@ -48,3 +74,131 @@ class Adam:
                 epsilon=_EPSILON,
                 grad=gradient,
             )
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """What `render` made.
+
+    Attributes:
+        images: number of updates -> the images then, shape (batch, height, width, channel), float32 in [0, 1].
+        objective: shape (update,): its value on the transformed images before each update.
+        seconds: how long it took.
+    """
+
+    images: Mapping[int, Array]
+    objective: Array
+    seconds: float
+
+    @property
+    def final(self) -> Array:
+        """The images after the last update."""
+        return self.images[max(self.images)]
+
+
+def render(
+    model: Model,
+    objective: Objective | str,
+    parameterization: Parameterization | None = None,
+    *,
+    checkpoints: Sequence[int] = (512,),
+    transforms: Sequence[Transform] = STANDARD,
+    optimizer: Callable[[Sequence[tf.Variable]], Optimizer] = Adam,
+    redirected_updates: int = 16,
+    seed: int = 0,
+    progress: Callable[[int, float], None] = lambda update, objective: None,
+) -> Rendering:
+    """Optimise an image so that an objective becomes large: Lucid's `render_vis`.
+
+    Args:
+        objective: what to maximise; text `layer:n` is that channel.
+        parameterization: the image, optimised from its current values on; one image of 128 px by default.
+        checkpoints: after how many updates to keep the images. The largest is the number of updates. (Lucid's
+            threshold t keeps them after t + 1.)
+        transforms: applied to the images, one after the other, before the model sees them; empty for none.
+        optimizer: makes one from the variables; `lambda variables: Adam(variables, 0.1)` has another learning rate.
+        redirected_updates: for so many updates ReLUs have the gradient of `core.relu`; 0 switches it off. (Lucid: 17.)
+        seed: of the transforms' draws.
+        progress: called every few updates with their number and the objective.
+
+    Raises:
+        SpecError: if a checkpoint is not a positive number.
+        RenderDivergedError: if the objective is no longer a finite number.
+    """
+    kept = sorted(set(checkpoints))
+    if not kept or kept[0] < 1:
+        raise SpecError(f"checkpoints: expected positive numbers of updates, got {list(checkpoints)}")
+    started = time.perf_counter()
+    goal = Objective.of(objective)
+    images = parameterization or image(128, seed=seed)
+    minimiser = optimizer(images.variables)
+    transform = compose(tuple(transforms))
+
+    def update(step: tf.Tensor, redirected: bool) -> tf.Tensor:
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(images.variables)
+            pixels = images()
+            seen = transform(pixels, tf.stack([tf.constant(seed, tf.int32), step]))
+            value = goal(_activations(model, goal.layers, pixels, seen, redirected))
+            loss = -value
+        minimiser.descend(tape.gradient(loss, images.variables), step + 1)
+        return value
+
+    @tf.function(autograph=False, input_signature=[tf.TensorSpec((), tf.int32)] * 2)
+    def updates(first: tf.Tensor, last: tf.Tensor) -> tf.Tensor:
+        return run_updates(update, first, last, redirected_updates, ())
+
+    found: dict[int, Array] = {}
+    history: list[Array] = []
+    first = 0
+    while first < kept[-1]:
+        last = min(first + UPDATES_PER_CALL, *(checkpoint for checkpoint in kept if checkpoint > first))
+        history.append(updates(first, last).numpy())
+        bad = np.flatnonzero(~np.isfinite(history[-1]))
+        if bad.size:
+            raise RenderDivergedError(
+                f"expected a finite objective, got {history[-1][bad[0]]} at update {first + bad[0] + 1}"
+            )
+        if last in kept:
+            found[last] = images().numpy()
+        progress(last, float(history[-1][-1]))
+        first = last
+    return Rendering(found, np.concatenate(history), time.perf_counter() - started)
+
+
+def run_updates(
+    update: Callable[[tf.Tensor, bool], tf.Tensor],
+    first: tf.Tensor,
+    last: tf.Tensor,
+    redirected_updates: int,
+    shape: tuple[int, ...],
+) -> tf.Tensor:
+    """The loop in the graph: do the updates first + 1 .. last.
+
+    Args:
+        update: does one, given how many were done before and whether ReLU gradients are redirected; gives the
+            objective, of *shape*, before it.
+
+    Returns:
+        the objectives, shape (update, *shape).
+    """
+    redirected_end = tf.clip_by_value(redirected_updates, first, last)
+    history = tf.TensorArray(tf.float32, size=last - first, element_shape=shape)
+
+    def loop(start: tf.Tensor, end: tf.Tensor, history: tf.TensorArray, redirected: bool) -> tf.TensorArray:
+        def body(step: tf.Tensor, history: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
+            return step + 1, history.write(step - first, update(step, redirected))
+
+        return tf.while_loop(lambda step, _: step < end, body, (start, history), parallel_iterations=1)[1]
+
+    if redirected_updates:
+        history = loop(first, redirected_end, history, redirected=True)
+    return loop(redirected_end, last, history, redirected=False).stack()
+
+
+def _activations(
+    model: Model, layers: frozenset[str], pixels: tf.Tensor, seen: tf.Tensor, redirected: bool
+) -> Callable[[str], tf.Tensor]:
+    inside = layers - {INPUT}
+    found = model.activations(seen, inside, redirected=redirected) if inside else {}
+    return {INPUT: pixels, **found}.__getitem__

@@ -15,12 +15,27 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from core.errors import RecordError
 
 
+class Picture(BaseModel):
+    """A stored strip: its lossless sheet and its preview."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    sheet_sha256: str
+    sheet_bytes: int
+    preview_sha256: str
+    preview_bytes: int
+
+
 class Checkpoint(BaseModel):
-    """The objective after `step` updates (the value seen by that update, on the transformed frames)."""
+    """The strip after `step` updates.
+
+    `objective` is the value before the last of them, on the transformed frames. `picture` is there unless this is the
+    finished strip, whose picture the record itself describes.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     step: int
     objective: float
+    picture: Picture | None = None
 
 
 class Record(BaseModel):
@@ -28,7 +43,8 @@ class Record(BaseModel):
 
     `activation_a[i]` and `activation_b[i]` are the mean activation of each neuron on the finished, untransformed frame
     i: the trade-off curve. `neighbour_distance[i]` is the mean squared difference of frames i and i + 1, values in
-    [0, 1]. A failed pair has `reason` and no sheet; its lists are empty.
+    [0, 1]; `layer_distance` has the same of the activations in each alignment layer. `history` is the objective's
+    course: means over equal stretches of updates. A failed pair has `reason` and no sheet; its lists are empty.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -46,10 +62,12 @@ class Record(BaseModel):
     seed: int
     frames: int
     size_px: int
-    checkpoints: list[Checkpoint]
-    activation_a: list[float]
-    activation_b: list[float]
-    neighbour_distance: list[float]
+    checkpoints: list[Checkpoint] = []
+    activation_a: list[float] = []
+    activation_b: list[float] = []
+    neighbour_distance: list[float] = []
+    layer_distance: dict[str, list[float]] = {}
+    history: list[float] = []
     sheet_sha256: str | None = None
     sheet_bytes: int | None = None
     preview_sha256: str | None = None
@@ -84,9 +102,14 @@ def from_ndjson(data: bytes, path: str) -> Iterator[Record]:
             ) from None
 
 
-def sheet_path(key: str) -> str:
-    return f"sheets/{key[:2]}/{key}.png"
+def sheet_path(key: str, step: int | None = None) -> str:
+    """Where a finished strip lies, or that of a checkpoint."""
+    return f"sheets/{key[:2]}/{_name(key, step)}.png"
 
 
-def preview_path(key: str) -> str:
-    return f"previews/{key[:2]}/{key}.webp"
+def preview_path(key: str, step: int | None = None) -> str:
+    return f"previews/{key[:2]}/{_name(key, step)}.webp"
+
+
+def _name(key: str, step: int | None) -> str:
+    return key if step is None else f"{key}-{step}"

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from core.errors import SpecError
 from core.models import Model, check_layer, check_neuron
 from core.neurons import Neuron, Pair, distinct_pairs, parse_range
-from core.spec import AllPairs, AtlasSpec, ListedPairs, NearestPairs, RandomPairs, RenderSettings
+from core.spec import Alignment, AllPairs, AtlasSpec, ListedPairs, NearestPairs, RandomPairs, RenderSettings
 
 _MOST_PAIRS = 5_000_000
 
@@ -42,9 +42,9 @@ def resolve_settings(settings: RenderSettings, model: Model) -> RenderSettings:
         UnknownLayerError: if an alignment layer does not exist.
     """
     alignment = settings.alignment
-    layers = tuple(model.alignment_layers) if alignment.layers is None else alignment.layers
     if alignment.weight == 0:
-        layers = ()
+        return settings.model_copy(update={"alignment": Alignment(layers=(), weight=0)})
+    layers = tuple(model.alignment_layers) if alignment.layers is None else alignment.layers
     for number, layer in enumerate(layers):
         check_layer(model, layer, f"render.alignment.layers.{number}")
     return settings.model_copy(update={"alignment": alignment.model_copy(update={"layers": layers})})

@@ -23,9 +23,9 @@ def pack(frames: NDArray[np.float32]) -> Pixels:
         shape (height, frame * width, 3), uint8, values rounded to the nearest.
 
     Raises:
-        ShapeError: if the frames have another shape.
+        ShapeError: if the frames have another shape, or there are none.
     """
-    if frames.ndim != 4 or frames.shape[3] != 3:
+    if frames.ndim != 4 or frames.shape[3] != 3 or 0 in frames.shape:
         raise ShapeError(f"expected frames of shape (frame, height, width, 3), got {frames.shape}")
     pixels: Pixels = np.rint(np.concatenate(list(frames), axis=1) * 255).astype(np.uint8)
     return pixels
@@ -37,7 +37,7 @@ def unpack(pixels: Pixels, frames: int) -> Pixels:
     Raises:
         ShapeError: if the sheet's width is not a multiple of *frames*.
     """
-    if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.shape[1] % frames:
+    if pixels.ndim != 3 or pixels.shape[2] != 3 or frames < 1 or pixels.shape[1] % frames:
         raise ShapeError(f"expected a sheet of shape (height, {frames} * width, 3), got {pixels.shape}")
     return np.stack(np.split(pixels, frames, axis=1))
 
@@ -49,6 +49,21 @@ def encode_png(pixels: Pixels) -> bytes:
 def encode_webp(pixels: Pixels) -> bytes:
     """A lossy preview of the same geometry, about a sixth of the PNG's size."""
     return _encode(pixels, "WEBP", quality=85, method=4)
+
+
+def encode_animation(frames: NDArray[np.float32], seconds: float = 1.5) -> bytes:
+    """An animated WebP that runs through the frames and back, for ever.
+
+    Args:
+        frames: shape (frame, height, width, 3), float32 in [0, 1].
+        seconds: for one way.
+    """
+    there = [Image.fromarray(frame) for frame in unpack(pack(frames), len(frames))]
+    loop = there + there[-2:0:-1]
+    buffer = io.BytesIO()
+    milliseconds = round(1000 * seconds / len(frames))
+    loop[0].save(buffer, "WEBP", save_all=True, append_images=loop[1:], duration=milliseconds, loop=0, quality=85)
+    return buffer.getvalue()
 
 
 def decode(data: bytes) -> Pixels:

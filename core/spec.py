@@ -22,9 +22,11 @@ from pydantic import (
     StrictBool,
     StrictInt,
     ValidationError,
+    field_validator,
     model_validator,
 )
 from pydantic_core import ErrorDetails, PydanticCustomError
+from yaml.composer import ComposerError
 from yaml.constructor import ConstructorError
 
 from core.errors import SpecError
@@ -43,6 +45,10 @@ def _refuse_boolean(value: Any) -> Any:
 
 Number = Annotated[float, BeforeValidator(_refuse_boolean)]
 """A number, for once not a truth value; as text too, because YAML takes 1e-3 for text."""
+
+
+FiniteNumber = Annotated[Number, Field(ge=-1e6, le=1e6)]
+"""A number of the size that the values of images have."""
 
 
 class _Frozen(BaseModel):
@@ -65,6 +71,9 @@ class RenderSettings(_Frozen):
     frames: StrictInt = Field(6, ge=2, le=64, description="Frames in a strip, the two ends included.")
     size_px: StrictInt = Field(128, ge=32, le=1024, multiple_of=16, description="Height and width of a frame.")
     steps: StrictInt = Field(256, ge=1, le=100_000, description="Updates of the image.")
+    checkpoints: tuple[Annotated[StrictInt, Field(ge=1)], ...] = Field(
+        (), max_length=16, description="Numbers of updates, below steps, after which the strip is kept too."
+    )
     seed: StrictInt = Field(0, ge=0, lt=2**32, description="Another seed gives other pictures of the same pairs.")
     learning_rate: Number = Field(0.05, gt=0, le=10, description="Of Adam.")
     sd: Number = Field(0.01, gt=0, le=10, description="Standard deviation of the start values.")
@@ -79,6 +88,19 @@ class RenderSettings(_Frozen):
         16, ge=0, le=1000, description="For so many updates the gradient passes through dead ReLUs."
     )
     alignment: Alignment = Alignment()
+
+    @field_validator("checkpoints")
+    @classmethod
+    def _in_order(cls, checkpoints: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(sorted(set(checkpoints)))
+
+    @model_validator(mode="after")
+    def _before_the_end(self) -> RenderSettings:
+        if self.checkpoints and self.checkpoints[-1] >= self.steps:
+            raise PydanticCustomError(
+                "checkpoints", f"Input should be checkpoints below steps ({self.steps}), which are kept anyway"
+            )
+        return self
 
 
 class ListedPairs(_Frozen):
@@ -175,7 +197,7 @@ class ModelSpec(_Frozen):
         Field(None, pattern=_SHA256, description="Of the file; required for one that is downloaded.")
     )
     input: str | None = Field(None, pattern=_NO_CONTROLS, description="The graph's node that images go into.")
-    value_range: tuple[Number, Number] | None = Field(
+    value_range: tuple[FiniteNumber, FiniteNumber] | None = Field(
         None, description="What the network expects for black and for white; by default 0 and 1."
     )
     weights: Literal["imagenet", "none"] | None = Field(
@@ -241,7 +263,17 @@ class AtlasSpec(_Frozen):
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader, which lets Python's own errors escape for values such as the 30th of February."""
+    """PyYAML's safe loader with two of its gaps closed.
+
+    Aliases are refused, because with aliases of aliases a few bytes become as large as anybody likes. And it would let
+    Python's own errors escape for values such as the 30th of February.
+    """
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise ComposerError(None, None, "found an alias, which a spec may not have", mark)
+        return super().compose_node(parent, index)
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         try:
@@ -307,7 +339,7 @@ def _parse(model: type[_Model], data: Any, where: str) -> _Model:
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        raise SpecError(f"{where}: {_one_line(error)}") from None
+        raise SpecError(f"{where}: {_one_line(error, model)}") from None
 
 
 _EXPECTED = {
@@ -330,9 +362,9 @@ _EXPECTED_PATTERNS = {
 """What pydantic calls an error, or the pattern that did not match -> what would be right."""
 
 
-def _one_line(error: ValidationError) -> str:
+def _one_line(error: ValidationError, model: type[BaseModel]) -> str:
     """The first thing that is wrong, and how many more there are."""
-    first, *more = dict.fromkeys(_message(found) for found in error.errors() if not _is_consequence(found))
+    first, *more = dict.fromkeys(_message(found, model) for found in error.errors() if not _is_consequence(found))
     return first + (f" (and {len(more)} more)" if more else "")
 
 
@@ -341,7 +373,7 @@ def _is_consequence(found: ErrorDetails) -> bool:
     return found["type"] == "too_short" and len(found["input"]) >= found["ctx"]["min_length"]
 
 
-def _message(found: ErrorDetails) -> str:
+def _message(found: ErrorDetails, model: type[BaseModel]) -> str:
     """Field, what was expected and what came."""
     path, given, kind = list(found["loc"]), found["input"], found["type"]
     selection = ""
@@ -357,19 +389,24 @@ def _message(found: ErrorDetails) -> str:
     if path == ["model", "value_range"] and kind in ("tuple_type", "too_long"):
         return f"{field}: expected two numbers, got {_short(given)}"
     if kind == "extra_forbidden":
-        known = _fields_at(path[:-1], selection)
+        known = _fields_at(model, path[:-1], selection)
         near = difflib.get_close_matches(str(path[-1]), known, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        return f"{field}: unknown key{hint} (known: {', '.join(known)})" if known else f"{field}: unknown key"
+        return f"{field}: unknown key{hint} (known: {', '.join(known)})"
     if kind == "missing":
         return f"{field}: missing; this key is required"
     if kind.startswith("union_tag"):
         chosen = given.get("select") if isinstance(given, Mapping) else given
         return f"{field}.select: expected one of list, all, random, nearest, got {_short(chosen)}"
-    if not field:
-        return f"expected a mapping with name and pairs, got {_short(given)}"
-    wanted = _EXPECTED.get(kind) or _EXPECTED_PATTERNS.get(found.get("ctx", {}).get("pattern", ""))
-    return f"{field}: expected {wanted or found['msg'].removeprefix('Input should be ')}, got {_short(given)}"
+    if kind == "too_long":
+        wanted = f"at most {found['ctx']['max_length']} entries"
+    elif kind == "model_type" and not field:
+        wanted = "a mapping with name and pairs"
+    elif kind == "string_pattern_mismatch":
+        wanted = _EXPECTED_PATTERNS.get(found["ctx"]["pattern"], found["msg"])
+    else:
+        wanted = _EXPECTED.get(kind, found["msg"].removeprefix("Input should be "))
+    return f"{field + ': ' if field else ''}expected {wanted}, got {_short(given)}"
 
 
 def _dotted(path: list[str | int]) -> str:
@@ -390,22 +427,10 @@ def _short(value: Any) -> str:
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
 
 
-def _fields_at(path: list[str | int], selection: str) -> list[str]:
-    """The keys that are known in one section of the spec."""
-    sections: dict[tuple[str | int, ...], type[BaseModel]] = {
-        (): AtlasSpec,
-        ("render",): RenderSettings,
-        ("render", "alignment"): Alignment,
-        ("compute",): Compute,
-        ("model",): ModelSpec,
-    }
-    selections: dict[str, type[BaseModel]] = {
-        "list": ListedPairs,
-        "all": AllPairs,
-        "random": RandomPairs,
-        "nearest": NearestPairs,
-    }
-    if path == ["pairs"]:
-        return list(selections[selection].model_fields)
-    model = sections.get(tuple(path))
-    return list(model.model_fields) if model else []
+def _fields_at(model: type[BaseModel], path: list[str | int], selection: str) -> list[str]:
+    """The keys that are known in one section of what *model* reads."""
+    selections = {"list": ListedPairs, "all": AllPairs, "random": RandomPairs, "nearest": NearestPairs}
+    for part in path:
+        inner: Any = selections[selection] if part == "pairs" else model.model_fields[str(part)].annotation
+        model = inner
+    return list(model.model_fields)

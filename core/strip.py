@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 import tensorflow as tf
@@ -19,14 +20,12 @@ from numpy.typing import NDArray
 from core.models import Model
 from core.neurons import Pair
 from core.objectives import frame_alignment, interpolation_weights, mean_over_positions
-from core.optimise import Adam
+from core.optimise import UPDATES_PER_CALL, Adam, run_updates
 from core.parameterization import shared_interpolation, shared_start_values
 from core.spec import RenderSettings
 from core.transforms import resample, standard_views
 
 Array = NDArray[np.float32]
-
-_UPDATES_PER_CALL = 64  # the host hears of progress this often
 
 
 @dataclass(frozen=True)
@@ -38,6 +37,8 @@ class Strip:
         objective: shape (update,): the objective on the transformed frames before each update.
         activation_a, activation_b: shape (frame,): mean activation of each neuron on the finished frames.
         neighbour_distance: shape (frame - 1,): mean squared difference of neighbouring frames.
+        layer_distance: alignment layer -> the same of the activations there.
+        checkpoints: number of updates -> the frames then, for the checkpoints that were asked for.
         seconds: time to render, a packed strip's share of its batch.
     """
 
@@ -46,7 +47,21 @@ class Strip:
     activation_a: Array
     activation_b: Array
     neighbour_distance: Array
+    layer_distance: Mapping[str, Array]
+    checkpoints: Mapping[int, Array]
     seconds: float
+
+    def backwards(self) -> Strip:
+        """The same strip from neuron b to neuron a: what was a is then b."""
+        return replace(
+            self,
+            frames=self.frames[::-1],
+            activation_a=self.activation_b[::-1],
+            activation_b=self.activation_a[::-1],
+            neighbour_distance=self.neighbour_distance[::-1],
+            layer_distance={layer: distance[::-1] for layer, distance in self.layer_distance.items()},
+            checkpoints={step: frames[::-1] for step, frames in self.checkpoints.items()},
+        )
 
     @property
     def failed_at(self) -> int | None:
@@ -112,17 +127,34 @@ class StripRenderer:
         steps = self.settings.steps
         views = tf.constant(self._views(seeds))
         objective = []
-        for first in range(0, steps, _UPDATES_PER_CALL):
-            last = min(first + _UPDATES_PER_CALL, steps)
+        kept = {}
+        stops = sorted({*range(UPDATES_PER_CALL, steps, UPDATES_PER_CALL), *self.settings.checkpoints, steps})
+        for first, last in pairwise([0, *stops]):
             objective.append(self._optimise(channels, views, first, last).numpy())
+            if last in self.settings.checkpoints:
+                kept[last] = self._frames().numpy()
             progress(last)
-        frames, activation_a, activation_b, distance = (t.numpy() for t in self._measure(channels))
-        history = np.concatenate(objective)
+        activation_a, activation_b, distance, *layer_distance = (t.numpy() for t in self._measure(channels))
+        frames, history = self._frames().numpy(), np.concatenate(objective)
         seconds = (time.perf_counter() - started) / len(pairs)
         return [
-            Strip(frames[i], history[:, i], activation_a[i], activation_b[i], distance[i], seconds)
+            Strip(
+                frames=frames[i],
+                objective=history[:, i],
+                activation_a=activation_a[i],
+                activation_b=activation_b[i],
+                neighbour_distance=distance[i],
+                layer_distance={layer: t[i] for layer, t in zip(self._aligned, layer_distance, strict=True)},
+                checkpoints={step: images[i] for step, images in kept.items()},
+                seconds=seconds,
+            )
             for i in range(len(pairs))
         ]
+
+    def _frames(self) -> tf.Tensor:
+        """The frames as they are now, shape (strip, frame, height, width, 3)."""
+        images = self._parameterization()
+        return tf.reshape(images, (self.strips, self.settings.frames, *images.shape[1:]))
 
     def _start(self, seeds: Sequence[int]) -> None:
         values = shared_start_values(self._parameterization.variables, seeds, self.settings.sd)
@@ -138,19 +170,11 @@ class StripRenderer:
     def _updates(self, channels: tf.Tensor, views: tf.Tensor, first: tf.Tensor, last: tf.Tensor) -> tf.Tensor:
         """Do the updates first + 1 .. last; gives the objective before each, shape (update, strip)."""
         self.traces += 1
-        redirected_end = tf.clip_by_value(self.settings.redirected_updates, first, last)
-        history = tf.TensorArray(tf.float32, size=last - first, element_shape=(self.strips,))
 
-        def loop(start: tf.Tensor, end: tf.Tensor, history: tf.TensorArray, redirected: bool) -> tf.TensorArray:
-            def update(step: tf.Tensor, history: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
-                objective = self._update(channels, views[step], step, redirected)
-                return step + 1, history.write(step - first, objective)
+        def update(step: tf.Tensor, redirected: bool) -> tf.Tensor:
+            return self._update(channels, views[step], step, redirected)
 
-            return tf.while_loop(lambda step, _: step < end, update, (start, history), parallel_iterations=1)[1]
-
-        history = loop(first, redirected_end, history, redirected=True)
-        history = loop(redirected_end, last, history, redirected=False)
-        return history.stack()
+        return run_updates(update, first, last, self.settings.redirected_updates, (self.strips,))
 
     def _update(self, channels: tf.Tensor, views: tf.Tensor, step: tf.Tensor, redirected: bool) -> tf.Tensor:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
@@ -162,12 +186,11 @@ class StripRenderer:
 
     def _seen(self, views: tf.Tensor) -> tf.Tensor:
         """The frames as the model sees them in one update, shape (strip * frame, size, size, 3)."""
-        images = self._parameterization()
         if self.settings.transforms == "none":
-            return images
+            return self._parameterization()
         size_px = self.settings.size_px
-        strips = tf.reshape(images, (self.strips, self.settings.frames, size_px, size_px, 3))
-        return tf.reshape(resample(strips, views, size_px), images.shape)
+        flat = (self.strips * self.settings.frames, size_px, size_px, 3)
+        return tf.reshape(resample(self._frames(), views, (size_px, size_px)), flat)
 
     def _objective(self, images: tf.Tensor, channels: tf.Tensor, redirected: bool) -> tf.Tensor:
         """Interpolation plus alignment, shape (strip,)."""
@@ -192,12 +215,20 @@ class StripRenderer:
         return activations
 
     def _measurements(self, channels: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        """The finished frames and their numbers; every result has the strip as first axis."""
+        """The numbers of the finished frames; every result has the strip as first axis.
+
+        Activation of a and of b, shape (strip, frame), distance of neighbouring frames, and that in each alignment
+        layer, shape (strip, frame - 1).
+        """
         images = self._parameterization()
-        activation_a, activation_b = self._activations_of(channels, self._model.activations(images, set(self.layers)))
-        frames = tf.reshape(images, (self.strips, self.settings.frames, *images.shape[1:]))
-        distance = tf.reduce_mean((frames[:, 1:] - frames[:, :-1]) ** 2, axis=(2, 3, 4))
-        return frames, activation_a, activation_b, distance
+        found = self._model.activations(images, {*self.layers, *self._aligned})
+        activations = self._activations_of(channels, found)
+        distances = [self._neighbour_distance(t) for t in (images, *(found[layer] for layer in self._aligned))]
+        return *activations, *distances
+
+    def _neighbour_distance(self, t: tf.Tensor) -> tf.Tensor:
+        strips = tf.reshape(t, (self.strips, self.settings.frames, -1))
+        return tf.reduce_mean((strips[:, 1:] - strips[:, :-1]) ** 2, axis=2)
 
     def _aligned_layers(self) -> tuple[str, ...]:
         if self.settings.alignment.weight == 0:

@@ -1,88 +1,202 @@
 """Random views of the image: what keeps an optimiser from finding noise that only one pixel grid can see.
 
-A view is an affine map from the pixels that the model sees to the pixels of the image, shape (2, 3): rows give the
-image's x and y from (x, y, 1). `standard_views` draws them from the distribution of Lucid's standard chain (pad,
-jitter, scale, rotate, jitter; `optvis/transform.py`), and `resample` looks through them with one bilinear
-interpolation at a fixed output size. In Lucid's literal chain the size changes from step to step, the rotation takes
-the nearest pixel, and its gradient is not that of what it computes.
+A transform is made by a function of its settings and is itself a function of (images, seed): images have shape (batch,
+height, width, channel), all of them get the same draw, and the seed is a tensor of two integers, so that a draw can be
+repeated. `compose` chains transforms. `LUCID` is Lucid's standard chain (`optvis/transform.py`) to the letter, after
+which sizes vary from step to step.
+
+`STANDARD` draws from the same distribution but looks through it in one bilinear resample of fixed output size, with
+an exact gradient. It works by views: affine maps from the pixels that the model sees to the pixels of the image, shape
+(2, 3), whose rows give the image's x and y from (x, y, 1).
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal
 
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
+Transform = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 _PAD_PX, _JITTER_BEFORE_PX, _JITTER_AFTER_PX = 12, 8, 4
-_SCALES = np.array([1 + (i - 5) / 50 for i in range(11)])  # 0.90, 0.92, ... 1.10
-_ANGLES_DEGREES = np.array([*range(-10, 11), *[0] * 5])
+_SCALES = [1 + (i - 5) / 50 for i in range(11)]  # 0.90, 0.92, ... 1.10
+_ANGLES_DEGREES = [*range(-10, 11), *[0] * 5]
 _GREY = 0.5
 
 
 def standard_views(size_px: int, out_px: int, count: int, *, seed: int | tuple[int, ...]) -> Array:
-    """Draw views, shape (count, 2, 3), float32. The first n of more draws are the draws of n.
+    """Draw views, shape (count, 2, 3), float32, the same on every machine. The first n of more draws are those of n.
 
     Args:
         size_px: height and width of the image.
         out_px: height and width of what the model sees: the middle of Lucid's varying output.
     """
-    random = np.random.Generator(np.random.Philox(seed)).random((count, 6))
+    uniform = np.random.Generator(np.random.Philox(seed)).random((count, 6), dtype=np.float32)
+    views: Array = _views(tf.constant(uniform), (size_px, size_px), (out_px, out_px)).numpy()
+    return views
 
-    def choose(column: int, values: Array | range) -> NDArray[np.float64]:
-        return np.asarray(values, np.float64)[(random[:, column] * len(values)).astype(int)]
 
-    before = np.stack([choose(i, range(_JITTER_BEFORE_PX + 1)) for i in (0, 1)], axis=1)
+def _views(uniform: tf.Tensor, size: tuple[int, int], out: tuple[int, int]) -> tf.Tensor:
+    """Views from numbers that are uniform in [0, 1), shape (count, 6), for an image of some (height, width)."""
+
+    def choose(column: int, values: Sequence[float]) -> tf.Tensor:
+        chosen = tf.minimum(tf.cast(uniform[:, column] * len(values), tf.int32), len(values) - 1)
+        return tf.gather(tf.constant(list(values), tf.float32), chosen)
+
+    def point(x: float, y: float) -> tf.Tensor:
+        return tf.constant([[x, y]], tf.float32)
+
+    before = tf.stack([choose(i, range(_JITTER_BEFORE_PX + 1)) for i in (0, 1)], axis=1)
     scale = choose(2, _SCALES)
-    angle = np.deg2rad(choose(3, _ANGLES_DEGREES))
-    after = np.stack([choose(i, range(_JITTER_AFTER_PX + 1)) for i in (4, 5)], axis=1)
+    angle = choose(3, _ANGLES_DEGREES) * (np.pi / 180)
+    after = tf.stack([choose(i, range(_JITTER_AFTER_PX + 1)) for i in (4, 5)], axis=1)
 
-    size_before = np.float32(size_px + 2 * _PAD_PX - _JITTER_BEFORE_PX)
-    scaled_px = np.floor(scale.astype(np.float32) * size_before)  # rounded as Lucid does, in single precision
-    centre = (scaled_px - 1)[:, None] / 2
+    margin_px = 2 * _PAD_PX - _JITTER_BEFORE_PX
+    scaled = tf.floor(scale[:, None] * point(size[1] + margin_px, size[0] + margin_px))
+    centre = (scaled - 1) / 2
     # From the middle of the model's view back through the chain: crop, rotation about the centre, scale, crop, pad.
-    margin = (scaled_px - _JITTER_AFTER_PX - out_px)[:, None] / 2
-    rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]).transpose(2, 0, 1)
-    linear = rotation / scale[:, None, None]
-    origin = (linear @ (margin + after - centre)[:, :, None])[:, :, 0]
-    constant = origin + centre / scale[:, None] + before - _PAD_PX
-    return np.concatenate([linear, constant[:, :, None]], axis=2).astype(np.float32)
+    middle = (scaled - _JITTER_AFTER_PX - point(out[1], out[0])) / 2
+    rotation = tf.stack([tf.cos(angle), -tf.sin(angle), tf.sin(angle), tf.cos(angle)], axis=1)
+    linear = tf.reshape(rotation / scale[:, None], (-1, 2, 2))
+    origin = tf.linalg.matvec(linear, middle + after - centre) + centre / scale[:, None] + before - _PAD_PX
+    return tf.concat([linear, origin[:, :, None]], axis=2)
 
 
-def resample(images: tf.Tensor, views: tf.Tensor, out_px: int) -> tf.Tensor:
+def resample(images: tf.Tensor, views: tf.Tensor, out: tuple[int, int]) -> tf.Tensor:
     """Look at images through views, bilinearly, with grey where a view leaves the image.
 
     Args:
         images: shape (strip, frame, height, width, channel), float32 in [0, 1].
         views: shape (strip, 2, 3): all frames of a strip are seen through the same view.
-        out_px: height and width of the result.
+        out: height and width of the result.
 
     Returns:
-        shape (strip, frame, out_px, out_px, channel), float32 in [0, 1].
+        shape (strip, frame, *out, channel), float32 in [0, 1].
 
     The map is linear in the pixels, a sparse matrix with up to four entries a row, and the gradient is exactly the
     product with its transpose.
     """
     strips, frames, height, width, channels = images.shape
-    matrix = _bilinear_matrix(views, out_px, height, width)
+    matrix = _bilinear_matrix(views, out, height, width)
 
     @tf.custom_gradient
     def look(pixels: tf.Tensor) -> tuple[tf.Tensor, object]:
         return _times(matrix, pixels), lambda upstream: _times(matrix, upstream, adjoint=True)
 
     pixels = tf.reshape(tf.transpose(images - _GREY, (0, 2, 3, 1, 4)), (strips * height * width, frames * channels))
-    seen = tf.reshape(look(pixels), (strips, out_px, out_px, frames, channels))
+    seen = tf.reshape(look(pixels), (strips, *out, frames, channels))
     return tf.transpose(seen, (0, 3, 1, 2, 4)) + _GREY
+
+
+def standard(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """One view for the whole batch, at the size of the images; see `STANDARD`."""
+    size = (images.shape[1], images.shape[2])
+    views = _views(tf.random.stateless_uniform((1, 6), seed), size, size)
+    return resample(images[None], views, size)[0]
+
+
+def pad(width_px: int, mode: Literal["reflect", "constant"] = "reflect", constant_value: float = _GREY) -> Transform:
+    """Add a border on all four sides: the picture mirrored, or one value."""
+
+    def transform(images: tf.Tensor, _seed: tf.Tensor) -> tf.Tensor:
+        border = [(0, 0), (width_px, width_px), (width_px, width_px), (0, 0)]
+        return tf.pad(images, border, mode.upper(), constant_value)
+
+    return transform
+
+
+def jitter(distance_px: int) -> Transform:
+    """Crop to a size smaller by *distance_px*, at a random place."""
+
+    def transform(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        top_left = tf.random.stateless_uniform((2,), seed, 0, distance_px + 1, tf.int32)
+        size = tf.shape(images)[1:3] - distance_px
+        begin = tf.concat([[0], top_left, [0]], axis=0)
+        cropped = tf.slice(images, begin, tf.concat([[-1], size, [-1]], axis=0))
+        height, width = (None if side is None else side - distance_px for side in images.shape[1:3])
+        cropped.set_shape((images.shape[0], height, width, images.shape[3]))
+        return cropped
+
+    return transform
+
+
+def random_scale(scales: Sequence[float]) -> Transform:
+    """Resize by one of *scales*, bilinearly in TensorFlow 1's convention; the new size is rounded down."""
+
+    def transform(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        scale = _pick(scales, seed)
+        size = tf.cast(scale * tf.cast(tf.shape(images)[1:3], tf.float32), tf.int32)
+        return tf.raw_ops.ResizeBilinear(images=images, size=size, align_corners=False, half_pixel_centers=False)
+
+    return transform
+
+
+def random_rotate(angles: Sequence[float], units: Literal["degrees", "radians"] = "degrees") -> Transform:
+    """Rotate counter-clockwise about the centre by one of *angles*: the nearest pixel, and black where there is none.
+
+    To the letter of Lucid, which takes 3.14 for pi and whose gradient resamples instead of transposing. `STANDARD`
+    rotates bilinearly, leaves grey, and has an exact gradient.
+    """
+
+    def transform(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        angle = _pick(angles, seed) * (3.14 / 180 if units == "degrees" else 1.0)
+        height, width = tf.unstack(tf.cast(tf.shape(images)[1:3], tf.float32))
+        cos, sin = tf.cos(angle), tf.sin(angle)
+        x = ((width - 1) - (cos * (width - 1) - sin * (height - 1))) / 2
+        y = ((height - 1) - (sin * (width - 1) + cos * (height - 1))) / 2
+        return tf.raw_ops.ImageProjectiveTransformV3(
+            images=images,
+            transforms=tf.stack([cos, -sin, x, sin, cos, y, 0.0, 0.0])[None],
+            output_shape=tf.shape(images)[1:3],
+            fill_value=0.0,
+            interpolation="NEAREST",
+        )
+
+    return transform
+
+
+def crop_or_pad_to(height: int, width: int) -> Transform:
+    """Cut out the centre, or surround with zeros, to get a size."""
+    return lambda images, _seed: tf.image.resize_with_crop_or_pad(images, height, width)
+
+
+def compose(transforms: Sequence[Transform]) -> Transform:
+    """Transforms one after the other, each with draws of its own."""
+
+    def transform(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        for place, one in enumerate(transforms):
+            images = one(images, tf.random.experimental.stateless_fold_in(seed, place))
+        return images
+
+    return transform
+
+
+STANDARD: tuple[Transform, ...] = (standard,)
+LUCID: tuple[Transform, ...] = (
+    pad(_PAD_PX, "constant"),
+    jitter(_JITTER_BEFORE_PX),
+    random_scale(_SCALES),
+    random_rotate(_ANGLES_DEGREES),
+    jitter(_JITTER_AFTER_PX),
+)
+
+
+def _pick(values: Sequence[float], seed: tf.Tensor) -> tf.Tensor:
+    """One of the values, uniformly."""
+    return tf.constant(values, tf.float32)[tf.random.stateless_uniform((), seed, 0, len(values), tf.int32)]
 
 
 _Sparse = tuple[tf.Tensor, tf.Tensor, tuple[int, int]]
 
 
-def _bilinear_matrix(views: tf.Tensor, out_px: int, height: int, width: int) -> _Sparse:
+def _bilinear_matrix(views: tf.Tensor, out: tuple[int, int], height: int, width: int) -> _Sparse:
     """Entries of the matrix from all pixels of all images to all pixels seen: indices, values, shape."""
-    strips, seen = views.shape[0], out_px * out_px
-    grid = np.stack([*np.meshgrid(np.arange(out_px), np.arange(out_px)), np.ones((out_px, out_px))])
+    strips, seen = views.shape[0], out[0] * out[1]
+    grid = np.stack([*np.meshgrid(np.arange(out[1]), np.arange(out[0])), np.ones(out)])
     position = views @ tf.constant(grid.reshape(3, seen), tf.float32)  # (strip, xy, pixel seen)
     low = tf.floor(position)
     fraction = position - low

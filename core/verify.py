@@ -90,6 +90,8 @@ def repair(store: DirectoryStore, report: Report) -> None:
 def _promises(store: DirectoryStore, record_path: str) -> Iterator[tuple[str, str]]:
     """(path, sha256) of every object that the records of a file promise."""
     for record in from_ndjson(store.read(record_path), record_path):
-        if record.sheet_sha256 and record.preview_sha256:
-            yield sheet_path(record.key), record.sheet_sha256
-            yield preview_path(record.key), record.preview_sha256
+        pictures = [(checkpoint.step, checkpoint.picture) for checkpoint in record.checkpoints]
+        for step, picture in [(None, record), *pictures]:
+            if picture and picture.sheet_sha256 and picture.preview_sha256:
+                yield sheet_path(record.key, step), picture.sheet_sha256
+                yield preview_path(record.key, step), picture.preview_sha256

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from multiprocessing import active_children
 from queue import SimpleQueue
 
 from prefect import flow, get_run_logger
@@ -69,18 +70,24 @@ def render_round(uri: str, plan: Plan, processes: int) -> None:
         def submit(chunk: Chunk) -> PrefectFuture[ChunkResult]:
             return pool.submit(render_one_chunk, {"uri": uri, "plan_path": plan.path, "chunk": chunk.name})
 
-        for finished in _in_window(submit, plan.chunks, size=2 * processes):
-            try:
-                result = finished.result()
-            except BrokenProcessPool:
-                log.warning("a render process died; going on with a fresh pool and what is still missing")
-                return
-            except IsthmusError:
-                raise
-            except Exception as error:  # only this chunk's fault: it waits for the next round
-                log.error("a chunk failed: %s", error)
-            else:
-                log.info("%s done, %s failed in %.1f s", result.done, result.failed, result.seconds)
+        try:
+            for finished in _in_window(submit, plan.chunks, size=2 * processes):
+                try:
+                    result = finished.result()
+                except BrokenProcessPool:
+                    log.warning("a render process died; going on with a fresh pool and what is still missing")
+                    return
+                except IsthmusError:
+                    raise
+                except Exception as error:  # only this chunk's fault: it waits for the next round
+                    log.error("a chunk failed: %s", error)
+                else:
+                    log.info("%s done, %s failed in %.1f s", result.done, result.failed, result.seconds)
+        except BaseException:
+            # Leaving the pool waits for what it has begun. Nothing is lost by killing that, and it may take long.
+            for process in active_children():
+                process.kill()
+            raise
 
 
 def _in_window(

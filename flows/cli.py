@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import sys
 import threading
 import time
@@ -26,6 +27,7 @@ from core.errors import IsthmusError, SpecError
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+    from core.parameterization import Array
     from core.plan import Plan
     from core.spec import AtlasSpec
     from core.store import DirectoryStore
@@ -40,6 +42,8 @@ app = typer.Typer(
 )
 models_app = typer.Typer(rich_markup_mode=None)
 app.add_typer(models_app, name="models")
+_INTERRUPTED_CODE = 130
+_INTERRUPTED = "isthmus: interrupted; the same command goes on from here"
 errors = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 _LISTED_SIZE_PX = 128
@@ -55,13 +59,14 @@ Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show what Tensor
 def main() -> None:
     """Run the command line; what a person can mend is told in one line."""
     try:
-        app()
+        app(prog_name="isthmus")
     except IsthmusError as error:
         errors.print(f"isthmus: {error}", markup=False)
         sys.exit(2)
-    except KeyboardInterrupt:
-        errors.print("isthmus: interrupted; the same command goes on from here")
-        sys.exit(130)
+    except SystemExit as stop:
+        if stop.code == _INTERRUPTED_CODE:  # Typer has made it of a KeyboardInterrupt, without a word
+            errors.print(_INTERRUPTED)
+        raise
 
 
 @app.command()
@@ -105,7 +110,7 @@ def build(spec: SpecFile, as_json: Json = False, verbose: Verbose = False) -> No
     else:
         _quiet_libraries(verbose)
         started = time.monotonic()
-        with _watching(store, first, show=not as_json):
+        with _watching(store, first, show=not as_json), _interruptible():
             from flows.build_atlas import build_atlas
 
             result = asdict(build_atlas(atlas))
@@ -135,6 +140,7 @@ def preview(
     size_px: Annotated[int, typer.Option("--size-px", help="Height and width of a frame.")] = 128,
     steps: Annotated[int, typer.Option(help="Updates of the image.")] = 256,
     seed: Annotated[int, typer.Option(help="Another seed gives another picture.")] = 0,
+    plot: Annotated[bool, typer.Option("--plot", help="Draw the curves of activation and objective below.")] = False,
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
@@ -173,27 +179,28 @@ def preview(
     if strip.failed_at is not None:
         errors.print(f"isthmus: the objective was not finite at update {strip.failed_at}; nothing written")
         raise typer.Exit(1)
-    # The strip of a pair always runs the same way; somebody who asks for (b, a) sees it from the other end.
-    order = slice(None) if pair.a == neurons[0] else slice(None, None, -1)
-    DirectoryStore(output.parent).replace(output.name, sheets.encode_png(sheets.pack(strip.frames[order])))
-    curves = (
-        (strip.activation_a, strip.activation_b)
-        if pair.a == neurons[0]
-        else (strip.activation_b[::-1], strip.activation_a[::-1])
-    )
-    facts = {
-        "file": str(output),
-        "activation_a": [round(float(value), 4) for value in curves[0]],
-        "activation_b": [round(float(value), 4) for value in curves[1]],
-        "neighbour_distance": [round(float(value), 6) for value in strip.neighbour_distance[order]],
-        "seconds": round(strip.seconds, 2),
-    }
+    if pair.a != neurons[0]:  # a pair is unordered; somebody who asks for (b, a) sees its strip from the other end
+        strip = strip.backwards()
+    pixels = sheets.pack(strip.frames)
+    if plot:
+        from core.plot import plot_strip
+
+        pixels = plot_strip(pixels, (a, b), (strip.activation_a, strip.activation_b), strip.objective)
+    DirectoryStore(output.parent).replace(output.name, sheets.encode_png(pixels))
     if as_json:
+        facts = {
+            "file": str(output),
+            "activation_a": _rounded(strip.activation_a),
+            "activation_b": _rounded(strip.activation_b),
+            "neighbour_distance": _rounded(strip.neighbour_distance),
+            "objective": _rounded(strip.objective[-1:])[0],
+            "seconds": round(strip.seconds, 2),
+        }
         print(json.dumps(facts))
     else:
         print(f"{output}: {frames} frames from {a} to {b} in {strip.seconds:.1f} s")
-        print(f"  {a}: {' '.join(f'{value:.2f}' for value in curves[0])}")
-        print(f"  {b}: {' '.join(f'{value:.2f}' for value in curves[1])}")
+        print(f"  {a}: {' '.join(f'{value:.2f}' for value in strip.activation_a)}")
+        print(f"  {b}: {' '.join(f'{value:.2f}' for value in strip.activation_b)}")
 
 
 @models_app.callback(invoke_without_command=True)
@@ -230,16 +237,17 @@ def layers(
     _quiet_libraries(verbose)
     network = load(spec)
     sizes = network.sizes(_LISTED_SIZE_PX)
-    rows = [(layer, channels, network.kind(layer), sizes[layer]) for layer, channels in network.layers.items()]
+    listed = {
+        layer: {"channels": channels, "kind": network.kind(layer), "size": sizes[layer]}
+        for layer, channels in network.layers.items()
+    }
     if as_json:
-        listed = [dict(zip(("layer", "channels", "kind", "size"), row, strict=True)) for row in rows]
         print(json.dumps({"model": model, "size_px": _LISTED_SIZE_PX, "layers": listed}))
         return
-    width = max((len(layer) for layer, *_ in rows), default=0)
-    kind_width = max((len(kind) for _, _, kind, _ in rows), default=0)
-    for layer, channels, kind, size in rows:
-        written = "x".join(map(str, size)) if size else ""
-        print(f"{layer:<{width}}  {channels:>5} channels  {kind:<{kind_width}}  {written}".rstrip())
+    width = max(map(len, listed), default=0)
+    for layer, facts in listed.items():
+        size = "x".join(map(str, sizes[layer] or ()))
+        print(f"{layer:<{width}}  {facts['channels']:>5} channels  {size:>7}  {facts['kind']}")
 
 
 @app.command()
@@ -300,6 +308,10 @@ def open_page(atlas: Atlas, as_json: Json = False) -> None:
         print(page if opened else f"No browser found here; open {page}")
 
 
+def _rounded(values: Array) -> list[float]:
+    return [float(f"{value:.6g}") for value in values]
+
+
 def _facts(plan: Plan, spec: AtlasSpec, processes: int) -> dict[str, Any]:
     return {
         "atlas": spec.uri,
@@ -340,6 +352,42 @@ def _quiet_libraries(verbose: bool) -> None:
         os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
         os.environ.setdefault("PYTHONWARNINGS", "ignore")
         logging.captureWarnings(True)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Make an interrupt from the keyboard end a build soon, and as an interrupt.
+
+    It ends a temporary Prefect server too, which Prefect would try to reach for minutes: then leave without a word to
+    it, since whatever has a record is safe. A configured server hears from Prefect that the run was stopped; but the
+    libraries on the way may make another exception of the KeyboardInterrupt.
+    """
+    from prefect.settings import PREFECT_API_URL
+
+    temporary_server = not PREFECT_API_URL.value()
+    interrupted = threading.Event()
+
+    def stop(_signal: int, _frame: object) -> None:
+        interrupted.set()
+        if not temporary_server:
+            raise KeyboardInterrupt
+        errors.print(_INTERRUPTED)
+        for children in Path("/proc/self/task").glob("*/children"):
+            for child in children.read_text().split():
+                os.kill(int(child), signal.SIGKILL)
+        os._exit(_INTERRUPTED_CODE)
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    except Exception:
+        if interrupted.is_set():
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if interrupted.is_set():
+        raise KeyboardInterrupt
 
 
 @contextmanager

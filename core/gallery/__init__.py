@@ -34,7 +34,8 @@ def index_shard(records: Sequence[Record]) -> bytes:
     A field that has the same value in every row is that value instead of a list. `a_layer` and `b_layer` are indices
     into `layers`; `reason` maps the rows of failed pairs to their reasons. `activation_a` is that of the first frame
     and `activation_b` that of the last: how well each end excites its own neuron. `smoothness` is the mean squared
-    difference of neighbouring frames, smaller being smoother. Numbers that a failed pair does not have are null.
+    difference of neighbouring frames, smaller being smoother. `kept` are the updates of the checkpoints before the
+    last, with spaces between. Numbers that a failed pair does not have are null.
 
     Raises:
         RecordError: if a record's neuron is not written `layer:channel`.
@@ -57,6 +58,7 @@ def index_shard(records: Sequence[Record]) -> bytes:
         "frames": _column([record.frames for record in records]),
         "size_px": _column([record.size_px for record in records]),
         "steps": _column([last[0].step if last else None for last in last_checkpoints]),
+        "kept": _column([" ".join(str(c.step) for c in record.checkpoints[:-1]) for record in records]),
         "objective": _column([_mean([checkpoint.objective for checkpoint in last]) for last in last_checkpoints]),
         "activation_a": _column([_mean(record.activation_a[:1]) for record in records]),
         "activation_b": _column([_mean(record.activation_b[-1:]) for record in records]),

@@ -34,6 +34,7 @@ const isthmus = (() => {
         frames: at("frames"),
         sizePx: at("size_px"),
         steps: at("steps"),
+        kept: at("kept").split(" ").filter(Boolean),
         objective: at("objective"),
         activationA: at("activation_a"),
         activationB: at("activation_b"),
@@ -47,12 +48,13 @@ const isthmus = (() => {
 
   const written = (neuron) => `${neuron.layer}:${neuron.channel}`;
   const status = (pair) => (pair.failed ? "failed" : "done");
-  const sheetPath = (key) => `sheets/${key.slice(0, 2)}/${key}.png`; // as in core/records.py
+  // As in core/records.py; a checkpoint's strip has its number of updates after the key.
+  const sheetPath = (key, step) => `sheets/${key.slice(0, 2)}/${key}${step ? `-${step}` : ""}.png`;
   const previewPath = (key) => `previews/${key.slice(0, 2)}/${key}.webp`;
 
   // ---- which pairs, in which order
 
-  const alphabetic = (x, y) => (x < y ? -1 : x > y ? 1 : 0);
+  const alphabetic = new Intl.Collator("en", { numeric: true }).compare; // block9 before block10
   const byNeuron = (p, q) => alphabetic(p.layer, q.layer) || p.channel - q.channel;
   const smallestFirst = (value) => (p, q) => {
     // Pairs without a value, the failed ones, come last.
@@ -270,6 +272,7 @@ const isthmus = (() => {
 
     frames.replaceChildren();
     links.replaceChildren();
+    byId("checkpoints").replaceChildren(...pair.kept.map((step) => stripAt(pair, step)));
     if (!pair.failed) {
       frames.style.setProperty("--frames", pair.frames);
       frames.style.setProperty("--half", Math.ceil(pair.frames / 2));
@@ -309,6 +312,15 @@ const isthmus = (() => {
     const last = frame === pair.frames - 1;
     cell.append(image, element("small", { textContent: `${frame + 1}${frame === 0 ? " · a" : last ? " · b" : ""}` }));
     return cell;
+  }
+
+  function stripAt(pair, step) {
+    const figure = element("figure", {});
+    const caption = `after ${step} updates`;
+    const [width, height] = [pair.frames * pair.sizePx, pair.sizePx];
+    const image = element("img", { src: sheetPath(pair.key, step), alt: `all frames ${caption}`, width, height });
+    figure.append(element("figcaption", { textContent: caption }), image);
+    return figure;
   }
 
   const link = (text, href) => element("a", { textContent: text, href, target: "_blank", rel: "noopener" });

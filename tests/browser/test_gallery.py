@@ -298,9 +298,9 @@ def test_sorting_reorders_the_tiles_with_failed_pairs_last(open_atlas: Open, atl
         return page.locator(".tile").all_text_contents()
 
     assert [text.strip().split("block")[1] for text in sorted_by("Name")[:3]] == [
-        "12_depthwise:13",
-        "12_depthwise:17",
-        "12_depthwise:51",
+        "9_expand_pre_relu:0",
+        "9_expand_pre_relu:34",
+        "9_expand_pre_relu:68",
     ]
     assert "0.00200" in sorted_by("Smoothest first")[0]
     assert "block12_depthwise:13" in sorted_by("Most active ends first")[0]
@@ -351,6 +351,28 @@ def test_a_click_opens_the_whole_strip_and_escape_returns(open_atlas: Open, atla
     expect(page.locator("dialog")).to_be_hidden()
     expect(page.locator(".player").first).to_be_focused()
     expect(page).to_have_url(re.compile("index.html$"))
+
+
+def test_earlier_checkpoints_are_shown_under_the_frames(open_atlas: Open, tmp_path: Path) -> None:
+    """A pair that kept its strip after 32 and 64 updates shows both, whole, each with its number of updates."""
+    steps = [Checkpoint(step=step, objective=step / 100) for step in (32, 64, 512)]
+    record = make_record(0, checkpoints=steps)
+    for place, name in enumerate((record.key, f"{record.key}-32", f"{record.key}-64")):
+        write_pictures(tmp_path, record.key, place)
+        (tmp_path / sheet_path(record.key)).rename(tmp_path / "made.png")
+        (tmp_path / "made.png").rename((tmp_path / sheet_path(record.key)).with_name(f"{name}.png"))
+    write_pictures(tmp_path, record.key, 0)
+    publish(tmp_path, [[record]])
+    page = open_atlas(tmp_path)
+
+    page.locator(".names").first.click()
+
+    expect(page.locator("#checkpoints figcaption")).to_have_text(["after 32 updates", "after 64 updates"])
+    for strip in page.locator("#checkpoints img").all():
+        expect(strip).to_have_js_property("naturalWidth", FRAMES * SIZE_PX)
+        box = strip.bounding_box()
+        assert box is not None
+        assert box["width"] / box["height"] == pytest.approx(FRAMES, rel=0.02)
 
 
 def test_a_click_on_picture_or_name_opens_the_pair(open_atlas: Open, atlas: Path) -> None:
@@ -494,6 +516,7 @@ def test_a_shard_is_one_column_per_field() -> None:
         "frames": FRAMES,
         "size_px": 128,
         "steps": [512, None],
+        "kept": "",
         "objective": [6.12, None],
         "activation_a": [1.2346, None],
         "activation_b": [4.5, None],
@@ -562,7 +585,7 @@ def make_record(row: int, **changes: Any) -> Record:
         "seed": 0,
         "frames": FRAMES,
         "size_px": SIZE_PX,
-        "checkpoints": [Checkpoint(step=step, objective=step / 100 + row) for step in (32, 64, 512)] if done else [],
+        "checkpoints": [Checkpoint(step=512, objective=5.12 + row)] if done else [],
         "activation_a": rise[::-1] if done else [],
         "activation_b": rise if done else [],
         "neighbour_distance": [0.002 + 0.0001 * (row * 7 % 30)] * (FRAMES - 1) if done else [],

@@ -1,96 +1,19 @@
-"""Atlases that are built for real: as a person would, by the command line, in processes of their own."""
+"""Atlases that are built for real, with a real Prefect server."""
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
-
-ISTHMUS = Path(sys.executable).with_name("isthmus")
-SMALL: dict[str, Any] = {"steps": 12, "size_px": 64, "frames": 3}
-LAYER = "block3_expand_pre_relu"
-
-
-@dataclass
-class Job:
-    """An atlas spec in a folder of its own, and ways to run isthmus on it."""
-
-    folder: Path
-    environment: dict[str, str]
-    spec: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def spec_file(self) -> Path:
-        return self.folder / "atlas.yaml"
-
-    @property
-    def atlas(self) -> Path:
-        return self.folder / "out" / str(self.spec["name"])
-
-    def write(self, **changes: Any) -> None:
-        self.spec |= changes
-        self.spec_file.write_text(yaml.safe_dump(self.spec))
-
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [ISTHMUS, *arguments], env=self.environment, capture_output=True, text=True, timeout=300, check=False
-        )
-
-    def build(self, *options: str) -> dict[str, Any]:
-        """Build, expect success, and give what --json says."""
-        finished = self.run("build", str(self.spec_file), "--json", *options)
-        assert finished.returncode == 0, finished.stderr
-        result: dict[str, Any] = json.loads(finished.stdout)
-        return result
-
-    def start(self) -> subprocess.Popen[str]:
-        """Begin a build as the leader of a process group, so that everything it starts can be killed with it."""
-        return subprocess.Popen(
-            [ISTHMUS, "build", str(self.spec_file), "--json"],
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-
-    def records(self) -> dict[str, dict[str, Any]]:
-        """key -> record, from the record files."""
-        lines = [line for path in sorted(self.atlas.glob("records/*.ndjson")) for line in path.read_text().splitlines()]
-        return {record["key"]: record for record in map(json.loads, lines)}
-
-    def sheets(self) -> dict[str, tuple[bytes, int]]:
-        """key -> (bytes, time of the last change in nanoseconds)."""
-        return {
-            path.stem: (path.read_bytes(), path.stat().st_mtime_ns)
-            for path in sorted(self.atlas.glob("sheets/*/*.png"))
-        }
-
-
-def wait_for(condition: Callable[[], object], what: str, seconds: float = 90) -> None:
-    """Poll until something is true.
-
-    Raises:
-        TimeoutError: saying what did not happen.
-    """
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            raise TimeoutError(f"waited {seconds:.0f} s for {what}")
-        time.sleep(0.05)
+from job import LAYER, SMALL, Job, wait_for
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import LAYER, SMALL, Job, wait_for
+from job import LAYER, SMALL, Job, wait_for
 from PIL import Image
 
 SLOW = SMALL | {"steps": 120}  # long enough to be interrupted
@@ -124,6 +124,31 @@ def test_a_killed_render_process_is_replaced_and_the_atlas_completes(job: Job) -
     assert job.run("verify", str(job.atlas)).returncode == 0
 
 
+@pytest.mark.parametrize("server", ["temporary", "configured"])
+def test_an_interrupted_build_stops_soon_and_goes_on_later(job: Job, server: str) -> None:
+    """Ctrl-C reaches every process of a terminal; the build says one line, leaves none behind and loses nothing."""
+    if server == "temporary":
+        del job.environment["PREFECT_API_URL"]
+    job.write(render=SLOW, compute={"processes": 2, "chunk_pairs": 1})
+    build = job.start()
+    try:
+        wait_for(job.records, "the first record")
+        os.killpg(build.pid, signal.SIGINT)
+        _, complaints = build.communicate(timeout=60)
+
+        assert build.returncode == 130, complaints
+        assert complaints.splitlines() == ["isthmus: interrupted; the same command goes on from here"]
+        wait_for(lambda: not _group_runs(build.pid), "all processes of the build to end", seconds=20)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(build.pid, signal.SIGKILL)
+    finished = job.records()
+    assert 0 < len(finished) < 6
+
+    assert job.run("plan", str(job.spec_file), "--json").returncode == 0
+    assert json.loads(job.run("plan", str(job.spec_file), "--json").stdout)["missing"] == 6 - len(finished)
+
+
 def test_a_render_process_ends_when_its_flow_is_killed(job: Job) -> None:
     """SIGKILL of the flow's process alone leaves no render process behind."""
     job.write(render=SLOW, compute={"processes": 2, "chunk_pairs": 1})
@@ -139,6 +164,25 @@ def test_a_render_process_ends_when_its_flow_is_killed(job: Job) -> None:
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(build.pid, signal.SIGKILL)
+
+
+def test_checkpoints_are_kept_recorded_and_verified(job: Job) -> None:
+    """A spec that asks for earlier strips gets their pictures beside the finished one, each with its objective."""
+    job.write(render=SMALL | {"checkpoints": [3, 8]})
+    job.build()
+
+    for key, record in job.records().items():
+        assert [checkpoint["step"] for checkpoint in record["checkpoints"]] == [3, 8, 12]
+        objectives = [checkpoint["objective"] for checkpoint in record["checkpoints"]]
+        assert objectives[0] < objectives[-1]
+        sheets = [_frames(job.atlas / "sheets" / key[:2] / f"{name}.png") for name in (f"{key}-3", f"{key}-8", key)]
+        assert sheets[0].std() < sheets[1].std() < sheets[2].std()
+        assert len(record["history"]) == 12
+        assert set(record["layer_distance"]) == {"block5", "block7"}
+    assert json.loads(job.run("verify", str(job.atlas), "--json").stdout)["checked"] == 6 * 3 * 2 + 2
+
+    (job.atlas / "sheets" / key[:2] / f"{key}-3.png").unlink()
+    assert job.run("verify", str(job.atlas)).returncode == 1
 
 
 def test_the_server_knows_the_flow_run_and_one_task_run_per_chunk(job: Job, prefect_server: str) -> None:
@@ -254,6 +298,14 @@ def _pool_processes(parent: int) -> list[int]:
     children = Path(f"/proc/{parent}/task").glob("*/children")
     pids = [int(pid) for listing in children for pid in listing.read_text().split()]
     return [pid for pid in pids if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+def _group_runs(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _runs(process: int) -> bool:

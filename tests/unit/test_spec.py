@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from datetime import date
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +128,8 @@ def test_an_atlas_lies_in_the_output_under_its_name(output: str, uri: str) -> No
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"rendr": {}}, "rendr: unknown key; did you mean 'render'? (known: name, output, model, pairs, render, compute)"),
+        ({"rendr": {}}, "rendr: unknown key; did you mean 'render'? "
+         "(known: name, output, model, pairs, render, compute)"),
         ({"zzz": 1}, "zzz: unknown key (known: name, output, model, pairs, render, compute)"),
         ({"": 1}, "'': unknown key (known: name, output, model, pairs, render, compute)"),
         ({"a\nb": 1}, "'a\\nb': unknown key (known: name, output, model, pairs, render, compute)"),
@@ -166,8 +168,8 @@ def test_a_wrong_key_or_value_is_told_with_what_would_be_right(change: dict[Any,
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"framse": 3}, "framse: unknown key; did you mean 'frames'? (known: frames, size_px, steps, seed, "
-         "learning_rate, sd, sharing, key_frames, transforms, redirected_updates, alignment)"),
+        ({"framse": 3}, "framse: unknown key; did you mean 'frames'? "
+         f"(known: {', '.join(RenderSettings.model_fields)})"),
         ({"frames": 1}, "frames: expected greater than or equal to 2, got 1"),
         ({"frames": "six"}, "frames: expected a whole number, got 'six'"),
         ({"frames": 6.5}, "frames: expected a whole number, got 6.5"),
@@ -176,6 +178,10 @@ def test_a_wrong_key_or_value_is_told_with_what_would_be_right(change: dict[Any,
         ({"frames": 1 << 20_000}, "frames: expected less than or equal to 64, got a number of very many digits"),
         ({"size_px": 100}, "size_px: expected a multiple of 16, got 100"),
         ({"steps": 0}, "steps: expected greater than or equal to 1, got 0"),
+        ({"checkpoints": [8, "16"]}, "checkpoints.1: expected a whole number, got '16'"),
+        ({"checkpoints": [0]}, "checkpoints.0: expected greater than or equal to 1, got 0"),
+        ({"checkpoints": 8}, "checkpoints: expected a list, got 8"),
+        ({"checkpoints": list(range(1, 18))}, "checkpoints: expected at most 16 entries, got [1, 2, 3, 4, 5, 6, ...]"),
         ({"seed": 2**32}, "seed: expected less than 4294967296, got 4294967296"),
         ({"seed": -1}, "seed: expected greater than or equal to 0, got -1"),
         ({"learning_rate": True}, "learning_rate: expected a number, got True"),
@@ -243,6 +249,25 @@ def test_a_wrong_selection_is_told_with_what_would_be_right(pairs: Any, message:
     assert str(caught.value) == f"atlas.yaml: {message}"
 
 
+def test_a_checkpoint_after_the_last_step_is_refused() -> None:
+    """The strip after the last step is kept anyway, and none comes after it."""
+    settings = {"steps": 64, "checkpoints": [8, 64]}
+    message = "expected checkpoints below steps (64), which are kept anyway, got {'checkpoints': [8, 64], 'steps': 64}"
+
+    with pytest.raises(SpecError) as of_spec:
+        parse_spec(MINIMAL | {"render": settings}, "atlas.yaml")
+    with pytest.raises(SpecError) as alone:
+        parse_settings(settings, "preview")
+
+    assert str(of_spec.value) == f"atlas.yaml: render: {message}"
+    assert str(alone.value) == f"preview: {message}"
+
+
+def test_checkpoints_are_put_in_order() -> None:
+    """However they are written, equal checkpoints are equal settings."""
+    assert parse_settings({"checkpoints": [32, 8, 32]}, "here") == RenderSettings(checkpoints=(8, 32))
+
+
 def test_the_first_of_several_mistakes_is_told_and_the_rest_counted() -> None:
     """One line names one mistake; consequences of a mistake are no mistakes of their own."""
     with pytest.raises(SpecError) as caught:
@@ -264,14 +289,14 @@ def test_the_first_of_several_mistakes_is_told_and_the_rest_counted() -> None:
          "but found '<stream end>'"),
         ("name: a\n\tpairs: b\n", " line 2 column 1: expected YAML, found character '\\t' that cannot start any token"),
         ("a: b: c\n", " line 1 column 5: expected YAML, mapping values are not allowed here"),
-        ("name: *who\n", " line 1 column 7: expected YAML, found undefined alias 'who'"),
+        ("name: *who\n", " line 1 column 7: expected YAML, found an alias, which a spec may not have"),
         ("name: a\n---\nname: b\n", " line 2 column 1: expected YAML, but found another document"),
         ("name: 2020-02-30\n", " line 1 column 7: expected YAML, cannot read '2020-02-30'"),
         ("seed: !!int few\n", " line 1 column 7: expected YAML, cannot read 'few'"),
         ("sharing: !!bool few\n", " line 1 column 10: expected YAML, cannot read 'few'"),
         ("seed: " + "9" * 5000, f" line 1 column 7: expected YAML, cannot read '{'9' * 27}...{'9' * 28}'"),
         ("[" * 3000, "expected a spec, got YAML that is nested too deeply"),
-        ("&a [*a]", "expected a mapping with name and pairs, got [[[[...]]]]"),
+        ("&a [*a]", " line 1 column 5: expected YAML, found an alias, which a spec may not have"),
     ],
 )  # fmt: skip
 def test_a_file_that_is_no_spec_is_told_with_the_place(write: Write, text: str, message: str) -> None:
@@ -308,17 +333,13 @@ def test_a_tag_runs_nothing(write: Write, tmp_path: Path) -> None:
     assert not trace.exists()
 
 
-def test_a_few_bytes_cannot_grow_into_a_huge_message(write: Write) -> None:
-    """Aliases of aliases make a billion entries of a few lines; the refusal stays short and comes at once."""
-    levels = "abcdefghijklmnopqrst"
-    lines = [
-        f"{level}: &{level} [{', '.join(['*' + below] * 9)}]" for below, level in zip(levels, levels[1:], strict=False)
-    ]
+def test_a_few_bytes_cannot_become_a_huge_spec(write: Write) -> None:
+    """Aliases of aliases would make a billion entries of a few lines, so aliases are refused."""
+    levels = [f"{level}: &{level} [{', '.join(['*' + below] * 9)}]" for below, level in pairwise("abcdefghijklmnopq")]
 
-    message = refusal(write("\n".join(["name: small", "a: &a [x]", *lines, "pairs: {select: *t}"])))
+    message = refusal(write("\n".join(["a: &a [x]", *levels, "pairs: {select: *q}"])))
 
-    assert message.startswith(f"pairs.select: {SELECTIONS}, got [[[")
-    assert len(message) < 200
+    assert message == " line 2 column 8: expected YAML, found an alias, which a spec may not have"
 
 
 def test_a_number_may_be_written_with_an_exponent(write: Write) -> None:
@@ -329,7 +350,7 @@ def test_a_number_may_be_written_with_an_exponent(write: Write) -> None:
 
 
 SCALARS = (
-    st.none() | st.booleans() | st.integers() | st.integers(-(1 << 20_000), 1 << 20_000) | st.floats() | st.dates()
+    st.none() | st.booleans() | st.integers(-(10**400), 10**400) | st.floats() | st.dates()
     | st.text() | st.binary() | st.sampled_from(["all", "list", "random", "nearest", "block5:1", "block5:0-3"])
 )  # fmt: skip
 KEYS = st.sampled_from(
@@ -359,29 +380,31 @@ DATA = st.recursive(
 )
 
 
-def accept_or_refuse(data: Any) -> None:
+def accept_or_refuse(parse: Callable[[], AtlasSpec]) -> None:
     """Either a spec comes out, or one line."""
     try:
-        spec = parse_spec(data, "here")
+        spec = parse()
     except SpecError as error:
-        assert str(error).isprintable()
-        assert len(str(error)) < 1000
+        message = str(error)
     else:
+        message = "accepted"
         assert parse_spec(spec.model_dump(mode="json"), "here") == spec
+    assert message.isprintable()
+    assert len(message) < 1000
 
 
 @settings(deadline=None, max_examples=150)
 @given(DATA)
 def test_whatever_yaml_can_hold_is_accepted_or_refused_in_one_line(data: Any) -> None:
     """No data makes anything but a spec or a SpecError."""
-    accept_or_refuse(data)
+    accept_or_refuse(lambda: parse_spec(data, "here"))
 
 
 @settings(deadline=None, max_examples=150)
 @given(st.sampled_from(["name", "output", "model", "pairs", "render", "compute"]), DATA)
 def test_whatever_stands_at_one_key_is_accepted_or_refused_in_one_line(key: str, data: Any) -> None:
     """The same holds for a spec that is right but for one key."""
-    accept_or_refuse(MINIMAL | {key: data})
+    accept_or_refuse(lambda: parse_spec(MINIMAL | {key: data}, "here"))
 
 
 @settings(deadline=None, max_examples=150)
@@ -390,7 +413,4 @@ def test_whatever_text_a_file_has_is_accepted_or_refused_in_one_line(text: str) 
     """No text makes anything but a spec or a SpecError."""
     with tempfile.NamedTemporaryFile(suffix=".yaml") as file:
         Path(file.name).write_bytes(text.encode("utf-8", "surrogatepass"))
-        try:
-            read(Path(file.name))
-        except SpecError as error:
-            assert str(error).isprintable()
+        accept_or_refuse(lambda: read(Path(file.name)))

@@ -1,0 +1,49 @@
+"""Run the code blocks of from-lucid.md in order and save the picture that follows each.
+
+    python docs/make_pictures.py
+
+A block that is followed by a picture leaves it in `images` (shape (frame, height, width, 3), values in [0, 1]; laid out
+six to a row at most) or, for names that end in `-play`, in `animation` (the bytes of a file).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from core import sheets
+
+DOCS = Path(__file__).parent
+PAGE = DOCS / "from-lucid.md"
+_FRAMES_IN_ROW = 6
+_BLOCK = re.compile(r"```python\n(?P<code>.*?)```\n(?:\n!\[[^\]]*\]\((?P<picture>[^)]+)\))?", re.DOTALL)
+
+
+def blocks(page: str) -> Iterator[tuple[str, str | None]]:
+    """(code, path of the picture that follows or None) of every block of ours; Lucid's are marked `python lucid`."""
+    for match in _BLOCK.finditer(page):
+        yield match["code"], match["picture"]
+
+
+def run(page: str) -> Iterator[tuple[str, bytes]]:
+    """Run all blocks in one namespace; gives (path, file) of each picture."""
+    namespace: dict[str, Any] = {}
+    for code, picture in blocks(page):
+        exec(compile(code, str(PAGE), "exec"), namespace)
+        if picture and picture.endswith("-play.webp"):
+            yield picture, namespace["animation"]
+        elif picture:
+            images = namespace["images"]
+            rows = [sheets.pack(images[i : i + _FRAMES_IN_ROW]) for i in range(0, len(images), _FRAMES_IN_ROW)]
+            yield picture, sheets.encode_webp(np.concatenate(rows))
+
+
+if __name__ == "__main__":
+    for path, data in run(PAGE.read_text(encoding="utf-8")):
+        (DOCS / path).parent.mkdir(parents=True, exist_ok=True)
+        (DOCS / path).write_bytes(data)
+        print(f"{path}: {len(data):,} bytes", flush=True)

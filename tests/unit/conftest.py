@@ -1,0 +1,20 @@
+"""TensorFlow is set up as in a render process, and the golden values' reader can be imported."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from core import device
+from core.models import Model, load
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "golden"))
+device.prepare()
+
+
+@pytest.fixture(scope="session")
+def model() -> Model:
+    """The real default model."""
+    return load("efficientnet-lite0")

@@ -1,0 +1,234 @@
+"""The command line, called as its installed script calls it: what is said where, and with which exit code."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from flows.cli import main
+
+ISTHMUS = Path(sys.executable).with_name("isthmus")
+NEURONS = ("block5:0", "block5:1")
+SPEC: dict[str, Any] = {
+    "name": "small",
+    "pairs": {"select": "all", "neurons": ["block5:0-4", "block7:0-1"]},
+    "compute": {"processes": 2, "chunk_pairs": 4},
+}
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a command said, and the code that it ended with."""
+
+    code: int
+    out: str
+    err: str
+
+
+Isthmus = Callable[..., Said]
+
+
+@pytest.fixture
+def isthmus(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Isthmus:
+    """Run the command line in an empty folder, within this process: an error that is not told escapes to the test."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> Said:
+        monkeypatch.setattr(sys, "argv", ["isthmus", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        code = ended.value.code
+        out, err = capsys.readouterr()
+        return Said(code if isinstance(code, int) else int(code is not None), out, err)
+
+    return run
+
+
+def below(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["plan", "no.yaml"], "no.yaml: expected a YAML file with an atlas spec, No such file or directory"),
+        (["build", "no.yaml"], "no.yaml: expected a YAML file with an atlas spec, No such file or directory"),
+        (["plan", "bad.yaml"], "bad.yaml line 2 column 1: expected YAML, "),
+        (["build", "bad.yaml"], "bad.yaml line 2 column 1: expected YAML, "),
+        (["plan", "unknown.yaml"], "pairs.neurons.0: expected a layer of efficientnet-lite0, got 'blok5'; near are"),
+        (["build", "unknown.yaml"], "pairs.neurons.0: expected a layer of efficientnet-lite0, got 'blok5'; near are"),
+        (["plan", "model.yaml"], "model: expected "),
+        (["build", "cloud.yaml"], "output s3://bucket/small: expected a directory; "),
+        (["preview", "blok5:1", "block5:2"], "preview: expected a layer of efficientnet-lite0, got 'blok5'; near are "),
+        (["preview", "block5:1", "block5:9999"], "preview: expected a channel of block5 from 0 to "),
+        (["preview", "block5", "block5:1"], "expected a neuron as 'layer:channel'"),
+        (["preview", "a:heart:1", "block5:1"], "expected a neuron as 'layer:channel' or a range as 'layer:first-last', "
+         "got 'a:heart:1'"),
+        (["preview", "block5:1", "block5:1"], "expected two different neurons, got block5:1 twice"),
+        (["preview", *NEURONS, "-o", "no/strip.png"], "--output: expected a file in an existing folder, no does not"),
+        (["preview", *NEURONS, "-o", "strip.jpg"], "--output: expected a file name that ends in .png, got strip.jpg"),
+        (["preview", *NEURONS, "--frames", "1"], "preview: frames: expected greater than or equal to 2, got 1"),
+        (["preview", *NEURONS, "--size-px", "100"], "preview: size_px: expected a multiple of 16, got 100"),
+        (["preview", *NEURONS, "--steps", "0"], "preview: steps: expected greater than or equal to 1, got 0"),
+        (["preview", *NEURONS, "--model", "vgg"], "model: name: expected one of efficientnet-lite0, "),
+        (["models", "layers", "vgg"], "model: name: expected one of efficientnet-lite0, "),
+        (["verify", "no"], "no: expected the folder of an atlas or a spec file, found neither"),
+        (["verify", "no", "--repair"], "no: expected the folder of an atlas or a spec file, found neither"),
+        (["publish", "no"], "no: expected the folder of an atlas or a spec file, found neither"),
+        (["open", "no"], "no: expected the folder of an atlas or a spec file, found neither"),
+        (["publish", "empty"], "empty: expected an atlas with records, found none; build it first"),
+        (["open", "empty"], "empty: expected a published atlas, it has no index.html; run isthmus publish first"),
+        (["verify", "bad.yaml"], "bad.yaml line 2 column 1: expected YAML, "),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("for_machines", [False, True])
+def test_bad_input_is_told_in_one_line(
+    isthmus: Isthmus, tmp_path: Path, arguments: list[str], complaint: str, for_machines: bool
+) -> None:
+    """Exit code 2, one line on standard error that begins with the program's name, and nothing else anywhere."""
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "bad.yaml").write_text("name: [\n")
+    unknown = SPEC | {"pairs": {"select": "all", "neurons": ["blok5:0-2"]}}
+    for name, spec in (
+        ("unknown", unknown),
+        ("model", SPEC | {"model": "vgg"}),
+        ("cloud", SPEC | {"output": "s3://bucket"}),
+    ):
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(spec))
+    before = below(tmp_path)
+
+    said = isthmus(*arguments, *(["--json"] if for_machines else []))
+
+    assert said.code == 2
+    assert said.out == ""
+    assert said.err.startswith(f"isthmus: {complaint}")
+    assert said.err.count("\n") == 1
+    assert said.err.endswith("\n")
+    assert below(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["frobnicate"], "No such command 'frobnicate'"),
+        (["plan", "--frobnicate"], "No such option: --frobnicate"),
+        (["plan"], "Missing argument 'SPEC'"),
+        (["plan", "a.yaml", "b.yaml"], "unexpected extra argument"),
+        (["preview", *NEURONS, "--frames", "two"], "Invalid value for '--frames'"),
+    ],
+)
+def test_wrong_usage_is_told_with_the_right_one(
+    isthmus: Isthmus, tmp_path: Path, arguments: list[str], complaint: str
+) -> None:
+    """Exit code 2, the usage and what was wrong on standard error, and nothing written."""
+    said = isthmus(*arguments)
+
+    assert said.code == 2
+    assert said.out == ""
+    assert said.err.startswith("Usage: isthmus ")
+    assert complaint in said.err
+    assert "Traceback" not in said.err
+    assert below(tmp_path) == []
+
+
+def test_the_installed_script_says_the_same() -> None:
+    """What people type ends with the same code, one line, and no traceback."""
+    said = subprocess.run([ISTHMUS, "plan", "no.yaml"], capture_output=True, text=True, check=False, timeout=60)
+
+    assert said.returncode == 2
+    assert said.stdout == ""
+    assert said.stderr == "isthmus: no.yaml: expected a YAML file with an atlas spec, No such file or directory\n"
+
+
+def test_help_lists_every_command(isthmus: Isthmus) -> None:
+    """Whoever knows nothing finds everything from here."""
+    said = isthmus("--help")
+
+    assert said.code == 0
+    assert said.err == ""
+    for command in ("plan", "build", "preview", "models", "verify", "publish", "open"):
+        assert f"\n  {command} " in said.out
+
+
+def test_a_plan_for_machines_is_one_json_object(isthmus: Isthmus, tmp_path: Path) -> None:
+    """It has the counts and the estimates, and planning writes nothing."""
+    (tmp_path / "atlas.yaml").write_text(yaml.safe_dump(SPEC))
+
+    said = isthmus("plan", "atlas.yaml", "--json")
+
+    assert (said.code, said.err) == (0, "")
+    assert said.out.count("\n") == 1
+    facts = json.loads(said.out)
+    estimates = facts.pop("minutes"), facts.pop("megabytes")
+    assert facts == {
+        "atlas": "atlases/small",
+        "pairs": 21,
+        "done": 0,
+        "failed": 0,
+        "missing": 21,
+        "chunks": 3 + 1 + 3,  # of 10 + 1 + 10 pairs, at most four each
+        "processes": 2,
+    }
+    assert all(estimate > 0 for estimate in estimates)
+    assert below(tmp_path) == ["atlas.yaml"]
+
+
+def test_a_plan_for_people_has_the_same_numbers(isthmus: Isthmus, tmp_path: Path) -> None:
+    """One line says what a build would do."""
+    (tmp_path / "atlas.yaml").write_text(yaml.safe_dump(SPEC))
+
+    said = isthmus("plan", "atlas.yaml")
+
+    assert (said.code, said.err) == (0, "")
+    assert said.out.startswith("atlases/small: 21 pairs, 0 done, 0 failed, 21 to render in 7 chunks: about ")
+    assert said.out.count("\n") == 1
+
+
+def test_models_are_listed(isthmus: Isthmus) -> None:
+    """One line for each kind for people, one object for machines."""
+    for_people, for_machines = isthmus("models"), isthmus("models", "--json")
+
+    assert (for_people.code, for_machines.code) == (0, 0)
+    names = [line.split()[0] for line in for_people.out.splitlines()]
+    assert names == ["efficientnet-lite0", "inception-v1", "frozen-graph", "keras:NAME", "keras", "saved-model"]
+    assert [kind["name"] for kind in json.loads(for_machines.out)["models"]] == names
+
+
+def test_layers_of_a_model_are_listed_with_channels_size_and_kind(isthmus: Isthmus) -> None:
+    """Both forms have every layer, in order from the image on."""
+    for_people, for_machines = (
+        isthmus("models", "layers", "efficientnet-lite0"),
+        isthmus("models", "layers", "efficientnet-lite0", "--json"),
+    )
+
+    assert (for_people.code, for_machines.code) == (0, 0)
+    listed = json.loads(for_machines.out)
+    layers = list(listed["layers"])
+    assert (listed["model"], listed["size_px"]) == ("efficientnet-lite0", 128)
+    assert (layers[0], layers[-1], len(layers)) == ("stem_pre_relu", "logits", 83)
+    assert listed["layers"]["block9_expand_pre_relu"] == {"channels": 672, "kind": "Conv2D", "size": [8, 8]}
+    assert listed["layers"]["logits"] == {"channels": 1000, "kind": "Dense", "size": None}
+    assert [line.split()[0] for line in for_people.out.splitlines()] == layers
+    assert for_people.out.splitlines()[0].split()[1:] == ["32", "channels", "64x64", "Conv2D"]
+
+
+def test_what_is_wrong_with_an_atlas_is_told_with_exit_code_1(isthmus: Isthmus, tmp_path: Path) -> None:
+    """An atlas that is not intact is no bad input: each missing file has a line, and the remedy follows."""
+    (tmp_path / "empty").mkdir()
+
+    for_people, for_machines = isthmus("verify", "empty"), isthmus("verify", "empty", "--json")
+
+    assert (for_people.code, for_people.err) == (1, "")
+    assert for_people.out.splitlines()[:2] == ["missing: index.html", "missing: manifest.json"]
+    assert for_people.out.splitlines()[-1].startswith("To mend it: isthmus verify --repair")
+    assert (for_machines.code, for_machines.err) == (1, "")
+    assert json.loads(for_machines.out)["missing"] == ["index.html", "manifest.json"]
+    assert json.loads(for_machines.out)["intact"] is False

@@ -1,0 +1,318 @@
+"""Publishing: manifest, data and page are a function of the records, and of nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_plan import make_record, make_spec
+
+from core.errors import RecordError, StoreError
+from core.manifest import MANIFEST_PATH, PAIRS_PATH, Counts, publish, read_manifest
+from core.neurons import Neuron, Pair
+from core.plan import SPEC_PATH, PlannedPair
+from core.records import Record, to_ndjson
+from core.store import DirectoryStore
+
+
+def record_of(a: str, b: str, status: str = "done", **changes: Any) -> Record:
+    """A record of two neurons, under a key that is made of their names."""
+    key = hashlib.sha256(f"{a} {b}".encode()).hexdigest()[:20]
+    return make_record(PlannedPair(Pair(Neuron.parse(a), Neuron.parse(b)), key), status, **changes)
+
+
+RECORDS = [
+    record_of("block10:3", "block10:4"),
+    record_of("block9:10", "block10:0", "failed"),
+    record_of("block9:9", "block10:12"),
+    record_of("block9:9", "block10:5"),
+    record_of("block9:9", "block9:10", settings={"frames": 4, "size_px": 32, "steps": 8}, settings_digest="f" * 20),
+]
+
+
+def atlas(root: Path, *files: Sequence[Record]) -> DirectoryStore:
+    """A store with these record files."""
+    store = DirectoryStore(root)
+    for number, records in enumerate(files):
+        store.create(f"records/{number}.ndjson", to_ndjson(records))
+    return store
+
+
+def contents(store: DirectoryStore) -> dict[str, bytes]:
+    """Path -> bytes of everything but the records."""
+    return {path: store.read(path) for path in store.list("") if not path.startswith("records/")}
+
+
+def test_what_is_published_lies_where_the_contract_says(tmp_path: Path) -> None:
+    """Manifest, column shards, every record, and a page with its assets."""
+    store = atlas(tmp_path, RECORDS)
+
+    manifest = publish(store, "small")
+
+    data, assets = list(store.list("data/")), list(store.list("assets/"))
+    assert sorted(contents(store)) == sorted([*assets, *data, "index.html", "manifest.json"])
+    assert data == [*(shard.path for shard in manifest.shards), "data/pairs.ndjson"]
+    assert [Path(path).suffix for path in assets] == [".css", ".js"]
+    page = store.read("index.html").decode()
+    assert all(path in page for path in (*assets, manifest.shards[0].path))
+
+
+def test_the_manifest_tells_what_the_atlas_consists_of(tmp_path: Path) -> None:
+    """Name, model, settings and counts; and it reads back as it was written."""
+    store = atlas(tmp_path, RECORDS)
+
+    manifest = publish(store, "small")
+
+    assert (manifest.format, manifest.name, manifest.model) == (1, "small", "efficientnet-lite0")
+    assert manifest.model_digest == RECORDS[0].model_digest
+    assert manifest.counts == Counts(pairs=5, done=4, failed=1)
+    assert manifest.settings == {record.settings_digest: record.settings for record in RECORDS}
+    assert len(manifest.settings) == 2
+    assert read_manifest(store) == manifest
+
+
+def test_every_published_data_file_is_as_the_manifest_says(tmp_path: Path) -> None:
+    """Digest, size and number of pairs can be checked by whoever downloads an atlas."""
+    store = atlas(tmp_path, RECORDS)
+    publish(store, "small")
+
+    listed = json.loads(store.read(MANIFEST_PATH))
+    files = [*listed["shards"], listed["records"]]
+    assert {file["path"] for file in files} == set(store.list("data/"))
+    for file in files:
+        data = store.read(file["path"])
+        assert file == {
+            "path": file["path"],
+            "sha256": hashlib.sha256(data).hexdigest(),
+            "bytes": len(data),
+            "pairs": 5,
+        }
+    assert hashlib.sha256(store.read(files[0]["path"])).hexdigest()[:10] in files[0]["path"]
+
+
+def test_publishing_again_gives_the_same_bytes(tmp_path: Path) -> None:
+    """Nothing of the time or the process is in what is published."""
+    store = atlas(tmp_path, RECORDS)
+    publish(store, "small")
+    first = contents(store)
+
+    publish(store, "small")
+
+    assert contents(store) == first
+
+
+def test_neither_the_order_nor_the_repetition_of_records_matters(tmp_path: Path) -> None:
+    """However the records are spread over files, the same atlas comes out."""
+    one = atlas(tmp_path / "one", RECORDS)
+    other = atlas(tmp_path / "other", RECORDS[3:], RECORDS[2::-1], RECORDS[:4])
+
+    assert publish(one, "small") == publish(other, "small")
+    assert contents(one) == contents(other)
+
+
+@pytest.mark.parametrize("order", [("done", "failed"), ("failed", "done")])
+def test_a_pair_that_failed_and_was_done_is_done(tmp_path: Path, order: tuple[str, str]) -> None:
+    """Whichever run recorded first, a finished strip is what readers want to see."""
+    manifest = publish(atlas(tmp_path, *([record_of("stem:0", "stem:1", status)] for status in order)), "small")
+
+    assert manifest.counts == Counts(pairs=1, done=1, failed=0)
+
+
+def test_pairs_are_in_natural_order(tmp_path: Path) -> None:
+    """Numbers count as numbers, in layers and channels, and the second neuron decides after the first."""
+    store = atlas(tmp_path, RECORDS)
+    publish(store, "small")
+
+    pairs = [json.loads(line) for line in store.read(PAIRS_PATH).splitlines()]
+    assert [(pair["a"], pair["b"]) for pair in pairs] == [
+        ("block9:9", "block9:10"),
+        ("block9:9", "block10:5"),
+        ("block9:9", "block10:12"),
+        ("block9:10", "block10:0"),
+        ("block10:3", "block10:4"),
+    ]
+    shard = store.read(read_manifest(store).shards[0].path).decode()
+    assert json.loads(shard.removeprefix("isthmus.data(").removesuffix(");\n"))["key"] == [p["key"] for p in pairs]
+
+
+def test_every_record_is_published_whole(tmp_path: Path) -> None:
+    """The file of all records has what the chunks wrote, line by line."""
+    store = atlas(tmp_path, RECORDS[:2], RECORDS[2:])
+    publish(store, "small")
+
+    published = store.read(PAIRS_PATH).splitlines()
+    assert sorted(published) == sorted(record.to_line().encode() for record in RECORDS)
+
+
+def test_what_an_earlier_publication_left_is_removed(tmp_path: Path) -> None:
+    """A smaller or newer atlas leaves no shard or script behind that nobody refers to."""
+    store = atlas(tmp_path, RECORDS[:3])
+    [before] = publish(store, "small").shards
+    store.create("assets/gallery-0123456789.js", b"of another version")
+    store.create("records/more.ndjson", to_ndjson(RECORDS))
+
+    [after] = publish(store, "small").shards
+
+    assert after.path != before.path
+    assert list(store.list("data/")) == [after.path, PAIRS_PATH]
+    assert "assets/gallery-0123456789.js" not in list(store.list("assets/"))
+
+
+def test_a_large_atlas_has_several_shards(tmp_path: Path) -> None:
+    """Shards hold five thousand pairs, together all of them, in order."""
+    records = [record_of("stem:0", f"head:{channel}", "failed") for channel in range(5001)]
+
+    manifest = publish(atlas(tmp_path, records), "small")
+
+    assert [shard.pairs for shard in manifest.shards] == [5000, 1]
+    assert [shard.path[:17] for shard in manifest.shards] == ["data/index-00000-", "data/index-00001-"]
+    assert manifest.records.pairs == manifest.counts.failed == 5001
+
+
+class NotingStore(DirectoryStore):
+    """A store that notes in which order it is changed."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.changes: list[str] = []
+
+    def replace(self, path: str, data: bytes) -> None:
+        self.changes.append(path)
+        super().replace(path, data)
+
+    def delete(self, path: str) -> None:
+        self.changes.append(f"delete {path}")
+        super().delete(path)
+
+
+def test_nothing_refers_to_what_is_not_there_yet(tmp_path: Path) -> None:
+    """Data comes before the manifest, the page after what it loads, and only then what is old goes."""
+    store = NotingStore(tmp_path)
+    store.create("records/0.ndjson", to_ndjson(RECORDS))
+    store.create("data/index-00000-old.js", b"")
+
+    manifest = publish(store, "small")
+
+    [shard] = manifest.shards
+    place = {path: number for number, path in enumerate(store.changes)}
+    assert max(place[shard.path], place[PAIRS_PATH]) < place[MANIFEST_PATH]
+    assert max(place[path] for path in (shard.path, *store.list("assets/"))) < place["index.html"]
+    assert place["index.html"] < place["delete data/index-00000-old.js"] == len(store.changes) - 1
+
+
+def test_the_spec_is_that_of_the_last_build(tmp_path: Path) -> None:
+    """The stored spec is quoted; where there is none the records are enough."""
+    store = atlas(tmp_path, RECORDS)
+    assert publish(store, "small").spec is None
+
+    spec = make_spec()
+    store.replace(SPEC_PATH, spec.model_dump_json().encode())
+
+    assert publish(store, "small").spec == spec.model_dump(mode="json")
+
+
+@pytest.mark.parametrize("damaged", [b"", b"{", b"[]", b"null", b"\xff"])
+def test_a_damaged_spec_is_told_with_its_place(tmp_path: Path, damaged: bytes) -> None:
+    """Publishing stops before it writes, and says which file it is."""
+    store = atlas(tmp_path, RECORDS)
+    store.replace(SPEC_PATH, damaged)
+
+    with pytest.raises(RecordError) as caught:
+        publish(store, "small")
+
+    assert str(caught.value) == (f"{store}/{SPEC_PATH}: expected a JSON object; build the atlas again to rewrite it")
+    assert list(contents(store)) == [SPEC_PATH]
+
+
+def test_an_atlas_without_records_cannot_be_published(tmp_path: Path) -> None:
+    """The message says what to do first, and nothing is written."""
+    with pytest.raises(RecordError) as caught:
+        publish(DirectoryStore(tmp_path / "none"), "small")
+
+    assert str(caught.value) == f"{tmp_path}/none: expected an atlas with records, found none; build it first"
+    assert list(tmp_path.iterdir()) == []
+
+
+GOOD = RECORDS[0].to_line()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        GOOD[:-20],
+        GOOD.replace('"done"', '"perhaps"'),
+        GOOD.replace('"seed":0', '"seed":"none"'),
+        GOOD.replace('"seed":0,', ""),
+        GOOD.replace('"seed":0', '"seed":0,"sead":1'),
+        GOOD.replace(RECORDS[0].key, "../../" + RECORDS[0].key),
+    ],
+)
+def test_a_damaged_record_is_told_with_file_and_line(tmp_path: Path, line: str) -> None:
+    """Publishing stops before it writes, and says where to look and what to do."""
+    store = atlas(tmp_path, RECORDS[1:3])
+    assert line != GOOD
+    store.create("records/x.ndjson", to_ndjson(RECORDS[3:]) + line.encode() + b"\n")
+
+    with pytest.raises(RecordError) as caught:
+        publish(store, "small")
+
+    assert str(caught.value).startswith(f"{store}/records/x.ndjson line 3: expected a record, but ")
+    assert len(str(caught.value).splitlines()) == 1
+    assert contents(store) == {}
+
+
+def test_a_record_of_no_neuron_is_told_with_its_key(tmp_path: Path) -> None:
+    """A neuron that is not written as one cannot be put in order."""
+    with pytest.raises(RecordError) as caught:
+        publish(atlas(tmp_path, [RECORDS[0].model_copy(update={"a": "stem"})]), "small")
+
+    assert str(caught.value).startswith(f"record {RECORDS[0].key}: expected a neuron as ")
+    assert str(caught.value).endswith(", got 'stem'")
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"counts": {"pairs": 1, "done": 1}}, "counts.failed"),
+        ({"format": 2}, "format"),
+        ({"new": 1}, "new"),
+        ({"shards": [{"path": "data/x.js", "sha256": "0", "bytes": "many", "pairs": 1}]}, "shards.0.bytes"),
+        ({"shards": [{"path": "data/../../x.js", "sha256": "0", "bytes": 1, "pairs": 1}]}, "shards.0.path"),
+        ({"records": {"path": "/etc/passwd", "sha256": "0", "bytes": 1, "pairs": 1}}, "records.path"),
+        ({"records": {"path": "plan/spec.json", "sha256": "0", "bytes": 1, "pairs": 1}}, "records.path"),
+    ],
+)
+def test_a_damaged_manifest_is_told_with_the_field(tmp_path: Path, change: dict[str, Any], field: str) -> None:
+    """One line names the file, the first field that is wrong, and the remedy."""
+    store = atlas(tmp_path, RECORDS)
+    publish(store, "small")
+    store.replace(MANIFEST_PATH, json.dumps(json.loads(store.read(MANIFEST_PATH)) | change).encode())
+
+    with pytest.raises(RecordError) as caught:
+        read_manifest(store)
+
+    assert str(caught.value).startswith(f"{store}/manifest.json: {field}: ")
+    assert str(caught.value).endswith("; publish the atlas again to rebuild it")
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("damaged", [b"", b"{", b"\xff\x00", b"[]"])
+def test_a_manifest_that_is_none_is_told_in_one_line(tmp_path: Path, damaged: bytes) -> None:
+    """Whatever bytes the file has, the message says that the whole file is wrong."""
+    store = atlas(tmp_path)
+    store.replace(MANIFEST_PATH, damaged)
+
+    with pytest.raises(RecordError, match=r"manifest\.json: the whole file: ") as caught:
+        read_manifest(store)
+
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_an_atlas_that_was_never_published_has_no_manifest(tmp_path: Path) -> None:
+    """A missing manifest is the store's matter."""
+    with pytest.raises(StoreError, match=r"manifest\.json: could not read, No such file or directory"):
+        read_manifest(atlas(tmp_path, RECORDS))

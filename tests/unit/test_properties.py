@@ -1,0 +1,192 @@
+"""What must hold of every parameterization and every objective, whatever their details."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import skimage.data
+import tensorflow as tf
+from golden_io import rnd
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from core import objectives as o
+from core import parameterization as p
+from core import transforms as t
+from core.errors import RenderDivergedError, ShapeError, SpecError
+from core.frozen_graph import FrozenGraph
+from core.optimise import Adam, render
+
+SIZE = 32
+CAT = tf.image.resize(skimage.data.cat()[None, :300, 75:375] / 255, (SIZE, SIZE), antialias=True)
+
+PARAMETERIZATIONS: dict[str, Callable[[], p.Parameterization]] = {
+    "image": lambda: p.image(SIZE),
+    "image without decorrelation": lambda: p.image(SIZE, decorrelate=False),
+    "image of pixels": lambda: p.image(SIZE, fft=False),
+    "fft_image": lambda: p.fft_image((1, SIZE, SIZE, 3)),
+    "pixel_image": lambda: p.pixel_image((1, SIZE, SIZE, 3)),
+    "lowres_tensor": lambda: p.lowres_tensor((2, SIZE, SIZE, 3), (1, SIZE, SIZE, 3)),
+    "sum of parts": lambda: p.pixel_image((1, SIZE, SIZE, 3)) + p.lowres_tensor((1, SIZE, SIZE, 3), (1, 8, 8, 3)),
+    "shared_interpolation": lambda: p.shared_interpolation(3, SIZE),
+    "independent frames": lambda: p.shared_interpolation(2, SIZE, sharing=False),
+}
+
+
+@pytest.mark.parametrize("name", PARAMETERIZATIONS)
+def test_every_parameterization_can_become_a_photograph(name: str) -> None:
+    """Gradient descent on the difference from a photograph of a cat brings it near in every frame."""
+    made = PARAMETERIZATIONS[name]()
+    adam = Adam(made.variables)
+
+    @tf.function(autograph=False)
+    def difference(update: tf.Tensor) -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean((made() - tf.cast(CAT, tf.float32)) ** 2)
+        adam.descend(tape.gradient(loss, made.variables), update)
+        return loss
+
+    losses = [float(difference(tf.constant(update))) for update in range(1, 201)]
+
+    assert losses[-1] < 0.004
+    assert losses[-1] < losses[0] / 10
+
+
+@pytest.fixture(scope="module")
+def tiny_net() -> FrozenGraph:
+    return FrozenGraph(Path(__file__).parents[1] / "golden" / "tiny_net.pb", value_range=(-117, 138))
+
+
+OBJECTIVES: dict[str, o.Objective] = {
+    "channel": o.channel("layer3_pre_relu", 5),
+    "channel of one frame": o.channel("layer3_pre_relu", 5, batch=1),
+    "channel of a slice": o.channel("layer3_pre_relu", 5, batch=slice(1, 3)),
+    "written": o.Objective.of("mixed_pre_relu:4"),
+    "neuron": o.neuron("layer3_pre_relu", 5),
+    "direction": o.direction("layer2", np.linspace(-1, 1, 16, dtype=np.float32)),
+    "direction with cosine": o.direction("layer2", np.linspace(-1, 1, 16, dtype=np.float32), cossim_pow=1),
+    "channel_interpolate": o.channel_interpolate("layer2", 7, "mixed", 20),
+    "deepdream": o.deepdream("layer2"),
+    "less diversity": -1.0 * o.diversity("layer2"),
+    "closer to grey": -1.0 * o.l2(constant=0.5),
+    "smoother": -1.0 * o.total_variation(),
+    "darker": -1.0 * o.l1(),
+    "a sum": o.channel("layer3_pre_relu", 5) + 0.1 * o.alignment("layer2") - o.channel("layer2", 3) + 2,
+}
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_every_objective_rises_and_images_stay_in_range(tiny_net: FrozenGraph, name: str) -> None:
+    """A dozen updates raise it, and what comes out are colours."""
+    rendering = render(
+        tiny_net, OBJECTIVES[name], p.image(SIZE, batch=3, sd=0.3), checkpoints=[12], transforms=(), seed=1
+    )
+
+    assert rendering.objective[-1] > rendering.objective[0]
+    assert 0 <= rendering.final.min() <= rendering.final.max() <= 1
+    assert rendering.final.shape == (3, SIZE, SIZE, 3)
+
+
+@pytest.mark.parametrize("name", ["channel_interpolate", "direction with cosine", "less diversity", "a sum"])
+def test_gradients_are_those_of_finite_differences(name: str) -> None:
+    """Along a random direction the objective changes by what the gradient says (in double-step differences)."""
+    objective = OBJECTIVES[name]
+    sizes = {"layer2": 16, "layer3_pre_relu": 20, "mixed": 24}
+    activations = {layer: tf.constant(rnd(3, (4, 5, 6, sizes[layer]))) for layer in objective.layers}
+    along = {layer: tf.constant(rnd(4, a.shape)) for layer, a in activations.items()}
+
+    def moved(step: float) -> float:
+        return float(objective(lambda layer: activations[layer] + step * along[layer]))
+
+    with tf.GradientTape() as tape:
+        tape.watch(list(activations.values()))
+        value = objective(activations.__getitem__)
+    gradients = tape.gradient(value, activations)
+
+    slope = sum(float(tf.reduce_sum(gradients[layer] * along[layer])) for layer in activations)
+    assert slope == pytest.approx((moved(0.01) - moved(-0.01)) / 0.02, rel=0.02, abs=2e-3)
+
+
+@given(frames=st.integers(2, 9), seed=st.integers(0, 1000))
+@settings(max_examples=20, deadline=None)
+def test_the_ends_of_an_interpolation_are_the_single_neurons(frames: int, seed: int) -> None:
+    """Of the first frame only the first neuron counts, and of the last only the second."""
+    a = rnd(seed, (frames, 3, 4, 5))
+    interpolation = o.channel_interpolate("x", 1, "x", 3)
+
+    def value(t: np.ndarray) -> float:
+        return float(interpolation({"x": tf.constant(t)}.__getitem__))
+
+    lifted_first, lifted_last = a.copy(), a.copy()
+    lifted_first[0, ..., 1] += 1
+    lifted_first[0, ..., 3] += 50
+    lifted_last[-1, ..., 3] += 1
+    lifted_last[-1, ..., 1] += 50
+    assert value(lifted_first) - value(a) == pytest.approx(1, abs=1e-3)
+    assert value(lifted_last) - value(a) == pytest.approx(1, abs=1e-3)
+
+
+@given(frames=st.integers(2, 9), decay=st.floats(0.5, 10), seed=st.integers(0, 1000))
+@settings(max_examples=20, deadline=None)
+def test_alignment_is_the_sum_of_all_differences_up_to_four_apart(frames: int, decay: float, seed: int) -> None:
+    """The quadratic form is the definition, computed by NumPy pair by pair."""
+    a = rnd(seed, (frames, 3, 4, 5)).astype(np.float64)
+    expected = -sum(((a[i] - a[i + d]) ** 2).mean() / decay**d for d in range(1, 5) for i in range(frames - d))
+
+    got = float(o.alignment("x", decay)({"x": tf.constant(a, tf.float32)}.__getitem__))
+
+    assert got == pytest.approx(expected, rel=1e-4)
+
+
+def test_rendering_tells_of_progress_and_takes_another_optimizer(tiny_net: FrozenGraph) -> None:
+    """The callback sees the updates and the objective; a larger learning rate moves the image further."""
+    seen: list[tuple[int, float]] = []
+    start = p.image(SIZE).image().numpy()
+    slow, fast = (
+        render(
+            tiny_net,
+            "layer3_pre_relu:5",
+            p.image(SIZE),
+            checkpoints=(2, 70),
+            optimizer=lambda variables, rate=rate: Adam(variables, rate),
+            progress=lambda update, value: seen.append((update, value)),
+        )
+        for rate in (0.001, 0.05)
+    )
+
+    assert [update for update, _ in seen] == [2, 66, 70] * 2
+    assert seen[2][1] == pytest.approx(float(slow.objective[-1]))
+    assert list(slow.images) == [2, 70]
+    assert np.abs(fast.final - start).mean() > 2 * np.abs(slow.final - start).mean()
+
+
+def test_a_rendering_is_repeated_by_its_seed(tiny_net: FrozenGraph) -> None:
+    """The same seed draws the same views; another draws others; a tuple of transforms is what a list is."""
+    one, same, other = (
+        render(tiny_net, "mixed:4", p.image(SIZE), checkpoints=[8], transforms=chain, seed=seed).final
+        for chain, seed in ((t.LUCID, 1), (list(t.LUCID), 1), (t.LUCID, 2))
+    )
+
+    np.testing.assert_array_equal(one, same)
+    assert not np.array_equal(one, other)
+
+
+def test_what_cannot_be_rendered_is_refused_in_one_line(tiny_net: FrozenGraph) -> None:
+    """No updates, an objective that is not a number, shapes that do not fit."""
+    with pytest.raises(SpecError, match="checkpoints: expected positive numbers"):
+        render(tiny_net, "mixed:4", checkpoints=[0])
+    with pytest.raises(RenderDivergedError, match=r"at update 1$"):
+        render(tiny_net, float("nan") * o.channel("mixed", 4), p.image(SIZE), checkpoints=[3])
+    with pytest.raises(ShapeError, match="one rank"):
+        p.lowres_tensor((6, 8, 8, 3), (1, 8, 8))
+    with pytest.raises(ShapeError, match="offsets"):
+        p.lowres_tensor((2, 8, 8, 3), (1, 4, 4, 3), offset=9)
+    with pytest.raises(ShapeError, match="positive sizes"):
+        p.fft_image((1, 0, 8, 3))
+    with pytest.raises(ShapeError, match="init_val"):
+        p.pixel_image((1, 8, 8, 3), init_val=np.zeros((8, 8, 3), np.float32))
+    with pytest.raises(ShapeError, match="alpha or channels"):
+        p.image(8, alpha=True, channels=2)

@@ -1,0 +1,244 @@
+"""From a selection to pairs, on the layers and weights of the real model."""
+
+from __future__ import annotations
+
+import math
+import tracemalloc
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from core.errors import SpecError, UnknownLayerError
+from core.models import load
+from core.neurons import Neuron, Pair
+from core.selection import cosine_similarity, resolve_settings, select_pairs
+from core.spec import Alignment, RenderSettings, parse_spec
+
+MODEL = load("efficientnet-lite0")
+
+
+def selected(**pairs: Any) -> list[Pair]:
+    """The pairs that a selection gives."""
+    return select_pairs(parse_spec({"name": "small", "pairs": pairs}, "here"), MODEL)
+
+
+def written(*pairs: str) -> list[Pair]:
+    """Pairs that are written `a b`, taken as they are."""
+    return [Pair(*map(Neuron.parse, pair.split())) for pair in pairs]
+
+
+def test_listed_pairs_keep_their_order() -> None:
+    """The atlas has the pairs in the order in which the spec lists them."""
+    listed = [["stem:9", "stem:10"], ["block5:1", "block5:0"], ["block5:0", "block5:2"]]
+
+    assert selected(select="list", list=listed) == written("stem:9 stem:10", "block5:0 block5:1", "block5:0 block5:2")
+
+
+def test_a_pair_that_is_listed_twice_is_one_pair() -> None:
+    """Neither a repetition nor the other direction makes a second strip."""
+    listed = [["block5:1", "block5:2"], ["block5:2", "block5:1"], ["stem:0", "stem:1"], [" block5:1 ", "block5:02"]]
+
+    assert selected(select="list", list=listed) == written("block5:1 block5:2", "stem:0 stem:1")
+
+
+def test_a_pair_across_layers_runs_from_the_layer_that_is_named_first_in_natural_order() -> None:
+    """Numbers in layer names count as numbers, so block9 comes before block10, whichever way round it is written."""
+    for listed in (["block9:7", "block10:3"], ["block10:3", "block9:7"]):
+        assert selected(select="list", list=[listed]) == written("block9:7 block10:3")
+
+
+def test_a_range_has_both_its_ends() -> None:
+    """Channels 3-5 are three."""
+    assert selected(select="all", neurons=["block5:3-5"]) == written(
+        "block5:3 block5:4", "block5:3 block5:5", "block5:4 block5:5"
+    )
+
+
+def test_all_pairs_are_those_within_and_across_layers_each_once() -> None:
+    """Ranges that overlap name a neuron once."""
+    pairs = selected(select="all", neurons=["block5:0-3", "block5:2-4", "block10:7", "block9:0-1"])
+
+    neurons = [Neuron("block5", channel) for channel in range(5)] + [Neuron("block9", 0), Neuron("block9", 1)]
+    neurons.append(Neuron("block10", 7))
+    assert len(pairs) == len(set(pairs)) == math.comb(8, 2)
+    assert set(pairs) == {Pair(a, b) for a, b in combinations(neurons, 2)}
+
+
+@settings(deadline=None)
+@given(count=st.integers(2, 32), share=st.floats(0, 1), seed=st.integers(0, 2**32 - 1))
+def test_random_pairs_are_as_many_as_asked_for_and_all_different(count: int, share: float, seed: int) -> None:
+    """Whatever is drawn are pairs among the neurons, without repetition, and the same for the same seed."""
+    n = max(1, round(share * math.comb(count, 2)))
+    asked: dict[str, Any] = {"select": "random", "neurons": [f"stem:0-{count - 1}"], "n": n, "seed": seed}
+
+    pairs = selected(**asked)
+
+    assert len(pairs) == len(set(pairs)) == n
+    assert set(pairs) <= set(selected(select="all", neurons=asked["neurons"]))
+    assert pairs == selected(**asked)
+
+
+@settings(deadline=None, max_examples=10)
+@given(count=st.integers(2, 200), seed=st.integers(0, 2**32 - 1))
+def test_as_many_random_pairs_as_there_are_are_all_pairs(count: int, seed: int) -> None:
+    """No pair is left out and none comes twice, so every pair can be drawn."""
+    neurons = [f"head:0-{count - 1}"]
+
+    pairs = selected(select="random", neurons=neurons, n=math.comb(count, 2), seed=seed)
+
+    assert sorted(pairs) == sorted(selected(select="all", neurons=neurons))
+
+
+def test_another_seed_draws_other_pairs() -> None:
+    """The seed of the selection decides which pairs are drawn."""
+    first, second = (selected(select="random", neurons=["head:0-199"], n=50, seed=seed) for seed in (0, 1))
+
+    assert set(first) != set(second)
+
+
+def test_random_pairs_are_spread_evenly() -> None:
+    """Among 100 neurons each is expected in 1 of 50 pairs: in 20 of 1000, give or take 4.4 (its standard deviation)."""
+    pairs = [pair for seed in range(10) for pair in selected(select="random", neurons=["head:0-99"], n=100, seed=seed)]
+
+    drawn = np.bincount([neuron.channel for pair in pairs for neuron in pair], minlength=100)
+    assert drawn.sum() == 2000
+    assert drawn.min() >= 20 - 5 * 4.4
+    assert drawn.max() <= 20 + 5 * 4.4
+    assert 0.5 < drawn[:50].sum() / drawn[50:].sum() < 2
+
+
+@pytest.mark.parametrize("layer", ["stem", "block9_expand_pre_relu", "block9_depthwise", "block9", "logits"])
+def test_nearest_pairs_are_those_of_the_largest_cosine(layer: str) -> None:
+    """For every kind of layer the pairs agree with cosines computed one by one in double precision."""
+    channels, k = [3, 1, *range(8, 28)], 3
+    weights = MODEL.fan_in(layer).astype(np.float64)
+
+    def cosine(i: int, j: int) -> float:
+        dots = (math.fsum(weights[p] * weights[q]) for p, q in ((i, j), (i, i), (j, j)))
+        between, of_i, of_j = dots
+        return between / math.sqrt(of_i * of_j)
+
+    expected = [
+        Pair.of(Neuron(layer, i), Neuron(layer, j))
+        for i in channels
+        for j in sorted((j for j in channels if j != i), key=lambda j: -cosine(i, j))[:k]
+    ]
+
+    pairs = selected(select="nearest", neurons=[f"{layer}:{channel}" for channel in channels], k=k)
+
+    assert pairs == list(dict.fromkeys(expected))
+
+
+def test_nearest_pairs_stay_within_their_layers() -> None:
+    """Weights of different layers cannot be compared, so each layer has neighbours of its own."""
+    pairs = selected(select="nearest", neurons=["block5:0-5", "stem:0-5"], k=2)
+
+    together = [
+        *selected(select="nearest", neurons=["block5:0-5"], k=2),
+        *selected(select="nearest", neurons=["stem:0-5"], k=2),
+    ]
+    assert pairs == together
+    assert len(pairs) >= 12  # each of 12 neurons has two, and a pair is shared by two at most
+
+
+def test_a_channel_without_weights_is_unlike_all_others() -> None:
+    """A row of zeros has cosine 0 with every row, itself included, and never a value that is no number."""
+    similarity = cosine_similarity(np.array([[0, 0], [3, 4], [-6, -8]], np.float32))
+
+    np.testing.assert_allclose(similarity, [[0, 0, 0], [0, 1, -1], [0, -1, 1]], atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "message"),
+    [
+        ({"select": "list", "list": [["stem:0", "stem:1"], ["block5:0", "block5:40-41"]]},
+         "pairs.list.1: expected one neuron such as 'block9_expand_pre_relu:17', got the range 'block5:40-41'"),
+        ({"select": "list", "list": [["block5:0", "block5:0"]]},
+         "pairs.list.0: expected two different neurons, got block5:0 twice"),
+        ({"select": "list", "list": [["block5:0", "block5"]]},
+         "pairs.list.0: expected a neuron as 'layer:channel' or a range as 'layer:first-last', got 'block5'"),
+        ({"select": "list", "list": [["block5:0", "block5:-1"]]},
+         "pairs.list.0: expected a neuron as 'layer:channel' or a range as 'layer:first-last', got 'block5:-1'"),
+        ({"select": "list", "list": [["stem:0", "stem:1"], ["stem:32", "stem:1"]]},
+         "pairs.list.1: expected a channel of stem from 0 to 31, got 32"),
+        ({"select": "all", "neurons": ["stem:0-3", "stem:30-32"]},
+         "pairs.neurons.1: expected a channel of stem from 0 to 31, got 32"),
+        ({"select": "all", "neurons": ["stem:0-3", "stem:9-5"]},
+         "pairs.neurons.1: expected a range 'layer:first-last' with first <= last, got 'stem:9-5'"),
+        ({"select": "all", "neurons": ["a:1234567890"]},
+         "pairs.neurons.0: expected a neuron as 'layer:channel' or a range as 'layer:first-last', got 'a:1234567890'"),
+        ({"select": "all", "neurons": ["stem:3"]}, "pairs.neurons: expected at least two neurons, got stem:3"),
+        ({"select": "nearest", "neurons": ["stem:3-3", "stem:3"]},
+         "pairs.neurons: expected at least two neurons, got stem:3"),
+        ({"select": "random", "neurons": ["stem:0-3"], "n": 7},
+         "pairs.n: expected at most 6, all pairs among 4 neurons, got 7"),
+        ({"select": "nearest", "neurons": ["stem:0-3", "block5:0-1"], "k": 2},
+         "pairs.k: expected fewer neighbours than the 2 neurons of block5 can have (at most 1), got 2"),
+        ({"select": "all", "neurons": ["head:0-1279", "head_pre_relu:0-1279", "block15_expand:0-1151"]},
+         "pairs: expected at most 5,000,000 pairs in one atlas, got 6,887,616; name fewer neurons"),
+    ],
+)  # fmt: skip
+def test_what_the_model_does_not_have_is_told_with_the_place_in_the_spec(pairs: dict[str, Any], message: str) -> None:
+    """One line says where in the spec, what was expected, and what came."""
+    with pytest.raises(SpecError) as caught:
+        selected(**pairs)
+
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    "pairs",
+    [{"select": "list", "list": [["stem:0", "blok9:1"]]}, {"select": "all", "neurons": ["blok9:1-2"]}],
+)
+def test_an_unknown_layer_is_told_with_near_ones(pairs: dict[str, Any]) -> None:
+    """The message names layers that were perhaps meant, and how to list all."""
+    with pytest.raises(UnknownLayerError) as caught:
+        selected(**pairs)
+
+    message = str(caught.value)
+    assert message.startswith("pairs.")
+    assert ".0: expected a layer of efficientnet-lite0, got 'blok9'; near are block9, " in message
+    assert message.endswith(f"('isthmus models layers efficientnet-lite0' lists all {len(MODEL.layers)})")
+    assert len(message.splitlines()) == 1
+
+
+def test_a_range_that_is_far_too_long_is_refused_before_it_is_written_out() -> None:
+    """A slip of the finger costs a message, not all memory."""
+    tracemalloc.start()
+    try:
+        with pytest.raises(SpecError, match="expected a channel of stem from 0 to 31, got 3000000"):
+            selected(select="all", neurons=["stem:0-3000000"])
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_the_defaults_of_the_model_are_written_out() -> None:
+    """Settings that leave the alignment layers to the model get those that suit it."""
+    resolved = resolve_settings(RenderSettings(), MODEL)
+
+    assert resolved == RenderSettings(alignment=Alignment(layers=("block5", "block7")))
+
+
+def test_layers_that_are_named_are_kept() -> None:
+    """Nothing is changed in settings that leave nothing open."""
+    settings = RenderSettings(alignment=Alignment(layers=("block3", "stem"), weight=2))
+
+    assert resolve_settings(settings, MODEL) == settings
+
+
+def test_an_unknown_alignment_layer_is_told_with_its_place() -> None:
+    """The message says which of the layers it is, and names near ones."""
+    settings = RenderSettings(alignment=Alignment(layers=("block5", "block99")))
+
+    with pytest.raises(UnknownLayerError) as caught:
+        resolve_settings(settings, MODEL)
+
+    assert str(caught.value).startswith(
+        "render.alignment.layers.1: expected a layer of efficientnet-lite0, got 'block99'"
+    )
+    assert len(str(caught.value).splitlines()) == 1

@@ -1,0 +1,121 @@
+"""Sheets: what goes in comes out, to the pixel."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as nps
+from numpy.typing import NDArray
+from PIL import Image
+
+from core.errors import ShapeError
+from core.sheets import decode, encode_png, encode_webp, pack, unpack
+
+FRAMES = nps.arrays(
+    np.float32,
+    st.tuples(st.integers(1, 5), st.integers(1, 9), st.integers(1, 9), st.just(3)),
+    elements=st.floats(0, 1, width=32),
+)
+
+
+@settings(deadline=None)
+@given(FRAMES)
+def test_png_gives_back_every_pixel(frames: NDArray[np.float32]) -> None:
+    """Packed, encoded, decoded and unpacked, frames are what they were, to the nearest step of 1/255."""
+    count, height, width, _ = frames.shape
+    sheet = pack(frames)
+
+    again = unpack(decode(encode_png(sheet)), count)
+
+    assert sheet.shape == (height, count * width, 3)
+    assert again.dtype == sheet.dtype == np.uint8
+    np.testing.assert_array_equal(np.concatenate(list(again), axis=1), sheet)
+    assert np.abs(again - frames.astype(np.float64) * 255).max() <= 0.5 + 1e-4
+
+
+@settings(deadline=None, max_examples=20)
+@given(FRAMES)
+def test_webp_gives_back_the_geometry(frames: NDArray[np.float32]) -> None:
+    """The preview is as large as the sheet, so that both unpack alike."""
+    sheet = pack(frames)
+
+    assert decode(encode_webp(sheet)).shape == sheet.shape
+
+
+def test_webp_looks_like_the_sheet() -> None:
+    """A smooth picture is off by no more than a few steps in the mean."""
+    ramp = np.linspace(0, 1, 64, dtype=np.float32)
+    sheet = pack(np.stack([np.broadcast_to(ramp[:, None, None], (64, 64, 3)), np.full((64, 64, 3), 0.3)]))
+
+    difference = decode(encode_webp(sheet)).astype(int) - sheet
+
+    assert np.abs(difference).mean() < 3
+
+
+def test_frames_stand_side_by_side_in_their_order() -> None:
+    """The first frame is on the left, and rows stay rows."""
+    frames = np.zeros((2, 2, 3, 3), np.float32)
+    frames[0, 1, 2] = [1, 0, 0]
+    frames[1, 0, 0] = [0, 0, 1]
+
+    sheet = pack(frames)
+
+    assert sheet[1, 2].tolist() == [255, 0, 0]
+    assert sheet[0, 3].tolist() == [0, 0, 255]
+    assert sheet.sum() == 2 * 255
+
+
+def test_values_go_to_the_nearest_step() -> None:
+    """Just below the middle between two steps goes down, just above it up; 0 and 1 are black and white."""
+    steps = np.arange(255, dtype=np.float64)
+    values = np.concatenate([steps + 0.49, steps + 0.51, [0, 255]]) / 255
+    expected = np.concatenate([steps, steps + 1, [0, 255]])
+
+    sheet = pack(np.repeat(values.astype(np.float32), 3).reshape(1, 1, -1, 3))
+
+    np.testing.assert_array_equal(sheet[0], np.repeat(expected, 3).reshape(-1, 3))
+
+
+def test_the_same_pixels_have_the_same_bytes() -> None:
+    """A sheet is compared by its digest, so encoding has no time or chance in it."""
+    sheet = pack(np.random.default_rng(0).random((3, 16, 16, 3), np.float32))
+
+    assert encode_png(sheet) == encode_png(sheet.copy())
+    assert encode_webp(sheet) == encode_webp(sheet.copy())
+
+
+@given(st.lists(st.integers(0, 5), max_size=5).filter(lambda shape: len(shape) != 4 or shape[3] != 3 or 0 in shape))
+def test_other_shapes_cannot_be_packed(shape: list[int]) -> None:
+    """The message has the shape that was expected and the one that came."""
+    with pytest.raises(ShapeError) as caught:
+        pack(np.zeros(shape, np.float32))
+
+    assert str(caught.value) == f"expected frames of shape (frame, height, width, 3), got {tuple(shape)}"
+
+
+@pytest.mark.parametrize(
+    ("shape", "frames"),
+    [((8, 10, 3), 3), ((8, 9, 4), 3), ((8, 9), 3), ((1, 8, 9, 3), 3), ((8, 9, 3), 0), ((8, 9, 3), -3)],
+)
+def test_a_sheet_of_another_shape_cannot_be_unpacked(shape: tuple[int, ...], frames: int) -> None:
+    """The width must be a multiple of the number of frames, which is at least one."""
+    with pytest.raises(ShapeError) as caught:
+        unpack(np.zeros(shape, np.uint8), frames)
+
+    assert str(caught.value) == f"expected a sheet of shape (height, {frames} * width, 3), got {shape}"
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "P"])
+def test_every_picture_is_decoded_to_three_channels(mode: str) -> None:
+    """A sheet that another program saved again in another mode has the same shape."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (4, 2), (102, 102, 102)).convert(mode).save(buffer, "PNG")
+
+    pixels = decode(buffer.getvalue())
+
+    assert pixels.shape == (2, 4, 3)
+    assert np.unique(pixels).tolist() == [102]

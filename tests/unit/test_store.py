@@ -1,0 +1,292 @@
+"""What every store must do, and what a store in a directory does beyond that.
+
+The tests with the fixture `store` are the contract: another kind of store joins by another parameter.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from core.errors import StoreError
+from core.store import DirectoryStore, open_store
+
+
+@pytest.fixture(params=["directory"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> DirectoryStore:
+    """An empty store that can be opened by its address from other processes, too."""
+    addresses = {"directory": lambda: str(tmp_path / "new" / "store")}
+    return open_store(addresses[request.param]())
+
+
+def test_what_is_created_first_stays(store: DirectoryStore) -> None:
+    """The first to create an object gets True; whoever comes later gets False and changes nothing."""
+    assert store.create("records/a.ndjson", b"first") is True
+    assert store.create("records/a.ndjson", b"second") is False
+    assert store.read("records/a.ndjson") == b"first"
+
+
+def test_what_is_replaced_is_read_anew(store: DirectoryStore) -> None:
+    """Replacing makes an object or gives it other bytes, and what was replaced counts as created."""
+    store.replace("manifest.json", b"one")
+    store.replace("manifest.json", b"")
+
+    assert store.read("manifest.json") == b""
+    assert store.create("manifest.json", b"three") is False
+
+
+def test_bytes_come_back_as_they_were(store: DirectoryStore) -> None:
+    """Every value of a byte survives, in any number."""
+    data = bytes(range(256)) * 5000
+
+    store.create("a.png", data)
+
+    assert store.read("a.png") == data
+
+
+def test_objects_exist_and_folders_do_not(store: DirectoryStore) -> None:
+    """Only what was written exists."""
+    store.create("sheets/ab/abc.png", b"x")
+
+    assert store.exists("sheets/ab/abc.png")
+    assert not store.exists("sheets/ab")
+    assert not store.exists("sheets/ab/abd.png")
+
+
+def test_of_many_threads_exactly_one_creates(store: DirectoryStore) -> None:
+    """Threads that race for one path agree on the winner, whose bytes are there."""
+    threads = 8
+    together = threading.Barrier(threads)
+
+    def race(number: int) -> list[bool]:
+        won = []
+        for round_ in range(10):
+            together.wait()
+            won.append(store.create(f"records/{round_}", str(number).encode()))
+        return won
+
+    with ThreadPoolExecutor(threads) as pool:
+        wins = list(pool.map(race, range(threads)))
+
+    for round_ in range(10):
+        [winner] = [number for number in range(threads) if wins[number][round_]]
+        assert store.read(f"records/{round_}") == str(winner).encode()
+
+
+RACE = """
+import sys, time
+from core.store import open_store
+store, number, start = open_store(sys.argv[1]), sys.argv[2], float(sys.argv[3])
+won = []
+for round in range(100):
+    while time.time() < start + round * 0.002:
+        pass
+    if store.create(f"records/{round}", number.encode()):
+        won.append(round)
+print(*won)
+"""
+
+
+def test_of_many_processes_exactly_one_creates(store: DirectoryStore) -> None:
+    """Processes that race for one path, all at the same moment, agree on the winner, whose bytes are there."""
+    start = time.time() + 0.5  # when all have imported what they need
+    racers = [
+        subprocess.Popen(
+            [sys.executable, "-c", RACE, str(store), str(number), str(start)], stdout=subprocess.PIPE, text=True
+        )
+        for number in range(4)
+    ]
+    won = [[int(round_) for round_ in racer.communicate(timeout=60)[0].split()] for racer in racers]
+
+    assert sorted(round_ for rounds in won for round_ in rounds) == list(range(100))
+    for number, rounds in enumerate(won):
+        assert all(store.read(f"records/{round_}") == str(number).encode() for round_ in rounds)
+
+
+def test_a_reader_never_sees_half_of_a_replacement(store: DirectoryStore) -> None:
+    """While an object is replaced over and over it is there, and whole, every time it is read."""
+    versions = [bytes([value]) * 200_000 for value in b"abc"]
+    store.replace("manifest.json", versions[0])
+    done = threading.Event()
+
+    def write() -> None:
+        for round_ in range(60):
+            store.replace("manifest.json", versions[round_ % 3])
+        done.set()
+
+    seen = []
+    writer = threading.Thread(target=write)
+    writer.start()
+    while not done.is_set():
+        seen.append(store.read("manifest.json"))
+    writer.join()
+
+    assert set(seen) <= set(versions)
+    assert len(set(seen)) > 1
+
+
+def test_a_listing_is_sorted_and_reaches_into_folders(store: DirectoryStore) -> None:
+    """All objects below a folder are listed by their whole path, and no others."""
+    for path in ("sheets/b/2.png", "sheets/a/9.png", "sheets/a/10.png", "sheets/a.png", "sheetsx/a.png", "records/a"):
+        store.create(path, b"")
+
+    assert list(store.list("sheets/")) == ["sheets/a.png", "sheets/a/10.png", "sheets/a/9.png", "sheets/b/2.png"]
+
+
+def test_a_listing_of_what_is_not_there_is_empty(store: DirectoryStore) -> None:
+    """Neither an empty store nor a missing folder is an error."""
+    assert list(store.list("records/")) == []
+
+    store.create("sheets/a.png", b"")
+
+    assert list(store.list("records/")) == []
+
+
+def test_reading_what_is_not_there_names_it(store: DirectoryStore) -> None:
+    """The message has the address and what was tried, in one line."""
+    with pytest.raises(StoreError) as caught:
+        store.read("sheets/ab/abc.png")
+
+    assert str(caught.value) == f"{store}/sheets/ab/abc.png: could not read, No such file or directory"
+
+
+def test_what_is_deleted_is_gone_and_may_be_deleted_again(store: DirectoryStore) -> None:
+    """Deleting makes way for another first one, and deleting nothing is no error."""
+    store.create("records/a", b"one")
+
+    for _ in range(2):
+        store.delete("records/a")
+        assert not store.exists("records/a")
+    assert store.create("records/a", b"two") is True
+
+
+def files_below(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def test_opening_a_directory_writes_nothing(tmp_path: Path) -> None:
+    """A folder is made by the first object that goes into it."""
+    opened = open_store(str(tmp_path / "a" / "b"))
+    assert not opened.exists("x")
+    assert list(tmp_path.iterdir()) == []
+
+    opened.create("c/x", b"")
+
+    assert files_below(tmp_path) == ["a/b/c/x"]
+
+
+def test_temporary_files_of_killed_writers_are_not_listed(tmp_path: Path) -> None:
+    """A writer that is killed leaves a file beside the final one, which is no object; others with a dot are."""
+    opened = DirectoryStore(tmp_path)
+    opened.create("records/a", b"")
+    (tmp_path / "records" / ".a.0123456789abcdef.tmp").write_bytes(b"half")
+    (tmp_path / "records" / ".hidden").write_bytes(b"")
+
+    assert list(opened.list("records/")) == ["records/.hidden", "records/a"]
+
+
+WRITERS = [DirectoryStore.create, DirectoryStore.replace]
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_a_write_that_goes_well_leaves_the_object_only(
+    tmp_path: Path, write: Callable[[DirectoryStore, str, bytes], object]
+) -> None:
+    """Whether an object is new or there already, nothing else remains."""
+    for data in (b"one", b"two"):
+        write(DirectoryStore(tmp_path), "records/a", data)
+
+    assert files_below(tmp_path) == ["records/a"]
+
+
+@pytest.mark.parametrize("write", WRITERS)
+@pytest.mark.parametrize("path", ["file/a", "file/a/b", "x" * 300])
+def test_a_write_into_an_impossible_place_says_so(
+    tmp_path: Path, write: Callable[[DirectoryStore, str, bytes], object], path: str
+) -> None:
+    """A file in the place of a folder, or a name that is too long, is told in one line and leaves nothing behind."""
+    (tmp_path / "file").write_bytes(b"in the way")
+
+    with pytest.raises(StoreError) as caught:
+        write(DirectoryStore(tmp_path), path, b"data")
+
+    assert str(caught.value).startswith(f"{tmp_path}/{path}: could not write, ")
+    assert len(str(caught.value).splitlines()) == 1
+    assert files_below(tmp_path) == ["file"]
+
+
+def test_a_folder_in_the_place_of_an_object_cannot_be_replaced(tmp_path: Path) -> None:
+    """The write fails at its last step, and takes its temporary file away."""
+    (tmp_path / "manifest.json").mkdir()
+
+    with pytest.raises(StoreError, match="could not write, Is a directory"):
+        DirectoryStore(tmp_path).replace("manifest.json", b"data")
+
+    assert files_below(tmp_path) == []
+
+
+FULL_DISK = """
+import resource, signal, sys
+from pathlib import Path
+from core.errors import StoreError
+from core.store import DirectoryStore
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+store = DirectoryStore(Path(sys.argv[1]))
+for write in (store.create, store.replace):
+    try:
+        write("records/a", bytes(5000))
+    except StoreError as error:
+        print(error)
+"""
+
+
+def test_a_write_that_ends_halfway_leaves_nothing(tmp_path: Path) -> None:
+    """Where the file system takes a part of the bytes only, neither that part nor a temporary file remains."""
+    said = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, str(tmp_path)], capture_output=True, text=True, check=True, timeout=60
+    )
+
+    assert said.stdout.splitlines() == [f"{tmp_path}/records/a: could not write, File too large"] * 2
+    assert files_below(tmp_path) == []
+
+
+@pytest.mark.parametrize("below", ["", "/x/y"])
+def test_an_address_with_a_file_in_the_way_is_refused(tmp_path: Path, below: str) -> None:
+    """A store is never opened where it could not be written."""
+    (tmp_path / "file").write_bytes(b"")
+    address = f"{tmp_path}/file{below}"
+
+    with pytest.raises(StoreError) as caught:
+        open_store(address)
+
+    assert str(caught.value) == f"output {address}: expected a directory, but {tmp_path}/file is a file"
+
+
+@pytest.mark.parametrize("address", ["s3://bucket/prefix", "file:///tmp/x", "https://example.org/x"])
+def test_other_kinds_of_address_are_refused(address: str) -> None:
+    """An address that is no directory is told in one line, instead of becoming a folder of that name."""
+    with pytest.raises(StoreError) as caught:
+        open_store(address)
+
+    assert str(caught.value) == f"output {address}: expected a directory; other kinds of store are not supported"
+
+
+def test_the_home_of_nobody_is_refused() -> None:
+    """A tilde is the home folder of a user; where there is no such user there is no store."""
+    with pytest.raises(StoreError, match=r"^output ~nobody-of-this-name/x: expected a directory, "):
+        open_store("~nobody-of-this-name/x")
+
+
+def test_a_tilde_is_the_home_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """People write addresses as in their shell."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+    assert open_store("~/atlases").root == tmp_path / "atlases"
