@@ -90,7 +90,7 @@ class FrozenGraph:
     @cached_property
     def layers(self) -> Mapping[str, int]:
         """Layer -> channels, in the graph's order: whatever has positions and channels, or channels alone."""
-        return {layer: shape[-1] for layer, shape in self._shapes.items()}
+        return {layer: channels for layer, (*_, channels) in self._shapes.items() if channels is not None}
 
     @cached_property
     def _shapes(self) -> Mapping[str, tuple[int | None, ...]]:
@@ -287,7 +287,7 @@ class FrozenGraph:
     @cached_property
     def _fed_by_images(self) -> set[str]:
         """The nodes that depend on the images, and on no other input."""
-        fed, starving = {self._input}, set()
+        fed, starving = {self._input}, set[str]()
         for name in self._order:
             node = self._nodes[name]
             before = [_node_name(source) for source in node.input]

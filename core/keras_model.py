@@ -47,9 +47,13 @@ _PASSING_ON = frozenset(
 _WILFUL = frozenset(
     """
     FlaxLayer Hashing IntegerLookup JaxLayer Lambda StringLookup TFSMLayer TextVectorization TorchModuleWrapper
-    """.split()  # noqa: SIM905
+    """.split()
 )
 """Keras's own layers that run code of the file, or read other files that it names."""
+
+
+_PLAIN = frozenset(("__keras_tensor__", "__tuple__"))
+"""What Keras writes of plain values; it writes code as `__lambda__`."""
 
 
 class KerasModel:
@@ -87,9 +91,9 @@ class KerasModel:
         found = {}
         for layer in self._network.layers:
             output = getattr(layer, "output", None)  # a layer may have several, or none
-            shape = getattr(output, "shape", ())
-            if type(layer).__name__ != "InputLayer" and len(shape) in (2, 4) and shape[-1] is not None:
-                found[str(layer.name)] = int(shape[-1])
+            shape: Sequence[int | None] = getattr(output, "shape", ())
+            if type(layer).__name__ != "InputLayer" and len(shape) in (2, 4) and (channels := shape[-1]) is not None:
+                found[str(layer.name)] = int(channels)
         return found
 
     def kind(self, layer: str) -> str:
@@ -258,7 +262,7 @@ def _check_file(path: Path) -> None:
         module = part.get("module")
         registered = part.get("registered_name")
         custom = isinstance(registered, str) and ">" in registered
-        if name in _WILFUL or name == "function" or name.startswith("__") or custom:
+        if name in _WILFUL or name == "function" or (name.startswith("__") and name not in _PLAIN) or custom:
             raise ModelError(f"{path}: refused: it has a part {name[:80]!r}, which runs code or reads files of its own")
         if module is not None and not (isinstance(module, str) and re.fullmatch(r"keras(\.[a-z_.]+)?", module)):
             raise ModelError(f"{path}: refused: its part {name[:80]!r} is of {str(module)[:80]!r}, not of Keras")

@@ -23,7 +23,7 @@ _HOLDING_OPS = frozenset(
     """
     AssignVariableOp DisableCopyOnRead MergeV2Checkpoints PartitionedCall ReadVariableOp RestoreV2 SaveV2
     ShardedFilename StatefulPartitionedCall StaticRegexFullMatch StringJoin VarHandleOp VarIsInitializedOp
-    """.split()  # noqa: SIM905
+    """.split()
 )
 """What holds variables, and saves and restores them when it is asked to, which nobody here does."""
 _SIGNATURE = "serving_default"
