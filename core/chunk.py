@@ -21,7 +21,7 @@ from core.errors import ModelError
 from core.models import digest, load
 from core.plan import ChunkOrder, PlannedPair, settings_digest
 from core.records import Checkpoint, Picture, Record, preview_path, sheet_path, to_ndjson
-from core.spec import RenderSettings
+from core.spec import ModelSpec, RenderSettings
 from core.store import DirectoryStore
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def render_chunk(
     started = time.perf_counter()
     where = device.prepare()
     if digest(load(order.model)) != order.model_digest:
-        raise ModelError(f"model {order.model}: expected the weights that the plan was made with, found others")
+        raise ModelError(f"model {order.model.name}: expected the weights that the plan was made with, found others")
     records = []
     for planned in order.chunk.pairs:
         layers = (planned.pair.a.layer, planned.pair.b.layer)
@@ -68,7 +68,7 @@ def render_chunk(
 
 
 @lru_cache(maxsize=4)
-def renderer(model: str, layers: tuple[str, str], settings: RenderSettings) -> StripRenderer:
+def renderer(model: ModelSpec, layers: tuple[str, str], settings: RenderSettings) -> StripRenderer:
     """The renderer for a pair of layers, traced once per process."""
     from core.strip import StripRenderer
 
@@ -82,7 +82,7 @@ def _record(planned: PlannedPair, strip: Strip, order: ChunkOrder, where: str, s
         "a": str(planned.pair.a),
         "b": str(planned.pair.b),
         "method": METHOD_VERSION,
-        "model": order.model,
+        "model": order.model.name,
         "model_digest": order.model_digest,
         "settings": settings.model_dump(mode="json"),
         "settings_digest": settings_digest(settings),

@@ -13,12 +13,13 @@ from collections.abc import Collection, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from core.torchfile import read_state_dict
+from core.weights import file_sha256
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -99,8 +100,19 @@ class EfficientNetLite0:
     layers: ClassVar[Mapping[str, int]] = dict(_layer_channels())
     alignment_layers = ("block5", "block7")
 
+    reading: ClassVar[Mapping[str, Any]] = {}
+
     def __init__(self, weights_file: Path) -> None:
         self.weights_file = weights_file
+
+    @cached_property
+    def weights_digest(self) -> str:
+        """sha256 of the weights file, in hex.
+
+        Raises:
+            ModelError: if it cannot be read.
+        """
+        return file_sha256(self.weights_file)
 
     @cached_property
     def _weights(self) -> dict[str, tuple[Array, Array]]:
@@ -124,6 +136,31 @@ class EfficientNetLite0:
             weights[block.name] = folded(f"{prefix}._project_conv", f"{prefix}._bn2")
         weights["logits"] = (np.ascontiguousarray(state["_fc.weight"].T), state["_fc.bias"])
         return weights
+
+    def kind(self, layer: str) -> str:
+        """The type of operation that computes a layer."""
+        stem = layer.removesuffix("_pre_relu")
+        if stem in ("stem", "head") or stem.endswith(("_expand", "_depthwise")):
+            if stem == layer:
+                return "Relu6"
+            return "DepthwiseConv2D" if stem.endswith("_depthwise") else "Conv2D"
+        if layer == "logits":
+            return "Dense"
+        return "Add" if next(block for block in BLOCKS if block.name == layer).residual else "Conv2D"
+
+    def sizes(self, size_px: int) -> Mapping[str, tuple[int, int] | None]:
+        """Layer -> height and width for images of some size; None for the logits."""
+        sizes: dict[str, tuple[int, int] | None] = {}
+        inside = -(-size_px // 2)
+        outside = inside
+        strides = {block.name: block.stride for block in BLOCKS}
+        for layer in self.layers:
+            if layer.endswith("_depthwise_pre_relu"):
+                inside = -(-outside // strides[layer.partition("_")[0]])
+            elif layer in strides:
+                outside = inside
+            sizes[layer] = None if layer == "logits" else (inside, inside)
+        return sizes
 
     def fan_in(self, layer: str) -> Array:
         """The weights that feed a layer: shape (channel, weight), float32. Channels of one layer are comparable."""

@@ -7,6 +7,7 @@ that are asked for.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cached_property
@@ -23,21 +24,26 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float32]
 
-_COMPUTING_OPS = frozenset(
-    """
-    Abs Add AddN AddV2 ArgMax AvgPool AvgPool3D BatchMatMul BatchMatMulV2 BatchNormWithGlobalNormalization
-    BatchToSpaceND BiasAdd BroadcastTo Cast Concat ConcatV2 Const Conv2D DepthToSpace DepthwiseConv2dNative Div
-    DivNoNan Elu Equal Erf Exp ExpandDims Floor FloorDiv FusedBatchNorm FusedBatchNormV2 FusedBatchNormV3
-    GatherV2 Greater GreaterEqual Identity IdentityN LRN LeakyRelu Less LessEqual Log Log1p LogSoftmax
-    LogicalAnd LogicalNot LogicalOr MatMul Max MaxPool MaxPoolV2 Maximum Mean Min Minimum MirrorPad Mul Neg NoOp
-    Pack Pad PadV2 Placeholder PlaceholderWithDefault Pow Prod RealDiv Reciprocal Relu Relu6 Reshape
-    ResizeBilinear ResizeNearestNeighbor Rsqrt Select SelectV2 Selu Shape Sigmoid Slice Softmax Softplus
-    Softsign SpaceToBatchND SpaceToDepth Split SplitV Sqrt Square SquaredDifference Squeeze StopGradient
-    StridedSlice Sub Sum Tanh Tile Transpose Unpack
-    """.split()
+_COMPUTING = """
+    Abs Add AddN AddV2 ArgMax AvgPool BatchMatMul BatchMatMulV2 BatchNormWithGlobalNormalization BatchToSpaceND
+    BiasAdd BroadcastTo Cast Concat ConcatV2 Const Conv2D DepthToSpace DepthwiseConv2dNative Div DivNoNan Elu Equal Erf
+    Exp ExpandDims Floor FloorDiv FusedBatchNorm FusedBatchNormV2 FusedBatchNormV3 GatherV2 Greater GreaterEqual
+    Identity IdentityN LRN LeakyRelu Less LessEqual Log Log1p LogSoftmax LogicalAnd LogicalNot LogicalOr MatMul Max
+    MaxPool MaxPoolV2 Maximum Mean Min Minimum MirrorPad Mul Neg NoOp Pack Pad PadV2 Placeholder PlaceholderWithDefault
+    Pow Prod RealDiv Reciprocal Relu Relu6 Reshape ResizeBilinear ResizeNearestNeighbor Rsqrt Select SelectV2 Selu Shape
+    Sigmoid Slice Softmax Softplus Softsign SpaceToBatchND SpaceToDepth Split SplitV Sqrt Square SquaredDifference
+    Squeeze StopGradient StridedSlice Sub Sum Tanh Tile Transpose Unpack
+"""
+COMPUTING_OPS = frozenset(_COMPUTING.split())
+"""The types of operation that do nothing but compute."""
+_NOT_LAYERS = frozenset(("Const", "Placeholder", "PlaceholderWithDefault", "NoOp", "Shape", "Identity", "Pack"))
+_GROWING_OPS = frozenset(
+    ("BroadcastTo", "MirrorPad", "Pad", "PadV2", "ResizeBilinear", "ResizeNearestNeighbor", "SpaceToBatchND", "Tile")
 )
-_NOT_LAYERS = frozenset("Const Placeholder PlaceholderWithDefault NoOp Shape Identity StridedSlice Pack".split())
+"""What can make a tensor as large as it likes of small ones, by a number that is computed."""
 _LARGEST_UNSTORED_BYTES = 1 << 24  # a constant may stand for so many bytes that are not in the file
+_LARGEST_UNSTORED_TOTAL = 1 << 26  # and all constants together for so many
+_LARGEST_TENSOR = 1 << 28  # values for one image: more is no network, but an attack on the memory
 _DEFAULT_SIZE_PX = 224
 
 
@@ -45,10 +51,14 @@ class FrozenGraph:
     """A network in a frozen GraphDef.
 
     Args:
-        weights_file: the `.pb` file.
+        weights_file: the `.pb` file, which is checked here and not trusted.
+        contents: a graph that has been read of something else, and the sha256 in hex of that; checked as well.
         input_node: its placeholder; may be left out if there is only one.
         value_range: what the network expects for image values 0 and 1.
         alignment_layers: layers whose activations keep landmarks in place well.
+
+    Raises:
+        ModelError: if the graph is refused, or has no such input.
     """
 
     def __init__(
@@ -56,39 +66,73 @@ class FrozenGraph:
         weights_file: Path,
         *,
         name: str = "frozen-graph",
+        contents: tuple[Any, str] | None = None,
         input_node: str | None = None,
         value_range: tuple[float, float] = (0.0, 1.0),
         alignment_layers: Sequence[str] = (),
     ) -> None:
-        self.name = name
-        self.weights_file = weights_file
-        self.alignment_layers = tuple(alignment_layers)
+        graph_def, self.weights_digest = contents or read_frozen_graph(weights_file)
+        self._where = str(weights_file)
+        self._order = check_graph(graph_def, self._where)
+        self._graph_def = _without_hints(graph_def)
         self._value_range = value_range
-        self._wanted_input = input_node
         self._functions: dict[tuple[Any, ...], Any] = {}
+        self._nodes: dict[str, Any] = {node.name: node for node in self._graph_def.node}
+        self._input = self._find_input(input_node)
+        self.name = name
+        self.alignment_layers = tuple(alignment_layers)
+
+    @property
+    def reading(self) -> Mapping[str, Any]:
+        """What changes the activations besides the weights."""
+        return {"input": self._input, "value_range": list(self._value_range)}
 
     @cached_property
     def layers(self) -> Mapping[str, int]:
         """Layer -> channels, in the graph's order: whatever has positions and channels, or channels alone."""
-        return {layer: shape[-1] for layer, shape in self.shapes.items()}
+        return {layer: channels for layer, (*_, channels) in self._shapes.items() if channels is not None}
 
     @cached_property
-    def shapes(self) -> Mapping[str, tuple[int, ...]]:
-        """Layer -> shape at the network's own size, without the batch: (height, width, channel) or (channel,)."""
+    def _shapes(self) -> Mapping[str, tuple[int | None, ...]]:
+        """Layer -> shape without the batch, (height, width, channel) or (channel,); sizes at the network's own size."""
+        try:
+            return self._shapes_at(self._size, self._order)
+        except ModelError:  # what lies behind a reshape to a fixed size may fit another size, or none at all
+            return self._shapes_at((None, None), self._order)
+
+    def sizes(self, size_px: int) -> Mapping[str, tuple[int, int] | None]:
+        """Layer -> height and width for images of some size; None where it has no positions, or no such size."""
+        sizes: dict[str, tuple[int, int] | None] = dict.fromkeys(self.layers)
+        positioned = [layer for layer, shape in self._shapes.items() if len(shape) == 3]
+        nodes = self._reached_from([node for layer in positioned for node in self._nodes_behind(layer)])
+        try:
+            shapes = self._shapes_at((size_px, size_px), [name for name in self._order if name in nodes])
+        except ModelError:
+            return sizes
+        for layer in positioned:
+            match shapes.get(layer):
+                case (int(height), int(width), _):
+                    sizes[layer] = (height, width)
+        return sizes
+
+    def _shapes_at(
+        self, size: tuple[int | None, int | None], names: Sequence[str]
+    ) -> dict[str, tuple[int | None, ...]]:
         import tensorflow as tf
 
         graph = tf.Graph()
         with graph.as_default():
-            image = tf.compat.v1.placeholder(tf.float32, (1, *self._size, 3))
-            self._import(self._graph_def, image)
-            found = {}
-            for node in self._graph_def.node:
-                if node.op in _NOT_LAYERS:
+            image = tf.compat.v1.placeholder(tf.float32, (1, *size, 3))
+            self._import(self._cut(set(names) | {self._input}), image)
+            found: dict[str, tuple[int | None, ...]] = {}
+            for name in names:
+                if name not in self._fed_by_images or self._nodes[name].op in _NOT_LAYERS:
                     continue
-                for layer in self._names_of(node):
-                    shape = self._tensor(graph, layer).shape
-                    if shape.rank in (2, 4) and None not in shape[1:]:
-                        found[layer] = tuple(int(size) for size in shape[1:])
+                for layer in self._names_of(self._nodes[name]):
+                    tensor = self._tensor(graph, layer)
+                    shape = tensor.shape
+                    if tensor.dtype == tf.float32 and shape.rank in (2, 4) and shape[-1] is not None:
+                        found[layer] = tuple(shape[1:])
         return found
 
     def kind(self, layer: str) -> str:
@@ -106,9 +150,7 @@ class FrozenGraph:
         """
         blocks = list(self._weights_feeding(layer))
         if sum(block.shape[0] for block in blocks) != self.layers[layer]:
-            raise ModelError(
-                f"{self.weights_file}: expected a layer that convolutions feed, cannot tell what feeds {layer}"
-            )
+            raise ModelError(f"{self._where}: expected a layer that convolutions feed, cannot tell what feeds {layer}")
         fan_in = np.zeros((self.layers[layer], sum(block.shape[1] for block in blocks)), np.float32)
         row = column = 0
         for block in blocks:
@@ -132,8 +174,7 @@ class FrozenGraph:
 
         from core.relu import REDIRECTED_GRADIENTS
 
-        needed = sorted({node for layer in wanted for node in self._nodes_behind(layer)})
-        cut = self._cut_behind(needed)
+        cut = self._cut(self._reached_from([node for layer in wanted for node in self._nodes_behind(layer)]))
 
         def network(images: tf.Tensor) -> list[tf.Tensor]:
             low, high = self._value_range
@@ -145,28 +186,50 @@ class FrozenGraph:
         with tf.init_scope():
             return tf.compat.v1.wrap_function(network, [tf.TensorSpec(shape, tf.float32)])
 
-    def _cut_behind(self, needed: Collection[str]) -> Any:
-        """The part of the graph that some nodes depend on."""
+    def _reached_from(self, names: Collection[str]) -> set[str]:
+        """Some nodes and all that they depend on."""
         reached: set[str] = set()
-        ahead = list(needed)
+        ahead = list(names)
         while ahead:
             name = ahead.pop()
             if name not in reached:
                 reached.add(name)
-                ahead += [_node_name(before) for before in self._nodes[name].input]
+                ahead += _sources(self._nodes[name])
+        return reached
+
+    def _cut(self, names: Collection[str]) -> Any:
+        """The part of the graph that has these nodes."""
         cut = type(self._graph_def)()
         cut.versions.CopyFrom(self._graph_def.versions)
-        cut.node.extend(node for node in self._graph_def.node if node.name in reached)
+        cut.node.extend(self._nodes[name] for name in self._order if name in names)
         return cut
 
     def _import(self, graph_def: Any, image: tf.Tensor) -> None:
+        """Put a part of the graph into TensorFlow's current graph, as `net/...`.
+
+        Raises:
+            ModelError: if TensorFlow refuses it, or it makes larger tensors than a network does.
+        """
         import tensorflow as tf
 
         try:
             tf.graph_util.import_graph_def(graph_def, {f"{self._input}:0": image}, name="net")
-        except ValueError as error:
-            reason = " ".join(str(error).split())[:200]
-            raise ModelError(f"{self.weights_file}: expected a graph that TensorFlow can import, {reason}") from None
+        except (ValueError, TypeError, tf.errors.OpError) as error:
+            raise ModelError(
+                f"{self._where}: expected a graph that TensorFlow can import, {' '.join(str(error).split())[:200]}"
+            ) from None
+        graph = tf.compat.v1.get_default_graph()
+        known = image.shape.is_fully_defined()
+        largest = _LARGEST_TENSOR * max(1, image.shape[0] or 1)
+        for node in graph_def.node:
+            for output in graph.get_operation_by_name(f"net/{node.name}").outputs:
+                sizes = output.shape.as_list() if output.shape.rank is not None else [None]
+                growing = known and node.op in _GROWING_OPS and None in sizes
+                if growing or math.prod(size for size in sizes if size is not None) > largest:
+                    raise ModelError(
+                        f"{self._where}: refused: node {_short(node.name)} makes a tensor of shape "
+                        f"{output.shape}, a network has at most {_LARGEST_TENSOR:,} values for one image"
+                    )
 
     def _tensor(self, graph: tf.Graph, layer: str) -> tf.Tensor:
         import tensorflow as tf
@@ -222,27 +285,33 @@ class FrozenGraph:
             yield np.moveaxis(values, axis, 0).reshape(values.shape[axis], -1)
 
     @cached_property
-    def _nodes(self) -> dict[str, Any]:
-        return {node.name: node for node in self._graph_def.node}
+    def _fed_by_images(self) -> set[str]:
+        """The nodes that depend on the images, and on no other input."""
+        fed, starving = {self._input}, set[str]()
+        for name in self._order:
+            node = self._nodes[name]
+            before = [_node_name(source) for source in node.input]
+            if (node.op == "Placeholder" and name != self._input) or not starving.isdisjoint(before):
+                starving.add(name)
+            elif not fed.isdisjoint(before):
+                fed.add(name)
+        return fed
 
-    @cached_property
-    def _input(self) -> str:
-        placeholders = [node.name for node in self._graph_def.node if node.op.startswith("Placeholder")]
-        if self._wanted_input is not None:
-            if self._wanted_input not in placeholders:
-                raise ModelError(
-                    f"{self.weights_file}: expected the input node {self._wanted_input!r}, "
-                    f"the graph's inputs are {', '.join(placeholders) or 'none'}"
-                )
-            return self._wanted_input
-        if len(placeholders) != 1:
+    def _find_input(self, wanted: str | None) -> str:
+        placeholders = [name for name, node in self._nodes.items() if node.op.startswith("Placeholder")]
+        found = ", ".join(map(_short, placeholders[:5])) or "none"
+        if wanted is None and len(placeholders) != 1:
             raise ModelError(
-                f"{self.weights_file}: expected one input node, found {', '.join(placeholders) or 'none'}; "
-                "name the one for images as model.input"
+                f"{self._where}: expected one input node, found {found}; name the one for images as model.input"
             )
-        return str(placeholders[0])
+        name = placeholders[0] if wanted is None else wanted
+        if name not in placeholders:
+            raise ModelError(f"{self._where}: expected the input node {_short(name)}, the graph's inputs are {found}")
+        if self._nodes[name].attr["dtype"].type != 1:  # DT_FLOAT
+            raise ModelError(f"{self._where}: expected an input of type float32, {_short(name)} has another type")
+        return name
 
-    @cached_property
+    @property
     def _size(self) -> tuple[int, int]:
         dimensions = self._nodes[self._input].attr["shape"].shape.dim
         sizes = [int(dimension.size) for dimension in dimensions][1:3] if len(dimensions) == 4 else []
@@ -250,29 +319,34 @@ class FrozenGraph:
             return sizes[0], sizes[1]
         return _DEFAULT_SIZE_PX, _DEFAULT_SIZE_PX
 
-    @cached_property
-    def _graph_def(self) -> Any:
-        """The checked graph, without devices and other hints of the machine that wrote it."""
-        from google.protobuf.message import DecodeError
-        from tensorflow.core.framework import graph_pb2
 
-        graph_def = graph_pb2.GraphDef()
-        try:
-            graph_def.ParseFromString(self.weights_file.read_bytes())
-        except OSError as error:
-            raise ModelError(f"{self.weights_file}: expected a frozen graph, {error.strerror}") from None
-        except DecodeError:
-            raise ModelError(
-                f"{self.weights_file}: expected a frozen graph (a binary GraphDef), got something else or a damaged one"
-            ) from None
-        check_graph(graph_def, str(self.weights_file))
-        for node in graph_def.node:
-            node.device = ""
-        return graph_def
+def read_frozen_graph(path: Path) -> tuple[Any, str]:
+    """The GraphDef in a file, not yet checked, and the sha256 of the file.
+
+    Raises:
+        ModelError: if there is no file, or another kind of file.
+    """
+    from google.protobuf.message import DecodeError
+    from tensorflow.core.framework import graph_pb2
+
+    graph_def = graph_pb2.GraphDef()
+    try:
+        data = path.read_bytes()
+        graph_def.ParseFromString(data)
+    except OSError as error:
+        raise ModelError(f"{path}: expected a frozen graph, {error.strerror}") from None
+    except DecodeError:
+        raise ModelError(
+            f"{path}: expected a frozen graph (a binary GraphDef), got something else or a damaged one"
+        ) from None
+    return graph_def, hashlib.sha256(data).hexdigest()
 
 
-def check_graph(graph_def: Any, where: str) -> None:
+def check_graph(graph_def: Any, where: str) -> list[str]:
     """Make sure that a graph only computes, and that importing it takes no more memory than it has reason to.
+
+    Returns:
+        the names of its nodes, each after those that it depends on; otherwise in the order of the file.
 
     Raises:
         ModelError: naming the first node that is refused.
@@ -281,41 +355,93 @@ def check_graph(graph_def: Any, where: str) -> None:
         raise ModelError(f"{where}: expected a frozen graph with nodes, found none")
     if graph_def.library.function:
         raise ModelError(f"{where}: refused: the graph defines functions; freeze it with its functions inlined")
-    names = {node.name for node in graph_def.node}
+    nodes: dict[str, Any] = {}
     for node in graph_def.node:
-        if node.op not in _COMPUTING_OPS:
+        if node.op not in COMPUTING_OPS:
             raise ModelError(
-                f"{where}: refused: node {node.name!r} is of type {node.op}, which is not known to be safe"
+                f"{where}: refused: node {_short(node.name)} is of type {_short(node.op)}, "
+                "which is not known to be safe"
             )
+        if node.name in nodes:
+            raise ModelError(f"{where}: refused: two nodes have the name {_short(node.name)}")
+        nodes[node.name] = node
+    unstored = 0
+    for node in graph_def.node:
         for name in node.input:
-            if _node_name(name) not in names:
-                raise ModelError(f"{where}: expected an input for node {node.name!r}, {name!r} does not exist")
+            if _node_name(name) not in nodes:
+                raise ModelError(
+                    f"{where}: expected an input for node {_short(node.name)}, {_short(name)} does not exist"
+                )
         if node.op == "Const":
-            _check_constant(node, where)
+            unstored += _check_constant(node, where)
+    if unstored > _LARGEST_UNSTORED_TOTAL:
+        raise ModelError(f"{where}: refused: its constants claim {unstored:,} bytes that are not in the file")
+    return _sorted(nodes, where)
 
 
-def _check_constant(node: Any, where: str) -> None:
+def _sorted(nodes: Mapping[str, Any], where: str) -> list[str]:
+    """Names of nodes, each after those that it depends on."""
+    done: dict[str, None] = {}
+    for start in nodes:
+        open_nodes: dict[str, Iterator[str]] = {} if start in done else {start: _sources(nodes[start])}
+        while open_nodes:
+            name, sources = next(reversed(open_nodes.items()))
+            source = next((source for source in sources if source not in done), None)
+            if source is None:
+                del open_nodes[name]
+                done[name] = None
+            elif source in open_nodes:
+                raise ModelError(f"{where}: refused: node {_short(source)} depends on itself")
+            else:
+                open_nodes[source] = _sources(nodes[source])
+    return list(done)
+
+
+def _sources(node: Any) -> Iterator[str]:
+    return map(_node_name, node.input)
+
+
+def _check_constant(node: Any, where: str) -> int:
+    """Make sure that a constant is what it claims to be; gives how many of its bytes are not in the file."""
     from tensorflow import as_dtype, make_ndarray
 
     tensor = node.attr["value"].tensor
+    name = _short(node.name)
     try:
         dtype = as_dtype(tensor.dtype)
         claimed = math.prod(dimension.size for dimension in tensor.tensor_shape.dim) * dtype.size
     except (TypeError, ValueError):
-        raise ModelError(f"{where}: node {node.name!r} has a constant of an unknown type") from None
+        raise ModelError(f"{where}: node {name} has a constant of an unknown type") from None
+    stored = tensor.ByteSize() + 64
     if any(dimension.size < 0 for dimension in tensor.tensor_shape.dim) or claimed > max(
-        tensor.ByteSize() + 64, _LARGEST_UNSTORED_BYTES
+        stored, _LARGEST_UNSTORED_BYTES
     ):
-        raise ModelError(f"{where}: refused: node {node.name!r} claims {claimed:,} bytes that are not in the file")
+        raise ModelError(f"{where}: refused: node {name} claims {claimed:,} bytes that are not in the file")
     if dtype.is_floating:
         try:
-            finite = np.isfinite(make_ndarray(tensor)).all()
-        except (TypeError, ValueError):
-            raise ModelError(f"{where}: node {node.name!r} has a constant that cannot be read") from None
+            finite = np.isfinite(make_ndarray(tensor).astype(np.float64)).all()
+        except (TypeError, ValueError, IndexError):
+            raise ModelError(f"{where}: node {name} has a constant that cannot be read") from None
         if not finite:
-            raise ModelError(f"{where}: node {node.name!r} has weights that are not finite numbers")
+            raise ModelError(f"{where}: node {name} has weights that are not finite numbers")
+    return max(0, int(claimed) - int(stored))
+
+
+def _without_hints(graph_def: Any) -> Any:
+    """A copy of a graph without devices, shapes and other hints of the program that wrote it."""
+    plain = type(graph_def)()
+    plain.CopyFrom(graph_def)
+    for node in plain.node:
+        node.device = ""
+        for key in [key for key in node.attr if key.startswith("_")]:
+            del node.attr[key]
+    return plain
 
 
 def _node_name(tensor: str) -> str:
     """The node of an input, which may be written `^node` or `node:1`."""
     return tensor.removeprefix("^").partition(":")[0]
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 80 else f"{text[:77]}...")

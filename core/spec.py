@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import reprlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -32,6 +33,7 @@ from core.errors import SpecError
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 _NO_CONTROLS = r"^[^\x00-\x1f\x7f]+$"
+_SHA256 = r"^[0-9a-f]{64}$"
 _LONGEST = 60  # characters of what came, in a message
 
 
@@ -43,6 +45,10 @@ def _refuse_boolean(value: Any) -> Any:
 
 Number = Annotated[float, BeforeValidator(_refuse_boolean)]
 """A number, for once not a truth value; as text too, because YAML takes 1e-3 for text."""
+
+
+FiniteNumber = Annotated[Number, Field(ge=-1e6, le=1e6)]
+"""A number of the size that the values of images have."""
 
 
 class _Frozen(BaseModel):
@@ -143,12 +149,109 @@ class Compute(_Frozen):
     )
 
 
+@dataclass(frozen=True)
+class ModelKind:
+    """What a model's name stands for, and which other keys of `ModelSpec` it has a use for."""
+
+    summary: str
+    keys: tuple[str, ...] = ()
+
+    @property
+    def needs_file(self) -> bool:
+        return "file" in self.keys
+
+
+MODEL_KINDS: Mapping[str, ModelKind] = {
+    "efficientnet-lite0": ModelKind("an ImageNet network whose weights come with Isthmus; the default"),
+    "inception-v1": ModelKind("Lucid's InceptionV1, from its frozen graph in `file`", ("file", "sha256")),
+    "frozen-graph": ModelKind(
+        "any network in a frozen TensorFlow GraphDef, from `file`", ("file", "sha256", "input", "value_range")
+    ),
+    "keras:NAME": ModelKind("a network of keras.applications, such as keras:MobileNetV2", ("weights",)),
+    "keras": ModelKind("any Keras model that was saved as a .keras `file`", ("file", "sha256", "value_range")),
+    "saved-model": ModelKind("any TensorFlow SavedModel, from the directory `file`", ("file", "value_range")),
+}
+"""How a model's name may be written -> what it stands for."""
+
+
+def model_kind(name: str) -> ModelKind | None:
+    """What the name of a model stands for, if anything."""
+    if name.startswith("keras:") and name.removeprefix("keras:").isidentifier():
+        return MODEL_KINDS["keras:NAME"]
+    return None if name == "keras:NAME" else MODEL_KINDS.get(name)
+
+
+def is_remote(file: str) -> bool:
+    """Whether a model's file is an address rather than a path."""
+    return "://" in file
+
+
+class ModelSpec(_Frozen):
+    """An image model: its name, and where its weights come from unless the name says so."""
+
+    name: str = Field("efficientnet-lite0", description="The image model; 'isthmus models' lists them.")
+    file: str | None = Field(
+        None, pattern=_NO_CONTROLS, description="The weights: a path, or an https:// or s3:// address."
+    )
+    sha256: Annotated[str, BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value)] | None = (
+        Field(None, pattern=_SHA256, description="Of the file; required for one that is downloaded.")
+    )
+    input: str | None = Field(None, pattern=_NO_CONTROLS, description="The graph's node that images go into.")
+    value_range: tuple[FiniteNumber, FiniteNumber] | None = Field(
+        None, description="What the network expects for black and for white; by default 0 and 1."
+    )
+    weights: Literal["imagenet", "none"] | None = Field(
+        None, description="Of a keras:NAME: trained on ImageNet, the default, or random ones that are always the same."
+    )
+
+    @model_validator(mode="after")
+    def _fits_the_name(self) -> ModelSpec:
+        kind = model_kind(self.name)
+        if kind is None:
+            raise _model_mistake("name", f"expected one of {', '.join(MODEL_KINDS)}, got {_short(self.name)}")
+        for key in ("file", "sha256", "input", "value_range", "weights"):
+            if getattr(self, key) is not None and key not in kind.keys:
+                known = ", ".join(("name", *kind.keys))
+                raise _model_mistake(key, f"no use for this key with {self.name}; remove it (known: {known})")
+        if kind.needs_file:
+            self._check_file()
+        if self.value_range is not None and not self.value_range[0] < self.value_range[1]:
+            low, high = self.value_range
+            raise _model_mistake("value_range", f"expected a number and a greater one, got {low:g} and {high:g}")
+        return self
+
+    def _check_file(self) -> None:
+        if self.file is None:
+            raise _model_mistake("file", f"missing; {self.name} needs it")
+        if self.name == "keras" and not self.file.endswith(".keras"):
+            raise _model_mistake("file", f"expected a file that ends in .keras, got {_short(self.file)}")
+        if not is_remote(self.file):
+            return
+        if self.name == "saved-model":
+            raise _model_mistake("file", f"expected a directory on this machine, got {_short(self.file)}")
+        if not self.file.startswith(("https://", "s3://", "http://127.0.0.1:")):
+            raise _model_mistake("file", f"expected a path, https:// or s3://, got {_short(self.file)}")
+        if self.sha256 is None:
+            raise _model_mistake("sha256", "missing; a file that is downloaded needs its sha256")
+
+
+def _model_mistake(key: str, problem: str) -> PydanticCustomError:
+    """A mistake in one key of a model that only shows when all keys are looked at."""
+    return PydanticCustomError("model_mistake", "{key}: {problem}", {"key": key, "problem": problem})
+
+
+def _name_alone(value: Any) -> Any:
+    return {"name": value} if isinstance(value, str) else value
+
+
 class AtlasSpec(_Frozen):
     """An atlas: which pairs, of which model, rendered how, and where it goes."""
 
     name: str = Field(pattern=_NAME, description="Name of the atlas, and of its folder in the output.")
     output: str = Field("atlases", pattern=_NO_CONTROLS, description="Directory that the atlas's folder goes into.")
-    model: str = Field("efficientnet-lite0", description="The image model; 'isthmus models' lists them.")
+    model: Annotated[ModelSpec, BeforeValidator(_name_alone, json_schema_input_type=ModelSpec | str)] = Field(
+        ModelSpec(), description="The image model: its name, or a mapping of name and where it is."
+    )
     pairs: Selection
     render: RenderSettings = RenderSettings()
     compute: Compute = Compute()
@@ -220,6 +323,15 @@ def parse_settings(data: Any, where: str) -> RenderSettings:
     return _parse(RenderSettings, data, where)
 
 
+def parse_model(data: Any, where: str) -> ModelSpec:
+    """Check a model alone, a name or a mapping; *where* is for messages.
+
+    Raises:
+        SpecError: as `read_spec`.
+    """
+    return _parse(ModelSpec, _name_alone(data), where)
+
+
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
@@ -245,6 +357,7 @@ _EXPECTED = {
 _EXPECTED_PATTERNS = {
     _NAME: "at most 100 letters, digits, '.', '_' and '-', a letter or digit first",
     _NO_CONTROLS: "text without control characters",
+    _SHA256: "64 hex digits",
 }
 """What pydantic calls an error, or the pattern that did not match -> what would be right."""
 
@@ -269,6 +382,12 @@ def _message(found: ErrorDetails, model: type[BaseModel]) -> str:
     if path[:2] == ["pairs", "list"] and kind in ("missing", "too_long", "tuple_type") and len(path) > 2:
         return f"{_dotted(path[:3])}: expected two neurons, got {_short(given)}"
     field = _dotted(path)
+    if kind == "model_mistake":
+        return ".".join(filter(None, (field, found["msg"])))
+    if path == ["model"]:
+        return f"model: expected the name of a model or a mapping, got {_short(given)}"
+    if path == ["model", "value_range"] and kind in ("tuple_type", "too_long"):
+        return f"{field}: expected two numbers, got {_short(given)}"
     if kind == "extra_forbidden":
         known = _fields_at(model, path[:-1], selection)
         near = difflib.get_close_matches(str(path[-1]), known, n=1)

@@ -40,13 +40,19 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+models_app = typer.Typer(rich_markup_mode=None)
+app.add_typer(models_app, name="models")
 _INTERRUPTED_CODE = 130
 _INTERRUPTED = "isthmus: interrupted; the same command goes on from here"
 errors = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
+_LISTED_SIZE_PX = 128
 SpecFile = Annotated[Path, typer.Argument(metavar="SPEC", help="YAML file with the atlas spec.")]
 Atlas = Annotated[Path, typer.Argument(metavar="ATLAS", help="Folder of an atlas, or the spec that it was built from.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object for machines, and no progress.")]
+ModelFile = Annotated[
+    str | None, typer.Option("--model-file", metavar="FILE", help="Its weights, for a model that needs a file.")
+]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show what TensorFlow and Prefect have to say.")]
 
 
@@ -128,7 +134,8 @@ def preview(
     a: Annotated[str, typer.Argument(metavar="A", help="Neuron that the strip starts from, layer:channel.")],
     b: Annotated[str, typer.Argument(metavar="B", help="Neuron that the strip leads to.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="PNG file to write.")] = Path("strip.png"),
-    model: Annotated[str, typer.Option(help="The image model.")] = "efficientnet-lite0",
+    model: Annotated[str, typer.Option(metavar="NAME", help="The image model.")] = "efficientnet-lite0",
+    model_file: ModelFile = None,
     frames: Annotated[int, typer.Option(help="Frames in the strip.")] = 6,
     size_px: Annotated[int, typer.Option("--size-px", help="Height and width of a frame.")] = 128,
     steps: Annotated[int, typer.Option(help="Updates of the image.")] = 256,
@@ -141,9 +148,10 @@ def preview(
     from core.models import check_neuron, load
     from core.neurons import Neuron, Pair
     from core.selection import resolve_settings
-    from core.spec import parse_settings
+    from core.spec import parse_model, parse_settings
 
-    network = load(model)
+    model_spec = parse_model({"name": model, "file": model_file}, "model")
+    network = load(model_spec)
     neurons = Neuron.parse(a), Neuron.parse(b)
     for neuron in neurons:
         check_neuron(network, neuron, "preview")
@@ -164,7 +172,7 @@ def preview(
     with _progress(show=not as_json) as progress:
         bar = progress.add_task("starting", total=steps)
         device.prepare()
-        strip_renderer = renderer(model, (pair.a.layer, pair.b.layer), settings)
+        strip_renderer = renderer(model_spec, (pair.a.layer, pair.b.layer), settings)
         [strip] = strip_renderer.render(
             [pair], lambda updates: progress.update(bar, completed=updates, description="updates")
         )
@@ -195,23 +203,51 @@ def preview(
         print(f"  {b}: {' '.join(f'{value:.2f}' for value in strip.activation_b)}")
 
 
-@app.command()
-def models(
-    model: Annotated[str | None, typer.Argument(metavar="[MODEL]", help="List the layers of this model.")] = None,
-    as_json: Json = False,
-) -> None:
-    """List the models, or the layers of one with their channels."""
-    from core.models import load, names
-
-    if model is None:
-        print(json.dumps({"models": names()}) if as_json else "\n".join(names()))
+@models_app.callback(invoke_without_command=True)
+def models(context: typer.Context, as_json: Json = False) -> None:
+    """List the kinds of model, or the layers of one."""
+    if context.invoked_subcommand is not None:
         return
-    layers = dict(load(model).layers)
+    from core.spec import MODEL_KINDS
+
     if as_json:
-        print(json.dumps({"model": model, "layers": layers}))
+        kinds = [{"name": name, "summary": kind.summary, "keys": kind.keys} for name, kind in MODEL_KINDS.items()]
+        print(json.dumps({"models": kinds}))
     else:
-        width = max(map(len, layers))
-        print("\n".join(f"{layer:<{width}}  {channels:>5} channels" for layer, channels in layers.items()))
+        width = max(map(len, MODEL_KINDS))
+        print("\n".join(f"{name:<{width}}  {kind.summary}" for name, kind in MODEL_KINDS.items()))
+
+
+@models_app.command()
+def layers(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Name of the model, as in a spec.")],
+    file: Annotated[str | None, typer.Option("--file", metavar="FILE", help="Its weights, if it needs a file.")] = None,
+    sha256: Annotated[str | None, typer.Option("--sha256", help="Of the file, if it is to be downloaded.")] = None,
+    input_node: Annotated[str | None, typer.Option("--input", help="The graph's node for images.")] = None,
+    weights: Annotated[str | None, typer.Option("--weights", help="imagenet or none, for keras:NAME.")] = None,
+    as_json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """List the layers of a model with their channels, kind and size for images of 128 px."""
+    from core.models import load
+    from core.spec import parse_model
+
+    data = {"name": model, "file": file, "sha256": sha256, "input": input_node, "weights": weights}
+    spec = parse_model(data, "model")
+    _quiet_libraries(verbose)
+    network = load(spec)
+    sizes = network.sizes(_LISTED_SIZE_PX)
+    listed = {
+        layer: {"channels": channels, "kind": network.kind(layer), "size": sizes[layer]}
+        for layer, channels in network.layers.items()
+    }
+    if as_json:
+        print(json.dumps({"model": model, "size_px": _LISTED_SIZE_PX, "layers": listed}))
+        return
+    width = max(map(len, listed), default=0)
+    for layer, facts in listed.items():
+        size = "x".join(map(str, sizes[layer] or ()))
+        print(f"{layer:<{width}}  {facts['channels']:>5} channels  {size:>7}  {facts['kind']}")
 
 
 @app.command()

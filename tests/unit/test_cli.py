@@ -78,8 +78,8 @@ def below(folder: Path) -> list[str]:
         (["preview", *NEURONS, "--frames", "1"], "preview: frames: expected greater than or equal to 2, got 1"),
         (["preview", *NEURONS, "--size-px", "100"], "preview: size_px: expected a multiple of 16, got 100"),
         (["preview", *NEURONS, "--steps", "0"], "preview: steps: expected greater than or equal to 1, got 0"),
-        (["preview", *NEURONS, "--model", "vgg"], "model: expected "),
-        (["models", "vgg"], "model: expected "),
+        (["preview", *NEURONS, "--model", "vgg"], "model: name: expected one of efficientnet-lite0, "),
+        (["models", "layers", "vgg"], "model: name: expected one of efficientnet-lite0, "),
         (["verify", "no"], "no: expected the folder of an atlas or a spec file, found neither"),
         (["verify", "no", "--repair"], "no: expected the folder of an atlas or a spec file, found neither"),
         (["publish", "no"], "no: expected the folder of an atlas or a spec file, found neither"),
@@ -193,29 +193,31 @@ def test_a_plan_for_people_has_the_same_numbers(isthmus: Isthmus, tmp_path: Path
 
 
 def test_models_are_listed(isthmus: Isthmus) -> None:
-    """By name for people, as one object for machines."""
+    """One line for each kind for people, one object for machines."""
     for_people, for_machines = isthmus("models"), isthmus("models", "--json")
 
     assert (for_people.code, for_machines.code) == (0, 0)
-    assert "efficientnet-lite0" in for_people.out.splitlines()
-    assert json.loads(for_machines.out)["models"] == for_people.out.splitlines()
+    names = [line.split()[0] for line in for_people.out.splitlines()]
+    assert names == ["efficientnet-lite0", "inception-v1", "frozen-graph", "keras:NAME", "keras", "saved-model"]
+    assert [kind["name"] for kind in json.loads(for_machines.out)["models"]] == names
 
 
-def test_layers_of_a_model_are_listed_with_their_channels(isthmus: Isthmus) -> None:
+def test_layers_of_a_model_are_listed_with_channels_size_and_kind(isthmus: Isthmus) -> None:
     """Both forms have every layer, in order from the image on."""
     for_people, for_machines = (
-        isthmus("models", "efficientnet-lite0"),
-        isthmus("models", "efficientnet-lite0", "--json"),
+        isthmus("models", "layers", "efficientnet-lite0"),
+        isthmus("models", "layers", "efficientnet-lite0", "--json"),
     )
 
     assert (for_people.code, for_machines.code) == (0, 0)
     listed = json.loads(for_machines.out)
     layers = list(listed["layers"])
-    assert listed["model"] == "efficientnet-lite0"
+    assert (listed["model"], listed["size_px"]) == ("efficientnet-lite0", 128)
     assert (layers[0], layers[-1], len(layers)) == ("stem_pre_relu", "logits", 83)
-    assert listed["layers"]["block9_expand_pre_relu"] == 672
+    assert listed["layers"]["block9_expand_pre_relu"] == {"channels": 672, "kind": "Conv2D", "size": [8, 8]}
+    assert listed["layers"]["logits"] == {"channels": 1000, "kind": "Dense", "size": None}
     assert [line.split()[0] for line in for_people.out.splitlines()] == layers
-    assert all(line.endswith(f" {listed['layers'][line.split()[0]]} channels") for line in for_people.out.splitlines())
+    assert for_people.out.splitlines()[0].split()[1:] == ["32", "channels", "64x64", "Conv2D"]
 
 
 def test_what_is_wrong_with_an_atlas_is_told_with_exit_code_1(isthmus: Isthmus, tmp_path: Path) -> None:

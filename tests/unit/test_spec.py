@@ -65,7 +65,7 @@ def test_name_and_pairs_are_enough() -> None:
     spec = parse_spec(MINIMAL, "here")
 
     assert spec.pairs == AllPairs(select="all", neurons=("block5:0-3",))
-    assert (spec.output, spec.model) == ("atlases", "efficientnet-lite0")
+    assert (spec.output, spec.model.name) == ("atlases", "efficientnet-lite0")
     assert spec.render == RenderSettings(
         frames=6,
         size_px=128,
@@ -146,7 +146,7 @@ def test_an_atlas_lies_in_the_output_under_its_name(output: str, uri: str) -> No
         ({"output": ""}, "output: expected text without control characters, got ''"),
         ({"output": "a\0b"}, "output: expected text without control characters, got 'a\\x00b'"),
         ({"output": None}, "output: expected text, got nothing"),
-        ({"model": ["a"]}, "model: expected text, got ['a']"),
+        ({"model": ["a"]}, "model: expected the name of a model or a mapping, got ['a']"),
         ({"render": None}, "render: expected a mapping, got nothing"),
         ({"render": [1]}, "render: expected a mapping, got [1]"),
         ({"compute": {"engine": "ray"}}, "compute.engine: expected 'local', got 'ray'"),
