@@ -44,7 +44,13 @@ _GROWING_OPS = frozenset(
 _LARGEST_UNSTORED_BYTES = 1 << 24  # a constant may stand for so many bytes that are not in the file
 _LARGEST_UNSTORED_TOTAL = 1 << 26  # and all constants together for so many
 _LARGEST_TENSOR = 1 << 28  # values for one image: more is no network, but an attack on the memory
+_LARGEST_COMPUTED_CONSTANT = 1 << 27  # values that do not depend on the images: TensorFlow computes them at import
+_MOST_UNFIT_LAYERS = 16  # so many layers that do not take a size are looked for, one by one
 _DEFAULT_SIZE_PX = 224
+
+
+class _UnfitError(ModelError):
+    """TensorFlow cannot import a graph, perhaps only because the images are of another size than it was made for."""
 
 
 class FrozenGraph:
@@ -79,6 +85,7 @@ class FrozenGraph:
         self._functions: dict[tuple[Any, ...], Any] = {}
         self._nodes: dict[str, Any] = {node.name: node for node in self._graph_def.node}
         self._input = self._find_input(input_node)
+        self._check_computed_constants()
         self.name = name
         self.alignment_layers = tuple(alignment_layers)
 
@@ -97,7 +104,7 @@ class FrozenGraph:
         """Layer -> shape without the batch, (height, width, channel) or (channel,); sizes at the network's own size."""
         try:
             return self._shapes_at(self._size, self._order)
-        except ModelError:  # what lies behind a reshape to a fixed size may fit another size, or none at all
+        except _UnfitError:  # what lies behind a reshape to a fixed size may fit another size, or none at all
             return self._shapes_at((None, None), self._order)
 
     def sizes(self, size_px: int) -> Mapping[str, tuple[int, int] | None]:
@@ -105,15 +112,33 @@ class FrozenGraph:
         sizes: dict[str, tuple[int, int] | None] = dict.fromkeys(self.layers)
         positioned = [layer for layer, shape in self._shapes.items() if len(shape) == 3]
         nodes = self._reached_from([node for layer in positioned for node in self._nodes_behind(layer)])
-        try:
-            shapes = self._shapes_at((size_px, size_px), [name for name in self._order if name in nodes])
-        except ModelError:
-            return sizes
+        shapes = self._fitting_shapes((size_px, size_px), [name for name in self._order if name in nodes])
         for layer in positioned:
             match shapes.get(layer):
                 case (int(height), int(width), _):
                     sizes[layer] = (height, width)
         return sizes
+
+    def _fitting_shapes(self, size: tuple[int, int], names: list[str]) -> Mapping[str, tuple[int | None, ...]]:
+        """As `_shapes_at`, without the nodes that do not take images of this size and what depends on them."""
+        for _ in range(_MOST_UNFIT_LAYERS):
+            try:
+                return self._shapes_at(size, names)
+            except _UnfitError:
+                fits, fails = 0, len(names)  # how many of the names: TensorFlow does not say which node it was
+                while fails - fits > 1:
+                    middle = (fits + fails) // 2
+                    try:
+                        self._shapes_at(size, names[:middle])
+                        fits = middle
+                    except _UnfitError:
+                        fails = middle
+                unfit = {names[fits]}
+                for name in names[fails:]:
+                    if not unfit.isdisjoint(_sources(self._nodes[name])):
+                        unfit.add(name)
+                names = [name for name in names if name not in unfit]
+        return {}
 
     def _shapes_at(
         self, size: tuple[int | None, int | None], names: Sequence[str]
@@ -210,26 +235,69 @@ class FrozenGraph:
         Raises:
             ModelError: if TensorFlow refuses it, or it makes larger tensors than a network does.
         """
-        import tensorflow as tf
-
-        try:
-            tf.graph_util.import_graph_def(graph_def, {f"{self._input}:0": image}, name="net")
-        except (ValueError, TypeError, tf.errors.OpError) as error:
-            raise ModelError(
-                f"{self._where}: expected a graph that TensorFlow can import, {' '.join(str(error).split())[:200]}"
-            ) from None
-        graph = tf.compat.v1.get_default_graph()
+        self._import_plainly(graph_def, {f"{self._input}:0": image})
         known = image.shape.is_fully_defined()
         largest = _LARGEST_TENSOR * max(1, image.shape[0] or 1)
         for node in graph_def.node:
-            for output in graph.get_operation_by_name(f"net/{node.name}").outputs:
-                sizes = output.shape.as_list() if output.shape.rank is not None else [None]
-                growing = known and node.op in _GROWING_OPS and None in sizes
-                if growing or math.prod(size for size in sizes if size is not None) > largest:
+            self._check_outputs(node, largest, known and node.op in _GROWING_OPS)
+
+    def _import_plainly(self, graph_def: Any, inputs: Mapping[str, tf.Tensor]) -> None:
+        import tensorflow as tf
+
+        try:
+            tf.graph_util.import_graph_def(graph_def, inputs, name="net/")  # the same scope each time
+        except (ValueError, TypeError, tf.errors.OpError) as error:
+            raise _UnfitError(
+                f"{self._where}: expected a graph that TensorFlow can import, {' '.join(str(error).split())[:200]}"
+            ) from None
+
+    def _check_computed_constants(self) -> None:
+        """Make sure that what does not depend on any input stays small.
+
+        To learn the shape of one tensor, TensorFlow's importer may compute others that do not depend on an input; so
+        these are imported one after another, each only when those before it are known to be small.
+        """
+        import tensorflow as tf
+
+        fed: set[str] = set()
+        computed = []
+        for name in self._order:
+            node = self._nodes[name]
+            if node.op.startswith("Placeholder") or not fed.isdisjoint(_sources(node)):
+                fed.add(name)
+            elif node.op not in ("Const", "NoOp"):
+                computed.append(name)
+        constants = {source for name in computed for source in _sources(self._nodes[name])} - set(computed)
+        with tf.Graph().as_default() as graph:
+            self._import_plainly(self._cut({name for name in constants if self._nodes[name].op == "Const"}), {})
+            for name in computed:
+                alone = self._cut({name})
+                sources = [source for source in alone.node[0].input if not source.startswith("^")]
+                del alone.node[0].input[:]
+                alone.node[0].input.extend(sources)
+                ports = [source if ":" in source else f"{source}:0" for source in sources]
+                try:
+                    tensors = {port: graph.get_tensor_by_name(f"net/{port}") for port in ports}
+                except (KeyError, ValueError):
                     raise ModelError(
-                        f"{self._where}: refused: node {_short(node.name)} makes a tensor of shape "
-                        f"{output.shape}, a network has at most {_LARGEST_TENSOR:,} values for one image"
-                    )
+                        f"{self._where}: expected a graph that TensorFlow can import, node {_short(name)} has an input "
+                        "that does not exist"
+                    ) from None
+                self._import_plainly(alone, tensors)
+                self._check_outputs(alone.node[0], _LARGEST_COMPUTED_CONSTANT, growing=True)
+
+    def _check_outputs(self, node: Any, largest: int, growing: bool) -> None:
+        """Make sure that an imported node makes no larger tensors than a network does."""
+        import tensorflow as tf
+
+        graph = tf.compat.v1.get_default_graph()
+        for output in graph.get_operation_by_name(f"net/{node.name}").outputs:
+            sizes = output.shape.as_list() if output.shape.rank is not None else [None]
+            if (growing and None in sizes) or math.prod(size for size in sizes if size is not None) > largest:
+                raise ModelError(
+                    f"{self._where}: refused: node {_short(node.name)} makes a tensor of shape {output.shape}, "
+                    f"expected at most {largest:,} values"
+                )
 
     def _tensor(self, graph: tf.Graph, layer: str) -> tf.Tensor:
         import tensorflow as tf

@@ -1,4 +1,4 @@
-"""TensorFlow is set up as in a render process, and the golden values' reader can be imported."""
+"""TensorFlow is set up as in a render process, and what tests share can be imported."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from core import device
 from core.models import Model, load
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "golden"))
+sys.path[:0] = [str(Path(__file__).parents[1] / "golden"), str(Path(__file__).parents[1])]
 device.prepare()
 
 

@@ -1,0 +1,156 @@
+"""GraphDefs made by hand: small ones, hostile ones, and one with the names and depths of Lucid's InceptionV1."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tensorflow import as_dtype, make_tensor_proto
+from tensorflow.core.framework import graph_pb2
+
+FLOAT, INT32, STRING = 1, 3, 7  # DataType
+TOWERS = {  # 1x1, 3x3 bottleneck, 3x3, 5x5 bottleneck, 5x5, pool_reduce
+    "mixed3a": (64, 96, 128, 16, 32, 32),
+    "mixed3b": (128, 128, 192, 32, 96, 64),
+    "mixed4a": (192, 96, 204, 16, 48, 64),
+    "mixed4b": (160, 112, 224, 24, 64, 64),
+    "mixed4c": (128, 128, 256, 24, 64, 64),
+    "mixed4d": (112, 144, 288, 32, 64, 64),
+    "mixed4e": (256, 160, 320, 32, 128, 128),
+    "mixed5a": (256, 160, 320, 48, 128, 128),
+    "mixed5b": (384, 192, 384, 48, 128, 128),
+}
+
+
+class Graph:
+    """A GraphDef that grows node by node; each method gives the name of its node."""
+
+    def __init__(self) -> None:
+        self.proto = graph_pb2.GraphDef()
+        self.proto.versions.producer = 27
+
+    def __bytes__(self) -> bytes:
+        data: bytes = self.proto.SerializeToString()
+        return data
+
+    def node(self, name: str, op: str, *inputs: str, **attributes: Any) -> str:
+        """Add a node; whole numbers that name a type are given as `types`."""
+        node = self.proto.node.add(name=name, op=op, input=inputs)
+        for key, value in attributes.pop("types", {"T": FLOAT}).items():
+            node.attr[key].type = value
+        for key, value in attributes.items():
+            attribute = node.attr[key]
+            match value:
+                case bytes():
+                    attribute.s = value
+                case bool():
+                    attribute.b = value
+                case int():
+                    attribute.i = value
+                case float():
+                    attribute.f = value
+                case list():
+                    attribute.list.i.extend(value)
+        return name
+
+    def image(self, name: str = "input", size: Sequence[int] = (-1, -1)) -> str:
+        self.node(name, "Placeholder", types={"dtype": FLOAT})
+        for dimension in (-1, *size, 3):
+            self.proto.node[-1].attr["shape"].shape.dim.add(size=dimension)
+        return name
+
+    def constant(self, name: str, values: Any, dtype: Any = np.float32) -> str:
+        array = np.asarray(values, dtype)
+        self.node(name, "Const", types={"dtype": as_dtype(array.dtype).as_datatype_enum})
+        self.proto.node[-1].attr["value"].tensor.CopyFrom(make_tensor_proto(array))
+        return name
+
+    def convolution(self, name: str, source: str, kernel: NDArray[np.float32], stride: int = 1) -> str:
+        """`name`_pre_relu/conv, `name`_pre_relu and `name`."""
+        weights = self.constant(f"{name}_w", kernel)
+        bias = self.constant(f"{name}_b", np.zeros(kernel.shape[-1]))
+        strides = [1, stride, stride, 1]
+        before = self.node(f"{name}_pre_relu/conv", "Conv2D", source, weights, strides=strides, padding=b"SAME")
+        return self.node(name, "Relu", self.node(f"{name}_pre_relu", "BiasAdd", before, bias))
+
+    def pool(self, name: str, op: str, source: str, size: int, stride: int, padding: bytes = b"SAME") -> str:
+        window, strides = [1, size, size, 1], [1, stride, stride, 1]
+        return self.node(name, op, source, ksize=window, strides=strides, padding=padding)
+
+    def concat(self, name: str, towers: Sequence[str], *, old: bool) -> str:
+        axis = self.constant(f"{name}/concat_dim", 3, np.int32)
+        if old:
+            return self.node(name, "Concat", axis, *towers, N=len(towers))
+        return self.node(name, "ConcatV2", *towers, axis, N=len(towers), types={"T": FLOAT, "Tidx": INT32})
+
+
+def small_graph() -> Graph:
+    """input -> first, a convolution of 4 channels with bias and ReLU."""
+    graph = Graph()
+    kernel = np.random.default_rng(0).normal(size=(3, 3, 3, 4), scale=0.1).astype(np.float32)
+    graph.convolution("first", graph.image(), kernel)
+    return graph
+
+
+def inception_v1(*, old_concat: bool) -> Graph:
+    """The network of Lucid's InceptionV1.pb with random weights, two of its three heads included.
+
+    The heads are reshaped to a fixed size, so that the whole graph takes images of 224 px alone.
+    """
+    random = np.random.default_rng(0)
+    graph = Graph()
+    channels: dict[str, int] = {"input": 3}
+
+    def convolution(name: str, source: str, size: int, depth: int, stride: int = 1) -> str:
+        fan_in = size * size * channels[source]
+        kernel = random.normal(size=(size, size, channels[source], depth), scale=np.sqrt(2 / fan_in))
+        channels[name] = depth
+        return graph.convolution(name, source, kernel.astype(np.float32), stride)
+
+    def passed(name: str, source: str) -> str:
+        channels[name] = channels[source]
+        return name
+
+    def max_pool(name: str, source: str, stride: int = 2) -> str:
+        return passed(graph.pool(name, "MaxPool", source, 3, stride), source)
+
+    def normalized(name: str, source: str) -> str:
+        settings = {"depth_radius": 5, "bias": 1.0, "alpha": 1e-4, "beta": 0.5}
+        return passed(graph.node(name, "LRN", source, **settings), source)
+
+    def dense(name: str, source: str, width: int, depth: int) -> str:
+        weights = graph.constant(f"{name}_w", random.normal(size=(width, depth), scale=np.sqrt(2 / width)))
+        bias = graph.constant(f"{name}_b", np.zeros(depth))
+        return graph.node(
+            f"{name}_pre_activation", "BiasAdd", graph.node(f"{name}/matmul", "MatMul", source, weights), bias
+        )
+
+    def flat(name: str, source: str, width: int) -> str:
+        shape = graph.constant(f"{name}/shape", [-1, width], np.int32)
+        return graph.node(name, "Reshape", source, shape, types={"T": FLOAT, "Tshape": INT32})
+
+    x = convolution("conv2d0", graph.image(), 7, 64, stride=2)
+    x = normalized("localresponsenorm0", max_pool("maxpool0", x))
+    x = convolution("conv2d2", convolution("conv2d1", x, 1, 64), 3, 192)
+    x = max_pool("maxpool1", normalized("localresponsenorm1", x))
+    for name, (one, three_before, three, five_before, five, pooled) in TOWERS.items():
+        if name in ("mixed4a", "mixed5a"):
+            x = max_pool({"mixed4a": "maxpool4", "mixed5a": "maxpool10"}[name], x)
+        towers = (
+            convolution(f"{name}_1x1", x, 1, one),
+            convolution(f"{name}_3x3", convolution(f"{name}_3x3_bottleneck", x, 1, three_before), 3, three),
+            convolution(f"{name}_5x5", convolution(f"{name}_5x5_bottleneck", x, 1, five_before), 5, five),
+            convolution(f"{name}_pool_reduce", max_pool(f"{name}_pool", x, stride=1), 1, pooled),
+        )
+        channels[name] = one + three + five + pooled
+        x = graph.concat(name, towers, old=old_concat)
+        if name == "mixed4a":
+            pool = passed(graph.pool("head0_pool", "AvgPool", x, 5, 3, b"VALID"), x)
+            head = flat("head0_flat", convolution("head0_bottleneck", pool, 1, 128), 2048)
+            nn = graph.node("nn0", "Relu", dense("nn0", head, 2048, 1024))
+            graph.node("softmax0", "Softmax", dense("softmax0", nn, 1024, 1008))
+    last = flat("avgpool0/reshape", graph.pool("avgpool0", "AvgPool", x, 7, 1, b"VALID"), 1024)
+    graph.node("softmax2", "Softmax", dense("softmax2", last, 1024, 1008))
+    return graph
