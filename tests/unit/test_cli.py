@@ -65,7 +65,7 @@ def below(folder: Path) -> list[str]:
         (["build", "bad.yaml"], "bad.yaml line 2 column 1: expected YAML, "),
         (["plan", "unknown.yaml"], "pairs.neurons.0: expected a layer of efficientnet-lite0, got 'blok5'; near are"),
         (["build", "unknown.yaml"], "pairs.neurons.0: expected a layer of efficientnet-lite0, got 'blok5'; near are"),
-        (["plan", "model.yaml"], "model: expected "),
+        (["plan", "model.yaml"], "model.yaml: model.name: expected one of efficientnet-lite0, "),
         (["build", "cloud.yaml"], "output s3://bucket/small: expected a directory; "),
         (["preview", "blok5:1", "block5:2"], "preview: expected a layer of efficientnet-lite0, got 'blok5'; near are "),
         (["preview", "block5:1", "block5:9999"], "preview: expected a channel of block5 from 0 to "),

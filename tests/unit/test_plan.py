@@ -190,7 +190,7 @@ def test_of_an_empty_store_everything_is_missing(store: DirectoryStore) -> None:
     plan = make_plan(make_spec(LAYERS_TWO), store, 2)
 
     assert (plan.pairs, plan.done, plan.failed, plan.missing) == (36, 0, 0, 36)
-    assert plan.model == "efficientnet-lite0"
+    assert plan.model.name == "efficientnet-lite0"
     assert plan.model_digest == digest(load("efficientnet-lite0"))
     assert plan.settings.alignment.layers == ("block5", "block7")
     expected = keys([planned.pair for planned in planned_pairs(plan)], plan.model_digest, plan.settings)
