@@ -176,9 +176,10 @@ MODEL_KINDS: Mapping[str, ModelKind] = {
 
 def model_kind(name: str) -> ModelKind | None:
     """What the name of a model stands for, if anything."""
-    if name.startswith("keras:") and name.removeprefix("keras:").isidentifier():
-        return MODEL_KINDS["keras:NAME"]
-    return None if name == "keras:NAME" else MODEL_KINDS.get(name)
+    if name.startswith("keras:"):
+        network = name.removeprefix("keras:")
+        return MODEL_KINDS["keras:NAME"] if network.isidentifier() and network != "NAME" else None
+    return MODEL_KINDS.get(name)
 
 
 def is_remote(file: str) -> bool:
@@ -386,8 +387,8 @@ def _message(found: ErrorDetails, model: type[BaseModel]) -> str:
         return ".".join(filter(None, (field, found["msg"])))
     if path == ["model"]:
         return f"model: expected the name of a model or a mapping, got {_short(given)}"
-    if path == ["model", "value_range"] and kind in ("tuple_type", "too_long"):
-        return f"{field}: expected two numbers, got {_short(given)}"
+    if path[:2] == ["model", "value_range"] and kind in ("missing", "tuple_type", "too_long"):
+        return f"model.value_range: expected two numbers, got {_short(given)}"
     if kind == "extra_forbidden":
         known = _fields_at(model, path[:-1], selection)
         near = difflib.get_close_matches(str(path[-1]), known, n=1)

@@ -1,0 +1,103 @@
+"""Models in a spec: a name, or a name and what the name needs; nothing that the name has no use for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from prefect.utilities.callables import parameter_schema
+from prefect.utilities.schema_tools import is_valid_schema, validate
+
+from core.errors import SpecError
+from core.spec import AtlasSpec, ModelSpec, parse_model, parse_spec
+from flows.build_atlas import build_atlas
+
+MINIMAL: dict[str, Any] = {"name": "small", "pairs": {"select": "all", "neurons": ["block5:0-3"]}}
+SHA256 = "0123456789abcdef" * 4
+KINDS = "expected one of efficientnet-lite0, inception-v1, frozen-graph, keras:NAME, keras, saved-model"
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        "efficientnet-lite0",
+        "keras:MobileNetV2",
+        {"name": "keras:InceptionV3", "weights": "none"},
+        {"name": "inception-v1", "file": "net.pb"},
+        {"name": "inception-v1", "file": "https://example.org/net.pb", "sha256": SHA256},
+        {"name": "frozen-graph", "file": "s3://bucket/net.pb", "sha256": SHA256.upper(), "input": "x:y",
+         "value_range": [-1, 1]},
+        {"name": "keras", "file": "net.keras", "value_range": ["-1e0", 1]},
+        {"name": "saved-model", "file": "net"},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_model_is_a_name_or_a_mapping(model: Any) -> None:
+    """It survives JSON, can be a key of a dictionary, and Prefect's form takes what was written."""
+    spec = parse_spec(MINIMAL | {"model": model}, "here")
+
+    assert spec.model == parse_model(model, "here")
+    assert AtlasSpec.model_validate_json(spec.model_dump_json()) == spec
+    assert {spec.model: 1}[parse_model(model, "here")] == 1
+    schema = parameter_schema(build_atlas).model_dump()
+    is_valid_schema(schema)
+    assert validate({"spec": MINIMAL | {"model": model}}, schema) == []
+    assert validate({"spec": spec.model_dump(mode="json")}, schema, ignore_required=False) == []
+    assert build_atlas.validate_parameters({"spec": MINIMAL | {"model": model}})["spec"] == spec
+
+
+def test_the_name_alone_is_the_default() -> None:
+    """No model is the same as the default model's name, and as a mapping with that name."""
+    specs = [MINIMAL, MINIMAL | {"model": "efficientnet-lite0"}, MINIMAL | {"model": {}}]
+
+    assert {parse_spec(spec, "here").model for spec in specs} == {ModelSpec(name="efficientnet-lite0")}
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (7, "model: expected the name of a model or a mapping, got 7"),
+        (None, "model: expected the name of a model or a mapping, got nothing"),
+        ("vgg", f"model.name: {KINDS}, got 'vgg'"),
+        ("keras:NAME", f"model.name: {KINDS}, got 'keras:NAME'"),
+        ("keras:../x", f"model.name: {KINDS}, got 'keras:../x'"),
+        ("inception-v1", "model.file: missing; inception-v1 needs it"),
+        ({"name": 7}, "model.name: expected text, got 7"),
+        ({"nmae": "vgg"}, "model.nmae: unknown key; did you mean 'name'? "
+         "(known: name, file, sha256, input, value_range, weights)"),
+        ({"file": "net.pb"}, "model.file: no use for this key with efficientnet-lite0; remove it (known: name)"),
+        ({"name": "keras:VGG16", "value_range": [0, 1]},
+         "model.value_range: no use for this key with keras:VGG16; remove it (known: name, weights)"),
+        ({"name": "inception-v1", "file": "net.pb", "input": "x"},
+         "model.input: no use for this key with inception-v1; remove it (known: name, file, sha256)"),
+        ({"name": "frozen-graph", "file": "net.pb", "weights": "none"},
+         "model.weights: no use for this key with frozen-graph; remove it "
+         "(known: name, file, sha256, input, value_range)"),
+        ({"name": "keras:VGG16", "weights": "mine"}, "model.weights: expected 'imagenet' or 'none', got 'mine'"),
+        ({"name": "inception-v1", "file": "https://example.org/net.pb"},
+         "model.sha256: missing; a file that is downloaded needs its sha256"),
+        ({"name": "inception-v1", "file": "net.pb", "sha256": "abc"},
+         "model.sha256: expected 64 hex digits, got 'abc'"),
+        ({"name": "inception-v1", "file": "http://example.org/net.pb", "sha256": SHA256},
+         "model.file: expected a path, https:// or s3://, got 'http://example.org/net.pb'"),
+        ({"name": "inception-v1", "file": "file:///etc/passwd", "sha256": SHA256},
+         "model.file: expected a path, https:// or s3://, got 'file:///etc/passwd'"),
+        ({"name": "keras", "file": "net.h5"}, "model.file: expected a file that ends in .keras, got 'net.h5'"),
+        ({"name": "saved-model", "file": "https://example.org/net"},
+         "model.file: expected a directory on this machine, got 'https://example.org/net'"),
+        ({"name": "frozen-graph", "file": "net.pb", "value_range": [1, -1]},
+         "model.value_range: expected a number and a greater one, got 1 and -1"),
+        ({"name": "frozen-graph", "file": "net.pb", "value_range": [1]},
+         "model.value_range: expected two numbers, got [1]"),
+        ({"name": "frozen-graph", "file": "net.pb", "value_range": [1, 2, 3]},
+         "model.value_range: expected two numbers, got [1, 2, 3]"),
+        ({"name": "frozen-graph", "file": "net.pb", "value_range": [0, float("nan")]},
+         "model.value_range.1: expected greater than or equal to -1000000, got nan"),
+    ],
+)  # fmt: skip
+def test_what_makes_no_sense_for_a_model_is_told_in_one_line(model: Any, message: str) -> None:
+    """The line has the key and what would be right."""
+    with pytest.raises(SpecError) as caught:
+        parse_spec(MINIMAL | {"model": model}, "atlas.yaml")
+
+    assert str(caught.value) == f"atlas.yaml: {message}"

@@ -1,0 +1,207 @@
+"""Weights from elsewhere: downloaded once, gone on with after a stop, and never anything but what was asked for."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from core.errors import ModelError
+from core.spec import ModelSpec
+from core.weights import local_weights
+
+DATA = bytes(range(256)) * 20_000
+SHA256 = hashlib.sha256(DATA).hexdigest()
+
+
+class Server(ThreadingHTTPServer):
+    """A file server on this machine that understands ranges and can be told to misbehave."""
+
+    data = DATA
+    ends_after: int | None = None
+    ranges = True
+    asked: list[tuple[str, str, str | None]]
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_GET(self) -> None:
+        wanted = self.headers.get("Range")
+        self.server.asked.append((self.command, self.path, wanted))
+        if not self.path.endswith("/net.pb"):
+            self.send_error(404)
+            return
+        start = int(re.fullmatch(r"bytes=(\d+)-", wanted).group(1)) if wanted and self.server.ranges else 0
+        whole = self.server.data
+        if start >= len(whole):
+            self.send_error(416)
+            return
+        self.send_response(206 if start else 200)
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{len(whole) - 1}/{len(whole)}")
+        self.send_header("Content-Length", str(len(whole) - start))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(whole[start : self.server.ends_after])
+
+    do_HEAD = do_GET  # noqa: N815
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server(("127.0.0.1", 0), Handler) as server:
+        server.asked = []
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("ISTHMUS_CACHE", str(tmp_path / "cache"))
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path / "cache"
+
+
+def spec(file: str, sha256: str | None = SHA256) -> ModelSpec:
+    return ModelSpec(name="frozen-graph", file=file, sha256=sha256)
+
+
+def refusal(model: ModelSpec) -> str:
+    with pytest.raises(ModelError) as caught:
+        local_weights(model)
+    assert str(caught.value).isprintable()
+    return str(caught.value)
+
+
+def test_a_file_is_downloaded_once_and_named_by_its_sha256(server: Server, cache: Path) -> None:
+    """The second time nothing is asked of the server."""
+    model = spec(f"{server.address}/net.pb")
+
+    assert local_weights(model) == local_weights(model) == cache / f"{SHA256}.pb"
+
+    assert (cache / f"{SHA256}.pb").read_bytes() == DATA
+    assert len(server.asked) == 1
+    assert not list(cache.glob("*.part"))
+
+
+def test_a_download_that_ended_early_is_gone_on_with(server: Server, cache: Path) -> None:
+    """What is there already is not asked for again, and the message says that trying again helps."""
+    server.ends_after = 1_000_000
+    message = refusal(spec(f"{server.address}/net.pb"))
+    server.ends_after = None
+
+    assert f"the connection ended after 1,000,000 of {len(DATA):,} bytes; try again" in message
+    assert (cache / f"{SHA256}.part").stat().st_size == 1_000_000
+    assert local_weights(spec(f"{server.address}/net.pb")).read_bytes() == DATA
+    assert [wanted for _, _, wanted in server.asked] == [None, "bytes=1000000-"]
+
+
+@pytest.mark.parametrize("part", [DATA[:10], DATA, DATA[:-1] + b"x", b"something else"])
+@pytest.mark.parametrize("ranges", [True, False])
+def test_whatever_part_there_is_the_file_is_right_in_the_end(
+    server: Server, cache: Path, part: bytes, ranges: bool
+) -> None:
+    """A whole part, a wrong one and a server without ranges end in the right file, at the second try at the latest."""
+    server.ranges = ranges
+    cache.mkdir()
+    (cache / f"{SHA256}.part").write_bytes(part)
+    model = spec(f"{server.address}/net.pb")
+
+    if ranges and part not in (DATA[:10], DATA):
+        assert f"expected a file with sha256 {SHA256}, got " in refusal(model)
+
+    assert local_weights(model).read_bytes() == DATA
+
+
+def test_another_file_than_was_asked_for_is_not_kept(server: Server, cache: Path) -> None:
+    """Both sha256 are told, and nothing is left that a later try could take for the right file."""
+    server.data = b"another"
+    found = hashlib.sha256(b"another").hexdigest()
+
+    message = refusal(spec(f"{server.address}/net.pb"))
+
+    assert f"expected a file with sha256 {SHA256}, got {found}" in message
+    assert not list(cache.glob("*.pb")) + list(cache.glob("*.part"))
+
+
+def test_a_file_that_cannot_be_had_is_told_with_where_to_put_it(server: Server, cache: Path) -> None:
+    """No such file, and no server at all: one line each, with the place for a download by hand."""
+    by_hand = f"or download it by hand and put it at {cache / SHA256}.pb"
+
+    assert refusal(spec(f"{server.address}/no.pb")).endswith(f"the server says 404 Not Found; try again, {by_hand}")
+    assert refusal(spec("http://127.0.0.1:9/net.pb")).endswith(f"Connection refused; try again, {by_hand}")
+
+    (cache / f"{SHA256}.pb").write_bytes(DATA)
+    assert local_weights(spec("http://127.0.0.1:9/net.pb")).read_bytes() == DATA
+
+
+def test_a_file_put_there_by_hand_is_checked(cache: Path) -> None:
+    """The name of a file in the cache is a claim, not a proof."""
+    cache.mkdir()
+    (cache / f"{SHA256}.pb").write_bytes(b"another")
+
+    assert f"{SHA256}.pb: expected a file with sha256 {SHA256}, found " in refusal(spec("https://example.org/net.pb"))
+
+
+def test_processes_that_want_the_same_file_download_it_once(server: Server, cache: Path) -> None:
+    """Of three at once one downloads, and the others wait for it."""
+    code = (
+        "import sys; from core.spec import ModelSpec; from core.weights import local_weights; sys.stdin.readline(); "
+        f"local_weights(ModelSpec(name='frozen-graph', file='{server.address}/net.pb', sha256='{SHA256}'))"
+    )
+    processes = [subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE) for _ in range(3)]
+    for process in processes:
+        process.communicate(b"go\n", timeout=60) if process is processes[-1] else process.stdin.write(b"go\n")
+        process.stdin.close()
+
+    assert [process.wait(60) for process in processes] == [0, 0, 0]
+    assert len(server.asked) == 1
+    assert (cache / f"{SHA256}.pb").read_bytes() == DATA
+
+
+def test_a_file_in_an_object_store_is_downloaded_and_gone_on_with(
+    server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Endpoint and credentials come from boto3's environment."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", server.address)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "nobody")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "nothing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    cache.mkdir()
+    (cache / f"{SHA256}.part").write_bytes(DATA[:1000])
+
+    assert local_weights(spec("s3://bucket/net.pb")).read_bytes() == DATA
+
+    assert server.asked[-1] == ("GET", "/bucket/net.pb", "bytes=1000-")
+    assert "the store says " in refusal(spec("s3://bucket/no.pb", "0" * 64))
+
+
+def test_a_file_on_this_machine_is_checked_if_its_sha256_is_given(tmp_path: Path) -> None:
+    """A wrong one and a missing one are told; without a sha256 any file will do."""
+    file = tmp_path / "net.pb"
+    file.write_bytes(DATA)
+
+    assert local_weights(spec(str(file))) == local_weights(spec(str(file), None)) == file
+    assert refusal(spec(str(file), "0" * 64)).startswith(
+        f"{file}: expected a file with sha256 {'0' * 64}, found {SHA256}"
+    )
+    assert refusal(spec("no.pb")) == "model.file: expected the weights of frozen-graph, there is no file no.pb"
