@@ -9,7 +9,9 @@ attributes of what it is given, so tensors here have none that can be set.
 
 from __future__ import annotations
 
+import os
 import pickle
+import pickletools
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -22,6 +24,7 @@ from core.errors import ModelError
 _MAGIC = 0x1950A86A20F9469CFC6C
 _DTYPES = {"FloatStorage": "<f4", "LongStorage": "<i8"}
 _MAX_VALUES = 1 << 30
+_MAX_NOTES = 1 << 20
 _DAMAGED = (
     *(pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError, LookupError),
     *(OverflowError, MemoryError),  # a length that no file has
@@ -61,6 +64,19 @@ class _TensorsOnly(pickle.Unpickler):
         super().__init__(file)
         self.storages: dict[str, _Storage] = {}
 
+    @classmethod
+    def of(cls, file: BinaryIO) -> _TensorsOnly:
+        """An unpickler for the pickle that comes next, which was looked through without loading anything.
+
+        A pickle numbers what it refers to again, and loading makes room for every number up to the largest.
+        """
+        start = file.tell()
+        for opcode, number, _place in pickletools.genops(file):
+            if opcode.name in ("PUT", "LONG_BINPUT") and int(number or 0) > _MAX_NOTES:
+                raise ModelError(f"refused: the weights file asks for room for {number} things to refer to")
+        file.seek(start)
+        return cls(file)
+
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("collections", "OrderedDict"):
             return OrderedDict
@@ -99,27 +115,28 @@ def read_state_dict(path: Path) -> dict[str, NDArray[Any]]:
     except FileNotFoundError:
         raise ModelError(f"{path}: expected a weights file, found none") from None
     except _DAMAGED as error:
+        reason = " ".join(str(error).split()) or type(error).__name__  # it may quote line breaks of the file
         raise ModelError(
-            f"{path}: expected a legacy PyTorch weights file, got something else or a damaged one "
-            f"({str(error) or type(error).__name__})"
+            f"{path}: expected a legacy PyTorch weights file, got something else or a damaged one ({reason})"
         ) from None
 
 
 def _read(file: BinaryIO) -> dict[str, NDArray[Any]]:
-    if _TensorsOnly(file).load() != _MAGIC:
+    if _TensorsOnly.of(file).load() != _MAGIC:
         raise ModelError("expected the magic number of a legacy PyTorch file at the start")
     for _header in ("protocol version", "facts about the writer's machine"):
-        _TensorsOnly(file).load()
-    unpickler = _TensorsOnly(file)
+        _TensorsOnly.of(file).load()
+    unpickler = _TensorsOnly.of(file)
     state = unpickler.load()
     values: dict[str, NDArray[Any]] = {}
-    for key in _TensorsOnly(file).load():
+    for key in _TensorsOnly.of(file).load():
         storage = unpickler.storages[key]
         stored = int(np.frombuffer(file.read(8), "<i8")[0])
-        data = file.read(storage.size * np.dtype(storage.dtype).itemsize)
-        if stored != storage.size or len(data) != storage.size * np.dtype(storage.dtype).itemsize:
+        size_bytes = storage.size * np.dtype(storage.dtype).itemsize
+        # Compared before anything is read: reading sets so much memory aside, however short the file is.
+        if stored != storage.size or size_bytes > os.fstat(file.fileno()).st_size - file.tell():
             raise ModelError(f"expected {storage.size} values in storage {key}, the file ends early or disagrees")
-        values[key] = np.frombuffer(data, storage.dtype)
+        values[key] = np.frombuffer(file.read(size_bytes), storage.dtype)
     return {
         str(name): tensor.array(values.get(tensor.storage.key, np.empty(0)))  # the pickle may promise what never came
         for name, tensor in state.items()

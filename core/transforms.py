@@ -208,7 +208,8 @@ def _bilinear_matrix(views: tf.Tensor, out: tuple[int, int], height: int, width:
             x, y = tf.cast(low[:, 0], tf.int32) + dx, tf.cast(low[:, 1], tf.int32) + dy
             inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
             weight = tf.abs(1 - dx - fraction[:, 0]) * tf.abs(1 - dy - fraction[:, 1])
-            column = tf.reshape(tf.where(inside, image_start + y * width + x, 0), (-1,))
+            # Outside, a pixel of the strip's own gets weight 0: 0 times another's that is no longer a number is not 0.
+            column = tf.reshape(image_start + tf.where(inside, y * width + x, 0), (-1,))
             indices.append(tf.stack([row, column], axis=1))
             values.append(tf.reshape(tf.where(inside, weight, 0.0), (-1,)))
     shape = (strips * seen, strips * height * width)

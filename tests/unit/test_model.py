@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import pickle
+import struct
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from core.torchfile import read_state_dict
 
 CATS = {281, 282, 285}  # tabby, tiger cat, Egyptian cat
 ESPRESSO = 967
+BLOCK_CHANNELS = [16, 24, 24, 40, 40, 80, 80, 80, 112, 112, 112, 192, 192, 192, 192, 320]
 
 
 @pytest.mark.parametrize(("photograph", "classes"), [(skimage.data.cat, CATS), (skimage.data.coffee, {ESPRESSO})])
@@ -43,6 +46,49 @@ def test_every_layer_has_the_channels_of_the_table(model: Model) -> None:
     assert len(model.layers) == 83
     assert model.layers["block9_expand_pre_relu"] == 672
     assert found["block9_expand_pre_relu"].shape == (1, 4, 4, 672)
+
+
+def test_the_layer_table_is_that_of_the_design(model: Model) -> None:
+    """Stem, sixteen blocks with a linear end, head and logits, in that order; activations also before their ReLU6."""
+    names = list(model.layers)
+    expected = ["stem_pre_relu", "stem"]
+    for number in range(16):
+        inside = ["depthwise"] if number == 0 else ["expand", "depthwise"]
+        expected += [f"block{number}_{part}{end}" for part in inside for end in ("_pre_relu", "")]
+        expected.append(f"block{number}")
+    expected += ["head_pre_relu", "head", "logits"]
+
+    assert names == expected
+    ends = [(f"block{number}", channels) for number, channels in enumerate(BLOCK_CHANNELS)]
+    assert dict(ends).items() <= model.layers.items()
+    assert [model.layers[name] for name in ("stem", "head", "logits")] == [32, 1280, 1000]
+    assert set(model.alignment_layers) == {"block5", "block7"}
+
+
+def test_an_activation_is_the_relu6_of_what_comes_before(model: Model) -> None:
+    """Each `..._pre_relu`, cut off at 0 and 6, is the layer of that name; blocks themselves are linear."""
+    found = model.activations(tf.random.stateless_uniform((1, 64, 64, 3), (3, 4)), list(model.layers))
+
+    for name in (name for name in model.layers if name.endswith("_pre_relu")):
+        np.testing.assert_array_equal(found[name.removesuffix("_pre_relu")], np.clip(found[name], 0, 6), name)
+    assert all(found[f"block{number}"].numpy().min() < 0 for number in range(16))
+
+
+def test_redirecting_changes_gradients_and_no_activation(model: Model) -> None:
+    """The same numbers come out; on a black image, where units of the stem are dead, other gradients do."""
+    image = tf.zeros((1, 32, 32, 3))
+    results = {}
+    for redirected in (False, True):
+        with tf.GradientTape() as tape:
+            tape.watch(image)
+            found = model.activations(image, ["stem_pre_relu", "stem"], redirected=redirected)
+            dead = int(np.argmin(found["stem_pre_relu"].numpy().max(axis=(0, 1, 2))))
+            total = -tf.reduce_sum(found["stem"][..., dead])
+        results[redirected] = found["stem"].numpy(), tape.gradient(total, image).numpy()
+
+    np.testing.assert_array_equal(results[True][0], results[False][0])
+    assert not results[False][1].any()
+    assert results[True][1].any()
 
 
 def test_the_model_is_cut_behind_the_deepest_layer(model: Model) -> None:
@@ -110,6 +156,148 @@ def test_anything_but_tensors_is_refused(tmp_path: Path, name: str) -> None:
 
     with pytest.raises(ModelError, match="only tensors are admitted"):
         read_state_dict(weights)
+
+
+# A small weights file, written as text pickles, so that each part of it can be another ------------------------------
+
+HEADER = b"".join(pickle.dumps(one, protocol=2) for one in (0x1950A86A20F9469CFC6C, 1001, {}))
+VALUES = struct.pack("<q6f", 6, *range(6))
+
+
+def small_file(
+    shape: str = "I2\nI3\n",
+    strides: str = "I3\nI1\n",
+    offset: str = "I0\n",
+    size: str = "I6\n",
+    kind: str = "ctorch\nFloatStorage\n",
+    keys: object = ("0",),
+    values: bytes = VALUES,
+) -> bytes:
+    """One tensor `w` over one storage "0" of six numbers."""
+    storage = f"(Vstorage\n{kind}V0\nVcpu\n{size}NtQ"
+    tensor = f"ctorch._utils\n_rebuild_tensor_v2\n({storage}{offset}({shape}t({strides}tI00\nNtR"
+    return HEADER + f"(dVw\n{tensor}s.".encode() + pickle.dumps(keys, protocol=2) + values
+
+
+def refusal(tmp_path: Path, content: bytes) -> str:
+    """The message of the error that reading the content gives, which is one line that names the file."""
+    weights = tmp_path / "weights.pth"
+    weights.write_bytes(content)
+    with pytest.raises(ModelError) as caught:
+        read_state_dict(weights)
+    message = str(caught.value)
+    assert message.startswith(f"{weights}: ")
+    assert "\n" not in message
+    return message
+
+
+def test_a_small_file_is_read(tmp_path: Path) -> None:
+    """Shape, strides and offset say how a tensor lies in its storage, which no longer needs to be in order."""
+    weights = tmp_path / "weights.pth"
+
+    weights.write_bytes(small_file())
+    assert read_state_dict(weights)["w"].tolist() == [[0, 1, 2], [3, 4, 5]]
+    weights.write_bytes(small_file(shape="I2\nI2\n", strides="I1\nI2\n", offset="I1\n"))
+    assert read_state_dict(weights)["w"].tolist() == [[1, 3], [2, 4]]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"shape": "I3\nI3\n"},
+        {"offset": "I1\n"},
+        {"strides": "I4\nI1\n"},
+        {"strides": "I-3\nI1\n"},
+        {"offset": "I-1\n"},
+        {"shape": "L99999999999999999999L\nI3\n"},
+        {"keys": ()},  # the storage is promised and its values never come
+    ],
+    ids=str,
+)
+def test_a_tensor_outside_its_storage_reads_no_memory(tmp_path: Path, change: dict[str, Any]) -> None:
+    """Only values that were in the file are ever looked at."""
+    assert "reaches outside" in refusal(tmp_path, small_file(**change))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"size": "I7\n"},
+        {"size": "I-1\n"},
+        {"size": "L99999999999999999999L\n"},
+        {"values": VALUES[:-1]},
+        {"values": b"\0\0"},
+        {"keys": ("1",)},
+        {"keys": ([],)},
+        {"keys": 3},
+        {"shape": "F2.0\nI3\n"},
+        {"shape": "I6\n"},
+        {"offset": "N"},
+        {"kind": "Vtext\n"},
+    ],
+    ids=str,
+)
+def test_a_file_that_contradicts_itself_is_one_clear_line(tmp_path: Path, change: dict[str, Any]) -> None:
+    """Sizes, keys and types that do not fit together are refused."""
+    refusal(tmp_path, small_file(**change))
+
+
+@pytest.mark.parametrize(
+    "pickled",
+    [
+        pytest.param(b"\x80\x04\x8d" + struct.pack("<Q", 1 << 62) + b".", id="text"),
+        pytest.param(b"\x80\x04\x8e" + struct.pack("<Q", 1 << 62) + b".", id="bytes"),
+        pytest.param(b"\x80\x04\x95" + struct.pack("<Q", 1 << 62) + b".", id="frame"),
+    ],
+)
+def test_a_length_that_no_file_has_is_one_clear_line(tmp_path: Path, pickled: bytes) -> None:
+    """A few bytes that announce four exabytes end neither in a crash nor in a traceback."""
+    assert "damaged one" in refusal(tmp_path, pickled)
+
+
+@pytest.mark.parametrize("opcode", [b"r" + struct.pack("<I", 1 << 24), b"p16777216\n"])
+def test_a_few_bytes_cannot_ask_for_much_memory(tmp_path: Path, opcode: bytes) -> None:
+    """A number so high under which to remember something, for which loading would make room, is refused before."""
+    assert "room for 16777216 things" in refusal(tmp_path, b"\x80\x02N" + opcode + b".")
+
+
+@pytest.mark.parametrize("name", ["array", "storage", "__new__"])
+@pytest.mark.parametrize("target", ["ctorch._utils\n_rebuild_tensor_v2\n", "ctorch\nFloatStorage\n"])
+def test_a_refused_file_leaves_nothing_behind(tmp_path: Path, target: str, name: str) -> None:
+    """A pickle that sets attributes of what it is given is refused, and a good file is then read as before."""
+    refusal(tmp_path, HEADER + f"{target}(N(dV{name}\nccollections\nOrderedDict\nstb.".encode())
+
+    weights = tmp_path / "good.pth"
+    weights.write_bytes(small_file())
+    assert read_state_dict(weights)["w"].tolist() == [[0, 1, 2], [3, 4, 5]]
+
+
+def test_whichever_bytes_are_wrong_a_file_is_read_or_refused(tmp_path: Path) -> None:
+    """Of many small files, each with up to three changed bytes, none gives any other error."""
+    random = np.random.default_rng(0)
+    weights = tmp_path / "weights.pth"
+    whole = small_file()
+    outcomes = set()
+    for _ in range(1500):
+        damaged = bytearray(whole)
+        for place in random.integers(len(whole), size=random.integers(1, 4)):
+            damaged[place] = random.integers(256)
+        weights.write_bytes(damaged)
+        try:
+            outcomes.add(type(read_state_dict(weights)))
+        except ModelError as error:
+            assert "\n" not in str(error)
+            outcomes.add(ModelError)
+
+    assert outcomes == {dict, ModelError}
+
+
+def test_other_things_than_tensors_in_the_dictionary_are_passed_over(tmp_path: Path) -> None:
+    """PyTorch's own notes beside the tensors, such as numbers and empty dictionaries, are no weights."""
+    weights = tmp_path / "weights.pth"
+    weights.write_bytes(HEADER + pickle.dumps(OrderedDict(epoch=3, notes=OrderedDict()), 2) + pickle.dumps([], 2))
+
+    assert read_state_dict(weights) == {}
 
 
 @pytest.mark.parametrize("damage", ["empty", "text", "random", "cut", "cut in a pickle"])

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from core import objectives as o
 from core.models import Model
 from core.neurons import Neuron, Pair
+from core.parameterization import shared_interpolation
 from core.selection import resolve_settings
 from core.spec import Alignment, RenderSettings
-from core.strip import Strip, StripRenderer
+from core.strip import Strip, StripRenderer, pair_seed
 
 LAYER = "block3_expand_pre_relu"
 PAIRS = [Pair.of(Neuron(LAYER, a), Neuron(LAYER, b)) for a, b in ((3, 40), (17, 81), (5, 120))]
@@ -52,6 +54,91 @@ def test_the_same_pair_gives_the_same_pixels_whatever_was_rendered_between(rende
     np.testing.assert_array_equal(first.objective, again.objective)
 
 
+def test_start_values_belong_to_the_pair_and_the_seed(model: Model) -> None:
+    """Another pair or another seed of the spec draws other numbers, and the same ones draw the same."""
+    seeds = [
+        pair_seed(settings(model, seed=seed), pair) for seed, pair in ((0, PAIRS[0]), (0, PAIRS[1]), (1, PAIRS[0]))
+    ]
+
+    assert len(set(seeds)) == 3
+    assert pair_seed(settings(model), PAIRS[0]) == seeds[0]
+
+
+def test_progress_is_told_in_updates(renderer: StripRenderer) -> None:
+    """The callback hears of the last update, and of no more than there are."""
+    told: list[int] = []
+
+    renderer.render(PAIRS[:1], told.append)
+
+    assert told == [24]
+
+
+@pytest.mark.parametrize("key_frames", ["symmetric", "lucid"])
+def test_the_objective_is_interpolation_plus_alignment(model: Model, key_frames: Any) -> None:
+    """Before the first update, of packed pairs across layers, it is what the objectives themselves give each alone."""
+    pairs = [Pair.of(Neuron("block1", a), Neuron("block2_expand", b)) for a, b in ((3, 7), (11, 90))]
+    weighted = {"layers": ["block0", "block1"], "weight": 0.7, "decay": 3}
+    changes: dict[str, Any] = {"key_frames": key_frames, "alignment": weighted, "transforms": "none", "steps": 1}
+    packed = render(model, *pairs, strips=2, redirected_updates=0, **changes)
+
+    for pair, strip in zip(pairs, packed, strict=True):
+        start = shared_interpolation(4, 64, key_frames=key_frames, seed=pair_seed(settings(model, **changes), pair))
+        objective = o.channel_interpolate(*pair.a, *pair.b) + 0.7 * (
+            o.alignment("block0", 3) + o.alignment("block1", 3)
+        )
+        found = model.activations(start(), objective.layers)
+
+        assert strip.objective[0] == pytest.approx(float(objective(found.__getitem__)), rel=1e-4)
+
+
+def strip_of(objective: list[float], frame: float = 0.5) -> Strip:
+    """A strip of three frames that differ, the last of some value, with this course of the objective."""
+    frames = np.zeros((3, 2, 2, 3), np.float32)
+    frames[1], frames[2] = 0.25, frame
+    return Strip(
+        frames=frames,
+        objective=np.array(objective, np.float32),
+        activation_a=np.array([3, 2, 1], np.float32),
+        activation_b=np.array([0, 5, 7], np.float32),
+        neighbour_distance=np.array([1, 2], np.float32),
+        layer_distance={"block1": np.array([3, 4], np.float32)},
+        checkpoints={2: frames / 2},
+        seconds=1.0,
+    )
+
+
+def test_a_strip_backwards_has_everything_turned_round() -> None:
+    """Frames, activations, distances and checkpoints run from b to a; the course of the objective stays."""
+    strip = strip_of([1, 2, 3])
+    turned = strip.backwards()
+
+    np.testing.assert_array_equal(turned.frames, strip.frames[[2, 1, 0]])
+    assert turned.activation_a.tolist() == [7, 5, 0]
+    assert turned.activation_b.tolist() == [1, 2, 3]
+    assert turned.neighbour_distance.tolist() == [2, 1]
+    assert turned.layer_distance["block1"].tolist() == [4, 3]
+    np.testing.assert_array_equal(turned.checkpoints[2], strip.checkpoints[2][[2, 1, 0]])
+    assert turned.objective.tolist() == [1, 2, 3]
+    np.testing.assert_array_equal(turned.backwards().frames, strip.frames)
+
+
+@pytest.mark.parametrize(
+    ("objective", "frame", "failed_at"),
+    [
+        ([1, 2, 3], 0.5, None),
+        ([1, np.nan, np.nan], 0.5, 2),
+        ([np.nan, 1, 2], 0.5, 1),
+        ([1, 2, -np.inf], 0.5, 3),
+        ([1, 2, 3], np.nan, 3),  # the last update itself broke the frames
+    ],
+)
+def test_a_strip_failed_at_the_first_update_that_was_no_number(
+    objective: list[float], frame: float, failed_at: int | None
+) -> None:
+    """Updates count from 1, and frames that are no numbers are a failure of the last."""
+    assert strip_of(objective, frame).failed_at == failed_at
+
+
 def test_strips_are_pictures_whose_objective_rose(renderer: StripRenderer) -> None:
     """Frames lie in [0, 1] and have contrast; the objective ends far above its start; there is a distance less than
     frames."""
@@ -76,10 +163,11 @@ def test_each_neuron_is_strongest_at_its_own_end(renderer: StripRenderer) -> Non
 def test_packed_strips_do_not_mix(model: Model) -> None:
     """Three pairs in one batch of four look as each does alone."""
     packed = render(model, *PAIRS, strips=4, steps=8)
+    single = StripRenderer(model, (LAYER, LAYER), settings(model, steps=8))
 
     assert len(packed) == 3
     for pair, strip in zip(PAIRS, packed, strict=True):
-        alone = render(model, pair, steps=8)[0]
+        alone = single.render([pair])[0]
         np.testing.assert_allclose(strip.frames, alone.frames, atol=1 / 255)
         np.testing.assert_allclose(strip.activation_a, alone.activation_a, rtol=1e-2, atol=1e-2)
 
@@ -116,10 +204,10 @@ def test_a_checkpoint_is_the_strip_that_fewer_updates_give(model: Model) -> None
         np.testing.assert_array_equal(frames, render(model, PAIRS[0], steps=step)[0].frames)
 
 
-def test_distances_are_those_of_the_finished_frames(model: Model) -> None:
+def test_distances_are_those_of_the_finished_frames(model: Model, renderer: StripRenderer) -> None:
     """Neighbour distances in pixels and in the alignment layers agree with NumPy's of the frames themselves."""
-    strip = render(model, PAIRS[0])[0]
-    found = model.activations(tf.constant(strip.frames), ["block1", "block2"])
+    strip = renderer.render(PAIRS[:1])[0]
+    found = model.activations(tf.constant(strip.frames), ["block1", "block2", LAYER])
 
     def distance(t: Any) -> Any:
         return (np.diff(np.asarray(t, np.float64), axis=0) ** 2).mean(axis=(1, 2, 3))
@@ -128,22 +216,29 @@ def test_distances_are_those_of_the_finished_frames(model: Model) -> None:
     assert list(strip.layer_distance) == ["block1", "block2"]
     for layer, distances in strip.layer_distance.items():
         np.testing.assert_allclose(distances, distance(found[layer]), rtol=1e-3)
+    for activation, neuron in zip((strip.activation_a, strip.activation_b), PAIRS[0], strict=True):
+        expected = np.asarray(found[LAYER], np.float64)[..., neuron.channel].mean(axis=(1, 2))
+        np.testing.assert_allclose(activation, expected, rtol=1e-3, atol=1e-3)
 
 
-def test_without_transforms_the_frames_are_seen_as_they_are(model: Model) -> None:
+def test_without_transforms_the_frames_are_seen_as_they_are(model: Model, renderer: StripRenderer) -> None:
     """`transforms: none` gives other pixels than the standard views, and a higher objective on what it sees."""
     plain = render(model, PAIRS[0], transforms="none")[0]
-    viewed = render(model, PAIRS[0])[0]
+    viewed = renderer.render(PAIRS[:1])[0]
 
     assert not np.array_equal(plain.frames, viewed.frames)
     assert plain.objective[-1] > viewed.objective[-1]
 
 
 class Breaking:
-    """The real model, except that what it makes of a dark first strip is not a number."""
+    """The real model, except that what it makes of a first strip with much contrast is not a number.
 
-    def __init__(self, model: Model) -> None:
+    Its gradients are numbers, or, if it *diverges*, are not either, which spoils the strip's pixels with the update.
+    """
+
+    def __init__(self, model: Model, *, diverges: bool) -> None:
         self._model = model
+        self._diverges = diverges
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._model, name)
@@ -153,16 +248,25 @@ class Breaking:
     ) -> dict[str, tf.Tensor]:
         found = self._model.activations(images, layers, redirected=redirected)
         first_strip = tf.reshape(tf.range(images.shape[0]) < images.shape[0] // 2, (-1, 1, 1, 1))
-        bright = tf.math.reduce_std(images[: images.shape[0] // 2]) > 0.15
-        return {name: tf.where(first_strip & bright, np.nan, t) for name, t in found.items()}
+        contrasty = tf.math.reduce_std(images[: images.shape[0] // 2]) > 0.15
+        broken = first_strip & contrasty
+        if self._diverges:
+            return {name: t * tf.where(broken, np.nan, 1.0) for name, t in found.items()}
+        return {name: tf.where(broken, np.nan, t) for name, t in found.items()}
 
 
-def test_a_strip_that_breaks_is_told_apart_from_its_neighbour(model: Model) -> None:
-    """When one strip's objective stops being a number, its update is known and the strip beside it goes on."""
-    broken, sound = StripRenderer(Breaking(model), (LAYER, LAYER), settings(model), strips=2).render(PAIRS[:2])
+@pytest.mark.parametrize("diverges", [False, True])
+def test_a_strip_that_breaks_is_told_apart_from_its_neighbour(
+    model: Model, renderer: StripRenderer, diverges: bool
+) -> None:
+    """When one strip's objective stops being a number, its update is known and the strip beside it goes on as alone."""
+    breaking = Breaking(model, diverges=diverges)
+    broken, sound = StripRenderer(breaking, (LAYER, LAYER), settings(model), strips=2).render(PAIRS[:2])
+    alone = renderer.render(PAIRS[1:2])[0]
 
     assert broken.failed_at is not None
     assert 1 < broken.failed_at <= 24
     assert np.isfinite(broken.objective[: broken.failed_at - 1]).all()
+    assert np.isnan(broken.frames).any() == diverges
     assert sound.failed_at is None
-    assert np.isfinite(sound.frames).all()
+    np.testing.assert_allclose(sound.frames, alone.frames, atol=1 / 255)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 
 import numpy as np
+import pytest
+import skimage.transform
 import tensorflow as tf
 
 from core import transforms as t
@@ -35,6 +37,41 @@ def test_the_gradient_is_that_of_finite_differences() -> None:
         np.testing.assert_allclose(gradient[place], (there - back) / 2, atol=2e-4)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_the_gradient_is_the_adjoint(seed: int) -> None:
+    """For the linear part A of a drawn view <Ax, y> = <x, A'y>, with A'y taken from the gradient."""
+    views = t.standard_views(16, 16, 3, seed=seed)
+    x, y = pictures(strips=3, seed=seed), tf.random.stateless_normal((3, 2, *SIZE, 3), (seed, 2))
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        seen = t.resample(x, views, SIZE)
+        total = tf.reduce_sum(seen * y)
+    transposed = tape.gradient(total, x).numpy()
+    linear = (seen - t.resample(tf.zeros_like(x), views, SIZE)).numpy()
+
+    forwards = np.vdot(linear.astype(np.float64), y)
+    backwards = np.vdot(x.numpy().astype(np.float64), transposed)
+
+    scale = np.linalg.norm(linear) * np.linalg.norm(y)
+    assert abs(forwards - backwards) < 1e-5 * scale
+    assert abs(forwards) > 1e-3 * scale  # so that the two agree on something
+
+
+def test_a_small_view_of_an_oblong_picture_has_an_exact_gradient_too() -> None:
+    """Height, width and output size may all differ: row and column are not mixed up, forwards or backwards."""
+    x = tf.random.stateless_uniform((1, 1, 6, 11, 2), (1, 1))
+    shifted = IDENTITY + np.array([[[0, 0, 2], [0, 0, 1]]], np.float32)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        seen = t.resample(x, shifted, (4, 8))
+        total = tf.reduce_sum(seen)
+
+    np.testing.assert_allclose(seen[0, 0], x[0, 0, 1:5, 2:10], atol=1e-6)
+    expected = np.zeros((6, 11, 2))
+    expected[1:5, 2:10] = 1
+    np.testing.assert_allclose(tape.gradient(total, x)[0, 0], expected, atol=1e-6)
+
+
 def test_the_identity_gives_the_image_back() -> None:
     """A view that changes nothing shows the pixels themselves, at any number of strips and frames."""
     x = pictures(strips=3)
@@ -56,6 +93,49 @@ def test_each_strip_is_seen_through_its_own_view() -> None:
 
     np.testing.assert_allclose(together[0], t.resample(x[:1], IDENTITY, SIZE)[0], atol=1e-6)
     np.testing.assert_allclose(together[1], t.resample(x[1:], TILTED, SIZE)[0], atol=1e-6)
+
+
+def test_a_pixel_reaches_its_own_frame_only() -> None:
+    """The map has blocks: what one frame of one strip shows depends on no other frame and no other strip."""
+    x = pictures(strips=2, frames=3)
+    views = np.concatenate([TILTED, IDENTITY])
+    other = x.numpy()
+    other[0, 1] += 0.25
+
+    difference = np.abs(t.resample(tf.constant(other), views, SIZE) - t.resample(x, views, SIZE)).max(axis=(2, 3, 4))
+
+    assert difference[0, 1] > 0.2
+    difference[0, 1] = 0
+    assert difference.max() < 1e-6
+
+
+def test_all_frames_of_a_strip_share_its_view() -> None:
+    """A strip of equal frames is seen as equal frames, and beside it another view shows something else."""
+    x = tf.repeat(tf.repeat(pictures(frames=1), 3, axis=1), 2, axis=0)
+    first, second = t.standard_views(16, 16, 2, seed=1)
+
+    seen = t.resample(x, np.stack([first, second]), SIZE).numpy()
+
+    np.testing.assert_array_equal(seen, np.repeat(seen[:, :1], 3, axis=1))
+    assert np.abs(seen[0, 0] - seen[1, 0]).max() > 0.05
+
+
+def test_a_strip_that_is_no_number_does_not_reach_its_neighbours() -> None:
+    """Beside a strip of nan others are seen, and their gradients are, as beside any other, also where there is grey."""
+    views = t.standard_views(16, 16, 2, seed=1)
+    sound = pictures(strips=2)
+    broken = tf.stack([tf.fill(sound[0].shape, np.nan), sound[1]])
+    results = []
+    for x in (sound, broken):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            seen = t.resample(x, views, SIZE)
+            total = tf.reduce_sum(seen**2)
+        results.append((seen[1].numpy(), tape.gradient(total, x)[1].numpy()))
+
+    assert (np.abs(results[0][0] - 0.5) < 1e-7).any()  # the view does leave the image
+    np.testing.assert_array_equal(results[1][0], results[0][0])
+    np.testing.assert_array_equal(results[1][1], results[0][1])
 
 
 def test_a_view_takes_a_pixel_where_interpolation_says() -> None:
@@ -87,6 +167,73 @@ def test_views_are_drawn_from_lucids_distribution() -> None:
     offsets = np.unique(np.round(plain[:, 0] - 63.5, 3))
     # crop 0..8 of 8 and crop 0..4 of 4 about their middles
     assert (offsets.min(), offsets.max()) == (-6, 6)
+
+
+CHAIN_PX = 84  # with 12 px of padding on both sides and 8 px cropped 100 px, which most scales turn into whole pixels
+
+
+def through_the_chain(
+    picture: np.ndarray, scale: float, degrees: float, before: tuple[int, int], after: tuple[int, int]
+) -> np.ndarray:
+    """Lucid's chain by NumPy and scikit-image: pad, crop, scale, rotate, crop; then the middle. Crops are (x, y)."""
+    padded = np.pad(picture, 12, constant_values=0.5)
+    cropped = padded[before[1] : before[1] + 100, before[0] : before[0] + 100]
+    px = round(100 * scale)
+    scaled = skimage.transform.resize(cropped, (px, px), order=1)
+    rotated = skimage.transform.rotate(scaled, degrees, order=1, cval=0.5)
+    jittered = rotated[after[1] : after[1] + px - 4, after[0] : after[0] + px - 4]
+    margin = (px - 4 - CHAIN_PX) // 2
+    return jittered[margin : margin + CHAIN_PX, margin : margin + CHAIN_PX]
+
+
+def origins(scale: float, degrees: float) -> tuple[np.ndarray, np.ndarray]:
+    """Where the chain takes the corner of what is seen from, for each of the crops (x, y, x after, y after)."""
+    crops = np.stack(np.meshgrid(*[range(9)] * 2, *[range(5)] * 2, indexing="ij"), axis=-1).reshape(-1, 4)
+    px = round(100 * scale)
+    turn = np.exp(1j * np.radians(degrees))  # y points down, so this undoes a turn counter-clockwise
+    middle, centre = (1 + 1j) * (px - 4 - CHAIN_PX) / 2, (1 + 1j) * (px - 1) / 2
+    place = middle + crops[:, 2] + 1j * crops[:, 3]
+    place = turn * (place - centre) + centre
+    place = place / scale + crops[:, 0] + 1j * crops[:, 1] - (12 + 12j)
+    return crops, np.stack([place.real, place.imag], axis=-1)
+
+
+def brightest(picture: np.ndarray) -> np.ndarray:
+    """The centre (x, y) of what is brighter than grey."""
+    light = np.clip(picture - 0.5, 0, None)
+    y, x = np.indices(light.shape)
+    return np.array([(x * light).sum(), (y * light).sum()]) / light.sum()
+
+
+def test_a_drawn_view_is_lucids_chain_of_pad_crop_scale_rotate_and_crop() -> None:
+    """A spot lands where the chain, done one after the other by scikit-image, puts it, for the crops of the draw."""
+    views = t.standard_views(CHAIN_PX, CHAIN_PX, 60, seed=9).astype(np.float64)
+    checked = 0
+    for view in views:
+        linear, origin = view[:, :2], view[:, 2]
+        scale = round(1 / np.sqrt(np.linalg.det(linear)), 2)
+        degrees = round(np.degrees(np.arctan2(linear[1, 0], linear[0, 0])))
+        if abs(degrees) < 4 or scale not in (0.9, 0.96, 1.04, 1.08, 1.1):  # even sizes have their middle on a pixel
+            continue
+        crops, places = origins(scale, degrees)
+        distance = np.abs(places - origin).max(axis=1)
+        assert distance.min() < 1e-3
+        assert np.sort(distance)[1] > 5e-3  # no other crops explain the view
+        left, top, left_after, top_after = crops[distance.argmin()].tolist()
+        for spot in ([20.0, 30.0], [60.0, 25.0], [45.0, 62.0]):
+            y, x = np.indices((CHAIN_PX, CHAIN_PX))
+            picture = 0.5 + 0.5 * np.exp(-((x - spot[0]) ** 2 + (y - spot[1]) ** 2) / 18)
+            seen = t.resample(
+                tf.constant(picture[None, None, ..., None], tf.float32),
+                view[None].astype(np.float32),
+                (CHAIN_PX, CHAIN_PX),
+            )
+            chained = through_the_chain(picture, scale, degrees, (left, top), (left_after, top_after))
+
+            np.testing.assert_allclose(np.linalg.solve(linear, spot - origin), brightest(chained), atol=0.12)
+            np.testing.assert_allclose(brightest(seen.numpy()[0, 0, ..., 0]), brightest(chained), atol=0.12)
+        checked += 1
+    assert checked >= 5
 
 
 def test_fewer_draws_are_the_first_of_more() -> None:

@@ -1,0 +1,104 @@
+"""How neurons are written, and that pairs have no direction."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.errors import SpecError
+from core.neurons import Neuron, Pair, distinct_pairs, parse_range
+
+LAYERS = st.sampled_from(["stem", "block2", "block9", "block09", "block10", "block9_expand_pre_relu", "mixed4a", "4"])
+NEURONS = st.builds(Neuron, LAYERS, st.integers(0, 999_999_999))
+
+MALFORMED = [
+    *("", "block9", "block9:", ":17", "block9:x", "block9:-1", "block9:1.5", "block9: 17", "block 9:17", "a:b:1"),
+    *("block9:1-", "block9:-5-7", "block9:1-2-3", "block9:1234567890", "block9:١٧", "block9:17\nblock9:18"),
+]
+
+
+@given(NEURONS)
+def test_a_neuron_is_read_as_it_is_written(neuron: Neuron) -> None:
+    """Writing and reading are inverse, and spaces around do not matter."""
+    assert Neuron.parse(str(neuron)) == neuron
+    assert Neuron.parse(f"  {neuron}\n") == neuron
+
+
+def test_a_range_names_both_its_ends() -> None:
+    """`layer:first-last` is all channels from first to last, and one channel is a range of one."""
+    assert parse_range("mixed4a:3-6") == ("mixed4a", range(3, 7))
+    assert list(parse_range("mixed4a:5-5")[1]) == [5]
+    assert list(parse_range("mixed4a:476")[1]) == [476]
+
+
+@pytest.mark.parametrize("text", MALFORMED)
+def test_what_is_not_a_neuron_is_refused_in_one_line(text: str) -> None:
+    """The message shows the text, and what would be right."""
+    for parse in (Neuron.parse, parse_range):
+        with pytest.raises(SpecError, match="layer:channel") as caught:
+            parse(text)
+
+        assert repr(text) in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_range_that_runs_backwards_is_refused() -> None:
+    """First must not lie behind last."""
+    with pytest.raises(SpecError, match=r"first <= last, got 'block9:7-3'"):
+        parse_range("block9:7-3")
+
+
+@pytest.mark.parametrize("text", ["block9:3-7", "block9:3-3"])
+def test_a_range_is_not_one_neuron(text: str) -> None:
+    """Even a range of one channel is refused where a neuron is wanted."""
+    with pytest.raises(SpecError, match="expected one neuron"):
+        Neuron.parse(text)
+
+
+@given(NEURONS, NEURONS)
+def test_a_pair_is_the_same_either_way_round(first: Neuron, second: Neuron) -> None:
+    """(b, a) is (a, b), made of the two neurons given; a neuron has no pair with itself."""
+    if first == second:
+        with pytest.raises(SpecError, match="two different neurons"):
+            Pair.of(first, second)
+        return
+    pair = Pair.of(first, second)
+
+    assert pair == Pair.of(second, first)
+    assert set(pair) == {first, second}
+    assert pair.a.order < pair.b.order
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("block9:500", "block10:3"),  # numbers in names count as numbers, and the layer before the channel
+        ("block9:9", "block9:10"),
+        ("block2:7", "head:0"),
+        ("block2_expand:7", "block10:0"),
+    ],
+)
+def test_a_strip_runs_from_the_neuron_that_sorts_first(first: str, second: str) -> None:
+    """Layers sort naturally, then channels by number."""
+    pair = Pair.of(Neuron.parse(second), Neuron.parse(first))
+
+    assert [str(neuron) for neuron in pair] == [first, second]
+
+
+def test_pairs_are_kept_once_in_the_order_of_their_first_appearance() -> None:
+    """A repetition and a reversal are the pair that was there before."""
+    a, b, c = (Neuron("block9", channel) for channel in (1, 2, 3))
+
+    pairs = list(distinct_pairs([(c, a), (b, a), (a, c), (a, b), (c, a), (b, c)]))
+
+    assert pairs == [Pair(a, c), Pair(a, b), Pair(b, c)]
+
+
+@given(st.lists(st.tuples(NEURONS, NEURONS).filter(lambda pair: pair[0] != pair[1]), max_size=12))
+def test_turning_pairs_round_changes_nothing(pairs: list[tuple[Neuron, Neuron]]) -> None:
+    """However each is written, the same pairs come out, all different."""
+    forwards = list(distinct_pairs(pairs))
+
+    assert forwards == list(distinct_pairs((b, a) for a, b in pairs))
+    assert len(set(forwards)) == len(forwards)
