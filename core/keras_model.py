@@ -285,7 +285,7 @@ def _kernels_feeding(layer: Any) -> Iterator[Array]:
     while True:
         kernel = next((getattr(layer, key) for key in ("pointwise_kernel", "kernel") if hasattr(layer, key)), None)
         if kernel is not None:
-            values = np.asarray(kernel)
+            values: Array = kernel.numpy()
             if type(layer).__name__ == "DepthwiseConv2D":  # (h, w, channel, multiplier)
                 values = values.reshape(*values.shape[:2], -1)
             yield np.moveaxis(values, -1, 0).reshape(values.shape[-1], -1)
@@ -305,7 +305,7 @@ def _kernels_feeding(layer: Any) -> Iterator[Array]:
 def _weights_digest(network: Any) -> str:
     digest = hashlib.sha256()
     for variable in network.weights:
-        values = np.ascontiguousarray(variable)
+        values = np.ascontiguousarray(variable.numpy())
         digest.update(f"{variable.path}:{values.dtype}:{values.shape}:".encode())
         digest.update(values.tobytes())
     return digest.hexdigest()
