@@ -95,6 +95,7 @@ def test_layers_have_channels_sizes_kinds_and_the_weights_that_feed_them() -> No
     ("name", "message"),
     [
         ("keras:MobileNetV9", "model.name: expected a network of keras.applications, got 'MobileNetV9'; near are "),
+        ("keras:NASNetMobile", "model.name: expected a network of keras.applications, got 'NASNetMobile'; near are "),
         ("keras:mobilenet", "model.name: expected a network of keras.applications, got 'mobilenet'; near are "),
     ],
 )
