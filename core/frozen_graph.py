@@ -235,21 +235,24 @@ class FrozenGraph:
         Raises:
             ModelError: if TensorFlow refuses it, or it makes larger tensors than a network does.
         """
-        self._import_plainly(graph_def, {f"{self._input}:0": image})
         known = image.shape.is_fully_defined()
         largest = _LARGEST_TENSOR * max(1, image.shape[0] or 1)
-        for node in graph_def.node:
-            self._check_outputs(node, largest, known and node.op in _GROWING_OPS)
+        operations = self._operations(graph_def, {f"{self._input}:0": image})
+        for node, operation in zip(graph_def.node, operations, strict=True):
+            self._check_outputs(node.name, operation, largest, known and node.op in _GROWING_OPS)
 
-    def _import_plainly(self, graph_def: Any, inputs: Mapping[str, tf.Tensor]) -> None:
+    def _operations(self, graph_def: Any, inputs: Mapping[str, tf.Tensor]) -> list[tf.Operation]:
+        """TensorFlow's operations for the nodes of a graph, which it has imported with some tensors replaced."""
         import tensorflow as tf
 
+        names = [node.name for node in graph_def.node]
         try:
-            tf.graph_util.import_graph_def(graph_def, inputs, name="net/")  # the same scope each time
+            operations: list[tf.Operation] = tf.graph_util.import_graph_def(graph_def, inputs, names, name="net")
         except (ValueError, TypeError, tf.errors.OpError) as error:
             raise _UnfitError(
                 f"{self._where}: expected a graph that TensorFlow can import, {' '.join(str(error).split())[:200]}"
             ) from None
+        return operations
 
     def _check_computed_constants(self) -> None:
         """Make sure that what does not depend on any input stays small.
@@ -260,42 +263,38 @@ class FrozenGraph:
         import tensorflow as tf
 
         fed: set[str] = set()
-        computed = []
+        computed: dict[str, None] = {}
+        constants: set[str] = set()
         for name in self._order:
             node = self._nodes[name]
             if node.op.startswith("Placeholder") or not fed.isdisjoint(_sources(node)):
                 fed.add(name)
             elif node.op not in ("Const", "NoOp"):
-                computed.append(name)
-        constants = {source for name in computed for source in _sources(self._nodes[name])} - set(computed)
-        with tf.Graph().as_default() as graph:
-            self._import_plainly(self._cut({name for name in constants if self._nodes[name].op == "Const"}), {})
-            for name in computed:
-                alone = self._cut({name})
-                sources = [source for source in alone.node[0].input if not source.startswith("^")]
-                del alone.node[0].input[:]
-                alone.node[0].input.extend(sources)
-                ports = [source if ":" in source else f"{source}:0" for source in sources]
-                try:
-                    tensors = {port: graph.get_tensor_by_name(f"net/{port}") for port in ports}
-                except (KeyError, ValueError):
-                    raise ModelError(
-                        f"{self._where}: expected a graph that TensorFlow can import, node {_short(name)} has an input "
-                        "that does not exist"
-                    ) from None
-                self._import_plainly(alone, tensors)
-                self._check_outputs(alone.node[0], _LARGEST_COMPUTED_CONSTANT, growing=True)
+                computed[name] = None
+                constants.update(source for source in _sources(node) if self._nodes[source].op == "Const")
+        tensors: dict[str, tf.Tensor] = {}
+        with tf.Graph().as_default():
+            for names in (constants, *([name] for name in computed)):
+                part = self._cut(names)
+                for node in part.node:
+                    inputs = [source for source in node.input if not source.startswith("^")]
+                    del node.input[:]
+                    node.input.extend(inputs)
+                known = {_port(source): tensors.get(_port(source)) for node in part.node for source in node.input}
+                if missing := [source for source, tensor in known.items() if tensor is None]:
+                    reason = f"{_short(missing[0])} does not exist"
+                    raise ModelError(f"{self._where}: expected a graph that TensorFlow can import, {reason}")
+                for node, operation in zip(part.node, self._operations(part, known), strict=True):
+                    self._check_outputs(node.name, operation, _LARGEST_COMPUTED_CONSTANT, growing=True)
+                    tensors.update({f"{node.name}:{port}": tensor for port, tensor in enumerate(operation.outputs)})
 
-    def _check_outputs(self, node: Any, largest: int, growing: bool) -> None:
-        """Make sure that an imported node makes no larger tensors than a network does."""
-        import tensorflow as tf
-
-        graph = tf.compat.v1.get_default_graph()
-        for output in graph.get_operation_by_name(f"net/{node.name}").outputs:
+    def _check_outputs(self, name: str, operation: tf.Operation, largest: int, growing: bool) -> None:
+        """Make sure that a node makes no larger tensors than a network does, and, if it can grow, none of any size."""
+        for output in operation.outputs:
             sizes = output.shape.as_list() if output.shape.rank is not None else [None]
             if (growing and None in sizes) or math.prod(size for size in sizes if size is not None) > largest:
                 raise ModelError(
-                    f"{self._where}: refused: node {_short(node.name)} makes a tensor of shape {output.shape}, "
+                    f"{self._where}: refused: node {_short(name)} makes a tensor of shape {output.shape}, "
                     f"expected at most {largest:,} values"
                 )
 
@@ -509,6 +508,11 @@ def _without_hints(graph_def: Any) -> Any:
 def _node_name(tensor: str) -> str:
     """The node of an input, which may be written `^node` or `node:1`."""
     return tensor.removeprefix("^").partition(":")[0]
+
+
+def _port(source: str) -> str:
+    """The tensor of an input, which may be written `node` if it is the node's first."""
+    return source if ":" in source else f"{source}:0"
 
 
 def _short(text: str) -> str:

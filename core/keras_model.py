@@ -52,6 +52,8 @@ _WILFUL = frozenset(
 """Keras's own layers that run code of the file, or read other files that it names."""
 
 
+_ONE_SIZE = ("NASNetLarge", "NASNetMobile")
+"""Networks that Keras can only build for images of one size."""
 _PLAIN = frozenset(("__keras_tensor__", "__tuple__"))
 """What Keras writes of plain values; it writes code as `__lambda__`."""
 
@@ -184,7 +186,7 @@ def application(name: str, weights: str) -> KerasModel:
     import keras
 
     wanted = name.removeprefix("keras:")
-    known = [known for known in dir(keras.applications) if known[0].isupper()]
+    known = [known for known in dir(keras.applications) if known[0].isupper() and known not in _ONE_SIZE]
     if wanted not in known:
         near = ", ".join(difflib.get_close_matches(wanted, known, n=4, cutoff=0.4) or known[:4])
         raise SpecError(f"model.name: expected a network of keras.applications, got {wanted!r}; near are {near}")
@@ -285,7 +287,7 @@ def _kernels_feeding(layer: Any) -> Iterator[Array]:
     while True:
         kernel = next((getattr(layer, key) for key in ("pointwise_kernel", "kernel") if hasattr(layer, key)), None)
         if kernel is not None:
-            values = np.asarray(kernel)
+            values: Array = kernel.numpy()
             if type(layer).__name__ == "DepthwiseConv2D":  # (h, w, channel, multiplier)
                 values = values.reshape(*values.shape[:2], -1)
             yield np.moveaxis(values, -1, 0).reshape(values.shape[-1], -1)
@@ -305,7 +307,7 @@ def _kernels_feeding(layer: Any) -> Iterator[Array]:
 def _weights_digest(network: Any) -> str:
     digest = hashlib.sha256()
     for variable in network.weights:
-        values = np.ascontiguousarray(variable)
+        values = np.ascontiguousarray(variable.numpy())
         digest.update(f"{variable.path}:{values.dtype}:{values.shape}:".encode())
         digest.update(values.tobytes())
     return digest.hexdigest()
@@ -320,5 +322,5 @@ def _remedy(error: Exception) -> str:
 
 
 def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", str(error)).split()) or type(error).__name__
     return text if len(text) <= 200 else f"{text[:197]}..."

@@ -27,7 +27,7 @@ KINDS = "expected one of efficientnet-lite0, inception-v1, frozen-graph, keras:N
         {"name": "inception-v1", "file": "https://example.org/net.pb", "sha256": SHA256},
         {"name": "frozen-graph", "file": "s3://bucket/net.pb", "sha256": SHA256.upper(), "input": "x:y",
          "value_range": [-1, 1]},
-        {"name": "keras", "file": "net.keras", "value_range": [-1, 1]},
+        {"name": "keras", "file": "net.keras", "value_range": [-1.5, 1]},
         {"name": "saved-model", "file": "net"},
     ],
     ids=str,

@@ -1,0 +1,79 @@
+"""Atlases of other models than the default one, built by the command line in processes of their own."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+from job import SMALL, Job
+from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from graphs import inception_v1
+
+
+def pixels(job: Job) -> np.ndarray:
+    """The one sheet of an atlas."""
+    [sheet] = job.atlas.glob("sheets/*/*.png")
+    return np.asarray(Image.open(sheet).convert("RGB"))
+
+
+def test_inception_renders_lucids_first_pair(job: Job) -> None:
+    """Neurons before ReLU, alignment on the layers that Lucid's notebook uses, from a graph whose heads need 224 px."""
+    file = job.folder / "InceptionV1.pb"
+    file.write_bytes(bytes(inception_v1(old_concat=True)))
+    pair = ["mixed4a_pre_relu:476", "mixed4a_pre_relu:460"]
+    job.write(
+        model={"name": "inception-v1", "file": str(file)},
+        pairs={"select": "list", "list": [pair]},
+        render=SMALL | {"steps": 4},
+        compute={"processes": 1},
+    )
+
+    assert job.build()["done"] == 1
+
+    [record] = job.records().values()
+    assert record["model"] == "inception-v1"
+    assert record["settings"]["alignment"]["layers"] == ["mixed3b", "mixed4a"]
+    assert pixels(job).shape == (64, 3 * 64, 3)
+    assert pixels(job).std() > 1
+    assert job.run("verify", str(job.atlas)).returncode == 0
+
+    options = ["--model", "inception-v1", "--model-file", str(file), "--steps", "4", "--size-px", "64", "--frames", "3"]
+    preview = job.run("preview", *sorted(pair), *options, "-o", str(job.folder / "strip.png"))
+
+    assert (preview.returncode, preview.stderr) == (0, "")
+    np.testing.assert_array_equal(np.asarray(Image.open(job.folder / "strip.png").convert("RGB")), pixels(job))
+
+
+def test_a_keras_network_without_weights_renders_the_same_pixels_each_time(job: Job) -> None:
+    """Random weights are the same in every process, so two builds of two atlases agree."""
+    rendered = []
+    for name in ("first", "second"):
+        job.write(
+            name=name,
+            model={"name": "keras:MobileNetV2", "weights": "none"},
+            pairs={"select": "list", "list": [["block_1_expand_relu:3", "block_3_expand_relu:5"]]},
+            render=SMALL | {"steps": 4},
+            compute={"processes": 1},
+        )
+        assert job.build()["done"] == 1
+        assert job.run("verify", str(job.atlas)).returncode == 0
+        rendered.append((list(job.records()), pixels(job)))
+
+    assert rendered[0][0] == rendered[1][0]
+    np.testing.assert_array_equal(rendered[0][1], rendered[1][1])
+
+
+def test_weights_that_cannot_be_downloaded_are_told_with_where_keras_expects_them(job: Job) -> None:
+    """Without a network the one line has the place for a download by hand."""
+    job.environment |= {"https_proxy": "http://127.0.0.1:9", "KERAS_HOME": str(job.folder / "keras")}
+
+    finished = job.run("models", "layers", "keras:MobileNetV2")
+
+    assert (finished.returncode, finished.stdout) == (2, "")
+    [line] = [line for line in finished.stderr.splitlines() if line.startswith("isthmus: ")]
+    assert line.startswith("isthmus: model keras:MobileNetV2: its weights could not be had, URL fetch failure on ")
+    file = job.folder / "keras" / "models" / "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5"
+    assert line.endswith(f"; download it by hand and put it at {file}, or write weights: none")
