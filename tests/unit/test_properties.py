@@ -163,15 +163,27 @@ def test_rendering_tells_of_progress_and_takes_another_optimizer(tiny_net: Froze
     assert np.abs(fast.final - start).mean() > 2 * np.abs(slow.final - start).mean()
 
 
-def test_a_rendering_is_repeated_by_its_seed(tiny_net: FrozenGraph) -> None:
-    """The same seed draws the same views; another draws others; a tuple of transforms is what a list is."""
+def test_a_seed_draws_the_same_views_to_the_last_bit() -> None:
+    """What the model is shown is repeated exactly by a seed, and a tuple of transforms is what a list is."""
+    x = tf.constant(rnd(8, (2, SIZE, SIZE, 3)))
+    for step in range(8):
+        seed = tf.constant([1, step])
+        np.testing.assert_array_equal(t.compose(t.LUCID)(x, seed), t.compose(list(t.LUCID))(x, seed))
+
+
+def test_a_rendering_is_repeated_by_its_seed_up_to_rounding(tiny_net: FrozenGraph) -> None:
+    """The same seed gives the same picture; another gives another.
+
+    Not to the last bit: TensorFlow's convolutions, for images whose size changes from step to step, were seen to
+    round differently in about one run of twenty. Strips of an atlas have one size and are exact (test_strip).
+    """
     one, same, other = (
         render(tiny_net, "mixed:4", p.image(SIZE), checkpoints=[8], transforms=chain, seed=seed).final
         for chain, seed in ((t.LUCID, 1), (list(t.LUCID), 1), (t.LUCID, 2))
     )
 
-    np.testing.assert_array_equal(one, same)
-    assert not np.array_equal(one, other)
+    np.testing.assert_allclose(one, same, atol=1e-5)
+    assert np.abs(one - other).max() > 0.01
 
 
 def test_what_cannot_be_rendered_is_refused_in_one_line(tiny_net: FrozenGraph) -> None:
