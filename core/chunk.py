@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -39,13 +38,8 @@ class ChunkResult:
     seconds: float
 
 
-def render_chunk(
-    order: ChunkOrder, store: DirectoryStore, finished: Callable[[Record], None] = lambda record: None
-) -> ChunkResult:
+def render_chunk(order: ChunkOrder, store: DirectoryStore) -> ChunkResult:
     """Render the pairs of a chunk and commit their records.
-
-    Args:
-        finished: called with the record of each pair, before it is committed.
 
     Raises:
         ModelError: if the model here is not the one that the plan was made with.
@@ -59,9 +53,7 @@ def render_chunk(
     for planned in order.chunk.pairs:
         layers = (planned.pair.a.layer, planned.pair.b.layer)
         [strip] = renderer(order.model, layers, order.settings).render([planned.pair])
-        record = _record(planned, strip, order, where, store)
-        records.append(record)
-        finished(record)
+        records.append(_record(planned, strip, order, where, store))
     store.create(f"records/{order.chunk.name}.ndjson", to_ndjson(records))
     failed = sum(record.status == "failed" for record in records)
     return ChunkResult(len(records) - failed, failed, time.perf_counter() - started)

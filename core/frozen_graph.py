@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import ModelError
+from core.fan_in import stack_towers
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -176,12 +177,7 @@ class FrozenGraph:
         blocks = list(self._weights_feeding(layer))
         if sum(block.shape[0] for block in blocks) != self.layers[layer]:
             raise ModelError(f"{self._where}: expected a layer that convolutions feed, cannot tell what feeds {layer}")
-        fan_in = np.zeros((self.layers[layer], sum(block.shape[1] for block in blocks)), np.float32)
-        row = column = 0
-        for block in blocks:
-            fan_in[row : row + block.shape[0], column : column + block.shape[1]] = block
-            row, column = row + block.shape[0], column + block.shape[1]
-        return fan_in
+        return stack_towers(blocks)
 
     def activations(
         self, images: tf.Tensor, layers: Collection[str], *, redirected: bool = False

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import ModelError, SpecError
+from core.fan_in import stack_towers
 from core.weights import file_sha256
 
 if TYPE_CHECKING:
@@ -124,15 +125,9 @@ class KerasModel:
             ModelError: if no weights feed the layer.
         """
         blocks = list(_kernels_feeding(self._network.get_layer(layer)))
-        channels = self.layers[layer]
-        if sum(block.shape[0] for block in blocks) != channels:
+        if sum(block.shape[0] for block in blocks) != self.layers[layer]:
             raise ModelError(f"{self._where}: expected a layer that convolutions feed, cannot tell what feeds {layer}")
-        fan_in = np.zeros((channels, sum(block.shape[1] for block in blocks)), np.float32)
-        row = column = 0
-        for block in blocks:
-            fan_in[row : row + block.shape[0], column : column + block.shape[1]] = block
-            row, column = row + block.shape[0], column + block.shape[1]
-        return fan_in
+        return stack_towers(blocks)
 
     def activations(
         self, images: tf.Tensor, layers: Collection[str], *, redirected: bool = False

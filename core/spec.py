@@ -262,6 +262,10 @@ class AtlasSpec(_Frozen):
         """The atlas's own place: output and name."""
         return f"{self.output.rstrip('/')}/{self.name}"
 
+    def to_json(self) -> bytes:
+        """As it is kept in the atlas; equal specs give equal bytes."""
+        return self.model_dump_json(indent=1).encode()
+
 
 class _Loader(yaml.SafeLoader):
     """PyYAML's safe loader with two of its gaps closed.

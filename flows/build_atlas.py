@@ -63,13 +63,14 @@ def render_round(uri: str, plan: Plan, processes: int) -> None:
         IsthmusError: if a chunk met something that a person must mend.
     """
     log = get_run_logger()
+    plan_path = plan.path  # a digest of the whole plan: taken once, not for every chunk
     # The pool's processes talk to this flow's server, also when it is a temporary one: otherwise each starts its own.
     server = get_client(sync_client=True).api_url
     with temporary_settings({PREFECT_API_URL: str(server)}), ProcessPoolTaskRunner(max_workers=processes) as pool:
         _never_wait_for_messages(pool)
 
         def submit(chunk: Chunk) -> PrefectFuture[ChunkResult]:
-            return pool.submit(render_one_chunk, {"uri": uri, "plan_path": plan.path, "chunk": chunk.name})
+            return pool.submit(render_one_chunk, {"uri": uri, "plan_path": plan_path, "chunk": chunk.name})
 
         try:
             for finished in _in_window(submit, plan.chunks, size=2 * processes):

@@ -103,7 +103,7 @@ def build(spec: SpecFile, as_json: Json = False, verbose: Verbose = False) -> No
     store = open_store(atlas.uri)
     processes = process_count(atlas.compute)
     first = make_plan(atlas, store, processes)
-    same_spec = store.exists(SPEC_PATH) and store.read(SPEC_PATH) == atlas.model_dump_json(indent=1).encode()
+    same_spec = store.exists(SPEC_PATH) and store.read(SPEC_PATH) == atlas.to_json()
     if not first.chunks and same_spec and store.exists(MANIFEST_PATH):
         result: dict[str, Any] = {"pairs": first.pairs, "done": first.done, "failed": first.failed}
         result |= {"missing": 0, "rendered": 0}

@@ -15,7 +15,7 @@ def plan_atlas(spec: AtlasSpec, processes: int) -> Plan:
     """Plan the missing pairs of an atlas and write the plan, and the spec itself, to the store."""
     store = open_store(spec.uri)
     plan = make_plan(spec, store, processes)
-    store.replace(SPEC_PATH, spec.model_dump_json(indent=1).encode())
+    store.replace(SPEC_PATH, spec.to_json())
     if plan.chunks:
         store.create(plan.path, plan.to_ndjson())
     get_run_logger().info(
