@@ -101,16 +101,11 @@ def channel(layer: str, n: int, batch: BatchSlice = None) -> Objective:
 
 def neuron(layer: str, n: int, x: int | None = None, y: int | None = None, batch: BatchSlice = None) -> Objective:
     """Mean over frames of channel *n* at one position: row *x* and column *y* as in Lucid, the centre by default."""
-
-    def value(activations: Activations) -> tf.Tensor:
-        t = _frames(activations(layer), batch)
-        if len(t.shape) == 2:
-            return tf.reduce_mean(t[:, n])
-        row = tf.shape(t)[1] // 2 if x is None else x
-        column = tf.shape(t)[2] // 2 if y is None else y
-        return tf.reduce_mean(t[:, row, column, n])
-
-    return Objective(value, frozenset({layer}), f"neuron {layer}:{n}")
+    return Objective(
+        lambda activations: tf.reduce_mean(_position(_frames(activations(layer), batch), x, y)[..., n]),
+        frozenset({layer}),
+        f"neuron {layer}:{n}",
+    )
 
 
 def direction(layer: str, vec: Array, cossim_pow: float = 0, batch: BatchSlice = None) -> Objective:
@@ -120,16 +115,28 @@ def direction(layer: str, vec: Array, cossim_pow: float = 0, batch: BatchSlice =
     direction.
     """
     vector = tf.constant(vec, tf.float32)
+    return Objective(
+        lambda activations: _along(_frames(activations(layer), batch), vector, cossim_pow),
+        frozenset({layer}),
+        f"direction in {layer}",
+    )
 
-    def value(activations: Activations) -> tf.Tensor:
-        t = _frames(activations(layer), batch)
-        product = tf.reduce_sum(t * vector, axis=-1)
-        if cossim_pow == 0:
-            return tf.reduce_mean(product)
-        cosine = product / (1e-4 + tf.norm(t, axis=-1)) / (1e-4 + tf.norm(vector))
-        return tf.reduce_mean(product * tf.maximum(0.1, cosine) ** cossim_pow)
 
-    return Objective(value, frozenset({layer}), f"direction in {layer}")
+def direction_neuron(
+    layer: str,
+    vec: Array,
+    x: int | None = None,
+    y: int | None = None,
+    cossim_pow: float = 0,
+    batch: BatchSlice = None,
+) -> Objective:
+    """`direction` at one position: row *x* and column *y* as in Lucid, the centre by default."""
+    vector = tf.constant(vec, tf.float32)
+    return Objective(
+        lambda activations: _along(_position(_frames(activations(layer), batch), x, y), vector, cossim_pow),
+        frozenset({layer}),
+        f"direction in one position of {layer}",
+    )
 
 
 def deepdream(layer: str) -> Objective:
@@ -258,3 +265,20 @@ def _frames(t: tf.Tensor, batch: BatchSlice) -> tf.Tensor:
     if isinstance(batch, int):
         batch = slice(batch, batch + 1)
     return t if batch is None else t[batch]
+
+
+def _position(t: tf.Tensor, x: int | None, y: int | None) -> tf.Tensor:
+    """Shape (frame, height, width, channel) to (frame, channel) at row *x* and column *y*, the centre by default."""
+    if len(t.shape) == 2:
+        return t
+    row = tf.shape(t)[1] // 2 if x is None else x
+    column = tf.shape(t)[2] // 2 if y is None else y
+    return t[:, row, column]
+
+
+def _along(t: tf.Tensor, vector: tf.Tensor, cossim_pow: float) -> tf.Tensor:
+    product = tf.reduce_sum(t * vector, axis=-1)
+    if cossim_pow == 0:
+        return tf.reduce_mean(product)
+    cosine = product / (1e-4 + tf.norm(t, axis=-1)) / (1e-4 + tf.norm(vector))
+    return tf.reduce_mean(product * tf.maximum(0.1, cosine) ** cossim_pow)

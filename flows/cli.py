@@ -51,8 +51,16 @@ SpecFile = Annotated[Path, typer.Argument(metavar="SPEC", help="YAML file with t
 Atlas = Annotated[Path, typer.Argument(metavar="ATLAS", help="Folder of an atlas, or the spec that it was built from.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object for machines, and no progress.")]
 ModelFile = Annotated[
-    str | None, typer.Option("--model-file", metavar="FILE", help="Its weights, for a model that needs a file.")
+    str | None,
+    typer.Option("--model-file", "--file", metavar="FILE", help="Its weights, for a model that needs a file."),
 ]
+Sha256 = Annotated[str | None, typer.Option("--sha256", help="Of the file, if it is to be downloaded.")]
+InputNode = Annotated[str | None, typer.Option("--input", metavar="NODE", help="The graph's node for images.")]
+ValueRange = Annotated[
+    tuple[float, float] | None,
+    typer.Option("--value-range", metavar="BLACK WHITE", help="What the network expects for black and for white."),
+]
+Weights = Annotated[str | None, typer.Option("--weights", help="imagenet or none, for keras:NAME.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show what TensorFlow and Prefect have to say.")]
 
 
@@ -136,6 +144,10 @@ def preview(
     output: Annotated[Path, typer.Option("--output", "-o", help="PNG file to write.")] = Path("strip.png"),
     model: Annotated[str, typer.Option(metavar="NAME", help="The image model.")] = "efficientnet-lite0",
     model_file: ModelFile = None,
+    sha256: Sha256 = None,
+    input_node: InputNode = None,
+    value_range: ValueRange = None,
+    weights: Weights = None,
     frames: Annotated[int, typer.Option(help="Frames in the strip.")] = 6,
     size_px: Annotated[int, typer.Option("--size-px", help="Height and width of a frame.")] = 128,
     steps: Annotated[int, typer.Option(help="Updates of the image.")] = 256,
@@ -150,7 +162,7 @@ def preview(
     from core.selection import resolve_settings
     from core.spec import parse_model, parse_settings
 
-    model_spec = parse_model({"name": model, "file": model_file}, "model")
+    model_spec = parse_model(_model_data(model, model_file, sha256, input_node, weights, value_range), "model")
     network = load(model_spec)
     neurons = Neuron.parse(a), Neuron.parse(b)
     for neuron in neurons:
@@ -221,10 +233,10 @@ def models(context: typer.Context, as_json: Json = False) -> None:
 @models_app.command()
 def layers(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="Name of the model, as in a spec.")],
-    file: Annotated[str | None, typer.Option("--file", metavar="FILE", help="Its weights, if it needs a file.")] = None,
-    sha256: Annotated[str | None, typer.Option("--sha256", help="Of the file, if it is to be downloaded.")] = None,
-    input_node: Annotated[str | None, typer.Option("--input", help="The graph's node for images.")] = None,
-    weights: Annotated[str | None, typer.Option("--weights", help="imagenet or none, for keras:NAME.")] = None,
+    model_file: ModelFile = None,
+    sha256: Sha256 = None,
+    input_node: InputNode = None,
+    weights: Weights = None,
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
@@ -232,8 +244,7 @@ def layers(
     from core.models import load
     from core.spec import parse_model
 
-    data = {"name": model, "file": file, "sha256": sha256, "input": input_node, "weights": weights}
-    spec = parse_model(data, "model")
+    spec = parse_model(_model_data(model, model_file, sha256, input_node, weights), "model")
     _quiet_libraries(verbose)
     network = load(spec)
     sizes = network.sizes(_LISTED_SIZE_PX)
@@ -306,6 +317,25 @@ def open_page(atlas: Atlas, as_json: Json = False) -> None:
         print(json.dumps({"page": str(page), "opened": opened}))
     else:
         print(page if opened else f"No browser found here; open {page}")
+
+
+def _model_data(
+    name: str,
+    file: str | None,
+    sha256: str | None,
+    input_node: str | None,
+    weights: str | None,
+    value_range: tuple[float, float] | None = None,
+) -> dict[str, Any]:
+    """A model as a spec has it, from the options that name one."""
+    return {
+        "name": name,
+        "file": file,
+        "sha256": sha256,
+        "input": input_node,
+        "weights": weights,
+        "value_range": value_range,
+    }
 
 
 def _rounded(values: Array) -> list[float]:

@@ -48,7 +48,7 @@ def test_inception_renders_lucids_first_pair(job: Job) -> None:
 
 
 def test_a_keras_network_without_weights_renders_the_same_pixels_each_time(job: Job) -> None:
-    """Random weights are the same in every process, so two builds of two atlases agree."""
+    """Random weights are the same in every process, so two builds of two atlases and a preview agree."""
     rendered = []
     for name in ("first", "second"):
         job.write(
@@ -64,6 +64,10 @@ def test_a_keras_network_without_weights_renders_the_same_pixels_each_time(job: 
 
     assert rendered[0][0] == rendered[1][0]
     np.testing.assert_array_equal(rendered[0][1], rendered[1][1])
+    pair = ["block_1_expand_relu:3", "block_3_expand_relu:5"]
+    options = ["--model", "keras:MobileNetV2", "--weights", "none", "--steps", "4", "--size-px", "64", "--frames", "3"]
+    assert job.run("preview", *pair, *options, "-o", str(job.folder / "strip.png")).returncode == 0
+    np.testing.assert_array_equal(np.asarray(Image.open(job.folder / "strip.png").convert("RGB")), rendered[0][1])
 
 
 def test_weights_that_cannot_be_downloaded_are_told_with_where_keras_expects_them(job: Job) -> None:

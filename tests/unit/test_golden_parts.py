@@ -162,9 +162,8 @@ def test_the_shared_interpolation_is_the_notebooks(case: dict[str, Any]) -> None
 OBJECTIVES = [
     case
     for case in value_meta["cases"]
-    # elsewhere: further objectives (test_golden_render); below: Lucid's nan; not ours: the direction of one position
-    if case["objname"] not in ("deepdream", "diversity", "L1", "L2", "direction_neuron")
-    and case["name"] != "interp_b1_is_nan"
+    # elsewhere: further objectives (test_golden_render) and Lucid's nan (test_golden_whole)
+    if case["objname"] not in ("deepdream", "diversity", "L1", "L2") and case["name"] != "interp_b1_is_nan"
 ]
 
 

@@ -13,7 +13,7 @@ from golden_io import compare, load, rnd
 from core import objectives as o
 from core import transforms as t
 from core.frozen_graph import FrozenGraph
-from core.optimise import render, run_updates
+from core.optimise import Rendering, render, run_updates
 from core.parameterization import Parameterization, shared_interpolation
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -131,18 +131,24 @@ def start(case: dict[str, Any]) -> Parameterization:
     return made
 
 
+def rendering_of(
+    case: dict[str, Any], tiny_net: FrozenGraph, made: Parameterization, checkpoints: tuple[int, ...]
+) -> Rendering:
+    return render(
+        tiny_net,
+        written(case["expr"]),
+        made,
+        checkpoints=checkpoints,
+        transforms=written(case["transforms"]) if case["transforms"] else (),
+        redirected_updates=LUCIDS_REDIRECTED_UPDATES if case["relu_gradient_override"] else 0,
+    )
+
+
 @pytest.mark.parametrize("case", run_meta["cases"], ids=lambda case: case["name"])
 def test_whole_optimisations_are_lucids(case: dict[str, Any], tiny_net: FrozenGraph) -> None:
     """Images after 1, 8 and 32 updates and the curve of the objective agree with Lucid's run from the same start."""
     name = case["name"]
-    rendering = render(
-        tiny_net,
-        written(case["expr"]),
-        start(case),
-        checkpoints=(1, 8, 32),
-        transforms=written(case["transforms"]) if case["transforms"] else (),
-        redirected_updates=LUCIDS_REDIRECTED_UPDATES if case["relu_gradient_override"] else 0,
-    )
+    rendering = rendering_of(case, tiny_net, start(case), checkpoints=(1, 8, 32))
 
     for updates, tolerance in IMAGE_TOLERANCES[name].items():
         assert compare(runs, f"{name}.image{updates}", rendering.images[updates])[0] <= tolerance, updates

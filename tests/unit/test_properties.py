@@ -68,6 +68,7 @@ OBJECTIVES: dict[str, o.Objective] = {
     "neuron": o.neuron("layer3_pre_relu", 5),
     "direction": o.direction("layer2", np.linspace(-1, 1, 16, dtype=np.float32)),
     "direction with cosine": o.direction("layer2", np.linspace(-1, 1, 16, dtype=np.float32), cossim_pow=1),
+    "direction in the middle": o.direction_neuron("layer2", np.linspace(-1, 1, 16, dtype=np.float32)),
     "channel_interpolate": o.channel_interpolate("layer2", 7, "mixed", 20),
     "deepdream": o.deepdream("layer2"),
     "less diversity": -1.0 * o.diversity("layer2"),
@@ -127,6 +128,45 @@ def test_the_ends_of_an_interpolation_are_the_single_neurons(frames: int, seed: 
     lifted_last[-1, ..., 1] += 50
     assert value(lifted_first) - value(a) == pytest.approx(1, abs=1e-3)
     assert value(lifted_last) - value(a) == pytest.approx(1, abs=1e-3)
+
+
+@given(frames=st.integers(2, 9), seed=st.integers(0, 1000))
+@settings(max_examples=20, deadline=None)
+def test_mirrored_variables_give_the_mirror_of_the_strip(frames: int, seed: int) -> None:
+    """With spectra and key frames in the opposite order the frames are in the opposite order, and else the same."""
+    forth, back = (p.shared_interpolation(frames, SIZE, sd=1.0, seed=seed) for _ in range(2))
+    mirror(forth, back)
+
+    np.testing.assert_allclose(forth(), back().numpy()[::-1], atol=1e-5)
+
+
+def test_lucids_key_frames_have_no_mirror() -> None:
+    """With Lucid's weights the same exchange gives other frames: they lean to the second end."""
+    forth, back = (p.shared_interpolation(6, SIZE, key_frames="lucid", sd=1.0) for _ in range(2))
+    mirror(forth, back)
+
+    assert np.abs(forth().numpy() - back().numpy()[::-1]).max() > 0.1
+
+
+def test_the_strip_of_the_turned_pair_is_the_mirror(tiny_net: FrozenGraph) -> None:
+    """A whole optimisation from b to a, started from mirrored values, ends with the mirrored frames."""
+    forth, back = (p.shared_interpolation(5, SIZE, seed=3) for _ in range(2))
+    mirror(forth, back)
+    aligned = 0.1 * o.alignment("layer2", 5)
+    runs = [
+        render(tiny_net, o.channel_interpolate(*ends) + aligned, made, checkpoints=[16], transforms=())
+        for ends, made in ((("layer2", 7, "mixed", 20), forth), (("mixed", 20, "layer2", 7), back))
+    ]
+
+    np.testing.assert_allclose(runs[0].final, runs[1].final[::-1], atol=1e-3)
+    np.testing.assert_allclose(runs[0].objective, runs[1].objective, rtol=1e-4, atol=1e-4)
+
+
+def mirror(forth: p.Parameterization, back: p.Parameterization) -> None:
+    """Give *back* the values of *forth* with the frames, and the key frames, in the opposite order."""
+    for one, other in zip(forth.variables, back.variables, strict=True):
+        frame_axis = 1 if len(one.shape) == 5 else 0  # a spectrum has its two parts first
+        other.assign(tf.reverse(one, [frame_axis]))
 
 
 @given(frames=st.integers(2, 9), decay=st.floats(0.5, 10), seed=st.integers(0, 1000))

@@ -1,0 +1,144 @@
+"""That no golden value is left out, and the few that the other golden tests cannot ask for in their common form."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import test_golden_parts as parts
+import test_golden_render as whole
+from golden_io import compare, load, rnd
+
+from core import objectives as o
+from core.color import COLOR_CORRELATION, COLOR_MEAN, to_valid_rgb
+from core.frozen_graph import FrozenGraph
+from core.parameterization import rfft2d_freqs, spectrum_to_image
+
+TOLERANCE = 1e-5
+
+spectra, _ = load("fft_image.npz")
+colors, color_meta = load("color_image.npz")
+values, value_meta = load("objectives.npz")
+
+ASKED_HERE = {"interp_b1_is_nan"}
+CLIPPED = [case for case in color_meta["cases"] if case.get("sigmoid") is False]
+
+
+def names(cases: list[dict[str, Any]]) -> list[str]:
+    return [case["name"] for case in cases]
+
+
+def test_every_golden_objective_is_asked_for_once() -> None:
+    """The cases of the three modules are together all cases of the file, and none is asked for twice."""
+    asked = names(parts.OBJECTIVES) + names(whole.FURTHER) + sorted(ASKED_HERE)
+
+    assert sorted(asked) == sorted(names(value_meta["cases"]))
+
+
+def test_every_golden_color_is_asked_for() -> None:
+    """Each case is one of `to_valid_rgb` or of `image`, and those without a sigmoid are two."""
+    assert all(("sigmoid" in case) != ("kwargs" in case) for case in color_meta["cases"])
+    assert names(CLIPPED) == ["dec1_sig0", "dec0_sig0"]
+
+
+def test_every_golden_run_is_compared_with_an_image() -> None:
+    """Each whole optimisation has at least the image after the first update checked."""
+    assert set(whole.IMAGE_TOLERANCES) == set(names(whole.run_meta["cases"]))
+    assert all(1 in tolerances for tolerances in whole.IMAGE_TOLERANCES.values())
+
+
+def test_an_explicit_spectrum_becomes_lucids_image() -> None:
+    """The one spectrum that is stored number by number gives the pixels that are stored beside it."""
+    image = spectrum_to_image(tf.constant(spectra["explicit.spectrum"]), spectra["explicit.image"].shape)
+
+    np.testing.assert_allclose(
+        image, spectra["explicit.image"], atol=TOLERANCE * np.abs(spectra["explicit.image"]).max()
+    )
+
+
+def test_the_frequencies_of_the_usual_size_are_lucids() -> None:
+    """All magnitudes at 128 px, by samples and sums."""
+    error, largest = compare(spectra, "freqs_128x128", rfft2d_freqs(128, 128))
+
+    assert error <= 1e-6 * largest
+
+
+@pytest.mark.parametrize("case", CLIPPED, ids=lambda case: case["name"])
+def test_the_gradient_of_clipped_colors_differs_from_lucids_only_beyond_the_range(case: dict[str, Any]) -> None:
+    """Inside the two agree; beyond it one of the two blocks what the other passes: Lucid blocks the way back."""
+    x = tf.constant(colors["x"])
+    upstream = rnd(case["gseed"], x.shape)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        total = tf.reduce_sum(to_valid_rgb(x, decorrelate=case["decorrelate"], sigmoid=False) * upstream)
+    lucids, ours = colors[f"{case['name']}.grad"], tape.gradient(total, x).numpy()
+    before_clip = colors["x"]
+    if case["decorrelate"]:  # the gradients are compared where the clip is, behind the matrix
+        before_clip = before_clip @ COLOR_CORRELATION.T + COLOR_MEAN
+        lucids, ours = (gradient @ np.linalg.inv(COLOR_CORRELATION) for gradient in (lucids, ours))
+
+    inside = (before_clip > 0) & (before_clip < 1)
+    back = (before_clip >= 1) == (upstream > 0)  # descent moves against the gradient
+
+    assert inside.any()
+    assert (~inside & back).any()
+    assert (~inside & ~back).any()
+    np.testing.assert_allclose(ours, np.where(inside | back, upstream, 0), atol=1e-5)
+    np.testing.assert_allclose(lucids, np.where(inside | ~back, upstream, 0), atol=1e-5)
+
+
+def test_descent_brings_saturated_colors_back() -> None:
+    """Colours that start far beyond either end arrive at a target inside the range."""
+    x = tf.Variable([[-0.7, 1.6, 0.5]])
+    for _ in range(60):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum((to_valid_rgb(x, sigmoid=False) - [[0.3, 0.8, 0.4]]) ** 2)
+        x.assign_sub(0.1 * tape.gradient(loss, x))
+
+    np.testing.assert_allclose(x, [[0.3, 0.8, 0.4]], atol=1e-3)
+
+
+def test_one_frame_is_nan_for_lucid_and_a_number_here() -> None:
+    """An interpolation of a single frame, which Lucid divides by zero, has a finite value and gradient."""
+    [case] = [case for case in value_meta["cases"] if case["name"] == "interp_b1_is_nan"]
+    [(layer, made)] = case["acts"].items()
+    t = tf.constant(rnd(made["seed"], made["shape"]))
+    with tf.GradientTape() as tape:
+        tape.watch(t)
+        value = o.channel_interpolate(layer, 3, layer, 1)({layer: t}.__getitem__)
+
+    assert t.shape[0] == 1
+    assert np.isnan(values["interp_b1_is_nan.value"])
+    assert np.isfinite(value)
+    assert np.isfinite(tape.gradient(value, t)).all()
+
+
+def test_the_start_of_the_runs_is_lucids() -> None:
+    """The image before any update, and what every layer of the tiny network makes of it."""
+    net = FrozenGraph(whole.GOLDEN / "tiny_net.pb", input_node="input", value_range=(-117, 138))
+    layers = {key.split(".")[2].split("__")[0] for key in whole.runs.files if key.startswith("init.act.")}
+    image = whole.start(whole.run_meta["cases"][0])()
+
+    found = net.activations(image, layers)
+
+    assert layers == {"layer1", "layer1_pre_relu", "layer2", "layer3", "layer3_pre_relu", "mixed", "mixed_pre_relu"}
+    for key, got in (("init.image", image), *((f"init.act.{layer}", t) for layer, t in found.items())):
+        error, largest = compare(whole.runs, key, got)
+        assert error <= TOLERANCE * largest, key
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, tolerances in whole.IMAGE_TOLERANCES.items() if tolerances.get(32) == 2e-5]
+)
+def test_variables_end_where_lucids_do(name: str) -> None:
+    """In the runs that rounding does not lead astray, all seven variables agree after 32 updates."""
+    [case] = [case for case in whole.run_meta["cases"] if case["name"] == name]
+    net = FrozenGraph(whole.GOLDEN / "tiny_net.pb", input_node="input", value_range=(-117, 138))
+    made = whole.start(case)
+    whole.rendering_of(case, net, made, checkpoints=(32,))
+
+    for number, variable in enumerate(made.variables):
+        error, largest = compare(whole.runs, f"{name}.var{number}_after32", variable)
+        assert error <= 1e-3 * largest, number
