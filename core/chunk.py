@@ -10,7 +10,7 @@ import hashlib
 import time
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,13 +18,14 @@ from numpy.typing import NDArray
 from core import METHOD_VERSION, device, sheets
 from core.errors import ModelError
 from core.models import digest, load
+from core.packing import Packing
 from core.plan import ChunkOrder, PlannedPair, settings_digest
 from core.records import Checkpoint, Picture, Record, preview_path, sheet_path, to_ndjson
 from core.spec import ModelSpec, RenderSettings
 from core.store import DirectoryStore
 
 if TYPE_CHECKING:
-    from core.strip import Strip, StripRenderer
+    from core.strip import Strip
 
 _HISTORY = 64  # values in a record's history of the objective
 
@@ -38,33 +39,40 @@ class ChunkResult:
     seconds: float
 
 
-def render_chunk(order: ChunkOrder, store: DirectoryStore) -> ChunkResult:
+def render_chunk(order: ChunkOrder, store: DirectoryStore, pack: int | Literal["auto"] = "auto") -> ChunkResult:
     """Render the pairs of a chunk and commit their records.
+
+    Args:
+        pack: how many pairs share a batch; auto: as many as suit the device.
 
     Raises:
         ModelError: if the model here is not the one that the plan was made with.
+        DeviceError: if the device's memory does not suffice for one pair.
         StoreError: if the store cannot be written.
     """
     started = time.perf_counter()
     where = device.prepare()
     if digest(load(order.model)) != order.model_digest:
-        raise ModelError(f"model {order.model.name}: expected the weights that the plan was made with, found others")
-    records = []
-    for planned in order.chunk.pairs:
-        layers = (planned.pair.a.layer, planned.pair.b.layer)
-        [strip] = renderer(order.model, layers, order.settings).render([planned.pair])
-        records.append(_record(planned, strip, order, where, store))
+        raise ModelError(
+            f"model {order.model.name}: expected the weights that the plan was made with, found others; "
+            "give every machine the same file"
+        )
+    pair = order.chunk.pairs[0].pair
+    packed = packing(order.model, (pair.a.layer, pair.b.layer), order.settings, pack).render(order.chunk.pairs)
+    records = [_record(planned, strip, order, where, store) for planned, strip in packed]
     store.create(f"records/{order.chunk.name}.ndjson", to_ndjson(records))
     failed = sum(record.status == "failed" for record in records)
     return ChunkResult(len(records) - failed, failed, time.perf_counter() - started)
 
 
 @lru_cache(maxsize=4)
-def renderer(model: ModelSpec, layers: tuple[str, str], settings: RenderSettings) -> StripRenderer:
-    """The renderer for a pair of layers, traced once per process."""
+def packing(
+    model: ModelSpec, layers: tuple[str, str], settings: RenderSettings, pack: int | Literal["auto"]
+) -> Packing:
+    """The renderers for a pair of layers, traced once per process."""
     from core.strip import StripRenderer
 
-    return StripRenderer(load(model), layers, settings)
+    return Packing(lambda strips: StripRenderer(load(model), layers, settings, strips=strips), pack)
 
 
 def _record(planned: PlannedPair, strip: Strip, order: ChunkOrder, where: str, store: DirectoryStore) -> Record:

@@ -1,23 +1,72 @@
 """The device that renders: set up once per process, before TensorFlow starts to compute.
 
 On a CPU one process has one thread, because several such processes beat one with several threads, and because sums are
-then always taken in the same order, so that pixels do not depend on the number of cores. On a GPU a process sees one
-card and takes memory as it needs it. GPU paths have been run on CPU only.
+then always taken in the same order, so that pixels do not depend on the number of cores. With GPUs each process claims
+one card, sees only that one, and takes memory as it needs it. GPU paths have been run on CPU only.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import platform
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import lru_cache
 from importlib.metadata import version
+from itertools import count
 from pathlib import Path
+from typing import BinaryIO
 
 VERBOSE = "ISTHMUS_VERBOSE"
 """Name of the environment variable that lets TensorFlow and Prefect talk."""
+
+
+_VISIBLE = "CUDA_VISIBLE_DEVICES"
+
+
+def gpus() -> list[str]:
+    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them; does not need TensorFlow."""
+    visible = os.environ.get(_VISIBLE)
+    if visible is not None:
+        return [name for name in visible.split(",") if name and name != "-1"]
+    return sorted((path.name.removeprefix("nvidia") for path in Path("/dev").glob("nvidia[0-9]*")), key=int)
+
+
+def claim_gpu(available: Sequence[str], folder: Path | None = None) -> BinaryIO | None:
+    """Make this process see one GPU only: the first that fewest other processes have claimed.
+
+    A claim is a lock, so it ends with the process, however that ends, and whoever replaces it takes the same GPU.
+
+    Args:
+        available: names of GPUs; nothing happens if there are none.
+        folder: for the locks; must be the same for all processes of a machine.
+
+    Returns:
+        the lock, to be kept open as long as the GPU is used.
+    """
+    folder = folder or Path(tempfile.gettempdir()) / f"isthmus-gpus-{os.getuid()}"
+    folder.mkdir(exist_ok=True, parents=True)
+    for turn in count() if available else ():
+        for name in available:
+            lock = (folder / f"{name}.{turn}").open("ab")
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                lock.close()
+            else:
+                os.environ[_VISIBLE] = name
+                return lock
+    return None
+
+
+def has_gpu() -> bool:
+    """Whether TensorFlow computes on a GPU in this process."""
+    import tensorflow as tf
+
+    return bool(tf.config.list_physical_devices("GPU"))
 
 
 @lru_cache(maxsize=1)

@@ -35,5 +35,13 @@ class RecordError(IsthmusError):
     """A record, plan or manifest that is not what this version writes; the message has file, line and field."""
 
 
+class DeviceError(IsthmusError):
+    """A device that cannot do what the settings ask for; the message has what would fit."""
+
+
+class UnfinishedError(IsthmusError):
+    """A build that could not render all pairs; the message says how many are missing and where to look."""
+
+
 class RenderDivergedError(IsthmusError):
     """An objective that is no longer a finite number; the message has the update."""

@@ -33,6 +33,7 @@ from core.errors import SpecError
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 _NO_CONTROLS = r"^[^\x00-\x1f\x7f]+$"
+_DEPLOYMENT = r"^[^/\x00-\x1f\x7f]+/[^/\x00-\x1f\x7f]+$"
 _SHA256 = r"^[0-9a-f]{64}$"
 _LONGEST = 60  # characters of what came, in a message
 
@@ -140,13 +141,44 @@ Selection = Annotated[ListedPairs | AllPairs | RandomPairs | NearestPairs, Field
 class Compute(_Frozen):
     """Where and how the work is done; changes no pixel."""
 
-    engine: Literal["local"] = Field("local", description="local: processes on this machine.")
+    engine: Literal["local", "ray", "work-pool"] = Field(
+        "local",
+        description="local: processes on this machine. ray: tasks on a Ray cluster. "
+        "work-pool: flow runs of a Prefect deployment, on workers elsewhere.",
+    )
     processes: StrictInt | None = Field(
-        None, ge=1, le=256, description="Local processes; by default one per core, or one per GPU."
+        None,
+        ge=1,
+        le=256,
+        description="Chunks that are rendered at once on a machine, or on a Ray cluster; "
+        "by default one per GPU, or one per core.",
+    )
+    pack: StrictInt | Literal["auto"] = Field(
+        "auto", ge=1, le=1024, description="Pairs in one batch; auto: as many as make a GPU faster, one on a CPU."
     )
     chunk_pairs: StrictInt | None = Field(
-        None, ge=1, le=10_000, description="Pairs in one task; by default enough for about half a minute."
+        None, ge=1, le=10_000, description="Pairs in one task; by default enough for about a minute."
     )
+    ray_address: str | None = Field(
+        None, pattern=_NO_CONTROLS, description="Of a Ray cluster, ray://host:10001; by default a Ray on this machine."
+    )
+    deployment: str | None = Field(
+        None, pattern=_DEPLOYMENT, description="That renders shards for work-pool; by default render-shard/gpu."
+    )
+    workers: StrictInt | None = Field(
+        None, ge=1, le=500, description="Shards that work-pool has in work at once; by default 4."
+    )
+    shard_minutes: Number | None = Field(
+        None, ge=1, le=600, description="About how long a shard of work-pool takes; by default 10."
+    )
+
+    @model_validator(mode="after")
+    def _fits_the_engine(self) -> Compute:
+        for engine, keys in (("ray", ("ray_address",)), ("work-pool", ("deployment", "workers", "shard_minutes"))):
+            for key in keys:
+                if getattr(self, key) is not None and self.engine != engine:
+                    raise _model_mistake(key, f"no use for this key with engine {self.engine}; it belongs to {engine}")
+        return self
 
 
 @dataclass(frozen=True)
@@ -363,6 +395,7 @@ _EXPECTED_PATTERNS = {
     _NAME: "at most 100 letters, digits, '.', '_' and '-', a letter or digit first",
     _NO_CONTROLS: "text without control characters",
     _SHA256: "64 hex digits",
+    _DEPLOYMENT: "the name of a flow and of its deployment, such as render-shard/gpu",
 }
 """What pydantic calls an error, or the pattern that did not match -> what would be right."""
 

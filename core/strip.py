@@ -27,6 +27,8 @@ from core.transforms import resample, standard_views
 
 Array = NDArray[np.float32]
 
+_MEASURED_UPDATES = 8
+
 
 @dataclass(frozen=True)
 class Strip:
@@ -125,7 +127,7 @@ class StripRenderer:
         channels = tf.constant([(pair.a.channel, pair.b.channel) for pair in padded], tf.int32)
         self._start(seeds)
         steps = self.settings.steps
-        views = tf.constant(self._views(seeds))
+        views = tf.constant(self._views(seeds, steps))
         objective = []
         kept = {}
         stops = sorted({*range(UPDATES_PER_CALL, steps, UPDATES_PER_CALL), *self.settings.checkpoints, steps})
@@ -151,6 +153,17 @@ class StripRenderer:
             for i in range(len(pairs))
         ]
 
+    def seconds_per_update(self, pair: Pair) -> float:
+        """How long an update takes for each of the packed strips, measured with copies of one pair."""
+        seeds = [pair_seed(self.settings, pair)] * self.strips
+        channels = tf.constant([(pair.a.channel, pair.b.channel)] * self.strips, tf.int32)
+        self._start(seeds)
+        views = tf.constant(self._views(seeds, _MEASURED_UPDATES))
+        self._optimise(channels, views, 0, _MEASURED_UPDATES).numpy()  # traces, and warms the device up
+        started = time.perf_counter()
+        self._optimise(channels, views, 0, _MEASURED_UPDATES).numpy()
+        return (time.perf_counter() - started) / _MEASURED_UPDATES / self.strips
+
     def _frames(self) -> tf.Tensor:
         """The frames as they are now, shape (strip, frame, height, width, 3)."""
         images = self._parameterization()
@@ -162,9 +175,9 @@ class StripRenderer:
             variable.assign(value)
         self._adam.reset()
 
-    def _views(self, seeds: Sequence[int]) -> Array:
+    def _views(self, seeds: Sequence[int], steps: int) -> Array:
         """Shape (update, strip, 2, 3)."""
-        size_px, steps = self.settings.size_px, self.settings.steps
+        size_px = self.settings.size_px
         return np.stack([standard_views(size_px, size_px, steps, seed=(seed, 1)) for seed in seeds], axis=1)
 
     def _updates(self, channels: tf.Tensor, views: tf.Tensor, first: tf.Tensor, last: tf.Tensor) -> tf.Tensor:

@@ -6,26 +6,21 @@ process, or to this flow, can lose finished work or lead to work being done twic
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import active_children
-from queue import SimpleQueue
 
 from prefect import flow, get_run_logger
-from prefect.client.orchestration import get_client
-from prefect.futures import PrefectFuture
-from prefect.settings import PREFECT_API_URL, temporary_settings
-from prefect.task_runners import ProcessPoolTaskRunner
 
-from core.chunk import ChunkResult
-from core.engine import process_count
-from core.errors import IsthmusError
-from core.plan import Chunk, Plan
+from core.engine import chunks_at_once, process_count
+from core.errors import UnfinishedError
+from core.plan import Plan
 from core.spec import AtlasSpec
+from flows.local_pool import render_locally
+from flows.ray_cluster import render_on_ray
+from flows.reports import Report
+from flows.rounds import Finished, Round
+from flows.work_pool import cancel_children_of, render_on_workers
 from tasks.plan import plan_atlas
 from tasks.publish import publish_atlas
-from tasks.render import render_one_chunk
 
 
 @dataclass(frozen=True)
@@ -39,81 +34,54 @@ class BuildResult:
     rendered: int
 
 
-@flow(name="build-atlas", flow_run_name="build-atlas {spec.name}", persist_result=False)
+class UnfinishedBuildError(UnfinishedError):
+    """A build that had to leave pairs out; what was rendered is published."""
+
+    def __init__(self, result: BuildResult) -> None:
+        super().__init__(f"{result.missing} of {result.pairs} pairs could not be rendered; the log says why")
+        self.result = result
+
+
+@flow(
+    name="build-atlas",
+    flow_run_name="build-atlas {spec.name}",
+    persist_result=False,
+    on_cancellation=[cancel_children_of],
+    on_crashed=[cancel_children_of],
+)
 def build_atlas(spec: AtlasSpec) -> BuildResult:
-    """Render the pairs of a spec that have no record yet, and publish the atlas."""
+    """Render the pairs of a spec that have no record yet, and publish the atlas.
+
+    Raises:
+        UnfinishedBuildError: if a round made no progress; the rest is published.
+    """
     log = get_run_logger()
-    processes = process_count(spec.compute)
-    first = plan = plan_atlas(spec, processes)
+    at_once = chunks_at_once(spec.compute)
+    first = plan = plan_atlas(spec, at_once)
+    report = Report(spec, first.missing)
     while plan.chunks:
-        render_round(spec.uri, plan, processes)
-        before, plan = plan, plan_atlas(spec, processes)
-        if plan.missing == before.missing:
+        _render_round(spec, plan, report.chunk_finished)
+        before, plan = plan, plan_atlas(spec, at_once)
+        if plan.missing >= before.missing:
             log.error("a round finished none of %s missing pairs; publishing the others", plan.missing)
             break
     if plan.done or plan.failed:
         publish_atlas(spec)
-    return BuildResult(plan.pairs, plan.done, plan.failed, plan.missing, first.missing - plan.missing)
+    result = BuildResult(plan.pairs, plan.done, plan.failed, plan.missing, first.missing - plan.missing)
+    report.finish(result.done, result.failed, result.missing)
+    if result.missing:
+        raise UnfinishedBuildError(result)
+    return result
 
 
-def render_round(uri: str, plan: Plan, processes: int) -> None:
-    """Render the chunks of a plan in a pool of fresh processes; ends early if the pool breaks.
-
-    Raises:
-        IsthmusError: if a chunk met something that a person must mend.
-    """
-    log = get_run_logger()
-    plan_path = plan.path  # a digest of the whole plan: taken once, not for every chunk
-    # The pool's processes talk to this flow's server, also when it is a temporary one: otherwise each starts its own.
-    server = get_client(sync_client=True).api_url
-    with temporary_settings({PREFECT_API_URL: str(server)}), ProcessPoolTaskRunner(max_workers=processes) as pool:
-        _never_wait_for_messages(pool)
-
-        def submit(chunk: Chunk) -> PrefectFuture[ChunkResult]:
-            return pool.submit(render_one_chunk, {"uri": uri, "plan_path": plan_path, "chunk": chunk.name})
-
-        try:
-            for finished in _in_window(submit, plan.chunks, size=2 * processes):
-                try:
-                    result = finished.result()
-                except BrokenProcessPool:
-                    log.warning("a render process died; going on with a fresh pool and what is still missing")
-                    return
-                except IsthmusError:
-                    raise
-                except Exception as error:  # only this chunk's fault: it waits for the next round
-                    log.error("a chunk failed: %s", error)
-                else:
-                    log.info("%s done, %s failed in %.1f s", result.done, result.failed, result.seconds)
-        except BaseException:
-            # Leaving the pool waits for what it has begun. Nothing is lost by killing that, and it may take long.
-            for process in active_children():
-                process.kill()
-            raise
-
-
-def _never_wait_for_messages(pool: ProcessPoolTaskRunner) -> None:
-    """Do not let this process wait, when it ends, until its messages to the pool's own queue have been written.
-
-    A render process that was killed while it wrote to that queue holds the queue's lock for ever. The queue carries
-    log lines only.
-    """
-    messages = getattr(pool, "_subprocess_message_queue", None)
-    if messages is not None:
-        messages.cancel_join_thread()
-
-
-def _in_window(
-    submit: Callable[[Chunk], PrefectFuture[ChunkResult]], chunks: Iterable[Chunk], size: int
-) -> Iterator[PrefectFuture[ChunkResult]]:
-    """Futures of all chunks as they finish, with at most *size* of them begun and unfinished at any time."""
-    finished: SimpleQueue[PrefectFuture[ChunkResult]] = SimpleQueue()
-    begun = 0
-    for chunk in chunks:
-        if begun == size:
-            yield finished.get()
-            begun -= 1
-        submit(chunk).add_done_callback(finished.put)
-        begun += 1
-    for _ in range(begun):
-        yield finished.get()
+def _render_round(spec: AtlasSpec, plan: Plan, finished: Finished) -> None:
+    compute = spec.compute
+    # The path is a digest of the whole plan: taken once, not for every chunk.
+    round_ = Round(spec.uri, spec.storage, plan.path, compute.pack, tuple(chunk.name for chunk in plan.chunks))
+    if compute.engine == "ray":
+        render_on_ray(round_, compute, finished)
+    elif compute.engine == "work-pool":
+        chunk_seconds = plan.pair_seconds * plan.missing / len(plan.chunks)
+        render_on_workers(round_, compute, chunk_seconds, finished)
+    else:
+        render_locally(round_, process_count(compute), finished)

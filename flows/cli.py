@@ -178,14 +178,14 @@ def preview(
 
     _quiet_libraries(verbose)
     from core import device, sheets
-    from core.chunk import renderer
     from core.store import DirectoryStore
 
     with _progress(show=not as_json) as progress:
         bar = progress.add_task("starting", total=steps)
         device.prepare()
-        strip_renderer = renderer(model_spec, (pair.a.layer, pair.b.layer), settings)
-        [strip] = strip_renderer.render(
+        from core.strip import StripRenderer
+
+        [strip] = StripRenderer(network, (pair.a.layer, pair.b.layer), settings).render(
             [pair], lambda updates: progress.update(bar, completed=updates, description="updates")
         )
     if strip.failed_at is not None:

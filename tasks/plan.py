@@ -8,13 +8,14 @@ from prefect.cache_policies import NO_CACHE
 from core.plan import SPEC_PATH, Plan, make_plan
 from core.spec import AtlasSpec
 from core.store import open_store
+from tasks.retries import RETRIES
 
 
-@task(name="plan", cache_policy=NO_CACHE, persist_result=False)
-def plan_atlas(spec: AtlasSpec, processes: int) -> Plan:
+@task(name="plan", cache_policy=NO_CACHE, persist_result=False, **RETRIES)
+def plan_atlas(spec: AtlasSpec, at_once: int) -> Plan:
     """Plan the missing pairs of an atlas and write the plan, and the spec itself, to the store."""
-    store = open_store(spec.uri)
-    plan = make_plan(spec, store, processes)
+    store = open_store(spec.uri, spec.storage)
+    plan = make_plan(spec, store, at_once)
     store.replace(SPEC_PATH, spec.to_json())
     if plan.chunks:
         store.create(plan.path, plan.to_ndjson())

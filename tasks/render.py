@@ -7,26 +7,47 @@ import signal
 import threading
 from functools import lru_cache
 from multiprocessing import parent_process
+from typing import BinaryIO, Literal
 
-from prefect import get_run_logger, task
+from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from core.chunk import ChunkResult, render_chunk
+from core.device import claim_gpu, gpus
 from core.plan import read_chunk
+from core.spec import Storage
 from core.store import open_store
+from tasks.retries import RETRIES
 
 
-@task(name="render-chunk", task_run_name="render-chunk {chunk}", cache_policy=NO_CACHE, persist_result=False)
-def render_one_chunk(uri: str, plan_path: str, chunk: str) -> ChunkResult:
+@task(
+    name="render-chunk",
+    task_run_name="render-chunk {chunk}",
+    cache_policy=NO_CACHE,
+    persist_result=False,
+    **RETRIES,
+)
+def render_one_chunk(
+    uri: str, storage: Storage, plan_path: str, chunk: str, pack: int | Literal["auto"]
+) -> ChunkResult:
     """Render one chunk of a plan. Parameters are addresses only; the pairs are in the store."""
-    _leave_stopping_to_parent()
-    store = open_store(uri)
-    result = render_chunk(read_chunk(store, plan_path, chunk), store)
-    get_run_logger().info("%s done, %s failed in %.1f s", result.done, result.failed, result.seconds)
-    return result
+    _become_pool_process()
+    store = open_store(uri, storage)
+    return render_chunk(read_chunk(store, plan_path, chunk), store, pack)
 
 
 @lru_cache(maxsize=1)
+def _become_pool_process() -> BinaryIO | None:
+    """Once in each process of a pool: leave stopping to the flow's process, and take a GPU, if there are any.
+
+    A task of Ray finds its GPU chosen already, and Ray stops it. The cache keeps the claim on the GPU until the end.
+    """
+    if parent_process() is None:
+        return None
+    _leave_stopping_to_parent()
+    return claim_gpu(gpus())
+
+
 def _leave_stopping_to_parent() -> None:
     """End this pool process when the flow's process is gone, however it went, and not before.
 

@@ -1,0 +1,53 @@
+"""Render a shard: what one worker of a work pool does for a build that runs elsewhere."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from prefect import flow, get_run_logger
+from pydantic import Field
+
+from core.chunk import ChunkResult
+from core.engine import process_count
+from core.errors import UnfinishedError
+from core.plan import records_path
+from core.spec import Compute, Storage
+from core.store import open_store
+from flows.local_pool import render_locally
+from flows.rounds import Round
+
+
+@flow(name="render-shard", persist_result=False)
+def render_shard(
+    uri: Annotated[str, Field(description="Address of the atlas: directory or s3://bucket/prefix/name.")],
+    plan_path: Annotated[str, Field(description="Where the plan lies in the atlas.")],
+    chunks: Annotated[list[str], Field(description="Names of the chunks of the plan to render.")],
+    storage: Annotated[Storage, Field(description="How the store of the atlas is spoken to.")] = Storage(),  # noqa: B008
+    processes: Annotated[
+        int | None, Field(ge=1, le=256, description="At once on this worker; by default one per GPU, or per core.")
+    ] = None,
+    pack: Annotated[int | Literal["auto"], Field(description="Pairs in one batch.")] = "auto",
+) -> None:
+    """Render those chunks of a plan that have no records yet, on this machine.
+
+    Raises:
+        UnfinishedError: if some of them could not be rendered.
+    """
+    log = get_run_logger()
+    store = open_store(uri, storage)
+
+    def missing() -> tuple[str, ...]:
+        recorded = set(store.list("records/"))
+        return tuple(chunk for chunk in chunks if records_path(chunk) not in recorded)
+
+    def finished(result: ChunkResult) -> None:
+        log.info(result.words)
+
+    rest = missing()
+    log.info("%d of %d chunks are to be rendered", len(rest), len(chunks))
+    while rest:
+        at_once = process_count(Compute(processes=processes))
+        render_locally(Round(uri, storage, plan_path, pack, rest), at_once, finished)
+        before, rest = rest, missing()
+        if len(rest) == len(before):
+            raise UnfinishedError(f"{len(rest)} of {len(chunks)} chunks could not be rendered; the log says why")

@@ -1,0 +1,113 @@
+"""What people see of a build on Prefect's pages: its progress, a summary, and some pictures.
+
+They are a view only. If the server does not answer they are left out, and the build goes on.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+import httpx
+from prefect import get_run_logger
+from prefect.artifacts import (
+    create_image_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+from prefect.exceptions import PrefectException
+
+from core import sheets
+from core.chunk import ChunkResult
+from core.errors import StoreError
+from core.spec import AtlasSpec
+from core.store import open_store
+
+_UPDATE_SECONDS = 3.0
+_LISTED_FAILURES = 20
+_SHOWN_STRIPS = 6
+_POSTER_WIDTH_PX = 768
+
+
+class Report:
+    """The artifacts of one run.
+
+    Args:
+        missing: how many pairs the run has to render.
+    """
+
+    def __init__(self, spec: AtlasSpec, missing: int) -> None:
+        self._spec = spec
+        self._missing = missing
+        self._rendered = 0
+        self._failures: list[str] = []
+        self._samples: deque[str] = deque(maxlen=_SHOWN_STRIPS)
+        self._pair_seconds = 0.0
+        self._started = self._told = time.monotonic()
+        self._log = get_run_logger()
+        self._bar: UUID | None = None
+        if missing:
+            self._bar = self._show(create_progress_artifact, 0.0, key=self._key("progress"), description=spec.name)
+
+    def chunk_finished(self, result: ChunkResult) -> None:
+        """Tell of a finished chunk; the bar moves every few seconds at most."""
+        self._rendered += result.done + result.failed
+        self._pair_seconds += result.seconds
+        self._failures += result.failures[: _LISTED_FAILURES - len(self._failures)]
+        self._samples.extend(result.samples)
+        self._log.info("%s (%d of %d pairs)", result.words, self._rendered, self._missing)
+        if time.monotonic() - self._told > _UPDATE_SECONDS:
+            self._update()
+
+    def finish(self, done: int, failed: int, missing: int) -> None:
+        """Show what became of the atlas, with its failures and some of the strips of this run."""
+        self._update()
+        store = open_store(self._spec.uri, self._spec.storage)
+        minutes = (time.monotonic() - self._started) / 60
+        rows = [
+            ("done", str(done)),
+            ("failed", str(failed)),
+            ("missing", str(missing)),
+            ("rendered in this run", str(self._rendered)),
+            ("minutes of this run", f"{minutes:.1f}"),
+            ("seconds of rendering", f"{self._pair_seconds:.0f}"),
+            ("gallery", store.location("index.html")),
+            *(("failed pair", failure) for failure in self._failures),
+        ]
+        table = [{"what": what, "value": value} for what, value in rows]
+        said = f"{self._spec.name}: {done} done, {failed} failed, {missing} missing"
+        self._show(create_table_artifact, table, key=self._key("summary"), description=said)
+        if failed or missing:
+            self._log.warning(said)
+        if not self._samples:
+            return
+        try:
+            poster = sheets.stack(list(store.read_many(list(self._samples))), _POSTER_WIDTH_PX)
+        except StoreError as error:
+            self._log.warning("no picture of some strips: %s", error)
+            return
+        picture = f"data:image/webp;base64,{base64.b64encode(poster).decode()}"
+        self._show(create_image_artifact, picture, key=self._key("strips"), description=f"Some strips of {self._spec.name}")
+
+    def _update(self) -> None:
+        self._told = time.monotonic()
+        if self._bar is not None:
+            percent = min(100.0, 100 * self._rendered / self._missing)
+            self._show(update_progress_artifact, self._bar, percent, description=self._spec.name)
+
+    def _key(self, kind: str) -> str:
+        """Prefect allows lower-case letters, digits and dashes."""
+        return f"{re.sub('[^a-z0-9]+', '-', self._spec.name.lower()).strip('-')}-{kind}"
+
+    def _show(self, artifact: Callable[..., UUID], *arguments: Any, **named: Any) -> UUID | None:
+        try:
+            return artifact(*arguments, **named)
+        except (httpx.HTTPError, PrefectException, OSError) as error:
+            self._log.warning("not shown on Prefect's pages: %s", error)
+            return None
