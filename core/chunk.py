@@ -1,13 +1,15 @@
 """Rendering a chunk: the one function that every engine calls, and that may be killed at any moment.
 
-Sheets and previews are created first, the chunk's records last. A killed chunk leaves sheets without records, which
-count for nothing; the next run renders their pairs again.
+Sheets and previews are created first, while the next pairs are rendered, and the chunk's records last, when all of
+them are stored. A killed chunk leaves sheets without records, which count for nothing; the next run renders their
+pairs again.
 """
 
 from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -21,12 +23,14 @@ from core.models import digest, load
 from core.plan import ChunkOrder, PlannedPair, settings_digest
 from core.records import Checkpoint, Picture, Record, preview_path, sheet_path, to_ndjson
 from core.spec import ModelSpec, RenderSettings
-from core.store import DirectoryStore
+from core.store import Store
+from core.threads import in_threads
 
 if TYPE_CHECKING:
     from core.strip import Strip, StripRenderer
 
 _HISTORY = 64  # values in a record's history of the objective
+_STORING_THREADS = 4  # a strip is encoded and stored while the next ones are rendered
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ class ChunkResult:
     seconds: float
 
 
-def render_chunk(order: ChunkOrder, store: DirectoryStore) -> ChunkResult:
+def render_chunk(order: ChunkOrder, store: Store) -> ChunkResult:
     """Render the pairs of a chunk and commit their records.
 
     Raises:
@@ -49,11 +53,13 @@ def render_chunk(order: ChunkOrder, store: DirectoryStore) -> ChunkResult:
     where = device.prepare()
     if digest(load(order.model)) != order.model_digest:
         raise ModelError(f"model {order.model.name}: expected the weights that the plan was made with, found others")
-    records = []
-    for planned in order.chunk.pairs:
-        layers = (planned.pair.a.layer, planned.pair.b.layer)
-        [strip] = renderer(order.model, layers, order.settings).render([planned.pair])
-        records.append(_record(planned, strip, order, where, store))
+    finished = in_threads(
+        lambda rendered: _record(*rendered, order, where, store),
+        _strips(order),
+        threads=_STORING_THREADS,
+        held=_STORING_THREADS,
+    )
+    records = list(finished)  # every picture is stored then
     store.create(f"records/{order.chunk.name}.ndjson", to_ndjson(records))
     failed = sum(record.status == "failed" for record in records)
     return ChunkResult(len(records) - failed, failed, time.perf_counter() - started)
@@ -67,7 +73,15 @@ def renderer(model: ModelSpec, layers: tuple[str, str], settings: RenderSettings
     return StripRenderer(load(model), layers, settings)
 
 
-def _record(planned: PlannedPair, strip: Strip, order: ChunkOrder, where: str, store: DirectoryStore) -> Record:
+def _strips(order: ChunkOrder) -> Iterator[tuple[PlannedPair, Strip]]:
+    """Render pair after pair."""
+    for planned in order.chunk.pairs:
+        layers = (planned.pair.a.layer, planned.pair.b.layer)
+        [strip] = renderer(order.model, layers, order.settings).render([planned.pair])
+        yield planned, strip
+
+
+def _record(planned: PlannedPair, strip: Strip, order: ChunkOrder, where: str, store: Store) -> Record:
     settings = order.settings
     facts: dict[str, Any] = {
         "key": planned.key,
@@ -111,7 +125,7 @@ def _record(planned: PlannedPair, strip: Strip, order: ChunkOrder, where: str, s
     )
 
 
-def _store_picture(store: DirectoryStore, key: str, step: int | None, frames: NDArray[np.float32]) -> Picture:
+def _store_picture(store: Store, key: str, step: int | None, frames: NDArray[np.float32]) -> Picture:
     pixels = sheets.pack(frames)
     sheet = _create(store, sheet_path(key, step), sheets.encode_png(pixels))
     preview = _create(store, preview_path(key, step), sheets.encode_webp(pixels))
@@ -123,7 +137,7 @@ def _store_picture(store: DirectoryStore, key: str, step: int | None, frames: ND
     )
 
 
-def _create(store: DirectoryStore, path: str, data: bytes) -> bytes:
+def _create(store: Store, path: str, data: bytes) -> bytes:
     """Write an object and give what is stored: what another run wrote before stays, and is what the record tells of."""
     return data if store.create(path, data) else store.read(path)
 

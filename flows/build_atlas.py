@@ -46,7 +46,7 @@ def build_atlas(spec: AtlasSpec) -> BuildResult:
     processes = process_count(spec.compute)
     first = plan = plan_atlas(spec, processes)
     while plan.chunks:
-        render_round(spec.uri, plan, processes)
+        render_round(spec, plan, processes)
         before, plan = plan, plan_atlas(spec, processes)
         if plan.missing == before.missing:
             log.error("a round finished none of %s missing pairs; publishing the others", plan.missing)
@@ -56,7 +56,7 @@ def build_atlas(spec: AtlasSpec) -> BuildResult:
     return BuildResult(plan.pairs, plan.done, plan.failed, plan.missing, first.missing - plan.missing)
 
 
-def render_round(uri: str, plan: Plan, processes: int) -> None:
+def render_round(spec: AtlasSpec, plan: Plan, processes: int) -> None:
     """Render the chunks of a plan in a pool of fresh processes; ends early if the pool breaks.
 
     Raises:
@@ -70,7 +70,8 @@ def render_round(uri: str, plan: Plan, processes: int) -> None:
         _never_wait_for_messages(pool)
 
         def submit(chunk: Chunk) -> PrefectFuture[ChunkResult]:
-            return pool.submit(render_one_chunk, {"uri": uri, "plan_path": plan_path, "chunk": chunk.name})
+            where = {"uri": spec.uri, "storage": spec.storage, "plan_path": plan_path}
+            return pool.submit(render_one_chunk, where | {"chunk": chunk.name})
 
         try:
             for finished in _in_window(submit, plan.chunks, size=2 * processes):

@@ -13,7 +13,7 @@ from core.store import open_store
 @task(name="plan", cache_policy=NO_CACHE, persist_result=False)
 def plan_atlas(spec: AtlasSpec, processes: int) -> Plan:
     """Plan the missing pairs of an atlas and write the plan, and the spec itself, to the store."""
-    store = open_store(spec.uri)
+    store = open_store(spec.uri, spec.storage)
     plan = make_plan(spec, store, processes)
     store.replace(SPEC_PATH, spec.to_json())
     if plan.chunks:

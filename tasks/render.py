@@ -13,14 +13,15 @@ from prefect.cache_policies import NO_CACHE
 
 from core.chunk import ChunkResult, render_chunk
 from core.plan import read_chunk
+from core.spec import Storage
 from core.store import open_store
 
 
 @task(name="render-chunk", task_run_name="render-chunk {chunk}", cache_policy=NO_CACHE, persist_result=False)
-def render_one_chunk(uri: str, plan_path: str, chunk: str) -> ChunkResult:
+def render_one_chunk(uri: str, storage: Storage, plan_path: str, chunk: str) -> ChunkResult:
     """Render one chunk of a plan. Parameters are addresses only; the pairs are in the store."""
     _leave_stopping_to_parent()
-    store = open_store(uri)
+    store = open_store(uri, storage)
     result = render_chunk(read_chunk(store, plan_path, chunk), store)
     get_run_logger().info("%s done, %s failed in %.1f s", result.done, result.failed, result.seconds)
     return result
