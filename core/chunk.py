@@ -1,13 +1,14 @@
 """Rendering a chunk: the one function that every engine calls, and that may be killed at any moment.
 
-Sheets and previews are created first, the chunk's records last. A killed chunk leaves sheets without records, which
-count for nothing; the next run renders their pairs again.
+Sheets and previews are created first, while the next pairs are rendered, and the chunk's records last, when all of
+them are stored. A killed chunk leaves sheets without records, which count for nothing; the next run renders their
+pairs again.
 """
 
 from __future__ import annotations
 
 import hashlib
-import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,26 +21,66 @@ from core.errors import ModelError
 from core.models import digest, load
 from core.packing import Packing
 from core.plan import ChunkOrder, PlannedPair, settings_digest
-from core.records import Checkpoint, Picture, Record, preview_path, sheet_path, to_ndjson
+from core.records import (
+    Checkpoint,
+    Picture,
+    Record,
+    from_ndjson,
+    preview_path,
+    records_path,
+    sheet_path,
+    to_ndjson,
+)
 from core.spec import ModelSpec, RenderSettings
-from core.store import DirectoryStore
+from core.store import Store
+from core.threads import in_threads
 
 if TYPE_CHECKING:
     from core.strip import Strip
 
 _HISTORY = 64  # values in a record's history of the objective
+_SAMPLES = 2  # of a chunk's strips are shown to people
+_STORING_THREADS = 4  # a strip is encoded and stored while the next ones are rendered
 
 
 @dataclass(frozen=True)
 class ChunkResult:
-    """What became of a chunk; seconds include everything."""
+    """What became of a chunk.
+
+    Attributes:
+        seconds: of rendering.
+        failures: a line for each failed pair.
+        samples: paths of some finished previews.
+    """
 
     done: int
     failed: int
     seconds: float
+    failures: tuple[str, ...]
+    samples: tuple[str, ...]
+
+    @classmethod
+    def of(cls, records: Sequence[Record]) -> ChunkResult:
+        """What the records of a chunk say."""
+        failed = [record for record in records if record.status == "failed"]
+        done = [record for record in records if record.status == "done"]
+        return cls(
+            done=len(done),
+            failed=len(failed),
+            seconds=sum(record.seconds for record in records),
+            failures=tuple(f"{record.a} - {record.b}: {record.reason}" for record in failed),
+            samples=tuple(preview_path(record.key) for record in done[:_SAMPLES]),
+        )
+
+    @property
+    def words(self) -> str:
+        """For the log."""
+        rendered = self.done + self.failed
+        said = f"{rendered} pairs in {self.seconds:.1f} s, {self.seconds / rendered:.2f} s each"
+        return f"{said}; {self.failed} failed: {self.failures[0]}" if self.failed else said
 
 
-def render_chunk(order: ChunkOrder, store: DirectoryStore, pack: int | Literal["auto"] = "auto") -> ChunkResult:
+def render_chunk(order: ChunkOrder, store: Store, pack: int | Literal["auto"] = "auto") -> ChunkResult:
     """Render the pairs of a chunk and commit their records.
 
     Args:
@@ -50,7 +91,6 @@ def render_chunk(order: ChunkOrder, store: DirectoryStore, pack: int | Literal["
         DeviceError: if the device's memory does not suffice for one pair.
         StoreError: if the store cannot be written.
     """
-    started = time.perf_counter()
     where = device.prepare()
     if digest(load(order.model)) != order.model_digest:
         raise ModelError(
@@ -59,10 +99,21 @@ def render_chunk(order: ChunkOrder, store: DirectoryStore, pack: int | Literal["
         )
     pair = order.chunk.pairs[0].pair
     packed = packing(order.model, (pair.a.layer, pair.b.layer), order.settings, pack).render(order.chunk.pairs)
-    records = [_record(planned, strip, order, where, store) for planned, strip in packed]
-    store.create(f"records/{order.chunk.name}.ndjson", to_ndjson(records))
-    failed = sum(record.status == "failed" for record in records)
-    return ChunkResult(len(records) - failed, failed, time.perf_counter() - started)
+    finished = in_threads(
+        lambda rendered: _record(*rendered, order, where, store),
+        packed,
+        threads=_STORING_THREADS,
+        held=_STORING_THREADS,
+    )
+    records = list(finished)  # every picture is stored then
+    store.create(records_path(order.chunk.name), to_ndjson(records))
+    return ChunkResult.of(records)
+
+
+def read_result(store: Store, chunk: str) -> ChunkResult:
+    """What became of a chunk that somebody else has rendered."""
+    path = records_path(chunk)
+    return ChunkResult.of(list(from_ndjson(store.read(path), path)))
 
 
 @lru_cache(maxsize=4)
@@ -75,7 +126,7 @@ def packing(
     return Packing(lambda strips: StripRenderer(load(model), layers, settings, strips=strips), pack)
 
 
-def _record(planned: PlannedPair, strip: Strip, order: ChunkOrder, where: str, store: DirectoryStore) -> Record:
+def _record(planned: PlannedPair, strip: Strip, order: ChunkOrder, where: str, store: Store) -> Record:
     settings = order.settings
     facts: dict[str, Any] = {
         "key": planned.key,
@@ -119,7 +170,7 @@ def _record(planned: PlannedPair, strip: Strip, order: ChunkOrder, where: str, s
     )
 
 
-def _store_picture(store: DirectoryStore, key: str, step: int | None, frames: NDArray[np.float32]) -> Picture:
+def _store_picture(store: Store, key: str, step: int | None, frames: NDArray[np.float32]) -> Picture:
     pixels = sheets.pack(frames)
     sheet = _create(store, sheet_path(key, step), sheets.encode_png(pixels))
     preview = _create(store, preview_path(key, step), sheets.encode_webp(pixels))
@@ -131,7 +182,7 @@ def _store_picture(store: DirectoryStore, key: str, step: int | None, frames: ND
     )
 
 
-def _create(store: DirectoryStore, path: str, data: bytes) -> bytes:
+def _create(store: Store, path: str, data: bytes) -> bytes:
     """Write an object and give what is stored: what another run wrote before stays, and is what the record tells of."""
     return data if store.create(path, data) else store.read(path)
 

@@ -1,7 +1,8 @@
 """Everything that can go wrong through no fault of ours, as one small family.
 
 Each message is one line that says what was expected, what came, where, and what to do. The command line prints it and
-leaves with code 2; a traceback is for our own faults only. None of these is worth a retry: the same input fails again.
+leaves with code 2; a traceback is for our own faults only. Only a `TransientStoreError` is worth a retry: whatever else
+it is, the same input fails again.
 """
 
 from __future__ import annotations
@@ -29,6 +30,10 @@ class ShapeError(IsthmusError):
 
 class StoreError(IsthmusError):
     """The object store cannot do what was asked; the message has the address and the action."""
+
+
+class TransientStoreError(StoreError):
+    """Trouble of an object store or of the way to it that may pass by itself: the same call is worth another try."""
 
 
 class RecordError(IsthmusError):

@@ -14,15 +14,17 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from core import gallery
-from core.errors import RecordError, SpecError
+from core.errors import RecordError, SpecError, TransientStoreError
 from core.neurons import Neuron
 from core.plan import SPEC_PATH, read_records
 from core.records import Record, to_ndjson
-from core.store import DirectoryStore
+from core.store import Store
 
 MANIFEST_PATH = "manifest.json"
 PAIRS_PATH = "data/pairs.ndjson"
+PAGE_PATH = "index.html"
 _PAIRS_PER_SHARD = 5000
+_ATTEMPTS = 10
 
 
 class _Frozen(BaseModel):
@@ -68,15 +70,29 @@ class Manifest(_Frozen):
         return (json.dumps(self.model_dump(), indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
 
 
-def publish(store: DirectoryStore, name: str) -> Manifest:
+def publish(store: Store, name: str) -> Manifest:
     """Compute manifest, data and gallery from the records, and write them.
+
+    Of several who publish at once the last one has read every record that the others have read, or begins anew.
 
     Args:
         name: of the atlas.
 
     Raises:
         RecordError: if there are no records, or one of them or the stored spec cannot be read.
+        TransientStoreError: if others kept publishing at the same moments.
     """
+    for _ in range(_ATTEMPTS):
+        published = _publish_unless_others_do(store, name)
+        if published is not None:
+            return published
+    raise TransientStoreError(f"{store}: could not publish, others kept publishing it; publish it again")
+
+
+def _publish_unless_others_do(store: Store, name: str) -> Manifest | None:
+    """Publish, or stop with None where somebody else has published since this call began."""
+    earlier = {path: store.version(path) for path in (PAIRS_PATH, MANIFEST_PATH, PAGE_PATH)}
+    leftover = {*store.list("data/"), *store.list("assets/")}
     records = sorted(read_records(store), key=_reading_order)
     if not records:
         raise RecordError(f"{store}: expected an atlas with records, found none; build it first")
@@ -92,20 +108,20 @@ def publish(store: DirectoryStore, name: str) -> Manifest:
         shards=[_data_file(path, data, count) for path, (data, count) in shards.items()],
         records=_data_file(PAIRS_PATH, pairs, len(records)),
     )
-    for path, (data, _) in shards.items():
-        store.replace(path, data)
-    store.replace(PAIRS_PATH, pairs)
-    store.replace(MANIFEST_PATH, manifest.to_json())
     pages = gallery.pages(name, manifest.model, manifest.counts.model_dump(), list(shards), manifest.settings)
-    for path, data in pages.items():
-        store.replace(path, data)
-    for path in (*store.list("data/"), *store.list("assets/")):
-        if path not in shards and path != PAIRS_PATH and path not in pages:
-            store.delete(path)  # of an earlier publication
+    published = {path: data for path, (data, _) in shards.items()}
+    published |= {PAIRS_PATH: pairs, MANIFEST_PATH: manifest.to_json(), **pages}
+    for path, data in published.items():
+        if path not in earlier:
+            store.replace(path, data)
+        elif not store.swap(path, data, earlier[path]):
+            return None
+    for path in leftover.difference(published):  # only of earlier publications: others may be writing new ones now
+        store.delete(path)
     return manifest
 
 
-def read_manifest(store: DirectoryStore) -> Manifest:
+def read_manifest(store: Store) -> Manifest:
     """Read the manifest of a published atlas.
 
     Raises:
@@ -130,7 +146,7 @@ def _reading_order(record: Record) -> tuple[Any, ...]:
         raise RecordError(f"record {record.key}: {error}") from None
 
 
-def _read_spec(store: DirectoryStore) -> dict[str, Any] | None:
+def _read_spec(store: Store) -> dict[str, Any] | None:
     if not store.exists(SPEC_PATH):
         return None
     try:

@@ -20,7 +20,7 @@ from core.neurons import Neuron, Pair
 from core.records import Record, from_ndjson
 from core.selection import resolve_settings, select_pairs
 from core.spec import AtlasSpec, ModelSpec, RenderSettings
-from core.store import DirectoryStore
+from core.store import Store
 
 _CHUNK_SECONDS = 30  # long against the cost of a task run, short against a night
 _MOST_CHUNKS = 2000  # what a Prefect server records without strain
@@ -107,7 +107,7 @@ class ChunkOrder:
     chunk: Chunk
 
 
-def make_plan(spec: AtlasSpec, store: DirectoryStore, processes: int) -> Plan:
+def make_plan(spec: AtlasSpec, store: Store, processes: int) -> Plan:
     """Compare the spec's pairs with the records in the store.
 
     Args:
@@ -139,7 +139,7 @@ def make_plan(spec: AtlasSpec, store: DirectoryStore, processes: int) -> Plan:
     )
 
 
-def read_chunk(store: DirectoryStore, plan_path: str, name: str) -> ChunkOrder:
+def read_chunk(store: Store, plan_path: str, name: str) -> ChunkOrder:
     """Find one chunk in a plan that was written to the store.
 
     Raises:
@@ -157,14 +157,15 @@ def read_chunk(store: DirectoryStore, plan_path: str, name: str) -> ChunkOrder:
     raise RecordError(f"{store}/{plan_path}: expected the chunk {name}, the plan has none of that name")
 
 
-def read_records(store: DirectoryStore) -> Iterator[Record]:
+def read_records(store: Store) -> Iterator[Record]:
     """Every record once, in the order of their files.
 
     Two runs that overlapped may both have recorded a pair; the first one counts, and a finished one before a failed.
     """
     records: dict[str, Record] = {}
-    for path in store.list("records/"):
-        for record in from_ndjson(store.read(path), f"{store}/{path}"):
+    paths = list(store.list("records/"))
+    for path, data in zip(paths, store.read_many(paths), strict=True):
+        for record in from_ndjson(data, f"{store}/{path}"):
             known = records.get(record.key)
             if known is None or (known.status == "failed" and record.status == "done"):
                 records[record.key] = record

@@ -102,6 +102,11 @@ def from_ndjson(data: bytes, path: str) -> Iterator[Record]:
             ) from None
 
 
+def records_path(chunk: str) -> str:
+    """Where the records of a chunk lie."""
+    return f"records/{chunk}.ndjson"
+
+
 def sheet_path(key: str, step: int | None = None) -> str:
     """Where a finished strip lies, or that of a checkpoint."""
     return f"sheets/{key[:2]}/{_name(key, step)}.png"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,6 +71,18 @@ def decode(data: bytes) -> Pixels:
     """The pixels of a PNG or WebP, shape (height, width, 3), uint8."""
     with Image.open(io.BytesIO(data)) as picture:
         return np.asarray(picture.convert("RGB"))
+
+
+def stack(pictures: Sequence[bytes], width_px: int) -> bytes:
+    """Pictures of strips, PNG or WebP, under one another in one WebP, each as wide as the whole."""
+    strips = [Image.fromarray(decode(picture)) for picture in pictures]
+    strips = [strip.resize((width_px, max(1, round(strip.height * width_px / strip.width)))) for strip in strips]
+    whole = Image.new("RGB", (width_px, sum(strip.height for strip in strips)))
+    top = 0
+    for strip in strips:
+        whole.paste(strip, (0, top))
+        top += strip.height
+    return encode_webp(np.asarray(whole))
 
 
 def _encode(pixels: Pixels, picture_format: str, **options: int) -> bytes:

@@ -7,6 +7,7 @@ changes a pixel is in `RenderSettings`, and with it in every key.
 from __future__ import annotations
 
 import difflib
+import re
 import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ from core.errors import SpecError
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 _NO_CONTROLS = r"^[^\x00-\x1f\x7f]+$"
 _DEPLOYMENT = r"^[^/\x00-\x1f\x7f]+/[^/\x00-\x1f\x7f]+$"
+_ENDPOINT = r"https?://[A-Za-z0-9._\-]+(:[0-9]{1,5})?/?|https?://\[[0-9a-fA-F:.]+\](:[0-9]{1,5})?/?"
 _SHA256 = r"^[0-9a-f]{64}$"
 _LONGEST = 60  # characters of what came, in a message
 
@@ -181,6 +183,40 @@ class Compute(_Frozen):
         return self
 
 
+class Storage(_Frozen):
+    """How an object store is spoken to; changes no pixel. Credentials are no part of a spec."""
+
+    endpoint_url: str | None = Field(
+        None, description="Address of an S3-compatible store; by default what boto3 is set up with, or else AWS."
+    )
+    region: str | None = Field(
+        None, pattern=_NAME, description="Of the bucket; by default what boto3 is set up with, or else us-east-1."
+    )
+    retries: Literal["standard", "adaptive"] = Field(
+        "standard", description="Every call is tried up to 8 times; adaptive also slows down for a busy store."
+    )
+    checksums: Literal["when_supported", "when_required"] = Field(
+        "when_supported", description="when_required: for old stores that do not know the newer checksums."
+    )
+
+    @model_validator(mode="after")
+    def _without_secrets(self) -> Storage:
+        if self.endpoint_url is None:
+            return self
+        if "@" in self.endpoint_url:  # and never repeat it
+            raise _model_mistake(
+                "endpoint_url",
+                "expected an address without user and password; "
+                "give credentials by AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or AWS_PROFILE",
+            )
+        if not re.fullmatch(_ENDPOINT, self.endpoint_url):
+            raise _model_mistake(
+                "endpoint_url",
+                f"expected an address such as https://store.example.org, got {_short(self.endpoint_url)}",
+            )
+        return self
+
+
 @dataclass(frozen=True)
 class ModelKind:
     """What a model's name stands for, and which other keys of `ModelSpec` it has a use for."""
@@ -269,7 +305,7 @@ class ModelSpec(_Frozen):
 
 
 def _model_mistake(key: str, problem: str) -> PydanticCustomError:
-    """A mistake in one key of a model that only shows when all keys are looked at."""
+    """A mistake in one key of a section, told in our own words."""
     return PydanticCustomError("model_mistake", "{key}: {problem}", {"key": key, "problem": problem})
 
 
@@ -281,13 +317,18 @@ class AtlasSpec(_Frozen):
     """An atlas: which pairs, of which model, rendered how, and where it goes."""
 
     name: str = Field(pattern=_NAME, description="Name of the atlas, and of its folder in the output.")
-    output: str = Field("atlases", pattern=_NO_CONTROLS, description="Directory that the atlas's folder goes into.")
+    output: str = Field(
+        "atlases",
+        pattern=_NO_CONTROLS,
+        description="Directory that the atlas's folder goes into, or s3://bucket/prefix.",
+    )
     model: Annotated[ModelSpec, BeforeValidator(_name_alone, json_schema_input_type=ModelSpec | str)] = Field(
         ModelSpec(), description="The image model: its name, or a mapping of name and where it is."
     )
     pairs: Selection
     render: RenderSettings = RenderSettings()
     compute: Compute = Compute()
+    storage: Storage = Storage()
 
     @property
     def uri(self) -> str:

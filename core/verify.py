@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from core.errors import RecordError
-from core.manifest import MANIFEST_PATH, read_manifest
+from core.manifest import MANIFEST_PATH, PAGE_PATH, read_manifest
 from core.records import from_ndjson, preview_path, sheet_path
-from core.store import DirectoryStore
+from core.store import Store
 
 
 @dataclass(frozen=True)
@@ -33,50 +33,48 @@ class Report:
         return not (self.missing or self.damaged)
 
 
-def verify(store: DirectoryStore) -> Report:
+def verify(store: Store) -> Report:
     """Compare every object that a record or the manifest names with its sha256."""
-    missing: set[str] = set()
+    stored = set(store.list(""))
     damaged: set[str] = set()
-    promised: set[str] = set()
-    spoilt: list[str] = []
-    checked = 0
-
-    def check(path: str, sha256: str) -> bool:
-        nonlocal checked
-        checked += 1
-        promised.add(path)
-        if not store.exists(path):
-            missing.add(path)
-        elif hashlib.sha256(store.read(path)).hexdigest() != sha256:
-            damaged.add(path)
-        return path not in missing and path not in damaged
-
-    for record_path in store.list("records/"):
+    promises: dict[str, list[tuple[str, str]]] = {}  # path of records or manifest -> path and sha256 of others
+    record_paths = sorted(path for path in stored if path.startswith("records/"))
+    for record_path, data in zip(record_paths, store.read_many(record_paths), strict=True):
+        promises[record_path] = []
         try:
-            sound = [check(path, sha256) for path, sha256 in _promises(store, record_path)]
+            for promise in _promises(data, record_path):
+                promises[record_path].append(promise)
         except RecordError:
             damaged.add(record_path)
-            sound = [False]
-        if not all(sound):
-            spoilt.append(record_path)
-    if store.exists(MANIFEST_PATH):
+    if MANIFEST_PATH in stored:
         try:
             manifest = read_manifest(store)
-            for file in (*manifest.shards, manifest.records):
-                check(file.path, file.sha256)
+            promises[MANIFEST_PATH] = [(file.path, file.sha256) for file in (*manifest.shards, manifest.records)]
         except RecordError:
             damaged.add(MANIFEST_PATH)
-    else:
-        missing.add(MANIFEST_PATH)
-    if not store.exists("index.html"):
-        missing.add("index.html")
-    stored = {*store.list("sheets/"), *store.list("previews/")}
+    promised = {path for named in promises.values() for path, _ in named}
+    present = sorted(promised & stored)
+    found = {
+        path: hashlib.sha256(data).hexdigest() for path, data in zip(present, store.read_many(present), strict=True)
+    }
+    missing = (promised | {MANIFEST_PATH, PAGE_PATH}) - stored
+    damaged |= {path for named in promises.values() for path, sha256 in named if found.get(path, sha256) != sha256}
+    spoilt = [
+        record_path
+        for record_path in record_paths
+        if record_path in damaged or any(found.get(path) != sha256 for path, sha256 in promises[record_path])
+    ]
+    pictures = {path for path in stored if path.startswith(("sheets/", "previews/"))}
     return Report(
-        checked, tuple(sorted(missing)), tuple(sorted(damaged)), tuple(sorted(stored - promised)), tuple(spoilt)
+        checked=sum(map(len, promises.values())),
+        missing=tuple(sorted(missing)),
+        damaged=tuple(sorted(damaged)),
+        extra=tuple(sorted(pictures - promised)),
+        spoilt_records=tuple(spoilt),
     )
 
 
-def repair(store: DirectoryStore, report: Report) -> None:
+def repair(store: Store, report: Report) -> None:
     """Remove what is damaged and the records that promised it, so that the next build renders those pairs anew.
 
     Where something published is missing or damaged the manifest goes too, so that the next build publishes anew.
@@ -87,9 +85,9 @@ def repair(store: DirectoryStore, report: Report) -> None:
         store.delete(path)
 
 
-def _promises(store: DirectoryStore, record_path: str) -> Iterator[tuple[str, str]]:
+def _promises(data: bytes, record_path: str) -> Iterator[tuple[str, str]]:
     """(path, sha256) of every object that the records of a file promise."""
-    for record in from_ndjson(store.read(record_path), record_path):
+    for record in from_ndjson(data, record_path):
         pictures = [(checkpoint.step, checkpoint.picture) for checkpoint in record.checkpoints]
         for step, picture in [(None, record), *pictures]:
             if picture and picture.sheet_sha256 and picture.preview_sha256:

@@ -7,7 +7,6 @@ when it is whole and right.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import http.client
 import os
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Protocol
 
 from core.errors import ModelError
+from core.lock import locked
 from core.spec import ModelSpec, is_remote
 
 CACHE = "ISTHMUS_CACHE"
@@ -82,7 +82,7 @@ def _cached(address: str, sha256: str) -> Path:
     try:
         if not final.is_file():
             final.parent.mkdir(parents=True, exist_ok=True)
-            with _locked(final.parent / f"{sha256}.lock"):
+            with locked(final.parent / f"{sha256}.lock"):
                 if not final.is_file():  # another process may have been faster
                     _download(address, sha256, final)
     except OSError as error:
@@ -172,11 +172,3 @@ def _open_s3(address: str, have: int) -> Iterator[tuple[Iterator[bytes], bool]]:
         raise _DownloadError(f"the store says {facts.get('Code')} {facts.get('Message')}") from None
     except (BotoCoreError, ValueError) as error:
         raise _DownloadError(" ".join(str(error).split())) from None
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold a lock that other processes respect; it goes with the process, however that ends."""
-    with path.open("ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

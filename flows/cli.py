@@ -14,7 +14,7 @@ import threading
 import time
 import webbrowser
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from core.errors import IsthmusError, SpecError
+from core.errors import IsthmusError, SpecError, StoreError
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from core.parameterization import Array
     from core.plan import Plan
     from core.spec import AtlasSpec
-    from core.store import DirectoryStore
+    from core.store import Store
 
 app = typer.Typer(
     name="isthmus",
@@ -48,7 +48,10 @@ errors = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 _LISTED_SIZE_PX = 128
 SpecFile = Annotated[Path, typer.Argument(metavar="SPEC", help="YAML file with the atlas spec.")]
-Atlas = Annotated[Path, typer.Argument(metavar="ATLAS", help="Folder of an atlas, or the spec that it was built from.")]
+Atlas = Annotated[
+    str,
+    typer.Argument(metavar="ATLAS", help="Folder or s3:// address of an atlas, or the spec that it was built from."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object for machines, and no progress.")]
 ModelFile = Annotated[
     str | None,
@@ -87,7 +90,7 @@ def plan(spec: SpecFile, as_json: Json = False) -> None:
 
     atlas = read_spec(spec)
     processes = process_count(atlas.compute)
-    facts = _facts(make_plan(atlas, open_store(atlas.uri), processes), atlas, processes)
+    facts = _facts(make_plan(atlas, open_store(atlas.uri, atlas.storage), processes), atlas, processes)
     if as_json:
         print(json.dumps(facts))
     else:
@@ -102,13 +105,13 @@ def plan(spec: SpecFile, as_json: Json = False) -> None:
 def build(spec: SpecFile, as_json: Json = False, verbose: Verbose = False) -> None:
     """Render the pairs that have no record yet, and publish the atlas. Go on after a stop by the same command."""
     from core.engine import process_count
-    from core.manifest import MANIFEST_PATH
+    from core.manifest import MANIFEST_PATH, PAGE_PATH
     from core.plan import SPEC_PATH, make_plan
     from core.spec import read_spec
     from core.store import open_store
 
     atlas = read_spec(spec)
-    store = open_store(atlas.uri)
+    store = open_store(atlas.uri, atlas.storage)
     processes = process_count(atlas.compute)
     first = make_plan(atlas, store, processes)
     same_spec = store.exists(SPEC_PATH) and store.read(SPEC_PATH) == atlas.to_json()
@@ -116,6 +119,7 @@ def build(spec: SpecFile, as_json: Json = False, verbose: Verbose = False) -> No
         result: dict[str, Any] = {"pairs": first.pairs, "done": first.done, "failed": first.failed}
         result |= {"missing": 0, "rendered": 0}
     else:
+        _warn_of_one_writer(store)
         _quiet_libraries(verbose)
         started = time.monotonic()
         with _watching(store, first, show=not as_json), _interruptible():
@@ -123,7 +127,7 @@ def build(spec: SpecFile, as_json: Json = False, verbose: Verbose = False) -> No
 
             result = asdict(build_atlas(atlas))
         result["seconds"] = round(time.monotonic() - started, 1)
-    result["page"] = str((store.root / "index.html").resolve())
+    result["page"] = store.location(PAGE_PATH)
     if as_json:
         print(json.dumps(result))
     else:
@@ -293,11 +297,13 @@ def verify(
 @app.command()
 def publish(atlas: Atlas, as_json: Json = False) -> None:
     """Rebuild manifest, data and gallery from the records alone."""
+    from core.manifest import PAGE_PATH
     from core.manifest import publish as publish_records
 
     store = _existing(atlas)
-    counts = publish_records(store, store.root.resolve().name).counts
-    page = str((store.root / "index.html").resolve())
+    _warn_of_one_writer(store)
+    counts = publish_records(store, store.name).counts
+    page = store.location(PAGE_PATH)
     if as_json:
         print(json.dumps({**counts.model_dump(), "page": page}))
     else:
@@ -307,16 +313,19 @@ def publish(atlas: Atlas, as_json: Json = False) -> None:
 
 @app.command("open")
 def open_page(atlas: Atlas, as_json: Json = False) -> None:
-    """Show the gallery of an atlas in a browser."""
+    """Show the gallery of an atlas in a browser, or say where it is."""
+    from core.manifest import PAGE_PATH
+
     store = _existing(atlas)
-    if not store.exists("index.html"):
+    if not store.exists(PAGE_PATH):
         raise SpecError(f"{store}: expected a published atlas, it has no index.html; run isthmus publish first")
-    page = (store.root / "index.html").resolve()
-    opened = webbrowser.open(page.as_uri())
+    page = store.location(PAGE_PATH)
+    is_file = "://" not in page  # a bucket may not be open to browsers, and only its owner knows
+    opened = is_file and webbrowser.open(Path(page).as_uri())
     if as_json:
-        print(json.dumps({"page": str(page), "opened": opened}))
+        print(json.dumps({"page": page, "opened": opened}))
     else:
-        print(page if opened else f"No browser found here; open {page}")
+        print(f"No browser found here; open {page}" if is_file and not opened else page)
 
 
 def _model_data(
@@ -356,16 +365,27 @@ def _facts(plan: Plan, spec: AtlasSpec, processes: int) -> dict[str, Any]:
     }
 
 
-def _existing(atlas: Path) -> DirectoryStore:
-    """The store of an atlas that is named by its folder or by its spec."""
+def _existing(atlas: str) -> Store:
+    """The store of an atlas that is named by its address or by its spec."""
     from core.spec import read_spec
     from core.store import open_store
 
-    if atlas.suffix in (".yaml", ".yml") or atlas.is_file():
-        return open_store(read_spec(atlas).uri)
-    if not atlas.is_dir():
+    path = Path(atlas)
+    if atlas.startswith("s3://"):
+        return open_store(atlas)
+    if path.suffix in (".yaml", ".yml") or path.is_file():
+        spec = read_spec(path)
+        return open_store(spec.uri, spec.storage)
+    if not path.is_dir():
         raise SpecError(f"{atlas}: expected the folder of an atlas or a spec file, found neither")
-    return open_store(str(atlas))
+    return open_store(atlas)
+
+
+def _warn_of_one_writer(store: Store) -> None:
+    from core.store import ONE_WRITER
+
+    if not store.allows_many_writers():
+        errors.print(f"isthmus: warning: {store}: {ONE_WRITER}", markup=False)
 
 
 def _quiet_libraries(verbose: bool) -> None:
@@ -447,7 +467,7 @@ def _progress(show: bool) -> Iterator[Progress]:
 
 
 @contextmanager
-def _watching(store: DirectoryStore, plan: Plan, show: bool) -> Iterator[None]:
+def _watching(store: Store, plan: Plan, show: bool) -> Iterator[None]:
     """Show how many pairs have a sheet, while somebody else renders them: the store is where progress can be seen."""
     from core.records import sheet_path
 
@@ -457,8 +477,12 @@ def _watching(store: DirectoryStore, plan: Plan, show: bool) -> Iterator[None]:
         bar = progress.add_task("pairs", total=total)
 
         def watch() -> None:
-            while not stop.wait(1.0):
-                waiting.difference_update([path for path in waiting if store.exists(path)])
+            pause = 1.0
+            while not stop.wait(pause):
+                began = time.monotonic()
+                with suppress(StoreError):  # whoever renders meets it too, and says so
+                    waiting.difference_update(store.list("sheets/"))
+                pause = max(1.0, 20 * (time.monotonic() - began))
                 progress.update(bar, completed=total - len(waiting))
 
         watcher = threading.Thread(target=watch, name="progress", daemon=True)
@@ -469,7 +493,7 @@ def _watching(store: DirectoryStore, plan: Plan, show: bool) -> Iterator[None]:
         finally:
             stop.set()
             if watcher.is_alive():
-                watcher.join()
+                watcher.join(timeout=1)  # it may be waiting for an answer
 
 
 if __name__ == "__main__":

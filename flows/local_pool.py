@@ -25,9 +25,7 @@ def render_locally(round_: Round, processes: int, finished: Finished) -> None:
     ):
         _never_wait_for_messages(pool)
         try:
-            render_in_window(
-                lambda order: pool.submit(render_one_chunk, dict(order)), round_, 2 * processes, finished
-            )
+            render_in_window(lambda order: pool.submit(render_one_chunk, dict(order)), round_, 2 * processes, finished)
         except BrokenProcessPool:
             get_run_logger().warning("a render process died; going on with a fresh pool and what is still missing")
         except BaseException:

@@ -10,7 +10,7 @@ from pydantic import Field
 from core.chunk import ChunkResult
 from core.engine import process_count
 from core.errors import UnfinishedError
-from core.plan import records_path
+from core.records import records_path
 from core.spec import Compute, Storage
 from core.store import open_store
 from flows.local_pool import render_locally

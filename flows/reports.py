@@ -93,7 +93,9 @@ class Report:
             self._log.warning("no picture of some strips: %s", error)
             return
         picture = f"data:image/webp;base64,{base64.b64encode(poster).decode()}"
-        self._show(create_image_artifact, picture, key=self._key("strips"), description=f"Some strips of {self._spec.name}")
+        self._show(
+            create_image_artifact, picture, key=self._key("strips"), description=f"Some strips of {self._spec.name}"
+        )
 
     def _update(self) -> None:
         self._told = time.monotonic()
@@ -105,7 +107,7 @@ class Report:
         """Prefect allows lower-case letters, digits and dashes."""
         return f"{re.sub('[^a-z0-9]+', '-', self._spec.name.lower()).strip('-')}-{kind}"
 
-    def _show(self, artifact: Callable[..., UUID], *arguments: Any, **named: Any) -> UUID | None:
+    def _show(self, artifact: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
         try:
             return artifact(*arguments, **named)
         except (httpx.HTTPError, PrefectException, OSError) as error:

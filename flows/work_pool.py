@@ -34,7 +34,7 @@ from prefect.states import Cancelling
 from core import engine
 from core.chunk import read_result
 from core.errors import SpecError, UnfinishedError
-from core.plan import records_path
+from core.records import records_path
 from core.spec import Compute
 from core.store import Store, open_store
 from flows.rounds import Finished, Round
@@ -101,7 +101,7 @@ def cancel_children(client: SyncPrefectClient, tag: str) -> int:
             cancelled.add(run.id)
 
 
-def cancel_children_of(_flow: Any, flow_run: FlowRun, _state: Any) -> None:
+def cancel_children_of(flow: Any, flow_run: FlowRun, state: Any) -> None:
     """Prefect's hook for a build that was cancelled or crashed."""
     with get_client(sync_client=True) as client:
         cancel_children(client, children_tag(str(flow_run.id)))
@@ -161,7 +161,7 @@ class _Fleet:
             "processes": self._processes,
             "pack": self._round.pack,
         }
-        run = run_deployment(
+        run: Any = run_deployment(
             self._deployment,
             parameters=parameters,
             flow_run_name=f"render-shard {self._store.name} {name}",

@@ -1,4 +1,4 @@
-"""Which trouble is worth another try: that of storage and of devices. Bad input and diverged pairs stay what they are."""
+"""Which trouble is worth another try: that of storage and devices, not that of bad input and diverged pairs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _worth_another_try(_task: Any, _task_run: Any, state: State[Any]) -> bool:
 
 RETRIES: dict[str, Any] = {
     "retries": 4,
-    "retry_delay_seconds": exponential_backoff(backoff_factor=2),  # 2, 4, 8 and 16 s,
+    "retry_delay_seconds": exponential_backoff(backoff_factor=2),  # 2, 4, 8 and 16 s
     "retry_jitter_factor": 0.5,  # shorter or longer by chance, so that many do not come back at once
     "retry_condition_fn": _worth_another_try,
 }

@@ -184,6 +184,10 @@ class NotingStore(DirectoryStore):
         self.changes.append(path)
         super().replace(path, data)
 
+    def swap(self, path: str, data: bytes, version: str | None) -> bool:
+        self.changes.append(path)
+        return super().swap(path, data, version)
+
     def delete(self, path: str) -> None:
         self.changes.append(f"delete {path}")
         super().delete(path)

@@ -129,10 +129,10 @@ def test_an_atlas_lies_in_the_output_under_its_name(output: str, uri: str) -> No
     ("change", "message"),
     [
         ({"rendr": {}}, "rendr: unknown key; did you mean 'render'? "
-         "(known: name, output, model, pairs, render, compute)"),
-        ({"zzz": 1}, "zzz: unknown key (known: name, output, model, pairs, render, compute)"),
-        ({"": 1}, "'': unknown key (known: name, output, model, pairs, render, compute)"),
-        ({"a\nb": 1}, "'a\\nb': unknown key (known: name, output, model, pairs, render, compute)"),
+         "(known: name, output, model, pairs, render, compute, storage)"),
+        ({"zzz": 1}, "zzz: unknown key (known: name, output, model, pairs, render, compute, storage)"),
+        ({"": 1}, "'': unknown key (known: name, output, model, pairs, render, compute, storage)"),
+        ({"a\nb": 1}, "'a\\nb': unknown key (known: name, output, model, pairs, render, compute, storage)"),
         ({7: 1}, "7: expected keys that are text, got 7"),
         ({"name": None}, "name: expected text, got nothing"),
         ({"name": 123}, "name: expected text, got 123"),
@@ -155,6 +155,18 @@ def test_an_atlas_lies_in_the_output_under_its_name(output: str, uri: str) -> No
         ({"compute": {"processes": 0}}, "compute.processes: expected greater than or equal to 1, got 0"),
         ({"compute": {"processes": True}}, "compute.processes: expected a whole number, got True"),
         ({"compute": {"chunk_pairs": 10_001}}, "compute.chunk_pairs: expected less than or equal to 10000, got 10001"),
+        ({"storage": {"secret_key": "hush"}}, "storage.secret_key: unknown key "
+         "(known: endpoint_url, region, retries, checksums)"),
+        ({"storage": {"endpoint_url": "https://me:hush@host"}}, "storage.endpoint_url: expected an address without user "
+         "and password; give credentials by AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or AWS_PROFILE"),
+        ({"storage": {"endpoint_url": "host:9000"}}, "storage.endpoint_url: expected an address such as "
+         "https://store.example.org, got 'host:9000'"),
+        ({"storage": {"endpoint_url": "https://host?x=1"}}, "storage.endpoint_url: expected an address such as "
+         "https://store.example.org, got 'https://host?x=1'"),
+        ({"storage": {"endpoint_url": 9000}}, "storage.endpoint_url: expected text, got 9000"),
+        ({"storage": {"region": "eu west"}}, f"storage.region: expected {NAME}, got 'eu west'"),
+        ({"storage": {"retries": "many"}}, "storage.retries: expected 'standard' or 'adaptive', got 'many'"),
+        ({"storage": {"checksums": True}}, "storage.checksums: expected 'when_supported' or 'when_required', got True"),
     ],
 )  # fmt: skip
 def test_a_wrong_key_or_value_is_told_with_what_would_be_right(change: dict[Any, Any], message: str) -> None:
