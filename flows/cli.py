@@ -1,6 +1,6 @@
 """The command line. Heavy libraries are imported by the commands that need them, so that help comes at once.
 
-Exit codes: 0 done; 1 some pairs failed, or an atlas is not intact; 2 bad input; 130 interrupted.
+Exit codes: 0 done; 1 some pairs failed, or an atlas is not intact; 2 bad input; 130 interrupted, 143 terminated.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ app = typer.Typer(
 )
 models_app = typer.Typer(rich_markup_mode=None)
 app.add_typer(models_app, name="models")
-_INTERRUPTED_CODE = 130
+_INTERRUPTED_CODES = (128 + signal.SIGINT, 128 + signal.SIGTERM)
 _INTERRUPTED = "isthmus: interrupted; the same command goes on from here"
 errors = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
@@ -75,7 +75,7 @@ def main() -> None:
         errors.print(f"isthmus: {error}", markup=False)
         sys.exit(2)
     except SystemExit as stop:
-        if stop.code == _INTERRUPTED_CODE:  # Typer has made it of a KeyboardInterrupt, without a word
+        if stop.code in _INTERRUPTED_CODES:
             errors.print(_INTERRUPTED)
         raise
 
@@ -83,13 +83,13 @@ def main() -> None:
 @app.command()
 def plan(spec: SpecFile, as_json: Json = False) -> None:
     """Say how many pairs, chunks, minutes and megabytes a build would take. Nothing is written."""
-    from core.engine import process_count
+    from core.engine import chunks_at_once
     from core.plan import make_plan
     from core.spec import read_spec
     from core.store import open_store
 
     atlas = read_spec(spec)
-    processes = process_count(atlas.compute)
+    processes = chunks_at_once(atlas.compute)
     facts = _facts(make_plan(atlas, open_store(atlas.uri, atlas.storage), processes), atlas, processes)
     if as_json:
         print(json.dumps(facts))
@@ -104,7 +104,7 @@ def plan(spec: SpecFile, as_json: Json = False) -> None:
 @app.command()
 def build(spec: SpecFile, as_json: Json = False, verbose: Verbose = False) -> None:
     """Render the pairs that have no record yet, and publish the atlas. Go on after a stop by the same command."""
-    from core.engine import process_count
+    from core.engine import chunks_at_once
     from core.manifest import MANIFEST_PATH, PAGE_PATH
     from core.plan import SPEC_PATH, make_plan
     from core.spec import read_spec
@@ -112,8 +112,7 @@ def build(spec: SpecFile, as_json: Json = False, verbose: Verbose = False) -> No
 
     atlas = read_spec(spec)
     store = open_store(atlas.uri, atlas.storage)
-    processes = process_count(atlas.compute)
-    first = make_plan(atlas, store, processes)
+    first = make_plan(atlas, store, chunks_at_once(atlas.compute))
     same_spec = store.exists(SPEC_PATH) and store.read(SPEC_PATH) == atlas.to_json()
     if not first.chunks and same_spec and store.exists(MANIFEST_PATH):
         result: dict[str, Any] = {"pairs": first.pairs, "done": first.done, "failed": first.failed}
@@ -123,9 +122,12 @@ def build(spec: SpecFile, as_json: Json = False, verbose: Verbose = False) -> No
         _quiet_libraries(verbose)
         started = time.monotonic()
         with _watching(store, first, show=not as_json), _interruptible():
-            from flows.build_atlas import build_atlas
+            from flows.build_atlas import UnfinishedBuildError, build_atlas
 
-            result = asdict(build_atlas(atlas))
+            try:
+                result = asdict(build_atlas(atlas))
+            except UnfinishedBuildError as unfinished:
+                result = asdict(unfinished.result)
         result["seconds"] = round(time.monotonic() - started, 1)
     result["page"] = store.location(PAGE_PATH)
     if as_json:
@@ -406,38 +408,39 @@ def _quiet_libraries(verbose: bool) -> None:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Make an interrupt from the keyboard end a build soon, and as an interrupt.
+    """Make an interrupt from the keyboard, or SIGTERM, end a build soon, and with the exit code that is usual for it.
 
-    It ends a temporary Prefect server too, which Prefect would try to reach for minutes: then leave without a word to
-    it, since whatever has a record is safe. A configured server hears from Prefect that the run was stopped; but the
-    libraries on the way may make another exception of the KeyboardInterrupt.
+    An interrupt ends a temporary Prefect server too, which Prefect would try to reach for minutes: then leave without a
+    word to it, since whatever has a record is safe. A configured server hears from Prefect that the run was stopped;
+    but the libraries on the way may make another exception of the one that is raised here.
     """
     from prefect.settings import PREFECT_API_URL
 
     temporary_server = not PREFECT_API_URL.value()
-    interrupted = threading.Event()
+    stopped: list[int] = []
 
-    def stop(_signal: int, _frame: object) -> None:
-        interrupted.set()
+    def stop(number: int, _frame: object) -> None:
+        stopped.append(128 + number)
         if not temporary_server:
-            raise KeyboardInterrupt
+            raise SystemExit(stopped[0])
         errors.print(_INTERRUPTED)
         for children in Path("/proc/self/task").glob("*/children"):
             for child in children.read_text().split():
                 os.kill(int(child), signal.SIGKILL)
-        os._exit(_INTERRUPTED_CODE)
+        os._exit(stopped[0])
 
-    before = signal.signal(signal.SIGINT, stop)
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     except Exception:
-        if interrupted.is_set():
-            raise KeyboardInterrupt from None
+        if stopped:
+            raise SystemExit(stopped[0]) from None
         raise
     finally:
-        signal.signal(signal.SIGINT, before)
-    if interrupted.is_set():
-        raise KeyboardInterrupt
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if stopped:
+        raise SystemExit(stopped[0])
 
 
 @contextmanager

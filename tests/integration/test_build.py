@@ -125,18 +125,23 @@ def test_a_killed_render_process_is_replaced_and_the_atlas_completes(job: Job) -
 
 
 @pytest.mark.parametrize("server", ["temporary", "configured"])
-def test_an_interrupted_build_stops_soon_and_goes_on_later(job: Job, server: str) -> None:
-    """Ctrl-C reaches every process of a terminal; the build says one line, leaves none behind and loses nothing."""
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_build_ends_soon_and_goes_on_later(job: Job, server: str, stop: signal.Signals) -> None:
+    """Ctrl-C reaches every process of a terminal, SIGTERM the build alone; either way it says one line, leaves no
+    process behind and loses nothing."""
     if server == "temporary":
         del job.environment["PREFECT_API_URL"]
     job.write(render=SLOW, compute={"processes": 2, "chunk_pairs": 1})
     build = job.start()
     try:
         wait_for(job.records, "the first record")
-        os.killpg(build.pid, signal.SIGINT)
+        if stop == signal.SIGINT:
+            os.killpg(build.pid, stop)
+        else:
+            build.send_signal(stop)
         _, complaints = build.communicate(timeout=60)
 
-        assert build.returncode == 130, complaints
+        assert build.returncode == 128 + stop, complaints
         assert complaints.splitlines() == ["isthmus: interrupted; the same command goes on from here"]
         wait_for(lambda: not _group_runs(build.pid), "all processes of the build to end", seconds=20)
     finally:
