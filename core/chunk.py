@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from core import METHOD_VERSION, device, sheets
+from core import METHOD_VERSION, device, pace, sheets
 from core.errors import ModelError
 from core.models import digest, load
 from core.plan import ChunkOrder, PlannedPair, settings_digest
@@ -55,6 +55,7 @@ def render_chunk(order: ChunkOrder, store: DirectoryStore) -> ChunkResult:
         [strip] = renderer(order.model, layers, order.settings).render([planned.pair])
         records.append(_record(planned, strip, order, where, store))
     store.create(f"records/{order.chunk.name}.ndjson", to_ndjson(records))
+    pace.remember(records)
     failed = sum(record.status == "failed" for record in records)
     return ChunkResult(len(records) - failed, failed, time.perf_counter() - started)
 

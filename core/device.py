@@ -18,6 +18,8 @@ from pathlib import Path
 
 VERBOSE = "ISTHMUS_VERBOSE"
 """Name of the environment variable that lets TensorFlow and Prefect talk."""
+_DEVICE_FILES = Path("/dev")
+_CARDS = Path("/proc/driver/nvidia/gpus")
 
 
 @lru_cache(maxsize=1)
@@ -35,6 +37,28 @@ def prepare() -> str:
         return str(tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU"))
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
+    return _cpu()
+
+
+def gpu_count() -> int:
+    """How many GPUs this machine has, found without TensorFlow."""
+    return len(list(_DEVICE_FILES.glob("nvidia[0-9]*")))
+
+
+def expected() -> str:
+    """What this machine should render on, in words, found without TensorFlow."""
+    if not gpu_count():
+        return _cpu()
+    facts = [line for card in sorted(_CARDS.glob("*/information")) for line in card.read_text().splitlines()]
+    return next((fact.partition(":")[2].strip() for fact in facts if fact.startswith("Model:")), "GPU")
+
+
+def is_gpu(name: str) -> bool:
+    """Whether a device that `prepare` or `expected` told of, perhaps on another machine, is a GPU."""
+    return not name.startswith("CPU")
+
+
+def _cpu() -> str:
     return f"CPU {platform.machine()}"
 
 

@@ -145,7 +145,7 @@ class Compute(_Frozen):
         None, ge=1, le=256, description="Local processes; by default one per core, or one per GPU."
     )
     chunk_pairs: StrictInt | None = Field(
-        None, ge=1, le=10_000, description="Pairs in one task; by default enough for about half a minute."
+        None, ge=1, le=10_000, description="Pairs in one task; by default enough for about a minute."
     )
 
 
