@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from core import METHOD_VERSION, device, sheets
+from core import METHOD_VERSION, device, pace, sheets
 from core.errors import ModelError
 from core.models import digest, load
 from core.packing import Packing
@@ -107,6 +107,7 @@ def render_chunk(order: ChunkOrder, store: Store, pack: int | Literal["auto"] = 
     )
     records = list(finished)  # every picture is stored then
     store.create(records_path(order.chunk.name), to_ndjson(records))
+    pace.remember(records)
     return ChunkResult.of(records)
 
 

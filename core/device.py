@@ -22,8 +22,8 @@ from typing import BinaryIO
 
 VERBOSE = "ISTHMUS_VERBOSE"
 """Name of the environment variable that lets TensorFlow and Prefect talk."""
-
-
+_DEVICE_FILES = Path("/dev")
+_CARDS = Path("/proc/driver/nvidia/gpus")
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
@@ -32,7 +32,7 @@ def gpus() -> list[str]:
     visible = os.environ.get(_VISIBLE)
     if visible is not None:
         return [name for name in visible.split(",") if name and name != "-1"]
-    return sorted((path.name.removeprefix("nvidia") for path in Path("/dev").glob("nvidia[0-9]*")), key=int)
+    return sorted((path.name.removeprefix("nvidia") for path in _DEVICE_FILES.glob("nvidia[0-9]*")), key=int)
 
 
 def claim_gpu(available: Sequence[str], folder: Path | None = None) -> BinaryIO | None:
@@ -84,6 +84,23 @@ def prepare() -> str:
         return str(tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU"))
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
+    return _cpu()
+
+
+def expected() -> str:
+    """What this machine should render on, in words, found without TensorFlow."""
+    if not gpus():
+        return _cpu()
+    facts = [line for card in sorted(_CARDS.glob("*/information")) for line in card.read_text().splitlines()]
+    return next((fact.partition(":")[2].strip() for fact in facts if fact.startswith("Model:")), "GPU")
+
+
+def is_gpu(name: str) -> bool:
+    """Whether a device that `prepare` or `expected` told of, perhaps on another machine, is a GPU."""
+    return not name.startswith("CPU")
+
+
+def _cpu() -> str:
     return f"CPU {platform.machine()}"
 
 

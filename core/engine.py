@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from core.device import gpus
+from core import device
 from core.spec import Compute
 
 DEPLOYMENT = "render-shard/gpu"
@@ -15,7 +15,7 @@ SHARD_MINUTES = 10.0
 
 def process_count(compute: Compute) -> int:
     """Chunks at once on this machine: the number asked for, or else one per GPU, or else one per core."""
-    return compute.processes or len(gpus()) or len(os.sched_getaffinity(0))
+    return compute.processes or len(device.gpus()) or len(os.sched_getaffinity(0))
 
 
 def chunks_at_once(compute: Compute) -> int:

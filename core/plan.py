@@ -1,6 +1,7 @@
 """The plan: the pairs of a spec that have no record yet, cut into chunks.
 
-A plan is written to the store, so that whoever renders a chunk needs only its address and the chunk's name.
+A plan is written to the store with an object for each chunk, so that whoever renders a chunk needs only the plan's
+address and the chunk's name, and reads nothing of the others.
 """
 
 from __future__ import annotations
@@ -8,40 +9,50 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from statistics import fmean
+from typing import Literal, NamedTuple, TypeVar
 
-from core import METHOD_VERSION
+from pydantic import TypeAdapter, ValidationError
+
+from core import METHOD_VERSION, device, pace
 from core.errors import RecordError
 from core.models import digest, load
-from core.neurons import Neuron, Pair
-from core.records import Record, from_ndjson
+from core.neurons import Pair
+from core.records import Key, Record, from_ndjson
 from core.selection import resolve_settings, select_pairs
 from core.spec import AtlasSpec, ModelSpec, RenderSettings
 from core.store import Store
 
-_CHUNK_SECONDS = 30  # long against the cost of a task run, short against a night
+_CHUNK_SECONDS = 60  # long against the cost of a task run, short against a night
 _MOST_CHUNKS = 2000  # what a Prefect server records without strain
-_UPDATE_SECONDS = 0.025  # measured: six frames of 128 px on one core to the tenth block of EfficientNet-Lite0
-_REFERENCE_PIXELS = 6 * 128 * 128
+_WRITERS = 16  # chunks that are written at once, because each waits for its disk or network
 _BYTES_PER_PIXEL = 2.4  # measured: PNG and WebP of finished strips together
 
 SPEC_PATH = "plan/spec.json"
 
+Basis = Literal["atlas", "device", "assumed"]
+"""Where an estimate of time comes from: records of this atlas, renderings on this device, or neither."""
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, slots=True)
 class PlannedPair:
     """A pair and the key of its sheet."""
 
     pair: Pair
-    key: str
+    key: Key
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """Pairs of one pair of layers that one task renders. Its name is made of its keys."""
+    """Pairs that one task renders: of one pair of layers, unless there are too many of those for tasks of their own.
+
+    Its name is made of its keys.
+    """
 
     name: str
     pairs: tuple[PlannedPair, ...]
@@ -55,6 +66,8 @@ class Plan:
         settings: with the model's defaults written out.
         pairs: how many pairs the spec has in all.
         done, failed: how many of them have a record.
+        pair_seconds: about how long a process takes for a pair.
+        basis: where that comes from.
     """
 
     model: ModelSpec
@@ -65,6 +78,7 @@ class Plan:
     failed: int
     chunks: tuple[Chunk, ...]
     pair_seconds: float
+    basis: Basis
 
     @property
     def missing(self) -> int:
@@ -72,8 +86,14 @@ class Plan:
 
     @property
     def path(self) -> str:
-        """Where the plan lies in the store: named by its content."""
-        return f"plan/{_short_digest(self.to_ndjson())}.ndjson"
+        """The plan's folder in the store: named by its content, of which names of chunks tell everything but this."""
+        content = {
+            "model": self.model.model_dump(mode="json"),
+            "model_digest": self.model_digest,
+            "settings": self.settings.model_dump(mode="json"),
+            "chunks": [chunk.name for chunk in self.chunks],
+        }
+        return f"plan/{_short_digest(canonical_json(content).encode())}"
 
     def seconds(self, processes: int) -> float:
         """About how long the missing pairs take."""
@@ -82,19 +102,6 @@ class Plan:
     def sheet_bytes(self) -> int:
         """About how much the missing sheets and previews take in the store."""
         return int(self.missing * self.settings.frames * self.settings.size_px**2 * _BYTES_PER_PIXEL)
-
-    def to_ndjson(self) -> bytes:
-        """A line with what all chunks share, then a line for each chunk."""
-        header = {
-            "model": self.model.model_dump(mode="json"),
-            "model_digest": self.model_digest,
-            "settings": self.settings.model_dump(mode="json"),
-        }
-        chunks = (
-            {"chunk": chunk.name, "pairs": [[str(p.pair.a), str(p.pair.b), p.key] for p in chunk.pairs]}
-            for chunk in self.chunks
-        )
-        return "".join(canonical_json(line) + "\n" for line in (header, *chunks)).encode()
 
 
 @dataclass(frozen=True)
@@ -105,6 +112,10 @@ class ChunkOrder:
     model_digest: str
     settings: RenderSettings
     chunk: Chunk
+
+
+_ORDER = TypeAdapter(ChunkOrder)
+_View = TypeVar("_View")
 
 
 def make_plan(spec: AtlasSpec, store: Store, processes: int) -> Plan:
@@ -122,61 +133,91 @@ def make_plan(spec: AtlasSpec, store: Store, processes: int) -> Plan:
     settings = resolve_settings(spec.render, model)
     model_digest = digest(model)
     keyed = [PlannedPair(pair, key) for pair, key in keys(select_pairs(spec, model), model_digest, settings)]
-    records = {record.key: record for record in read_records(store)}
-    missing = [planned for planned in keyed if planned.key not in records]
-    recorded = [records[planned.key] for planned in keyed if planned.key in records]
-    failed = sum(record.status == "failed" for record in recorded)
-    pair_seconds = _pair_seconds(settings, recorded)
+    recorded = read_records(store, _comparison(model_digest, settings))
+    missing = [planned for planned in keyed if planned.key not in recorded]
+    failed = sum(recorded[planned.key].failed for planned in keyed if planned.key in recorded)
+    pair_seconds, basis = _pair_seconds(model_digest, settings, recorded.values(), missing)
     return Plan(
         model=spec.model,
         model_digest=model_digest,
         settings=settings,
         pairs=len(keyed),
-        done=len(recorded) - failed,
+        done=len(keyed) - len(missing) - failed,
         failed=failed,
         chunks=tuple(_cut(missing, spec.compute.chunk_pairs or _chunk_pairs(len(missing), pair_seconds, processes))),
         pair_seconds=pair_seconds,
+        basis=basis,
     )
 
 
-def read_chunk(store: Store, plan_path: str, name: str) -> ChunkOrder:
-    """Find one chunk in a plan that was written to the store.
+def write_plan(store: Store, plan: Plan) -> None:
+    """Write a plan to the store, for `read_chunk`; one that is there already is written again and stays the same.
 
     Raises:
-        RecordError: if the plan has no such chunk.
+        StoreError: if the store cannot be written.
     """
-    header, *lines = store.read(plan_path).splitlines()
-    shared = json.loads(header)
-    for line in lines:
-        chunk = json.loads(line)
-        if chunk["chunk"] == name:
-            pairs = tuple(PlannedPair(Pair(Neuron.parse(a), Neuron.parse(b)), key) for a, b, key in chunk["pairs"])
-            settings = RenderSettings.model_validate(shared["settings"])
-            model = ModelSpec.model_validate(shared["model"])
-            return ChunkOrder(model, shared["model_digest"], settings, Chunk(name, pairs))
-    raise RecordError(f"{store}/{plan_path}: expected the chunk {name}, the plan has none of that name")
+    folder = plan.path
+
+    def write(chunk: Chunk) -> None:
+        order = ChunkOrder(plan.model, plan.model_digest, plan.settings, chunk)
+        store.replace(_chunk_path(folder, chunk.name), _ORDER.dump_json(order))
+
+    with ThreadPoolExecutor(_WRITERS) as pool:
+        list(pool.map(write, plan.chunks))
 
 
-def read_records(store: Store) -> Iterator[Record]:
-    """Every record once, in the order of their files.
+def read_chunk(store: Store, plan_path: str, name: str) -> ChunkOrder:
+    """Read one chunk of a plan that was written to the store.
+
+    Raises:
+        StoreError: if there is no such chunk.
+        RecordError: naming the first field that is not as it should be.
+    """
+    path = _chunk_path(plan_path, name)
+    try:
+        return _ORDER.validate_json(store.read(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "the whole file"
+        raise RecordError(
+            f"{store}/{path}: expected a chunk of a plan, but {field}: {first['msg']}; build again to write it anew"
+        ) from None
+
+
+def _chunk_path(plan_path: str, name: str) -> str:
+    return f"{plan_path}/{name}.json"
+
+
+def read_records(store: Store, view: Callable[[Record], _View]) -> dict[str, _View]:
+    """Key -> what *view* keeps of a record, in the order of their files; records themselves are large.
 
     Two runs that overlapped may both have recorded a pair; the first one counts, and a finished one before a failed.
+
+    Raises:
+        RecordError: if a record cannot be read.
     """
-    records: dict[str, Record] = {}
+    views: dict[str, _View] = {}
+    failed: set[str] = set()
     paths = list(store.list("records/"))
     for path, data in zip(paths, store.read_many(paths), strict=True):
         for record in from_ndjson(data, f"{store}/{path}"):
-            known = records.get(record.key)
-            if known is None or (known.status == "failed" and record.status == "done"):
-                records[record.key] = record
-    return iter(records.values())
+            if record.key in views and not (record.key in failed and record.status == "done"):
+                continue
+            views[record.key] = view(record)
+            if record.status == "failed":
+                failed.add(record.key)
+            else:
+                failed.discard(record.key)
+    return views
 
 
 def keys(pairs: Iterable[Pair], model_digest: str, settings: RenderSettings) -> Iterator[tuple[Pair, str]]:
     """The key of each pair: equal if and only if the pixels are, as far as anybody decides about pixels."""
     shared = {"method": METHOD_VERSION, "model": model_digest, "settings": settings.model_dump(mode="json")}
+    rest = canonical_json(shared)[1:]  # once for all pairs, whose "a" and "b" sort before everything that is shared
     for pair in pairs:
-        yield pair, _short_digest(canonical_json({**shared, "a": str(pair.a), "b": str(pair.b)}).encode())
+        neurons = canonical_json({"a": str(pair.a), "b": str(pair.b)})[:-1]
+        yield pair, _short_digest(f"{neurons},{rest}".encode())
 
 
 def settings_digest(settings: RenderSettings) -> str:
@@ -191,25 +232,57 @@ def _short_digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:20]
 
 
-def _pair_seconds(settings: RenderSettings, recorded: Sequence[Record]) -> float:
-    """What pairs like these took, or else what they should take on a CPU core."""
-    if recorded:
-        return max(0.001, fmean(record.seconds for record in recorded))
-    pixels = settings.frames * settings.size_px**2
-    return settings.steps * _UPDATE_SECONDS * pixels / _REFERENCE_PIXELS
+class _Recorded(NamedTuple):
+    """What a plan needs of a record. `seconds` is None if a pair like those of the plan would take another time."""
+
+    failed: bool
+    seconds: float | None
+
+
+def _comparison(model_digest: str, settings: RenderSettings) -> Callable[[Record], _Recorded]:
+    """What to keep of records when pairs of this model and these settings are planned on this machine."""
+    wanted = model_digest, settings_digest(settings), device.is_gpu(device.expected())
+
+    def compare(record: Record) -> _Recorded:
+        alike = (record.model_digest, record.settings_digest, device.is_gpu(record.device)) == wanted
+        return _Recorded(record.status == "failed", record.seconds if alike else None)
+
+    return compare
+
+
+def _pair_seconds(
+    model_digest: str, settings: RenderSettings, recorded: Iterable[_Recorded], missing: Sequence[PlannedPair]
+) -> tuple[float, Basis]:
+    """What pairs like the missing ones took, or else what they should take."""
+    took = [record.seconds for record in recorded if record.seconds is not None]
+    if took:
+        return max(0.001, fmean(took)), "atlas"
+    layers = Counter((planned.pair.a.layer, planned.pair.b.layer) for planned in missing)
+    paces = {pair: pace.remembered(model_digest, pair, settings.frames, settings.size_px) for pair in layers}
+    known = [(seconds, layers[pair]) for pair, seconds in paces.items() if seconds is not None]
+    if known:
+        update_seconds = sum(seconds * pairs for seconds, pairs in known) / sum(pairs for _, pairs in known)
+        return max(0.001, settings.steps * update_seconds), "device"
+    return settings.steps * pace.assumed(settings.frames, settings.size_px), "assumed"
 
 
 def _chunk_pairs(missing: int, pair_seconds: float, processes: int) -> int:
-    wanted = max(1, round(_CHUNK_SECONDS / pair_seconds))
+    wanted = round(_CHUNK_SECONDS / pair_seconds)
     evenly = math.ceil(missing / (2 * processes))  # at least two rounds of chunks, so that nobody waits long at the end
-    return max(1, min(wanted, evenly), math.ceil(missing / _MOST_CHUNKS))
+    return max(1, min(wanted, evenly))
 
 
 def _cut(missing: Sequence[PlannedPair], chunk_pairs: int) -> Iterator[Chunk]:
+    """Chunks of so many pairs, or of more where there would be too many chunks."""
     by_layers: dict[tuple[str, str], list[PlannedPair]] = {}
     for planned in missing:
         by_layers.setdefault((planned.pair.a.layer, planned.pair.b.layer), []).append(planned)
-    for members in by_layers.values():
+    groups = list(by_layers.values())
+    if len(groups) > _MOST_CHUNKS // 2:
+        groups = [list(chain.from_iterable(groups))]
+    # Every group may end with a chunk that is not full; the full ones have to share what then is left.
+    size = max(chunk_pairs, math.ceil(len(missing) / (_MOST_CHUNKS - len(groups))))
+    for members in groups:
         rest = iter(members)
-        while pairs := tuple(islice(rest, chunk_pairs)):
+        while pairs := tuple(islice(rest, size)):
             yield Chunk(_short_digest("".join(planned.key for planned in pairs).encode()), pairs)

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from core.errors import RecordError
+
+Key = Annotated[str, Field(pattern="^[0-9a-f]{20}$")]
+"""The key of a sheet; checked wherever it is read, because it is part of paths."""
 
 
 class Picture(BaseModel):
@@ -49,7 +52,7 @@ class Record(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    key: str = Field(pattern="^[0-9a-f]{20}$")  # it is part of paths
+    key: Key
     a: str
     b: str
     status: Literal["done", "failed"]

@@ -47,6 +47,7 @@ _INTERRUPTED = "isthmus: interrupted; the same command goes on from here"
 errors = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 _LISTED_SIZE_PX = 128
+_BASES = {"atlas": "measured in this atlas", "device": "measured on this device", "assumed": "assumed, not measured"}
 SpecFile = Annotated[Path, typer.Argument(metavar="SPEC", help="YAML file with the atlas spec.")]
 Atlas = Annotated[
     str,
@@ -94,10 +95,12 @@ def plan(spec: SpecFile, as_json: Json = False) -> None:
     if as_json:
         print(json.dumps(facts))
     else:
+        gpu_hours = "" if facts["gpu_hours"] is None else f"{facts['gpu_hours']:.1f} GPU hours, "
         print(
             f"{atlas.uri}: {facts['pairs']} pairs, {facts['done']} done, {facts['failed']} failed, "
             f"{facts['missing']} to render in {facts['chunks']} chunks: "
-            f"about {facts['minutes']:.1f} minutes with {processes} processes, {facts['megabytes']:.1f} MB"
+            f"about {facts['minutes']:.1f} minutes with {processes} processes ({_BASES[facts['estimate']]}), "
+            f"{gpu_hours}{facts['megabytes']:.1f} MB"
         )
 
 
@@ -354,6 +357,10 @@ def _rounded(values: Array) -> list[float]:
 
 
 def _facts(plan: Plan, spec: AtlasSpec, processes: int) -> dict[str, Any]:
+    from core import device
+
+    seconds = plan.seconds(processes)
+    gpus = min(processes, len(device.gpus()))
     return {
         "atlas": spec.uri,
         "pairs": plan.pairs,
@@ -362,7 +369,9 @@ def _facts(plan: Plan, spec: AtlasSpec, processes: int) -> dict[str, Any]:
         "missing": plan.missing,
         "chunks": len(plan.chunks),
         "processes": processes,
-        "minutes": round(plan.seconds(processes) / 60, 2),
+        "minutes": round(seconds / 60, 2),
+        "estimate": plan.basis,
+        "gpu_hours": round(gpus * seconds / 3600, 2) if gpus else None,
         "megabytes": round(plan.sheet_bytes() / 1e6, 2),
     }
 

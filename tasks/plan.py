@@ -5,7 +5,7 @@ from __future__ import annotations
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
-from core.plan import SPEC_PATH, Plan, make_plan
+from core.plan import SPEC_PATH, Plan, make_plan, write_plan
 from core.spec import AtlasSpec
 from core.store import open_store
 from tasks.retries import RETRIES
@@ -17,8 +17,7 @@ def plan_atlas(spec: AtlasSpec, at_once: int) -> Plan:
     store = open_store(spec.uri, spec.storage)
     plan = make_plan(spec, store, at_once)
     store.replace(SPEC_PATH, spec.to_json())
-    if plan.chunks:
-        store.create(plan.path, plan.to_ndjson())
+    write_plan(store, plan)
     get_run_logger().info(
         "%s pairs: %s done, %s failed, %s missing in %s chunks",
         plan.pairs,
