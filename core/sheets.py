@@ -73,9 +73,10 @@ def decode(data: bytes) -> Pixels:
         return np.asarray(picture.convert("RGB"))
 
 
-def stack(pictures: Sequence[bytes], width_px: int) -> bytes:
-    """Pictures of strips, PNG or WebP, under one another in one WebP, each as wide as the whole."""
+def stack(pictures: Sequence[bytes], most_px: int) -> bytes:
+    """Pictures of strips, PNG or WebP, under one another in one WebP: all as wide as the widest, or as *most_px*."""
     strips = [Image.fromarray(decode(picture)) for picture in pictures]
+    width_px = min(most_px, max(strip.width for strip in strips))
     strips = [strip.resize((width_px, max(1, round(strip.height * width_px / strip.width)))) for strip in strips]
     whole = Image.new("RGB", (width_px, sum(strip.height for strip in strips)))
     top = 0

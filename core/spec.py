@@ -155,8 +155,8 @@ class Compute(_Frozen):
         description="Chunks that are rendered at once on a machine, or on a Ray cluster; "
         "by default one per GPU, or one per core.",
     )
-    pack: StrictInt | Literal["auto"] = Field(
-        "auto", ge=1, le=1024, description="Pairs in one batch; auto: as many as make a GPU faster, one on a CPU."
+    pack: Annotated[StrictInt, Field(ge=1, le=1024)] | Literal["auto"] = Field(
+        "auto", description="Pairs in one batch; auto: as many as make a GPU faster, one on a CPU."
     )
     chunk_pairs: StrictInt | None = Field(
         None, ge=1, le=10_000, description="Pairs in one task; by default enough for about a minute."
@@ -463,6 +463,8 @@ def _message(found: ErrorDetails, model: type[BaseModel]) -> str:
     field = _dotted(path)
     if kind == "model_mistake":
         return ".".join(filter(None, (field, found["msg"])))
+    if path[:2] == ["compute", "pack"]:
+        return f"compute.pack: expected auto or a whole number from 1 to 1024, got {_short(given)}"
     if path == ["model"]:
         return f"model: expected the name of a model or a mapping, got {_short(given)}"
     if path[:2] == ["model", "value_range"] and kind in ("missing", "tuple_type", "too_long"):

@@ -7,8 +7,10 @@ process, or to this flow, can lose finished work or lead to work being done twic
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from prefect import flow, get_run_logger
+from prefect.states import Completed
 
 from core.engine import chunks_at_once, process_count
 from core.errors import UnfinishedError
@@ -49,8 +51,11 @@ class UnfinishedBuildError(UnfinishedError):
     on_cancellation=[cancel_children_of],
     on_crashed=[cancel_children_of],
 )
-def build_atlas(spec: AtlasSpec) -> BuildResult:
+def build_atlas(spec: AtlasSpec) -> Any:
     """Render the pairs of a spec that have no record yet, and publish the atlas.
+
+    Returns:
+        a BuildResult. Prefect shows the run as SomePairsFailed if there are failed pairs, in this run or earlier.
 
     Raises:
         UnfinishedBuildError: if a round made no progress; the rest is published.
@@ -71,7 +76,8 @@ def build_atlas(spec: AtlasSpec) -> BuildResult:
     report.finish(result.done, result.failed, result.missing)
     if result.missing:
         raise UnfinishedBuildError(result)
-    return result
+    said = f"{result.done} of {result.pairs} pairs done, {result.failed} failed, {result.rendered} rendered in this run"
+    return Completed(name="SomePairsFailed" if result.failed else "Completed", message=said, data=result)
 
 
 def _render_round(spec: AtlasSpec, plan: Plan, finished: Finished) -> None:

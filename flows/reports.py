@@ -26,6 +26,7 @@ from prefect.exceptions import PrefectException
 from core import sheets
 from core.chunk import ChunkResult
 from core.errors import StoreError
+from core.manifest import PAGE_PATH
 from core.spec import AtlasSpec
 from core.store import open_store
 
@@ -69,6 +70,7 @@ class Report:
         """Show what became of the atlas, with its failures and some of the strips of this run."""
         self._update()
         store = open_store(self._spec.uri, self._spec.storage)
+        page = store.location(PAGE_PATH)
         minutes = (time.monotonic() - self._started) / 60
         rows = [
             ("done", str(done)),
@@ -77,12 +79,13 @@ class Report:
             ("rendered in this run", str(self._rendered)),
             ("minutes of this run", f"{minutes:.1f}"),
             ("seconds of rendering", f"{self._pair_seconds:.0f}"),
-            ("gallery", store.location("index.html")),
+            ("gallery", page),
             *(("failed pair", failure) for failure in self._failures),
         ]
         table = [{"what": what, "value": value} for what, value in rows]
         said = f"{self._spec.name}: {done} done, {failed} failed, {missing} missing"
-        self._show(create_table_artifact, table, key=self._key("summary"), description=said)
+        link = f"\n\n[gallery]({page})" if page.startswith("http") else ""
+        self._show(create_table_artifact, table, key=self._key("summary"), description=said + link)
         if failed or missing:
             self._log.warning(said)
         if not self._samples:
