@@ -257,7 +257,7 @@ def _parse(uri: str) -> tuple[str, str]:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]", bucket):
         raise StoreError(f"output {uri}: expected s3://bucket/prefix, {bucket or 'nothing'} is no name of a bucket")
     if any(part in ("", ".", "..") for part in prefix.split("/")[bool(not prefix) :]):
-        raise StoreError(f"output {uri}: expected s3://bucket/prefix, and no empty name, . or .. in the prefix")
+        raise StoreError(f"output {uri}: expected s3://bucket/prefix, and no empty name, . or .. in it")
     return bucket, prefix
 
 

@@ -157,8 +157,8 @@ def test_an_atlas_lies_in_the_output_under_its_name(output: str, uri: str) -> No
         ({"compute": {"chunk_pairs": 10_001}}, "compute.chunk_pairs: expected less than or equal to 10000, got 10001"),
         ({"storage": {"secret_key": "hush"}}, "storage.secret_key: unknown key "
          "(known: endpoint_url, region, retries, checksums)"),
-        ({"storage": {"endpoint_url": "https://me:hush@host"}}, "storage.endpoint_url: expected an address without user "
-         "and password; give credentials by AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or AWS_PROFILE"),
+        ({"storage": {"endpoint_url": "https://me:hush@host"}}, "storage.endpoint_url: expected an address without "
+         "user and password; give credentials by AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or AWS_PROFILE"),
         ({"storage": {"endpoint_url": "host:9000"}}, "storage.endpoint_url: expected an address such as "
          "https://store.example.org, got 'host:9000'"),
         ({"storage": {"endpoint_url": "https://host?x=1"}}, "storage.endpoint_url: expected an address such as "
