@@ -144,11 +144,13 @@ def test_a_loss_whose_answer_is_lost_is_a_loss(behind: Store, store: Store, prox
     [
         Fault("refuse", times=3),
         Fault("refuse", times=2, status=429, code="SlowDown"),
+        Fault("refuse", times=2, method="PUT", status=409, code="ConditionalRequestConflict"),
+        Fault("refuse", times=1, method="PUT", status=404, code="NoSuchKey"),
         Fault("reset", times=3),
         Fault("slow", seconds=0.5),
         Fault("cut", times=2, method="GET"),
     ],
-    ids=lambda fault: fault.kind,
+    ids=lambda fault: f"{fault.kind} {fault.status}",
 )
 def test_trouble_that_passes_is_not_even_noticed(behind: Store, proxy: FaultProxy, fault: Fault) -> None:
     """A few refused, broken, slow or half answers delay the work, and that is all."""
@@ -192,6 +194,33 @@ def test_trouble_that_lasts_may_still_pass(
 
     assert said.format(url=proxy.url) in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_look_at_a_store_in_trouble_is_given_up_once(
+    behind: Store, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether an object exists stays unknown, and is not asked in another way."""
+    behind = _hasty(monkeypatch, behind, proxy.url)
+    proxy.inject(Fault("refuse", 99))
+
+    with pytest.raises(TransientStoreError, match="the store is in trouble"):
+        behind.exists("a")
+
+    assert [method for method, _ in proxy.requests] == ["HEAD"] * 2
+
+
+def test_an_object_that_others_keep_writing_is_given_up(
+    behind: Store, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Conflicts without end are worth another try later."""
+    behind.allows_many_writers()
+    monkeypatch.setattr(s3, "ATTEMPTS", 2)
+    proxy.inject(Fault("refuse", 99, method="PUT", status=409, code="ConditionalRequestConflict"))
+
+    with pytest.raises(TransientStoreError, match="/records/a: could not write, others keep writing it; try again"):
+        behind.create("records/a", b"data")
+
+    assert not behind.exists("records/a")
 
 
 def test_nobody_at_the_address_may_be_trouble_that_passes(credentials: None, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -251,7 +280,8 @@ def test_conditions_are_tried_once_and_only_to_write(behind: Store, proxy: Fault
         behind.read("a")
     assert {method for method, _ in proxy.requests} == {"GET", "HEAD"}
 
-    assert behind.allows_many_writers() is True
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(lambda _: behind.allows_many_writers(), range(4))) == [True] * 4
     behind.create("a", b"")
     open_store(str(behind), Storage(endpoint_url=proxy.url)).create("b", b"")
 
