@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import random
 import re
+import threading
 import time
 import uuid
 from collections.abc import Iterable, Iterator
@@ -77,6 +78,7 @@ _FULL = ("InsufficientStorage", "QuotaExceeded", "XMinioStorageFull")
 _PASSING = ("OperationAborted", "RequestTimeout", "SlowDown", "Throttling", "ThrottlingException")
 """What object stores call an error; what has a status of 5xx or 429 passes by itself, too."""
 _CONFLICTS = ("PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey")
+_probing = threading.Lock()  # threads that begin at once try it once, too
 _NO_ETAG = f'"{"0" * 32}"'
 
 _NO_CREDENTIALS = (
@@ -117,7 +119,8 @@ class S3Store:
         return f"{self._client.meta.endpoint_url.rstrip('/')}/{self._bucket}/{quote(self._key(path))}"
 
     def allows_many_writers(self) -> bool:
-        return _respects_conditions(str(self), self._storage, os.getpid())
+        with _probing:
+            return _respects_conditions(str(self), self._storage, os.getpid())
 
     def create(self, path: str, data: bytes) -> bool:
         return self.swap(path, data, None)
@@ -224,7 +227,10 @@ class S3Store:
         with self._told("read", path):
             try:
                 return self._client.head_object(**place)
-            except ClientError:  # the answer to HEAD has no body, and so does not say what is missing, key or bucket
+            except ClientError as error:
+                if _status(error) >= 500:
+                    raise
+                # The answer to HEAD has no body, and so does not say what is missing, key or bucket: GET has one.
                 try:
                     answer = self._client.get_object(**place)
                 except ClientError as error:
@@ -257,7 +263,7 @@ def _parse(uri: str) -> tuple[str, str]:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]", bucket):
         raise StoreError(f"output {uri}: expected s3://bucket/prefix, {bucket or 'nothing'} is no name of a bucket")
     if any(part in ("", ".", "..") for part in prefix.split("/")[bool(not prefix) :]):
-        raise StoreError(f"output {uri}: expected s3://bucket/prefix, and no empty name, . or .. in the prefix")
+        raise StoreError(f"output {uri}: expected s3://bucket/prefix, and no empty name, . or .. in it")
     return bucket, prefix
 
 
@@ -302,10 +308,14 @@ def _code(error: ClientError) -> str:
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
+def _status(error: ClientError) -> int:
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
 def _refusal(error: ClientError, bucket: str) -> tuple[type[StoreError], str]:
     """What an object store's answer means, and what to do."""
     code = _code(error)
-    status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    status = _status(error)
     if code == "NoSuchBucket":
         return StoreError, f"there is no bucket {bucket}; create it, or correct the output or storage.endpoint_url"
     if code == "NoSuchKey":

@@ -66,7 +66,8 @@ def below(folder: Path) -> list[str]:
         (["plan", "unknown.yaml"], "pairs.neurons.0: expected a layer of efficientnet-lite0, got 'blok5'; near are"),
         (["build", "unknown.yaml"], "pairs.neurons.0: expected a layer of efficientnet-lite0, got 'blok5'; near are"),
         (["plan", "model.yaml"], "model.yaml: model.name: expected one of efficientnet-lite0, "),
-        (["build", "cloud.yaml"], "output s3://bucket/small: expected a directory; "),
+        (["build", "cloud.yaml"], "output s3://b/small: expected s3://bucket/prefix, b is no name of a bucket"),
+        (["open", "s3://"], "output s3://: expected s3://bucket/prefix, nothing is no name of a bucket"),
         (["preview", "blok5:1", "block5:2"], "preview: expected a layer of efficientnet-lite0, got 'blok5'; near are "),
         (["preview", "block5:1", "block5:9999"], "preview: expected a channel of block5 from 0 to "),
         (["preview", "block5", "block5:1"], "expected a neuron as 'layer:channel'"),
@@ -100,7 +101,7 @@ def test_bad_input_is_told_in_one_line(
     for name, spec in (
         ("unknown", unknown),
         ("model", SPEC | {"model": "vgg"}),
-        ("cloud", SPEC | {"output": "s3://bucket"}),
+        ("cloud", SPEC | {"output": "s3://b"}),
     ):
         (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(spec))
     before = below(tmp_path)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from test_plan import make_record, make_spec
 
-from core.errors import RecordError, StoreError
+from core.errors import RecordError, StoreError, TransientStoreError
 from core.manifest import MANIFEST_PATH, PAIRS_PATH, Counts, publish, read_manifest
 from core.neurons import Neuron, Pair
 from core.plan import SPEC_PATH, PlannedPair
@@ -206,6 +206,71 @@ def test_nothing_refers_to_what_is_not_there_yet(tmp_path: Path) -> None:
     assert max(place[shard.path], place[PAIRS_PATH]) < place[MANIFEST_PATH]
     assert max(place[path] for path in (shard.path, *store.list("assets/"))) < place["index.html"]
     assert place["index.html"] < place["delete data/index-00000-old.js"] == len(store.changes) - 1
+
+
+class OvertakenStore(DirectoryStore):
+    """A store in which somebody else publishes more records just before this one writes a path for the first time."""
+
+    def __init__(self, root: Path, path: str, times: int = 1) -> None:
+        super().__init__(root)
+        self.path = path
+        self.times = times
+
+    def swap(self, path: str, data: bytes, version: str | None) -> bool:
+        if path == self.path and self.times:
+            self.times -= 1
+            other = DirectoryStore(self.root)
+            other.create(f"records/other-{self.times}.ndjson", to_ndjson([OTHERS[self.times % len(OTHERS)]]))
+            publish(other, "small")
+        return super().swap(path, data, version)
+
+
+OTHERS = [record_of("head:0", f"head:{channel}") for channel in range(1, 30)]
+
+
+@pytest.mark.parametrize("path", [PAIRS_PATH, MANIFEST_PATH, "index.html"])
+def test_an_older_publication_never_lands_on_a_newer_one(tmp_path: Path, path: str) -> None:
+    """Whoever is overtaken reads the records again, so that all is published in the end, and all of it fits."""
+    atlas(tmp_path, RECORDS)
+    publish(DirectoryStore(tmp_path), "small")
+    store = OvertakenStore(tmp_path, path)
+
+    manifest = publish(store, "small")
+
+    assert store.times == 0
+    assert manifest.counts.pairs == len(RECORDS) + 1
+    assert read_manifest(store) == manifest
+    assert list(store.list("data/")) == [manifest.shards[0].path, PAIRS_PATH]
+    assert manifest.shards[0].path in store.read("index.html").decode()
+    assert hashlib.sha256(store.read(PAIRS_PATH)).hexdigest() == manifest.records.sha256
+
+
+def test_whoever_is_overtaken_without_end_says_so(tmp_path: Path) -> None:
+    """It is worth another try later, and what is published is what the others wrote."""
+    atlas(tmp_path, RECORDS)
+    store = OvertakenStore(tmp_path, MANIFEST_PATH, times=len(OTHERS))
+
+    with pytest.raises(TransientStoreError) as caught:
+        publish(store, "small")
+
+    assert str(caught.value) == f"{tmp_path}: could not publish, others kept publishing it; publish it again"
+    tries = len(OTHERS) - store.times
+    assert 2 < tries < len(OTHERS)
+    assert read_manifest(store).counts.pairs == len(RECORDS) + tries
+
+
+def test_what_another_publisher_has_just_written_stays(tmp_path: Path) -> None:
+    """A shard whose manifest is still to come belongs to nobody yet, but it was not there when publishing began."""
+    shard = "data/index-00000-0123456789.js"
+
+    class BusyStore(DirectoryStore):
+        def swap(self, path: str, data: bytes, version: str | None) -> bool:
+            self.create(shard, b"of the other one")
+            return super().swap(path, data, version)
+
+    publish(BusyStore(atlas(tmp_path, RECORDS).root), "small")
+
+    assert DirectoryStore(tmp_path).read(shard) == b"of the other one"
 
 
 def test_the_spec_is_that_of_the_last_build(tmp_path: Path) -> None:

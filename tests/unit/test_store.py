@@ -5,35 +5,44 @@ The tests with the fixture `store` are the contract: another kind of store joins
 
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from seaweed import BUCKET, Seaweed
 
-from core.errors import StoreError
-from core.store import DirectoryStore, open_store
+from core.errors import StoreError, TransientStoreError
+from core.spec import Storage
+from core.store import DirectoryStore, Store, open_store
 
 
-@pytest.fixture(params=["directory"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> DirectoryStore:
+@pytest.fixture(params=["directory", "s3"])
+def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     """An empty store that can be opened by its address from other processes, too."""
-    addresses = {"directory": lambda: str(tmp_path / "new" / "store")}
-    return open_store(addresses[request.param]())
+    if request.param == "directory":
+        return open_store(str(tmp_path / "new" / "store"))
+    seaweed: Seaweed = request.getfixturevalue("seaweed")
+    for variable, value in seaweed.environment.items():
+        monkeypatch.setenv(variable, value)
+    return open_store(f"s3://{BUCKET}/{uuid.uuid4().hex}/store", Storage(endpoint_url=seaweed.url))
 
 
-def test_what_is_created_first_stays(store: DirectoryStore) -> None:
+def test_what_is_created_first_stays(store: Store) -> None:
     """The first to create an object gets True; whoever comes later gets False and changes nothing."""
     assert store.create("records/a.ndjson", b"first") is True
     assert store.create("records/a.ndjson", b"second") is False
     assert store.read("records/a.ndjson") == b"first"
 
 
-def test_what_is_replaced_is_read_anew(store: DirectoryStore) -> None:
+def test_what_is_replaced_is_read_anew(store: Store) -> None:
     """Replacing makes an object or gives it other bytes, and what was replaced counts as created."""
     store.replace("manifest.json", b"one")
     store.replace("manifest.json", b"")
@@ -42,7 +51,7 @@ def test_what_is_replaced_is_read_anew(store: DirectoryStore) -> None:
     assert store.create("manifest.json", b"three") is False
 
 
-def test_bytes_come_back_as_they_were(store: DirectoryStore) -> None:
+def test_bytes_come_back_as_they_were(store: Store) -> None:
     """Every value of a byte survives, in any number."""
     data = bytes(range(256)) * 5000
 
@@ -51,7 +60,7 @@ def test_bytes_come_back_as_they_were(store: DirectoryStore) -> None:
     assert store.read("a.png") == data
 
 
-def test_objects_exist_and_folders_do_not(store: DirectoryStore) -> None:
+def test_objects_exist_and_folders_do_not(store: Store) -> None:
     """Only what was written exists."""
     store.create("sheets/ab/abc.png", b"x")
 
@@ -60,14 +69,14 @@ def test_objects_exist_and_folders_do_not(store: DirectoryStore) -> None:
     assert not store.exists("sheets/ab/abd.png")
 
 
-def test_of_many_threads_exactly_one_creates(store: DirectoryStore) -> None:
+def test_of_many_threads_exactly_one_creates(store: Store) -> None:
     """Threads that race for one path agree on the winner, whose bytes are there."""
     threads = 8
     together = threading.Barrier(threads)
 
     def race(number: int) -> list[bool]:
         won = []
-        for round_ in range(10):
+        for round_ in range(4):
             together.wait()
             won.append(store.create(f"records/{round_}", str(number).encode()))
         return won
@@ -75,7 +84,7 @@ def test_of_many_threads_exactly_one_creates(store: DirectoryStore) -> None:
     with ThreadPoolExecutor(threads) as pool:
         wins = list(pool.map(race, range(threads)))
 
-    for round_ in range(10):
+    for round_ in range(4):
         [winner] = [number for number in range(threads) if wins[number][round_]]
         assert store.read(f"records/{round_}") == str(winner).encode()
 
@@ -94,9 +103,9 @@ print(*won)
 """
 
 
-def test_of_many_processes_exactly_one_creates(store: DirectoryStore) -> None:
+def test_of_many_processes_exactly_one_creates(store: Store) -> None:
     """Processes that race for one path, all at the same moment, agree on the winner, whose bytes are there."""
-    start = time.time() + 0.5  # when all have imported what they need
+    start = time.time() + 1.5  # when all have imported what they need
     racers = [
         subprocess.Popen(
             [sys.executable, "-c", RACE, str(store), str(number), str(start)], stdout=subprocess.PIPE, text=True
@@ -110,7 +119,7 @@ def test_of_many_processes_exactly_one_creates(store: DirectoryStore) -> None:
         assert all(store.read(f"records/{round_}") == str(number).encode() for round_ in rounds)
 
 
-def test_a_reader_never_sees_half_of_a_replacement(store: DirectoryStore) -> None:
+def test_a_reader_never_sees_half_of_a_replacement(store: Store) -> None:
     """While an object is replaced over and over it is there, and whole, every time it is read."""
     versions = [bytes([value]) * 200_000 for value in b"abc"]
     store.replace("manifest.json", versions[0])
@@ -132,7 +141,7 @@ def test_a_reader_never_sees_half_of_a_replacement(store: DirectoryStore) -> Non
     assert len(set(seen)) > 1
 
 
-def test_a_listing_is_sorted_and_reaches_into_folders(store: DirectoryStore) -> None:
+def test_a_listing_is_sorted_and_reaches_into_folders(store: Store) -> None:
     """All objects below a folder are listed by their whole path, and no others."""
     for path in ("sheets/b/2.png", "sheets/a/9.png", "sheets/a/10.png", "sheets/a.png", "sheetsx/a.png", "records/a"):
         store.create(path, b"")
@@ -140,7 +149,7 @@ def test_a_listing_is_sorted_and_reaches_into_folders(store: DirectoryStore) -> 
     assert list(store.list("sheets/")) == ["sheets/a.png", "sheets/a/10.png", "sheets/a/9.png", "sheets/b/2.png"]
 
 
-def test_a_listing_of_what_is_not_there_is_empty(store: DirectoryStore) -> None:
+def test_a_listing_of_what_is_not_there_is_empty(store: Store) -> None:
     """Neither an empty store nor a missing folder is an error."""
     assert list(store.list("records/")) == []
 
@@ -149,15 +158,17 @@ def test_a_listing_of_what_is_not_there_is_empty(store: DirectoryStore) -> None:
     assert list(store.list("records/")) == []
 
 
-def test_reading_what_is_not_there_names_it(store: DirectoryStore) -> None:
+def test_reading_what_is_not_there_names_it(store: Store) -> None:
     """The message has the address and what was tried, in one line."""
     with pytest.raises(StoreError) as caught:
         store.read("sheets/ab/abc.png")
 
-    assert str(caught.value) == f"{store}/sheets/ab/abc.png: could not read, No such file or directory"
+    assert str(caught.value).startswith(f"{store}/sheets/ab/abc.png: could not read, ")
+    assert len(str(caught.value).splitlines()) == 1
+    assert not isinstance(caught.value, TransientStoreError)
 
 
-def test_what_is_deleted_is_gone_and_may_be_deleted_again(store: DirectoryStore) -> None:
+def test_what_is_deleted_is_gone_and_may_be_deleted_again(store: Store) -> None:
     """Deleting makes way for another first one, and deleting nothing is no error."""
     store.create("records/a", b"one")
 
@@ -165,6 +176,70 @@ def test_what_is_deleted_is_gone_and_may_be_deleted_again(store: DirectoryStore)
         store.delete("records/a")
         assert not store.exists("records/a")
     assert store.create("records/a", b"two") is True
+
+
+def test_a_version_changes_with_the_bytes(store: Store) -> None:
+    """What is not there has no version; other bytes have another one."""
+    assert store.version("manifest.json") is None
+
+    store.replace("manifest.json", b"one")
+    first = store.version("manifest.json")
+    again = store.version("manifest.json")
+    store.replace("manifest.json", b"two")
+
+    assert first is not None
+    assert first == again != store.version("manifest.json")
+
+
+def test_only_the_version_that_was_seen_is_swapped(store: Store) -> None:
+    """Whoever has seen an older version, or one where there is none now, gets False and changes nothing."""
+    assert store.swap("manifest.json", b"one", None) is True
+    first = store.version("manifest.json")
+    assert store.swap("manifest.json", b"no", None) is False
+    assert store.swap("manifest.json", b"two", first) is True
+    assert store.swap("manifest.json", b"no", first) is False
+    assert store.read("manifest.json") == b"two"
+
+    store.delete("manifest.json")
+    assert store.swap("manifest.json", b"no", first) is False
+    assert list(store.list("")) == []
+
+
+def test_of_many_threads_exactly_one_swaps_a_version(store: Store) -> None:
+    """Threads that add their number to what they have read, and begin anew when they lose, lose nothing."""
+    store.replace("manifest.json", b"")
+
+    def add(number: int) -> None:
+        while True:
+            version, seen = store.version("manifest.json"), store.read("manifest.json")
+            if store.swap("manifest.json", seen + bytes([number]), version):
+                return
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(add, range(24)))
+
+    assert sorted(store.read("manifest.json")) == list(range(24))
+    assert list(store.list("")) == ["manifest.json"]
+
+
+def test_many_are_read_in_the_order_that_was_asked_for(store: Store) -> None:
+    """One after the other, also the same one twice; a missing one is told in its place."""
+    paths = [f"records/{number}" for number in range(50)]
+    for path in paths:
+        store.create(path, path.encode())
+    wanted = [*reversed(paths), paths[7], paths[7]]
+
+    assert [data.decode() for data in store.read_many(wanted)] == wanted
+
+    reading = store.read_many([paths[0], "records/none", paths[1]])
+    assert next(reading) == b"records/0"
+    with pytest.raises(StoreError, match="records/none: could not read, "):
+        next(reading)
+
+
+def test_a_store_has_the_name_of_its_atlas(store: Store) -> None:
+    """The last part of its address."""
+    assert store.name == "store"
 
 
 def files_below(folder: Path) -> list[str]:
@@ -232,6 +307,36 @@ def test_a_folder_in_the_place_of_an_object_cannot_be_replaced(tmp_path: Path) -
     assert files_below(tmp_path) == []
 
 
+def test_a_folder_in_the_place_of_an_object_is_no_object(tmp_path: Path) -> None:
+    """Creating it is an error, and not somebody else's success."""
+    (tmp_path / "records").mkdir()
+
+    with pytest.raises(StoreError, match="records: could not write, Is a directory"):
+        DirectoryStore(tmp_path).create("records", b"data")
+
+    assert files_below(tmp_path) == []
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_a_full_disk_is_told_with_the_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[[DirectoryStore, str, bytes], object]
+) -> None:
+    """The system may say so as late as when bytes are to reach the disk; nothing is left behind."""
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+
+    with pytest.raises(StoreError) as caught:
+        write(DirectoryStore(tmp_path), "records/a", b"data")
+
+    assert str(caught.value) == (
+        f"{tmp_path}/records/a: could not write, No space left on device; make room and run the same command again"
+    )
+    assert files_below(tmp_path) == []
+
+
 FULL_DISK = """
 import resource, signal, sys
 from pathlib import Path
@@ -270,13 +375,15 @@ def test_an_address_with_a_file_in_the_way_is_refused(tmp_path: Path, below: str
     assert str(caught.value) == f"output {address}: expected a directory, but {tmp_path}/file is a file"
 
 
-@pytest.mark.parametrize("address", ["s3://bucket/prefix", "file:///tmp/x", "https://example.org/x"])
+@pytest.mark.parametrize("address", ["file:///tmp/x", "https://example.org/x", "S3://bucket/x"])
 def test_other_kinds_of_address_are_refused(address: str) -> None:
     """An address that is no directory is told in one line, instead of becoming a folder of that name."""
     with pytest.raises(StoreError) as caught:
         open_store(address)
 
-    assert str(caught.value) == f"output {address}: expected a directory; other kinds of store are not supported"
+    assert str(caught.value) == (
+        f"output {address}: expected a directory or s3://bucket/prefix; there is no other kind of store"
+    )
 
 
 def test_the_home_of_nobody_is_refused() -> None:

@@ -1,0 +1,115 @@
+"""An atlas in a bucket: built, verified, found again and opened, on a real object store with a real Prefect server."""
+
+from __future__ import annotations
+
+import json
+import sys
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from job import SMALL, Job
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from seaweed import BUCKET, SECRET, Seaweed, serving
+
+PUBLIC = {
+    "Version": "2012-10-17",
+    "Statement": [
+        {"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", "Resource": f"arn:aws:s3:::{BUCKET}/*"}
+    ],
+}
+
+
+@pytest.fixture(scope="module")
+def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweed]:
+    """A real object store on this machine, with an empty bucket."""
+    with serving(tmp_path_factory.mktemp("seaweed")) as server:
+        yield server
+
+
+@pytest.fixture
+def bucket_job(job: Job, seaweed: Seaweed) -> Job:
+    """A job whose atlas goes into the bucket; the endpoint is in the spec, the credentials in the environment."""
+    job.environment |= {name: value for name, value in seaweed.environment.items() if name != "AWS_ENDPOINT_URL"}
+    job.write(
+        name="in-a-bucket",
+        output=f"s3://{BUCKET}/galleries",
+        storage={"endpoint_url": seaweed.url},
+        render=SMALL | {"steps": 4},
+        compute={"processes": 2, "chunk_pairs": 3},
+    )
+    return job
+
+
+def test_an_atlas_is_built_in_a_bucket_and_its_secret_stays_secret(
+    bucket_job: Job, seaweed: Seaweed, prefect_server: str
+) -> None:
+    """Build, verify, build again, open; and the secret key is in nothing that was said, stored or logged."""
+    job, spec = bucket_job, str(bucket_job.spec_file)
+    address = f"s3://{BUCKET}/galleries/in-a-bucket"
+    page = f"{seaweed.url}/{BUCKET}/galleries/in-a-bucket/index.html"
+
+    plan, built = job.run("plan", spec, "--json"), job.run("build", spec, "--verbose")
+    verified, again = job.run("verify", spec), job.run("build", spec, "--json")
+    published, opened = job.run("publish", spec), job.run("open", spec)
+
+    everything = [plan, built, verified, again, published, opened]
+    assert [ended.returncode for ended in everything] == [0] * 6, [ended.stderr for ended in everything]
+    assert json.loads(plan.stdout)["missing"] == 6
+    assert f"{address}: 6 rendered; 6 of 6 pairs done, 0 failed, 0 missing\nOpen {page}\n" in built.stdout
+    assert verified.stdout == f"{address}: 14 files checked, 0 missing, 0 damaged, 0 extra\n"
+    assert (json.loads(again.stdout)["rendered"], json.loads(again.stdout)["page"]) == (0, page)
+    assert opened.stdout == f"{page}\n"
+
+    client = seaweed.client()
+    client.put_bucket_policy(Bucket=BUCKET, Policy=json.dumps(PUBLIC))
+    with urllib.request.urlopen(page, timeout=20) as answer:
+        assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
+        assert answer.read().startswith(b"<!doctype html>")
+
+    said = "".join(ended.stdout + ended.stderr for ended in everything)
+    stored = {
+        listed["Key"]: client.get_object(Bucket=BUCKET, Key=listed["Key"])
+        for listed in client.list_objects_v2(Bucket=BUCKET)["Contents"]
+    }
+    assert len([key for key in stored if key.endswith(".png")]) == 6
+    [flow_run] = _post(prefect_server, "flow_runs", {"flow_runs": {"name": {"any_": ["build-atlas in-a-bucket"]}}})
+    of_the_run = {"flow_run_id": {"any_": [flow_run["id"]]}}
+    task_runs = _post(prefect_server, "task_runs", {"task_runs": of_the_run})
+    logs = _post(prefect_server, "logs", {"logs": of_the_run})
+    assert seaweed.url in json.dumps(flow_run["parameters"])
+    assert any("pairs" in str(line["message"]) for line in logs)
+    assert len(task_runs) >= 4
+    assert SECRET not in said
+    assert SECRET not in json.dumps([flow_run, task_runs, logs])
+    assert not [key for key, found in stored.items() if SECRET.encode() in found["Body"].read()]
+
+
+def test_damage_in_a_bucket_is_found_and_mended(bucket_job: Job, seaweed: Seaweed) -> None:
+    """A lost sheet is named, and rendered again by the next build, which renders nothing else."""
+    job = bucket_job
+    job.write(name="mended")
+    job.build()
+    [sheet, *_] = [
+        listed["Key"]
+        for listed in seaweed.client().list_objects_v2(Bucket=BUCKET, Prefix="galleries/mended/sheets/")["Contents"]
+    ]
+    seaweed.client().delete_object(Bucket=BUCKET, Key=sheet)
+
+    found = job.run("verify", str(job.spec_file), "--repair", "--json")
+
+    assert found.returncode == 1
+    assert json.loads(found.stdout)["missing"] == [sheet.removeprefix("galleries/mended/")]
+    assert job.build()["rendered"] == 3  # the pairs of its chunk
+    assert job.run("verify", str(job.spec_file)).returncode == 0
+
+
+def _post(api: str, what: str, query: dict[str, object]) -> list[dict[str, object]]:
+    request = urllib.request.Request(
+        f"{api}/{what}/filter", json.dumps(query).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=20) as answer:
+        found: list[dict[str, object]] = json.load(answer)
+        return found

@@ -1,0 +1,143 @@
+"""A real object store that speaks S3: a SeaweedFS server on this machine, with a bucket and users of its own."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.client import S3Client
+
+BUCKET = "atlases"
+KEY, SECRET = "isthmus-test-key", "isthmus-test-secret-7f3a"
+READER_KEY, READER_SECRET = "isthmus-reader-key", "isthmus-reader-secret-1c9e"
+_SERVICES = 5
+_GRPC_OFFSET = 10_000  # each service listens on a second port, so much higher
+
+
+@dataclass(frozen=True)
+class Seaweed:
+    """A running server.
+
+    Attributes:
+        url: its endpoint.
+    """
+
+    url: str
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What boto3 has to be told by environment variables to use it."""
+        return environment(self.url)
+
+    def client(self) -> S3Client:
+        return boto3.session.Session().client(
+            "s3",
+            endpoint_url=self.url,
+            aws_access_key_id=KEY,
+            aws_secret_access_key=SECRET,
+            region_name="us-east-1",
+            config=Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 1}),
+        )
+
+
+def environment(url: str, key: str = KEY, secret: str = SECRET) -> dict[str, str]:
+    """Environment variables for an endpoint, and for nothing else that boto3 might find on this machine."""
+    return {
+        "AWS_ENDPOINT_URL": url,
+        "AWS_ACCESS_KEY_ID": key,
+        "AWS_SECRET_ACCESS_KEY": secret,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_CONFIG_FILE": "/dev/null",
+        "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
+    }
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[Seaweed]:
+    """Run a server that keeps its data in a folder."""
+    users = [
+        _user("writer", KEY, SECRET, ["Admin", "Read", "Write", "List", "Tagging"]),
+        _user("reader", READER_KEY, READER_SECRET, ["Read", "List"]),
+    ]
+    config, data = folder / "s3.json", folder / "data"
+    config.write_text(json.dumps({"identities": users}))
+    data.mkdir()
+    port = _free_ports()
+    options = {
+        "dir": data,
+        "ip": "127.0.0.1",
+        "ip.bind": "127.0.0.1",
+        "s3.port": port,
+        "master.port": port + 1,
+        "volume.port": port + 2,
+        "filer.port": port + 3,
+        "admin.port": port + 4,
+        "admin.ui": "false",
+        "webdav": "false",
+        "s3.port.iceberg": 0,
+        "s3.port.lance": 0,
+        "s3.autoCreateBucket": "false",
+        "s3.config": config,
+    }
+    weed = Path(sys.executable).with_name("weed")
+    with (folder / "server.log").open("wb") as log:
+        server = subprocess.Popen(
+            [weed, "mini", *(f"-{name}={value}" for name, value in options.items())],
+            cwd=folder,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+    seaweed = Seaweed(f"http://127.0.0.1:{port}")
+    try:
+        _wait_until_ready(seaweed, server, folder / "server.log")
+        yield seaweed
+    finally:
+        server.send_signal(signal.SIGKILL)
+        server.wait()
+
+
+def _user(name: str, key: str, secret: str, actions: list[str]) -> dict[str, object]:
+    return {"name": name, "credentials": [{"accessKey": key, "secretKey": secret}], "actions": actions}
+
+
+def _wait_until_ready(seaweed: Seaweed, server: subprocess.Popen[bytes], log: Path) -> None:
+    """Until the bucket can be made."""
+    end = time.monotonic() + 60
+    while True:
+        if server.poll() is not None or time.monotonic() > end:
+            raise RuntimeError(f"SeaweedFS did not start: {log.read_text()[-2000:]}")
+        try:
+            seaweed.client().create_bucket(Bucket=BUCKET)
+            return
+        except (BotoCoreError, ClientError):
+            time.sleep(0.1)
+
+
+def _free_ports() -> int:
+    """The first of some ports in a row that nobody listens on."""
+    for _ in range(100):
+        first = random.randrange(20_000, 40_000)
+        ports = [*range(first, first + _SERVICES)]
+        with ExitStack() as stack:
+            try:
+                for port in (*ports, *(port + _GRPC_OFFSET for port in ports)):
+                    stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return first
+    raise RuntimeError("no free ports for SeaweedFS")

@@ -1,0 +1,85 @@
+"""Rendering a chunk with the real model: what is stored when, and what an error on the way does."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+from test_plan import make_spec
+
+from core.chunk import render_chunk
+from core.errors import StoreError
+from core.plan import ChunkOrder, make_plan, read_records
+from core.store import DirectoryStore
+from core.verify import verify
+
+TINY = {"size_px": 32, "frames": 2, "steps": 2, "checkpoints": [1], "alignment": {"weight": 0}}
+
+
+def order_for(store: DirectoryStore) -> ChunkOrder:
+    """Six pairs in one chunk."""
+    plan = make_plan(make_spec(["stem:0-3"], render=TINY, compute={"chunk_pairs": 6}), store, 1)
+    [chunk] = plan.chunks
+    return ChunkOrder(plan.model, plan.model_digest, plan.settings, chunk)
+
+
+class WaitingStore(DirectoryStore):
+    """A store in which the first picture is written only after one of another pair."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.created: list[str] = []
+        self.in_time = True
+        self._lock = threading.Lock()
+        self._other = threading.Event()
+
+    def create(self, path: str, data: bytes) -> bool:
+        with self._lock:
+            self.created.append(path)
+            first = self.created[0]
+        if path == first:
+            self.in_time = self._other.wait(60)
+        elif path.startswith("sheets/") and path[:30] != first[:30]:
+            self._other.set()
+        return super().create(path, data)
+
+
+def test_pictures_are_stored_while_the_next_pairs_are_rendered(tmp_path: Path) -> None:
+    """Nobody waits for a slow store; the records come in the order of the plan and after every picture."""
+    store = WaitingStore(tmp_path)
+    order = order_for(store)
+
+    result = render_chunk(order, store)
+
+    assert store.in_time
+    assert (result.done, result.failed) == (6, 0)
+    assert len(store.created) == 6 * 2 * 2 + 1
+    assert store.created[-1] == f"records/{order.chunk.name}.ndjson"
+    assert [record.key for record in read_records(store)] == [planned.key for planned in order.chunk.pairs]
+    report = verify(store)
+    assert (report.missing, report.damaged, report.extra) == (("index.html", "manifest.json"), (), ())
+
+
+class FailingStore(DirectoryStore):
+    """A store that takes a few previews and no more."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.previews = 0
+
+    def create(self, path: str, data: bytes) -> bool:
+        self.previews += path.startswith("previews/")
+        if path.startswith("previews/") and self.previews > 3:
+            raise StoreError(f"{self}/{path}: could not write, no more room for previews")
+        return super().create(path, data)
+
+
+def test_an_error_of_the_store_is_told_as_itself_and_nothing_is_recorded(tmp_path: Path) -> None:
+    """A picture that could not be stored, in whichever thread, leaves its chunk without records."""
+    store = FailingStore(tmp_path)
+
+    with pytest.raises(StoreError, match="no more room for previews"):
+        render_chunk(order_for(store), store)
+
+    assert list(store.list("records/")) == []

@@ -1,0 +1,82 @@
+"""Work done by a few threads: its order, its bounds and its errors."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from core.threads import in_threads
+
+
+def test_results_come_in_the_order_of_the_items() -> None:
+    """Whichever is done first waits for its turn."""
+
+    def work(number: int) -> int:
+        time.sleep(0.02 if number % 3 == 0 else 0)
+        return -number
+
+    assert list(in_threads(work, range(20), threads=4, held=6)) == [-number for number in range(20)]
+
+
+def test_items_are_taken_only_as_fast_as_their_results() -> None:
+    """However slow the work is, no more than `held` items are in memory."""
+    taken, done, most = 0, 0, 0
+    lock = threading.Lock()
+
+    def items() -> Iterator[int]:
+        nonlocal taken, most
+        for number in range(30):
+            with lock:
+                taken += 1
+                most = max(most, taken - done)
+            yield number
+
+    def work(number: int) -> int:
+        nonlocal done
+        time.sleep(0.005)
+        with lock:
+            done += 1
+        return number
+
+    assert len(list(in_threads(work, items(), threads=2, held=5))) == 30
+    assert most == 5
+
+
+def test_work_is_done_while_the_next_items_are_made() -> None:
+    """The first work ends only after the second item is there, so waiting for it would take for ever."""
+    second = threading.Event()
+
+    def items() -> Iterator[int]:
+        yield 1
+        second.set()
+        yield 2
+
+    assert list(in_threads(lambda number: (number, second.wait(10)), items(), threads=1, held=2)) == [
+        (1, True),
+        (2, True),
+    ]
+
+
+def test_an_error_comes_out_as_itself_and_ends_the_work() -> None:
+    """What came before it is given, what had begun ends, and no other item is taken."""
+    taken = []
+
+    def items() -> Iterator[int]:
+        for number in range(100):
+            taken.append(number)
+            yield number
+
+    def work(number: int) -> int:
+        if number == 3:
+            raise KeyError("the fourth")
+        return number
+
+    results = in_threads(work, items(), threads=2, held=4)
+
+    assert [next(results) for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(KeyError, match="the fourth"):
+        next(results)
+    assert len(taken) <= 7
