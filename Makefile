@@ -24,8 +24,9 @@ format: $(VENV)/dev.installed ## Format the sources
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/dev.installed ## Measure how well alignment works and how fast rendering is
+bench: $(VENV)/dev.installed ## Measure how well alignment works, how fast rendering is, and what large atlases take
 	$(BIN)/python tests/bench/alignment.py
+	$(BIN)/python tests/bench/scale.py
 
 docs: $(VENV)/dev.installed ## Make the pictures of docs/from-lucid.md anew
 	$(BIN)/python docs/make_pictures.py

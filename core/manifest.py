@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -165,9 +166,14 @@ def _parts(lines: Sequence[bytes]) -> Iterator[list[Record]]:
 def _reading_order(record: Record) -> tuple[Any, ...]:
     """By neuron a, then neuron b: the order of the gallery."""
     try:
-        return Neuron.parse(record.a).order, Neuron.parse(record.b).order, record.key
+        return _neuron_order(record.a), _neuron_order(record.b), record.key
     except SpecError as error:
         raise RecordError(f"record {record.key}: {error}") from None
+
+
+@lru_cache(maxsize=10_000)  # a large atlas has many pairs of few neurons
+def _neuron_order(written: str) -> tuple[Any, ...]:
+    return Neuron.parse(written).order
 
 
 def _read_spec(store: Store) -> dict[str, Any] | None:

@@ -56,7 +56,11 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def job(tmp_path: Path, prefect_server: str) -> Job:
     """A small atlas of six pairs, to be built with the Prefect server."""
-    environment = os.environ | {"PREFECT_HOME": str(tmp_path / "prefect"), "PREFECT_API_URL": prefect_server}
+    environment = os.environ | {
+        "PREFECT_HOME": str(tmp_path / "prefect"),
+        "PREFECT_API_URL": prefect_server,
+        "ISTHMUS_CACHE": str(tmp_path / "cache"),
+    }
     made = Job(tmp_path, environment)
     made.write(
         name="small",

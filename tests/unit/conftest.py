@@ -10,11 +10,19 @@ import pytest
 
 from core import device
 from core.models import Model, load
+from core.weights import CACHE
 
 sys.path[:0] = [str(Path(__file__).parents[1] / "golden"), str(Path(__file__).parents[1])]
 from seaweed import Seaweed, serving  # noqa: E402
 
 device.prepare()
+
+
+@pytest.fixture(autouse=True)
+def _new_machine(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Nothing has been rendered or downloaded on this machine before, and it has no GPU: both decide about plans."""
+    monkeypatch.setenv(CACHE, str(tmp_path_factory.mktemp("cache")))
+    monkeypatch.setattr(device, "_DEVICE_FILES", tmp_path_factory.mktemp("dev"))
 
 
 @pytest.fixture(scope="session")

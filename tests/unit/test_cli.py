@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from core import device
 from flows.cli import main
 
 ISTHMUS = Path(sys.executable).with_name("isthmus")
@@ -177,6 +178,8 @@ def test_a_plan_for_machines_is_one_json_object(isthmus: Isthmus, tmp_path: Path
         "missing": 21,
         "chunks": 3 + 1 + 3,  # of 10 + 1 + 10 pairs, at most four each
         "processes": 2,
+        "estimate": "assumed",
+        "gpu_hours": None,
     }
     assert all(estimate > 0 for estimate in estimates)
     assert below(tmp_path) == ["atlas.yaml"]
@@ -190,7 +193,30 @@ def test_a_plan_for_people_has_the_same_numbers(isthmus: Isthmus, tmp_path: Path
 
     assert (said.code, said.err) == (0, "")
     assert said.out.startswith("atlases/small: 21 pairs, 0 done, 0 failed, 21 to render in 7 chunks: about ")
+    assert said.out.endswith(" minutes with 2 processes (assumed, not measured), 5.0 MB\n")
     assert said.out.count("\n") == 1
+
+
+def test_a_plan_for_gpus_tells_gpu_hours(isthmus: Isthmus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cards cost by the hour, all of them until the build is over; processes that share a card cost nothing more."""
+    (tmp_path / "dev").mkdir()
+    for name in ("nvidia0", "nvidia1", "nvidiactl"):
+        (tmp_path / "dev" / name).touch()
+    monkeypatch.setattr(device, "_DEVICE_FILES", tmp_path / "dev")
+    render = {"steps": 100_000}
+    for processes in (None, 1, 4):
+        (tmp_path / "atlas.yaml").write_text(
+            yaml.safe_dump(SPEC | {"render": render, "compute": {"processes": processes}})
+        )
+
+        facts = json.loads(isthmus("plan", "atlas.yaml", "--json").out)
+
+        assert facts["processes"] == (processes or 2)
+        cards = min(facts["processes"], 2)
+        assert facts["gpu_hours"] == pytest.approx(cards * facts["minutes"] / 60, abs=0.01) != 0
+    assert (
+        f" processes (assumed, not measured), {facts['gpu_hours']:.1f} GPU hours, " in isthmus("plan", "atlas.yaml").out
+    )
 
 
 def test_models_are_listed(isthmus: Isthmus) -> None:

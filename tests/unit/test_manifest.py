@@ -12,6 +12,7 @@ import pytest
 from test_plan import make_record, make_spec
 
 from core.errors import RecordError, StoreError, TransientStoreError
+from core.gallery import index_shard
 from core.manifest import MANIFEST_PATH, PAIRS_PATH, Counts, publish, read_manifest
 from core.neurons import Neuron, Pair
 from core.plan import SPEC_PATH, PlannedPair
@@ -171,6 +172,24 @@ def test_a_large_atlas_has_several_shards(tmp_path: Path) -> None:
     assert [shard.pairs for shard in manifest.shards] == [5000, 1]
     assert [shard.path[:17] for shard in manifest.shards] == ["data/index-00000-", "data/index-00001-"]
     assert manifest.records.pairs == manifest.counts.failed == 5001
+
+
+def test_an_atlas_of_many_shards_is_published_as_if_it_were_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Records go through memory a shard at a time, and each byte is what all of them together would give."""
+    monkeypatch.setattr("core.manifest._PAIRS_PER_SHARD", 2)
+    records = [record_of(f"stem:{a}", f"head:{b}", "failed" if a == b else "done") for b in range(3) for a in range(3)]
+    store = atlas(tmp_path, records[5:], records[:6])
+
+    manifest = publish(store, "small")
+
+    in_order = sorted(records, key=lambda record: (record.a, record.b))
+    assert store.read(PAIRS_PATH) == to_ndjson(in_order)
+    assert [store.read(shard.path) for shard in manifest.shards] == [
+        index_shard(in_order[first : first + 2]) for first in range(0, 9, 2)
+    ]
+    assert manifest.counts == Counts(pairs=9, done=6, failed=3)
 
 
 class NotingStore(DirectoryStore):

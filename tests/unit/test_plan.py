@@ -6,17 +6,27 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from core import METHOD_VERSION
-from core.errors import RecordError
-from core.models import digest, load
+from core import METHOD_VERSION, device, pace
+from core.errors import IsthmusError, RecordError, StoreError
+from core.models import Model, digest, load
 from core.neurons import Neuron, Pair
-from core.plan import ChunkOrder, Plan, PlannedPair, keys, make_plan, read_chunk, read_records, settings_digest
+from core.plan import (
+    ChunkOrder,
+    Plan,
+    PlannedPair,
+    keys,
+    make_plan,
+    read_chunk,
+    read_records,
+    settings_digest,
+    write_plan,
+)
 from core.records import Checkpoint, Record, to_ndjson
 from core.spec import Alignment, AtlasSpec, RenderSettings, parse_spec
 from core.store import DirectoryStore
@@ -74,6 +84,11 @@ def keys_of(spec: AtlasSpec, store: DirectoryStore) -> dict[Pair, str]:
     return {planned.pair: planned.key for planned in planned_pairs(make_plan(spec, store, 2))}
 
 
+def like(plan: Plan) -> dict[str, Any]:
+    """What a record has in common with the pairs of a plan."""
+    return {"model_digest": plan.model_digest, "settings_digest": settings_digest(plan.settings)}
+
+
 def commit(store: DirectoryStore, name: str, *records: Record) -> None:
     assert store.create(f"records/{name}.ndjson", to_ndjson(records))
 
@@ -97,6 +112,34 @@ def test_a_key_is_the_start_of_a_digest_of_all_that_makes_the_picture() -> None:
 
     assert key_of() == key_of() == hashlib.sha256(canonical.encode()).hexdigest()[:20]
     assert re.fullmatch("[0-9a-f]{20}", key_of())
+
+
+@pytest.mark.parametrize(
+    ("pair", "settings", "key"),
+    [
+        (PAIR, RenderSettings(), "390341f7927b6945ad2b"),
+        (
+            Pair(Neuron("block9_expand_pre_relu", 17), Neuron("block9_expand_pre_relu", 81)),
+            RenderSettings(),
+            "e97935852bc6329ae909",
+        ),
+        (
+            Pair(Neuron('a"ä\\<é', 3), Neuron("b", 10**8)),
+            RenderSettings(
+                frames=4,
+                seed=7,
+                checkpoints=(8, 16),
+                learning_rate=1e-3,
+                alignment=Alignment(layers=("block5", 'Zelle ä"')),
+            ),
+            "0b3e90bfc9cccbef77c7",
+        ),
+    ],
+)
+def test_keys_stay_what_they_are(pair: Pair, settings: RenderSettings, key: str) -> None:
+    """Atlases that exist are found again by a new version; other keys would render all of them anew."""
+    assert METHOD_VERSION == 1, "a new method has new keys: compute those of this test anew"
+    assert key_of(settings, pair=pair) == key
 
 
 OTHER_SETTINGS: dict[str, list[Any]] = {
@@ -247,9 +290,7 @@ def test_of_two_records_of_a_pair_the_finished_one_counts(store: DirectoryStore,
         commit(store, name, make_record(planned, status))
     commit(store, "c", make_record(planned, seconds=9.0))
 
-    [record] = read_records(store)
-
-    assert (record.status, record.seconds) == ("done", 2.0)
+    assert read_records(store, lambda record: (record.status, record.seconds)) == {planned.key: ("done", 2.0)}
 
 
 @pytest.mark.parametrize("chunk_pairs", [1, 4, 7, 1000])
@@ -265,17 +306,30 @@ def test_chunks_hold_every_pair_once_and_one_pair_of_layers_each(store: Director
     assert len(plan.chunks) == sum(math.ceil(pairs / chunk_pairs) for pairs in (10, 6, 20))
 
 
-def test_chunks_are_made_for_about_half_a_minute_and_for_all_processes(store: DirectoryStore) -> None:
+def test_chunks_are_made_for_about_a_minute_and_for_all_processes(store: DirectoryStore) -> None:
     """Cheap pairs come many to a chunk, expensive ones few, and everybody gets at least two chunks."""
 
     def largest(processes: int, **render: Any) -> int:
         plan = make_plan(make_spec(["head:0-19"], render=render), store, processes)
         return max(len(chunk.pairs) for chunk in plan.chunks)
 
-    assert largest(2, steps=240) == 5  # 6 seconds each
+    assert largest(2, steps=240) == 10  # 6 seconds each
     assert largest(2, steps=2400) == 1
     assert largest(2, steps=1) == math.ceil(190 / 4)
     assert largest(10, steps=1) == math.ceil(190 / 20)
+
+
+@pytest.mark.parametrize("layers", [1, 44, 45, 63])
+def test_there_are_never_more_than_two_thousand_chunks(store: DirectoryStore, model: Model, layers: int) -> None:
+    """Every chunk is a task run, and a server keeps them all: however few pairs are asked for, and of any layers."""
+    channels = 70 if layers == 1 else 2
+    neurons = [f"{layer}:0-{channels - 1}" for layer in list(model.layers)[-layers:]]
+
+    plan = make_plan(make_spec(neurons, compute={"chunk_pairs": 1}), store, 2)
+
+    assert plan.missing == plan.pairs == len(set(planned_pairs(plan))) > 2000
+    assert len({(p.pair.a.layer, p.pair.b.layer) for p in planned_pairs(plan)}) == layers * (layers + 1) // 2
+    assert 500 < len(plan.chunks) <= 2000
 
 
 def test_the_name_of_a_chunk_is_made_of_its_keys(store: DirectoryStore) -> None:
@@ -292,14 +346,86 @@ def test_the_name_of_a_chunk_is_made_of_its_keys(store: DirectoryStore) -> None:
 def test_a_chunk_is_read_as_it_was_planned(store: DirectoryStore) -> None:
     """Whoever renders a chunk needs only the plan's address and the chunk's name."""
     plan = make_plan(make_spec(LAYERS_TWO, render={"sd": 0.013}, compute={"chunk_pairs": 4}), store, 2)
-    store.create(plan.path, plan.to_ndjson())
+    write_plan(store, plan)
 
     for chunk in plan.chunks:
         assert read_chunk(store, plan.path, chunk.name) == ChunkOrder(
             plan.model, plan.model_digest, plan.settings, chunk
         )
-    with pytest.raises(RecordError, match="expected the chunk nothing, the plan has none of that name"):
+    with pytest.raises(StoreError, match=r"nothing\.json: could not read, No such file or directory"):
         read_chunk(store, plan.path, "nothing")
+
+
+class CountingStore(DirectoryStore):
+    """A store that counts what is read of it."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.bytes_read: list[int] = []
+
+    def read(self, path: str) -> bytes:
+        data = super().read(path)
+        self.bytes_read.append(len(data))
+        return data
+
+
+def test_of_a_plan_only_the_own_chunk_is_read(tmp_path: Path) -> None:
+    """Two thousand workers that each read the whole plan would read it two thousand times."""
+    store = CountingStore(tmp_path)
+    cost = []
+    for channels in (3, 40):
+        plan = make_plan(make_spec([f"head:0-{channels - 1}"], compute={"chunk_pairs": 2}), store, 2)
+        write_plan(store, plan)
+        assert len(plan.chunks) == math.ceil(channels * (channels - 1) / 4)
+        store.bytes_read.clear()
+        read_chunk(store, plan.path, plan.chunks[0].name)
+        cost.append(store.bytes_read.copy())
+
+    assert len(cost[0]) == len(cost[1]) == 1
+    assert cost[0] == pytest.approx(cost[1], abs=8)  # channels with more digits
+
+
+@pytest.mark.parametrize(
+    ("damage", "field"),
+    [
+        (lambda data: b"", "the whole file"),
+        (lambda data: data[:-9], "the whole file"),
+        (lambda data: b"\xff" + data, "the whole file"),
+        (lambda data: data.replace(b'"block5",', b'"block5":', 1), "the whole file"),
+        (lambda data: data.replace(b'["block5",0]', b'["block5"]', 1), "chunk.pairs.0.pair.0.1"),
+        (lambda data: data.replace(b'"steps":256', b'"steps":"many"'), "settings.steps"),
+        (lambda data: data.replace(b'"key":"', b'"key":"../'), "chunk.pairs.0.key"),
+        (lambda data: data.replace(b'"model_digest"', b'"digest"'), "model_digest"),
+    ],
+)
+def test_a_damaged_plan_is_told_with_its_place_and_mended_by_the_next_build(
+    store: DirectoryStore, damage: Callable[[bytes], bytes], field: str
+) -> None:
+    """One line says which file it is and what to do, and doing that helps."""
+    plan = make_plan(make_spec(compute={"chunk_pairs": 4}), store, 2)
+    write_plan(store, plan)
+    path = f"{plan.path}/{plan.chunks[0].name}.json"
+    sound = store.read(path)
+    assert damage(sound) != sound
+    store.replace(path, damage(sound))
+
+    with pytest.raises(RecordError) as caught:
+        read_chunk(store, plan.path, plan.chunks[0].name)
+
+    assert str(caught.value).startswith(f"{store}/{path}: expected a chunk of a plan, but {field}: ")
+    assert str(caught.value).endswith("; build again to write it anew")
+    assert len(str(caught.value).splitlines()) == 1
+    write_plan(store, plan)
+    assert store.read(path) == sound
+
+
+def test_a_plan_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    """Also an error in one of the threads that write comes out as one line."""
+    (tmp_path / "plan").touch()
+    store = DirectoryStore(tmp_path)
+
+    with pytest.raises(IsthmusError, match="could not write, "):
+        write_plan(store, make_plan(make_spec(), store, 2))
 
 
 def test_the_name_of_a_plan_is_made_of_its_content(store: DirectoryStore) -> None:
@@ -316,17 +442,65 @@ def test_the_estimate_falls_with_processes_and_with_what_is_done(store: Director
     assert plan.seconds(1) == pytest.approx(2 * plan.seconds(2)) == pytest.approx(10 * 256 * 0.025)
     assert plan.sheet_bytes() == pytest.approx(10 * 6 * 128 * 128 * 2.4)
 
-    commit(store, "one", *(make_record(planned, seconds=4.5) for planned in planned_pairs(plan)[:5]))
+    commit(store, "one", *(make_record(planned, seconds=4.5, **like(plan)) for planned in planned_pairs(plan)[:5]))
     rest = make_plan(make_spec(), store, 2)
 
     assert rest.seconds(1) == pytest.approx(5 * 4.5)
     assert rest.sheet_bytes() == pytest.approx(plan.sheet_bytes() / 2, abs=1)
 
 
+def test_an_estimate_is_measured_as_near_to_the_pairs_as_can_be(store: DirectoryStore) -> None:
+    """Nothing, then this machine's pace with this model and size, then records of this atlas, of any of its pairs."""
+    spec = make_spec(["block5:0-2", "block7:0-2"])  # 3 + 3 pairs within a layer, 9 across
+    first = make_plan(spec, store, 2)
+    assert (first.basis, first.pair_seconds) == ("assumed", pytest.approx(256 * 0.025))
+
+    within, across = (
+        [p for p in planned_pairs(first) if (p.pair.a.layer == p.pair.b.layer) is same] for same in (True, False)
+    )
+    here = {"frames": 6, "size_px": 128, "settings": {"steps": 256}, **like(first)}
+    pace.remember([make_record(planned, seconds=256.0, **here) for planned in across])
+    assert make_plan(spec, store, 2).pair_seconds == pytest.approx(256)
+    pace.remember([make_record(planned, seconds=512.0, **here) for planned in within])
+    here_measured = make_plan(spec, store, 2)
+    assert (here_measured.basis, here_measured.pair_seconds) == ("device", pytest.approx((9 * 256 + 6 * 512) / 15))
+    assert make_plan(make_spec(render={"size_px": 64}), store, 2).basis == "assumed"
+
+    commit(store, "one", make_record(PlannedPair(PAIR, "0" * 20), seconds=3.0, **like(first)))
+    commit(store, "two", make_record(PlannedPair(PAIR, "1" * 20), seconds=5.0, **like(first)))
+    recorded = make_plan(spec, store, 2)
+    assert (recorded.done, recorded.basis, recorded.pair_seconds) == (0, "atlas", pytest.approx(4))
+
+
+@pytest.mark.parametrize(
+    "change", [{"settings_digest": "f" * 20}, {"model_digest": "f" * 64}, {"device": "NVIDIA H100 80GB HBM3"}]
+)
+def test_records_of_other_work_are_no_measure(store: DirectoryStore, change: dict[str, str]) -> None:
+    """Another model, other settings and the other kind of device take another time."""
+    plan = make_plan(make_spec(), store, 2)
+    first = planned_pairs(plan)[0]
+    commit(store, "one", make_record(first, seconds=3.0, **like(plan) | change))
+
+    assert make_plan(make_spec(), store, 2).basis == "assumed"
+
+
+def test_on_a_gpu_records_of_gpus_are_the_measure(
+    store: DirectoryStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An atlas that was begun on a CPU says nothing about how long a card takes for the rest."""
+    first, second, *_ = planned_pairs(plan := make_plan(make_spec(), store, 2))
+    commit(store, "one", make_record(first, seconds=9.0, **like(plan)))
+    commit(store, "two", make_record(second, seconds=0.5, device="NVIDIA H100 80GB HBM3", **like(plan)))
+    (tmp_path / "nvidia0").touch()
+    monkeypatch.setattr(device, "_DEVICE_FILES", tmp_path)
+
+    assert make_plan(make_spec(), store, 2).pair_seconds == 0.5
+
+
 def test_pairs_that_took_no_time_at_all_can_be_planned_for(store: DirectoryStore) -> None:
     """A clock may have said zero seconds; that is no reason to fail."""
     first = planned_pairs(make_plan(make_spec(), store, 2))
-    commit(store, "one", make_record(first[0], seconds=0))
+    commit(store, "one", make_record(first[0], seconds=0, **like(make_plan(make_spec(), store, 2))))
 
     assert make_plan(make_spec(), store, 2).missing == 9
 
