@@ -7,9 +7,9 @@ process, or to this flow, can lose finished work or lead to work being done twic
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from prefect import flow, get_run_logger
+from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from core.engine import chunks_at_once, process_count
@@ -51,11 +51,11 @@ class UnfinishedBuildError(UnfinishedError):
     on_cancellation=[cancel_children_of],
     on_crashed=[cancel_children_of],
 )
-def build_atlas(spec: AtlasSpec) -> Any:
+def build_atlas(spec: AtlasSpec) -> BuildResult | State[BuildResult]:
     """Render the pairs of a spec that have no record yet, and publish the atlas.
 
     Returns:
-        a BuildResult. Prefect shows the run as SomePairsFailed if there are failed pairs, in this run or earlier.
+        to callers a BuildResult. Prefect shows a run as SomePairsFailed if there are failed pairs, of whichever run.
 
     Raises:
         UnfinishedBuildError: if a round made no progress; the rest is published.

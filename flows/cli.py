@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from rich.console import Console
@@ -125,10 +125,10 @@ def build(spec: SpecFile, as_json: Json = False, verbose: Verbose = False) -> No
         _quiet_libraries(verbose)
         started = time.monotonic()
         with _watching(store, first, show=not as_json), _interruptible():
-            from flows.build_atlas import UnfinishedBuildError, build_atlas
+            from flows.build_atlas import BuildResult, UnfinishedBuildError, build_atlas
 
             try:
-                result = asdict(build_atlas(atlas))
+                result = asdict(cast(BuildResult, build_atlas(atlas)))
             except UnfinishedBuildError as unfinished:
                 result = asdict(unfinished.result)
         result["seconds"] = round(time.monotonic() - started, 1)

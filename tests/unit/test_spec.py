@@ -149,9 +149,17 @@ def test_an_atlas_lies_in_the_output_under_its_name(output: str, uri: str) -> No
         ({"model": ["a"]}, "model: expected the name of a model or a mapping, got ['a']"),
         ({"render": None}, "render: expected a mapping, got nothing"),
         ({"render": [1]}, "render: expected a mapping, got [1]"),
-        ({"compute": {"engine": "ray"}}, "compute.engine: expected 'local', got 'ray'"),
+        ({"compute": {"engine": "dask"}}, "compute.engine: expected 'local', 'ray' or 'work-pool', got 'dask'"),
+        ({"compute": {"workers": 3}}, "compute.workers: no use for this key with engine local; "
+         "it belongs to work-pool"),
+        ({"compute": {"engine": "work-pool", "ray_address": "ray://a"}}, "compute.ray_address: no use for this key "
+         "with engine work-pool; it belongs to ray"),
+        ({"compute": {"engine": "work-pool", "deployment": "gpu"}}, "compute.deployment: expected the name of a flow "
+         "and of its deployment, such as render-shard/gpu, got 'gpu'"),
+        ({"compute": {"pack": 0}}, "compute.pack: expected auto or a whole number from 1 to 1024, got 0"),
+        ({"compute": {"pack": "many"}}, "compute.pack: expected auto or a whole number from 1 to 1024, got 'many'"),
         ({"compute": {"procesess": 2}}, "compute.procesess: unknown key; did you mean 'processes'? "
-         "(known: engine, processes, chunk_pairs)"),
+         "(known: engine, processes, pack, chunk_pairs, ray_address, deployment, workers, shard_minutes)"),
         ({"compute": {"processes": 0}}, "compute.processes: expected greater than or equal to 1, got 0"),
         ({"compute": {"processes": True}}, "compute.processes: expected a whole number, got True"),
         ({"compute": {"chunk_pairs": 10_001}}, "compute.chunk_pairs: expected less than or equal to 10000, got 10001"),
