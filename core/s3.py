@@ -34,9 +34,7 @@ from botocore.exceptions import (
     SSOError,
     TokenRetrievalError,
 )
-from botocore.exceptions import (
-    ConnectionError as BotoConnectionError,
-)
+from botocore.exceptions import ConnectionError as BotoConnectionError
 
 from core.errors import StoreError, TransientStoreError
 from core.spec import Storage
@@ -78,7 +76,7 @@ _FULL = ("InsufficientStorage", "QuotaExceeded", "XMinioStorageFull")
 _PASSING = ("OperationAborted", "RequestTimeout", "SlowDown", "Throttling", "ThrottlingException")
 """What object stores call an error; what has a status of 5xx or 429 passes by itself, too."""
 _CONFLICTS = ("PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey")
-_probing = threading.Lock()  # threads that begin at once try it once, too
+"""What they answer to a write whose condition does not hold, or may not hold at this moment."""
 _NO_ETAG = f'"{"0" * 32}"'
 
 _NO_CREDENTIALS = (
@@ -91,6 +89,7 @@ _NO_CREDENTIALS = (
 )
 _NO_ANSWER = (BotoConnectionError, HTTPClientError, IncompleteReadError)
 _GIVE_CREDENTIALS = "give valid ones by AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or AWS_PROFILE"
+_probing = threading.Lock()  # threads that begin to write at once are to try the store's conditions once
 
 
 class S3Store:
@@ -293,7 +292,8 @@ def _client(storage: Storage, process: int) -> S3Client:
             raise StoreError("AWS_ENDPOINT_URL: expected an address without user and password")
         return made if (address.hostname or "").endswith(_AWS_HOSTS) else client("path")
     except BotoCoreError as error:
-        raise _failure(error, "")[0](f"object store: could not be set up, {_failure(error, '')[1]}") from None
+        kind, reason = _failure(error, "the object store")
+        raise kind(f"object store: could not be set up, {reason}") from None
     except ValueError:
         raise StoreError("AWS_ENDPOINT_URL: expected an address such as https://store.example.org") from None
 
@@ -340,10 +340,7 @@ def _failure(error: BotoCoreError, endpoint: str) -> tuple[type[StoreError], str
     if isinstance(error, _NO_CREDENTIALS):
         return StoreError, f"found no credentials ({type(error).__name__}); {_GIVE_CREDENTIALS}"
     if isinstance(error, SSLError):
-        return (
-            StoreError,
-            f"the certificate of {endpoint} is not accepted; correct storage.endpoint_url, or AWS_CA_BUNDLE",
-        )
+        return StoreError, f"the certificate of {endpoint} is not valid; correct storage.endpoint_url or AWS_CA_BUNDLE"
     if isinstance(error, _NO_ANSWER):
         name = type(error).__name__
         return TransientStoreError, f"no answer from {endpoint} ({name}); try again, or correct storage.endpoint_url"

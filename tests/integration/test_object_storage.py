@@ -12,6 +12,7 @@ import pytest
 from job import SMALL, Job
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from fault_proxy import Fault, FaultProxy
 from seaweed import BUCKET, SECRET, Seaweed, serving
 
 PUBLIC = {
@@ -104,6 +105,27 @@ def test_damage_in_a_bucket_is_found_and_mended(bucket_job: Job, seaweed: Seawee
     assert json.loads(found.stdout)["missing"] == [sheet.removeprefix("galleries/mended/")]
     assert job.build()["rendered"] == 3  # the pairs of its chunk
     assert job.run("verify", str(job.spec_file)).returncode == 0
+
+
+def test_a_store_that_is_full_ends_a_build_in_one_line(bucket_job: Job, seaweed: Seaweed) -> None:
+    """A render process meets it, the build says it with exit code 2; with more room the same command goes on."""
+    job = bucket_job
+    with FaultProxy(seaweed.url).running() as proxy:
+        job.write(name="full", storage={"endpoint_url": proxy.url})
+        full = proxy.inject(
+            Fault("refuse", 10_000, method="PUT", path=".*/previews/.*", status=507, code="InsufficientStorage")
+        )
+        stopped = job.run("build", str(job.spec_file))
+        full.times = 0
+        rest = job.build()
+
+    assert (stopped.returncode, stopped.stdout) == (2, "")
+    assert stopped.stderr.startswith(f"isthmus: s3://{BUCKET}/galleries/full/previews/")
+    assert stopped.stderr.endswith(
+        "the store is full (InsufficientStorage); make room and run the same command again\n"
+    )
+    assert stopped.stderr.count("\n") == 1
+    assert (rest["rendered"], rest["done"]) == (6, 6)
 
 
 def _post(api: str, what: str, query: dict[str, object]) -> list[dict[str, object]]:

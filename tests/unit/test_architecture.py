@@ -17,7 +17,20 @@ SOURCES = sorted(path.relative_to(ROOT).as_posix() for house in HOUSES for path 
 WITH_TENSORFLOW = {
     f"core/{name}.py" for name in ("color", "parameterization", "objectives", "transforms", "optimise", "strip", "relu")
 }
-LIGHT = ("spec", "neurons", "selection", "plan", "records", "store", "manifest", "gallery", "models", "chunk")
+LIGHT = (
+    "spec",
+    "neurons",
+    "selection",
+    "plan",
+    "records",
+    "store",
+    "lock",
+    "threads",
+    "manifest",
+    "gallery",
+    "models",
+    "chunk",
+)
 
 
 def imports_of(path: str) -> set[str]:
