@@ -8,9 +8,10 @@ pairs again.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -97,11 +98,9 @@ def render_chunk(order: ChunkOrder, store: Store, pack: int | Literal["auto"] = 
             f"model {order.model.name}: expected the weights that the plan was made with, found others; "
             "give every machine the same file"
         )
-    pair = order.chunk.pairs[0].pair
-    packed = packing(order.model, (pair.a.layer, pair.b.layer), order.settings, pack).render(order.chunk.pairs)
     finished = in_threads(
         lambda rendered: _record(*rendered, order, where, store),
-        packed,
+        _strips(order, pack),
         threads=_STORING_THREADS,
         held=_STORING_THREADS,
     )
@@ -117,8 +116,14 @@ def read_result(store: Store, chunk: str) -> ChunkResult:
     return ChunkResult.of(list(from_ndjson(store.read(path), path)))
 
 
+def _strips(order: ChunkOrder, pack: int | Literal["auto"]) -> Iterator[tuple[PlannedPair, Strip]]:
+    """Render pairs; those of the same layers follow one another, and share batches."""
+    for layers, members in groupby(order.chunk.pairs, lambda planned: (planned.pair.a.layer, planned.pair.b.layer)):
+        yield from _packing(order.model, layers, order.settings, pack).render(list(members))
+
+
 @lru_cache(maxsize=4)
-def packing(
+def _packing(
     model: ModelSpec, layers: tuple[str, str], settings: RenderSettings, pack: int | Literal["auto"]
 ) -> Packing:
     """The renderers for a pair of layers, traced once per process."""
