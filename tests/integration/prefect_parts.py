@@ -1,0 +1,149 @@
+"""A real Prefect server and real workers, as processes that can be stopped, killed and started again."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from job import wait_for
+
+PREFECT = Path(sys.executable).with_name("prefect")
+
+
+class PrefectServer:
+    """A server on 127.0.0.1 with a database of its own.
+
+    Attributes:
+        api: address of its API.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self._port = probe.getsockname()[1]
+        self.api = f"http://127.0.0.1:{self._port}/api"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a process needs to use it."""
+        return os.environ | {
+            "PREFECT_HOME": str(self.home),
+            "PREFECT_API_URL": self.api,
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "DO_NOT_TRACK": "1",
+        }
+
+    def start(self) -> PrefectServer:
+        log = self.home / "server.log"
+        with log.open("ab") as file:
+            self._process = subprocess.Popen(
+                [PREFECT, "server", "start", "--host", "127.0.0.1", "--port", str(self._port)],
+                env={name: value for name, value in self.environment.items() if name != "PREFECT_API_URL"},
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        wait_for(self._healthy, f"the Prefect server ({log})")
+        return self
+
+    def kill(self) -> None:
+        if self._process is not None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+            self._process = None
+
+    def run(self, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+        """Run the `prefect` command line in the project's folder."""
+        return subprocess.run(
+            [PREFECT, "--no-prompt", *arguments],
+            env=self.environment | more,
+            cwd=Path(__file__).parents[2],
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+        )
+
+    def find(self, what: str, **query: Any) -> list[dict[str, Any]]:
+        """Objects of a kind, such as `flow_runs`, by a filter."""
+        found: list[dict[str, Any]] = self.post(f"{what}/filter", query)
+        return found
+
+    def post(self, path: str, body: dict[str, Any]) -> Any:
+        request = urllib.request.Request(
+            f"{self.api}/{path}", json.dumps(body).encode(), {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return json.load(answer)
+
+    def flow_run(self, name: str) -> dict[str, Any] | None:
+        """The newest flow run of a name."""
+        runs = self.find("flow_runs", flow_runs={"name": {"any_": [name]}}, sort="EXPECTED_START_TIME_DESC", limit=1)
+        return runs[0] if runs else None
+
+    def _healthy(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.api}/health", timeout=2) as answer:
+                return bool(answer.status == 200)
+        except (urllib.error.URLError, OSError):
+            return False
+
+
+class Worker:
+    """A worker of a process pool, and the flow runs that it has started."""
+
+    def __init__(self, server: PrefectServer, pool: str, **environment: str) -> None:
+        self._server, self._pool = server, pool
+        self._environment = server.environment | environment
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> Worker:
+        with (self._server.home / f"worker-{self._pool}.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [PREFECT, "worker", "start", "--pool", self._pool],
+                env=self._environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        return self
+
+    def kill(self) -> None:
+        """SIGKILL to the worker and to everything below it, at once."""
+        if self._process is not None:
+            for pid in [self._process.pid, *descendants(self._process.pid)]:
+                kill(pid)
+            self._process.wait()
+            self._process = None
+
+    def descendants(self) -> list[int]:
+        return [] if self._process is None else descendants(self._process.pid)
+
+
+def descendants(pid: int) -> list[int]:
+    """Children of a process, their children and so on, by what Linux says."""
+    found = []
+    for listing in Path(f"/proc/{pid}/task").glob("*/children"):
+        try:
+            children = [int(child) for child in listing.read_text().split()]
+        except OSError:  # it has just ended
+            continue
+        for child in children:
+            found += [child, *descendants(child)]
+    return found
+
+
+def kill(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)

@@ -1,0 +1,230 @@
+"""The deployments of prefect.yaml on a real server with real workers: registered, run, watched, cancelled, killed."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from job import LAYER, SMALL, Job, wait_for
+from prefect_parts import PrefectServer, Worker
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from graphs import inception_v1
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+ROOT = Path(__file__).parents[2]
+SLOW = SMALL | {"steps": 150}
+SHARDS = {"engine": "work-pool", "processes": 1, "chunk_pairs": 1, "workers": 2, "shard_minutes": 1}
+
+
+class Deployed:
+    """A server with pools and deployments as deploy/README.md makes them, and a worker for each pool."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.server = PrefectServer(home).start()
+        self.cpu, self.gpu = (Worker(self.server, pool, ISTHMUS_CACHE=str(home / "cache")) for pool in ("cpu", "gpu"))
+        for pool in ("cpu", "gpu"):
+            self.say(
+                "work-pool", "create", pool, "--type", "process", "--base-job-template", "deploy/pools/process.json"
+            )
+        self.said = self.say("deploy", "--all")
+
+    def say(self, *arguments: str) -> str:
+        finished = self.server.run(*arguments, ISTHMUS_HOME=str(self.home))
+        assert finished.returncode == 0, finished.stdout + finished.stderr
+        return finished.stdout
+
+    def job(self, **spec: Any) -> Job:
+        job = Job(self.home, self.server.environment)
+        job.write(**({"output": str(self.home / "out"), "render": SMALL} | spec))
+        return job
+
+    def trigger(self, job: Job) -> None:
+        self.say("deployment", "run", "build-atlas/on-demand", "--params", json.dumps({"spec": job.spec}))
+
+    def state(self, run: str) -> str:
+        """The type of the state of the newest flow run of a name, once there is one."""
+        found = self.server.flow_run(run)
+        return str(found["state"]["type"]) if found else "NONE"
+
+    def shards(self, atlas: str) -> list[dict[str, Any]]:
+        return self.server.find("flow_runs", flow_runs={"name": {"like_": f"render-shard {atlas} "}})
+
+
+@pytest.fixture(scope="module")
+def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
+    """Everything set up once, both workers running."""
+    made = Deployed(tmp_path_factory.mktemp("deployed"))
+    try:
+        made.cpu.start()
+        made.gpu.start()
+        yield made
+    finally:
+        made.cpu.kill()
+        made.gpu.kill()
+        made.server.kill()
+
+
+def test_all_deployments_are_registered_as_they_are_written(deployed: Deployed) -> None:
+    """The nightly one has its schedule and runs one at a time; its spec is the atlas that is shipped."""
+    found = {deployment["name"]: deployment for deployment in deployed.server.find("deployments")}
+    assert set(found) == {"nightly", "on-demand", "gpu"}
+    nightly = found["nightly"]
+    [schedule] = nightly["schedules"]
+
+    assert schedule["active"]
+    assert (schedule["schedule"]["cron"], schedule["schedule"]["timezone"]) == ("0 3 * * *", "UTC")
+    assert nightly["global_concurrency_limit"]["limit"] == 1
+    assert nightly["concurrency_options"]["collision_strategy"] == "CANCEL_NEW"
+    assert nightly["parameters"]["spec"] == yaml.safe_load((ROOT / "deploy" / "atlases" / "nightly.yaml").read_text())
+    assert {name: deployment["work_pool_name"] for name, deployment in found.items()} == {
+        "nightly": "cpu",
+        "on-demand": "cpu",
+        "gpu": "gpu",
+    }
+
+
+def test_the_form_has_a_description_and_limits_for_every_field(deployed: Deployed) -> None:
+    """What Prefect's page asks for is explained there, and cannot be filled in wrongly."""
+    [on_demand] = [found for found in deployed.server.find("deployments") if found["name"] == "on-demand"]
+    schema = on_demand["parameter_openapi_schema"]
+    sections = {name: part for name, part in schema["definitions"].items() if "properties" in part}
+
+    assert {"AtlasSpec", "ModelSpec", "RenderSettings", "Alignment", "Compute", "Storage"} <= set(sections)
+    bare = [
+        f"{section}.{name}"
+        for section, part in sections.items()
+        for name, field in part["properties"].items()
+        # a section's own description serves for the field that holds it
+        if "description" not in field and "$ref" not in str(field) and "const" not in field
+    ]
+    assert bare == []
+    steps = sections["RenderSettings"]["properties"]["steps"]
+    assert (steps["minimum"], steps["maximum"]) == (1, 100_000)
+
+
+def test_a_spec_that_is_wrong_is_refused_before_anything_runs(deployed: Deployed) -> None:
+    """The command that triggers a run says what does not fit."""
+    wrong = {"spec": {"name": "wrong", "pairs": {"select": "all", "neurons": [f"{LAYER}:0-3"]}, "render": {"steps": 0}}}
+
+    finished = deployed.server.run("deployment", "run", "build-atlas/on-demand", "--params", json.dumps(wrong))
+
+    assert finished.returncode == 1
+    assert "0 is less than the minimum of 1" in " ".join((finished.stdout + finished.stderr).split())
+    assert deployed.state("build-atlas wrong") == "NONE"
+
+
+def test_a_run_on_demand_is_watched_to_its_end_and_tells_what_it_did(deployed: Deployed) -> None:
+    """Progress and summary are there, and the failed pairs are visible in the state and in the summary."""
+    job = deployed.job(
+        name="On.Demand-1",
+        pairs={"select": "all", "neurons": [f"{LAYER}:0-2"]},
+        render=SMALL | {"alignment": {"weight": 1e6, "decay": 1e-9}},
+        compute={"processes": 1, "chunk_pairs": 2},
+    )
+
+    # with so strong an alignment every pair overflows
+    said = deployed.say(
+        "deployment", "run", "build-atlas/on-demand", "--watch", "--params", json.dumps({"spec": job.spec})
+    )
+
+    assert "finished successfully" in said
+    run = deployed.server.flow_run("build-atlas On.Demand-1")
+    assert run is not None
+    assert (run["state"]["name"], run["state"]["message"]) == (
+        "SomePairsFailed",
+        "0 of 3 pairs done, 3 failed, 3 rendered in this run",
+    )
+    artifacts = {found["key"]: found for found in deployed.server.find("artifacts", limit=50)}
+    assert artifacts["on-demand-1-progress"]["data"] == 100
+    rows = [(row["what"], row["value"]) for row in json.loads(artifacts["on-demand-1-summary"]["data"])]
+    assert {("done", "0"), ("failed", "3"), ("missing", "0")} <= set(rows)
+    assert ("gallery", str(job.atlas / "index.html")) in rows
+    failures = [value for what, value in rows if what == "failed pair"]
+    assert len(failures) == 3
+    assert all("objective not finite at update" in failure for failure in failures)
+
+
+def test_a_build_goes_on_when_a_worker_and_its_shard_are_killed(deployed: Deployed) -> None:
+    """SIGKILL of a GPU worker with all it runs: once its shard is known to be dead another one renders the rest."""
+    pairs = {"select": "all", "neurons": [f"{LAYER}:0-3"]}
+    job = deployed.job(name="shards", pairs=pairs, render=SLOW, compute=SHARDS)
+    deployed.trigger(job)
+    wait_for(job.records, "the first record of a shard")
+
+    deployed.gpu.kill()
+    before = job.records()
+    shard = deployed.shards("shards")[0]
+    crash = {"state": {"type": "CRASHED", "message": "no heartbeat"}, "force": True}
+    deployed.server.post(f"flow_runs/{shard['id']}/set_state", crash)  # as the automation in deploy/ does
+    deployed.gpu.start()
+
+    wait_for(lambda: deployed.state("build-atlas shards") == "COMPLETED", "the build to complete", seconds=120)
+    assert 0 < len(before) < 6
+    assert {key: job.records()[key] for key in before} == before
+    assert len(job.records()) == len(job.sheets()) == 6
+    assert job.run("verify", str(job.atlas)).returncode == 0
+    assert [run["state"]["type"] for run in deployed.shards("shards")].count("COMPLETED") == 1
+    [parent_tag] = shard["tags"]
+    build = deployed.server.flow_run("build-atlas shards")
+    assert build is not None
+    assert parent_tag == f"isthmus-parent-{build['id']}"
+    artifacts = {found["key"]: found for found in deployed.server.find("artifacts", limit=50)}
+    assert artifacts["shards-strips"]["data"].startswith("data:image/webp;base64,")
+    assert artifacts["shards-progress"]["data"] == 100
+
+
+def test_a_cancelled_build_takes_its_shards_with_it(deployed: Deployed) -> None:
+    """After a cancellation no shard runs on, no process is left, nothing is half written, and a later run completes."""
+    job = deployed.job(
+        name="cancelled", pairs={"select": "all", "neurons": [f"{LAYER}:4-7"]}, render=SLOW, compute=SHARDS
+    )
+    deployed.trigger(job)
+    wait_for(job.records, "the first record of a shard")
+    run = deployed.server.flow_run("build-atlas cancelled")
+    assert run is not None
+
+    deployed.say("flow-run", "cancel", run["id"])
+
+    wait_for(lambda: deployed.state("build-atlas cancelled") == "CANCELLED", "the cancellation", seconds=120)
+    wait_for(
+        lambda: {shard["state"]["type"] for shard in deployed.shards("cancelled")} == {"CANCELLED"},
+        "the shards to be cancelled",
+        seconds=120,
+    )
+    wait_for(lambda: not deployed.gpu.descendants() + deployed.cpu.descendants(), "all processes to end", seconds=60)
+    finished = job.records()
+    assert 0 < len(finished) < 6
+
+    job.write(compute={"processes": 1, "chunk_pairs": 1})
+    assert job.build()["rendered"] == 6 - len(finished)
+    assert job.run("verify", str(job.atlas)).returncode == 0
+
+
+def test_a_worker_with_another_model_is_refused_in_one_line(deployed: Deployed) -> None:
+    """A shard whose weights are not those of the plan renders nothing, says so, and the build ends as failed."""
+    file = deployed.home / "InceptionV1.pb"
+    file.write_bytes(bytes(inception_v1(old_concat=True)))
+    job = deployed.job(
+        name="other-model",
+        model={"name": "inception-v1", "file": str(file)},
+        pairs={"select": "list", "list": [["mixed4a_pre_relu:476", "mixed4a_pre_relu:460"]]},
+        compute=SHARDS,
+    )
+    deployed.gpu.kill()  # so that the shard waits while the file is exchanged
+    deployed.trigger(job)
+    wait_for(lambda: deployed.shards("other-model"), "a shard to be asked for")
+    file.write_bytes(bytes(inception_v1(old_concat=False)))
+    deployed.gpu.start()
+
+    wait_for(lambda: deployed.state("build-atlas other-model") == "FAILED", "the build to fail", seconds=120)
+    said = "expected the weights that the plan was made with, found others; give every machine the same file"
+    assert all(said in shard["state"]["message"] for shard in deployed.shards("other-model"))
+    assert job.records() == {}
