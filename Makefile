@@ -34,7 +34,7 @@ docs: $(VENV)/dev.installed ## Make the pictures of docs/from-lucid.md anew
 lock: ## Pin all dependencies anew (needs uv)
 	uv pip compile pyproject.toml $(LOCK) -o locks/runtime.lock
 	uv pip compile pyproject.toml --extra gpu -c locks/runtime.lock $(LOCK) -o locks/gpu.lock
-	uv pip compile pyproject.toml --extra test --extra lint -c locks/runtime.lock $(LOCK) -o locks/dev.lock
+	uv pip compile pyproject.toml --extra ray --extra test --extra lint -c locks/runtime.lock $(LOCK) -o locks/dev.lock
 LOCK := --quiet --universal --python-version 3.10 --generate-hashes --no-emit-index-url --no-header
 
 clean: ## Remove the environment and what tools left behind; atlases stay

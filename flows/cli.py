@@ -14,7 +14,7 @@ import threading
 import time
 import webbrowser
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
@@ -124,7 +124,8 @@ def build(spec: SpecFile, as_json: Json = False, verbose: Verbose = False) -> No
         _warn_of_one_writer(store)
         _quiet_libraries(verbose)
         started = time.monotonic()
-        with _watching(store, first, show=not as_json), _interruptible():
+        # What libraries print, such as Ray, is not for whoever reads our answer.
+        with _watching(store, first, show=not as_json), _interruptible(), redirect_stdout(sys.stderr):
             from flows.build_atlas import BuildResult, UnfinishedBuildError, build_atlas
 
             try:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from importlib.util import find_spec
 from typing import Any
 
 from prefect import get_run_logger
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
+from core.device import VERBOSE
 from core.engine import process_count
 from core.errors import SpecError
 from core.spec import Compute
@@ -29,6 +32,8 @@ def render_on_ray(round_: Round, compute: Compute, finished: Finished) -> None:
     from prefect_ray import RayTaskRunner
     from prefect_ray.context import remote_options
 
+    if not os.environ.get(VERBOSE):
+        logging.getLogger("ray").setLevel(logging.ERROR)
     address = compute.ray_address
     if address and not PREFECT_API_URL.value():
         raise SpecError(

@@ -16,8 +16,6 @@ from prefect_parts import PrefectServer, Worker
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from graphs import inception_v1
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
 ROOT = Path(__file__).parents[2]
 SLOW = SMALL | {"steps": 150}
 SHARDS = {"engine": "work-pool", "processes": 1, "chunk_pairs": 1, "workers": 2, "shard_minutes": 1}
@@ -172,10 +170,9 @@ def test_a_build_goes_on_when_a_worker_and_its_shard_are_killed(deployed: Deploy
     assert len(job.records()) == len(job.sheets()) == 6
     assert job.run("verify", str(job.atlas)).returncode == 0
     assert [run["state"]["type"] for run in deployed.shards("shards")].count("COMPLETED") == 1
-    [parent_tag] = shard["tags"]
     build = deployed.server.flow_run("build-atlas shards")
     assert build is not None
-    assert parent_tag == f"isthmus-parent-{build['id']}"
+    assert f"isthmus-parent-{build['id']}" in shard["tags"]
     artifacts = {found["key"]: found for found in deployed.server.find("artifacts", limit=50)}
     assert artifacts["shards-strips"]["data"].startswith("data:image/webp;base64,")
     assert artifacts["shards-progress"]["data"] == 100

@@ -1,0 +1,70 @@
+"""Building on Ray: the same pixels as elsewhere, and nothing lost when one of its processes is killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+from job import SMALL, Job, wait_for
+from PIL import Image
+
+SLOW = SMALL | {"steps": 150}
+
+
+def pixels(job: Job) -> dict[str, bytes]:
+    return {path.stem: Image.open(path).convert("RGB").tobytes() for path in job.atlas.glob("sheets/*/*.png")}
+
+
+def ray_processes(job: Job, kind: str) -> list[int]:
+    """Processes of the Ray that a job has started, found by its environment and by what they call themselves."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            mine = f"PREFECT_HOME={job.environment['PREFECT_HOME']}".encode() in (folder / "environ").read_bytes()
+            if mine and kind.encode() in (folder / "cmdline").read_bytes().split(b"\0")[0]:
+                found.append(int(folder.name))
+        except OSError:  # it has just ended
+            continue
+    return found
+
+
+def test_a_killed_ray_process_costs_one_chunk_and_the_pixels_are_those_of_local_processes(job: Job) -> None:
+    """SIGKILL of a busy worker of Ray: the same build completes, and no process of Ray is left behind."""
+    job.write(render=SLOW, compute={"engine": "ray", "processes": 2, "chunk_pairs": 1})
+    build = job.start()
+    try:
+        wait_for(job.records, "the first record")
+        busy = ray_processes(job, "ray::")
+        os.kill(busy[0], signal.SIGKILL)
+        killed_at = len(job.records())
+        output, complaints = build.communicate(timeout=240)
+    finally:
+        if build.poll() is None:
+            os.killpg(build.pid, signal.SIGKILL)
+
+    assert build.returncode == 0, complaints
+    assert killed_at < 6
+    assert json.loads(output)["done"] == 6
+    assert job.run("verify", str(job.atlas)).returncode == 0
+    wait_for(lambda: not ray_processes(job, "ray"), "all processes of Ray to end", seconds=30)
+
+    on_ray = pixels(job)
+    job.write(name="here", compute={"processes": 2, "chunk_pairs": 3})
+    job.build()
+    assert len(on_ray) == 6
+    assert pixels(job) == on_ray
+
+
+def test_a_cluster_elsewhere_needs_a_server_that_it_can_reach(job: Job) -> None:
+    """With a temporary Prefect server, which nobody else can reach, the build says what is needed and does nothing."""
+    del job.environment["PREFECT_API_URL"]
+    job.write(compute={"engine": "ray", "ray_address": "ray://127.0.0.1:9"})
+
+    finished = job.run("build", str(job.spec_file))
+
+    assert (finished.returncode, finished.stdout) == (2, "")
+    assert finished.stderr == (
+        "isthmus: compute.ray_address: expected a Prefect server that the cluster can reach; set PREFECT_API_URL\n"
+    )
