@@ -1,0 +1,140 @@
+"""Builds in trouble: a restarted server, two builds at once, a full disk, an object store that fails for a while."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from job import SMALL, Job, wait_for
+from prefect_parts import PrefectServer
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from fault_proxy import Fault, FaultProxy
+from seaweed import BUCKET, Seaweed, environment, serving
+
+SLOW = SMALL | {"steps": 150}
+
+
+def finish(build: subprocess.Popen[str]) -> tuple[str, str]:
+    """Wait for a build that was started, and never leave it behind."""
+    try:
+        return build.communicate(timeout=240)
+    finally:
+        if build.poll() is None:
+            os.killpg(build.pid, signal.SIGKILL)
+
+
+def test_a_build_survives_a_restart_of_its_server(job: Job, tmp_path: Path) -> None:
+    """The server is killed in the middle and comes back: the same build completes, and the server knows it."""
+    (tmp_path / "home").mkdir()
+    server = PrefectServer(tmp_path / "home").start()
+    try:
+        job.environment |= {"PREFECT_API_URL": server.api}
+        job.write(name="restarted", render=SLOW, compute={"processes": 2, "chunk_pairs": 1})
+        build = job.start()
+        wait_for(job.records, "the first record")
+        server.kill()
+        wait_for(lambda: len(job.records()) > 2, "a record without a server")
+        server.start()
+        output, complaints = finish(build)
+
+        assert build.returncode == 0, complaints
+        assert json.loads(output)["done"] == 6
+        assert job.run("verify", str(job.atlas)).returncode == 0
+        run = server.flow_run("build-atlas restarted")
+        assert run is not None
+        assert run["state"]["type"] == "COMPLETED"
+    finally:
+        server.kill()
+
+
+def test_two_builds_of_one_atlas_at_once_do_no_harm(job: Job) -> None:
+    """Both end well, every pair has one sheet and counts once, and what is published is whole."""
+    job.write(render=SLOW, compute={"processes": 1, "chunk_pairs": 2})
+    builds = [job.start() for _ in range(2)]
+    said = [finish(build) for build in builds]
+
+    assert [build.returncode for build in builds] == [0, 0], said
+    assert [json.loads(output)["done"] for output, _ in said] == [6, 6]
+    assert len(job.sheets()) == len(job.records()) == 6
+    assert json.loads((job.atlas / "manifest.json").read_text())["counts"] == {"pairs": 6, "done": 6, "failed": 0}
+    assert job.run("verify", str(job.atlas)).returncode == 0
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own with little room."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=192k", "tmpfs", folder], capture_output=True, text=True, check=False
+    )
+    if mounted.returncode:
+        if os.environ.get("CI"):
+            pytest.fail(f"expected to be allowed to mount a small disk: {mounted.stderr}")
+        pytest.skip("mounting a small disk needs the right to do so")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", folder], check=True)
+
+
+def test_a_full_disk_ends_the_build_in_one_line_and_room_lets_it_go_on(job: Job, small_disk: Path) -> None:
+    """What was recorded before stays, nothing is half written; with more room the same command completes."""
+    job.write(output=str(small_disk), compute={"processes": 2, "chunk_pairs": 1})
+    atlas = small_disk / "small"
+
+    finished = job.run("build", str(job.spec_file))
+
+    assert (finished.returncode, finished.stdout) == (2, "")
+    assert len(finished.stderr.splitlines()) == 1
+    assert finished.stderr.startswith(f"isthmus: {atlas}")
+    assert "No space left on device; make room and run the same command again" in finished.stderr
+    assert [path for path in atlas.rglob("*") if path.name.endswith(".tmp")] == []
+    before = {path: path.read_bytes() for path in (*atlas.glob("records/*"), *atlas.glob("sheets/*/*"))}
+    assert 0 < len(before) < 12
+
+    subprocess.run(["mount", "-o", "remount,size=8m", small_disk], check=True)
+    assert job.build()["done"] == 6
+    assert {path: path.read_bytes() for path in before} == before
+    assert job.run("verify", str(atlas)).returncode == 0
+
+
+@pytest.fixture(scope="module")
+def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweed]:
+    """A real object store on this machine, with an empty bucket."""
+    with serving(tmp_path_factory.mktemp("seaweed")) as server:
+        yield server
+
+
+def test_a_build_waits_for_an_object_store_in_trouble(job: Job, seaweed: Seaweed) -> None:
+    """Refusals, broken connections, slow and lost answers, 20 seconds of silence: nobody needs to do anything."""
+    with FaultProxy(seaweed.url).running() as proxy:
+        job.environment |= environment(proxy.url)
+        job.write(output=f"s3://{BUCKET}/trouble", render=SLOW, compute={"processes": 2, "chunk_pairs": 1})
+        proxy.inject(Fault("refuse", times=4, method="PUT", path=".*sheets/.*"))
+        proxy.inject(Fault("reset", times=3, method="PUT", path=".*previews/.*"))
+        proxy.inject(Fault("drop", times=2, method="PUT", path=".*records/.*"))
+        proxy.inject(Fault("slow", times=3, path=".*sheets/.*", seconds=2))
+        build = job.start()
+
+        def first_record() -> bool:
+            return any(method == "PUT" and "/records/" in path for method, path in proxy.requests)
+
+        wait_for(first_record, "the first record")
+        proxy.die(20)
+        output, complaints = finish(build)
+
+    assert build.returncode == 0, complaints
+    assert json.loads(output)["done"] == 6
+    job.environment |= environment(seaweed.url)
+    report = json.loads(job.run("verify", f"s3://{BUCKET}/trouble/small", "--json").stdout)
+    assert (report["missing"], report["damaged"], report["extra"]) == ([], [], [])
+    listed = seaweed.client().list_objects_v2(Bucket=BUCKET, Prefix="trouble/small/sheets/")["Contents"]
+    assert len(listed) == 6
