@@ -15,8 +15,10 @@ from pydantic import BaseModel, Field, ValidationError
 
 from core import device
 from core.errors import StoreError
-from core.neurons import Neuron
+from core.models import load
+from core.neurons import Neuron, Pair
 from core.records import Record
+from core.spec import ModelSpec, RenderSettings
 from core.store import DirectoryStore
 from core.weights import cache_folder
 
@@ -56,11 +58,24 @@ def remember(records: Sequence[Record]) -> None:
     for layers, alike in by_layers.items():
         if len(alike) > 1:
             work = _work(alike[0].model_digest, layers, alike[0].frames, alike[0].size_px)
-            seconds = median_low(record.seconds / record.settings["steps"] for record in alike)
-            with suppress(StoreError):
-                DirectoryStore(cache_folder()).replace(
-                    _path(work), json.dumps({**work, "update_seconds": seconds}).encode()
-                )
+            _keep(work, median_low(record.seconds / record.settings["steps"] for record in alike))
+
+
+def measure(model: ModelSpec, model_digest: str, settings: RenderSettings, pair: Pair) -> None:
+    """Do a few updates of one pair here, and keep the pace that they had."""
+    device.prepare()
+    from core.strip import StripRenderer
+
+    layers = (pair.a.layer, pair.b.layer)
+    seconds = StripRenderer(load(model), layers, settings).seconds_per_update(pair)
+    _keep(_work(model_digest, layers, settings.frames, settings.size_px), seconds)
+
+
+def _keep(work: dict[str, object], update_seconds: float) -> None:
+    with suppress(StoreError):
+        DirectoryStore(cache_folder()).replace(
+            _path(work), json.dumps({**work, "update_seconds": update_seconds}).encode()
+        )
 
 
 def _work(model_digest: str, layers: tuple[str, str], frames: int, size_px: int) -> dict[str, object]:

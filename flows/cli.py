@@ -83,15 +83,26 @@ def main() -> None:
 
 @app.command()
 def plan(spec: SpecFile, as_json: Json = False) -> None:
-    """Say how many pairs, chunks, minutes and megabytes a build would take. Nothing is written."""
+    """Say how many pairs, chunks, minutes and megabytes a build would take. Nothing is written to the atlas.
+
+    The first time on a device some updates are done to see how long they take, which needs some seconds.
+    """
+    from core import pace
     from core.engine import chunks_at_once
     from core.plan import make_plan
     from core.spec import read_spec
     from core.store import open_store
 
     atlas = read_spec(spec)
+    store = open_store(atlas.uri, atlas.storage)
     processes = chunks_at_once(atlas.compute)
-    facts = _facts(make_plan(atlas, open_store(atlas.uri, atlas.storage), processes), atlas, processes)
+    made = make_plan(atlas, store, processes)
+    if made.basis == "assumed" and made.chunks and atlas.compute.engine == "local":
+        _quiet_libraries(verbose=False)
+        with errors.status("measuring how long an update takes here"):
+            pace.measure(made.model, made.model_digest, made.settings, made.chunks[0].pairs[0].pair)
+        made = make_plan(atlas, store, processes)
+    facts = _facts(made, atlas, processes)
     if as_json:
         print(json.dumps(facts))
     else:

@@ -66,7 +66,7 @@ class PrefectServer:
     def run(self, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
         """Run the `prefect` command line in the project's folder."""
         return subprocess.run(
-            [PREFECT, "--no-prompt", *arguments],
+            [PREFECT, *arguments],
             env=self.environment | more,
             cwd=Path(__file__).parents[2],
             capture_output=True,
@@ -101,17 +101,21 @@ class PrefectServer:
 
 
 class Worker:
-    """A worker of a process pool, and the flow runs that it has started."""
+    """A worker of a process pool, and the flow runs that it has started.
+
+    Attributes:
+        pool: its name.
+    """
 
     def __init__(self, server: PrefectServer, pool: str, **environment: str) -> None:
-        self._server, self._pool = server, pool
+        self._server, self.pool = server, pool
         self._environment = server.environment | environment
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> Worker:
-        with (self._server.home / f"worker-{self._pool}.log").open("ab") as log:
+        with (self._server.home / f"worker-{self.pool}.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [PREFECT, "worker", "start", "--pool", self._pool],
+                [PREFECT, "worker", "start", "--pool", self.pool],
                 env=self._environment,
                 stdout=log,
                 stderr=subprocess.STDOUT,

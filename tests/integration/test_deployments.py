@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +28,7 @@ class Deployed:
 
     def __init__(self, home: Path) -> None:
         self.home = home
+        self.said = [["prefect", "server", "start", "--host", "127.0.0.1"]]
         self.server = PrefectServer(home).start()
         self.cpu, self.gpu = (Worker(self.server, pool, ISTHMUS_CACHE=str(home / "cache")) for pool in ("cpu", "gpu"))
         for pool in ("cpu", "gpu"):
@@ -61,8 +64,9 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
     """Everything set up once, both workers running."""
     made = Deployed(tmp_path_factory.mktemp("deployed"))
     try:
-        made.cpu.start()
-        made.gpu.start()
+        for worker in (made.cpu, made.gpu):
+            worker.start()
+            made.said.append(["prefect", "worker", "start", "--pool", worker.pool])
         yield made
     finally:
         made.cpu.kill()
@@ -225,3 +229,47 @@ def test_a_worker_with_another_model_is_refused_in_one_line(deployed: Deployed) 
     said = "expected the weights that the plan was made with, found others; give every machine the same file"
     assert all(said in shard["state"]["message"] for shard in deployed.shards("other-model"))
     assert job.records() == {}
+
+
+def test_every_command_of_the_run_book_was_run(deployed: Deployed) -> None:
+    """What the section says is tested has been run by the tests above, word by word but for what everybody fills in."""
+    book = (ROOT / "deploy" / "README.md").read_text()
+    section = book.partition("## Commands that are tested\n")[2].partition("\n## ")[0]
+    commands = [shlex.split(line, comments=True) for line in section.splitlines() if line.startswith("    ")]
+    written = [command for command in commands if command[0] == "prefect"]  # those of isthmus have tests of their own
+
+    def was_run(command: list[str]) -> bool:
+        return any(
+            len(said) >= len(command)
+            and all(word in (run, "ID") or word.startswith("{") for word, run in zip(command, said, strict=False))
+            for said in deployed.said
+        )
+
+    assert len(written) == 9
+    assert [command for command in written if not was_run(command)] == []
+
+
+def test_a_pool_of_pods_with_gpus_is_accepted_by_the_server(deployed: Deployed) -> None:
+    """The template for Kubernetes asks for GPUs, runs without root and has the credentials from a secret."""
+    deployed.say(
+        "work-pool", "create", "pods", "--type", "kubernetes", "--base-job-template", "deploy/pools/kubernetes-gpu.json"
+    )
+    [pool] = deployed.server.find("work_pools", work_pools={"name": {"any_": ["pods"]}})
+    manifest = pool["base_job_template"]["job_configuration"]["job_manifest"]["spec"]["template"]["spec"]
+    variables = pool["base_job_template"]["variables"]["properties"]
+    asked_for = set(re.findall(r"{{ (\w+) }}", json.dumps(pool["base_job_template"]["job_configuration"])))
+
+    assert manifest["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == "{{ gpu_count }}"
+    assert variables["gpu_count"]["default"] == 1
+    assert manifest["securityContext"]["runAsNonRoot"]
+    assert asked_for == set(variables)
+
+
+def test_the_image_is_made_of_files_that_exist() -> None:
+    """Docker is not at hand, but what it would copy and whom it would run as can be read."""
+    lines = (ROOT / "deploy" / "Dockerfile").read_text().splitlines()
+    copied = [source for line in lines if line.startswith("COPY ") for source in line.split()[1:-1]]
+
+    assert {"locks/gpu.lock", "core", "tasks", "flows", "pyproject.toml"} <= set(copied)
+    assert all((ROOT / source).exists() for source in copied)
+    assert "USER isthmus" in lines

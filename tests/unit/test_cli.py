@@ -161,7 +161,7 @@ def test_help_lists_every_command(isthmus: Isthmus) -> None:
 
 
 def test_a_plan_for_machines_is_one_json_object(isthmus: Isthmus, tmp_path: Path) -> None:
-    """It has the counts and the estimates, and planning writes nothing."""
+    """It has the counts and the estimates, and planning writes nothing to the atlas."""
     (tmp_path / "atlas.yaml").write_text(yaml.safe_dump(SPEC))
 
     said = isthmus("plan", "atlas.yaml", "--json")
@@ -178,7 +178,7 @@ def test_a_plan_for_machines_is_one_json_object(isthmus: Isthmus, tmp_path: Path
         "missing": 21,
         "chunks": 3 + 1 + 3,  # of 10 + 1 + 10 pairs, at most four each
         "processes": 2,
-        "estimate": "assumed",
+        "estimate": "device",  # measured now
         "gpu_hours": None,
     }
     assert all(estimate > 0 for estimate in estimates)
@@ -193,7 +193,7 @@ def test_a_plan_for_people_has_the_same_numbers(isthmus: Isthmus, tmp_path: Path
 
     assert (said.code, said.err) == (0, "")
     assert said.out.startswith("atlases/small: 21 pairs, 0 done, 0 failed, 21 to render in 7 chunks: about ")
-    assert said.out.endswith(" minutes with 2 processes (assumed, not measured), 5.0 MB\n")
+    assert said.out.endswith(" minutes with 2 processes (measured on this device), 5.0 MB\n")
     assert said.out.count("\n") == 1
 
 
@@ -215,7 +215,8 @@ def test_a_plan_for_gpus_tells_gpu_hours(isthmus: Isthmus, tmp_path: Path, monke
         cards = min(facts["processes"], 2)
         assert facts["gpu_hours"] == pytest.approx(cards * facts["minutes"] / 60, abs=0.01) != 0
     assert (
-        f" processes (assumed, not measured), {facts['gpu_hours']:.1f} GPU hours, " in isthmus("plan", "atlas.yaml").out
+        f" processes (measured on this device), {facts['gpu_hours']:.1f} GPU hours, "
+        in isthmus("plan", "atlas.yaml").out
     )
 
 
