@@ -168,7 +168,7 @@ class Compute(_Frozen):
         None, pattern=_DEPLOYMENT, description="That renders shards for work-pool; by default render-shard/gpu."
     )
     workers: StrictInt | None = Field(
-        None, ge=1, le=500, description="Shards that work-pool has in work at once; by default 4."
+        None, ge=1, le=200, description="Shards that work-pool has in work at once; by default 4."
     )
     shard_minutes: Number | None = Field(
         None, ge=1, le=600, description="About how long a shard of work-pool takes; by default 10."

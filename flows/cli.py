@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -47,6 +48,7 @@ _INTERRUPTED = "isthmus: interrupted; the same command goes on from here"
 errors = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 _LISTED_SIZE_PX = 128
+_SERVER_START_SECONDS = 90
 _BASES = {"atlas": "measured in this atlas", "device": "measured on this device", "assumed": "assumed, not measured"}
 SpecFile = Annotated[Path, typer.Argument(metavar="SPEC", help="YAML file with the atlas spec.")]
 Atlas = Annotated[
@@ -417,7 +419,7 @@ def _quiet_libraries(verbose: bool) -> None:
 
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     os.environ.setdefault("DO_NOT_TRACK", "1")
-    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "90")
+    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", str(_SERVER_START_SECONDS))
     if verbose:
         os.environ[VERBOSE] = "1"
     else:
@@ -445,15 +447,19 @@ def _interruptible() -> Iterator[None]:
         if not temporary_server:
             raise SystemExit(stopped[0])
         errors.print(_INTERRUPTED)
-        for children in Path("/proc/self/task").glob("*/children"):
-            for child in children.read_text().split():
-                os.kill(int(child), signal.SIGKILL)
+        for child in _children():
+            os.kill(child, signal.SIGKILL)
         os._exit(stopped[0])
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    if temporary_server:
+        threading.Thread(target=_end_server_with_us, name="end-server", daemon=True).start()
     try:
         yield
-    except Exception:
+    except Exception as error:
+        # While a flow runs SIGTERM is Prefect's, which raises TerminationSignal; pydantic makes its own error of it.
+        if "TerminationSignal" in str(error):
+            stopped.append(128 + signal.SIGTERM)
         if stopped:
             raise SystemExit(stopped[0]) from None
         raise
@@ -462,6 +468,35 @@ def _interruptible() -> Iterator[None]:
             signal.signal(number, handler)
     if stopped:
         raise SystemExit(stopped[0])
+
+
+def _end_server_with_us() -> None:
+    """Make a temporary Prefect server end also when this process is killed; left alone, it would go on for ever.
+
+    A shell waits for that: its standard input closes when this process is gone, however it went.
+    """
+    name = b"prefect.server.api.server:create_app"
+    end = time.monotonic() + _SERVER_START_SECONDS
+    while time.monotonic() < end:
+        for child in _children():
+            with suppress(OSError):
+                if name in Path(f"/proc/{child}/cmdline").read_bytes():
+                    wait_and_kill = f"read nothing; grep -q {name.decode()} /proc/{child}/cmdline && kill -9 {child}"
+                    subprocess.Popen(
+                        ["/bin/sh", "-c", wait_and_kill],
+                        stdin=subprocess.PIPE,
+                        stdout=subprocess.DEVNULL,
+                        stderr=subprocess.DEVNULL,
+                        start_new_session=True,
+                    )
+                    return
+        time.sleep(0.2)
+
+
+def _children() -> list[int]:
+    """The processes that this one has started and that still run."""
+    listings = Path("/proc/self/task").glob("*/children")
+    return [int(child) for listing in listings for child in listing.read_text().split()]
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -75,7 +76,8 @@ def render_on_workers(round_: Round, compute: Compute, chunk_seconds: float, fin
         try:
             fleet.render(deque(_shards(round_.chunks, _chunks_per_shard(compute, chunk_seconds))))
         except BaseException:
-            cancel_children(client, tag)
+            with suppress(httpx.HTTPError):  # the server's hook tries again, if it is a crash
+                cancel_children(client, tag)
             raise
 
 
@@ -141,16 +143,17 @@ class _Fleet:
 
     def render(self, shards: deque[tuple[str, ...]]) -> None:
         """Have all shards rendered, a bounded number of them at a time."""
-        total, begun = len(shards), 0
+        total = len(shards)
         while shards or self._running:
-            while shards and len(self._running) < self._size:
-                begun += 1
-                self._begin(f"{begun} of {total}", shards.popleft())
-            time.sleep(_POLL_SECONDS)
             try:
+                while shards and len(self._running) < self._size:
+                    self._begin(f"{total - len(shards) + 1} of {total}", shards[0])
+                    shards.popleft()
+                time.sleep(_POLL_SECONDS)
                 self._look()
             except httpx.HTTPError as error:
                 self._log.warning("the Prefect server does not answer, the shards go on: %s", error)
+                time.sleep(_POLL_SECONDS)
 
     def _begin(self, name: str, chunks: tuple[str, ...]) -> None:
         parameters = {
@@ -167,6 +170,7 @@ class _Fleet:
             flow_run_name=f"render-shard {self._store.name} {name}",
             tags=[self._tag],
             timeout=0,
+            idempotency_key=f"{self._tag} {self._round.plan_path} {name}",
         )
         self._running[run.id] = _Shard(name, set(chunks), time.monotonic())
 
@@ -177,6 +181,8 @@ class _Fleet:
             flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=list(self._running))), limit=len(self._running)
         )
         recorded = set(self._store.list("records/"))
+        for deleted in self._running.keys() - {run.id for run in runs}:
+            self._end(deleted, self._running[deleted], "was deleted")
         for run in runs:
             shard = self._running[run.id]
             for chunk in sorted(name for name in shard.waiting if records_path(name) in recorded):
@@ -190,18 +196,18 @@ class _Fleet:
                 continue
             self._heard = now
             if state.is_final():
-                self._end(run, shard, f"ended as {state.name}: {state.message or 'no message'}")
+                self._end(run.id, shard, f"ended as {state.name}: {state.message or 'no message'}")
             elif now - shard.heard > _PATIENCE_SECONDS:
                 self._client.set_flow_run_state(run.id, Cancelling(message="it finished nothing for too long"))
-                self._end(run, shard, f"finished no chunk for {_PATIENCE_SECONDS / 60:.0f} minutes and was given up")
+                self._end(run.id, shard, f"finished no chunk for {_PATIENCE_SECONDS / 60:.0f} minutes and was given up")
         if now - self._heard > _NOBODY_CAME_SECONDS:
             raise UnfinishedError(
                 f"no worker took a shard within {_NOBODY_CAME_SECONDS / 60:.0f} minutes; "
                 f"start a worker for the work pool of {self._deployment}"
             )
 
-    def _end(self, run: FlowRun, shard: _Shard, how: str) -> None:
-        del self._running[run.id]
+    def _end(self, run_id: UUID, shard: _Shard, how: str) -> None:
+        del self._running[run_id]
         if not shard.waiting:
             self._futile = 0
             return

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from job import LAYER, SMALL, Job, wait_for
 from PIL import Image
+from prefect_parts import descendants
 
 SLOW = SMALL | {"steps": 120}  # long enough to be interrupted
 
@@ -154,18 +155,21 @@ def test_a_stopped_build_ends_soon_and_goes_on_later(job: Job, server: str, stop
     assert json.loads(job.run("plan", str(job.spec_file), "--json").stdout)["missing"] == 6 - len(finished)
 
 
-def test_a_render_process_ends_when_its_flow_is_killed(job: Job) -> None:
-    """SIGKILL of the flow's process alone leaves no render process behind."""
+@pytest.mark.parametrize("server", ["temporary", "configured"])
+def test_nothing_outlives_a_build_that_is_killed(job: Job, server: str) -> None:
+    """SIGKILL of the build's process alone leaves neither render processes nor a temporary server behind."""
+    if server == "temporary":
+        del job.environment["PREFECT_API_URL"]
     job.write(render=SLOW, compute={"processes": 2, "chunk_pairs": 1})
     build = job.start()
     try:
         wait_for(job.records, "the first record")
-        pool = _pool_processes(build.pid)
+        below = descendants(build.pid)
         build.kill()
         build.communicate()
 
-        wait_for(lambda: not any(_runs(process) for process in pool), "the render processes to end", seconds=20)
-        assert len(pool) == 2
+        wait_for(lambda: not any(map(_runs, below)), "all its processes to end", seconds=20)
+        assert len(below) >= (4 if server == "temporary" else 3)  # two to render, one for resources, one server
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(build.pid, signal.SIGKILL)
