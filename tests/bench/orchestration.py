@@ -29,16 +29,16 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT))
-sys.path.insert(0, str(ROOT / "tests"))
-sys.path.insert(0, str(ROOT / "tests" / "integration"))
+sys.path.insert(0, str(Path(__file__).parents[2]))
+sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[1] / "integration"))
 
 from job import ISTHMUS, Job, wait_for
 from prefect_parts import PrefectServer, Worker, descendants
 
 from core.pace import assumed
 
+ROOT = Path(__file__).parents[2]
 LAYER = "mixed4a_pre_relu"  # of InceptionV1
 CHANNELS = 508
 PROCESSES = 2
