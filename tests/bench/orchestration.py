@@ -17,6 +17,7 @@ import argparse
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
 import tempfile
@@ -50,6 +51,7 @@ ENGINES: dict[str, dict[str, Any]] = {
 FRAMES, SIZE_PX = 2, 32
 CHUNK_PAIRS = 10
 WANTED_RATIO = 1.10
+POLL_SECONDS = 0.1
 
 
 def main() -> None:
@@ -64,6 +66,7 @@ def main() -> None:
     if not set(what) <= {*ENGINES, "layer"}:
         parser.error(f"expected {', '.join(ENGINES)} or layer, got {' '.join(what)}")
 
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))  # and stop what was started
     machine = {
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "versions": {"python": platform.python_version()}
@@ -168,10 +171,14 @@ def measured(job: Job, server: PrefectServer) -> dict[str, Any]:
     flow_mb = server_mb = 0.0
     with (job.folder / "answer.json").open("wb") as answer:
         process = subprocess.Popen([ISTHMUS, "build", job.spec_file, "--json"], env=job.environment, stdout=answer)
-        while process.poll() is None:
-            flow_mb = max(flow_mb, peak_mb(process.pid))
-            server_mb = max(server_mb, sum(map(peak_mb, [server.pid, *descendants(server.pid)])))
-            time.sleep(0.1)
+        try:
+            while process.poll() is None:
+                flow_mb = max(flow_mb, peak_mb(process.pid))
+                server_mb = max(server_mb, sum(map(peak_mb, [server.pid, *descendants(server.pid)])))
+                time.sleep(POLL_SECONDS)
+        finally:
+            process.terminate()  # does nothing to one that has ended
+            process.wait()
     build_s, load = time.monotonic() - started, os.getloadavg()[0]
     if process.returncode:
         sys.exit(f"the build ended with exit code {process.returncode}")
