@@ -1,7 +1,8 @@
 """A renderer that sleeps instead of rendering, for every process that has this folder on its PYTHONPATH.
 
 Python imports a module of this name as it starts, so the renderer comes into the processes of a pool, of Ray and of a
-worker alike, and no part of Isthmus knows of it. All else that a chunk is made of is the real thing.
+worker alike, and no part of Isthmus knows of it. Another module of this name, such as a distribution's, is not run
+then. All else that a chunk is made of is the real thing.
 
 Environment:
     SYNTHETIC_PAIR_SECONDS: how long a pair takes.
