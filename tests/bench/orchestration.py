@@ -65,6 +65,8 @@ def main() -> None:
     what = options.what or list(ENGINES)
     if not set(what) <= {*ENGINES, "layer"}:
         parser.error(f"expected {', '.join(ENGINES)} or layer, got {' '.join(what)}")
+    if not (1 <= options.chunk_seconds <= 500 and options.chunks >= 1):
+        parser.error("expected chunks of 1 to 500 seconds, and at least one of them")
 
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))  # and stop what was started
     machine = {
@@ -92,7 +94,8 @@ def engine(name: str, chunks: int, chunk_seconds: float) -> dict[str, Any]:
     if name == "work-pool":  # two shards for each worker, so that a change of shards is among the figures
         compute["shard_minutes"] = max(1.0, chunks * chunk_seconds / PROCESSES / 2 / 60)
     pairs = {"select": "random", "neurons": [f"{LAYER}:0-{CHANNELS - 1}"], "n": chunks * CHUNK_PAIRS}
-    return build(pairs, compute, chunk_seconds / CHUNK_PAIRS)
+    figures = build(pairs, compute, chunk_seconds / CHUNK_PAIRS)
+    return figures | ratios(figures)
 
 
 def whole_layer(channels: int) -> dict[str, Any]:
@@ -207,26 +210,31 @@ def measured(job: Job, server: PrefectServer) -> dict[str, Any]:
 
 
 def phases(chunks: list[dict[str, Any]], began: float, build_s: float) -> dict[str, Any]:
-    """Where the seconds of a build went.
-
-    `holds_from_min` says from which length on a build's own ratio is the wanted one, start-up and end included.
-    """
+    """Where the seconds of a build went."""
     first, last = min(chunk["began"] for chunk in chunks), max(chunk["ended"] for chunk in chunks)
-    ideal_s = sum(chunk["seconds"] for chunk in chunks) / PROCESSES
     gaps = between(chunks)
-    facts: dict[str, Any] = {
+    return {
         "start_s": round(first - began, 1),
         "rendering_s": round(last - first, 1),
         "end_s": round(began + build_s - last, 1),
-        "chunk_s_per_process": round(ideal_s, 1),
+        "chunk_s_per_process": round(sum(chunk["seconds"] for chunk in chunks) / PROCESSES, 1),
         "between_chunks_s": {"median": round(median(gaps), 3), "largest": round(max(gaps), 3)} if gaps else None,
     }
-    if ideal_s > 1:
-        ratio, constant_s = (last - first) / ideal_s, build_s - (last - first)
-        facts["rendering_ratio"], facts["build_ratio"] = round(ratio, 3), round(build_s / ideal_s, 3)
-        spare = WANTED_RATIO - ratio
-        facts["holds_from_min"] = round(constant_s / spare / 60, 1) if spare > 0 else None
-    return facts
+
+
+def ratios(figures: Mapping[str, Any]) -> dict[str, Any]:
+    """The seconds of a build against those of its chunks.
+
+    `holds_from_min` says from which length on a build's own ratio is the wanted one, start-up and end included.
+    """
+    ideal_s, constant_s = figures["chunk_s_per_process"], figures["start_s"] + figures["end_s"]
+    ratio = figures["rendering_s"] / ideal_s
+    spare = WANTED_RATIO - ratio
+    return {
+        "rendering_ratio": round(ratio, 3),
+        "build_ratio": round(figures["build_s"] / ideal_s, 3),
+        "holds_from_min": round(constant_s / spare / 60, 1) if spare > 0 else None,
+    }
 
 
 def between(chunks: list[dict[str, Any]]) -> list[float]:
