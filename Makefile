@@ -24,9 +24,10 @@ format: $(VENV)/dev.installed ## Format the sources
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/dev.installed ## Measure how well alignment works, how fast rendering is, and what large atlases take
+bench: $(VENV)/dev.installed ## Measure how well alignment works, how fast rendering is, and what large atlases and orchestration take
 	$(BIN)/python tests/bench/alignment.py
 	$(BIN)/python tests/bench/scale.py
+	$(BIN)/python tests/bench/orchestration.py local --chunks 8 --chunk-seconds 5
 
 docs: $(VENV)/dev.installed ## Make the pictures of docs/from-lucid.md anew
 	$(BIN)/python docs/make_pictures.py

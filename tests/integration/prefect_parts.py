@@ -57,6 +57,12 @@ class PrefectServer:
         wait_for(self._healthy, f"the Prefect server ({log})")
         return self
 
+    @property
+    def pid(self) -> int:
+        """Of the process that was started; the server may have others below it."""
+        assert self._process is not None, "the server is not running"
+        return self._process.pid
+
     def kill(self) -> None:
         if self._process is not None:
             os.killpg(self._process.pid, signal.SIGKILL)

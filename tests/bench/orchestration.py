@@ -1,0 +1,267 @@
+"""What does everything round the rendering cost, with each engine, and does it carry a whole layer?
+
+Builds are real: `isthmus build` with a Prefect server, a directory store, records and a gallery. Only the pixels are
+synthetic, by a renderer that sleeps (`synthetic/`). The engines get chunks of some seconds; `layer` builds all pairs of
+a layer with 508 channels on `local`, in as many chunks as a plan may have, with no time for rendering.
+
+    python tests/bench/orchestration.py [local] [ray] [work-pool] [layer] [--chunk-seconds 10] [--chunks 24] [--json]
+
+Seconds are told in parts: start-up, until the first chunk begins, with the loading of TensorFlow; rendering, from
+there to the end of the last chunk; the end, with publishing. Ratios are against what two processes would need if they
+did nothing but render. Memory is the peak of what is resident.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import version
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[1] / "integration"))
+
+from job import ISTHMUS, Job, wait_for
+from prefect_parts import PrefectServer, Worker, descendants
+
+from core.pace import assumed
+
+ROOT = Path(__file__).parents[2]
+LAYER = "mixed4a_pre_relu"  # of InceptionV1
+CHANNELS = 508
+PROCESSES = 2
+ENGINES: dict[str, dict[str, Any]] = {
+    "local": {"processes": PROCESSES},
+    "ray": {"processes": PROCESSES},
+    "work-pool": {"processes": 1, "workers": PROCESSES},
+}
+FRAMES, SIZE_PX = 2, 32
+CHUNK_PAIRS = 10
+WANTED_RATIO = 1.10
+POLL_SECONDS = 0.1
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", nargs="*", metavar="WHAT", help=f"{', '.join(ENGINES)} (by default these) or layer")
+    parser.add_argument("--chunk-seconds", type=float, default=10.0, help="of the engines; a chunk has 10 pairs")
+    parser.add_argument("--chunks", type=int, default=24, help="of the engines, for both processes together")
+    parser.add_argument("--channels", type=int, default=CHANNELS, help="for layer: the pairs of so many channels")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    what = options.what or list(ENGINES)
+    if not set(what) <= {*ENGINES, "layer"}:
+        parser.error(f"expected {', '.join(ENGINES)} or layer, got {' '.join(what)}")
+    if not (1 <= options.chunk_seconds <= 500 and options.chunks >= 1):
+        parser.error("expected chunks of 1 to 500 seconds, and at least one of them")
+
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))  # and stop what was started
+    machine = {
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "versions": {"python": platform.python_version()}
+        | {name: version(name) for name in ("isthmus", "prefect", "ray", "tensorflow")},
+    }
+    if not options.json:
+        print(f"{machine['machine']}; {', '.join(f'{name} {number}' for name, number in machine['versions'].items())}")
+    figures = []
+    for name in what:
+        if name == "layer":
+            figures.append({"what": name, **whole_layer(options.channels)})
+        else:
+            figures.append({"what": name, **engine(name, options.chunks, options.chunk_seconds)})
+        if not options.json:
+            print(", ".join(f"{key}: {value}" for key, value in figures[-1].items()), flush=True)
+    if options.json:
+        print(json.dumps({**machine, "figures": figures}))
+
+
+def engine(name: str, chunks: int, chunk_seconds: float) -> dict[str, Any]:
+    """The figures of a build with one engine, with chunks that take as long as each other."""
+    compute = {"engine": name, "chunk_pairs": CHUNK_PAIRS, "pack": 1, **ENGINES[name]}
+    if name == "work-pool":  # two shards for each worker, so that a change of shards is among the figures
+        compute["shard_minutes"] = max(1.0, chunks * chunk_seconds / PROCESSES / 2 / 60)
+    pairs = {"select": "random", "neurons": [f"{LAYER}:0-{CHANNELS - 1}"], "n": chunks * CHUNK_PAIRS}
+    figures = build(pairs, compute, chunk_seconds / CHUNK_PAIRS)
+    return figures | ratios(figures)
+
+
+def whole_layer(channels: int) -> dict[str, Any]:
+    """The figures of all pairs of a layer."""
+    pairs = {"select": "all", "neurons": [f"{LAYER}:0-{channels - 1}"]}
+    return build(pairs, {"chunk_pairs": 1, "pack": 1, **ENGINES["local"]}, 0)
+
+
+def build(pairs: Mapping[str, Any], compute: Mapping[str, Any], pair_seconds: float) -> dict[str, Any]:
+    """Build an atlas in a folder that is removed afterwards, with a Prefect server of its own."""
+    with tempfile.TemporaryDirectory(prefix="isthmus-bench-") as folder:
+        home = Path(folder)
+        environment = {
+            "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent / "synthetic"), str(ROOT)]),
+            "SYNTHETIC_PAIR_SECONDS": str(pair_seconds),
+            "SYNTHETIC_LOG": str(home / "chunks.ndjson"),
+            "ISTHMUS_CACHE": str(home / "cache"),
+        }
+        write_network(home / "InceptionV1.pb")
+        with served(home, environment, workers=compute.get("engine") == "work-pool") as server:
+            job = Job(home, server.environment | environment)
+            job.write(
+                name="synthetic",
+                output=str(home / "out"),
+                model={"name": "inception-v1", "file": str(home / "InceptionV1.pb")},
+                pairs=dict(pairs),
+                render={"frames": FRAMES, "size_px": SIZE_PX, "steps": steps(pair_seconds)},
+                compute=dict(compute),
+            )
+            return measured(job, server)
+
+
+def write_network(path: Path) -> None:
+    """InceptionV1 with random weights: a plan needs its layers and its digest."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    from graphs import inception_v1
+
+    path.write_bytes(bytes(inception_v1(old_concat=True)))
+
+
+def steps(pair_seconds: float) -> int:
+    """So many updates that a plan expects the seconds that a pair will take."""
+    return max(1, round(pair_seconds / assumed(FRAMES, SIZE_PX)))
+
+
+@contextmanager
+def served(home: Path, environment: Mapping[str, str], *, workers: bool) -> Iterator[PrefectServer]:
+    """A Prefect server and, for shards, the deployments and a worker that takes as many shards as it is given."""
+    server = PrefectServer(home)
+    worker = Worker(server, "gpu", **environment)
+    try:
+        server.start()
+        if workers:
+            for pool in ("cpu", "gpu"):
+                template = ("--base-job-template", "deploy/pools/process.json")
+                say(server, environment, "work-pool", "create", pool, "--type", "process", *template)
+            say(server, environment | {"ISTHMUS_HOME": str(home)}, "deploy", "--all")
+            worker.start()
+            wait_for(lambda: server.post("work_pools/gpu/workers/filter", {}), "the worker")
+        yield server
+    finally:
+        worker.kill()
+        server.kill()
+
+
+def say(server: PrefectServer, environment: Mapping[str, str], *arguments: str) -> None:
+    finished = server.run(*arguments, **environment)
+    if finished.returncode:
+        sys.exit(f"prefect {' '.join(arguments)}: {finished.stdout}{finished.stderr}")
+
+
+def measured(job: Job, server: PrefectServer) -> dict[str, Any]:
+    """Build, and see that every chunk was rendered by the synthetic renderer and that the atlas is intact."""
+    log = Path(job.environment["SYNTHETIC_LOG"])
+    began, started = time.time(), time.monotonic()
+    flow_mb = server_mb = 0.0
+    with (job.folder / "answer.json").open("wb") as answer:
+        process = subprocess.Popen([ISTHMUS, "build", job.spec_file, "--json"], env=job.environment, stdout=answer)
+        try:
+            while process.poll() is None:
+                flow_mb = max(flow_mb, peak_mb(process.pid))
+                server_mb = max(server_mb, sum(map(peak_mb, [server.pid, *descendants(server.pid)])))
+                time.sleep(POLL_SECONDS)
+        finally:
+            process.terminate()  # does nothing to one that has ended
+            process.wait()
+    build_s, load = time.monotonic() - started, os.getloadavg()[0]
+    if process.returncode:
+        sys.exit(f"the build ended with exit code {process.returncode}")
+    result = json.loads((job.folder / "answer.json").read_text())
+    chunks = [json.loads(line) for line in log.read_text().splitlines()]
+    records = len(list(job.atlas.glob("records/*.ndjson")))
+    if result["rendered"] != result["pairs"] or len(chunks) != records:
+        sys.exit(f"{result['rendered']} of {result['pairs']} pairs, {len(chunks)} chunks and {records} records")
+    verify_started = time.monotonic()
+    verified = job.run("verify", str(job.atlas), "--json")
+    if verified.returncode:
+        sys.exit(f"the atlas is not intact: {verified.stdout}{verified.stderr}")
+    verify_s = time.monotonic() - verify_started
+    return {
+        "pairs": result["pairs"],
+        "chunks": len(chunks),
+        "build_s": round(build_s, 1),
+        **phases(chunks, began, build_s),
+        "task_runs": task_runs(server),
+        "flow_mb": round(flow_mb),
+        "server_mb": round(server_mb),
+        "verified_files": json.loads(verified.stdout)["checked"],
+        "verify_s": round(verify_s, 1),
+        "load": round(load, 1),
+    }
+
+
+def phases(chunks: list[dict[str, Any]], began: float, build_s: float) -> dict[str, Any]:
+    """Where the seconds of a build went."""
+    first, last = min(chunk["began"] for chunk in chunks), max(chunk["ended"] for chunk in chunks)
+    gaps = between(chunks)
+    return {
+        "start_s": round(first - began, 1),
+        "rendering_s": round(last - first, 1),
+        "end_s": round(began + build_s - last, 1),
+        "chunk_s_per_process": round(sum(chunk["seconds"] for chunk in chunks) / PROCESSES, 1),
+        "between_chunks_s": {"median": round(median(gaps), 3), "largest": round(max(gaps), 3)} if gaps else None,
+    }
+
+
+def ratios(figures: Mapping[str, Any]) -> dict[str, Any]:
+    """The seconds of a build against those of its chunks.
+
+    `holds_from_min` says from which length on a build's own ratio is the wanted one, start-up and end included.
+    """
+    ideal_s, constant_s = figures["chunk_s_per_process"], figures["start_s"] + figures["end_s"]
+    ratio = figures["rendering_s"] / ideal_s
+    spare = WANTED_RATIO - ratio
+    return {
+        "rendering_ratio": round(ratio, 3),
+        "build_ratio": round(figures["build_s"] / ideal_s, 3),
+        "holds_from_min": round(constant_s / spare / 60, 1) if spare > 0 else None,
+    }
+
+
+def between(chunks: list[dict[str, Any]]) -> list[float]:
+    """Seconds from the end of each chunk to the begin of the next one in the same process."""
+    by_process: dict[int, list[dict[str, Any]]] = {}
+    for chunk in sorted(chunks, key=lambda chunk: chunk["began"]):
+        by_process.setdefault(chunk["process"], []).append(chunk)
+    return [b["began"] - a["ended"] for same in by_process.values() for a, b in pairwise(same)]
+
+
+def task_runs(server: PrefectServer) -> int:
+    """How many the server has recorded, once no more come: it writes them down in its own time."""
+    counts = [-1, int(server.post("task_runs/count", {}))]
+    while counts[-1] != counts[-2]:
+        time.sleep(3)
+        counts.append(int(server.post("task_runs/count", {})))
+    return counts[-1]
+
+
+def peak_mb(pid: int) -> float:
+    """The peak of a process's resident memory so far; 0 if it has ended."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0.0
+    return sum(int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith("VmHWM:"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""A renderer that sleeps instead of rendering, for every process that has this folder on its PYTHONPATH.
+
+Python imports a module of this name as it starts, so the renderer comes into the processes of a pool, of Ray and of a
+worker alike, and no part of Isthmus knows of it. Another module of this name, such as a distribution's, is not run
+then. All else that a chunk is made of is the real thing.
+
+Environment:
+    SYNTHETIC_PAIR_SECONDS: how long a pair takes.
+    SYNTHETIC_LOG: file that gets a JSON object a line for each chunk: process, begin, end, seconds of its pairs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+import core.chunk
+from core.neurons import Pair
+from core.packing import Packing
+from core.plan import PlannedPair
+from core.spec import ModelSpec, RenderSettings
+
+if TYPE_CHECKING:
+    from core.strip import Strip
+
+
+class SyntheticRenderer:
+    """Stands for a StripRenderer: gives the same strip for every pair."""
+
+    def __init__(self, settings: RenderSettings) -> None:
+        self._strip = one_coloured_strip(settings)
+        self._pair_seconds = float(os.environ["SYNTHETIC_PAIR_SECONDS"])
+
+    def render(self, pairs: Sequence[Pair]) -> list[Strip]:
+        started = time.perf_counter()
+        time.sleep(self._pair_seconds * len(pairs))
+        return [replace(self._strip, seconds=(time.perf_counter() - started) / len(pairs))] * len(pairs)
+
+
+class TimedPacking(Packing):
+    """Writes down when it began and ended, which is once a chunk where an atlas has one pair of layers."""
+
+    def render(self, planned: Sequence[PlannedPair]) -> Iterator[tuple[PlannedPair, Strip]]:
+        began, seconds = time.time(), 0.0
+        for member, strip in super().render(planned):
+            seconds += strip.seconds
+            yield member, strip
+        line = {"process": os.getpid(), "began": began, "ended": time.time(), "seconds": seconds}
+        with open(os.environ["SYNTHETIC_LOG"], "a", encoding="utf-8") as log:  # noqa: PTH123
+            log.write(json.dumps(line) + "\n")
+
+
+def one_coloured_strip(settings: RenderSettings) -> Strip:
+    """From black to white, with numbers of the usual size."""
+    from core.strip import Strip
+
+    ramp = np.linspace(0, 1, settings.frames, dtype=np.float32)
+    distance = np.diff(ramp) ** 2
+    return Strip(
+        frames=np.broadcast_to(ramp[:, None, None, None], (settings.frames, settings.size_px, settings.size_px, 3)),
+        objective=np.linspace(0, 40, settings.steps, dtype=np.float32),
+        activation_a=10 * ramp[::-1],
+        activation_b=10 * ramp,
+        neighbour_distance=distance,
+        layer_distance=dict.fromkeys(settings.alignment.layers or (), distance),
+        checkpoints={},
+        seconds=0,
+    )
+
+
+@lru_cache(maxsize=4)
+def synthetic_packing(
+    _model: ModelSpec, _layers: tuple[str, str], settings: RenderSettings, pack: int | Literal["auto"]
+) -> Packing:
+    renderer: Any = SyntheticRenderer
+    return TimedPacking(lambda _strips: renderer(settings), pack)
+
+
+core.chunk._packing = synthetic_packing
