@@ -90,9 +90,28 @@ def spectrum_to_image(spectrum: tf.Tensor, shape: Shape, decay_power: float = 1.
         float32, centred on 0, any range.
     """
     _, height, width, _ = shape
-    scale = tf.constant(spectrum_scale(height, width, decay_power) * _FFT_GAIN, tf.float32)
-    pixels = tf.signal.irfft2d(tf.complex(spectrum[0] * scale, spectrum[1] * scale))
-    return tf.transpose(pixels, (0, 2, 3, 1))[:, :height, :width]
+    scale = spectrum_scale(height, width, decay_power) * _FFT_GAIN
+    made = 2 * (scale.shape[1] - 1)  # columns that the transform gives: one more than an odd width
+    # A column stands for its mirror image too, except the first and, since the number is even, the last.
+    mirrored = np.full(scale.shape[1], 2.0)
+    mirrored[[0, -1]] = 1.0
+    adjoint = tf.constant(scale * mirrored / (height * made), tf.float32)
+    scale = tf.constant(scale, tf.float32)
+
+    @tf.custom_gradient
+    def pixels(spectrum: tf.Tensor) -> tuple[tf.Tensor, object]:
+        scaled = spectrum * scale
+        transformed = tf.signal.irfft2d(tf.complex(scaled[0], scaled[1]))
+
+        def gradient(upstream: tf.Tensor) -> tf.Tensor:
+            # The transpose of the real transform is the transform itself; TensorFlow's own takes several passes more.
+            upstream = tf.pad(tf.transpose(upstream, (0, 3, 1, 2)), [(0, 0), (0, 0), (0, 0), (0, made - width)])
+            frequencies = tf.signal.rfft2d(upstream)
+            return tf.stack([tf.math.real(frequencies), tf.math.imag(frequencies)]) * adjoint
+
+        return tf.transpose(transformed, (0, 2, 3, 1))[:, :, :width], gradient
+
+    return pixels(spectrum)
 
 
 def fft_image(shape: Shape, sd: float | None = None, decay_power: float = 1.0, *, seed: int = 0) -> Parameterization:
