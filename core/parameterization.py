@@ -274,20 +274,22 @@ def shared_interpolation(
     for variable, value in zip(variables, shared_start_values(variables, [seed] * strips, sd), strict=True):
         variable.assign(value)
 
+    groups = {stored: [n for n, (each, _) in enumerate(levels) if each == stored] for stored, _ in levels}
+    weights = [np.ones((frames, 1), np.float32) if n == 1 else key_frame_matrix(frames, n, key_frames) for n in groups]
+
     def image() -> tf.Tensor:
-        t = tf.reshape(spectrum(), (strips, frames, size_px, size_px, 3))
-        for stored in sorted({stored for stored, _ in levels}):
+        t = spectrum()
+        if levels:
             # Interpolation along the batch is linear, so terms with as many key frames are summed before it.
-            keys = tf.add_n(
+            keys = tf.concat(
                 [
-                    resize_nd(tf.convert_to_tensor(term), (strips * stored, size_px, size_px, 3))
-                    for term, (term_stored, _) in zip(terms, levels, strict=True)
-                    if term_stored == stored
-                ]
+                    tf.reshape(_resized_sum([terms[n] for n in members], size_px), (strips, stored, -1))
+                    for stored, members in groups.items()
+                ],
+                axis=1,
             )
-            keys = tf.reshape(keys, (strips, stored, size_px, size_px, 3))
-            t += keys if stored == 1 else _along_axis(key_frame_matrix(frames, stored, key_frames), keys, 1)
-        return to_valid_rgb(tf.reshape(t, shape), decorrelate=True)
+            t += tf.reshape(tf.constant(np.concatenate(weights, axis=1)) @ keys, shape)
+        return to_valid_rgb(t, decorrelate=True)
 
     return Parameterization(variables, image)
 
@@ -351,6 +353,14 @@ def _along_axis(matrix: Array, t: tf.Tensor, axis: int) -> tf.Tensor:
     before, after = t.shape[:axis], t.shape[axis + 1 :]
     flat = tf.reshape(t, (int(np.prod(before)), t.shape[axis], int(np.prod(after))))
     return tf.reshape(tf.constant(matrix) @ flat, (*before, matrix.shape[0], *after))
+
+
+def _resized_sum(terms: Sequence[tf.Variable], size_px: int) -> tf.Tensor:
+    """The sum of square images of several sizes, shape (batch, height, width, channel), each resized to size_px."""
+    wide = [_along_axis(resize_matrix(size_px, term.shape[2]), tf.convert_to_tensor(term), 2) for term in terms]
+    # Along the height all are resized and summed in one product, with the matrices side by side.
+    matrices = [resize_matrix(size_px, term.shape[1]) for term in terms]
+    return _along_axis(np.concatenate(matrices, axis=1), tf.concat(wide, axis=1), 1)
 
 
 def _checked(shape: Shape, rank: int) -> tuple[int, ...]:
