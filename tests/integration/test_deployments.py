@@ -35,9 +35,12 @@ class Deployed:
             self.say(
                 "work-pool", "create", pool, "--type", "process", "--base-job-template", "deploy/pools/process.json"
             )
-        self.said = self.say("deploy", "--all")
+        self.say("automation", "create", "--from-file", "deploy/automations/heartbeat.yaml")
+        self.say("--no-prompt", "deploy", "--all")
 
     def say(self, *arguments: str) -> str:
+        """Run a command of Prefect's, which must succeed."""
+        self.said.append(["prefect", *arguments])
         finished = self.server.run(*arguments, ISTHMUS_HOME=str(self.home))
         assert finished.returncode == 0, finished.stdout + finished.stderr
         return finished.stdout

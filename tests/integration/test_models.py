@@ -48,26 +48,19 @@ def test_inception_renders_lucids_first_pair(job: Job) -> None:
 
 
 def test_a_keras_network_without_weights_renders_the_same_pixels_each_time(job: Job) -> None:
-    """Random weights are the same in every process, so two builds of two atlases and a preview agree."""
-    rendered = []
-    for name in ("first", "second"):
-        job.write(
-            name=name,
-            model={"name": "keras:MobileNetV2", "weights": "none"},
-            pairs={"select": "list", "list": [["block_1_expand_relu:3", "block_3_expand_relu:5"]]},
-            render=SMALL | {"steps": 4},
-            compute={"processes": 1},
-        )
-        assert job.build()["done"] == 1
-        assert job.run("verify", str(job.atlas)).returncode == 0
-        rendered.append((list(job.records()), pixels(job)))
-
-    assert rendered[0][0] == rendered[1][0]
-    np.testing.assert_array_equal(rendered[0][1], rendered[1][1])
+    """Random weights are the same in every process, so an atlas and a preview agree."""
     pair = ["block_1_expand_relu:3", "block_3_expand_relu:5"]
+    job.write(
+        model={"name": "keras:MobileNetV2", "weights": "none"},
+        pairs={"select": "list", "list": [pair]},
+        render=SMALL | {"steps": 4},
+    )
+    assert job.build()["done"] == 1
+    assert job.run("verify", str(job.atlas)).returncode == 0
+
     options = ["--model", "keras:MobileNetV2", "--weights", "none", "--steps", "4", "--size-px", "64", "--frames", "3"]
     assert job.run("preview", *pair, *options, "-o", str(job.folder / "strip.png")).returncode == 0
-    np.testing.assert_array_equal(np.asarray(Image.open(job.folder / "strip.png").convert("RGB")), rendered[0][1])
+    np.testing.assert_array_equal(np.asarray(Image.open(job.folder / "strip.png").convert("RGB")), pixels(job))
 
 
 def test_weights_that_cannot_be_downloaded_are_told_with_where_keras_expects_them(job: Job) -> None:

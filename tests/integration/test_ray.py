@@ -55,16 +55,3 @@ def test_a_killed_ray_process_costs_one_chunk_and_the_pixels_are_those_of_local_
     job.build()
     assert len(on_ray) == 6
     assert pixels(job) == on_ray
-
-
-def test_a_cluster_elsewhere_needs_a_server_that_it_can_reach(job: Job) -> None:
-    """With a temporary Prefect server, which nobody else can reach, the build says what is needed and does nothing."""
-    del job.environment["PREFECT_API_URL"]
-    job.write(compute={"engine": "ray", "ray_address": "ray://127.0.0.1:9"})
-
-    finished = job.run("build", str(job.spec_file))
-
-    assert (finished.returncode, finished.stdout) == (2, "")
-    assert finished.stderr == (
-        "isthmus: compute.ray_address: expected a Prefect server that the cluster can reach; set PREFECT_API_URL\n"
-    )
