@@ -90,6 +90,11 @@ def spectrum_to_image(spectrum: tf.Tensor, shape: Shape, decay_power: float = 1.
         float32, centred on 0, any range.
     """
     _, height, width, _ = shape
+    return tf.transpose(_spectrum_to_planes(spectrum, height, width, decay_power), (0, 2, 3, 1))
+
+
+def _spectrum_to_planes(spectrum: tf.Tensor, height: int, width: int, decay_power: float = 1.0) -> tf.Tensor:
+    """As `spectrum_to_image`, but shape (batch, channel, height, width), which is how the transform gives it."""
     scale = spectrum_scale(height, width, decay_power) * _FFT_GAIN
     made = 2 * (scale.shape[1] - 1)  # columns that the transform gives: one more than an odd width
     # A column stands for its mirror image too, except the first and, since the number is even, the last.
@@ -99,19 +104,18 @@ def spectrum_to_image(spectrum: tf.Tensor, shape: Shape, decay_power: float = 1.
     scale = tf.constant(scale, tf.float32)
 
     @tf.custom_gradient
-    def pixels(spectrum: tf.Tensor) -> tuple[tf.Tensor, object]:
+    def planes(spectrum: tf.Tensor) -> tuple[tf.Tensor, object]:
         scaled = spectrum * scale
         transformed = tf.signal.irfft2d(tf.complex(scaled[0], scaled[1]))
 
         def gradient(upstream: tf.Tensor) -> tf.Tensor:
             # The transpose of the real transform is the transform itself; TensorFlow's own takes several passes more.
-            upstream = tf.pad(tf.transpose(upstream, (0, 3, 1, 2)), [(0, 0), (0, 0), (0, 0), (0, made - width)])
-            frequencies = tf.signal.rfft2d(upstream)
+            frequencies = tf.signal.rfft2d(tf.pad(upstream, [(0, 0), (0, 0), (0, 0), (0, made - width)]))
             return tf.stack([tf.math.real(frequencies), tf.math.imag(frequencies)]) * adjoint
 
-        return tf.transpose(transformed, (0, 2, 3, 1))[:, :, :width], gradient
+        return transformed[..., :width], gradient
 
-    return pixels(spectrum)
+    return planes(spectrum)
 
 
 def fft_image(shape: Shape, sd: float | None = None, decay_power: float = 1.0, *, seed: int = 0) -> Parameterization:
@@ -263,33 +267,29 @@ def shared_interpolation(
         A parameterization of shape (strips * frames, size_px, size_px, 3), float32 in [0, 1], whose variables are the
         spectrum and then the terms in the order of `SHARED_LEVELS`, each (strips * stored, height, width, 3).
     """
-    shape = (strips * frames, size_px, size_px, 3)
     levels = SHARED_LEVELS if sharing else ()
-    spectrum = fft_image(shape, sd)
+    spectrum = fft_image((strips * frames, size_px, size_px, 3), sd).variables[0]
     terms = tuple(
         tf.Variable(tf.zeros((strips * stored, size_px // divisor, size_px // divisor, 3)), name="shared")
         for stored, divisor in levels
     )
-    variables = spectrum.variables + terms
+    variables = (spectrum, *terms)
     for variable, value in zip(variables, shared_start_values(variables, [seed] * strips, sd), strict=True):
         variable.assign(value)
-
     groups = {stored: [n for n, (each, _) in enumerate(levels) if each == stored] for stored, _ in levels}
     weights = [np.ones((frames, 1), np.float32) if n == 1 else key_frame_matrix(frames, n, key_frames) for n in groups]
 
     def image() -> tf.Tensor:
-        t = spectrum()
+        planes = _spectrum_to_planes(tf.convert_to_tensor(spectrum), size_px, size_px)
         if levels:
             # Interpolation along the batch is linear, so terms with as many key frames are summed before it.
-            keys = tf.concat(
-                [
-                    tf.reshape(_resized_sum([terms[n] for n in members], size_px), (strips, stored, -1))
-                    for stored, members in groups.items()
-                ],
-                axis=1,
-            )
-            t += tf.reshape(tf.constant(np.concatenate(weights, axis=1)) @ keys, shape)
-        return to_valid_rgb(t, decorrelate=True)
+            keys = [
+                tf.reshape(_resized_sum([terms[n] for n in members], size_px), (strips, stored, -1))
+                for stored, members in groups.items()
+            ]
+            shared = tf.constant(np.concatenate(weights, axis=1)) @ tf.concat(keys, axis=1)
+            planes += tf.reshape(shared, planes.shape)
+        return to_valid_rgb(tf.transpose(planes, (0, 2, 3, 1)), decorrelate=True)
 
     return Parameterization(variables, image)
 
@@ -356,11 +356,19 @@ def _along_axis(matrix: Array, t: tf.Tensor, axis: int) -> tf.Tensor:
 
 
 def _resized_sum(terms: Sequence[tf.Variable], size_px: int) -> tf.Tensor:
-    """The sum of square images of several sizes, shape (batch, height, width, channel), each resized to size_px."""
-    wide = [_along_axis(resize_matrix(size_px, term.shape[2]), tf.convert_to_tensor(term), 2) for term in terms]
-    # Along the height all are resized and summed in one product, with the matrices side by side.
+    """The sum of square images of several sizes, each resized to size_px.
+
+    Args:
+        terms: shape (batch, height, width, channel), each with its own height and width.
+
+    Returns:
+        shape (batch, channel, size_px, size_px): with the channels first every product is a large one.
+    """
+    planes = [tf.transpose(term, (0, 3, 1, 2)) for term in terms]
     matrices = [resize_matrix(size_px, term.shape[1]) for term in terms]
-    return _along_axis(np.concatenate(matrices, axis=1), tf.concat(wide, axis=1), 1)
+    wide = [tf.matmul(plane, matrix, transpose_b=True) for plane, matrix in zip(planes, matrices, strict=True)]
+    # Along the height all are resized and summed in one product, with the matrices side by side.
+    return tf.constant(np.concatenate(matrices, axis=1)) @ tf.concat(wide, axis=2)
 
 
 def _checked(shape: Shape, rank: int) -> tuple[int, ...]:
