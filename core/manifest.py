@@ -25,6 +25,7 @@ MANIFEST_PATH = "manifest.json"
 PAIRS_PATH = "data/pairs.ndjson"
 PAGE_PATH = "index.html"
 _PAIRS_PER_SHARD = 5000
+_PAIRS_PER_DETAIL = 1000  # of which a reader's browser loads one file to show a pair
 _ATTEMPTS = 10
 
 
@@ -53,7 +54,9 @@ class Manifest(_Frozen):
     Attributes:
         spec: the newest spec that was built into this atlas, or None if only its records are there.
         settings: settings digest -> the settings that rendered some of the pairs.
+        devices, versions: that rendered some of the pairs.
         shards: the column shards of the gallery, in order.
+        details: the gallery's shards of whole records, in order.
         records: the file with every record.
     """
 
@@ -64,7 +67,10 @@ class Manifest(_Frozen):
     model_digest: str
     settings: dict[str, dict[str, Any]]
     counts: Counts
+    devices: list[str]
+    versions: list[dict[str, str]]
     shards: list[DataFile]
+    details: list[DataFile]
     records: DataFile
 
     def to_json(self) -> bytes:
@@ -98,37 +104,51 @@ def _publish_unless_others_do(store: Store, name: str) -> Manifest | None:
     if not lines:
         raise RecordError(f"{store}: expected an atlas with records, found none; build it first")
     first = Record.model_validate_json(lines[0])
+    spec = _read_spec(store)
     settings: dict[str, dict[str, Any]] = {}
+    devices: set[str] = set()
+    versions: dict[str, dict[str, str]] = {}
     shards: dict[str, tuple[bytes, int]] = {}
+    details: list[DataFile] = []
     failed = 0
-    for number, records in enumerate(_parts(lines)):
-        data = gallery.index_shard(records)
-        # The path has a digest, so a new page never reads an old shard.
-        shards[f"data/index-{number:05d}-{hashlib.sha256(data).hexdigest()[:10]}.js"] = data, len(records)
+    for part in _parts(lines, _PAIRS_PER_SHARD):
+        numbered = enumerate(_parts(part, _PAIRS_PER_DETAIL), start=len(details))
+        part_details = [_write_details(store, few, number) for number, few in numbered]
+        details += part_details
+        records = [Record.model_validate_json(line) for line in part]
+        data = gallery.index_shard(records, [file.path for file in part_details], _PAIRS_PER_DETAIL)
+        shards[_data_path("index", len(shards), data)] = data, len(records)
         settings.update((record.settings_digest, record.settings) for record in records)
+        devices.update(record.device for record in records)
+        versions.update((json.dumps(record.versions, sort_keys=True), record.versions) for record in records)
         failed += sum(record.status == "failed" for record in records)
     pairs = b"".join(lines)
     manifest = Manifest(
         name=name,
-        spec=_read_spec(store),
+        spec=spec,
         model=first.model,
         model_digest=first.model_digest,
         settings=settings,
         counts=Counts(pairs=len(lines), done=len(lines) - failed, failed=failed),
+        devices=sorted(devices),
+        versions=[versions[text] for text in sorted(versions)],
         shards=[_data_file(path, data, count) for path, (data, count) in shards.items()],
+        details=details,
         records=_data_file(PAIRS_PATH, pairs, len(lines)),
     )
-    pages = gallery.pages(name, manifest.model, manifest.counts.model_dump(), list(shards), manifest.settings)
     published = {path: data for path, (data, _) in shards.items()}
-    published |= {PAIRS_PATH: pairs, MANIFEST_PATH: manifest.to_json(), **pages}
+    published |= {PAIRS_PATH: pairs, MANIFEST_PATH: manifest.to_json(), **gallery.pages(manifest)}
     for path, data in published.items():
         if path not in earlier:
             store.replace(path, data)
         elif not store.swap(path, data, earlier[path]):
             return None
-    for path in leftover.difference(published):  # only of earlier publications: others may be writing new ones now
+    current = {*published, *(file.path for file in details)}
+    for path in leftover - current:  # only of earlier publications: others may be writing new ones now
         store.delete(path)
-    return manifest
+    # Somebody who publishes too may have taken the first of these files for what an earlier publication left.
+    details_stay = {file.path for file in details}.issubset(store.list("data/"))
+    return manifest if details_stay else None
 
 
 def read_manifest(store: Store) -> Manifest:
@@ -157,10 +177,18 @@ def _lines(store: Store) -> list[bytes]:
     return [line for _, line in sorted(read_records(store, view).values())]
 
 
-def _parts(lines: Sequence[bytes]) -> Iterator[list[Record]]:
-    """The records of one shard after the other."""
-    for first in range(0, len(lines), _PAIRS_PER_SHARD):
-        yield [Record.model_validate_json(line) for line in lines[first : first + _PAIRS_PER_SHARD]]
+def _parts(lines: Sequence[bytes], size: int) -> Iterator[Sequence[bytes]]:
+    """So many lines after the other."""
+    for first in range(0, len(lines), size):
+        yield lines[first : first + size]
+
+
+def _write_details(store: Store, lines: Sequence[bytes], number: int) -> DataFile:
+    """Write a detail shard at once: all of them together would take as much memory as all lines."""
+    data = gallery.detail_shard(lines)
+    path = _data_path("detail", number, data)
+    store.replace(path, data)
+    return _data_file(path, data, len(lines))
 
 
 def _reading_order(record: Record) -> tuple[Any, ...]:
@@ -186,6 +214,11 @@ def _read_spec(store: Store) -> dict[str, Any] | None:
     if not isinstance(spec, dict):
         raise RecordError(f"{store}/{SPEC_PATH}: expected a JSON object; build the atlas again to rewrite it")
     return spec
+
+
+def _data_path(kind: str, number: int, data: bytes) -> str:
+    """With a digest of the content, so that a new page never reads an old shard."""
+    return f"data/{kind}-{number:05d}-{hashlib.sha256(data).hexdigest()[:10]}.js"
 
 
 def _data_file(path: str, data: bytes, pairs: int) -> DataFile:
