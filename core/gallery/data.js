@@ -5,6 +5,7 @@
 // and is loaded when one of them is shown.
 isthmus.pairs = (() => {
   const KEY = 20; // characters
+  const MOST_ROWS = 2 ** 21; // what a sortable number has room for
   const DETAILS_KEPT = 3; // shards of whole records in memory
   const SCORES = {
     activation: { label: "Activation", order: "Most active first", highestFirst: true, meaning: "mean of the activation of a on the first frame and of b on the last" },
@@ -19,7 +20,7 @@ isthmus.pairs = (() => {
   const arrived = new Set(); // the script elements of index shards whose data came
   const layers = []; // names
   const settings = []; // digests
-  const neurons = []; // { id, layer, channel, name }
+  const neurons = []; // { id, layer, channel, name, lower }
   const neuronByName = new Map();
   const reasons = new Map(); // row -> why the pair has failed
   const columns = {}; // of all shards, by name
@@ -83,7 +84,8 @@ isthmus.pairs = (() => {
     const written = layer * 2 ** 32 + channel;
     let id = ids.get(written);
     if (id === undefined) {
-      const neuron = { id: neurons.length, layer: layers[layer], channel, name: `${layers[layer]}:${channel}` };
+      const name = `${layers[layer]}:${channel}`;
+      const neuron = { id: neurons.length, layer: layers[layer], channel, name, lower: name.toLowerCase() };
       neurons.push(neuron);
       neuronByName.set(neuron.name, neuron);
       ids.set(written, (id = neuron.id));
@@ -102,13 +104,7 @@ isthmus.pairs = (() => {
   }
 
   function rowOfKey(wanted) {
-    if (wanted.length !== KEY) return -1;
-    for (const shard of shards) {
-      let at = shard.keys.indexOf(wanted);
-      while (at >= 0 && at % KEY) at = shard.keys.indexOf(wanted, at + 1); // never from the middle of a key
-      if (at >= 0) return shard.start + at / KEY;
-    }
-    return -1;
+    return wanted.length === KEY ? (rowsOfKeys(wanted)[0] ?? -1) : -1;
   }
 
   function at(row) {
@@ -120,6 +116,17 @@ isthmus.pairs = (() => {
     return pair;
   }
 
+  // Rows of all keys that begin so.
+  function rowsOfKeys(start) {
+    const rows = [];
+    for (const shard of shards) {
+      for (let at = shard.keys.indexOf(start); at >= 0; at = shard.keys.indexOf(start, at + 1)) {
+        if (at % KEY === 0) rows.push(shard.start + at / KEY); // never from the middle of a key
+      }
+    }
+    return rows;
+  }
+
   // All pairs of a neuron.
   function rowsOf(neuron) {
     const rows = [];
@@ -127,14 +134,28 @@ isthmus.pairs = (() => {
     return rows;
   }
 
-  // Sort rows by a score, the best first; pairs without a value, the failed ones, come last either way.
+  // Rows sorted by a score, the best first; pairs without a value, the failed ones, come last either way. Each value
+  // becomes a whole number of the same order, with the row behind it: sorting numbers takes a fraction of the time of
+  // sorting by a function.
   function sort(rows, score, reversed = false) {
     const values = columns[score];
-    const sign = SCORES[score].highestFirst !== reversed ? -1 : 1;
-    const known = rows.filter((row) => !Number.isNaN(values[row]));
-    const unknown = rows.filter((row) => Number.isNaN(values[row]));
-    known.sort((p, q) => sign * (values[p] - values[q]) || p - q);
-    return [known, unknown];
+    const bits = new Uint32Array(values.buffer);
+    const falling = SCORES[score].highestFirst !== reversed;
+    const known = new Float64Array(rows.length);
+    const unknown = [];
+    let count = 0;
+    for (const row of rows) {
+      if (Number.isNaN(values[row])) {
+        unknown.push(row);
+        continue;
+      }
+      const rising = bits[row] >>> 31 ? ~bits[row] >>> 0 : (bits[row] | 2 ** 31) >>> 0; // of a negative float, or not
+      known[count++] = (falling ? 2 ** 32 - 1 - rising : rising) * MOST_ROWS + row;
+    }
+    const sorted = new Uint32Array(rows.length);
+    sorted.set(known.subarray(0, count).sort().map((number) => number % MOST_ROWS));
+    sorted.set(unknown, count);
+    return sorted;
   }
 
   // ---- whole records
@@ -177,13 +198,9 @@ isthmus.pairs = (() => {
   }
 
   return {
-    SCORES, join, at, key, rowOfKey, rowsOf, sort, line, missing, columns, layers, settings, neurons, neuronByName, reasons,
+    SCORES, join, at, key, rowOfKey, rowsOfKeys, rowsOf, sort, line, missing, columns, layers, settings, neurons, neuronByName, reasons,
     get count() {
       return count;
-    },
-    startsWith: (row, word) => {
-      const shard = shardOf(row);
-      return shard.keys.startsWith(word, (row - shard.start) * KEY);
     },
   };
 })();

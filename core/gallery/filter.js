@@ -21,31 +21,33 @@ isthmus.filter = (() => {
   // Rows of the pairs that pass, in the chosen order, and how many would be left for each value of a list: counted for
   // one list at a time, with all other filters in force.
   function apply(chosen) {
-    const tests = active(chosen).map((name) => ({ name, passes: test(name, chosen[name]) }));
-    const facets = [
-      facet("layer_a", pairs.columns.layer_a, pairs.layers.length),
-      facet("layer_b", pairs.columns.layer_b, pairs.layers.length),
-      facet("status", pairs.columns.status, STATUSES.length),
-      facet("setting", pairs.columns.setting, pairs.settings.length),
-    ];
-    const rows = new Uint32Array(pairs.count);
-    let found = 0;
-    for (const row of order(chosen.sort, Boolean(chosen.reverse))) {
-      let refusing = null;
-      let refusals = 0;
-      for (const one of tests) {
-        if (one.passes(row)) continue;
-        refusing = one.name;
-        if (++refusals > 1) break;
+    const refusals = new Uint8Array(pairs.count); // how many filters refuse a row
+    const refusing = new Uint8Array(pairs.count); // the last of them, by its place in FIELDS
+    for (const name of active(chosen)) {
+      const passes = test(name, chosen[name]);
+      const place = FIELDS.indexOf(name);
+      for (let row = 0; row < pairs.count; row++) {
+        if (passes(row)) continue;
+        refusals[row]++;
+        refusing[row] = place;
       }
-      if (refusals > 1) continue;
-      for (const { name, column, counts } of facets) if (refusals === 0 || refusing === name) counts[column[row]]++;
-      if (refusals === 0) rows[found++] = row;
     }
-    return { rows: rows.subarray(0, found), counts: Object.fromEntries(facets.map(({ name, counts }) => [name, counts])) };
+    const lists = { layer_a: pairs.layers, layer_b: pairs.layers, status: STATUSES, setting: pairs.settings };
+    const counts = {};
+    for (const [name, values] of Object.entries(lists)) counts[name] = countOf(name, values.length, refusals, refusing);
+    const rows = order(chosen.sort, Boolean(chosen.reverse)).filter((row) => refusals[row] === 0);
+    return { rows, counts };
   }
 
-  const facet = (name, column, values) => ({ name, column, counts: new Uint32Array(values) });
+  function countOf(name, values, refusals, refusing) {
+    const counts = new Uint32Array(values);
+    const column = pairs.columns[name];
+    const own = FIELDS.indexOf(name);
+    for (let row = 0; row < pairs.count; row++) {
+      if (refusals[row] === 0 || (refusals[row] === 1 && refusing[row] === own)) counts[column[row]]++;
+    }
+    return counts;
+  }
 
   // All rows in an order; each is computed once.
   function order(sort, reversed) {
@@ -55,12 +57,10 @@ isthmus.filter = (() => {
   }
 
   function ordered(sort, reversed) {
-    const all = Uint32Array.from({ length: pairs.count }, (_, row) => row);
+    const all = new Uint32Array(pairs.count);
+    for (let row = 0; row < all.length; row++) all[row] = row;
     if (!sort) return reversed ? all.reverse() : all;
-    const [known, unknown] = pairs.sort(all, sort, reversed);
-    all.set(known);
-    all.set(unknown, known.length);
-    return all;
+    return pairs.sort(all, sort, reversed);
   }
 
   // ---- one test for each filter
@@ -79,28 +79,28 @@ isthmus.filter = (() => {
 
   // Every word is in the name of a neuron or in the reason, begins the key, or is the status.
   function textTest(text) {
+    const { a, b, status } = pairs.columns;
     const words = text.toLowerCase().split(/\s+/).filter(Boolean);
-    const tests = words.map((word) => {
-      const named = Uint8Array.from(pairs.neurons, (neuron) => lower(neuron).includes(word));
-      const status = STATUSES.indexOf(word);
-      const maybeKey = /^[0-9a-f]{1,20}$/.test(word);
-      return (row) =>
-        named[pairs.columns.a[row]] === 1 ||
-        named[pairs.columns.b[row]] === 1 ||
-        pairs.columns.status[row] === status ||
-        (maybeKey && pairs.startsWith(row, word)) ||
-        (pairs.reasons.get(row)?.toLowerCase().includes(word) ?? false);
-    });
-    return (row) => tests.every((passes) => passes(row));
+    const found = new Uint8Array(pairs.count); // how many of the words
+    for (const word of words) {
+      const named = Uint8Array.from(pairs.neurons, (neuron) => neuron.lower.includes(word));
+      const other = new Uint8Array(pairs.count);
+      if (/^[0-9a-f]+$/.test(word)) for (const row of pairs.rowsOfKeys(word)) other[row] = 1;
+      for (const [row, reason] of pairs.reasons) if (reason.toLowerCase().includes(word)) other[row] = 1;
+      const wanted = STATUSES.indexOf(word);
+      for (let row = 0; row < pairs.count; row++) {
+        if (named[a[row]] || named[b[row]] || other[row] || status[row] === wanted) found[row]++;
+      }
+    }
+    return (row) => found[row] === words.length;
   }
-
-  const lower = (neuron) => (neuron.lower ??= neuron.name.toLowerCase());
 
   // `layer:channel`, or a channel of any layer.
   function neuronTest(written) {
+    const { a, b } = pairs.columns;
     const channel = written.replace(/^:/, "");
     const named = Uint8Array.from(pairs.neurons, (neuron) => neuron.name === written || String(neuron.channel) === channel);
-    return (row) => named[pairs.columns.a[row]] === 1 || named[pairs.columns.b[row]] === 1;
+    return (row) => named[a[row]] === 1 || named[b[row]] === 1;
   }
 
   // `0.3..0.8`, either of them optional.

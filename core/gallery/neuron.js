@@ -35,7 +35,7 @@ isthmus.neuron = (() => {
   }
 
   function order() {
-    rows = sort.value ? pairs.sort(rows, sort.value).flat() : rows.sort((p, q) => p - q);
+    rows = sort.value ? [...pairs.sort(rows, sort.value)] : rows.sort((p, q) => p - q);
     fit();
   }
 
