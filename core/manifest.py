@@ -25,7 +25,7 @@ MANIFEST_PATH = "manifest.json"
 PAIRS_PATH = "data/pairs.ndjson"
 PAGE_PATH = "index.html"
 _PAIRS_PER_SHARD = 5000
-_PAIRS_PER_DETAIL = 1000  # of which a reader's browser loads one file to show a pair
+_PAIRS_PER_DETAIL = 250  # some 700 kB, which is what a reader loads to see a pair
 _ATTEMPTS = 10
 
 
@@ -103,52 +103,24 @@ def _publish_unless_others_do(store: Store, name: str) -> Manifest | None:
     lines = _lines(store)
     if not lines:
         raise RecordError(f"{store}: expected an atlas with records, found none; build it first")
-    first = Record.model_validate_json(lines[0])
     spec = _read_spec(store)
-    settings: dict[str, dict[str, Any]] = {}
-    devices: set[str] = set()
-    versions: dict[str, dict[str, str]] = {}
-    shards: dict[str, tuple[bytes, int]] = {}
-    details: list[DataFile] = []
-    failed = 0
+    contents = _Contents(store)
     for part in _parts(lines, _PAIRS_PER_SHARD):
-        numbered = enumerate(_parts(part, _PAIRS_PER_DETAIL), start=len(details))
-        part_details = [_write_details(store, few, number) for number, few in numbered]
-        details += part_details
-        records = [Record.model_validate_json(line) for line in part]
-        data = gallery.index_shard(records, [file.path for file in part_details], _PAIRS_PER_DETAIL)
-        shards[_data_path("index", len(shards), data)] = data, len(records)
-        settings.update((record.settings_digest, record.settings) for record in records)
-        devices.update(record.device for record in records)
-        versions.update((json.dumps(record.versions, sort_keys=True), record.versions) for record in records)
-        failed += sum(record.status == "failed" for record in records)
+        contents.add(part)
     pairs = b"".join(lines)
-    manifest = Manifest(
-        name=name,
-        spec=spec,
-        model=first.model,
-        model_digest=first.model_digest,
-        settings=settings,
-        counts=Counts(pairs=len(lines), done=len(lines) - failed, failed=failed),
-        devices=sorted(devices),
-        versions=[versions[text] for text in sorted(versions)],
-        shards=[_data_file(path, data, count) for path, (data, count) in shards.items()],
-        details=details,
-        records=_data_file(PAIRS_PATH, pairs, len(lines)),
-    )
-    published = {path: data for path, (data, _) in shards.items()}
-    published |= {PAIRS_PATH: pairs, MANIFEST_PATH: manifest.to_json(), **gallery.pages(manifest)}
+    manifest = contents.manifest(name, spec, _data_file(PAIRS_PATH, pairs, len(lines)))
+    published = {**contents.shards, PAIRS_PATH: pairs, MANIFEST_PATH: manifest.to_json(), **gallery.pages(manifest)}
     for path, data in published.items():
         if path not in earlier:
             store.replace(path, data)
         elif not store.swap(path, data, earlier[path]):
             return None
-    current = {*published, *(file.path for file in details)}
-    for path in leftover - current:  # only of earlier publications: others may be writing new ones now
+    details = {file.path for file in manifest.details}
+    # Only what was there when this call began: others may be writing new ones now.
+    for path in leftover.difference(published, details):
         store.delete(path)
     # Somebody who publishes too may have taken the first of these files for what an earlier publication left.
-    details_stay = {file.path for file in details}.issubset(store.list("data/"))
-    return manifest if details_stay else None
+    return manifest if details.issubset(store.list("data/")) else None
 
 
 def read_manifest(store: Store) -> Manifest:
@@ -183,12 +155,60 @@ def _parts(lines: Sequence[bytes], size: int) -> Iterator[Sequence[bytes]]:
         yield lines[first : first + size]
 
 
-def _write_details(store: Store, lines: Sequence[bytes], number: int) -> DataFile:
-    """Write a detail shard at once: all of them together would take as much memory as all lines."""
-    data = gallery.detail_shard(lines)
-    path = _data_path("detail", number, data)
-    store.replace(path, data)
-    return _data_file(path, data, len(lines))
+class _Contents:
+    """What is published about the pairs, gathered from one part of their lines after the other.
+
+    Detail shards are written at once, because all of them together would take as much memory as all lines.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.shards: dict[str, bytes] = {}
+        self.shard_files: list[DataFile] = []
+        self.details: list[DataFile] = []
+        self.settings: dict[str, dict[str, Any]] = {}
+        self.devices: set[str] = set()
+        self.versions: dict[str, dict[str, str]] = {}
+        self.models: dict[str, str] = {}
+        self.failed = 0
+
+    def add(self, lines: Sequence[bytes]) -> None:
+        """Take the lines of one index shard."""
+        details = [self._write_details(few) for few in _parts(lines, _PAIRS_PER_DETAIL)]
+        records = [Record.model_validate_json(line) for line in lines]
+        data = gallery.index_shard(records, details, _PAIRS_PER_DETAIL)
+        path = _data_path("index", len(self.shards), data)
+        self.shards[path] = data
+        self.shard_files.append(_data_file(path, data, len(lines)))
+        for record in records:
+            self.settings[record.settings_digest] = record.settings
+            self.devices.add(record.device)
+            self.versions[json.dumps(record.versions, sort_keys=True)] = record.versions
+            self.models.setdefault(record.model, record.model_digest)
+            self.failed += record.status == "failed"
+
+    def _write_details(self, lines: Sequence[bytes]) -> str:
+        data = gallery.detail_shard(lines)
+        path = _data_path("detail", len(self.details), data)
+        self.store.replace(path, data)
+        self.details.append(_data_file(path, data, len(lines)))
+        return path
+
+    def manifest(self, name: str, spec: dict[str, Any] | None, records: DataFile) -> Manifest:
+        model, model_digest = next(iter(self.models.items()))
+        return Manifest(
+            name=name,
+            spec=spec,
+            model=model,
+            model_digest=model_digest,
+            settings=self.settings,
+            counts=Counts(pairs=records.pairs, done=records.pairs - self.failed, failed=self.failed),
+            devices=sorted(self.devices),
+            versions=[self.versions[text] for text in sorted(self.versions)],
+            shards=self.shard_files,
+            details=self.details,
+            records=records,
+        )
 
 
 def _reading_order(record: Record) -> tuple[Any, ...]:

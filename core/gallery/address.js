@@ -76,6 +76,7 @@ isthmus.address = (() => {
     addEventListener("hashchange", show);
     addEventListener("click", () => writing && write(), { capture: true }); // before a link is followed
     show();
+    filter.prepare();
   });
 
   return { to, toGrid, replace };

@@ -9,10 +9,10 @@ isthmus.pairs = (() => {
   const DETAILS_KEPT = 3; // shards of whole records in memory
   const SCORES = {
     activation: { label: "Activation", order: "Most active first", highestFirst: true, meaning: "mean of the activation of a on the first frame and of b on the last" },
-    smoothness: { label: "Smoothness", order: "Smoothest first", highestFirst: false, meaning: "mean squared difference of neighbouring frames; the smaller, the smoother" },
-    distance: { label: "Similarity", order: "Most similar first", highestFirst: false, meaning: "mean squared difference of neighbouring frames' activations in the alignment layers; the smaller, the more alike" },
-    balance: { label: "Balance", order: "Best balanced first", highestFirst: true, meaning: "1 − mean |a − b| over the frames, each activation as a share of its greatest; 1 where every frame excites both neurons alike" },
-    objective: { label: "Objective", order: "Highest objective first", highestFirst: true, meaning: "the objective's last value" },
+    smoothness: { sign: "Δ", label: "Smoothness", order: "Smoothest first", highestFirst: false, meaning: "mean squared difference of neighbouring frames; the smaller, the smoother" },
+    distance: { sign: "≈", label: "Similarity", order: "Most similar first", highestFirst: false, meaning: "mean squared difference of neighbouring frames' activations in the alignment layers; the smaller, the more alike" },
+    balance: { sign: "⇄", label: "Balance", order: "Best balanced first", highestFirst: true, meaning: "1 − mean |a − b| over the frames, each activation as a share of its greatest; 1 where every frame excites both neurons alike" },
+    objective: { sign: "↑", label: "Objective", order: "Highest objective first", highestFirst: true, meaning: "the objective's last value" },
   };
   const STORED = ["activation_a", "activation_b", "smoothness", "distance", "balance", "objective"];
 

@@ -35,8 +35,10 @@ isthmus.filter = (() => {
     const lists = { layer_a: pairs.layers, layer_b: pairs.layers, status: STATUSES, setting: pairs.settings };
     const counts = {};
     for (const [name, values] of Object.entries(lists)) counts[name] = countOf(name, values.length, refusals, refusing);
-    const rows = order(chosen.sort, Boolean(chosen.reverse)).filter((row) => refusals[row] === 0);
-    return { rows, counts };
+    const rows = new Uint32Array(pairs.count);
+    let found = 0;
+    for (const row of order(chosen.sort, Boolean(chosen.reverse))) if (refusals[row] === 0) rows[found++] = row;
+    return { rows: rows.subarray(0, found), counts };
   }
 
   function countOf(name, values, refusals, refusing) {
@@ -48,6 +50,18 @@ isthmus.filter = (() => {
     }
     return counts;
   }
+
+  // Compute the orders that a reader may choose, one at a time when there is nothing else to do.
+  function prepare() {
+    const waiting = Object.keys(pairs.SCORES);
+    const next = () => {
+      order(waiting.pop(), false);
+      if (waiting.length) whenIdle(next);
+    };
+    whenIdle(next);
+  }
+
+  const whenIdle = window.requestIdleCallback ?? ((work) => setTimeout(work, 500));
 
   // All rows in an order; each is computed once.
   function order(sort, reversed) {
@@ -109,5 +123,5 @@ isthmus.filter = (() => {
     return [Number.isNaN(least) ? -Infinity : least, Number.isNaN(most ?? NaN) ? Infinity : most];
   }
 
-  return { FIELDS, STATUSES, read, active, apply, range };
+  return { FIELDS, STATUSES, read, active, apply, range, prepare };
 })();

@@ -6,7 +6,7 @@ isthmus.grid = (() => {
   const [grid, state, count, chips] = ["grid", "state", "count", "chips"].map(byId);
   const CAPTION = 78; // px: the bar and three lines of text; as in grid.css
   const LEGIBLE = 112; // px, the narrowest tile that has a caption
-  const GAP = 14; // px
+  const GAP = { captioned: 14, bare: 4 }; // px
   const LABELS = { text: "search", with: "neuron", layer_a: "layer of a", layer_b: "layer of b", status: "status", setting: "settings" };
 
   const list = isthmus.rows(grid, makeRow);
@@ -14,6 +14,7 @@ isthmus.grid = (() => {
   let view = new Uint32Array(); // rows of the pairs that pass, in order
   let columns = 1;
   let tile = 192; // px
+  let height = 284; // px, of a row with the gap below it
   let current = 0; // place in the view of the tile that the keyboard reaches
   let left = null; // place in the list when the reader went to another page
 
@@ -25,15 +26,17 @@ isthmus.grid = (() => {
     byId("columns").value = chosen.columns ?? suitable();
     columns = Number(byId("columns").value);
     const highest = Math.max(96, innerHeight - 180);
-    tile = Math.max(16, Math.min(highest, Math.floor((width - GAP * (columns - 1)) / columns)));
-    const caption = tile < LEGIBLE ? 0 : CAPTION;
-    grid.classList.toggle("bare", caption === 0);
+    const share = (gap) => Math.max(16, Math.min(highest, Math.floor((width - gap * (columns - 1)) / columns)));
+    const bare = share(GAP.captioned) < LEGIBLE;
+    tile = share(bare ? GAP.bare : GAP.captioned);
+    height = tile + (bare ? GAP.bare : CAPTION + GAP.captioned);
+    grid.classList.toggle("bare", bare);
     grid.style.setProperty("--columns", columns);
     grid.style.setProperty("--tile", `${tile}px`);
     grid.setAttribute("aria-rowcount", Math.ceil(view.length / columns));
     grid.setAttribute("aria-colcount", columns);
     byId("columns-number").value = columns;
-    list.set(Math.ceil(view.length / columns), tile + caption + GAP);
+    list.set(Math.ceil(view.length / columns), height);
   }
 
   // As many columns as suit the screen.
@@ -44,7 +47,7 @@ isthmus.grid = (() => {
     for (let column = 0; column < columns; column++) {
       const place = number * columns + column;
       if (place >= view.length) break;
-      const made = isthmus.strip.tile(pairs.at(view[place]));
+      const made = isthmus.strip.tile(pairs.at(view[place]), chosen.sort);
       made.setAttribute("role", "gridcell");
       made.setAttribute("aria-colindex", column + 1);
       made.dataset.place = place;
@@ -75,7 +78,7 @@ isthmus.grid = (() => {
     const made = event.target.closest(".tile");
     if (!made) return;
     const place = Number(made.dataset.place);
-    const screen = Math.max(1, Math.floor(innerHeight / (tile + GAP)) - 1) * columns;
+    const screen = Math.max(1, Math.floor(innerHeight / height) - 1) * columns;
     const key = `${event.ctrlKey || event.metaKey ? "Ctrl+" : ""}${event.shiftKey ? "Shift+" : ""}${event.key}`;
     const target = {
       ArrowUp: place - columns,
@@ -108,7 +111,7 @@ isthmus.grid = (() => {
     const { rows, counts } = filter.apply(chosen);
     view = rows;
     current = 0;
-    count.value = `${isthmus.whole(view.length)} of ${isthmus.whole(pairs.count)} pairs`;
+    count.value = `${isthmus.whole(view.length)} of ${isthmus.pairsIn(pairs.count)}`;
     showTools(counts);
     showChips();
     showState();
@@ -188,7 +191,7 @@ isthmus.grid = (() => {
     }
     byId("reverse").addEventListener("click", () => change({ reverse: chosen.reverse ? "" : "1" }));
     byId("columns").addEventListener("input", () => {
-      const first = Math.round(list.place() / (tile + GAP)) * columns;
+      const first = Math.round(list.place() / height) * columns;
       chosen = filter.read(new Map(Object.entries({ ...chosen, columns: byId("columns").value })));
       fit();
       if (first > 0) list.reveal(Math.floor(first / columns));

@@ -73,7 +73,7 @@ isthmus.map = (() => {
     const [from, to] = [pairs.layers[a], pairs.layers[b]];
     cell.style.setProperty("--share", one.share);
     const grid = element("a", { href: isthmus.address.toGrid({ layer_a: from, layer_b: to }), title: `${from} to ${to}: show the strips` }, element("b", { textContent: isthmus.short(one.mean) }));
-    grid.setAttribute("aria-label", `${from} to ${to}: ${isthmus.whole(one.count)} pairs, ${isthmus.short(one.mean)}; show the strips`);
+    grid.setAttribute("aria-label", `${from} to ${to}: ${isthmus.pairsIn(one.count)}, ${isthmus.short(one.mean)}; show the strips`);
     const inside = element("a", { href: isthmus.address.to("map", JSON.stringify([from, to])), textContent: `${isthmus.whole(one.count)} ⊞`, title: "channel by channel" });
     inside.setAttribute("aria-label", `${from} to ${to}, channel by channel`);
     cell.append(grid, inside);
@@ -119,7 +119,7 @@ isthmus.map = (() => {
       cursor = [Math.max(0, Math.min(down.length - 1, y)), Math.max(0, Math.min(across.length - 1, x))];
       const one = found.get(cursor[0] * across.length + cursor[1]);
       const [from, to] = [pairs.neurons[down[cursor[0]]], pairs.neurons[across[cursor[1]]]];
-      const facts = one ? `: ${one.count === 1 ? "1 pair" : `${one.count} pairs`}, ${isthmus.short(one.mean)}` : ": no pair";
+      const facts = one ? `: ${isthmus.pairsIn(one.count)}, ${isthmus.short(one.mean)}` : ": no pair";
       said.replaceChildren(isthmus.quoted(from.name), " to ", isthmus.quoted(to.name), facts);
       draw();
     }

@@ -19,7 +19,7 @@ isthmus.neuron = (() => {
     neuron = pairs.neuronByName.get(name) ?? null;
     rows = neuron ? pairs.rowsOf(neuron) : [];
     byId("neuron-title").replaceChildren(neuron ? isthmus.neuronName(neuron) : "No such neuron");
-    const words = neuron ? [`${isthmus.whole(rows.length)} pairs, each from this neuron to its partner`] : ["This atlas has no pair of ", isthmus.quoted(name), "."];
+    const words = neuron ? [`${isthmus.pairsIn(rows.length)}, from this neuron to each partner`] : ["This atlas has no pair of ", isthmus.quoted(name), "."];
     byId("neuron-state").replaceChildren(...words);
     sort.parentElement.hidden = !neuron;
     order();

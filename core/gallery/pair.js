@@ -5,7 +5,7 @@
 isthmus.pair = (() => {
   const { byId, element, pairs } = isthmus;
   const NEIGHBOURS = 6; // pairs of each neuron
-  const PICTURES = ["key", "a", "b", "status", "reason", "settings", "activation_a", "activation_b", "neighbour_distance", "layer_distance", "history", "checkpoints", "versions"]; // told otherwise than by a line each
+  const TOLD = ["key", "a", "b", "status", "reason", "settings", "activation_a", "activation_b", "neighbour_distance", "layer_distance", "history", "checkpoints", "versions"]; // otherwise than by a line each
   const scrubber = byId("scrubber");
 
   let pair = null;
@@ -224,14 +224,14 @@ isthmus.pair = (() => {
     const facts = [["key", record.key], ["a", record.a], ["b", record.b], ["status", record.status]];
     if (record.reason !== null) facts.push(["reason", record.reason]);
     for (const [name, { label, meaning }] of Object.entries(pairs.SCORES)) {
-      facts.push([`${label.toLowerCase()}: ${meaning}`, isthmus.short(pairs.columns[name][pair.row])]);
+      facts.push([label.toLowerCase(), isthmus.short(pairs.columns[name][pair.row]), meaning]);
     }
     for (const { step, objective } of record.checkpoints) facts.push([`objective at update ${step}`, objective]);
-    for (const [name, value] of Object.entries(record)) if (!PICTURES.includes(name) && value !== null) facts.push([name, text(value)]);
+    for (const [name, value] of Object.entries(record)) if (!TOLD.includes(name) && value !== null) facts.push([name, text(value)]);
     for (const [name, value] of Object.entries(record.settings)) facts.push([`settings.${name}`, text(value)]);
     for (const [name, value] of Object.entries(record.versions)) facts.push([`version of ${name}`, value]);
     if (record.history.length) facts.push(["history of the objective", record.history.map((value) => Number(value.toPrecision(5))).join(", ")]);
-    byId("facts").replaceChildren(...facts.map(([name, value]) => isthmus.fact(name, value)));
+    byId("facts").replaceChildren(...facts.map((fact) => isthmus.fact(...fact)));
   }
 
   // A spec that renders this pair again, as YAML; whatever is quoted is ASCII, which every YAML reader takes alike.

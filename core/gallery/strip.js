@@ -10,7 +10,8 @@ isthmus.strip = (() => {
   const { byId, element } = isthmus;
   const pairs = new WeakMap(); // tile -> pair
 
-  function tile(pair) {
+  // `sort` is the score that the pairs are sorted by, if any: then it is the one to show.
+  function tile(pair, sort) {
     const made = byId("tile").content.firstElementChild.cloneNode(true);
     const [player, names, numbers] = made.children;
     const href = isthmus.address.to("pair", pair.key);
@@ -23,12 +24,13 @@ isthmus.strip = (() => {
       player.replaceWith(failed("Failed", pair.reason, href));
       return made;
     }
+    const score = sort && sort !== "activation" ? sort : "smoothness";
     numbers.append(
       number(pair.activation_a, "activation of a on the first frame"),
       " → ",
       number(pair.activation_b, "activation of b on the last frame"),
       element("span", { className: "gap" }),
-      number(pair.smoothness, isthmus.pairs.SCORES.smoothness.meaning, "Δ "),
+      number(pair[score], isthmus.pairs.SCORES[score].meaning, `${isthmus.pairs.SCORES[score].sign} `),
     );
     const strip = player.querySelector(".strip");
     strip.addEventListener("error", () => player.replaceWith(failed("No picture", `at ${strip.getAttribute("src")}`, href)));

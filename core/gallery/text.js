@@ -25,6 +25,8 @@ isthmus.quoted = (text) => isthmus.element("bdi", { textContent: text });
 
 isthmus.whole = (number) => number.toLocaleString("en");
 
+isthmus.pairsIn = (number) => `${isthmus.whole(number)} ${number === 1 ? "pair" : "pairs"}`;
+
 isthmus.short = (() => {
   const digits = new Intl.NumberFormat("en", { minimumSignificantDigits: 3, maximumSignificantDigits: 3 });
   return (value) => (value === null || value === undefined || Number.isNaN(value) ? "–" : digits.format(value));
@@ -43,8 +45,8 @@ isthmus.neuronLink = (neuron) => {
   return isthmus.element("a", { href, className: "to-neuron", title: `All pairs of ${neuron.name}` }, isthmus.neuronName(neuron));
 };
 
-isthmus.fact = (term, ...values) =>
-  isthmus.element("div", {}, isthmus.element("dt", { textContent: term }), isthmus.element("dd", {}, ...values));
+isthmus.fact = (term, value, title = "") =>
+  isthmus.element("div", { title }, isthmus.element("dt", { textContent: term }), isthmus.element("dd", { textContent: value }));
 
 // As in core/records.py; a checkpoint's strip has its number of updates after the key.
 isthmus.sheetPath = (key, step) => `sheets/${key.slice(0, 2)}/${key}${step ? `-${step}` : ""}.png`;

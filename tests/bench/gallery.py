@@ -128,7 +128,9 @@ def write_picture(path: Path, seed: int) -> tuple[Path, Path]:
     """A strip of smooth noise, as a sheet and as a preview of about the size that strips have."""
     random_numbers = np.random.default_rng(seed)
     small = [random_numbers.uniform(0, 255, (32, 32, 3)).astype(np.uint8) for _ in range(FRAMES)]
-    frames = [np.asarray(Image.fromarray(image).resize((SIZE_PX, SIZE_PX), Image.Resampling.BICUBIC)) for image in small]
+    frames = [
+        np.asarray(Image.fromarray(image).resize((SIZE_PX, SIZE_PX), Image.Resampling.BICUBIC)) for image in small
+    ]
     strip = Image.fromarray(np.concatenate(frames, axis=1))
     path.parent.mkdir(parents=True, exist_ok=True)
     sheet, preview = path.with_suffix(".png"), path.with_suffix(".webp")

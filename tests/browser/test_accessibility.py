@@ -1,9 +1,10 @@
-"""What axe-core finds on each page, in both colour schemes: nothing serious."""
+"""What axe-core finds on each page, in both colour schemes: nothing."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from atlases import FAILED_ROW, LAYERS, make_record
@@ -24,17 +25,25 @@ PLACES = {
 }
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("place", PLACES)
-def test_a_page_has_no_serious_barrier(open_atlas: Open, atlas: Path, place: str, scheme: str) -> None:
-    """Names, roles, contrast, focus and structure hold for readers who see, hear or type."""
-    page = open_atlas(atlas, hash=PLACES[place], color_scheme=scheme)
+def test_a_page_has_no_barrier(open_atlas: Open, atlas: Path, place: str) -> None:
+    """Names, roles, focus and structure hold for readers who see, hear or type; contrast does in both schemes."""
+    page = open_atlas(atlas, hash=PLACES[place], color_scheme="light")
     expect(page.locator(".page.shown")).to_be_visible()
-    if scheme == "light" and place == "grid":
+    if place == "filtered":
         page.locator("#filters > summary").click()
+    if "pair" in place:
+        expect(page.locator("#facts")).to_contain_text("settings.steps")
 
-    found = (
-        Axe().run(page, options={"preload": False}).response["violations"]
-    )  # it would fetch styles, which the page forbids
+    found = violations(page)
+    page.emulate_media(color_scheme="dark")
+    found += violations(page, runOnly=["color-contrast"])
 
-    assert len(found) == 0, [(one["id"], one["impact"], [node["html"] for node in one["nodes"][:3]]) for one in found]
+    assert found == []
+
+
+def violations(page: Page, **options: Any) -> list[str]:
+    """What axe-core finds, with the elements concerned; of its styles it may fetch none, which the page forbids."""
+    found = Axe().run(page, options={"preload": False, **options}).response
+    assert len(found["passes"]) > 0
+    return [f"{one['id']}: {[node['html'] for node in one['nodes'][:3]]}" for one in found["violations"]]

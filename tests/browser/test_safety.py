@@ -83,7 +83,7 @@ def test_hostile_names_show_as_they_are(open_atlas: Open, hostile: Path) -> None
         page.locator("#grid .names").first.click()
         page.locator("#pair-title a").first.click()
         expect(page.locator("#neuron-title")).to_have_text(f"{name}:1")
-        expect(page.locator("#neuron-state")).to_contain_text("this neuron to its partner")
+        expect(page.locator("#neuron-state")).to_contain_text("from this neuron to each partner")
         page.get_by_role("link", name="Strips").click()
 
 
@@ -125,7 +125,7 @@ def test_a_page_that_is_open_never_mixes_with_a_newer_atlas(open_atlas: Open, se
     old, new = (make_record(FAILED_ROW, a=f"stem:{channel}", key=f"{channel:020x}") for channel in (2, 1))
     publish(tmp_path, [old])
     page = open_atlas(tmp_path, at=serve(tmp_path), may_fail=True)
-    expect(page.locator("#count")).to_have_text("1 of 1 pairs")
+    expect(page.locator("#count")).to_have_text("1 of 1 pair")
 
     publish(tmp_path, [new])
     page.locator("#grid .names").first.click()

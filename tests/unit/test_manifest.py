@@ -166,15 +166,15 @@ def test_what_an_earlier_publication_left_is_removed(tmp_path: Path) -> None:
 
 
 def test_a_large_atlas_has_several_shards(tmp_path: Path) -> None:
-    """Index shards hold five thousand pairs, detail shards one thousand, together all of them, in order."""
+    """Index shards hold five thousand pairs, detail shards 250, together all of them, in order."""
     records = [record_of("stem:0", f"head:{channel}", "failed") for channel in range(5001)]
 
     manifest = publish(atlas(tmp_path, records), "small")
 
     assert [shard.pairs for shard in manifest.shards] == [5000, 1]
     assert [shard.path[:17] for shard in manifest.shards] == ["data/index-00000-", "data/index-00001-"]
-    assert [shard.pairs for shard in manifest.details] == [1000] * 5 + [1]
-    assert [shard.path[:18] for shard in manifest.details] == [f"data/detail-{number:05d}-" for number in range(6)]
+    assert [shard.pairs for shard in manifest.details] == [250] * 20 + [1]
+    assert [shard.path[:18] for shard in manifest.details] == [f"data/detail-{number:05d}-" for number in range(21)]
     assert manifest.records.pairs == manifest.counts.failed == 5001
 
 
