@@ -16,19 +16,23 @@ isthmus.grid = (() => {
   let tile = 192; // px
   let height = 284; // px, of a row with the gap below it
   let current = 0; // place in the view of the tile that the keyboard reaches
-  let left = null; // place in the list when the reader went to another page
+  let left = null; // where the reader was before going to another page: place in the list, and of the tile in focus
 
   // ---- layout
 
-  function fit() {
+  // Lay the grid out for the width that it has; nothing happens where that changes nothing, as when a telephone shows or
+  // hides its own bars.
+  function fit(changed = false) {
     const width = grid.clientWidth;
     if (width === 0) return;
+    const before = `${columns} ${tile}`;
     byId("columns").value = chosen.columns ?? suitable();
     columns = Number(byId("columns").value);
     const highest = Math.max(96, innerHeight - 180);
     const share = (gap) => Math.max(16, Math.min(highest, Math.floor((width - gap * (columns - 1)) / columns)));
     const bare = share(GAP.captioned) < LEGIBLE;
     tile = share(bare ? GAP.bare : GAP.captioned);
+    if (!changed && before === `${columns} ${tile}`) return;
     height = tile + (bare ? GAP.bare : CAPTION + GAP.captioned);
     grid.classList.toggle("bare", bare);
     grid.style.setProperty("--columns", columns);
@@ -43,7 +47,9 @@ isthmus.grid = (() => {
   const suitable = () => Math.max(2, Math.min(16, Math.round(grid.clientWidth / 210)));
 
   function makeRow(number) {
-    const row = element("div", { className: "row", role: "row", ariaRowIndex: number + 1 });
+    const row = element("div", { className: "row" });
+    row.setAttribute("role", "row");
+    row.setAttribute("aria-rowindex", number + 1);
     for (let column = 0; column < columns; column++) {
       const place = number * columns + column;
       if (place >= view.length) break;
@@ -99,6 +105,10 @@ isthmus.grid = (() => {
     const made = event.target.closest(".tile");
     if (made) makeCurrent(Number(made.dataset.place));
   });
+  // Where the tile that the keyboard would reach is far off the screen, it reaches the first one that is seen.
+  addEventListener("keydown", (event) => {
+    if (event.key === "Tab" && grid.clientWidth && !player(current)) makeCurrent(Math.max(0, Math.ceil(list.place() / height)) * columns);
+  });
   isthmus.strip.listen(grid);
 
   // ---- choosing
@@ -118,7 +128,7 @@ isthmus.grid = (() => {
     if (grid.clientWidth) {
       const top = grid.getBoundingClientRect().top - isthmus.cover();
       if (top < 0) scrollBy({ top, behavior: "instant" }); // the old place in the list means nothing in the new one
-      fit();
+      fit(true);
     }
   }
 
@@ -197,7 +207,7 @@ isthmus.grid = (() => {
       if (first > 0) list.reveal(Math.floor(first / columns));
       isthmus.address.replace();
     });
-    addEventListener("resize", fit);
+    addEventListener("resize", () => fit());
   }
 
   function rangeOf(name, { label, meaning }) {
@@ -217,7 +227,7 @@ isthmus.grid = (() => {
   // ---- coming and going
 
   function show() {
-    fit();
+    fit(true);
     if (left === null) return;
     const { place, focused } = left;
     left = null;
@@ -240,7 +250,7 @@ isthmus.grid = (() => {
   // The reader went on to another pair: that is the one to come back to.
   function moveOn(row) {
     const place = view.indexOf(row);
-    if (left && place >= 0) left.focused = place;
+    if (place >= 0) left = { place: left?.place ?? 0, focused: place };
   }
 
   return { show, leave, choose, around, moveOn, listenToTools, chosen: () => chosen };

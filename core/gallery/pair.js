@@ -124,8 +124,9 @@ isthmus.pair = (() => {
     goTo(target);
   });
   addEventListener("keydown", (event) => {
-    if (!event.shiftKey || event.ctrlKey || event.altKey || byId("pair-page").offsetParent === null) return;
-    const id = { ArrowLeft: "previous", ArrowRight: "next" }[event.key];
+    if (event.ctrlKey || event.altKey || byId("pair-page").offsetParent === null) return;
+    if (event.key === "Escape") location.hash = isthmus.address.to("grid");
+    const id = event.shiftKey && { ArrowLeft: "previous", ArrowRight: "next" }[event.key];
     if (id && byId(id).href) byId(id).click();
   });
 

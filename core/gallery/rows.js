@@ -48,8 +48,9 @@ isthmus.rows = (container, makeRow) => {
       if ((number < first || number >= end) && !row.contains(document.activeElement)) {
         row.remove();
         rows.delete(number);
-      } else if (shift !== before) place(row, number);
+      }
     }
+    if (shift !== before) placeAll();
     for (let number = end - 1; number >= first; number--) if (!rows.has(number)) add(number);
     if (shortened()) {
       clearTimeout(resting);
@@ -68,6 +69,8 @@ isthmus.rows = (container, makeRow) => {
 
   const place = (row, number) => (row.style.transform = `translateY(${number * height - shift}px)`);
 
+  const placeAll = () => rows.forEach(place);
+
   function reconcile() {
     const y = scrolled();
     if (y <= 0 || container.offsetParent === null) return;
@@ -83,7 +86,7 @@ isthmus.rows = (container, makeRow) => {
     last = scrolled();
     const before = shift;
     shift = stretched ? place - last : 0;
-    if (shift !== before) for (const [number, row] of rows) row.style.transform = `translateY(${number * height - shift}px)`;
+    if (shift !== before) placeAll();
     draw();
   }
 

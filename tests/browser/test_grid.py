@@ -272,7 +272,7 @@ def test_thousands_of_pairs_are_a_few_rows(open_atlas: Open, large_atlas: Path) 
     page.evaluate("scrollTo(0, document.documentElement.scrollHeight / 2)")
     expect(page.locator("#grid .tile[data-place='0']")).to_have_count(0)
     assert page.locator("#grid .tile").count() <= 60
-    rows = page.locator("#grid .row").evaluate_all("all => all.map(one => Number(one.ariaRowIndex))")
+    rows = page.locator("#grid .row").evaluate_all("all => all.map(one => Number(one.getAttribute('aria-rowindex')))")
     assert rows == sorted(rows)
     assert 950 < rows[0] < 1050
     page.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
@@ -322,6 +322,17 @@ def test_a_list_longer_than_browsers_can_draw_is_scrolled_to_its_end(open_atlas:
     expect(page.locator("[data-place='11998'] .player")).to_be_focused()
     page.keyboard.press("Control+Home")
     expect(page.locator("[data-place='0']")).to_be_in_viewport()
+
+
+def test_tab_reaches_what_is_on_the_screen(open_atlas: Open, large_atlas: Path) -> None:
+    """After scrolling far away the keyboard enters the grid there and not nowhere."""
+    page = open_atlas(large_atlas)
+    page.evaluate("scrollTo(0, 50_000)")
+    expect(page.locator("#grid .tile[data-place='0']")).to_have_count(0)
+    page.locator("#filters > summary").focus()
+    page.keyboard.press("Tab")
+
+    expect(page.locator("#grid .player:focus")).to_be_in_viewport()
 
 
 @pytest.mark.parametrize("columns", [1, 3, 16])

@@ -7,7 +7,6 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import unquote
 
 import pytest
 import yaml
@@ -69,6 +68,9 @@ def test_a_permalink_opens_its_pair(open_atlas: Open, atlas: Path) -> None:
         expect(image).to_have_js_property("naturalWidth", FRAMES * SIZE_PX)
         assert image.get_attribute("src") == f"sheets/{RECORD.key[:2]}/{RECORD.key}.png"
     assert page.title() == f"{RECORD.a} to {RECORD.b} · first-light · Isthmus"
+    page.keyboard.press("Escape")
+    expect(page.locator(f"#grid [data-key='{RECORD.key}'] .player")).to_be_focused()
+    expect(page.locator(f"#grid [data-key='{RECORD.key}']")).to_be_in_viewport()
 
 
 def test_an_unknown_key_is_told(open_atlas: Open, atlas: Path) -> None:
@@ -170,10 +172,10 @@ def test_every_number_of_the_record_is_there(open_atlas: Open, atlas: Path) -> N
     simple = {"key", "a", "b", "method", "model", "model_digest", "settings_digest", "device", "sheet_sha256"}
     for value in [str(getattr(RECORD, name)) for name in simple] + ["264080", "57576", "9.5", "9.12", "symmetric"]:
         assert value in facts
-    json_link = page.get_by_role("link", name="Record, JSON")
-    assert json_link.get_attribute("download") == f"{RECORD.key}.json"
-    data = unquote((json_link.get_attribute("href") or "").partition(",")[2])
-    assert data == RECORD.to_line() + "\n"
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Record, JSON").click()
+    assert download.value.suggested_filename == f"{RECORD.key}.json"
+    assert download.value.path().read_text(encoding="utf-8") == RECORD.to_line() + "\n"
 
 
 def test_sheet_and_preview_can_be_downloaded(open_atlas: Open, serve: Serve, atlas: Path) -> None:
