@@ -10,7 +10,7 @@ isthmus.about = (() => {
     if (pairs.reasons.size === 0) return;
     const listed = [...pairs.reasons].slice(0, LISTED).map(([row, reason]) => {
       const pair = pairs.at(row);
-      const link = element("a", { href: `#pair=${pair.key}` }, isthmus.quoted(pair.a.name), " to ", isthmus.quoted(pair.b.name));
+      const link = element("a", { href: `#pair=${pair.key}` }, isthmus.inWords(pair.a), " to ", isthmus.inWords(pair.b));
       return element("li", {}, link, ": ", isthmus.quoted(reason));
     });
     const all = element("a", { href: isthmus.address.toGrid({ status: "failed" }), textContent: `${isthmus.whole(pairs.reasons.size)} failed` });

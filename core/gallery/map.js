@@ -120,7 +120,7 @@ isthmus.map = (() => {
       const one = found.get(cursor[0] * across.length + cursor[1]);
       const [from, to] = [pairs.neurons[down[cursor[0]]], pairs.neurons[across[cursor[1]]]];
       const facts = one ? `: ${isthmus.pairsIn(one.count)}, ${isthmus.short(one.mean)}` : ": no pair";
-      said.replaceChildren(isthmus.quoted(from.name), " to ", isthmus.quoted(to.name), facts);
+      said.replaceChildren(isthmus.inWords(from), " to ", isthmus.inWords(to), facts);
       draw();
     }
 

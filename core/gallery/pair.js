@@ -258,7 +258,7 @@ isthmus.pair = (() => {
       const others = pairs.rowsOf(neuron).filter((row) => row !== pair.row);
       const nearest = [...pairs.sort(others, "distance").subarray(0, NEIGHBOURS)];
       const tiles = nearest.map((row) => isthmus.strip.tile(pairs.at(row)));
-      const all = element("a", { href: isthmus.address.to("neuron", neuron.name) }, "All pairs of ", isthmus.quoted(neuron.name), `: ${isthmus.whole(others.length + 1)}`);
+      const all = element("a", { href: isthmus.address.to("neuron", neuron.name) }, "All pairs of ", isthmus.inWords(neuron), `: ${isthmus.whole(others.length + 1)}`);
       return element("div", { className: "neighbours" }, element("p", {}, all), element("div", { className: "tiles" }, ...tiles));
     });
     byId("neighbours").replaceChildren(...groups);

@@ -40,6 +40,9 @@ isthmus.neuronName = (neuron) => {
   return name;
 };
 
+// The same in a line of text.
+isthmus.inWords = (neuron) => isthmus.element("span", {}, isthmus.quoted(neuron.layer), `:${neuron.channel}`);
+
 isthmus.neuronLink = (neuron) => {
   const href = isthmus.address.to("neuron", neuron.name);
   return isthmus.element("a", { href, className: "to-neuron", title: `All pairs of ${neuron.name}` }, isthmus.neuronName(neuron));
