@@ -41,7 +41,7 @@ isthmus.pairs = (() => {
   function join() {
     Object.assign(columns, { a: new Uint32Array(count), b: new Uint32Array(count) });
     Object.assign(columns, { layer_a: new Uint16Array(count), layer_b: new Uint16Array(count) });
-    Object.assign(columns, { status: new Uint8Array(count), frames: new Uint8Array(count) });
+    Object.assign(columns, { status: new Uint16Array(count), frames: new Uint8Array(count) });
     Object.assign(columns, { size_px: new Uint16Array(count), setting: new Uint16Array(count) });
     for (const name of [...STORED, "activation"]) columns[name] = new Float32Array(count);
     const ids = new Map(); // layer and channel as one number -> neuron

@@ -26,7 +26,7 @@ isthmus.filter = (() => {
     for (const name of active(chosen)) {
       const passes = test(name, chosen[name]);
       const place = FIELDS.indexOf(name);
-      for (let row = 0; row < pairs.count; row++) {
+      for (let row = 0; row < refusals.length; row++) {
         if (passes(row)) continue;
         refusals[row]++;
         refusing[row] = place;
@@ -35,9 +35,10 @@ isthmus.filter = (() => {
     const lists = { layer_a: pairs.layers, layer_b: pairs.layers, status: STATUSES, setting: pairs.settings };
     const counts = {};
     for (const [name, values] of Object.entries(lists)) counts[name] = countOf(name, values.length, refusals, refusing);
-    const rows = new Uint32Array(pairs.count);
+    const all = order(chosen.sort, Boolean(chosen.reverse));
+    const rows = new Uint32Array(all.length);
     let found = 0;
-    for (const row of order(chosen.sort, Boolean(chosen.reverse))) if (refusals[row] === 0) rows[found++] = row;
+    for (let place = 0; place < all.length; place++) if (refusals[all[place]] === 0) rows[found++] = all[place];
     return { rows: rows.subarray(0, found), counts };
   }
 
@@ -45,7 +46,7 @@ isthmus.filter = (() => {
     const counts = new Uint32Array(values);
     const column = pairs.columns[name];
     const own = FIELDS.indexOf(name);
-    for (let row = 0; row < pairs.count; row++) {
+    for (let row = 0; row < column.length; row++) {
       if (refusals[row] === 0 || (refusals[row] === 1 && refusing[row] === own)) counts[column[row]]++;
     }
     return counts;
@@ -102,7 +103,7 @@ isthmus.filter = (() => {
       if (/^[0-9a-f]+$/.test(word)) for (const row of pairs.rowsOfKeys(word)) other[row] = 1;
       for (const [row, reason] of pairs.reasons) if (reason.toLowerCase().includes(word)) other[row] = 1;
       const wanted = STATUSES.indexOf(word);
-      for (let row = 0; row < pairs.count; row++) {
+      for (let row = 0; row < found.length; row++) {
         if (named[a[row]] || named[b[row]] || other[row] || status[row] === wanted) found[row]++;
       }
     }

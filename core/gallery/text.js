@@ -23,7 +23,7 @@ isthmus.drawing = (tag, attributes, ...children) => {
 // Text from outside between words of ours: its direction stays its own affair.
 isthmus.quoted = (text) => isthmus.element("bdi", { textContent: text });
 
-isthmus.whole = (number) => number.toLocaleString("en");
+isthmus.whole = new Intl.NumberFormat("en").format;
 
 isthmus.pairsIn = (number) => `${isthmus.whole(number)} ${number === 1 ? "pair" : "pairs"}`;
 

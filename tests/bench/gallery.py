@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
@@ -37,6 +37,7 @@ FRAMES, SIZE_PX, STEPS = 6, 128, 320
 PICTURES = 12
 RECORDS_PER_FILE = 500
 OPENED = 15  # pairs
+PAUSE = 400  # ms
 CHROMIUM_ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--enable-precise-memory-info"]
 
 READY = """() => document.querySelector("#count")?.value.includes("of")
@@ -255,16 +256,20 @@ def ready(browser: Browser, address: str) -> dict[str, float]:
 
 
 def choosing(page: Page) -> dict[str, dict[str, float]]:
-    """Filters and orders: the first time, when an order is computed, and later."""
+    """Filters and orders, with a pause between two as people make it, until the new tiles are laid out."""
+
+    def change(field: str, value: str) -> float:
+        page.wait_for_timeout(PAUSE)
+        took: float = page.evaluate(CHANGE, [field, value])
+        return took
+
     sorts = ["distance", "balance", "activation", "smoothness", "objective"]
-    changes: dict[str, Callable[[], list[float]]] = {
-        "sort_first": lambda: [page.evaluate(CHANGE, ["sort", sort]) for sort in sorts],
-        "sort_again": lambda: [page.evaluate(CHANGE, ["sort", sort]) for sort in sorts],
-        "layer": lambda: [page.evaluate(CHANGE, ["layer_a", value]) for value in (*LAYERS[:3], "")],
-        "text": lambda: [page.evaluate(CHANGE, ["text", text]) for text in ("b", "block9", "block9 :17", "a9", "")],
-        "neuron": lambda: [page.evaluate(CHANGE, ["with", text]) for text in ("17", f"{LAYERS[1]}:17", "")],
+    return {
+        "sort": summary([change("sort", sort) for sort in sorts]),
+        "layer": summary([change("layer_a", value) for value in (*LAYERS[:3], "")]),
+        "text": summary([change("text", text) for text in ("b", "block9", "block9 :17", "a9", "")]),
+        "neuron": summary([change("with", text) for text in ("17", f"{LAYERS[1]}:17", "")]),
     }
-    return {name: summary(change()) for name, change in changes.items()}
 
 
 def scrolling(page: Page) -> dict[str, dict[str, float]]:
@@ -278,7 +283,11 @@ def opening(page: Page, root: Path) -> dict[str, float]:
         lines = file.readlines()
     chosen = random.Random(1).sample(lines, OPENED * 2)
     keys = [record["key"] for record in map(json.loads, chosen) if record["status"] == "done"][:OPENED]
-    return summary([page.evaluate(OPEN, key) for key in keys])
+    times = []
+    for key in keys:
+        page.wait_for_timeout(PAUSE)
+        times.append(page.evaluate(OPEN, key))
+    return summary(times)
 
 
 def summary(times: list[float]) -> dict[str, float]:
