@@ -36,7 +36,8 @@ isthmus.address = (() => {
     if (shown === "grid" && page !== "grid") grid.leave();
     grid.choose(filter.read(given)); // elsewhere too: it says which pairs come before and after one
     choices = String(new URLSearchParams(filter.read(given)));
-    for (const section of document.querySelectorAll(".page")) section.classList.toggle("shown", section.id === `${page}-page`);
+    for (const section of document.querySelectorAll(".page"))
+      section.classList.toggle("shown", section.id === `${page}-page`);
     for (const link of document.querySelectorAll("nav [data-page]")) {
       link.href = to(link.dataset.page);
       link.dataset.page === page ? link.setAttribute("aria-current", "page") : link.removeAttribute("aria-current");
@@ -59,7 +60,8 @@ isthmus.address = (() => {
   function write() {
     clearTimeout(writing);
     writing = 0;
-    if (shown === "grid") history.replaceState(null, "", location.pathname + location.search + (choices ? `#${choices}` : ""));
+    if (shown === "grid")
+      history.replaceState(null, "", location.pathname + location.search + (choices ? `#${choices}` : ""));
   }
 
   // Deferred scripts, the shards among them, have all run or failed when the document is ready.

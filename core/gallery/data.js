@@ -8,11 +8,42 @@ isthmus.pairs = (() => {
   const MOST_ROWS = 2 ** 21; // what a sortable number has room for
   const DETAILS_KEPT = 3; // shards of whole records in memory
   const SCORES = {
-    activation: { label: "Activation", order: "Most active first", highestFirst: true, meaning: "mean of the activation of a on the first frame and of b on the last" },
-    smoothness: { sign: "Δ", label: "Smoothness", order: "Smoothest first", highestFirst: false, meaning: "mean squared difference of neighbouring frames; the smaller, the smoother" },
-    distance: { sign: "≈", label: "Similarity", order: "Most similar first", highestFirst: false, meaning: "mean squared difference of neighbouring frames' activations in the alignment layers; the smaller, the more alike" },
-    balance: { sign: "⇄", label: "Balance", order: "Best balanced first", highestFirst: true, meaning: "1 − mean |a − b| over the frames, each activation as a share of its greatest; 1 where every frame excites both neurons alike" },
-    objective: { sign: "↑", label: "Objective", order: "Highest objective first", highestFirst: true, meaning: "the objective's last value" },
+    activation: {
+      label: "Activation",
+      order: "Most active first",
+      highestFirst: true,
+      meaning: "mean of the activation of a on the first frame and of b on the last",
+    },
+    smoothness: {
+      sign: "Δ",
+      label: "Smoothness",
+      order: "Smoothest first",
+      highestFirst: false,
+      meaning: "mean squared difference of neighbouring frames; the smaller, the smoother",
+    },
+    distance: {
+      sign: "≈",
+      label: "Similarity",
+      order: "Most similar first",
+      highestFirst: false,
+      meaning:
+        "mean squared difference of neighbouring frames' activations in the alignment layers; the smaller, the more alike",
+    },
+    balance: {
+      sign: "⇄",
+      label: "Balance",
+      order: "Best balanced first",
+      highestFirst: true,
+      meaning:
+        "1 − mean |a − b| over the frames, each activation as a share of its greatest; 1 where every frame excites both neurons alike",
+    },
+    objective: {
+      sign: "↑",
+      label: "Objective",
+      order: "Highest objective first",
+      highestFirst: true,
+      meaning: "the objective's last value",
+    },
   };
   const STORED = ["activation_a", "activation_b", "smoothness", "distance", "balance", "objective"];
 
@@ -72,7 +103,8 @@ isthmus.pairs = (() => {
       columns.a[row] = neuronId(ids, columns.layer_a[row], columns.a[row]);
       columns.b[row] = neuronId(ids, columns.layer_b[row], columns.b[row]);
     }
-    for (const [row, reason] of Object.entries(shard.reason)) reasons.set(start + Number(row), reason ?? "no reason was recorded");
+    for (const [row, reason] of Object.entries(shard.reason))
+      reasons.set(start + Number(row), reason ?? "no reason was recorded");
   }
 
   function idOf(list, value) {
@@ -130,7 +162,8 @@ isthmus.pairs = (() => {
   // All pairs of a neuron.
   function rowsOf(neuron) {
     const rows = [];
-    for (let row = 0; row < count; row++) if (columns.a[row] === neuron.id || columns.b[row] === neuron.id) rows.push(row);
+    for (let row = 0; row < count; row++)
+      if (columns.a[row] === neuron.id || columns.b[row] === neuron.id) rows.push(row);
     return rows;
   }
 
@@ -149,11 +182,16 @@ isthmus.pairs = (() => {
         unknown.push(row);
         continue;
       }
-      const rising = bits[row] >>> 31 ? ~bits[row] >>> 0 : (bits[row] | 2 ** 31) >>> 0; // of a negative float, or not
+      const rising = bits[row] >>> 31 ? ~bits[row] >>> 0 : (bits[row] | (2 ** 31)) >>> 0; // of a negative float, or not
       known[count++] = (falling ? 2 ** 32 - 1 - rising : rising) * MOST_ROWS + row;
     }
     const sorted = new Uint32Array(rows.length);
-    sorted.set(known.subarray(0, count).sort().map((number) => number % MOST_ROWS));
+    sorted.set(
+      known
+        .subarray(0, count)
+        .sort()
+        .map((number) => number % MOST_ROWS),
+    );
     sorted.set(unknown, count);
     return sorted;
   }
@@ -198,7 +236,22 @@ isthmus.pairs = (() => {
   }
 
   return {
-    SCORES, join, at, key, rowOfKey, rowsOfKeys, rowsOf, sort, line, missing, columns, layers, settings, neurons, neuronByName, reasons,
+    SCORES,
+    join,
+    at,
+    key,
+    rowOfKey,
+    rowsOfKeys,
+    rowsOf,
+    sort,
+    line,
+    missing,
+    columns,
+    layers,
+    settings,
+    neurons,
+    neuronByName,
+    reasons,
     get count() {
       return count;
     },

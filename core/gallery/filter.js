@@ -11,7 +11,8 @@ isthmus.filter = (() => {
   // What of an address, or of any map of texts, is a choice; always in the same order.
   function read(parameters) {
     const chosen = {};
-    for (const name of [...FIELDS, "sort", "reverse", "columns"]) if (parameters.get(name)) chosen[name] = parameters.get(name);
+    for (const name of [...FIELDS, "sort", "reverse", "columns"])
+      if (parameters.get(name)) chosen[name] = parameters.get(name);
     if (!(chosen.sort in pairs.SCORES)) delete chosen.sort;
     return chosen;
   }
@@ -88,7 +89,9 @@ isthmus.filter = (() => {
       const [least, most] = range(value);
       return (row) => column[row] >= least && column[row] <= most;
     }
-    const wanted = { layer_a: pairs.layers, layer_b: pairs.layers, status: STATUSES, setting: pairs.settings }[name].indexOf(value);
+    const wanted = { layer_a: pairs.layers, layer_b: pairs.layers, status: STATUSES, setting: pairs.settings }[
+      name
+    ].indexOf(value);
     return (row) => column[row] === wanted;
   }
 
@@ -114,7 +117,10 @@ isthmus.filter = (() => {
   function neuronTest(written) {
     const { a, b } = pairs.columns;
     const channel = written.replace(/^:/, "");
-    const named = Uint8Array.from(pairs.neurons, (neuron) => neuron.name === written || String(neuron.channel) === channel);
+    const named = Uint8Array.from(
+      pairs.neurons,
+      (neuron) => neuron.name === written || String(neuron.channel) === channel,
+    );
     return (row) => named[a[row]] === 1 || named[b[row]] === 1;
   }
 

@@ -7,7 +7,14 @@ isthmus.grid = (() => {
   const CAPTION = 78; // px: the bar and three lines of text; as in grid.css
   const LEGIBLE = 112; // px, the narrowest tile that has a caption
   const GAP = { captioned: 14, bare: 4 }; // px
-  const LABELS = { text: "search", with: "neuron", layer_a: "layer of a", layer_b: "layer of b", status: "status", setting: "settings" };
+  const LABELS = {
+    text: "search",
+    with: "neuron",
+    layer_a: "layer of a",
+    layer_b: "layer of b",
+    status: "status",
+    setting: "settings",
+  };
 
   const list = isthmus.rows(grid, makeRow);
   let chosen = null; // see filter
@@ -107,7 +114,8 @@ isthmus.grid = (() => {
   });
   // Where the tile that the keyboard would reach is far off the screen, it reaches the first one that is seen.
   addEventListener("keydown", (event) => {
-    if (event.key === "Tab" && grid.clientWidth && !player(current)) makeCurrent(Math.max(0, Math.ceil(list.place() / height)) * columns);
+    if (event.key === "Tab" && grid.clientWidth && !player(current))
+      makeCurrent(Math.max(0, Math.ceil(list.place() / height)) * columns);
   });
   isthmus.strip.listen(grid);
 
@@ -133,7 +141,8 @@ isthmus.grid = (() => {
   }
 
   function showTools(counts) {
-    for (const name of ["text", "with"]) if (document.activeElement !== byId(name)) byId(name).value = chosen[name] ?? "";
+    for (const name of ["text", "with"])
+      if (document.activeElement !== byId(name)) byId(name).value = chosen[name] ?? "";
     options("layer_a", pairs.layers, counts.layer_a);
     options("layer_b", pairs.layers, counts.layer_b);
     options("status", filter.STATUSES, counts.status);
@@ -152,8 +161,12 @@ isthmus.grid = (() => {
   // The values of a list, those without pairs left out, each with how many pairs it would leave.
   function options(name, values, counts) {
     const all = element("option", { value: "", textContent: "all" });
-    const found = values.map((value, i) => [value, counts[i]]).filter(([value, pairsOf]) => pairsOf || value === chosen[name]);
-    const texts = found.map(([value, pairsOf]) => element("option", { value, textContent: `${value} (${isthmus.whole(pairsOf)})` }));
+    const found = values
+      .map((value, i) => [value, counts[i]])
+      .filter(([value, pairsOf]) => pairsOf || value === chosen[name]);
+    const texts = found.map(([value, pairsOf]) =>
+      element("option", { value, textContent: `${value} (${isthmus.whole(pairsOf)})` }),
+    );
     byId(name).replaceChildren(all, ...texts);
     byId(name).value = chosen[name] ?? "";
   }
@@ -161,13 +174,21 @@ isthmus.grid = (() => {
   function showChips() {
     const active = filter.active(chosen);
     chips.hidden = active.length === 0;
-    chips.replaceChildren(...active.map((name) => {
-      const label = LABELS[name] ?? pairs.SCORES[name].label.toLowerCase();
-      const chip = element("button", { type: "button", className: "chip" }, `${label} `, isthmus.quoted(chosen[name]), " ×");
-      chip.setAttribute("aria-label", `Remove ${label} ${chosen[name]}`);
-      chip.addEventListener("click", () => change({ [name]: "" }, byId("text")));
-      return chip;
-    }));
+    chips.replaceChildren(
+      ...active.map((name) => {
+        const label = LABELS[name] ?? pairs.SCORES[name].label.toLowerCase();
+        const chip = element(
+          "button",
+          { type: "button", className: "chip" },
+          `${label} `,
+          isthmus.quoted(chosen[name]),
+          " ×",
+        );
+        chip.setAttribute("aria-label", `Remove ${label} ${chosen[name]}`);
+        chip.addEventListener("click", () => change({ [name]: "" }, byId("text")));
+        return chip;
+      }),
+    );
     if (active.length > 1) chips.append(clearAll());
     byId("filters").firstElementChild.textContent = active.length ? `Filters (${active.length})` : "Filters";
   }
@@ -179,7 +200,9 @@ isthmus.grid = (() => {
 
   function clearAll() {
     const clear = element("button", { type: "button", textContent: "Clear all filters" });
-    clear.addEventListener("click", () => change(Object.fromEntries(filter.FIELDS.map((name) => [name, ""])), byId("text")));
+    clear.addEventListener("click", () =>
+      change(Object.fromEntries(filter.FIELDS.map((name) => [name, ""])), byId("text")),
+    );
     return clear;
   }
 
@@ -192,10 +215,10 @@ isthmus.grid = (() => {
 
   function listenToTools() {
     const names = element("option", { value: "", textContent: "Name" });
-    const orders = Object.entries(pairs.SCORES).map(([value, { order, meaning }]) => element("option", { value, textContent: order, title: meaning }));
-    byId("sort").append(names, ...orders);
+    byId("sort").append(names, ...isthmus.scoreOptions("order"));
     byId("ranges").append(...Object.entries(pairs.SCORES).map(([name, score]) => rangeOf(name, score)));
-    for (const name of ["text", "with"]) byId(name).addEventListener("input", () => change({ [name]: byId(name).value.trim() }));
+    for (const name of ["text", "with"])
+      byId(name).addEventListener("input", () => change({ [name]: byId(name).value.trim() }));
     for (const name of ["layer_a", "layer_b", "status", "setting", "sort"]) {
       byId(name).addEventListener("change", () => change({ [name]: byId(name).value }));
     }

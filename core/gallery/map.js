@@ -9,8 +9,7 @@ isthmus.map = (() => {
 
   function show(layers) {
     if (score.children.length === 0) {
-      score.append(element("option", { value: "", textContent: "Number of pairs" }));
-      score.append(...Object.entries(pairs.SCORES).map(([value, { label, meaning }]) => element("option", { value, textContent: label, title: meaning })));
+      score.append(element("option", { value: "", textContent: "Number of pairs" }), ...isthmus.scoreOptions("label"));
       score.value = "balance";
       score.addEventListener("change", () => show(new URLSearchParams(location.hash.slice(1)).get("map")));
     }
@@ -46,11 +45,15 @@ isthmus.map = (() => {
     for (const one of found.values()) one.mean = values === null ? one.count : one.known ? one.sum / one.known : NaN;
     const means = [...found.values()].map(({ mean }) => mean).filter((mean) => !Number.isNaN(mean));
     const [least, most] = [Math.min(...means), Math.max(...means)];
-    for (const one of found.values()) one.share = Number.isNaN(one.mean) ? 0 : most === least ? 1 : (one.mean - least) / (most - least);
-    byId("map-state").textContent = means.length
-      ? `${score.selectedOptions[0].textContent} from ${isthmus.short(least)}, the palest, to ${isthmus.short(most)}: ${pairs.SCORES[score.value]?.meaning ?? "in each cell"}.`
-      : "No pair has this score.";
+    for (const one of found.values()) one.share = most === least ? 1 : (one.mean - least) / (most - least) || 0;
+    byId("map-state").textContent = means.length ? legend(least, most) : "No pair has this score.";
     return found;
+  }
+
+  function legend(least, most) {
+    const meaning = pairs.SCORES[score.value]?.meaning ?? "in each cell";
+    const ends = `from ${isthmus.short(least)}, the palest, to ${isthmus.short(most)}`;
+    return `${score.selectedOptions[0].textContent} ${ends}: ${meaning}.`;
   }
 
   // ---- layers by layers: a table of links
@@ -61,9 +64,15 @@ isthmus.map = (() => {
     const found = cells((row) => layer_a[row] * names.length + layer_b[row]);
     const used = (column) => [...new Set(column)];
     const [rows, columns] = [used(layer_a), used(layer_b)];
-    const head = element("tr", {}, element("td", { textContent: "a ╲ b" }), ...columns.map((b) => element("th", { scope: "col" }, isthmus.quoted(names[b]))));
-    const body = rows.map((a) => element("tr", {}, element("th", { scope: "row" }, isthmus.quoted(names[a])), ...columns.map((b) => cellOf(a, b, found.get(a * names.length + b)))));
-    byId("matrix").replaceChildren(element("div", { className: "scroll" }, element("table", { className: "layers" }, element("thead", {}, head), element("tbody", {}, ...body))));
+    const header = (scope, layer) => element("th", { scope }, isthmus.quoted(names[layer]));
+    const table = element("table", { className: "layers" });
+    table.createTHead().append(element("tr", {}, element("td", {}, "a ╲ b"), ...columns.map((b) => header("col", b))));
+    const body = table.createTBody();
+    for (const a of rows) {
+      const cellsOfRow = columns.map((b) => cellOf(a, b, found.get(a * names.length + b)));
+      body.append(element("tr", {}, header("row", a), ...cellsOfRow));
+    }
+    byId("matrix").replaceChildren(element("div", { className: "scroll" }, table));
     return "Map";
   }
 
@@ -72,11 +81,23 @@ isthmus.map = (() => {
     if (!one) return cell;
     const [from, to] = [pairs.layers[a], pairs.layers[b]];
     cell.style.setProperty("--share", one.share);
-    const grid = element("a", { href: isthmus.address.toGrid({ layer_a: from, layer_b: to }), title: `${from} to ${to}: show the strips` }, element("b", { textContent: isthmus.short(one.mean) }));
-    grid.setAttribute("aria-label", `${from} to ${to}: ${isthmus.pairsIn(one.count)}, ${isthmus.short(one.mean)}; show the strips`);
-    const inside = element("a", { href: isthmus.address.to("map", JSON.stringify([from, to])), textContent: `${isthmus.whole(one.count)} ⊞`, title: "channel by channel" });
-    inside.setAttribute("aria-label", `${from} to ${to}, channel by channel`);
-    cell.append(grid, inside);
+    const link = (href, title, label, ...content) => {
+      const made = element("a", { href, title }, ...content);
+      made.setAttribute("aria-label", `${from} to ${to}${label}`);
+      return made;
+    };
+    const mean = isthmus.short(one.mean);
+    const strips = isthmus.address.toGrid({ layer_a: from, layer_b: to });
+    const channels = isthmus.address.to("map", JSON.stringify([from, to]));
+    cell.append(
+      link(
+        strips,
+        "show the strips",
+        `: ${isthmus.pairsIn(one.count)}, ${mean}; show the strips`,
+        element("b", {}, mean),
+      ),
+      link(channels, "channel by channel", ", channel by channel", `${isthmus.whole(one.count)} ⊞`),
+    );
     return cell;
   }
 
@@ -86,7 +107,8 @@ isthmus.map = (() => {
     const { a, b, layer_a, layer_b } = pairs.columns;
     const here = (row) => layer_a[row] === layerA && layer_b[row] === layerB;
     const rows = Uint32Array.from({ length: pairs.count }, (_, row) => row).filter(here);
-    const inOrder = (column) => [...new Set(rows.map((row) => column[row]))].sort((p, q) => pairs.neurons[p].channel - pairs.neurons[q].channel);
+    const inOrder = (column) =>
+      [...new Set(rows.map((row) => column[row]))].sort((p, q) => pairs.neurons[p].channel - pairs.neurons[q].channel);
     const [down, across] = [inOrder(a), inOrder(b)];
     const [placeDown, placeAcross] = [down, across].map((ids) => new Map(ids.map((id, place) => [id, place])));
     const found = cells((row) => (here(row) ? placeDown.get(a[row]) * across.length + placeAcross.get(b[row]) : null));
@@ -95,7 +117,10 @@ isthmus.map = (() => {
     const cell = Math.max(CELL.least, Math.min(CELL.most, Math.floor(width / Math.max(1, across.length))));
     const canvas = element("canvas", { width: across.length * cell, height: down.length * cell, tabIndex: 0 });
     canvas.setAttribute("role", "application");
-    canvas.setAttribute("aria-label", `Channels of ${pairs.layers[layerA]} down, of ${pairs.layers[layerB]} across; arrow keys move, Enter opens`);
+    canvas.setAttribute(
+      "aria-label",
+      `Channels of ${pairs.layers[layerA]} down, of ${pairs.layers[layerB]} across; arrow keys move, Enter opens`,
+    );
     const said = element("output", { className: "faint" });
     const first = found.size ? Math.min(...found.keys()) : 0;
     let cursor = [Math.floor(first / across.length), first % across.length];
@@ -107,7 +132,12 @@ isthmus.map = (() => {
       context.fillStyle = style.color;
       for (const [place, { share }] of found) {
         context.globalAlpha = 0.15 + 0.85 * share;
-        context.fillRect((place % across.length) * cell, Math.floor(place / across.length) * cell, Math.max(1, cell - 1), Math.max(1, cell - 1));
+        context.fillRect(
+          (place % across.length) * cell,
+          Math.floor(place / across.length) * cell,
+          Math.max(1, cell - 1),
+          Math.max(1, cell - 1),
+        );
       }
       context.globalAlpha = 1;
       context.strokeStyle = style.outlineColor;
@@ -147,9 +177,18 @@ isthmus.map = (() => {
     });
 
     const back = element("a", { href: isthmus.address.to("map"), textContent: "All layers" });
-    const title = element("span", {}, isthmus.quoted(pairs.layers[layerA]), " by ", isthmus.quoted(pairs.layers[layerB]));
+    const title = element(
+      "span",
+      {},
+      isthmus.quoted(pairs.layers[layerA]),
+      " by ",
+      isthmus.quoted(pairs.layers[layerB]),
+    );
     byId("map-title").replaceChildren(title);
-    byId("matrix").replaceChildren(element("p", { className: "line" }, back, said), element("div", { className: "scroll" }, canvas));
+    byId("matrix").replaceChildren(
+      element("p", { className: "line" }, back, said),
+      element("div", { className: "scroll" }, canvas),
+    );
     moveTo(...cursor);
     return `${pairs.layers[layerA]} by ${pairs.layers[layerB]}`;
   }

@@ -19,7 +19,9 @@ isthmus.neuron = (() => {
     neuron = pairs.neuronByName.get(name) ?? null;
     rows = neuron ? pairs.rowsOf(neuron) : [];
     byId("neuron-title").replaceChildren(neuron ? isthmus.neuronName(neuron) : "No such neuron");
-    const words = neuron ? [`${isthmus.pairsIn(rows.length)}, from this neuron to each partner`] : ["This atlas has no pair of ", isthmus.quoted(name), "."];
+    const words = neuron
+      ? [`${isthmus.pairsIn(rows.length)}, from this neuron to each partner`]
+      : ["This atlas has no pair of ", isthmus.quoted(name), "."];
     byId("neuron-state").replaceChildren(...words);
     sort.parentElement.hidden = !neuron;
     order();
@@ -27,8 +29,7 @@ isthmus.neuron = (() => {
   }
 
   function fillSort() {
-    sort.append(...Object.entries(pairs.SCORES).map(([value, { order, meaning }]) => element("option", { value, textContent: order, title: meaning })));
-    sort.append(element("option", { value: "", textContent: "Name" }));
+    sort.append(...isthmus.scoreOptions("order"), element("option", { value: "", textContent: "Name" }));
     sort.value = "distance";
     sort.addEventListener("change", order);
     addEventListener("resize", fit);
@@ -57,12 +58,18 @@ isthmus.neuron = (() => {
     row.setAttribute("aria-setsize", rows.length);
     const scores = ["distance", "smoothness", "balance"].map((name) => {
       const { label, meaning } = pairs.SCORES[name];
-      return element("span", { className: "faint", title: meaning }, `${label.toLowerCase()} ${isthmus.short(pairs.columns[name][pair.row])}`);
+      return element(
+        "span",
+        { className: "faint", title: meaning },
+        `${label.toLowerCase()} ${isthmus.short(pairs.columns[name][pair.row])}`,
+      );
     });
     const strip = element("a", { className: "frames", href: isthmus.address.to("pair", pair.key) });
     strip.setAttribute("aria-label", `Strip from ${neuron.name} to ${partner.name}`);
     if (pair.failed) strip.append(isthmus.failure("Failed", pair.reason));
-    else for (let i = 0; i < pair.frames; i++) strip.append(isthmus.frameOf(isthmus.previewPath(pair.key), pair, isA ? i : pair.frames - 1 - i, ""));
+    else
+      for (let i = 0; i < pair.frames; i++)
+        strip.append(isthmus.frameOf(isthmus.previewPath(pair.key), pair, isA ? i : pair.frames - 1 - i, ""));
     row.append(element("p", { className: "caption" }, isthmus.neuronLink(partner), ...scores), strip);
     return row;
   }

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from core.manifest import Manifest
 
 _HERE = Path(__file__).parent
-_STYLES = ("page", "grid", "pair", "map")
-_SCRIPTS = ("text", "data", "filter", "rows", "strip", "chart", "grid", "pair", "neuron", "map", "about", "address")
+_STYLES = "page grid pair map".split()
+_SCRIPTS = "text data filter rows strip chart grid record pair neuron map about address".split()  # as they run
 _LONGEST_SPEC = 20_000  # characters; more is a list of pairs that nobody reads in a page
 
 

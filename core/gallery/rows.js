@@ -114,6 +114,8 @@ isthmus.rows = (container, makeRow) => {
 
 // How much of the screen's upper edge is covered by what stays there, px.
 isthmus.cover = () => {
-  const fixed = [...document.querySelectorAll("#bar, .page.shown > .tools")].filter((one) => getComputedStyle(one).position === "sticky");
+  const fixed = [...document.querySelectorAll("#bar, .page.shown > .tools")].filter(
+    (one) => getComputedStyle(one).position === "sticky",
+  );
   return fixed.reduce((sum, one) => sum + one.offsetHeight, 0) + 8;
 };

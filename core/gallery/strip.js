@@ -33,10 +33,18 @@ isthmus.strip = (() => {
       number(pair[score], isthmus.pairs.SCORES[score].meaning, `${isthmus.pairs.SCORES[score].sign} `),
     );
     const strip = player.querySelector(".strip");
-    strip.addEventListener("error", () => player.replaceWith(failed("No picture", `at ${strip.getAttribute("src")}`, href)));
+    strip.addEventListener("error", () =>
+      player.replaceWith(failed("No picture", `at ${strip.getAttribute("src")}`, href)),
+    );
     strip.src = isthmus.previewPath(pair.key);
     made.style.setProperty("--frames", pair.frames);
-    const attributes = { role: "slider", tabindex: 0, "aria-label": pair.name, "aria-valuemin": 1, "aria-valuemax": pair.frames };
+    const attributes = {
+      role: "slider",
+      tabindex: 0,
+      "aria-label": pair.name,
+      "aria-valuemin": 1,
+      "aria-valuemax": pair.frames,
+    };
     for (const [name, value] of Object.entries(attributes)) player.setAttribute(name, value);
     show(made, 0);
     return made;
@@ -145,7 +153,9 @@ isthmus.strip = (() => {
   });
 
   return {
-    tile, listen, frameAfter,
+    tile,
+    listen,
+    frameAfter,
     playing: () => document.body.classList.contains("playing"),
     frameMilliseconds: () => 200 / Number(speed.value),
   };

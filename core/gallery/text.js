@@ -45,11 +45,20 @@ isthmus.inWords = (neuron) => isthmus.element("span", {}, isthmus.quoted(neuron.
 
 isthmus.neuronLink = (neuron) => {
   const href = isthmus.address.to("neuron", neuron.name);
-  return isthmus.element("a", { href, className: "to-neuron", title: `All pairs of ${neuron.name}` }, isthmus.neuronName(neuron));
+  return isthmus.element(
+    "a",
+    { href, className: "to-neuron", title: `All pairs of ${neuron.name}` },
+    isthmus.neuronName(neuron),
+  );
 };
 
 isthmus.fact = (term, value, title = "") =>
-  isthmus.element("div", { title }, isthmus.element("dt", { textContent: term }), isthmus.element("dd", { textContent: value }));
+  isthmus.element(
+    "div",
+    { title },
+    isthmus.element("dt", { textContent: term }),
+    isthmus.element("dd", { textContent: value }),
+  );
 
 // As in core/records.py; a checkpoint's strip has its number of updates after the key.
 isthmus.sheetPath = (key, step) => `sheets/${key.slice(0, 2)}/${key}${step ? `-${step}` : ""}.png`;
@@ -62,8 +71,20 @@ isthmus.frameOf = (path, pair, frame, alt) => {
   return image;
 };
 
+// Choices of a score, by its label or by the order that it gives.
+isthmus.scoreOptions = (text) =>
+  Object.entries(isthmus.pairs.SCORES).map(([value, score]) =>
+    isthmus.element("option", { value, textContent: score[text], title: score.meaning }),
+  );
+
 isthmus.failure = (title, reason) =>
-  isthmus.element("span", { className: "failure", title: reason }, isthmus.element("b", { textContent: title }), " ", isthmus.quoted(reason));
+  isthmus.element(
+    "span",
+    { className: "failure", title: reason },
+    isthmus.element("b", { textContent: title }),
+    " ",
+    isthmus.quoted(reason),
+  );
 
 // Put a text on the clipboard; pages that were not served safely may only copy what is selected.
 isthmus.copy = async (text) => {
