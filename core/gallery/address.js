@@ -76,7 +76,9 @@ isthmus.address = (() => {
     isthmus.about.fill();
     history.scrollRestoration = "manual"; // the grid knows where the reader was
     addEventListener("hashchange", show);
-    addEventListener("click", () => writing && write(), { capture: true }); // before a link is followed
+    const before = { capture: true }; // a link is followed
+    addEventListener("click", () => writing && write(), before);
+    addEventListener("keydown", ({ key }) => key === "Enter" && writing && write(), before);
     show();
     filter.prepare();
   });

@@ -48,10 +48,7 @@ isthmus.pair = (() => {
     const { place, of, previous, next } = isthmus.grid.around(row);
     byId("place").textContent =
       place < 0 ? "not among the filtered strips" : `${isthmus.whole(place + 1)} of ${isthmus.whole(of)}`;
-    for (const [id, other] of [
-      ["previous", previous],
-      ["next", next],
-    ]) {
+    for (const [id, other] of Object.entries({ previous, next })) {
       const link = byId(id);
       if (other === undefined) link.removeAttribute("href");
       else link.href = isthmus.address.to("pair", pairs.key(other));
@@ -89,19 +86,14 @@ isthmus.pair = (() => {
     scrubber.setAttribute("aria-valuetext", `frame ${frame + 1} of ${pair.frames}, activation of a ${a}, of b ${b}`);
     byId("legend").replaceChildren(
       element("span", { textContent: `frame ${frame + 1} of ${pair.frames}` }),
-      element(
-        "span",
-        { className: "of-a", title: "mean activation of a on this frame" },
-        "a ",
-        element("b", { textContent: a }),
-      ),
-      element(
-        "span",
-        { className: "of-b", title: "mean activation of b on this frame" },
-        "b ",
-        element("b", { textContent: b }),
-      ),
+      activation("a", a),
+      activation("b", b),
     );
+  }
+
+  function activation(end, value) {
+    const title = `mean activation of ${end} on this frame`;
+    return element("span", { className: `of-${end}`, title }, `${end} `, element("b", {}, value));
   }
 
   // Go on by a frame, to and fro, while everything plays.
@@ -179,19 +171,17 @@ isthmus.pair = (() => {
       const others = pairs.rowsOf(neuron).filter((row) => row !== pair.row);
       const nearest = [...pairs.sort(others, "distance").subarray(0, NEIGHBOURS)];
       const tiles = nearest.map((row) => isthmus.strip.tile(pairs.at(row)));
+      const href = isthmus.address.to("neuron", neuron.name);
       const all = element(
         "a",
-        { href: isthmus.address.to("neuron", neuron.name) },
+        { href },
         "All pairs of ",
         isthmus.inWords(neuron),
         `: ${isthmus.whole(others.length + 1)}`,
       );
-      return element(
-        "div",
-        { className: "neighbours" },
-        element("p", {}, all),
-        element("div", { className: "tiles" }, ...tiles),
-      );
+      const made = element("div", { className: "neighbours" });
+      made.append(element("p", {}, all), element("div", { className: "tiles" }, ...tiles));
+      return made;
     });
     byId("neighbours").replaceChildren(...groups);
   }

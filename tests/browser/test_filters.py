@@ -158,6 +158,28 @@ def test_the_best_come_first_and_failed_pairs_last(open_atlas: Open, atlas: Path
         page.get_by_role("button", name="Reverse").click()
 
 
+def test_a_choice_is_kept_by_whoever_goes_on_at_once(open_atlas: Open, atlas: Path) -> None:
+    """However quickly a pair is opened after a choice, going back leads to the grid with that choice."""
+    page = open_atlas(atlas)
+    page.locator("#sort").select_option("Smoothest first")
+    page.locator("#grid .player").nth(2).focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#pair-title")).to_be_visible()
+    page.go_back()
+
+    expect(page.locator("#grid")).to_be_visible()
+    expect(page.locator("#sort")).to_have_value("smoothness")
+    expect(page).to_have_url(re.compile("#sort=smoothness$"))
+
+
+def test_tiles_show_the_score_that_they_are_sorted_by(open_atlas: Open, atlas: Path) -> None:
+    """The number at the end of a tile is the one that decides about its place."""
+    page = open_atlas(atlas)
+    page.locator("#sort").select_option("Highest objective first")
+
+    expect(page.locator("#grid .numbers").first).to_contain_text(f"↑ {RECORDS[-1].checkpoints[-1].objective:.1f}")
+
+
 def test_by_name_means_by_layer_and_then_by_channel(open_atlas: Open, atlas: Path) -> None:
     """Without another order pairs stand by a and then b, numbers as numbers."""
     page = open_atlas(atlas)
