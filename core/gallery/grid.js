@@ -5,6 +5,7 @@ isthmus.grid = (() => {
   const { byId, element, filter, pairs } = isthmus;
   const [grid, state, count, chips] = ["grid", "state", "count", "chips"].map(byId);
   const CAPTION = 78; // px: the bar and three lines of text; as in grid.css
+  const TOOLS = 150; // px, about what the bar and the tools take of the screen
   const LEGIBLE = 112; // px, the narrowest tile that has a caption
   const GAP = { captioned: 14, bare: 4 }; // px
   const LABELS = {
@@ -35,13 +36,14 @@ isthmus.grid = (() => {
     const before = `${columns} ${tile}`;
     byId("columns").value = chosen.columns ?? suitable();
     columns = Number(byId("columns").value);
-    const highest = Math.max(96, innerHeight - 180);
+    const highest = Math.max(96, innerHeight - TOOLS - CAPTION);
     const share = (gap) => Math.max(16, Math.min(highest, Math.floor((width - gap * (columns - 1)) / columns)));
     const bare = share(GAP.captioned) < LEGIBLE;
     tile = share(bare ? GAP.bare : GAP.captioned);
     if (!changed && before === `${columns} ${tile}`) return;
     height = tile + (bare ? GAP.bare : CAPTION + GAP.captioned);
     grid.classList.toggle("bare", bare);
+    grid.classList.toggle("full-height", tile === highest);
     grid.style.setProperty("--columns", columns);
     grid.style.setProperty("--tile", `${tile}px`);
     grid.setAttribute("aria-rowcount", Math.ceil(view.length / columns));
