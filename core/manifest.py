@@ -108,7 +108,8 @@ def _publish_unless_others_do(store: Store, name: str) -> Manifest | None:
     for part in _parts(lines, _PAIRS_PER_SHARD):
         contents.add(part)
     pairs = b"".join(lines)
-    manifest = contents.manifest(name, spec, _data_file(PAIRS_PATH, pairs, len(lines)))
+    first = Record.model_validate_json(lines[0])
+    manifest = contents.manifest(name, spec, first, _data_file(PAIRS_PATH, pairs, len(lines)))
     published = {**contents.shards, PAIRS_PATH: pairs, MANIFEST_PATH: manifest.to_json(), **gallery.pages(manifest)}
     for path, data in published.items():
         if path not in earlier:
@@ -169,7 +170,6 @@ class _Contents:
         self.settings: dict[str, dict[str, Any]] = {}
         self.devices: set[str] = set()
         self.versions: dict[str, dict[str, str]] = {}
-        self.models: dict[str, str] = {}
         self.failed = 0
 
     def add(self, lines: Sequence[bytes]) -> None:
@@ -184,7 +184,6 @@ class _Contents:
             self.settings[record.settings_digest] = record.settings
             self.devices.add(record.device)
             self.versions[json.dumps(record.versions, sort_keys=True)] = record.versions
-            self.models.setdefault(record.model, record.model_digest)
             self.failed += record.status == "failed"
 
     def _write_details(self, lines: Sequence[bytes]) -> str:
@@ -194,13 +193,12 @@ class _Contents:
         self.details.append(_data_file(path, data, len(lines)))
         return path
 
-    def manifest(self, name: str, spec: dict[str, Any] | None, records: DataFile) -> Manifest:
-        model, model_digest = next(iter(self.models.items()))
+    def manifest(self, name: str, spec: dict[str, Any] | None, first: Record, records: DataFile) -> Manifest:
         return Manifest(
             name=name,
             spec=spec,
-            model=model,
-            model_digest=model_digest,
+            model=first.model,
+            model_digest=first.model_digest,
             settings=self.settings,
             counts=Counts(pairs=records.pairs, done=records.pairs - self.failed, failed=self.failed),
             devices=sorted(self.devices),
