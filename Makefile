@@ -4,10 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help atlas test lint format bench docs lock clean
+.PHONY: help atlas test lint format bench docs screenshots lock clean
 
 help: ## Print what can be made
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-8s %s\n' "$$name" "$$text"; done
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-11s %s\n' "$$name" "$$text"; done
 
 atlas: $(VENV)/runtime.installed ## Set everything up and render the quickstart atlas
 	$(BIN)/isthmus build deploy/atlases/quickstart.yaml
@@ -24,10 +24,14 @@ format: $(VENV)/dev.installed ## Format the sources
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/dev.installed ## Measure how well alignment works, how fast rendering is, and what large atlases and orchestration take
+bench: $(VENV)/dev.installed ## Measure alignment, rendering, large atlases with their galleries, and orchestration
 	$(BIN)/python tests/bench/alignment.py
 	$(BIN)/python tests/bench/scale.py
+	$(BIN)/python tests/bench/gallery.py
 	$(BIN)/python tests/bench/orchestration.py local --chunks 8 --chunk-seconds 5
+
+screenshots: $(VENV)/dev.installed ## Picture every page of a gallery, at three widths in both colour schemes
+	$(BIN)/python tests/browser/make_screenshots.py
 
 docs: $(VENV)/dev.installed ## Make the pictures of docs/from-lucid.md anew
 	$(BIN)/python docs/make_pictures.py

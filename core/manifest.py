@@ -25,6 +25,7 @@ MANIFEST_PATH = "manifest.json"
 PAIRS_PATH = "data/pairs.ndjson"
 PAGE_PATH = "index.html"
 _PAIRS_PER_SHARD = 5000
+_PAIRS_PER_DETAIL = 250  # some 700 kB, which is what a reader loads to see a pair
 _ATTEMPTS = 10
 
 
@@ -53,7 +54,9 @@ class Manifest(_Frozen):
     Attributes:
         spec: the newest spec that was built into this atlas, or None if only its records are there.
         settings: settings digest -> the settings that rendered some of the pairs.
+        devices, versions: that rendered some of the pairs.
         shards: the column shards of the gallery, in order.
+        details: the gallery's shards of whole records, in order.
         records: the file with every record.
     """
 
@@ -64,7 +67,10 @@ class Manifest(_Frozen):
     model_digest: str
     settings: dict[str, dict[str, Any]]
     counts: Counts
+    devices: list[str]
+    versions: list[dict[str, str]]
     shards: list[DataFile]
+    details: list[DataFile]
     records: DataFile
 
     def to_json(self) -> bytes:
@@ -97,38 +103,25 @@ def _publish_unless_others_do(store: Store, name: str) -> Manifest | None:
     lines = _lines(store)
     if not lines:
         raise RecordError(f"{store}: expected an atlas with records, found none; build it first")
-    first = Record.model_validate_json(lines[0])
-    settings: dict[str, dict[str, Any]] = {}
-    shards: dict[str, tuple[bytes, int]] = {}
-    failed = 0
-    for number, records in enumerate(_parts(lines)):
-        data = gallery.index_shard(records)
-        # The path has a digest, so a new page never reads an old shard.
-        shards[f"data/index-{number:05d}-{hashlib.sha256(data).hexdigest()[:10]}.js"] = data, len(records)
-        settings.update((record.settings_digest, record.settings) for record in records)
-        failed += sum(record.status == "failed" for record in records)
+    spec = _read_spec(store)
+    contents = _Contents(store)
+    for part in _parts(lines, _PAIRS_PER_SHARD):
+        contents.add(part)
     pairs = b"".join(lines)
-    manifest = Manifest(
-        name=name,
-        spec=_read_spec(store),
-        model=first.model,
-        model_digest=first.model_digest,
-        settings=settings,
-        counts=Counts(pairs=len(lines), done=len(lines) - failed, failed=failed),
-        shards=[_data_file(path, data, count) for path, (data, count) in shards.items()],
-        records=_data_file(PAIRS_PATH, pairs, len(lines)),
-    )
-    pages = gallery.pages(name, manifest.model, manifest.counts.model_dump(), list(shards), manifest.settings)
-    published = {path: data for path, (data, _) in shards.items()}
-    published |= {PAIRS_PATH: pairs, MANIFEST_PATH: manifest.to_json(), **pages}
+    first = Record.model_validate_json(lines[0])
+    manifest = contents.manifest(name, spec, first, _data_file(PAIRS_PATH, pairs, len(lines)))
+    published = {**contents.shards, PAIRS_PATH: pairs, MANIFEST_PATH: manifest.to_json(), **gallery.pages(manifest)}
     for path, data in published.items():
         if path not in earlier:
             store.replace(path, data)
         elif not store.swap(path, data, earlier[path]):
             return None
-    for path in leftover.difference(published):  # only of earlier publications: others may be writing new ones now
+    details = {file.path for file in manifest.details}
+    # Only what was there when this call began: others may be writing new ones now.
+    for path in leftover.difference(published, details):
         store.delete(path)
-    return manifest
+    # Somebody who publishes too may have taken the first of these files for what an earlier publication left.
+    return manifest if details.issubset(store.list("data/")) else None
 
 
 def read_manifest(store: Store) -> Manifest:
@@ -157,10 +150,63 @@ def _lines(store: Store) -> list[bytes]:
     return [line for _, line in sorted(read_records(store, view).values())]
 
 
-def _parts(lines: Sequence[bytes]) -> Iterator[list[Record]]:
-    """The records of one shard after the other."""
-    for first in range(0, len(lines), _PAIRS_PER_SHARD):
-        yield [Record.model_validate_json(line) for line in lines[first : first + _PAIRS_PER_SHARD]]
+def _parts(lines: Sequence[bytes], size: int) -> Iterator[Sequence[bytes]]:
+    """So many lines after the other."""
+    for first in range(0, len(lines), size):
+        yield lines[first : first + size]
+
+
+class _Contents:
+    """What is published about the pairs, gathered from one part of their lines after the other.
+
+    Detail shards are written at once, because all of them together would take as much memory as all lines.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.shards: dict[str, bytes] = {}
+        self.shard_files: list[DataFile] = []
+        self.details: list[DataFile] = []
+        self.settings: dict[str, dict[str, Any]] = {}
+        self.devices: set[str] = set()
+        self.versions: dict[str, dict[str, str]] = {}
+        self.failed = 0
+
+    def add(self, lines: Sequence[bytes]) -> None:
+        """Take the lines of one index shard."""
+        details = [self._write_details(few) for few in _parts(lines, _PAIRS_PER_DETAIL)]
+        records = [Record.model_validate_json(line) for line in lines]
+        data = gallery.index_shard(records, details, _PAIRS_PER_DETAIL)
+        path = _data_path("index", len(self.shards), data)
+        self.shards[path] = data
+        self.shard_files.append(_data_file(path, data, len(lines)))
+        for record in records:
+            self.settings[record.settings_digest] = record.settings
+            self.devices.add(record.device)
+            self.versions[json.dumps(record.versions, sort_keys=True)] = record.versions
+            self.failed += record.status == "failed"
+
+    def _write_details(self, lines: Sequence[bytes]) -> str:
+        data = gallery.detail_shard(lines)
+        path = _data_path("detail", len(self.details), data)
+        self.store.replace(path, data)
+        self.details.append(_data_file(path, data, len(lines)))
+        return path
+
+    def manifest(self, name: str, spec: dict[str, Any] | None, first: Record, records: DataFile) -> Manifest:
+        return Manifest(
+            name=name,
+            spec=spec,
+            model=first.model,
+            model_digest=first.model_digest,
+            settings=self.settings,
+            counts=Counts(pairs=records.pairs, done=records.pairs - self.failed, failed=self.failed),
+            devices=sorted(self.devices),
+            versions=[self.versions[text] for text in sorted(self.versions)],
+            shards=self.shard_files,
+            details=self.details,
+            records=records,
+        )
 
 
 def _reading_order(record: Record) -> tuple[Any, ...]:
@@ -186,6 +232,11 @@ def _read_spec(store: Store) -> dict[str, Any] | None:
     if not isinstance(spec, dict):
         raise RecordError(f"{store}/{SPEC_PATH}: expected a JSON object; build the atlas again to rewrite it")
     return spec
+
+
+def _data_path(kind: str, number: int, data: bytes) -> str:
+    """With a digest of the content, so that a new page never reads an old shard."""
+    return f"data/{kind}-{number:05d}-{hashlib.sha256(data).hexdigest()[:10]}.js"
 
 
 def _data_file(path: str, data: bytes, pairs: int) -> DataFile:

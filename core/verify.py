@@ -49,7 +49,8 @@ def verify(store: Store) -> Report:
     if MANIFEST_PATH in stored:
         try:
             manifest = read_manifest(store)
-            promises[MANIFEST_PATH] = [(file.path, file.sha256) for file in (*manifest.shards, manifest.records)]
+            files = (*manifest.shards, *manifest.details, manifest.records)
+            promises[MANIFEST_PATH] = [(file.path, file.sha256) for file in files]
         except RecordError:
             damaged.add(MANIFEST_PATH)
     promised = {path for named in promises.values() for path, _ in named}

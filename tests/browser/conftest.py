@@ -1,14 +1,18 @@
-"""A real browser that opens an atlas from its folder, as a reader would."""
+"""A real browser that opens an atlas from its folder or from a web server, as a reader would."""
 
 from __future__ import annotations
 
 import os
 import shutil
+import threading
 from collections.abc import Callable, Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+from atlases import PAIRS, make_record, publish, write_pictures
 from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, Request, sync_playwright
 
 _CHROMIUM = "chromium", "chromium-browser", "google-chrome"
@@ -38,20 +42,33 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
+@pytest.fixture(scope="session")
+def atlas(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A published atlas of 30 pairs in two layers, of which one has failed. Not to be changed."""
+    root = tmp_path_factory.mktemp("atlas")
+    records = [make_record(row) for row in range(PAIRS)]
+    for row, record in enumerate(records):
+        if record.status == "done":
+            write_pictures(root, record.key, row)
+    publish(root, records)
+    return root
+
+
 @pytest.fixture
 def open_atlas(browser: Browser) -> Iterator[Callable[..., Page]]:
-    """Open the page in a folder: `open_atlas(root, hash="#...", viewport={...}, may_fail=False)`.
+    """Open the page in a folder: `open_atlas(root, hash="#...", viewport={...}, may_fail=False, at=address)`.
 
     Further arguments are properties of the browser, such as `reduced_motion="reduce"`. Whatever a test does, no request
-    may leave the folder (one that the page's own policy stops has not) and nothing may pop up; nor may there be an
-    error in the console, unless `may_fail`.
+    may go anywhere else than to the atlas (one that the page's own policy stops has not) and nothing may pop up; nor
+    may there be an error in the console, unless `may_fail`.
     """
     contexts = []
     errors: list[str] = []
     popups: list[str] = []
     requests: list[Request] = []
+    places = ["file://", "data:"]
 
-    def open_one(root: Path, *, hash: str = "", may_fail: bool = False, **properties: Any) -> Page:
+    def open_one(root: Path, *, hash: str = "", may_fail: bool = False, at: str = "", **properties: Any) -> Page:
         context = browser.new_context(**({"viewport": {"width": 1280, "height": 800}} | properties))
         contexts.append(context)
         context.set_default_timeout(5_000)
@@ -61,7 +78,9 @@ def open_atlas(browser: Browser) -> Iterator[Callable[..., Page]]:
         if not may_fail:
             page.on("console", note_error)
             page.on("pageerror", lambda error: errors.append(str(error)))
-        page.goto((root / "index.html").as_uri() + hash)
+        if at:
+            places.append(at)
+        page.goto((at + "index.html" if at else (root / "index.html").as_uri()) + hash)
         return page
 
     def note_error(message: ConsoleMessage) -> None:
@@ -78,5 +97,29 @@ def open_atlas(browser: Browser) -> Iterator[Callable[..., Page]]:
 
     assert errors == []
     assert popups == []
-    outside = [request for request in requests if not request.url.startswith(("file://", "data:"))]
+    outside = [request for request in requests if not request.url.startswith(tuple(places))]
     assert [request.url for request in outside if request.failure != "csp"] == []
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[Path], str]]:
+    """Serve a folder from a web server, below a path of its own: `serve(root)` gives the address."""
+    servers = []
+
+    def start(root: Path) -> str:
+        server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(root.parent)))
+        servers.append(server)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        return f"http://127.0.0.1:{server.server_port}/{root.name}/"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    """A server that says nothing."""
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass

@@ -12,7 +12,7 @@ import pytest
 from test_plan import make_record, make_spec
 
 from core.errors import RecordError, StoreError, TransientStoreError
-from core.gallery import index_shard
+from core.gallery import detail_shard, index_shard
 from core.manifest import MANIFEST_PATH, PAIRS_PATH, Counts, publish, read_manifest
 from core.neurons import Neuron, Pair
 from core.plan import SPEC_PATH, PlannedPair
@@ -49,15 +49,15 @@ def contents(store: DirectoryStore) -> dict[str, bytes]:
 
 
 def test_what_is_published_lies_where_the_contract_says(tmp_path: Path) -> None:
-    """Manifest, column shards, every record, and a page with its assets."""
+    """Manifest, index and detail shards, every record, and a page with its assets."""
     store = atlas(tmp_path, RECORDS)
 
     manifest = publish(store, "small")
 
     data, assets = list(store.list("data/")), list(store.list("assets/"))
     assert sorted(contents(store)) == sorted([*assets, *data, "index.html", "manifest.json"])
-    assert data == [*(shard.path for shard in manifest.shards), "data/pairs.ndjson"]
-    assert [Path(path).suffix for path in assets] == [".css", ".js"]
+    assert data == [*(file.path for file in (*manifest.details, *manifest.shards)), "data/pairs.ndjson"]
+    assert {Path(path).suffix for path in assets} == {".css", ".js"}
     page = store.read("index.html").decode()
     assert all(path in page for path in (*assets, manifest.shards[0].path))
 
@@ -82,7 +82,7 @@ def test_every_published_data_file_is_as_the_manifest_says(tmp_path: Path) -> No
     publish(store, "small")
 
     listed = json.loads(store.read(MANIFEST_PATH))
-    files = [*listed["shards"], listed["records"]]
+    files = [*listed["shards"], *listed["details"], listed["records"]]
     assert {file["path"] for file in files} == set(store.list("data/"))
     for file in files:
         data = store.read(file["path"])
@@ -92,7 +92,7 @@ def test_every_published_data_file_is_as_the_manifest_says(tmp_path: Path) -> No
             "bytes": len(data),
             "pairs": 5,
         }
-    assert hashlib.sha256(store.read(files[0]["path"])).hexdigest()[:10] in files[0]["path"]
+    assert all(file["sha256"][:10] in file["path"] for file in files[:-1])
 
 
 def test_publishing_again_gives_the_same_bytes(tmp_path: Path) -> None:
@@ -137,7 +137,9 @@ def test_pairs_are_in_natural_order(tmp_path: Path) -> None:
         ("block10:3", "block10:4"),
     ]
     shard = store.read(read_manifest(store).shards[0].path).decode()
-    assert json.loads(shard.removeprefix("isthmus.data(").removesuffix(");\n"))["key"] == [p["key"] for p in pairs]
+    assert json.loads(shard.removeprefix("isthmus.data(").removesuffix(");\n"))["keys"] == "".join(
+        p["key"] for p in pairs
+    )
 
 
 def test_every_record_is_published_whole(tmp_path: Path) -> None:
@@ -156,21 +158,23 @@ def test_what_an_earlier_publication_left_is_removed(tmp_path: Path) -> None:
     store.create("assets/gallery-0123456789.js", b"of another version")
     store.create("records/more.ndjson", to_ndjson(RECORDS))
 
-    [after] = publish(store, "small").shards
+    after = publish(store, "small")
 
-    assert after.path != before.path
-    assert list(store.list("data/")) == [after.path, PAIRS_PATH]
+    assert after.shards[0].path != before.path
+    assert list(store.list("data/")) == [after.details[0].path, after.shards[0].path, PAIRS_PATH]
     assert "assets/gallery-0123456789.js" not in list(store.list("assets/"))
 
 
 def test_a_large_atlas_has_several_shards(tmp_path: Path) -> None:
-    """Shards hold five thousand pairs, together all of them, in order."""
+    """Index shards hold five thousand pairs, detail shards 250, together all of them, in order."""
     records = [record_of("stem:0", f"head:{channel}", "failed") for channel in range(5001)]
 
     manifest = publish(atlas(tmp_path, records), "small")
 
     assert [shard.pairs for shard in manifest.shards] == [5000, 1]
     assert [shard.path[:17] for shard in manifest.shards] == ["data/index-00000-", "data/index-00001-"]
+    assert [shard.pairs for shard in manifest.details] == [250] * 20 + [1]
+    assert [shard.path[:18] for shard in manifest.details] == [f"data/detail-{number:05d}-" for number in range(21)]
     assert manifest.records.pairs == manifest.counts.failed == 5001
 
 
@@ -178,7 +182,8 @@ def test_an_atlas_of_many_shards_is_published_as_if_it_were_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Records go through memory a shard at a time, and each byte is what all of them together would give."""
-    monkeypatch.setattr("core.manifest._PAIRS_PER_SHARD", 2)
+    monkeypatch.setattr("core.manifest._PAIRS_PER_SHARD", 4)
+    monkeypatch.setattr("core.manifest._PAIRS_PER_DETAIL", 2)
     records = [record_of(f"stem:{a}", f"head:{b}", "failed" if a == b else "done") for b in range(3) for a in range(3)]
     store = atlas(tmp_path, records[5:], records[:6])
 
@@ -186,8 +191,13 @@ def test_an_atlas_of_many_shards_is_published_as_if_it_were_one(
 
     in_order = sorted(records, key=lambda record: (record.a, record.b))
     assert store.read(PAIRS_PATH) == to_ndjson(in_order)
+    lines = to_ndjson(in_order).splitlines(keepends=True)
+    assert [store.read(shard.path) for shard in manifest.details] == [
+        detail_shard(lines[first : first + 2]) for first in range(0, 9, 2)
+    ]
+    details = [shard.path for shard in manifest.details]
     assert [store.read(shard.path) for shard in manifest.shards] == [
-        index_shard(in_order[first : first + 2]) for first in range(0, 9, 2)
+        index_shard(in_order[first : first + 4], details[first // 2 : first // 2 + 2], 2) for first in (0, 4, 8)
     ]
     assert manifest.counts == Counts(pairs=9, done=6, failed=3)
 
@@ -220,8 +230,9 @@ def test_nothing_refers_to_what_is_not_there_yet(tmp_path: Path) -> None:
 
     manifest = publish(store, "small")
 
-    [shard] = manifest.shards
+    [shard], [detail] = manifest.shards, manifest.details
     place = {path: number for number, path in enumerate(store.changes)}
+    assert place[detail.path] < place[shard.path]
     assert max(place[shard.path], place[PAIRS_PATH]) < place[MANIFEST_PATH]
     assert max(place[path] for path in (shard.path, *store.list("assets/"))) < place["index.html"]
     assert place["index.html"] < place["delete data/index-00000-old.js"] == len(store.changes) - 1
@@ -259,7 +270,7 @@ def test_an_older_publication_never_lands_on_a_newer_one(tmp_path: Path, path: s
     assert store.times == 0
     assert manifest.counts.pairs == len(RECORDS) + 1
     assert read_manifest(store) == manifest
-    assert list(store.list("data/")) == [manifest.shards[0].path, PAIRS_PATH]
+    assert list(store.list("data/")) == [manifest.details[0].path, manifest.shards[0].path, PAIRS_PATH]
     assert manifest.shards[0].path in store.read("index.html").decode()
     assert hashlib.sha256(store.read(PAIRS_PATH)).hexdigest() == manifest.records.sha256
 
@@ -290,6 +301,37 @@ def test_what_another_publisher_has_just_written_stays(tmp_path: Path) -> None:
     publish(BusyStore(atlas(tmp_path, RECORDS).root), "small")
 
     assert DirectoryStore(tmp_path).read(shard) == b"of the other one"
+
+
+def test_whose_new_files_were_swept_away_writes_them_again(tmp_path: Path) -> None:
+    """Another publisher may take detail shards that no manifest names yet for what is left of an earlier one."""
+
+    class SweptStore(DirectoryStore):
+        swept: str | None = None
+
+        def swap(self, path: str, data: bytes, version: str | None) -> bool:
+            if self.swept is None:
+                self.swept = next(self.list("data/"))
+                self.delete(self.swept)
+            return super().swap(path, data, version)
+
+    store = SweptStore(atlas(tmp_path, RECORDS).root)
+
+    manifest = publish(store, "small")
+
+    assert store.swept == manifest.details[0].path
+    assert store.exists(store.swept)
+
+
+def test_the_manifest_tells_what_rendered_the_atlas(tmp_path: Path) -> None:
+    """Each device and each set of versions is listed once, whichever pairs it rendered."""
+    newer = {"isthmus": "0.2.0"}
+    others = [record_of("stem:0", f"stem:{i}", device="GPU", versions=newer) for i in (1, 2)]
+
+    manifest = publish(atlas(tmp_path, RECORDS, others), "small")
+
+    assert manifest.devices == ["CPU x86_64", "GPU"]
+    assert manifest.versions == [{"isthmus": "0.1.0"}, newer]
 
 
 def test_the_spec_is_that_of_the_last_build(tmp_path: Path) -> None:

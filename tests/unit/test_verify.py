@@ -87,8 +87,9 @@ class Atlas:
             "sheet of a checkpoint": sheet_path(key, STEP),
             "preview of a checkpoint": preview_path(key, STEP),
             "records": f"records/{self.big.name}.ndjson",
-            "shard": data[0],
-            "pairs": data[1],
+            "details": data[0],
+            "shard": data[1],
+            "pairs": data[2],
             "manifest": "manifest.json",
             "page": "index.html",
         }[kind]
@@ -111,14 +112,14 @@ def atlas(tmp_path: Path) -> Atlas:
 
 
 PICTURES = ["sheet", "preview", "sheet of a checkpoint", "preview of a checkpoint"]
-DATA = ["shard", "pairs"]
+DATA = ["details", "shard", "pairs"]
 
 
 def test_what_was_just_built_is_intact(atlas: Atlas) -> None:
-    """Three pairs have a sheet and a preview, at the end and halfway; and there are two data files."""
+    """Three pairs have a sheet and a preview, at the end and halfway; and there are three data files."""
     report = verify(atlas.store)
 
-    assert report == Report(checked=3 * 4 + 2, missing=(), damaged=(), extra=(), spoilt_records=())
+    assert report == Report(checked=3 * 4 + 3, missing=(), damaged=(), extra=(), spoilt_records=())
     assert report.intact
 
 

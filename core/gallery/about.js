@@ -1,0 +1,35 @@
+"use strict";
+
+// What the page about the atlas takes from the data: what scores mean, and why pairs have failed.
+isthmus.about = (() => {
+  const { byId, element, pairs } = isthmus;
+  const LISTED = 50; // failed pairs
+
+  function fill() {
+    byId("scores").append(
+      ...Object.values(pairs.SCORES).map(({ label, meaning }) => isthmus.fact(label.toLowerCase(), meaning)),
+    );
+    if (pairs.reasons.size === 0) return;
+    const listed = [...pairs.reasons].slice(0, LISTED).map(([row, reason]) => {
+      const pair = pairs.at(row);
+      const link = element(
+        "a",
+        { href: `#pair=${pair.key}` },
+        isthmus.inWords(pair.a),
+        " to ",
+        isthmus.inWords(pair.b),
+      );
+      return element("li", {}, link, ": ", isthmus.quoted(reason));
+    });
+    const all = element("a", {
+      href: isthmus.address.toGrid({ status: "failed" }),
+      textContent: `${isthmus.whole(pairs.reasons.size)} failed`,
+    });
+    byId("failures").replaceChildren(
+      element("p", {}, all, listed.length < pairs.reasons.size ? `; the first ${LISTED} of them:` : ":"),
+      element("ul", {}, ...listed),
+    );
+  }
+
+  return { fill, show: () => "About" };
+})();

@@ -1,0 +1,87 @@
+"use strict";
+
+// The address: which page is shown and what is chosen stand behind the #, which works from a folder too.
+//
+//   #sort=balance&layer_a=mixed4a        the grid, filtered and sorted
+//   #pair=KEY   #neuron=mixed4a:476   #map   #map=["LAYER","LAYER"]   #about
+//
+// Choices come first and go with the reader from page to page; the last word is the page.
+isthmus.address = (() => {
+  const { byId, filter, grid, pairs } = isthmus;
+  const PAGES = ["pair", "neuron", "map", "about"];
+  const name = document.body.dataset.name;
+  let shown = null; // the page on the screen
+  let choices = ""; // as they stand in the address
+  let writing = 0;
+
+  const parameters = () => new URLSearchParams(location.hash.slice(1));
+
+  // Address of a page, with the choices that are in force.
+  function to(page, value = "") {
+    const own = page === "grid" ? "" : value ? `${page}=${encodeURIComponent(value)}` : page;
+    return `#${[choices, own].filter(Boolean).join("&")}`;
+  }
+
+  // Address of the grid with other choices.
+  const toGrid = (chosen) => `#${new URLSearchParams(chosen)}`;
+
+  function pageOf(given) {
+    return PAGES.find((page) => given.has(page)) ?? "grid";
+  }
+
+  function show() {
+    const given = parameters();
+    const page = pageOf(given);
+    const first = shown === null;
+    if (shown === "grid" && page !== "grid") grid.leave();
+    grid.choose(filter.read(given)); // elsewhere too: it says which pairs come before and after one
+    choices = String(new URLSearchParams(filter.read(given)));
+    for (const section of document.querySelectorAll(".page"))
+      section.classList.toggle("shown", section.id === `${page}-page`);
+    for (const link of document.querySelectorAll("nav [data-page]")) {
+      link.href = to(link.dataset.page);
+      link.dataset.page === page ? link.setAttribute("aria-current", "page") : link.removeAttribute("aria-current");
+    }
+    shown = page;
+    if (page !== "grid") scrollTo({ top: 0, behavior: "instant" });
+    const title = isthmus[page].show(given.get(page));
+    document.title = [title, name, "Isthmus"].filter(Boolean).join(" · ");
+    if (!first && page !== "grid") byId(`${page}-title`).focus({ preventScroll: true });
+  }
+
+  // The tools have changed the choice: so does the address, a little later, because browsers limit how often it may.
+  function replace() {
+    choices = String(new URLSearchParams(grid.chosen()));
+    for (const link of document.querySelectorAll("nav [data-page]")) link.href = to(link.dataset.page);
+    clearTimeout(writing);
+    writing = setTimeout(write, 200);
+  }
+
+  function write() {
+    clearTimeout(writing);
+    writing = 0;
+    if (shown === "grid")
+      history.replaceState(null, "", location.pathname + location.search + (choices ? `#${choices}` : ""));
+  }
+
+  // Deferred scripts, the shards among them, have all run or failed when the document is ready.
+  document.addEventListener("DOMContentLoaded", () => {
+    const [missing, of] = pairs.missing();
+    byId("error").hidden = missing.length === 0;
+    byId("error").textContent =
+      `${missing.length} of ${of} data files could not be read, so pairs are missing here: ` +
+      `${missing.join(", ")}. Load the page again; copy the whole folder of the atlas, or publish it again.`;
+    pairs.join();
+    grid.listenToTools();
+    isthmus.about.fill();
+    history.scrollRestoration = "manual"; // the grid knows where the reader was
+    addEventListener("hashchange", show);
+    const before = { capture: true }; // a link is followed
+    addEventListener("click", () => writing && write(), before);
+    addEventListener("keydown", ({ key }) => key === "Enter" && writing && write(), before);
+    show();
+    filter.prepare();
+  });
+
+  return { to, toGrid, replace };
+})();

@@ -1,0 +1,134 @@
+"use strict";
+
+// Which pairs are shown, in which order. What the reader has chosen is a plain object of texts, the same that stands in
+// the address; a filter that is not set is not in it.
+isthmus.filter = (() => {
+  const { pairs } = isthmus;
+  const FIELDS = ["text", "with", "layer_a", "layer_b", "status", "setting", ...Object.keys(pairs.SCORES)];
+  const STATUSES = ["done", "failed"];
+  const orders = new Map(); // name of an order -> all rows in it
+
+  // What of an address, or of any map of texts, is a choice; always in the same order.
+  function read(parameters) {
+    const chosen = {};
+    for (const name of [...FIELDS, "sort", "reverse", "columns"])
+      if (parameters.get(name)) chosen[name] = parameters.get(name);
+    if (!(chosen.sort in pairs.SCORES)) delete chosen.sort;
+    return chosen;
+  }
+
+  const active = (chosen) => FIELDS.filter((name) => name in chosen);
+
+  // Rows of the pairs that pass, in the chosen order, and how many would be left for each value of a list: counted for
+  // one list at a time, with all other filters in force.
+  function apply(chosen) {
+    const refusals = new Uint8Array(pairs.count); // how many filters refuse a row
+    const refusing = new Uint8Array(pairs.count); // the last of them, by its place in FIELDS
+    for (const name of active(chosen)) {
+      const passes = test(name, chosen[name]);
+      const place = FIELDS.indexOf(name);
+      for (let row = 0; row < refusals.length; row++) {
+        if (passes(row)) continue;
+        refusals[row]++;
+        refusing[row] = place;
+      }
+    }
+    const lists = { layer_a: pairs.layers, layer_b: pairs.layers, status: STATUSES, setting: pairs.settings };
+    const counts = {};
+    for (const [name, values] of Object.entries(lists)) counts[name] = countOf(name, values.length, refusals, refusing);
+    const all = order(chosen.sort, Boolean(chosen.reverse));
+    const rows = new Uint32Array(all.length);
+    let found = 0;
+    for (let place = 0; place < all.length; place++) if (refusals[all[place]] === 0) rows[found++] = all[place];
+    return { rows: rows.subarray(0, found), counts };
+  }
+
+  function countOf(name, values, refusals, refusing) {
+    const counts = new Uint32Array(values);
+    const column = pairs.columns[name];
+    const own = FIELDS.indexOf(name);
+    for (let row = 0; row < column.length; row++) {
+      if (refusals[row] === 0 || (refusals[row] === 1 && refusing[row] === own)) counts[column[row]]++;
+    }
+    return counts;
+  }
+
+  // Compute the orders that a reader may choose, one at a time when there is nothing else to do.
+  function prepare() {
+    const waiting = Object.keys(pairs.SCORES);
+    const next = () => {
+      order(waiting.pop(), false);
+      if (waiting.length) whenIdle(next);
+    };
+    whenIdle(next);
+  }
+
+  const whenIdle = window.requestIdleCallback ?? ((work) => setTimeout(work, 500));
+
+  // All rows in an order; each is computed once.
+  function order(sort, reversed) {
+    const name = `${sort} ${reversed}`;
+    if (!orders.has(name)) orders.set(name, ordered(sort, reversed));
+    return orders.get(name);
+  }
+
+  function ordered(sort, reversed) {
+    const all = new Uint32Array(pairs.count);
+    for (let row = 0; row < all.length; row++) all[row] = row;
+    if (!sort) return reversed ? all.reverse() : all;
+    return pairs.sort(all, sort, reversed);
+  }
+
+  // ---- one test for each filter
+
+  function test(name, value) {
+    const column = pairs.columns[name];
+    if (name === "text") return textTest(value);
+    if (name === "with") return neuronTest(value);
+    if (name in pairs.SCORES) {
+      const [least, most] = range(value);
+      return (row) => column[row] >= least && column[row] <= most;
+    }
+    const wanted = { layer_a: pairs.layers, layer_b: pairs.layers, status: STATUSES, setting: pairs.settings }[
+      name
+    ].indexOf(value);
+    return (row) => column[row] === wanted;
+  }
+
+  // Every word is in the name of a neuron or in the reason, begins the key, or is the status.
+  function textTest(text) {
+    const { a, b, status } = pairs.columns;
+    const words = text.toLowerCase().split(/\s+/).filter(Boolean);
+    const found = new Uint8Array(pairs.count); // how many of the words
+    for (const word of words) {
+      const named = Uint8Array.from(pairs.neurons, (neuron) => neuron.lower.includes(word));
+      const other = new Uint8Array(pairs.count);
+      if (/^[0-9a-f]+$/.test(word)) for (const row of pairs.rowsOfKeys(word)) other[row] = 1;
+      for (const [row, reason] of pairs.reasons) if (reason.toLowerCase().includes(word)) other[row] = 1;
+      const wanted = STATUSES.indexOf(word);
+      for (let row = 0; row < found.length; row++) {
+        if (named[a[row]] || named[b[row]] || other[row] || status[row] === wanted) found[row]++;
+      }
+    }
+    return (row) => found[row] === words.length;
+  }
+
+  // `layer:channel`, or a channel of any layer.
+  function neuronTest(written) {
+    const { a, b } = pairs.columns;
+    const channel = written.replace(/^:/, "");
+    const named = Uint8Array.from(
+      pairs.neurons,
+      (neuron) => neuron.name === written || String(neuron.channel) === channel,
+    );
+    return (row) => named[a[row]] === 1 || named[b[row]] === 1;
+  }
+
+  // `0.3..0.8`, either of them optional.
+  function range(written) {
+    const [least, most] = written.split("..").map((part) => (part?.trim() ? Number(part) : NaN));
+    return [Number.isNaN(least) ? -Infinity : least, Number.isNaN(most ?? NaN) ? Infinity : most];
+  }
+
+  return { FIELDS, STATUSES, read, active, apply, range, prepare };
+})();

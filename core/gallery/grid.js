@@ -1,0 +1,282 @@
+"use strict";
+
+// The grid of tiles, and the tools that choose which pairs it shows.
+isthmus.grid = (() => {
+  const { byId, element, filter, pairs } = isthmus;
+  const [grid, state, count, chips] = ["grid", "state", "count", "chips"].map(byId);
+  const CAPTION = 78; // px: the bar and three lines of text; as in grid.css
+  const TOOLS = 150; // px, about what the bar and the tools take of the screen
+  const LEGIBLE = 112; // px, the narrowest tile that has a caption
+  const GAP = { captioned: 14, bare: 4 }; // px
+  const LABELS = {
+    text: "search",
+    with: "neuron",
+    layer_a: "layer of a",
+    layer_b: "layer of b",
+    status: "status",
+    setting: "settings",
+  };
+
+  const list = isthmus.rows(grid, makeRow);
+  let chosen = null; // see filter
+  let view = new Uint32Array(); // rows of the pairs that pass, in order
+  let columns = 1;
+  let tile = 192; // px
+  let height = 284; // px, of a row with the gap below it
+  let current = 0; // place in the view of the tile that the keyboard reaches
+  let left = null; // where the reader was before going to another page: place in the list, and of the tile in focus
+
+  // ---- layout
+
+  // Lay the grid out for the width that it has; nothing happens where that changes nothing, as when a telephone shows or
+  // hides its own bars.
+  function fit(changed = false) {
+    const width = grid.clientWidth;
+    if (width === 0) return;
+    const before = `${columns} ${tile}`;
+    byId("columns").value = chosen.columns ?? suitable();
+    columns = Number(byId("columns").value);
+    const highest = Math.max(96, innerHeight - TOOLS - CAPTION);
+    const share = (gap) => Math.max(16, Math.min(highest, Math.floor((width - gap * (columns - 1)) / columns)));
+    const bare = share(GAP.captioned) < LEGIBLE;
+    tile = share(bare ? GAP.bare : GAP.captioned);
+    if (!changed && before === `${columns} ${tile}`) return;
+    height = tile + (bare ? GAP.bare : CAPTION + GAP.captioned);
+    grid.classList.toggle("bare", bare);
+    grid.classList.toggle("full-height", tile === highest);
+    grid.style.setProperty("--columns", columns);
+    grid.style.setProperty("--tile", `${tile}px`);
+    grid.setAttribute("aria-rowcount", Math.ceil(view.length / columns));
+    grid.setAttribute("aria-colcount", columns);
+    byId("columns-number").value = columns;
+    list.set(Math.ceil(view.length / columns), height);
+  }
+
+  // As many columns as suit the screen.
+  const suitable = () => Math.max(2, Math.min(16, Math.round(grid.clientWidth / 210)));
+
+  function makeRow(number) {
+    const row = element("div", { className: "row" });
+    row.setAttribute("role", "row");
+    row.setAttribute("aria-rowindex", number + 1);
+    for (let column = 0; column < columns; column++) {
+      const place = number * columns + column;
+      if (place >= view.length) break;
+      const made = isthmus.strip.tile(pairs.at(view[place]), chosen.sort);
+      made.setAttribute("role", "gridcell");
+      made.setAttribute("aria-colindex", column + 1);
+      made.dataset.place = place;
+      made.firstElementChild.tabIndex = place === current ? 0 : -1;
+      row.append(made);
+    }
+    return row;
+  }
+
+  const player = (place) => list.row(Math.floor(place / columns))?.querySelector(`[data-place="${place}"] > .player`);
+
+  function focus(place) {
+    const target = Math.max(0, Math.min(view.length - 1, place));
+    makeCurrent(target);
+    list.reveal(Math.floor(target / columns));
+    player(target)?.focus({ preventScroll: true });
+  }
+
+  function makeCurrent(place) {
+    const before = player(current);
+    if (before) before.tabIndex = -1;
+    current = place;
+    const now = player(place);
+    if (now) now.tabIndex = 0;
+  }
+
+  grid.addEventListener("keydown", (event) => {
+    const made = event.target.closest(".tile");
+    if (!made) return;
+    const place = Number(made.dataset.place);
+    const screen = Math.max(1, Math.floor(innerHeight / height) - 1) * columns;
+    const key = `${event.ctrlKey || event.metaKey ? "Ctrl+" : ""}${event.shiftKey ? "Shift+" : ""}${event.key}`;
+    const target = {
+      ArrowUp: place - columns,
+      ArrowDown: place + columns,
+      "Shift+ArrowLeft": place - 1,
+      "Shift+ArrowRight": place + 1,
+      PageUp: place - screen,
+      PageDown: place + screen,
+      "Ctrl+Home": 0,
+      "Ctrl+End": view.length - 1,
+    }[key];
+    if (target === undefined) return;
+    event.preventDefault();
+    if (key.startsWith("Arrow") && (target < 0 || target >= view.length)) return;
+    focus(target);
+  });
+  grid.addEventListener("focusin", (event) => {
+    const made = event.target.closest(".tile");
+    if (made) makeCurrent(Number(made.dataset.place));
+  });
+  // Where the tile that the keyboard would reach is far off the screen, it reaches the first one that is seen.
+  addEventListener("keydown", (event) => {
+    if (event.key === "Tab" && grid.clientWidth && !player(current))
+      makeCurrent(Math.max(0, Math.ceil(list.place() / height)) * columns);
+  });
+  isthmus.strip.listen(grid);
+
+  // ---- choosing
+
+  // Show the pairs of a choice, that of an address or of the tools.
+  function choose(next) {
+    if (JSON.stringify(next) === JSON.stringify(chosen)) return;
+    chosen = next;
+    left = null;
+    const { rows, counts } = filter.apply(chosen);
+    view = rows;
+    current = 0;
+    count.value = `${isthmus.whole(view.length)} of ${isthmus.pairsIn(pairs.count)}`;
+    showTools(counts);
+    showChips();
+    showState();
+    if (grid.clientWidth) {
+      const top = grid.getBoundingClientRect().top - isthmus.cover();
+      if (top < 0) scrollBy({ top, behavior: "instant" }); // the old place in the list means nothing in the new one
+      fit(true);
+    }
+  }
+
+  function showTools(counts) {
+    for (const name of ["text", "with"])
+      if (document.activeElement !== byId(name)) byId(name).value = chosen[name] ?? "";
+    options("layer_a", pairs.layers, counts.layer_a);
+    options("layer_b", pairs.layers, counts.layer_b);
+    options("status", filter.STATUSES, counts.status);
+    options("setting", pairs.settings, counts.setting);
+    byId("setting-label").hidden = pairs.settings.length < 2;
+    byId("sort").value = chosen.sort ?? "";
+    byId("reverse").setAttribute("aria-pressed", Boolean(chosen.reverse));
+    for (const name of Object.keys(pairs.SCORES)) {
+      const [least, most] = filter.range(chosen[name] ?? "..");
+      const [from, to] = byId("ranges").querySelectorAll(`[data-score=${name}]`);
+      if (document.activeElement !== from) from.value = Number.isFinite(least) ? least : "";
+      if (document.activeElement !== to) to.value = Number.isFinite(most) ? most : "";
+    }
+  }
+
+  // The values of a list, those without pairs left out, each with how many pairs it would leave.
+  function options(name, values, counts) {
+    const all = element("option", { value: "", textContent: "all" });
+    const found = values
+      .map((value, i) => [value, counts[i]])
+      .filter(([value, pairsOf]) => pairsOf || value === chosen[name]);
+    const texts = found.map(([value, pairsOf]) =>
+      element("option", { value, textContent: `${value} (${isthmus.whole(pairsOf)})` }),
+    );
+    byId(name).replaceChildren(all, ...texts);
+    byId(name).value = chosen[name] ?? "";
+  }
+
+  function showChips() {
+    const active = filter.active(chosen);
+    chips.hidden = active.length === 0;
+    chips.replaceChildren(
+      ...active.map((name) => {
+        const label = LABELS[name] ?? pairs.SCORES[name].label.toLowerCase();
+        const chip = element(
+          "button",
+          { type: "button", className: "chip" },
+          `${label} `,
+          isthmus.quoted(chosen[name]),
+          " ×",
+        );
+        chip.setAttribute("aria-label", `Remove ${label} ${chosen[name]}`);
+        chip.addEventListener("click", () => change({ [name]: "" }, byId("text")));
+        return chip;
+      }),
+    );
+    if (active.length > 1) chips.append(clearAll());
+    byId("filters").firstElementChild.textContent = active.length ? `Filters (${active.length})` : "Filters";
+  }
+
+  function showState() {
+    state.hidden = view.length > 0 || pairs.count === 0;
+    state.replaceChildren("No pair passes all filters. ", clearAll());
+  }
+
+  function clearAll() {
+    const clear = element("button", { type: "button", textContent: "Clear all filters" });
+    clear.addEventListener("click", () =>
+      change(Object.fromEntries(filter.FIELDS.map((name) => [name, ""])), byId("text")),
+    );
+    return clear;
+  }
+
+  // Change some texts of the choice; an empty one takes its filter away.
+  function change(changes, focused) {
+    focused?.focus();
+    choose(filter.read(new Map(Object.entries({ ...chosen, ...changes }))));
+    isthmus.address.replace();
+  }
+
+  function listenToTools() {
+    const names = element("option", { value: "", textContent: "Name" });
+    byId("sort").append(names, ...isthmus.scoreOptions("order"));
+    byId("ranges").append(...Object.entries(pairs.SCORES).map(([name, score]) => rangeOf(name, score)));
+    for (const name of ["text", "with"])
+      byId(name).addEventListener("input", () => change({ [name]: byId(name).value.trim() }));
+    for (const name of ["layer_a", "layer_b", "status", "setting", "sort"]) {
+      byId(name).addEventListener("change", () => change({ [name]: byId(name).value }));
+    }
+    byId("reverse").addEventListener("click", () => change({ reverse: chosen.reverse ? "" : "1" }));
+    byId("columns").addEventListener("input", () => {
+      const first = Math.round(list.place() / height) * columns;
+      chosen = filter.read(new Map(Object.entries({ ...chosen, columns: byId("columns").value })));
+      fit();
+      if (first > 0) list.reveal(Math.floor(first / columns));
+      isthmus.address.replace();
+    });
+    addEventListener("resize", () => fit());
+  }
+
+  function rangeOf(name, { label, meaning }) {
+    const field = (which) => {
+      const input = element("input", { type: "number", step: "any", placeholder: which, title: meaning });
+      input.dataset.score = name;
+      input.setAttribute("aria-label", `${label}, ${which}`);
+      input.addEventListener("input", () => {
+        const [least, most] = [...byId("ranges").querySelectorAll(`[data-score=${name}]`)].map((one) => one.value);
+        change({ [name]: least || most ? `${least}..${most}` : "" });
+      });
+      return input;
+    };
+    return element("span", { className: "range", title: meaning }, label, field("min"), field("max"));
+  }
+
+  // ---- coming and going
+
+  function show() {
+    fit(true);
+    if (left === null) return;
+    const { place, focused } = left;
+    left = null;
+    list.moveTo(place);
+    if (focused !== null) focus(focused);
+  }
+
+  // Remember where the reader was.
+  function leave() {
+    const within = document.activeElement?.closest?.("#grid .tile");
+    left = { place: list.place(), focused: within ? Number(within.dataset.place) : null };
+  }
+
+  // The place in the view of a pair, and those beside it: for the page of a pair.
+  function around(row) {
+    const place = view.indexOf(row);
+    return { place, of: view.length, previous: view[place - 1], next: place < 0 ? undefined : view[place + 1] };
+  }
+
+  // The reader went on to another pair: that is the one to come back to.
+  function moveOn(row) {
+    const place = view.indexOf(row);
+    if (place >= 0) left = { place: left?.place ?? 0, focused: place };
+  }
+
+  return { show, leave, choose, around, moveOn, listenToTools, chosen: () => chosen };
+})();

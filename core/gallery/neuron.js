@@ -1,0 +1,78 @@
+"use strict";
+
+// The page of one neuron: all its pairs as rows of frames that start from it, whichever end of the strip it is.
+isthmus.neuron = (() => {
+  const { byId, element, pairs } = isthmus;
+  const CAPTION = 30; // px above the frames, as in grid.css
+  const GAP = 16; // px
+  const LARGEST = 160; // px of a frame
+  const partners = byId("partners");
+  const sort = byId("partners-sort");
+  const list = isthmus.rows(partners, makeRow);
+
+  let neuron = null;
+  let rows = [];
+  let size = 96; // px of a frame
+
+  function show(name) {
+    if (sort.children.length === 0) fillSort();
+    neuron = pairs.neuronByName.get(name) ?? null;
+    rows = neuron ? pairs.rowsOf(neuron) : [];
+    byId("neuron-title").replaceChildren(neuron ? isthmus.neuronName(neuron) : "No such neuron");
+    const words = neuron
+      ? [`${isthmus.pairsIn(rows.length)}, from this neuron to each partner`]
+      : ["This atlas has no pair of ", isthmus.quoted(name), "."];
+    byId("neuron-state").replaceChildren(...words);
+    sort.parentElement.hidden = !neuron;
+    order();
+    return neuron?.name ?? "No such neuron";
+  }
+
+  function fillSort() {
+    sort.append(...isthmus.scoreOptions("order"), element("option", { value: "", textContent: "Name" }));
+    sort.value = "distance";
+    sort.addEventListener("change", order);
+    addEventListener("resize", fit);
+  }
+
+  function order() {
+    rows = sort.value ? [...pairs.sort(rows, sort.value)] : rows.sort((p, q) => p - q);
+    fit();
+  }
+
+  function fit() {
+    if (partners.clientWidth === 0) return;
+    const most = Math.max(2, ...rows.map((row) => pairs.columns.frames[row]));
+    size = Math.max(8, Math.min(LARGEST, Math.floor(partners.clientWidth / most)));
+    partners.style.setProperty("--tile", `${size}px`);
+    list.set(rows.length, size + CAPTION + GAP);
+  }
+
+  function makeRow(number) {
+    const pair = pairs.at(rows[number]);
+    const isA = pair.a.id === neuron.id;
+    const partner = isA ? pair.b : pair.a;
+    const row = element("div", { className: "partner" });
+    row.setAttribute("role", "listitem");
+    row.setAttribute("aria-posinset", number + 1);
+    row.setAttribute("aria-setsize", rows.length);
+    const scores = ["distance", "smoothness", "balance"].map((name) => {
+      const { label, meaning } = pairs.SCORES[name];
+      return element(
+        "span",
+        { className: "faint", title: meaning },
+        `${label.toLowerCase()} ${isthmus.short(pairs.columns[name][pair.row])}`,
+      );
+    });
+    const strip = element("a", { className: "frames", href: isthmus.address.to("pair", pair.key) });
+    strip.setAttribute("aria-label", `Strip from ${neuron.name} to ${partner.name}`);
+    if (pair.failed) strip.append(isthmus.failure("Failed", pair.reason));
+    else
+      for (let i = 0; i < pair.frames; i++)
+        strip.append(isthmus.frameOf(isthmus.previewPath(pair.key), pair, isA ? i : pair.frames - 1 - i, ""));
+    row.append(element("p", { className: "caption" }, isthmus.neuronLink(partner), ...scores), strip);
+    return row;
+  }
+
+  return { show };
+})();

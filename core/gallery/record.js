@@ -1,0 +1,178 @@
+"use strict";
+
+// The record of a pair, on its page: curves, checkpoints, numbers, downloads, and a spec that renders it again.
+isthmus.record = (() => {
+  const { byId, element, pairs } = isthmus;
+  // Fields that are told otherwise than by a line each.
+  const TOLD = [
+    "key",
+    "a",
+    "b",
+    "status",
+    "reason",
+    "settings",
+    "activation_a",
+    "activation_b",
+    "neighbour_distance",
+    "layer_distance",
+    "history",
+    "checkpoints",
+    "versions",
+  ];
+
+  let pair = null;
+  let record = null;
+
+  // Show the record that is in a line, and give it.
+  function show(shown, line) {
+    pair = shown;
+    record = JSON.parse(line);
+    byId("details").hidden = pair.failed;
+    byId("numbers").hidden = pair.failed;
+    if (!pair.failed) {
+      showCurves();
+      showHistory();
+      showCheckpoints();
+      showNumbers();
+    }
+    showLinks(line);
+    showFacts();
+    byId("pair-spec").textContent = specOf(record);
+    return record;
+  }
+
+  function clear() {
+    for (const id of ["curves", "checkpoints", "facts", "numbers", "links", "pair-spec"]) byId(id).replaceChildren();
+    byId("details").hidden = true;
+    byId("copied").textContent = "";
+  }
+
+  function showCurves() {
+    const curves = [
+      { kind: "curve-a", values: record.activation_a },
+      { kind: "curve-b", values: record.activation_b },
+    ];
+    byId("curves").replaceChildren(isthmus.chart(curves, "activation of both neurons on every frame"));
+  }
+
+  function showHistory() {
+    const { history } = record;
+    byId("history-title").parentElement.hidden = history.length === 0;
+    if (history.length === 0) return;
+    const words = `from ${isthmus.short(history[0])} to ${isthmus.short(history.at(-1))} in ${record.settings.steps} updates, each point the mean of a ${history.length}th of them`;
+    const chart = isthmus.chart([{ kind: "curve-a", values: history }], `objective ${words}`);
+    byId("history").replaceChildren(chart, element("p", { className: "faint", textContent: words }));
+  }
+
+  function showCheckpoints() {
+    const kept = record.checkpoints.filter(({ picture }) => picture);
+    byId("checkpoints-title").parentElement.hidden = kept.length === 0;
+    byId("checkpoints").replaceChildren(
+      ...kept.map(({ step, objective }) => {
+        const words = `after ${isthmus.whole(step)} updates`;
+        const image = element("img", {
+          src: isthmus.sheetPath(pair.key, step),
+          alt: `all frames ${words}`,
+          width: pair.frames * pair.size_px,
+          height: pair.size_px,
+        });
+        return element(
+          "figure",
+          {},
+          image,
+          element("figcaption", { textContent: `${words}, objective ${isthmus.short(objective)}` }),
+        );
+      }),
+    );
+  }
+
+  function showLinks(line) {
+    const file = (text, href) => element("a", { textContent: text, href, download: "" });
+    const json = element("a", { textContent: "Record, JSON", download: `${pair.key}.json` });
+    json.href = `data:application/json;charset=utf-8,${encodeURIComponent(`${line}\n`)}`;
+    const copy = element("button", { type: "button", textContent: "Copy link" });
+    copy.addEventListener("click", () => copied(`${location.href.split("#")[0]}#pair=${pair.key}`, "The link"));
+    const pictures = [
+      file("Sheet, PNG, lossless", isthmus.sheetPath(pair.key)),
+      file("Preview, WebP", isthmus.previewPath(pair.key)),
+    ];
+    byId("links").replaceChildren(...(pair.failed ? [] : pictures), json, copy);
+  }
+
+  async function copied(text, what) {
+    await isthmus.copy(text);
+    byId("copied").textContent = `${what} is on the clipboard.`;
+  }
+  byId("copy-spec").addEventListener("click", () => copied(byId("pair-spec").textContent, "The spec"));
+
+  // What the curves show, in numbers.
+  function showNumbers() {
+    const layers = Object.entries(record.layer_distance);
+    const head = [
+      "frame",
+      "activation of a",
+      "activation of b",
+      "difference to the next frame",
+      ...layers.map(([layer]) => `the same in ${layer}`),
+    ];
+    const rows = record.activation_a.map((a, i) => [
+      a,
+      record.activation_b[i],
+      record.neighbour_distance[i],
+      ...layers.map(([, values]) => values[i]),
+    ]);
+    const cell = (value) =>
+      element("td", { textContent: value === undefined ? "" : Number(value.toPrecision(5)), title: value ?? "" });
+    const header = (scope, text) => element("th", { scope }, text);
+    const table = element("table");
+    table.createTHead().append(element("tr", {}, ...head.map((text) => header("col", text))));
+    table
+      .createTBody()
+      .append(...rows.map((values, i) => element("tr", {}, header("row", i + 1), ...values.map(cell))));
+    byId("numbers").replaceChildren(table);
+  }
+
+  function showFacts() {
+    const text = (value) => (typeof value === "string" ? value : JSON.stringify(value));
+    const facts = [
+      ["key", record.key],
+      ["a", record.a],
+      ["b", record.b],
+      ["status", record.status],
+    ];
+    if (record.reason !== null) facts.push(["reason", record.reason]);
+    for (const [name, { label, meaning }] of Object.entries(pairs.SCORES)) {
+      facts.push([label.toLowerCase(), isthmus.short(pairs.columns[name][pair.row]), meaning]);
+    }
+    for (const { step, objective } of record.checkpoints) facts.push([`objective at update ${step}`, objective]);
+    for (const [name, value] of Object.entries(record))
+      if (!TOLD.includes(name) && value !== null) facts.push([name, text(value)]);
+    for (const [name, value] of Object.entries(record.settings)) facts.push([`settings.${name}`, text(value)]);
+    for (const [name, value] of Object.entries(record.versions)) facts.push([`version of ${name}`, value]);
+    if (record.history.length)
+      facts.push(["history of the objective", record.history.map((value) => Number(value.toPrecision(5))).join(", ")]);
+    byId("facts").replaceChildren(...facts.map((fact) => isthmus.fact(...fact)));
+  }
+
+  // A spec that renders this pair again, as YAML; whatever is quoted is ASCII, which every YAML reader takes alike.
+  function specOf({ key, a, b, settings, model }) {
+    const quote = (value) =>
+      JSON.stringify(value).replace(
+        /[^\x20-\x7e]/gu,
+        (sign) => `\\U${sign.codePointAt(0).toString(16).padStart(8, "0")}`,
+      );
+    const own = JSON.parse(document.body.dataset.model);
+    return [
+      `name: pair-${key}`,
+      `model: ${quote(own.name === model ? own : { name: model })}`,
+      "pairs:",
+      "  select: list",
+      `  list: [[${quote(a)}, ${quote(b)}]]`,
+      "render:",
+      ...Object.entries(settings).map(([name, value]) => `  ${name}: ${quote(value)}`),
+      "",
+    ].join("\n");
+  }
+
+  return { show, clear };
+})();

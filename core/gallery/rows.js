@@ -1,0 +1,121 @@
+"use strict";
+
+// A list of rows of equal height, of which only those near the screen exist. A browser cannot draw an element of more
+// than some 17 million px, so a very long list is drawn shorter than it is: a small step of the scrollbar moves by as
+// many pixels as anywhere, a jump by its share of the whole list, and when the reader rests the two are reconciled.
+isthmus.rows = (container, makeRow) => {
+  const LONGEST = 8e6; // px
+  const rows = new Map(); // number -> element
+  let count = 0;
+  let height = 1; // px, of a row with the gap below it
+  let shift = 0; // px that the rows are ahead of the scrollbar
+  let last = 0; // px scrolled when last looked at
+  let waiting = false;
+  let resting = 0;
+
+  const length = () => Math.min(count * height, LONGEST);
+  const ratio = () => (count * height - innerHeight) / (length() - innerHeight);
+  const scrolled = () => -container.getBoundingClientRect().top;
+  const shortened = () => count * height > LONGEST;
+
+  function set(newCount, newHeight) {
+    [count, height] = [newCount, newHeight];
+    container.style.height = `${length()}px`;
+    container.replaceChildren();
+    rows.clear();
+    follow(scrolled(), true);
+    draw();
+  }
+
+  // Where in the list the reader is, after the scrollbar has moved.
+  function follow(y, jumped = Math.abs(y - last) > innerHeight) {
+    last = y;
+    if (!shortened() || y <= 0) shift = 0;
+    else if (jumped) shift = y * ratio() - y;
+    else shift = Math.min(Math.max(shift, -y), count * height - innerHeight - y);
+  }
+
+  function draw() {
+    waiting = false;
+    if (container.offsetParent === null) return;
+    const before = shift;
+    const y = scrolled();
+    follow(y);
+    const ahead = Math.max(height, innerHeight / 2);
+    const first = Math.max(0, Math.floor((y + shift - ahead) / height));
+    const end = Math.min(count, Math.ceil((y + shift + innerHeight + ahead) / height));
+    for (const [number, row] of rows) {
+      if ((number < first || number >= end) && !row.contains(document.activeElement)) {
+        row.remove();
+        rows.delete(number);
+      }
+    }
+    if (shift !== before) placeAll();
+    for (let number = end - 1; number >= first; number--) if (!rows.has(number)) add(number);
+    if (shortened()) {
+      clearTimeout(resting);
+      resting = setTimeout(reconcile, 150);
+    }
+  }
+
+  function add(number) {
+    const row = makeRow(number);
+    place(row, number);
+    rows.set(number, row);
+    row.dataset.row = number;
+    const next = rows.get(number + 1) ?? [...container.children].find((other) => Number(other.dataset.row) > number);
+    container.insertBefore(row, next ?? null);
+  }
+
+  const place = (row, number) => (row.style.transform = `translateY(${number * height - shift}px)`);
+
+  const placeAll = () => rows.forEach(place);
+
+  function reconcile() {
+    const y = scrolled();
+    if (y <= 0 || container.offsetParent === null) return;
+    moveTo(y + shift);
+  }
+
+  // Have this place of the list, px from its start, at the upper edge of the screen.
+  function moveTo(place) {
+    const stretched = shortened() && place > 0;
+    const y = stretched ? Math.round(place / ratio()) : place;
+    const moved = y - scrolled();
+    if (Math.abs(moved) >= 1) scrollBy({ top: moved, behavior: "instant" });
+    last = scrolled();
+    const before = shift;
+    shift = stretched ? place - last : 0;
+    if (shift !== before) placeAll();
+    draw();
+  }
+
+  // Scroll as little as needed to show a whole row, and give it.
+  function reveal(number) {
+    const cover = isthmus.cover();
+    const top = number * height - cover;
+    const at = scrolled() + shift;
+    if (top < at) moveTo(top);
+    else if ((number + 1) * height > at + innerHeight) moveTo((number + 1) * height - innerHeight);
+    else draw();
+    return rows.get(number);
+  }
+
+  const soon = () => {
+    if (waiting) return;
+    waiting = true;
+    requestAnimationFrame(draw);
+  };
+  addEventListener("scroll", soon, { passive: true });
+  addEventListener("resize", soon);
+
+  return { set, reveal, moveTo, place: () => scrolled() + shift, row: (number) => rows.get(number) };
+};
+
+// How much of the screen's upper edge is covered by what stays there, px.
+isthmus.cover = () => {
+  const fixed = [...document.querySelectorAll("#bar, .page.shown > .tools")].filter(
+    (one) => getComputedStyle(one).position === "sticky",
+  );
+  return fixed.reduce((sum, one) => sum + one.offsetHeight, 0) + 8;
+};

@@ -1,0 +1,111 @@
+"""The page's data: index shards with what tiles and filters need, detail shards with whole records."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from itertools import chain
+from statistics import fmean
+from typing import Any
+
+from core.errors import RecordError
+from core.records import Record
+
+_DONE, _FAILED = 0, 1
+_SIGNIFICANT_DIGITS = 4  # more than anybody reads off a tile, and a third of the bytes of a full float
+
+
+def index_shard(records: Sequence[Record], details: Sequence[str], pairs_per_detail: int) -> bytes:
+    """The fields that a tile shows and that filters and orders need, as a script with one list per field.
+
+    A field that has the same value in every row is that value instead of a list. `keys` are all keys in one string.
+    `a_layer` and `b_layer` are indices into `layers`, `setting` into `settings`, the settings' digests; `reason` maps
+    the rows of failed pairs to their reasons. Numbers that a pair does not have are null. The scores are
+
+    - `activation_a`, `activation_b`: of a on the first frame, of b on the last: how well each end excites its neuron;
+    - `smoothness`: mean squared difference of neighbouring frames, values in [0, 1]; the smaller, the smoother;
+    - `distance`: the same of their activations, mean over the alignment layers; the smaller, the more alike;
+    - `balance`: how equally both neurons are excited, see `_balance`;
+    - `objective`: its last value.
+
+    Args:
+        details: paths of the detail shards that have these records, so many pairs in each but the last.
+
+    Raises:
+        RecordError: if a record's neuron is not written `layer:channel`.
+    """
+    layers: dict[str, int] = {}
+    settings: dict[str, int] = {}
+    neurons_a = [_neuron(record.a, record.key) for record in records]
+    neurons_b = [_neuron(record.b, record.key) for record in records]
+    for layer, _ in (*neurons_a, *neurons_b):
+        layers.setdefault(layer, len(layers))
+    for record in records:
+        settings.setdefault(record.settings_digest, len(settings))
+    columns = {
+        "pairs": len(records),
+        "layers": list(layers),
+        "settings": list(settings),
+        "details": list(details),
+        "pairs_per_detail": pairs_per_detail,
+        "keys": "".join(record.key for record in records),
+        "a_layer": _column([layers[layer] for layer, _ in neurons_a]),
+        "a_channel": _column([channel for _, channel in neurons_a]),
+        "b_layer": _column([layers[layer] for layer, _ in neurons_b]),
+        "b_channel": _column([channel for _, channel in neurons_b]),
+        "setting": _column([settings[record.settings_digest] for record in records]),
+        "status": _column([_DONE if record.status == "done" else _FAILED for record in records]),
+        "reason": {str(row): record.reason for row, record in enumerate(records) if record.status == "failed"},
+        "frames": _column([record.frames for record in records]),
+        "size_px": _column([record.size_px for record in records]),
+        "activation_a": _column([_mean(record.activation_a[:1]) for record in records]),
+        "activation_b": _column([_mean(record.activation_b[-1:]) for record in records]),
+        "smoothness": _column([_mean(record.neighbour_distance) for record in records]),
+        "distance": _column([_mean(list(chain(*record.layer_distance.values()))) for record in records]),
+        "balance": _column([_balance(record.activation_a, record.activation_b) for record in records]),
+        "objective": _column([_mean([last.objective for last in record.checkpoints[-1:]]) for record in records]),
+    }
+    return f"isthmus.data({_script_json(columns)});\n".encode()
+
+
+def detail_shard(lines: Sequence[bytes]) -> bytes:
+    """Whole records, each as the text of its line, so that a reader's browser parses only the one that is shown."""
+    return f"isthmus.details({_script_json([line.decode().rstrip() for line in lines])});\n".encode()
+
+
+def _neuron(written: str, key: str) -> tuple[str, int]:
+    """Layer and channel. More lenient than `Neuron.parse`: whatever a layer is called, its record can be shown."""
+    layer, _, channel = written.rpartition(":")
+    if not (layer and channel.isascii() and channel.isdigit()):
+        raise RecordError(f"record {key}: expected a neuron as 'layer:channel', got {written!r}")
+    return layer, int(channel)
+
+
+def _balance(activation_a: Sequence[float], activation_b: Sequence[float]) -> float | None:
+    """1 - mean |a - b| over the frames, each curve as a share of its greatest value, below 0 counting as 0.
+
+    1: every frame excites both neurons alike; 0: each frame excites one of them only.
+    """
+    greatest_a, greatest_b = max(activation_a, default=0.0), max(activation_b, default=0.0)
+    if greatest_a <= 0 or greatest_b <= 0:
+        return None
+    shares = zip(activation_a, activation_b, strict=True)
+    return _mean([1 - abs(max(a, 0.0) / greatest_a - max(b, 0.0) / greatest_b) for a, b in shares])
+
+
+def _column(values: list[Any]) -> Any:
+    """The list, or its only value if all rows have the same."""
+    return values[0] if values and all(value == values[0] for value in values) else values
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    """The mean, or None where there is none to speak of."""
+    if not values or not math.isfinite(mean := fmean(values)):
+        return None
+    return float(f"{mean:.{_SIGNIFICANT_DIGITS}g}")
+
+
+def _script_json(value: object) -> str:
+    """JSON that no script can misread: ASCII only, and without `<` it cannot close or open an element."""
+    return json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")

@@ -1,0 +1,299 @@
+"""How fast is the gallery of a large atlas in Chromium, from a folder and from a web server?
+
+The atlas is synthetic: records as a chunk writes them, of a few layers, and pictures that all pairs share by links.
+
+    python tests/bench/gallery.py [--pairs 100000] [--atlas FOLDER] [--json]
+
+--atlas keeps the atlas in a folder, or takes one that is there already.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import platform
+import random
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from playwright.sync_api import Browser, Page, sync_playwright
+
+LAYERS = [f"block{number}_expand_pre_relu" for number in (4, 6, 9, 11, 13)]
+CHANNELS = 400
+FRAMES, SIZE_PX, STEPS = 6, 128, 320
+PICTURES = 12
+RECORDS_PER_FILE = 500
+OPENED = 15  # pairs
+PAUSE = 400  # ms
+CHROMIUM_ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--enable-precise-memory-info"]
+
+READY = """() => document.querySelector("#count")?.value.includes("of")
+    && document.querySelector("#grid img")?.complete && performance.now()"""
+CHANGE = """([id, value]) => {
+    const field = document.getElementById(id);
+    const started = performance.now();
+    if (field.localName === "button") field.click();
+    else {
+        field.value = value;
+        field.dispatchEvent(new Event(field.localName === "select" ? "change" : "input", { bubbles: true }));
+    }
+    document.querySelector("#grid").getBoundingClientRect();
+    return performance.now() - started;
+}"""
+SCROLL = """async ([step, seconds]) => {
+    const frames = [];
+    let last = performance.now();
+    const end = last + seconds * 1000;
+    while (last < end) {
+        scrollBy({ top: step, behavior: "instant" });
+        await new Promise(requestAnimationFrame);
+        const now = performance.now();
+        frames.push(now - last);
+        last = now;
+    }
+    return frames;
+}"""
+OPEN = """async (key) => {
+    const started = performance.now();
+    location.hash = `#pair=${key}`;
+    const shown = () => document.querySelector("#facts").textContent.includes(key)
+        && document.querySelector("#large img").complete && document.querySelector("#frames img")?.complete;
+    while (!shown()) await new Promise((next) => setTimeout(next));
+    return performance.now() - started;
+}"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pairs", type=int, default=100_000)
+    parser.add_argument("--atlas", type=Path)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+
+    with tempfile.TemporaryDirectory() as folder:
+        root = options.atlas or Path(folder) / "synthetic"
+        if not (root / "index.html").exists():
+            write_atlas(root, options.pairs)
+        machine = f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
+        figures = {"code_kb": code_kb(root), **measure(root)}
+        machine += f" to {os.getloadavg()[0]:.1f}"
+    if options.json:
+        print(json.dumps({"machine": machine, "pairs": options.pairs, **figures}))
+        return
+    print(machine)
+    for name, figure in figures.items():
+        print(f"{name}: {figure}")
+
+
+# ---- the atlas
+
+
+def write_atlas(root: Path, pairs: int) -> None:
+    """Write records and pictures, and publish them."""
+    from core.manifest import publish
+    from core.store import DirectoryStore
+
+    pictures = [write_picture(root / f"pictures/{number}", number) for number in range(PICTURES)]
+    (root / "records").mkdir(parents=True)
+    lines: list[str] = []
+    for number, record in enumerate(synthetic_records(pairs)):
+        key = record["key"]
+        sheet, preview = pictures[number % PICTURES]
+        for link, target in (
+            (root / f"sheets/{key[:2]}/{key}.png", sheet),
+            (root / f"previews/{key[:2]}/{key}.webp", preview),
+        ):
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(os.path.relpath(target, link.parent))
+        lines.append(json.dumps(record) + "\n")
+        if len(lines) == RECORDS_PER_FILE or number == pairs - 1:
+            (root / f"records/{number:020x}.ndjson").write_text("".join(lines))
+            lines = []
+    publish(DirectoryStore(root), "synthetic")
+
+
+def write_picture(path: Path, seed: int) -> tuple[Path, Path]:
+    """A strip of smooth noise, as a sheet and as a preview of about the size that strips have."""
+    random_numbers = np.random.default_rng(seed)
+    small = [random_numbers.uniform(0, 255, (32, 32, 3)).astype(np.uint8) for _ in range(FRAMES)]
+    frames = [
+        np.asarray(Image.fromarray(image).resize((SIZE_PX, SIZE_PX), Image.Resampling.BICUBIC)) for image in small
+    ]
+    strip = Image.fromarray(np.concatenate(frames, axis=1))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sheet, preview = path.with_suffix(".png"), path.with_suffix(".webp")
+    strip.save(sheet)
+    strip.save(preview, quality=85)
+    return sheet, preview
+
+
+def synthetic_records(pairs: int) -> Iterator[dict[str, Any]]:
+    """Different pairs with plausible numbers, the same ones each time; one in a thousand has failed."""
+    from core import METHOD_VERSION
+    from core.plan import settings_digest
+    from core.spec import RenderSettings
+
+    settings = RenderSettings(frames=FRAMES, size_px=SIZE_PX, steps=STEPS)
+    shared = {
+        "method": METHOD_VERSION,
+        "model": "efficientnet-lite0",
+        "model_digest": "0123456789abcdef" * 4,
+        "settings": settings.model_dump(mode="json"),
+        "settings_digest": settings_digest(settings),
+        "seed": 0,
+        "frames": FRAMES,
+        "size_px": SIZE_PX,
+        "seconds": 8.5,
+        "device": "CPU x86_64",
+        "versions": {"isthmus": "0.1.0", "numpy": "2.4.6", "tensorflow": "2.21.0"},
+    }
+    dice = random.Random(0)
+    neurons = [f"{layer}:{channel}" for layer in LAYERS for channel in range(CHANNELS)]
+    seen: set[tuple[int, int]] = set()
+    while len(seen) < pairs:
+        first, second = sorted(dice.sample(range(len(neurons)), 2))
+        if (first, second) in seen:
+            continue
+        seen.add((first, second))
+        a, b = neurons[first], neurons[second]
+        facts = {**shared, "key": hashlib.sha256(f"{a} {b}".encode()).hexdigest()[:20], "a": a, "b": b}
+        if len(seen) % 1000 == 0:
+            yield {**facts, "status": "failed", "reason": "objective not finite at update 3; there was none before"}
+            continue
+        top_a, top_b = dice.uniform(3, 12), dice.uniform(3, 12)
+        yield {
+            **facts,
+            "status": "done",
+            "checkpoints": [{"step": STEPS, "objective": dice.random() * 40}],
+            "activation_a": [top_a * (1 - i / FRAMES) + dice.random() for i in range(FRAMES)],
+            "activation_b": [top_b * i / FRAMES + dice.random() for i in range(FRAMES)],
+            "neighbour_distance": [dice.random() * 0.02 for _ in range(FRAMES - 1)],
+            "layer_distance": {layer: [dice.random() for _ in range(FRAMES - 1)] for layer in ("block5", "block7")},
+            "history": [dice.random() * 40 for _ in range(64)],
+            "sheet_sha256": f"{dice.getrandbits(256):064x}",
+            "sheet_bytes": 264_080,
+            "preview_sha256": f"{dice.getrandbits(256):064x}",
+            "preview_bytes": 57_576,
+        }
+
+
+def code_kb(root: Path) -> float:
+    """All that a reader's browser loads but data and pictures."""
+    return round(sum(path.stat().st_size for path in [root / "index.html", *root.glob("assets/*")]) / 1000, 1)
+
+
+# ---- measuring
+
+
+def measure(root: Path) -> dict[str, Any]:
+    """The figures, times in ms."""
+    with sync_playwright() as playwright, served(root) as address:
+        path = shutil.which("chromium") or shutil.which("google-chrome")
+        browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_ARGUMENTS)
+        figures: dict[str, Any] = {
+            "ready_file": ready(browser, (root / "index.html").as_uri()),
+            "ready_http": ready(browser, f"{address}/index.html"),
+        }
+        page = browser.new_page(viewport={"width": 1440, "height": 900})
+        errors: list[str] = []
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto((root / "index.html").as_uri())
+        page.wait_for_function(READY)
+        figures |= {"choose": choosing(page), "scroll": scrolling(page), "open": opening(page, root)}
+        figures["heap_mb"] = round(page.evaluate("performance.memory.usedJSHeapSize") / 1e6, 1)
+        browser.close()
+    if errors:
+        raise RuntimeError(f"the page failed: {errors[0]}")
+    return figures
+
+
+@contextmanager
+def served(root: Path) -> Iterator[str]:
+    """A plain web server on the folder, in a process of its own."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1", "--directory", str(root)]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port)).close()
+                break
+            except ConnectionRefusedError:
+                time.sleep(0.05)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.kill()
+        server.wait()
+
+
+def ready(browser: Browser, address: str) -> dict[str, float]:
+    """From the start of loading, in a browser that has kept nothing, to counts and first pictures."""
+
+    def once() -> float:
+        context = browser.new_context(viewport={"width": 1440, "height": 900})
+        page = context.new_page()
+        page.goto(address, wait_until="commit")
+        took: float = page.wait_for_function(READY).json_value()
+        context.close()
+        return took
+
+    return summary([once() for _ in range(5)])
+
+
+def choosing(page: Page) -> dict[str, dict[str, float]]:
+    """Filters and orders, with a pause between two as people make it, until the new tiles are laid out."""
+
+    def change(field: str, value: str) -> float:
+        page.wait_for_timeout(PAUSE)
+        took: float = page.evaluate(CHANGE, [field, value])
+        return took
+
+    sorts = ["distance", "balance", "activation", "smoothness", "objective"]
+    return {
+        "sort": summary([change("sort", sort) for sort in sorts]),
+        "layer": summary([change("layer_a", value) for value in (*LAYERS[:3], "")]),
+        "text": summary([change("text", text) for text in ("b", "block9", "block9 :17", "a9", "")]),
+        "neuron": summary([change("with", text) for text in ("17", f"{LAYERS[1]}:17", "")]),
+    }
+
+
+def scrolling(page: Page) -> dict[str, dict[str, float]]:
+    """Frames while the list moves evenly, by so many px a frame."""
+    return {f"{step}_px": summary(page.evaluate(SCROLL, [step, 3])) for step in (40, 200, 1000)}
+
+
+def opening(page: Page, root: Path) -> dict[str, float]:
+    """From the click to record and pictures, of pairs all over the atlas."""
+    with (root / "data/pairs.ndjson").open() as file:
+        lines = file.readlines()
+    chosen = random.Random(1).sample(lines, OPENED * 2)
+    keys = [record["key"] for record in map(json.loads, chosen) if record["status"] == "done"][:OPENED]
+    times = []
+    for key in keys:
+        page.wait_for_timeout(PAUSE)
+        times.append(page.evaluate(OPEN, key))
+    return summary(times)
+
+
+def summary(times: list[float]) -> dict[str, float]:
+    p95 = sorted(times)[max(0, round(len(times) * 0.95) - 1)]
+    return {name: round(value, 1) for name, value in (("median", median(times)), ("p95", p95), ("most", max(times)))}
+
+
+if __name__ == "__main__":
+    main()

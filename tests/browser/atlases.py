@@ -1,0 +1,108 @@
+"""Small atlases to look at: plausible records, pictures that are quick to make, published the way a build does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from core import manifest
+from core.manifest import Manifest
+from core.neurons import Neuron, Pair
+from core.plan import keys, settings_digest
+from core.records import Checkpoint, Record, preview_path, sheet_path, to_ndjson
+from core.spec import Alignment, RenderSettings
+from core.store import DirectoryStore
+
+FRAMES = 6
+SIZE_PX = 128
+PAIRS = 30
+FAILED_ROW = 7
+FAILED_REASON = "the objective was not finite at step 41; the last finite value was 3.25"
+LAYERS = ("block9_expand_pre_relu", "block12_depthwise")
+SETTINGS = RenderSettings(
+    frames=FRAMES, size_px=SIZE_PX, steps=512, alignment=Alignment(layers=("block5", "block7"), weight=0.1, decay=5)
+)
+MODEL_DIGEST = "0123456789abcdef" * 4
+
+
+def make_record(row: int, **changes: Any) -> Record:
+    """A plausible record; every third pair joins the two layers, the others lie within one.
+
+    What rises in a strip rises linearly for b and falls with a bend for a, both further the larger *row* is.
+    """
+    a = Neuron(LAYERS[0] if row % 3 == 0 else LAYERS[row % 2], 17 * row % 480)
+    b = Neuron(LAYERS[1] if row % 3 == 0 else LAYERS[row % 2], 17 * row % 480 + 64)
+    [(_, key)] = keys([Pair(a, b)], MODEL_DIGEST, SETTINGS)
+    done = row != FAILED_ROW
+    rise = [round(0.4 + row / 10 + 4 * i / (FRAMES - 1), 4) for i in range(FRAMES)]
+    fall = [round((0.4 + row / 10) + 4 * (1 - i / (FRAMES - 1)) ** (1 + row / 20), 4) for i in range(FRAMES)]
+    fields: dict[str, Any] = {
+        "key": key,
+        "a": str(a),
+        "b": str(b),
+        "status": "done" if done else "failed",
+        "reason": None if done else FAILED_REASON,
+        "method": 1,
+        "model": "efficientnet-lite0",
+        "model_digest": MODEL_DIGEST,
+        "settings": SETTINGS.model_dump(mode="json"),
+        "settings_digest": settings_digest(SETTINGS),
+        "seed": 0,
+        "frames": FRAMES,
+        "size_px": SIZE_PX,
+        "checkpoints": [Checkpoint(step=512, objective=5.12 + row)] if done else [],
+        "activation_a": fall if done else [],
+        "activation_b": rise if done else [],
+        "neighbour_distance": [0.002 + 0.0001 * (row * 7 % 30)] * (FRAMES - 1) if done else [],
+        "layer_distance": {layer: [0.1 + 0.01 * (row * 11 % 30)] * (FRAMES - 1) for layer in ("block5", "block7")}
+        if done
+        else {},
+        "history": [row + 5 * (1 - 0.9**i) for i in range(64)] if done else [],
+        "sheet_sha256": "1" * 64 if done else None,
+        "sheet_bytes": 264_080 if done else None,
+        "preview_sha256": "2" * 64 if done else None,
+        "preview_bytes": 57_576 if done else None,
+        "seconds": 9.5,
+        "device": "CPU x86_64",
+        "versions": {"isthmus": "0.1.0", "numpy": "2.4.6"},
+    }
+    return Record(**(fields | changes))
+
+
+def write_pictures(root: Path, key: str, row: int, step: int | None = None) -> None:
+    """A sheet of waves that bend and change colour from frame to frame, and its preview."""
+    random = np.random.default_rng(row)
+    y, x = np.mgrid[0:SIZE_PX, 0:SIZE_PX] / SIZE_PX
+    ends = random.uniform(2, 9, (2, 4)), random.uniform(0, 2 * np.pi, (2, 3))
+    frames = []
+    for mix in np.linspace(0, 1, FRAMES):
+        (along, across, bend, fine), hue = ((1 - mix) * end[0] + mix * end[1] for end in ends)
+        phase = 2 * np.pi * (along * x + across * y + 0.3 * np.sin(bend * (x - y) * 2))
+        grain = 0.25 * np.sin(fine * 9 * x) * np.sin(fine * 9 * y)
+        frames.append(np.stack([0.5 + 0.35 * np.sin(phase + shift) + 0.4 * grain for shift in hue], axis=-1))
+    save_pictures(root, key, Image.fromarray((np.concatenate(frames, axis=1).clip(0, 1) * 255).astype(np.uint8)), step)
+
+
+def write_coloured_pictures(root: Path, key: str, colours: Sequence[tuple[int, int, int]]) -> None:
+    """A sheet whose frames have one colour each."""
+    sheet = Image.new("RGB", (len(colours) * SIZE_PX, SIZE_PX))
+    for frame, colour in enumerate(colours):
+        sheet.paste(colour, (frame * SIZE_PX, 0, (frame + 1) * SIZE_PX, SIZE_PX))
+    save_pictures(root, key, sheet)
+
+
+def save_pictures(root: Path, key: str, sheet: Image.Image, step: int | None = None) -> None:
+    for path in (root / sheet_path(key, step), root / preview_path(key, step)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sheet.save(path, quality=80, method=2)  # read by WebP only
+
+
+def publish(root: Path, records: Sequence[Record], name: str = "first-light") -> Manifest:
+    """Write the records of an atlas and publish it; records that are there already stay."""
+    store = DirectoryStore(root)
+    store.create(f"records/{len(list(store.list('records/')))}.ndjson", to_ndjson(records))
+    return manifest.publish(store, name)

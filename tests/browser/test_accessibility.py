@@ -1,0 +1,49 @@
+"""What axe-core finds on each page, in both colour schemes: nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from atlases import FAILED_ROW, LAYERS, make_record
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, expect
+
+Open = Callable[..., Page]  # the fixture `open_atlas`
+PLACES = {
+    "grid": "",
+    "filtered": "#layer_a=block9_expand_pre_relu&sort=balance&text=block",
+    "no result": "#text=nothing",
+    "pair": f"#pair={make_record(0).key}",
+    "failed pair": f"#pair={make_record(FAILED_ROW).key}",
+    "neuron": f"#neuron={LAYERS[0]}:68",
+    "map": "#map",
+    "channels": f'#map=["{LAYERS[0]}","{LAYERS[0]}"]',
+    "about": "#about",
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_page_has_no_barrier(open_atlas: Open, atlas: Path, place: str) -> None:
+    """Names, roles, focus and structure hold for readers who see, hear or type; contrast does in both schemes."""
+    page = open_atlas(atlas, hash=PLACES[place], color_scheme="light")
+    expect(page.locator(".page.shown")).to_be_visible()
+    if place == "filtered":
+        page.locator("#filters > summary").click()
+    if "pair" in place:
+        expect(page.locator("#facts")).to_contain_text("settings.steps")
+
+    found = violations(page)
+    page.emulate_media(color_scheme="dark")
+    found += violations(page, runOnly=["color-contrast"])
+
+    assert found == []
+
+
+def violations(page: Page, **options: Any) -> list[str]:
+    """What axe-core finds, with the elements concerned; of its styles it may fetch none, which the page forbids."""
+    found = Axe().run(page, options={"preload": False, **options}).response
+    assert len(found["passes"]) > 0
+    return [f"{one['id']}: {[node['html'] for node in one['nodes'][:3]]}" for one in found["violations"]]

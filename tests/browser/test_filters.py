@@ -1,0 +1,205 @@
+"""Finding pairs: filters that combine, orders, counts, and an address that keeps all of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from statistics import fmean
+
+import pytest
+from atlases import FAILED_REASON, FAILED_ROW, LAYERS, PAIRS, make_record, publish
+from looking import keys_shown
+from playwright.sync_api import Page, expect
+
+from core.records import Record
+
+Open = Callable[..., Page]  # the fixture `open_atlas`
+RECORDS = [make_record(row) for row in range(PAIRS)]
+DONE = [record for record in RECORDS if record.status == "done"]
+TALL = {"width": 1280, "height": 2600}  # all thirty tiles are on the screen
+
+
+def keys_of(*records: Record) -> set[str]:
+    return {record.key for record in records}
+
+
+def test_words_narrow_the_tiles(open_atlas: Open, atlas: Path) -> None:
+    """All words must match, in any order and case; count and address follow, and a reload keeps them."""
+    page = open_atlas(atlas)
+    page.get_by_role("searchbox").fill("DEPTHWISE:64 block9")
+
+    expect(page.locator(".tile")).to_have_count(1)
+    expect(page.locator("#count")).to_have_text("1 of 30 pairs")
+    expect(page).to_have_url(re.compile("#text=DEPTHWISE%3A64\\+block9$"))
+    page.reload()
+    expect(page.locator("#count")).to_have_text("1 of 30 pairs")
+    expect(page.get_by_role("searchbox")).to_have_value("DEPTHWISE:64 block9")
+
+
+def test_words_find_status_and_reason(open_atlas: Open, atlas: Path) -> None:
+    """What has failed is found by saying so, or by why."""
+    page = open_atlas(atlas)
+
+    for words in ("failed", "step 41", "not FINITE"):
+        page.get_by_role("searchbox").fill("")
+        expect(page.locator("#count")).to_have_text("30 of 30 pairs")
+        page.get_by_role("searchbox").fill(words)
+        expect(page.locator(".tile")).to_have_count(1)
+        expect(page.locator(".tile")).to_contain_text(FAILED_REASON)
+
+
+def test_the_start_of_a_key_finds_its_pair(open_atlas: Open, atlas: Path) -> None:
+    """A key that was copied from anywhere, or its first digits, leads to the pair."""
+    page = open_atlas(atlas)
+    page.get_by_role("searchbox").fill(RECORDS[12].key[:9])
+
+    expect(page.locator(".tile")).to_have_count(1)
+    assert keys_shown(page) == [RECORDS[12].key]
+
+
+@pytest.mark.parametrize("written", ["block9_expand_pre_relu:68", "68"])
+def test_a_neuron_is_found_at_either_end(open_atlas: Open, atlas: Path, written: str) -> None:
+    """A neuron, or a channel of any layer, is met as a and as b, and 68 is not 680 or 168."""
+    page = open_atlas(atlas, viewport=TALL)
+    page.locator("#filters > summary").click()
+    page.get_by_role("textbox", name="Neuron").fill(written)
+
+    wanted = [r for r in RECORDS if any(n == written or n.endswith(f":{written}") for n in (r.a, r.b))]
+    expect(page.locator("#count")).to_have_text(f"{len(wanted)} of 30 pairs")
+    assert set(keys_shown(page)) == keys_of(*wanted)
+    assert len(wanted) >= 1
+
+
+def test_filters_combine_and_count_what_they_would_leave(open_atlas: Open, atlas: Path) -> None:
+    """Layers, status and a range of a score hold together; each list says how many pairs its values would leave."""
+    page = open_atlas(atlas, viewport=TALL)
+    page.locator("#filters > summary").click()
+    page.get_by_label("Layer of a").select_option(LAYERS[0])
+    page.get_by_label("Layer of b").select_option(LAYERS[1])
+    page.get_by_label("Objective, min").fill("11")
+
+    across = [r for r in RECORDS if r.a.startswith(LAYERS[0]) and r.b.startswith(LAYERS[1])]
+    high = [r for r in across if r.checkpoints and r.checkpoints[-1].objective >= 11]
+    expect(page.locator("#count")).to_have_text(f"{len(high)} of 30 pairs")
+    assert 0 < len(high) < len(across)
+    assert set(keys_shown(page)) == keys_of(*high)
+    within = [r for r in DONE if r.a.startswith(LAYERS[0]) and r.b.startswith(LAYERS[0])]
+    left = sum(r.checkpoints[-1].objective >= 11 for r in within)
+    assert left > 0
+    options = page.get_by_label("Layer of b").locator("option").all_text_contents()
+    assert options == ["all", f"{LAYERS[0]} ({left})", f"{LAYERS[1]} ({len(high)})"]
+    expect(page).to_have_url(re.compile("objective=11\\.\\."))
+
+    page.get_by_role("button", name="Remove layer of b").click()
+    expect(page.locator("#count")).to_have_text(f"{len(high) + left} of 30 pairs")
+    page.get_by_role("button", name="Clear all filters").click()
+    expect(page.locator("#count")).to_have_text("30 of 30 pairs")
+    expect(page.get_by_label("Objective, min")).to_have_value("")
+
+
+def test_a_range_has_two_ends(open_atlas: Open, atlas: Path) -> None:
+    """A least and a greatest value hold both, and pairs without the score are left out."""
+    page = open_atlas(atlas, hash="#objective=8..12.5", viewport=TALL)
+
+    wanted = [r for r in DONE if 8 <= r.checkpoints[-1].objective <= 12.5]
+    expect(page.locator("#count")).to_have_text(f"{len(wanted)} of 30 pairs")
+    assert set(keys_shown(page)) == keys_of(*wanted)
+    page.locator("#filters > summary").click()
+    expect(page.get_by_label("Objective, min")).to_have_value("8")
+    expect(page.get_by_label("Objective, max")).to_have_value("12.5")
+
+
+def test_a_filter_without_result_says_so_and_can_be_cleared(open_atlas: Open, atlas: Path) -> None:
+    """The page shows what is sought and offers the way back."""
+    page = open_atlas(atlas)
+    page.get_by_role("searchbox").fill("mixed4a:476")
+
+    expect(page.locator("#state")).to_contain_text("No pair passes all filters")
+    expect(page.locator("#chips")).to_contain_text("mixed4a:476")
+    page.get_by_role("button", name="Clear all filters").click()
+    expect(page.locator("#count")).to_have_text("30 of 30 pairs")
+    expect(page.locator("#state")).to_be_hidden()
+    expect(page.get_by_role("searchbox")).to_be_focused()
+
+
+def balance(record: Record) -> float:
+    greatest_a, greatest_b = max(record.activation_a), max(record.activation_b)
+    pairs = zip(record.activation_a, record.activation_b, strict=True)
+    return 1 - fmean(abs(a / greatest_a - b / greatest_b) for a, b in pairs)
+
+
+ORDERS: dict[str, Callable[[Record], float]] = {
+    "Most active first": lambda r: -r.activation_a[0] - r.activation_b[-1],
+    "Smoothest first": lambda r: fmean(r.neighbour_distance),
+    "Most similar first": lambda r: fmean(r.layer_distance["block5"]),
+    "Best balanced first": lambda r: -balance(r),
+    "Highest objective first": lambda r: -r.checkpoints[-1].objective,
+}
+
+
+def test_the_best_come_first_and_failed_pairs_last(open_atlas: Open, atlas: Path) -> None:
+    """Whatever the order, and when it is reversed, pairs without a value come last."""
+    page = open_atlas(atlas, viewport=TALL)
+    failed = RECORDS[FAILED_ROW].key
+
+    for order, value in ORDERS.items():
+        value_of = {record.key: value(record) for record in DONE}
+        page.locator("#sort").select_option(order)
+        *shown, last = keys_shown(page)
+        assert [value_of[key] for key in shown] == pytest.approx(sorted(value_of.values()), rel=1e-3), order
+        assert last == failed
+
+        page.get_by_role("button", name="Reverse").click()
+        *shown, last = keys_shown(page)
+        assert [value_of[key] for key in shown] == pytest.approx(sorted(value_of.values(), reverse=True), rel=1e-3)
+        assert last == failed
+        expect(page).to_have_url(re.compile("#sort=[a-z]+&reverse=1$"))
+        page.get_by_role("button", name="Reverse").click()
+
+
+def test_a_choice_is_kept_by_whoever_goes_on_at_once(open_atlas: Open, atlas: Path) -> None:
+    """However quickly a pair is opened after a choice, going back leads to the grid with that choice."""
+    page = open_atlas(atlas)
+    page.locator("#sort").select_option("Smoothest first")
+    page.locator("#grid .player").nth(2).focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#pair-title")).to_be_visible()
+    page.go_back()
+
+    expect(page.locator("#grid")).to_be_visible()
+    expect(page.locator("#sort")).to_have_value("smoothness")
+    expect(page).to_have_url(re.compile("#sort=smoothness$"))
+
+
+def test_tiles_show_the_score_that_they_are_sorted_by(open_atlas: Open, atlas: Path) -> None:
+    """The number at the end of a tile is the one that decides about its place."""
+    page = open_atlas(atlas)
+    page.locator("#sort").select_option("Highest objective first")
+
+    expect(page.locator("#grid .numbers").first).to_contain_text(f"↑ {RECORDS[-1].checkpoints[-1].objective:.1f}")
+
+
+def test_by_name_means_by_layer_and_then_by_channel(open_atlas: Open, atlas: Path) -> None:
+    """Without another order pairs stand by a and then b, numbers as numbers."""
+    page = open_atlas(atlas)
+
+    names = [text.split("block")[1] for text in page.locator(".names").all_text_contents()[:4]]
+    assert names == [f"9_expand_pre_relu:{channel}" for channel in (0, 34, 51, 68)]
+
+
+def test_pairs_of_several_settings_can_be_told_apart(open_atlas: Open, tmp_path: Path) -> None:
+    """An atlas that was rendered twice offers its settings as a filter; one that was not has no such list."""
+    failed = make_record(FAILED_ROW)
+    other = failed.model_copy(update={"key": "0" * 20, "settings_digest": "f" * 20})
+    publish(tmp_path, [failed])
+    page = open_atlas(tmp_path)
+    page.locator("#filters > summary").click()
+    expect(page.get_by_label("Settings")).to_be_hidden()
+
+    publish(tmp_path, [other])
+    page = open_atlas(tmp_path)
+    page.locator("#filters > summary").click()
+    page.get_by_label("Settings").select_option("f" * 20)
+    expect(page.locator("#count")).to_have_text("1 of 2 pairs")
+    assert keys_shown(page) == ["0" * 20]

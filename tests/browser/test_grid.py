@@ -1,0 +1,364 @@
+"""The grid of strips: what tiles show, how they play, and that a hundred thousand are no more than thirty."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from atlases import FAILED_REASON, FAILED_ROW, FRAMES, PAIRS, SIZE_PX, make_record, publish
+from looking import (
+    assert_no_sideways_scroll,
+    frame_of,
+    frames_seen,
+    keys_shown,
+    motion,
+    motions,
+    point_at_frame,
+)
+from playwright.sync_api import Page, expect
+
+Open = Callable[..., Page]  # the fixture `open_atlas`
+
+
+@pytest.fixture(scope="module")
+def large_atlas(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve thousand failed pairs, which need no pictures. Not to be changed."""
+    root = tmp_path_factory.mktemp("large")
+    failed = make_record(FAILED_ROW)
+    publish(root, [failed.model_copy(update={"a": f"stem:{row}", "key": f"{row:020x}"}) for row in range(12_000)])
+    return root
+
+
+# ---- what the page shows
+
+
+def test_every_tile_has_its_names_and_numbers(open_atlas: Open, atlas: Path) -> None:
+    """A tile shows both neurons, the activations of the ends and the smoothness; the tools count the pairs."""
+    page = open_atlas(atlas, viewport={"width": 1280, "height": 2400})
+
+    expect(page.locator(".tile")).to_have_count(PAIRS)
+    tile = page.locator(".tile").first
+    expect(tile.locator(".names")).to_have_text("block9_expand_pre_relu:0block12_depthwise:64")
+    expect(tile.locator(".numbers")).to_contain_text("4.40 → activation of b on the last frame: 4.40")
+    expect(tile.locator(".numbers")).to_contain_text("Δ 0.00200")
+    expect(page.locator("h1")).to_have_text("first-light")
+    expect(page.locator("#count")).to_have_text("30 of 30 pairs")
+
+
+def test_every_finished_pair_has_its_picture(open_atlas: Open, atlas: Path) -> None:
+    """All previews load at the size of their strip."""
+    page = open_atlas(atlas, viewport={"width": 1280, "height": 2400})
+
+    expect(page.locator("#grid img")).to_have_count(PAIRS - 1)
+    for image in page.locator("#grid img").all():
+        expect(image).to_have_js_property("naturalWidth", FRAMES * SIZE_PX)
+        expect(image).to_have_js_property("naturalHeight", SIZE_PX)
+
+
+def test_a_failed_pair_shows_its_reason_and_no_broken_image(open_atlas: Open, atlas: Path) -> None:
+    """The tile of a failed pair says why, in the room of a picture."""
+    page = open_atlas(atlas, hash="#status=failed")
+    tile = page.locator(".tile")
+
+    expect(tile).to_contain_text(FAILED_REASON)
+    expect(tile.locator("img")).to_have_count(0)
+    box = tile.locator(".window").bounding_box()
+    assert box is not None
+    assert box["width"] == box["height"]
+
+
+def test_a_missing_data_shard_is_reported_and_the_rest_is_shown(
+    open_atlas: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page names the file that it could not read, and shows the pairs of the others with their own records."""
+    monkeypatch.setattr("core.manifest._PAIRS_PER_SHARD", 2)
+    monkeypatch.setattr("core.manifest._PAIRS_PER_DETAIL", 1)
+    failed = make_record(FAILED_ROW)
+    records = [failed.model_copy(update={"a": f"stem:{row}", "key": f"{row:020x}"}) for row in range(6)]
+    lost = publish(tmp_path, records).shards[1].path
+    (tmp_path / lost).unlink()
+    page = open_atlas(tmp_path, may_fail=True)
+
+    expect(page.get_by_role("alert")).to_contain_text("1 of 3 data files could not be read")
+    expect(page.get_by_role("alert")).to_contain_text(lost)
+    assert keys_shown(page) == [f"{row:020x}" for row in (0, 1, 4, 5)]
+    page.locator(".names").last.click()
+    expect(page.locator("#facts")).to_contain_text(f"{5:020x}")
+
+
+def test_a_page_without_any_data_is_an_error_and_not_an_empty_atlas(open_atlas: Open, tmp_path: Path) -> None:
+    """When no shard can be read the page does not claim that there are no pairs."""
+    (tmp_path / publish(tmp_path, [make_record(FAILED_ROW)]).shards[0].path).unlink()
+    page = open_atlas(tmp_path, may_fail=True)
+
+    expect(page.get_by_role("alert")).to_contain_text("could not be read")
+    expect(page.locator("#state")).to_be_hidden()
+
+
+def test_a_missing_picture_is_named(open_atlas: Open, tmp_path: Path) -> None:
+    """A tile whose preview is not there names the file instead of showing a broken image."""
+    publish(tmp_path, [make_record(0)])
+    page = open_atlas(tmp_path, may_fail=True)
+
+    expect(page.locator(".tile")).to_contain_text("No picture at previews/")
+    expect(page.locator(".tile img")).to_have_count(0)
+
+
+def test_without_javascript_the_page_says_where_the_strips_are(open_atlas: Open, atlas: Path) -> None:
+    """A reader without scripts is sent to the files, can read about the atlas, and waits for nothing."""
+    page = open_atlas(atlas, java_script_enabled=False)
+
+    expect(page.locator("noscript p")).to_be_visible()
+    assert "the strips are in the folder sheets" in page.content()
+    expect(page.get_by_text("Loading the pairs")).to_be_hidden()
+    expect(page.get_by_role("heading", name="How to cite it")).to_be_visible()
+    expect(page.get_by_role("button", name="Play all")).to_be_hidden()
+
+
+# ---- playing
+
+
+def test_pointing_at_a_tile_plays_its_strip(open_atlas: Open, atlas: Path) -> None:
+    """The strip under the pointer moves by itself through whole frames; its neighbour rests."""
+    page = open_atlas(atlas)
+    page.locator("#grid .window").nth(0).hover()
+
+    assert motion(page.locator(".strip").nth(0)) == "strip"
+    assert motion(page.locator(".strip").nth(1)) == "none"
+    assert frames_seen(page.locator(".strip").nth(0)) >= 3
+    page.mouse.move(2, 2)
+    assert motion(page.locator(".strip").nth(0)) == "none"
+
+
+def test_focusing_a_tile_plays_its_strip(open_atlas: Open, atlas: Path) -> None:
+    """The strip that the keyboard has reached moves by itself, and stops when the focus goes on."""
+    page = open_atlas(atlas)
+    page.locator("#filters > summary").focus()
+    page.keyboard.press("Tab")
+
+    expect(page.get_by_role("slider", name="block9_expand_pre_relu:0 to block12_depthwise:64")).to_be_focused()
+    assert frames_seen(page.locator(".strip").first) >= 3
+    page.keyboard.press("Shift+Tab")
+    assert motion(page.locator(".strip").first) == "none"
+
+
+def test_play_all_moves_every_strip_until_it_is_paused(open_atlas: Open, atlas: Path) -> None:
+    """The button plays all tiles at once, at the chosen speed, and then offers to pause them."""
+    page = open_atlas(atlas)
+    page.get_by_role("button", name="Play all").click()
+
+    assert set(motions(page)) == {"strip"}
+    assert frames_seen(page.locator(".strip").nth(3)) >= 3
+    page.get_by_label("Speed").select_option("2")
+    strip = page.locator(".strip").nth(3)
+    assert strip.evaluate("strip => getComputedStyle(strip).animationDuration") == "0.6s"
+    page.get_by_role("button", name="Pause all").click()
+    assert set(motions(page)) == {"none"}
+
+
+def test_a_reader_who_wants_less_motion_sees_none_unless_asked_for(open_atlas: Open, atlas: Path) -> None:
+    """With prefers-reduced-motion pointing and focusing move nothing; scrubbing and the play button still work."""
+    page = open_atlas(atlas, reduced_motion="reduce")
+    page.locator("#grid .window").first.hover()
+    page.locator("#grid .player").first.focus()
+
+    assert page.evaluate("document.getAnimations().length") == 0
+    point_at_frame(page, 4)
+    assert frame_of(page.locator(".strip").first) == 4
+    page.get_by_role("button", name="Play all").click()
+    assert motion(page.locator(".strip").nth(3)) == "strip"
+
+
+# ---- scrubbing
+
+
+def test_moving_along_the_bar_shows_the_frame_under_the_pointer(open_atlas: Open, atlas: Path) -> None:
+    """Each position on the bar shows its frame at once and says so; the tile plays again after the pointer has left."""
+    page = open_atlas(atlas)
+    player = page.locator("#grid .player").first
+
+    for frame in (1, 4, 6, 2):
+        point_at_frame(page, frame)
+        assert frame_of(page.locator(".strip").first) == frame
+        expect(player).to_have_attribute("aria-valuenow", str(frame))
+        expect(player).to_have_attribute("aria-valuetext", f"frame {frame} of 6")
+    page.mouse.move(2, 2)
+    page.locator("#grid .window").first.hover()
+    assert motion(page.locator(".strip").first) == "strip"
+
+
+def test_dragging_across_the_picture_scrubs_and_does_not_open_it(open_atlas: Open, atlas: Path) -> None:
+    """A drag follows the pointer through the frames, also beyond the edge, and is not taken for a click."""
+    page = open_atlas(atlas)
+    box = page.locator("#grid .window").first.bounding_box()
+    assert box is not None
+    middle = box["y"] + box["height"] / 2
+    page.mouse.move(box["x"] + 10, middle)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] / 2 + 5, middle, steps=4)
+
+    assert frame_of(page.locator(".strip").first) == 4
+    page.mouse.move(box["x"] + box["width"] + 3, middle, steps=4)
+    assert frame_of(page.locator(".strip").first) == 6
+    page.mouse.up()
+    expect(page.locator("#pair-page")).to_be_hidden()
+
+
+def test_pressing_the_bar_shows_the_frame_and_does_not_open_it(open_atlas: Open, atlas: Path) -> None:
+    """A click or a tap on the bar is a choice of frame."""
+    page = open_atlas(atlas, has_touch=True)
+    point_at_frame(page, 5)
+    page.mouse.down()
+    page.mouse.up()
+
+    assert frame_of(page.locator(".strip").first) == 5
+    page.locator(".rail").nth(1).tap(position={"x": 100, "y": 6})
+    expect(page.locator("#grid .player").nth(1)).to_have_attribute("aria-valuenow", "4")
+    expect(page.locator("#pair-page")).to_be_hidden()
+
+
+def test_arrow_keys_change_the_frame(open_atlas: Open, atlas: Path) -> None:
+    """Left and right, Home and End move a focused tile by frames and stop at its ends."""
+    page = open_atlas(atlas)
+    player, strip = page.locator("#grid .player").first, page.locator(".strip").first
+    player.focus()
+
+    for key, frame in (
+        ("Home", 1),
+        ("ArrowLeft", 1),
+        ("ArrowRight", 2),
+        ("ArrowRight", 3),
+        ("End", 6),
+        ("ArrowRight", 6),
+    ):
+        page.keyboard.press(key)
+        assert frame_of(strip) == frame
+        expect(player).to_have_attribute("aria-valuetext", f"frame {frame} of 6")
+
+
+# ---- moving about
+
+
+def test_the_keyboard_moves_from_tile_to_tile(open_atlas: Open, atlas: Path) -> None:
+    """Up and down go by rows, Shift with left and right by tiles; one tile at a time can be reached with Tab."""
+    page = open_atlas(atlas)
+    page.locator("#grid .player").first.focus()
+
+    for key, place in (
+        ("Shift+ArrowRight", 1),
+        ("ArrowDown", 7),
+        ("ArrowUp", 1),
+        ("ArrowUp", 1),
+        ("Control+End", 29),
+        ("Shift+ArrowRight", 29),
+        ("Shift+ArrowLeft", 28),
+        ("Control+Home", 0),
+    ):
+        page.keyboard.press(key)
+        expect(page.locator(f"#grid [data-place='{place}'] .player")).to_be_focused()
+        expect(page.locator("#grid .player[tabindex='0']")).to_have_count(1)
+
+
+def test_thousands_of_pairs_are_a_few_rows(open_atlas: Open, large_atlas: Path) -> None:
+    """Rows come as the reader scrolls and go again; the list tells assistive technology how long it is."""
+    page = open_atlas(large_atlas)
+    grid = page.get_by_role("grid")
+
+    expect(page.locator("#count")).to_have_text("12,000 of 12,000 pairs")
+    expect(grid).to_have_attribute("aria-rowcount", "2000")
+    assert page.locator("#grid .tile").count() <= 60
+    page.evaluate("scrollTo(0, document.documentElement.scrollHeight / 2)")
+    expect(page.locator("#grid .tile[data-place='0']")).to_have_count(0)
+    assert page.locator("#grid .tile").count() <= 60
+    rows = page.locator("#grid .row").evaluate_all("all => all.map(one => Number(one.getAttribute('aria-rowindex')))")
+    assert rows == sorted(rows)
+    assert 950 < rows[0] < 1050
+    page.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
+    expect(page.locator(f"#grid .tile[data-key='{11_999:020x}']")).to_be_in_viewport()
+
+
+def test_the_focused_tile_stays_when_its_row_leaves_the_screen(open_atlas: Open, large_atlas: Path) -> None:
+    """Scrolling away takes the focus from nobody, and the next key leads back."""
+    page = open_atlas(large_atlas)
+    page.locator("#grid .player").nth(2).focus()
+    page.evaluate("scrollTo(0, 20_000)")
+
+    expect(page.locator("#grid .tile[data-place='60']")).to_have_count(0)
+    expect(page.locator("#grid .tile[data-place='2'] .player")).to_be_focused()
+    page.keyboard.press("ArrowDown")
+    expect(page.locator("#grid .tile[data-place='8'] .player")).to_be_focused()
+    expect(page.locator("#grid .tile[data-place='8']")).to_be_in_viewport()
+
+
+def test_a_list_longer_than_browsers_can_draw_is_scrolled_to_its_end(open_atlas: Open, large_atlas: Path) -> None:
+    """In one column small steps move by as many pixels as anywhere, jumps by their share, and every tile is reached."""
+    page = open_atlas(large_atlas, hash="#columns=1", viewport={"width": 1280, "height": 1000})
+    list_height = page.evaluate("document.querySelector('#grid').offsetHeight")
+    row_height = (
+        page.locator("#grid .row").nth(1).bounding_box()["y"] - page.locator("#grid .row").first.bounding_box()["y"]
+    )  # type: ignore[index]
+    assert list_height < 17e6 / 2 < 12_000 * row_height
+
+    page.evaluate("scrollTo(0, document.documentElement.scrollHeight / 2)")
+    middle = page.locator("#grid .tile").nth(1)
+    expect(middle).to_have_attribute("data-place", re.compile("^(59|60)..$"))
+    page.wait_for_timeout(300)  # until the list rests
+    place = middle.get_attribute("data-place")
+    before = page.locator(f"[data-place='{place}']").bounding_box()
+    page.mouse.move(600, 500)
+    page.mouse.wheel(0, 200)
+    page.wait_for_timeout(400)
+    after = page.locator(f"[data-place='{place}']").bounding_box()
+    assert before is not None
+    assert after is not None
+    assert before["y"] - after["y"] == pytest.approx(200, abs=3)
+
+    page.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
+    expect(page.locator("[data-place='11999']")).to_be_in_viewport()
+    page.locator("[data-place='11999'] .player").focus()
+    page.keyboard.press("Shift+ArrowLeft")
+    expect(page.locator("[data-place='11998'] .player")).to_be_focused()
+    page.keyboard.press("Control+Home")
+    expect(page.locator("[data-place='0']")).to_be_in_viewport()
+
+
+def test_tab_reaches_what_is_on_the_screen(open_atlas: Open, large_atlas: Path) -> None:
+    """After scrolling far away the keyboard enters the grid there and not nowhere."""
+    page = open_atlas(large_atlas)
+    page.evaluate("scrollTo(0, 50_000)")
+    expect(page.locator("#grid .tile[data-place='0']")).to_have_count(0)
+    page.locator("#filters > summary").focus()
+    page.keyboard.press("Tab")
+
+    expect(page.locator("#grid .player:focus")).to_be_in_viewport()
+
+
+def test_the_reader_chooses_the_number_of_columns(open_atlas: Open, atlas: Path) -> None:
+    """From one column to sixteen, tiles are whole pixels wide, side by side, and the address keeps the choice."""
+    page = open_atlas(atlas)
+
+    for columns in (1, 3, 16):
+        page.get_by_label("Columns").fill(str(columns))
+        boxes = page.locator("#grid .window").evaluate_all(
+            "all => all.map(one => [one.getBoundingClientRect().top, one.getBoundingClientRect().width])"
+        )
+        tops = [top for top, _ in boxes]
+        [width] = {width for _, width in boxes}
+        assert width == round(width)
+        assert len(set(tops[:columns])) == 1
+        assert tops[columns] > tops[0]
+        expect(page).to_have_url(re.compile(f"#columns={columns}$"))
+    page.reload()
+    expect(page.locator("#grid")).to_have_attribute("aria-colcount", "16")
+
+
+def test_the_grid_fits_every_screen(open_atlas: Open, atlas: Path) -> None:
+    """From a telephone to a wall, there are at least two columns and nothing is wider than the screen."""
+    page = open_atlas(atlas, viewport={"width": 360, "height": 800})
+
+    for width, columns in ((360, 2), (820, 4), (3840, 16)):
+        page.set_viewport_size({"width": width, "height": 800})
+        expect(page.locator("#grid")).to_have_attribute("aria-colcount", str(columns))
+        assert_no_sideways_scroll(page)

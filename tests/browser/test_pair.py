@@ -1,0 +1,342 @@
+"""The page of one pair: everything that its record says, and the ways on from it."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from atlases import (
+    FAILED_REASON,
+    FAILED_ROW,
+    FRAMES,
+    MODEL_DIGEST,
+    PAIRS,
+    SIZE_PX,
+    make_record,
+    publish,
+    write_coloured_pictures,
+    write_pictures,
+)
+from looking import assert_no_sideways_scroll, frame_of
+from PIL import Image
+from playwright.sync_api import Page, expect
+
+from core.neurons import Neuron, Pair
+from core.plan import SPEC_PATH, keys
+from core.records import Checkpoint
+from core.spec import ListedPairs, parse_spec
+
+Open = Callable[..., Page]  # the fixture `open_atlas`
+Serve = Callable[[Path], str]  # the fixture `serve`
+RECORD = make_record(4)
+
+
+@pytest.mark.parametrize("part", [".window", ".names", "Enter"])
+def test_picture_name_and_enter_open_the_pair_and_back_returns(open_atlas: Open, atlas: Path, part: str) -> None:
+    """The pair has an address of its own; going back leads to the tile where the reader was, with the focus on it."""
+    page = open_atlas(atlas, hash="#columns=1&sort=smoothness")
+    page.evaluate("scrollTo(0, 3000)")
+    place = 4
+    tile = page.locator(f"#grid [data-place='{place}']")
+    if part == "Enter":
+        tile.locator(".player").focus()
+        page.keyboard.press("Enter")
+    else:
+        tile.locator(part).click()
+
+    key = page.evaluate("new URLSearchParams(location.hash.slice(1)).get('pair')")
+    expect(page.locator("#facts")).to_contain_text(key)
+    expect(page.locator("#pair-title")).to_be_focused()
+    page.go_back()
+    expect(page.locator(f"#grid [data-key='{key}']")).to_be_in_viewport()
+    if part != ".names":
+        expect(page.locator(f"#grid [data-key='{key}'] .player")).to_be_focused()
+
+
+def test_a_permalink_opens_its_pair(open_atlas: Open, atlas: Path) -> None:
+    """An address with a key shows both neurons and all frames of the lossless sheet, and the title names the pair."""
+    page = open_atlas(atlas, hash=f"#pair={RECORD.key}")
+
+    expect(page.locator("#pair-title")).to_have_text(f"{RECORD.a}{RECORD.b}")
+    expect(page.locator("#frames img")).to_have_count(FRAMES)
+    for image in page.locator("#stage img").all():
+        expect(image).to_have_js_property("naturalWidth", FRAMES * SIZE_PX)
+        assert image.get_attribute("src") == f"sheets/{RECORD.key[:2]}/{RECORD.key}.png"
+    assert page.title() == f"{RECORD.a} to {RECORD.b} · first-light · Isthmus"
+    page.keyboard.press("Escape")
+    expect(page.locator(f"#grid [data-key='{RECORD.key}'] .player")).to_be_focused()
+    expect(page.locator(f"#grid [data-key='{RECORD.key}']")).to_be_in_viewport()
+
+
+def test_an_unknown_key_is_told(open_atlas: Open, atlas: Path) -> None:
+    """A link to a pair that is not in this atlas says so, and the way to the strips is open."""
+    page = open_atlas(atlas, hash="#pair=00112233445566778899")
+
+    expect(page.locator("#reason")).to_contain_text("no pair with the key 00112233445566778899")
+    page.get_by_role("link", name="Strips").click()
+    expect(page.locator("#count")).to_have_text("30 of 30 pairs")
+
+
+def test_each_frame_is_its_part_of_the_sheet(open_atlas: Open, tmp_path: Path) -> None:
+    """Frame i shows the i-th square of the sheet and nothing of its neighbours."""
+    colours = [(40 * frame, 255 - 40 * frame, 90) for frame in range(FRAMES)]
+    write_coloured_pictures(tmp_path, RECORD.key, colours)
+    publish(tmp_path, [RECORD])
+    page = open_atlas(tmp_path, hash=f"#pair={RECORD.key}")
+    for image in page.locator("#frames img").all():
+        expect(image).to_have_js_property("naturalWidth", FRAMES * SIZE_PX)
+    page.evaluate("document.querySelector('#cursor').hidden = true")
+
+    shot = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+    for frame, colour in enumerate(colours):
+        box = page.locator("#frames img").nth(frame).bounding_box()
+        assert box is not None
+        for part in (0.02, 0.5, 0.98):
+            seen = shot.getpixel((int(box["x"] + part * box["width"]), int(box["y"] + box["height"] / 2)))
+            assert isinstance(seen, tuple)
+            assert all(abs(one - other) <= 3 for one, other in zip(seen, colour, strict=True))
+
+
+def test_the_scrubber_moves_through_frames_and_curves(open_atlas: Open, atlas: Path) -> None:
+    """Pointer and arrow keys move the cursor; the large frame and both activations follow."""
+    page = open_atlas(atlas, hash=f"#pair={RECORD.key}")
+    scrubber = page.get_by_role("slider", name="Frame")
+    large = page.locator("#large img")
+    expect(page.locator("#curves polyline")).to_have_count(2)
+
+    scrubber.focus()
+    for key, frame in (("ArrowRight", 2), ("ArrowRight", 3), ("End", 6), ("ArrowRight", 6), ("Home", 1)):
+        page.keyboard.press(key)
+        assert frame_of(large) == frame
+        a, b = (f"{curve[frame - 1]:.2f}" for curve in (RECORD.activation_a, RECORD.activation_b))
+        words = scrubber.get_attribute("aria-valuetext") or ""
+        assert re.fullmatch(rf"frame {frame} of 6, activation of a {a}\d*, of b {b}\d*", words) or float(b) < 1
+        expect(page.locator("#legend")).to_contain_text(f"frame {frame} of 6")
+
+    box = scrubber.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 4.5 / 6 * box["width"], box["y"] + box["height"] - 20)
+    assert frame_of(large) == 5
+    cursor = page.locator("#cursor").bounding_box()
+    assert cursor is not None
+    assert cursor["x"] == pytest.approx(box["x"] + 4 / 6 * box["width"], abs=1)
+
+
+def test_a_curve_point_lies_below_its_frame(open_atlas: Open, atlas: Path) -> None:
+    """Point i of a curve is in the middle of frame i, at a height between the greatest value and zero."""
+    page = open_atlas(atlas, hash=f"#pair={RECORD.key}")
+    points = page.locator("#curves .curve-a").get_attribute("points") or ""
+
+    greatest = max(*RECORD.activation_a, *RECORD.activation_b)
+    drawn = [tuple(map(float, point.split(","))) for point in points.split()]
+    expected = [(i + 0.5, 100 * (1 - value / greatest)) for i, value in enumerate(RECORD.activation_a)]
+    assert drawn == [pytest.approx(point, abs=0.01) for point in expected]
+
+
+def test_the_large_frame_plays_while_everything_plays(open_atlas: Open, atlas: Path) -> None:
+    """The play button moves the large frame and the cursor too, and pausing stops them."""
+    page = open_atlas(atlas, hash=f"#pair={RECORD.key}")
+    page.get_by_label("Speed").select_option("4")
+    page.get_by_role("button", name="Play all").click()
+
+    for frame in ("frame 1 of 6", "frame 4 of 6"):
+        page.wait_for_function("frame => !document.querySelector('#legend').textContent.startsWith(frame)", arg=frame)
+    page.get_by_role("button", name="Pause all").click()
+    stopped = page.locator("#legend").text_content()
+    page.wait_for_timeout(200)
+    assert page.locator("#legend").text_content() == stopped
+
+
+def test_every_number_of_the_record_is_there(open_atlas: Open, atlas: Path) -> None:
+    """Frame by frame and field by field, and the download is the record itself."""
+    page = open_atlas(atlas, hash=f"#pair={RECORD.key}")
+    expect(page.locator("#numbers tbody tr")).to_have_count(FRAMES)
+
+    cells = page.locator("#numbers tbody td").evaluate_all("all => all.map(one => one.title)")
+    distances = [RECORD.neighbour_distance, RECORD.layer_distance["block5"], RECORD.layer_distance["block7"]]
+    rows = [
+        [
+            RECORD.activation_a[i],
+            RECORD.activation_b[i],
+            *(values[i] if i < FRAMES - 1 else None for values in distances),
+        ]
+        for i in range(FRAMES)
+    ]
+    assert [None if cell == "" else float(cell) for cell in cells] == [value for row in rows for value in row]
+    facts = page.locator("#facts").inner_text()
+    simple = {"key", "a", "b", "method", "model", "model_digest", "settings_digest", "device", "sheet_sha256"}
+    for value in [str(getattr(RECORD, name)) for name in simple] + ["264080", "57576", "9.5", "9.12", "symmetric"]:
+        assert value in facts
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Record, JSON").click()
+    assert download.value.suggested_filename == f"{RECORD.key}.json"
+    assert download.value.path().read_text(encoding="utf-8") == RECORD.to_line() + "\n"
+
+
+def test_sheet_and_preview_can_be_downloaded(open_atlas: Open, serve: Serve, atlas: Path) -> None:
+    """The links give the files of the atlas, byte for byte."""
+    page = open_atlas(atlas, hash=f"#pair={RECORD.key}", at=serve(atlas))
+
+    for name, path in (
+        ("Sheet", f"sheets/{RECORD.key[:2]}/{RECORD.key}.png"),
+        ("Preview", f"previews/{RECORD.key[:2]}/{RECORD.key}.webp"),
+    ):
+        with page.expect_download() as download:
+            page.get_by_role("link", name=name).click()
+        assert download.value.path().read_bytes() == (atlas / path).read_bytes()
+
+
+def test_link_and_spec_can_be_copied(open_atlas: Open, serve: Serve, atlas: Path) -> None:
+    """The link is the pair's own, without the reader's filters; the page says what it has copied."""
+    at = serve(atlas)
+    page = open_atlas(
+        atlas, hash=f"#status=done&pair={RECORD.key}", at=at, permissions=["clipboard-read", "clipboard-write"]
+    )
+    page.get_by_role("button", name="Copy link").click()
+    expect(page.locator("#copied")).to_have_text("The link is on the clipboard.")
+    assert page.evaluate("navigator.clipboard.readText()") == f"{at}index.html#pair={RECORD.key}"
+
+    page.get_by_role("button", name="Copy the spec").click()
+    expect(page.locator("#copied")).to_have_text("The spec is on the clipboard.")
+    assert page.evaluate("navigator.clipboard.readText()") == page.locator("#pair-spec").text_content()
+
+
+@pytest.mark.parametrize("layer", ["block9_expand_pre_relu", "a\"ä'\\{}[]#&*!|>%@`\U0001f98a<é"])
+def test_the_spec_renders_the_same_pair_again(open_atlas: Open, tmp_path: Path, layer: str) -> None:
+    """Pasted into a file it is a valid spec, of the model as it was built, whose only pair has the same key."""
+    pair = Pair.of(Neuron(layer, 3), Neuron(layer, 70))
+    settings = RECORD.settings | {"seed": 7, "checkpoints": [32, 64]}
+    [(_, key)] = keys(
+        [pair],
+        MODEL_DIGEST,
+        parse_spec({"name": "x", "pairs": {"select": "list", "list": [["a:1", "a:2"]]}, "render": settings}, "").render,
+    )
+    record = make_record(FAILED_ROW, key=key, a=str(pair.a), b=str(pair.b), settings=settings, model="frozen-graph")
+    model = {"name": "frozen-graph", "file": "graph ü.pb", "sha256": None, "input": "x", "value_range": [-1, 1]}
+    (tmp_path / SPEC_PATH).parent.mkdir()
+    (tmp_path / SPEC_PATH).write_text(f'{{"name": "x", "model": {yaml_of(model)}}}', encoding="utf-8")
+    publish(tmp_path, [record])
+    page = open_atlas(tmp_path, hash=f"#pair={key}")
+    expect(page.locator("#pair-spec")).to_contain_text("select: list")
+
+    spec = parse_spec(yaml.safe_load(page.locator("#pair-spec").text_content() or ""), "page")
+    assert spec.model.model_dump(mode="json", exclude_none=True) == {
+        name: value for name, value in model.items() if value is not None
+    }
+    assert isinstance(spec.pairs, ListedPairs)
+    [(a, b)] = spec.pairs.list
+    [(_, again)] = keys([Pair.of(Neuron.parse(a), Neuron.parse(b))], MODEL_DIGEST, spec.render)
+    assert again == key
+
+
+def yaml_of(value: object) -> str:
+    return json.dumps(value)
+
+
+def test_previous_and_next_go_through_what_is_filtered(open_atlas: Open, atlas: Path) -> None:
+    """In the order and with the filters of the grid, by link or by Shift and an arrow, and the ends have no further."""
+    page = open_atlas(atlas, hash="#objective=20..&sort=objective")
+    wanted = [make_record(row).key for row in range(PAIRS - 1, 14, -1)]
+    page.locator("#grid .names").first.click()
+
+    expect(page.locator("#place")).to_have_text(f"1 of {len(wanted)}")
+    expect(page.locator("#previous")).to_be_hidden()
+    page.get_by_role("link", name="Next").click()
+    expect(page.locator("#facts")).to_contain_text(wanted[1])
+    page.keyboard.press("Shift+ArrowRight")
+    expect(page.locator("#facts")).to_contain_text(wanted[2])
+    page.keyboard.press("Shift+ArrowLeft")
+    expect(page.locator("#facts")).to_contain_text(wanted[1])
+    page.get_by_role("link", name="Strips").click()
+    expect(page.locator("#count")).to_have_text(f"{len(wanted)} of 30 pairs")
+
+
+def test_earlier_checkpoints_are_shown(open_atlas: Open, tmp_path: Path) -> None:
+    """A pair that kept its strip after 32 and 64 updates shows both, whole; and the objective's course."""
+    picture = {"sheet_sha256": "3" * 64, "sheet_bytes": 3, "preview_sha256": "4" * 64, "preview_bytes": 4}
+    steps = [Checkpoint(step=step, objective=step / 100, picture=picture) for step in (32, 64)]  # type: ignore[arg-type]
+    record = make_record(0, checkpoints=[*steps, Checkpoint(step=512, objective=5)])
+    for place, step in enumerate((None, 32, 64)):
+        write_pictures(tmp_path, record.key, place, step)
+    publish(tmp_path, [record])
+    page = open_atlas(tmp_path, hash=f"#pair={record.key}")
+
+    captions = ["after 32 updates, objective 0.320", "after 64 updates, objective 0.640"]
+    expect(page.locator("#checkpoints figcaption")).to_have_text(captions)
+    for strip in page.locator("#checkpoints img").all():
+        expect(strip).to_have_js_property("naturalWidth", FRAMES * SIZE_PX)
+        box = strip.bounding_box()
+        assert box is not None
+        assert box["width"] / box["height"] == pytest.approx(FRAMES, rel=0.02)
+    expect(page.locator("#history")).to_contain_text("from 0.00 to 4.99 in 512 updates")
+    expect(page.locator("#history polyline")).to_have_count(1)
+
+
+def test_other_pairs_of_both_neurons_are_shown(open_atlas: Open, tmp_path: Path) -> None:
+    """The pairs that share a neuron stand below it, at most six of each, most similar first, and lead on."""
+    records = [
+        make_record(row, a="stem:0", b=f"stem:{channel}", layer_distance={"x": [10 - channel]}, key=f"{channel:020x}")
+        for row, channel in enumerate(range(1, 10), start=8)
+    ]
+    records.append(make_record(1, a="stem:1", b="stem:77", key=f"{77:020x}"))
+    for row, record in enumerate(records):
+        write_pictures(tmp_path, record.key, row)
+    publish(tmp_path, records)
+    page = open_atlas(tmp_path, hash=f"#pair={records[0].key}")
+
+    shown = [
+        group.locator(".tile").evaluate_all("all => all.map(one => parseInt(one.dataset.key, 16))")
+        for group in page.locator(".neighbours").all()
+    ]
+    assert shown == [[9, 8, 7, 6, 5, 4], [77]]
+    expect(page.locator(".neighbours").first).to_contain_text("All pairs of stem:0: 9")
+    page.locator(".neighbours .tile .window").nth(2).click()
+    expect(page.locator("#facts")).to_contain_text(f"{7:020x}")
+
+
+def test_a_failed_pair_has_a_page_with_its_reason(open_atlas: Open, atlas: Path) -> None:
+    """There are no pictures and no curves, but the reason, the settings, the record and the spec."""
+    key = make_record(FAILED_ROW).key
+    page = open_atlas(atlas, hash=f"#pair={key}")
+
+    expect(page.locator("#reason")).to_contain_text(FAILED_REASON)
+    expect(page.locator("#facts")).to_contain_text("settings.steps")
+    expect(page.locator("#pair-page img:visible")).to_have_count(page.locator("#neighbours img").count())
+    expect(page.locator("#scrubber")).to_be_hidden()
+    expect(page.get_by_role("link", name="Record, JSON")).to_be_visible()
+    expect(page.get_by_role("link", name="Sheet")).to_have_count(0)
+    page.get_by_role("button", name="Play all").click()
+
+
+def test_a_record_that_cannot_be_read_is_told_and_can_be_tried_again(open_atlas: Open, tmp_path: Path) -> None:
+    """The pictures are there all the same; when the file is back, so is the record."""
+    record = make_record(0)
+    write_pictures(tmp_path, record.key, 0)
+    path = tmp_path / publish(tmp_path, [record]).details[0].path
+    moved = path.rename(tmp_path / "moved.js")
+    page = open_atlas(tmp_path, hash=f"#pair={record.key}", may_fail=True)
+
+    expect(page.locator("#detail-state")).to_contain_text(f"data/{path.name} could not be read")
+    expect(page.locator("#frames img").first).to_have_js_property("naturalWidth", FRAMES * SIZE_PX)
+    moved.rename(path)
+    page.get_by_role("button", name="Try again").click()
+    expect(page.locator("#facts")).to_contain_text(record.key)
+    expect(page.locator("#detail-state")).to_be_hidden()
+
+
+def test_the_pair_fits_every_screen(open_atlas: Open, atlas: Path) -> None:
+    """Nothing is wider than the screen, and the whole strip is on it."""
+    page = open_atlas(atlas, hash=f"#pair={RECORD.key}")
+    expect(page.locator("#facts")).to_contain_text(RECORD.key)
+
+    for width in (360, 1280, 3840):
+        page.set_viewport_size({"width": width, "height": 900})
+        assert_no_sideways_scroll(page)
+        box = page.locator("#frames").bounding_box()
+        assert box is not None
+        assert box["x"] + box["width"] <= width

@@ -1,0 +1,136 @@
+"""Names are data, the page keeps to itself, and it works wherever it lies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from atlases import FAILED_ROW, FRAMES, SIZE_PX, make_record, publish, write_pictures
+from looking import assert_no_sideways_scroll
+from playwright.sync_api import Page, expect
+
+from core.neurons import Neuron
+
+Open = Callable[..., Page]  # the fixture `open_atlas`
+Serve = Callable[[Path], str]  # the fixture `serve`
+HOSTILE_NAMES = (
+    "</script><img/src=x/onerror=alert(1)>",
+    "\"double\"'single'`back`{{7*7}}&amp;",
+    "right\u200f-to-left\u202eoverride",
+    "ta\U0001f98ail\u0600",
+    "w" * 200,
+)
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An atlas in which every name, reason and setting tries to be more than text. Not to be changed."""
+    root = tmp_path_factory.mktemp("hostile")
+    everything = " ".join(HOSTILE_NAMES)
+    records = []
+    for row, name in enumerate(HOSTILE_NAMES):
+        facts = {"settings_digest": name, "device": name, "model": everything, "versions": {name: name}}
+        settings = make_record(0).settings | {name: everything}
+        key = f"{row:020x}"
+        records.append(make_record(row, a=f"{name}:1", b=f"{name}:2", key=key, settings=settings, **facts))
+        write_pictures(root, key, row)
+    records.append(make_record(FAILED_ROW, a=f"{HOSTILE_NAMES[0]}:1", reason=everything, key=f"{99:020x}"))
+    publish(root, records, name=everything)
+    return root
+
+
+PLACES = [
+    "",
+    f"#pair={0:020x}",
+    f"#pair={2:020x}",
+    f"#pair={4:020x}",
+    f"#pair={99:020x}",
+    f"#neuron={HOSTILE_NAMES[0]}:1",
+    f"#neuron={HOSTILE_NAMES[4]}:1",
+    "#map",
+    "#about",
+    f"#text={HOSTILE_NAMES[0]}?",
+    f"#pair={HOSTILE_NAMES[0]}",
+    f"#map={HOSTILE_NAMES[0]}&layer_a={HOSTILE_NAMES[2]}",
+    "#__proto__=1&constructor=2&sort=constructor&columns=NaN&objective=..x&reverse=1",
+]
+
+
+def test_hostile_names_are_text_and_do_not_stretch_the_page(open_atlas: Open, hostile: Path) -> None:
+    """On every page nothing runs, nothing is loaded, and the page is no wider than a telephone."""
+    page = open_atlas(hostile, viewport={"width": 360, "height": 700})
+
+    for place in PLACES:
+        page.evaluate("place => { location.hash = place }", place)
+        expect(page.locator(".page.shown")).to_be_visible()
+        expect(page.locator("#detail-state")).to_be_hidden()
+        assert_no_sideways_scroll(page)
+        assert page.evaluate("document.querySelectorAll('img[src=x], script:not([src])').length") == 0
+        assert page.locator("h1").text_content() == " ".join(HOSTILE_NAMES)
+
+
+def test_hostile_names_show_as_they_are(open_atlas: Open, hostile: Path) -> None:
+    """In tiles, titles, lists and reasons every sign is the one that was written, and pages of such neurons open."""
+    page = open_atlas(hostile, viewport={"width": 1280, "height": 2000})
+
+    in_order = sorted(HOSTILE_NAMES, key=lambda name: Neuron(name, 1).order)
+    shown = page.locator("#grid .tile .neuron:first-child .layer").all_text_contents()
+    assert sorted(set(shown), key=lambda name: Neuron(name, 1).order) == in_order
+    page.locator("#filters > summary").click()
+    for name in HOSTILE_NAMES:
+        page.locator("#layer_a").select_option(name)
+        expect(page.locator("#chips bdi")).to_have_text(name)
+        page.locator("#grid .names").first.click()
+        page.locator("#pair-title a").first.click()
+        expect(page.locator("#neuron-title")).to_have_text(f"{name}:1")
+        expect(page.locator("#neuron-state")).to_contain_text("from this neuron to each partner")
+        page.get_by_role("link", name="Strips").click()
+
+
+def test_the_page_may_not_reach_another_host(open_atlas: Open, atlas: Path) -> None:
+    """Even a script that got into the page could neither run inline nor load or send anything elsewhere."""
+    page = open_atlas(atlas, may_fail=True)
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    page.evaluate(
+        """() => {
+            for (const [tag, properties] of [["img", { src: "https://example.org/x.png" }],
+                                             ["script", { src: "https://example.org/x.js" }],
+                                             ["script", { textContent: "window.ran = true" }]])
+                document.body.append(Object.assign(document.createElement(tag), properties));
+            fetch("https://example.org/").catch(() => {});
+        }"""
+    )
+    page.wait_for_timeout(100)
+
+    assert page.evaluate("window.ran") is None
+    assert len([text for text in said if "Content Security Policy" in text]) >= 4
+
+
+def test_it_works_the_same_from_a_web_server_below_any_path(open_atlas: Open, serve: Serve, atlas: Path) -> None:
+    """Grid, pictures, a record and a permalink, with nothing asked of any other place."""
+    at = serve(atlas)
+    page = open_atlas(atlas, at=at)
+
+    expect(page.locator("#count")).to_have_text("30 of 30 pairs")
+    expect(page.locator("#grid img").first).to_have_js_property("naturalWidth", FRAMES * SIZE_PX)
+    page.locator("#grid .names").first.click()
+    expect(page.locator("#facts")).to_contain_text(make_record(0).key)
+    page.reload()
+    expect(page.locator("#facts")).to_contain_text(make_record(0).key)
+
+
+def test_a_page_that_is_open_never_mixes_with_a_newer_atlas(open_atlas: Open, serve: Serve, tmp_path: Path) -> None:
+    """When the atlas is published anew, an open page says that files are gone; loaded again it shows the new ones."""
+    old, new = (make_record(FAILED_ROW, a=f"stem:{channel}", key=f"{channel:020x}") for channel in (2, 1))
+    publish(tmp_path, [old])
+    page = open_atlas(tmp_path, at=serve(tmp_path), may_fail=True)
+    expect(page.locator("#count")).to_have_text("1 of 1 pair")
+
+    publish(tmp_path, [new])
+    page.locator("#grid .names").first.click()
+    expect(page.locator("#detail-state")).to_contain_text("If the atlas was published anew, load this page again")
+    page.reload()
+    expect(page.locator("#facts")).to_contain_text(old.key)
+    expect(page.locator("#place")).to_have_text("2 of 2")
