@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from atlases import PAIRS, make_record, publish, write_pictures
 from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, Request, sync_playwright
+from sample_atlases import PAIRS, make_record, publish, write_pictures
 
 _CHROMIUM = "chromium", "chromium-browser", "google-chrome"
 _CHROMIUM_ARGUMENTS = [

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from atlases import FRAMES
 from playwright.sync_api import Locator, Page
+from sample_atlases import FRAMES
 
 
 def motion(strip: Locator) -> str:

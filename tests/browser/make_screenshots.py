@@ -13,8 +13,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from atlases import PAIRS, make_record, publish, write_pictures
 from playwright.sync_api import sync_playwright
+from sample_atlases import PAIRS, make_record, publish, write_pictures
 
 SIZES = {"telephone": (360, 740), "desk": (1280, 800), "wall": (3840, 2160)}
 SCHEMES = ("light", "dark")

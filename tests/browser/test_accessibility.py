@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from atlases import FAILED_ROW, LAYERS, make_record
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
+from sample_atlases import FAILED_ROW, LAYERS, make_record
 
 Open = Callable[..., Page]  # the fixture `open_atlas`
 PLACES = {

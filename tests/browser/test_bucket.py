@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from atlases import FRAMES, SIZE_PX, make_record, write_pictures
 from playwright.sync_api import Page, expect
+from sample_atlases import FRAMES, SIZE_PX, make_record, write_pictures
 
 from core.manifest import publish
 from core.records import to_ndjson

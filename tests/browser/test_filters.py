@@ -8,9 +8,9 @@ from pathlib import Path
 from statistics import fmean
 
 import pytest
-from atlases import FAILED_REASON, FAILED_ROW, LAYERS, PAIRS, make_record, publish
 from looking import keys_shown
 from playwright.sync_api import Page, expect
+from sample_atlases import FAILED_REASON, FAILED_ROW, LAYERS, PAIRS, make_record, publish
 
 from core.records import Record
 

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from atlases import FAILED_REASON, FAILED_ROW, FRAMES, PAIRS, SIZE_PX, make_record, publish
 from looking import (
     assert_no_sideways_scroll,
     frame_of,
@@ -18,6 +17,7 @@ from looking import (
     point_at_frame,
 )
 from playwright.sync_api import Page, expect
+from sample_atlases import FAILED_REASON, FAILED_ROW, FRAMES, PAIRS, SIZE_PX, make_record, publish
 
 Open = Callable[..., Page]  # the fixture `open_atlas`
 

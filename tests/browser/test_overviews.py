@@ -10,7 +10,10 @@ from pathlib import Path
 from urllib.parse import quote
 
 import yaml
-from atlases import (
+from looking import assert_no_sideways_scroll, keys_shown
+from PIL import Image
+from playwright.sync_api import Page, expect
+from sample_atlases import (
     FAILED_REASON,
     FAILED_ROW,
     FRAMES,
@@ -21,9 +24,6 @@ from atlases import (
     publish,
     write_coloured_pictures,
 )
-from looking import assert_no_sideways_scroll, keys_shown
-from PIL import Image
-from playwright.sync_api import Page, expect
 
 from core.plan import SPEC_PATH
 from core.spec import parse_spec

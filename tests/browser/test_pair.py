@@ -10,7 +10,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from atlases import (
+from looking import assert_no_sideways_scroll, frame_of
+from PIL import Image
+from playwright.sync_api import Page, expect
+from sample_atlases import (
     FAILED_REASON,
     FAILED_ROW,
     FRAMES,
@@ -22,9 +25,6 @@ from atlases import (
     write_coloured_pictures,
     write_pictures,
 )
-from looking import assert_no_sideways_scroll, frame_of
-from PIL import Image
-from playwright.sync_api import Page, expect
 
 from core.neurons import Neuron, Pair
 from core.plan import SPEC_PATH, keys

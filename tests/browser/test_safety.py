@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from atlases import FAILED_ROW, FRAMES, SIZE_PX, make_record, publish, write_pictures
 from looking import assert_no_sideways_scroll
 from playwright.sync_api import Page, expect
+from sample_atlases import FAILED_ROW, FRAMES, SIZE_PX, make_record, publish, write_pictures
 
 from core.neurons import Neuron
 
