@@ -6,6 +6,7 @@ what the other side or boto3 said beyond the name of an error: nothing secret ca
 
 from __future__ import annotations
 
+import gzip
 import os
 import random
 import re
@@ -62,6 +63,9 @@ _TYPES = {
 }
 _NEVER_CHANGED = re.compile(r"(sheets|previews)/.*|(data|assets)/.*-[0-9a-f]{10}\.[a-z]+")
 
+_COMPRESSED = re.compile(r"index\.html|(data|assets)/.*\.(js|css)")
+"""What browsers load with the page, and unpack by themselves: a third to a quarter of the bytes."""
+
 _CREDENTIALS = (
     "AccessKeyIdNotFound",
     "AuthFailure",
@@ -77,6 +81,7 @@ _PASSING = ("OperationAborted", "RequestTimeout", "SlowDown", "Throttling", "Thr
 """What object stores call an error; what has a status of 5xx or 429 passes by itself, too."""
 _CONFLICTS = ("PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey")
 """What they answer to a write whose condition does not hold, or may not hold at this moment."""
+_GZIP = "gzip"
 _NO_ETAG = f'"{"0" * 32}"'
 
 _NO_CREDENTIALS = (
@@ -182,7 +187,8 @@ class S3Store:
             with self._told("read", path):
                 answer = self._client.get_object(Bucket=self._bucket, Key=self._key(path))
                 try:
-                    return answer["Body"].read()
+                    data = answer["Body"].read()
+                    return gzip.decompress(data) if answer.get("ContentEncoding") == _GZIP else data
                 except (HTTPClientError, IncompleteReadError):  # boto3 repeats what fails before this point only
                     if attempt == ATTEMPTS:
                         raise
@@ -211,6 +217,9 @@ class S3Store:
         return f"{self._prefix}/{path}" if self._prefix else path
 
     def _put(self, path: str, data: bytes, **more: Any) -> None:
+        if _COMPRESSED.fullmatch(path):
+            data = gzip.compress(data, mtime=0)  # without the time equal bytes stay equal
+            more["ContentEncoding"] = _GZIP
         self._client.put_object(
             Bucket=self._bucket,
             Key=self._key(path),

@@ -5,6 +5,7 @@ What it has in common with a store in a directory is tested in test_store.py.
 
 from __future__ import annotations
 
+import gzip
 import os
 import subprocess
 import sys
@@ -87,6 +88,32 @@ def test_browsers_are_told_what_an_object_is_and_how_long_to_keep_it(
 
     head = seaweed.client().head_object(Bucket=BUCKET, Key=f"{prefix}/{path}")
     assert (head["ContentType"], head["CacheControl"]) == (kind, cache)
+
+
+@pytest.mark.parametrize(
+    ("path", "packed"),
+    [
+        ("data/index-00000-0123456789.js", True),
+        ("assets/grid-0123456789.css", True),
+        ("index.html", True),
+        ("data/pairs.ndjson", False),  # read by programs, which would have to unpack it
+        ("manifest.json", False),
+        ("sheets/ab/abc.png", False),  # already small
+    ],
+)
+def test_what_a_page_loads_is_packed_on_the_way(
+    store: Store, seaweed: Seaweed, prefix: str, path: str, packed: bool
+) -> None:
+    """Scripts, styles and the page travel as gzip, and are read back as they were written."""
+    data = b"isthmus.data([1, 2, 3]);\n" * 2000
+    store.replace(path, data)
+
+    stored = seaweed.client().get_object(Bucket=BUCKET, Key=f"{prefix}/{path}")
+    body = stored["Body"].read()
+    assert (stored.get("ContentEncoding"), len(body) < len(data) / 10) == ("gzip" if packed else None, packed)
+    assert (gzip.decompress(body) if packed else body) == data
+    assert store.read(path) == data
+    assert list(store.read_many([path, path])) == [data, data]
 
 
 def test_what_is_published_is_found_by_its_address(store: Store, seaweed: Seaweed, prefix: str) -> None:
