@@ -63,8 +63,8 @@ _TYPES = {
 }
 _NEVER_CHANGED = re.compile(r"(sheets|previews)/.*|(data|assets)/.*-[0-9a-f]{10}\.[a-z]+")
 
-_COMPRESSED = re.compile(r"index\.html|(data|assets)/.*\.(js|css)")
-"""What browsers load with the page, and unpack by themselves: a third to a quarter of the bytes."""
+_COMPRESSED = re.compile(r"(data|assets)/.*\.(js|css)")
+"""What only browsers load, which unpack it by themselves: a third to a quarter of the bytes."""
 
 _CREDENTIALS = (
     "AccessKeyIdNotFound",
