@@ -133,7 +133,8 @@ def make_plan(spec: AtlasSpec, store: Store, processes: int) -> Plan:
     settings = resolve_settings(spec.render, model)
     model_digest = digest(model)
     keyed = [PlannedPair(pair, key) for pair, key in keys(select_pairs(spec, model), model_digest, settings)]
-    recorded = read_records(store, _comparison(model_digest, settings))
+    rendered_here = spec.compute.engine == "local"
+    recorded = read_records(store, _comparison(model_digest, settings, rendered_here))
     missing = [planned for planned in keyed if planned.key not in recorded]
     failed = sum(recorded[planned.key].failed for planned in keyed if planned.key in recorded)
     pair_seconds, basis = _pair_seconds(model_digest, settings, recorded.values(), missing)
@@ -239,12 +240,18 @@ class _Recorded(NamedTuple):
     seconds: float | None
 
 
-def _comparison(model_digest: str, settings: RenderSettings) -> Callable[[Record], _Recorded]:
-    """What to keep of records when pairs of this model and these settings are planned on this machine."""
-    wanted = model_digest, settings_digest(settings), device.is_gpu(device.expected())
+def _comparison(model_digest: str, settings: RenderSettings, rendered_here: bool) -> Callable[[Record], _Recorded]:
+    """What to keep of records when pairs of this model and these settings are planned.
+
+    Those that this machine will render do not take as long on a GPU as on a CPU; those that others will, take what
+    others took.
+    """
+    wanted = model_digest, settings_digest(settings)
+    on_gpu = device.is_gpu(device.expected())
 
     def compare(record: Record) -> _Recorded:
-        alike = (record.model_digest, record.settings_digest, device.is_gpu(record.device)) == wanted
+        alike = (record.model_digest, record.settings_digest) == wanted
+        alike &= not rendered_here or device.is_gpu(record.device) == on_gpu
         return _Recorded(record.status == "failed", record.seconds if alike else None)
 
     return compare
