@@ -32,7 +32,8 @@ def gpus() -> list[str]:
     visible = os.environ.get(_VISIBLE)
     if visible is not None:
         return [name for name in visible.split(",") if name and name != "-1"]
-    return sorted((path.name.removeprefix("nvidia") for path in _DEVICE_FILES.glob("nvidia[0-9]*")), key=int)
+    # CUDA counts the cards that it sees from 0; in a container the files may have other numbers.
+    return [str(number) for number, _ in enumerate(_DEVICE_FILES.glob("nvidia[0-9]*"))]
 
 
 def claim_gpu(available: Sequence[str], folder: Path | None = None) -> BinaryIO | None:

@@ -124,6 +124,20 @@ def _publish_unless_others_do(store: Store, name: str) -> Manifest | None:
     return manifest if details.issubset(store.list("data/")) else None
 
 
+def is_current(store: Store, spec: dict[str, Any], records: int) -> bool:
+    """Whether what is published is all of a spec and of so many records, the page included."""
+    if not (store.exists(MANIFEST_PATH) and store.exists(PAGE_PATH)):
+        return False
+    try:
+        manifest = read_manifest(store)
+    except RecordError:
+        return False
+    if manifest.spec != spec or manifest.counts.pairs != records:
+        return False
+    in_its_order = manifest.model_copy(update={"spec": spec})  # in which the page shows it; the manifest sorts its keys
+    return store.read(PAGE_PATH) == gallery.pages(in_its_order)[PAGE_PATH]
+
+
 def read_manifest(store: Store) -> Manifest:
     """Read the manifest of a published atlas.
 

@@ -5,6 +5,7 @@ A CPU is busy with one pair. A GPU is not: there the pack grows until the pace n
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Literal
 
@@ -33,7 +34,8 @@ class Packing:
     def __init__(self, renderer: Callable[[int], StripRenderer], pack: int | Literal["auto"]) -> None:
         self.pack = None if pack == "auto" else pack
         self._new_renderer = renderer
-        self._renderer: StripRenderer | None = None
+        self._size = 0  # of the batches that `_kept` renders
+        self._kept: StripRenderer
 
     def render(self, planned: Sequence[PlannedPair]) -> Iterator[tuple[PlannedPair, Strip]]:
         """Render pairs in their order. Where the memory of the device does not suffice the pack is halved for good.
@@ -44,33 +46,44 @@ class Packing:
         from tensorflow.errors import ResourceExhaustedError
 
         if self.pack is None:
-            self.pack = self._fastest(planned[0]) if device.has_gpu() else 1
-        done = 0
-        while done < len(planned):
-            batch = planned[done : done + self.pack]
+            self.pack = self._fastest(planned) if device.has_gpu() else 1
+        rest, size = list(planned), self._even(len(planned))
+        while rest:
             try:
-                self._renderer = self._renderer or self._new_renderer(self.pack)
-                strips = self._renderer.render([member.pair for member in batch])
+                strips = self._renderer(size).render([member.pair for member in rest[:size]])
             except ResourceExhaustedError:
-                self._renderer = None
-                if self.pack == 1:
+                self._size = 0
+                if size == 1:
                     raise DeviceError(
                         "the memory of the device does not suffice for one pair; make render.size_px or "
                         "render.frames smaller"
                     ) from None
-                self.pack //= 2
+                self.pack = size // 2
+                size = self._even(len(rest))
                 continue
-            yield from zip(batch, strips, strict=True)
-            done += len(batch)
+            yield from zip(rest[:size], strips, strict=True)
+            rest = rest[size:]
 
-    def _fastest(self, planned: PlannedPair) -> int:
-        """Double the pack as long as that is worth it."""
+    def _even(self, pairs: int) -> int:
+        """The size of as few batches as there must be, as alike as can be: one that is not full takes as long."""
+        batches = math.ceil(pairs / (self.pack or 1))
+        return math.ceil(pairs / batches)
+
+    def _renderer(self, size: int) -> StripRenderer:
+        """The renderer for so many pairs; the last one is kept, because making one takes seconds."""
+        if size != self._size:
+            self._kept = self._new_renderer(size)
+            self._size = size
+        return self._kept
+
+    def _fastest(self, planned: Sequence[PlannedPair]) -> int:
+        """Double the pack as long as that is worth it, and there are so many pairs."""
         from tensorflow.errors import ResourceExhaustedError
 
-        pack, seconds = 1, self._new_renderer(1).seconds_per_update(planned.pair)
-        while pack < _LARGEST:
+        pack, seconds = 1, self._new_renderer(1).seconds_per_update(planned[0].pair)
+        while 2 * pack <= min(_LARGEST, len(planned)):
             try:
-                more = self._new_renderer(2 * pack).seconds_per_update(planned.pair)
+                more = self._new_renderer(2 * pack).seconds_per_update(planned[0].pair)
             except ResourceExhaustedError:
                 break
             if more > _WORTH_IT * seconds:

@@ -66,6 +66,7 @@ class Plan:
         settings: with the model's defaults written out.
         pairs: how many pairs the spec has in all.
         done, failed: how many of them have a record.
+        recorded: how many records the atlas has in all, of whichever spec.
         pair_seconds: about how long a process takes for a pair.
         basis: where that comes from.
     """
@@ -76,6 +77,7 @@ class Plan:
     pairs: int
     done: int
     failed: int
+    recorded: int
     chunks: tuple[Chunk, ...]
     pair_seconds: float
     basis: Basis
@@ -145,6 +147,7 @@ def make_plan(spec: AtlasSpec, store: Store, processes: int) -> Plan:
         pairs=len(keyed),
         done=len(keyed) - len(missing) - failed,
         failed=failed,
+        recorded=len(recorded),
         chunks=tuple(_cut(missing, spec.compute.chunk_pairs or _chunk_pairs(len(missing), pair_seconds, processes))),
         pair_seconds=pair_seconds,
         basis=basis,

@@ -13,6 +13,7 @@ import re
 import threading
 import time
 import uuid
+import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -188,7 +189,7 @@ class S3Store:
                 answer = self._client.get_object(Bucket=self._bucket, Key=self._key(path))
                 try:
                     data = answer["Body"].read()
-                    return gzip.decompress(data) if answer.get("ContentEncoding") == _GZIP else data
+                    return _unpacked(data) if answer.get("ContentEncoding") == _GZIP else data
                 except (HTTPClientError, IncompleteReadError):  # boto3 repeats what fails before this point only
                     if attempt == ATTEMPTS:
                         raise
@@ -311,6 +312,14 @@ def _client(storage: Storage, process: int) -> S3Client:
 def _respects_conditions(uri: str, storage: Storage, process: int) -> bool:
     del process
     return S3Store(uri, storage).respects_conditions()
+
+
+def _unpacked(data: bytes) -> bytes:
+    """What was packed; bytes that are damaged come back as they are, and do not have the sha256 that is expected."""
+    try:
+        return gzip.decompress(data)
+    except (EOFError, OSError, zlib.error):
+        return data
 
 
 def _code(error: ClientError) -> str:

@@ -24,6 +24,9 @@ from flows.work_pool import cancel_children_of, render_on_workers
 from tasks.plan import plan_atlas
 from tasks.publish import publish_atlas
 
+_FUTILE_ROUNDS = 3
+"""So many rounds without a finished chunk, one after the other, are not bad luck any more."""
+
 
 @dataclass(frozen=True)
 class BuildResult:
@@ -58,18 +61,25 @@ def build_atlas(spec: AtlasSpec) -> BuildResult | State[BuildResult]:
         to callers a BuildResult. Prefect shows a run as SomePairsFailed if there are failed pairs, of whichever run.
 
     Raises:
-        UnfinishedBuildError: if a round made no progress; the rest is published.
+        UnfinishedBuildError: if rounds made no progress; the rest is published.
     """
     log = get_run_logger()
     at_once = chunks_at_once(spec.compute)
     first = plan = plan_atlas(spec, at_once)
     report = Report(spec, first.missing)
-    while plan.chunks:
-        _render_round(spec, plan, report.chunk_finished)
+    futile = 0
+    while plan.chunks and futile < _FUTILE_ROUNDS:
+        try:
+            _render_round(spec, plan, report.chunk_finished)
+        except UnfinishedError as error:
+            log.error("%s; publishing what there is", error)
+            futile = _FUTILE_ROUNDS
         before, plan = plan, plan_atlas(spec, at_once)
         if plan.missing >= before.missing:
-            log.error("a round finished none of %s missing pairs; publishing the others", plan.missing)
-            break
+            futile += 1
+            log.error("a round finished none of %s missing pairs", plan.missing)
+        elif futile < _FUTILE_ROUNDS:
+            futile = 0
     if plan.done or plan.failed:
         publish_atlas(spec)
     result = BuildResult(plan.pairs, plan.done, plan.failed, plan.missing, first.missing - plan.missing)

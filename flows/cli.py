@@ -121,16 +121,15 @@ def plan(spec: SpecFile, as_json: Json = False) -> None:
 def build(spec: SpecFile, as_json: Json = False, verbose: Verbose = False) -> None:
     """Render the pairs that have no record yet, and publish the atlas. Go on after a stop by the same command."""
     from core.engine import chunks_at_once
-    from core.manifest import MANIFEST_PATH, PAGE_PATH
-    from core.plan import SPEC_PATH, make_plan
+    from core.manifest import PAGE_PATH, is_current
+    from core.plan import make_plan
     from core.spec import read_spec
     from core.store import open_store
 
     atlas = read_spec(spec)
     store = open_store(atlas.uri, atlas.storage)
     first = make_plan(atlas, store, chunks_at_once(atlas.compute))
-    same_spec = store.exists(SPEC_PATH) and store.read(SPEC_PATH) == atlas.to_json()
-    if not first.chunks and same_spec and store.exists(MANIFEST_PATH):
+    if not first.chunks and is_current(store, json.loads(atlas.to_json()), first.recorded):
         result: dict[str, Any] = {"pairs": first.pairs, "done": first.done, "failed": first.failed}
         result |= {"missing": 0, "rendered": 0}
     else:
@@ -141,6 +140,7 @@ def build(spec: SpecFile, as_json: Json = False, verbose: Verbose = False) -> No
         with _watching(store, first, show=not as_json), _interruptible(), redirect_stdout(sys.stderr):
             from flows.build_atlas import BuildResult, UnfinishedBuildError, build_atlas
 
+            _check_server()
             try:
                 result = asdict(cast(BuildResult, build_atlas(atlas)))
             except UnfinishedBuildError as unfinished:
@@ -419,6 +419,7 @@ def _quiet_libraries(verbose: bool) -> None:
 
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     os.environ.setdefault("DO_NOT_TRACK", "1")
+    os.environ.setdefault("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "30")
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", str(_SERVER_START_SECONDS))
     if verbose:
         os.environ[VERBOSE] = "1"
@@ -448,7 +449,8 @@ def _interruptible() -> Iterator[None]:
             raise SystemExit(stopped[0])
         errors.print(_INTERRUPTED)
         for child in _children():
-            os.kill(child, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
         os._exit(stopped[0])
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -468,6 +470,23 @@ def _interruptible() -> Iterator[None]:
             signal.signal(number, handler)
     if stopped:
         raise SystemExit(stopped[0])
+
+
+def _check_server() -> None:
+    """Find out at once whether the configured Prefect server is there.
+
+    Raises:
+        SpecError: if it is not.
+    """
+    from prefect.client.orchestration import get_client
+    from prefect.settings import PREFECT_API_URL
+
+    if PREFECT_API_URL.value():
+        with get_client(sync_client=True) as client:
+            if client.api_healthcheck():
+                raise SpecError(
+                    f"PREFECT_API_URL: no Prefect server answers at {PREFECT_API_URL.value()}; start it, or unset it"
+                )
 
 
 def _end_server_with_us() -> None:
@@ -495,8 +514,11 @@ def _end_server_with_us() -> None:
 
 def _children() -> list[int]:
     """The processes that this one has started and that still run."""
-    listings = Path("/proc/self/task").glob("*/children")
-    return [int(child) for listing in listings for child in listing.read_text().split()]
+    found = []
+    for listing in Path("/proc/self/task").glob("*/children"):
+        with suppress(OSError):  # a thread that has just ended
+            found += [int(child) for child in listing.read_text().split()]
+    return found
 
 
 @contextmanager

@@ -10,11 +10,12 @@ from pydantic import Field
 from core.chunk import ChunkResult
 from core.engine import process_count
 from core.errors import UnfinishedError
-from core.records import records_path
 from core.spec import Compute, Storage
-from core.store import open_store
 from flows.local_pool import render_locally
 from flows.rounds import Round
+from tasks.plan import missing_chunks
+
+_FUTILE_ROUNDS = 3
 
 
 @flow(name="render-shard", persist_result=False)
@@ -34,20 +35,17 @@ def render_shard(
         UnfinishedError: if some of them could not be rendered.
     """
     log = get_run_logger()
-    store = open_store(uri, storage)
-
-    def missing() -> tuple[str, ...]:
-        recorded = set(store.list("records/"))
-        return tuple(chunk for chunk in chunks if records_path(chunk) not in recorded)
 
     def finished(result: ChunkResult) -> None:
         log.info(result.words)
 
-    rest = missing()
+    rest = missing_chunks(uri, storage, chunks)
     log.info("%d of %d chunks are to be rendered", len(rest), len(chunks))
+    futile = 0
     while rest:
         at_once = process_count(Compute(processes=processes))
         render_locally(Round(uri, storage, plan_path, pack, rest), at_once, finished)
-        before, rest = rest, missing()
-        if len(rest) == len(before):
+        before, rest = rest, missing_chunks(uri, storage, chunks)
+        futile = futile + 1 if len(rest) == len(before) else 0
+        if futile == _FUTILE_ROUNDS:
             raise UnfinishedError(f"{len(rest)} of {len(chunks)} chunks could not be rendered; the log says why")

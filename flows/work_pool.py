@@ -34,14 +34,14 @@ from prefect.states import Cancelling
 
 from core import engine
 from core.chunk import read_result
-from core.errors import SpecError, UnfinishedError
+from core.errors import SpecError, TransientStoreError, UnfinishedError
 from core.records import records_path
 from core.spec import Compute
 from core.store import Store, open_store
 from flows.rounds import Finished, Round
 
 _POLL_SECONDS = 5.0
-_PATIENCE_SECONDS = 900.0  # with a shard that runs and finishes nothing; many times what a chunk takes
+_LEAST_PATIENCE_SECONDS = 900.0  # with a shard that runs and finishes nothing
 _NOBODY_CAME_SECONDS = 3600.0  # long enough for a cloud to find a machine with a GPU
 _PAGE = 100
 _UNFINISHED = [
@@ -72,7 +72,8 @@ def render_on_workers(round_: Round, compute: Compute, chunk_seconds: float, fin
             raise SpecError(
                 f"compute.deployment: the Prefect server has no {name}; register it with 'prefect deploy'"
             ) from None
-        fleet = _Fleet(client, store, round_, name, tag, compute, finished)
+        patience = max(_LEAST_PATIENCE_SECONDS, 5 * chunk_seconds)
+        fleet = _Fleet(client, store, round_, name, tag, compute, patience, finished)
         try:
             fleet.render(deque(_shards(round_.chunks, _chunks_per_shard(compute, chunk_seconds))))
         except BaseException:
@@ -130,10 +131,12 @@ class _Fleet:
         deployment: str,
         tag: str,
         compute: Compute,
+        patience_seconds: float,
         finished: Finished,
     ) -> None:
         self._client, self._store, self._round, self._finished = client, store, round_, finished
         self._deployment, self._tag = deployment, tag
+        self._patience_seconds = patience_seconds
         self._processes = compute.processes
         self._size = compute.workers or engine.WORKERS
         self._running: dict[UUID, _Shard] = {}
@@ -143,7 +146,7 @@ class _Fleet:
 
     def render(self, shards: deque[tuple[str, ...]]) -> None:
         """Have all shards rendered, a bounded number of them at a time."""
-        total = len(shards)
+        total, answered = len(shards), time.monotonic()
         while shards or self._running:
             try:
                 while shards and len(self._running) < self._size:
@@ -151,8 +154,11 @@ class _Fleet:
                     shards.popleft()
                 time.sleep(_POLL_SECONDS)
                 self._look()
-            except httpx.HTTPError as error:
-                self._log.warning("the Prefect server does not answer, the shards go on: %s", error)
+                answered = time.monotonic()
+            except (httpx.HTTPError, TransientStoreError) as error:
+                if time.monotonic() - answered > _NOBODY_CAME_SECONDS:
+                    raise
+                self._log.warning("the Prefect server or the store does not answer, the shards go on: %s", error)
                 time.sleep(_POLL_SECONDS)
 
     def _begin(self, name: str, chunks: tuple[str, ...]) -> None:
@@ -170,7 +176,7 @@ class _Fleet:
             flow_run_name=f"render-shard {self._store.name} {name}",
             tags=[self._tag],
             timeout=0,
-            idempotency_key=f"{self._tag} {self._round.plan_path} {name}",
+            idempotency_key=f"{self._tag} {this_flow_run.run_count} {self._round.plan_path} {name}",
         )
         self._running[run.id] = _Shard(name, set(chunks), time.monotonic())
 
@@ -197,9 +203,11 @@ class _Fleet:
             self._heard = now
             if state.is_final():
                 self._end(run.id, shard, f"ended as {state.name}: {state.message or 'no message'}")
-            elif now - shard.heard > _PATIENCE_SECONDS:
+            elif now - shard.heard > self._patience_seconds:
                 self._client.set_flow_run_state(run.id, Cancelling(message="it finished nothing for too long"))
-                self._end(run.id, shard, f"finished no chunk for {_PATIENCE_SECONDS / 60:.0f} minutes and was given up")
+                self._end(
+                    run.id, shard, f"finished no chunk for {self._patience_seconds / 60:.0f} minutes and was given up"
+                )
         if now - self._heard > _NOBODY_CAME_SECONDS:
             raise UnfinishedError(
                 f"no worker took a shard within {_NOBODY_CAME_SECONDS / 60:.0f} minutes; "

@@ -6,7 +6,8 @@ from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from core.plan import SPEC_PATH, Plan, make_plan, write_plan
-from core.spec import AtlasSpec
+from core.records import records_path
+from core.spec import AtlasSpec, Storage
 from core.store import open_store
 from tasks.retries import RETRIES
 
@@ -27,3 +28,10 @@ def plan_atlas(spec: AtlasSpec, at_once: int) -> Plan:
         len(plan.chunks),
     )
     return plan
+
+
+@task(name="missing-chunks", cache_policy=NO_CACHE, persist_result=False, **RETRIES)
+def missing_chunks(uri: str, storage: Storage, chunks: list[str]) -> tuple[str, ...]:
+    """Those of some chunks that have no records yet."""
+    recorded = set(open_store(uri, storage).list("records/"))
+    return tuple(chunk for chunk in chunks if records_path(chunk) not in recorded)

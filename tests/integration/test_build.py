@@ -66,6 +66,35 @@ def test_a_second_build_renders_nothing_and_more_pairs_render_only_the_new_ones(
     assert json.loads((job.atlas / "manifest.json").read_text())["counts"] == {"pairs": 10, "done": 10, "failed": 0}
 
 
+def test_a_build_that_was_stopped_before_publishing_publishes_the_next_time(job: Job) -> None:
+    """All pairs have records, the spec is in the store and something is published, but not all: that is made good."""
+    job.build()
+    older = {path: path.read_bytes() for path in (job.atlas / "manifest.json", job.atlas / "index.html")}
+    job.write(pairs={"select": "all", "neurons": [f"{LAYER}:0-4"]})
+    job.build()
+    newer = {path: path.read_bytes() for path in older}
+
+    for path, data in older.items():
+        path.write_bytes(data)
+    again = job.build()
+
+    assert (again["rendered"], again["done"]) == (0, 10)
+    assert {path: path.read_bytes() for path in older} == newer
+
+
+def test_a_server_that_is_not_there_is_told_in_one_line(job: Job) -> None:
+    """A build with a configured server that does not answer says so at once, and writes nothing."""
+    job.environment["PREFECT_API_URL"] = "http://127.0.0.1:9/api"
+
+    finished = job.run("build", str(job.spec_file))
+
+    assert (finished.returncode, finished.stdout) == (2, "")
+    assert finished.stderr == (
+        "isthmus: PREFECT_API_URL: no Prefect server answers at http://127.0.0.1:9/api; start it, or unset it\n"
+    )
+    assert not job.atlas.exists()
+
+
 def test_pixels_depend_neither_on_processes_nor_on_chunks(job: Job) -> None:
     """One process with one big chunk and two processes with small ones render identical sheets."""
     pixels = []
@@ -106,10 +135,12 @@ def test_after_everything_is_killed_the_next_build_does_only_what_is_missing(job
 
 
 def test_a_killed_render_process_is_replaced_and_the_atlas_completes(job: Job) -> None:
-    """SIGKILL of one pool process breaks the pool; the same build goes on with a fresh one."""
+    """SIGKILL of one pool process breaks the pool; the same build goes on with a fresh one, however early that is."""
     job.write(render=SLOW, compute={"processes": 2, "chunk_pairs": 1})
     build = job.start()
     try:
+        wait_for(lambda: _pool_processes(build.pid), "a render process")
+        os.kill(_pool_processes(build.pid)[0], signal.SIGKILL)  # before anything is finished
         wait_for(job.records, "the first record")
         os.kill(_pool_processes(build.pid)[0], signal.SIGKILL)
         killed_at = len(job.records())

@@ -53,9 +53,9 @@ class Device:
         return Renderer()
 
 
-def rendered(packing: Packing) -> list[PlannedPair]:
+def rendered(packing: Packing, pairs: Sequence[PlannedPair] = PLANNED) -> list[PlannedPair]:
     finished = []
-    for planned, strip in packing.render(PLANNED):
+    for planned, strip in packing.render(pairs):
         assert strip == planned.pair  # each strip is that of its pair
         finished.append(planned)
     return finished
@@ -68,7 +68,7 @@ def test_too_large_a_pack_is_halved_and_nothing_is_left_out() -> None:
 
     assert rendered(packing) == PLANNED
     assert rendered(packing) == PLANNED
-    assert gpu.batches == [(2, 2), (2, 2), (2, 2), (2, 1)] * 2
+    assert gpu.batches == [(3, 3), (3, 3), (3, 1)] * 2
 
 
 def test_memory_that_does_not_suffice_for_one_pair_is_told_with_a_remedy() -> None:
@@ -94,9 +94,20 @@ def test_auto_doubles_the_pack_as_long_as_that_is_worth_it(
     """On a GPU the pack is found by measuring, once."""
     monkeypatch.setattr(device, "has_gpu", lambda: True)
     packing = Packing(Device(memory, seconds).renderer, "auto")
+    many = PLANNED * 100
 
-    assert rendered(packing) == PLANNED
+    assert rendered(packing, many) == many
     assert packing.pack == expected
+
+
+def test_batches_are_no_larger_than_the_pairs_and_share_them_evenly() -> None:
+    """A batch that is not full takes as long as a full one: nine pairs, at most eight in a batch, are five and four."""
+    gpu = Device(memory=100)
+
+    rendered(Packing(gpu.renderer, 64))
+    rendered(Packing(gpu.renderer, 8), [*PLANNED, *PLANNED[:2]])
+
+    assert gpu.batches == [(7, 7), (5, 5), (5, 4)]
 
 
 def test_on_a_cpu_auto_is_one_pair() -> None:

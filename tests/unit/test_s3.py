@@ -116,6 +116,16 @@ def test_what_a_page_loads_is_packed_on_the_way(
     assert list(store.read_many([path, path])) == [data, data]
 
 
+def test_packed_bytes_that_are_damaged_are_told_by_their_digest(store: Store, seaweed: Seaweed, prefix: str) -> None:
+    """Reading does not fail on them: whoever compares the digest sees that they are others."""
+    path = "data/index-00000-0123456789.js"
+    whole = gzip.compress(b"isthmus.data([1, 2, 3]);\n" * 50)
+    for damaged in (whole[:-9], b"\0" + whole[1:], whole[:20] + b"\xff" * 9 + whole[29:]):
+        place = {"Bucket": BUCKET, "Key": f"{prefix}/{path}"}
+        seaweed.client().put_object(**place, Body=damaged, ContentEncoding="gzip")
+        assert store.read(path) == damaged
+
+
 def test_what_is_published_is_found_by_its_address(store: Store, seaweed: Seaweed, prefix: str) -> None:
     """Whoever may read the bucket can open the page there."""
     assert store.location("index.html") == f"{seaweed.url}/{BUCKET}/{prefix}/index.html"
