@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 from job import LAYER, SMALL, Job, wait_for
-from prefect_parts import PrefectServer, Worker
+from prefect_parts import PrefectServer, Worker, kill
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from graphs import inception_v1
@@ -185,21 +185,25 @@ def test_a_build_goes_on_when_a_worker_and_its_shard_are_killed(deployed: Deploy
     assert artifacts["shards-progress"]["data"] == 100
 
 
-def test_a_cancelled_build_takes_its_shards_with_it(deployed: Deployed) -> None:
-    """After a cancellation no shard runs on, no process is left, nothing is half written, and a later run completes."""
-    job = deployed.job(
-        name="cancelled", pairs={"select": "all", "neurons": [f"{LAYER}:4-7"]}, render=SLOW, compute=SHARDS
-    )
+@pytest.mark.parametrize("how", ["cancelled", "killed"])
+def test_a_build_that_ends_takes_its_shards_with_it(deployed: Deployed, how: str) -> None:
+    """After a cancellation, or SIGKILL of the flow's process, no shard runs on, no process is left, nothing is half
+    written, and a later run completes."""
+    job = deployed.job(name=how, pairs={"select": "all", "neurons": [f"{LAYER}:4-7"]}, render=SLOW, compute=SHARDS)
     deployed.trigger(job)
     wait_for(job.records, "the first record of a shard")
-    run = deployed.server.flow_run("build-atlas cancelled")
+    run = deployed.server.flow_run(f"build-atlas {how}")
     assert run is not None
 
-    deployed.say("flow-run", "cancel", run["id"])
+    if how == "cancelled":
+        deployed.say("flow-run", "cancel", run["id"])
+    else:
+        kill(max(deployed.cpu.descendants()))  # the newest: the process of the flow itself
 
-    wait_for(lambda: deployed.state("build-atlas cancelled") == "CANCELLED", "the cancellation", seconds=120)
+    ended = {"cancelled": "CANCELLED", "killed": "CRASHED"}[how]
+    wait_for(lambda: deployed.state(f"build-atlas {how}") == ended, "the end of the build", seconds=120)
     wait_for(
-        lambda: {shard["state"]["type"] for shard in deployed.shards("cancelled")} == {"CANCELLED"},
+        lambda: {shard["state"]["type"] for shard in deployed.shards(how)} == {"CANCELLED"},
         "the shards to be cancelled",
         seconds=120,
     )
