@@ -120,7 +120,7 @@ def read_result(store: Store, chunk: str) -> ChunkResult:
 
 def _strips(order: ChunkOrder, pack: int | Literal["auto"]) -> Iterator[tuple[PlannedPair, Strip]]:
     """Render pairs; those of the same layers follow one another, and share batches."""
-    for layers, members in groupby(order.chunk.pairs, lambda planned: (planned.pair.a.layer, planned.pair.b.layer)):
+    for layers, members in groupby(order.chunk.pairs, lambda planned: planned.pair.layers):
         yield from _packing(order.model, layers, order.settings, pack).render(list(members))
 
 

@@ -7,6 +7,11 @@ it is, the same input fails again.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
 
 class IsthmusError(Exception):
     """Base of all errors that a person can mend."""
@@ -50,3 +55,10 @@ class UnfinishedError(IsthmusError):
 
 class RenderDivergedError(IsthmusError):
     """An objective that is no longer a finite number; the message has the update."""
+
+
+def first_mistake(error: ValidationError, whole: str) -> str:
+    """The first thing that is wrong with stored JSON: its field, or *whole* where that is not one field, and why."""
+    first = error.errors()[0]
+    field = ".".join(str(part) for part in first["loc"]) or whole
+    return f"{field}: {first['msg']}"

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from core import gallery
-from core.errors import RecordError, SpecError, TransientStoreError
+from core.errors import RecordError, SpecError, TransientStoreError, first_mistake
 from core.neurons import Neuron
 from core.plan import SPEC_PATH, read_records
 from core.records import Record, to_ndjson
@@ -148,11 +148,8 @@ def read_manifest(store: Store) -> Manifest:
     try:
         return Manifest.model_validate_json(store.read(MANIFEST_PATH))
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "the whole file"
-        raise RecordError(
-            f"{store}/{MANIFEST_PATH}: {field}: {first['msg']}; publish the atlas again to rebuild it"
-        ) from None
+        mistake = first_mistake(error, "the whole file")
+        raise RecordError(f"{store}/{MANIFEST_PATH}: {mistake}; publish the atlas again to rebuild it") from None
 
 
 def _lines(store: Store) -> list[bytes]:

@@ -64,6 +64,11 @@ class Pair(NamedTuple):
             raise SpecError(f"expected two different neurons, got {first} twice")
         return cls(*sorted((first, second), key=lambda neuron: neuron.order))
 
+    @property
+    def layers(self) -> tuple[str, str]:
+        """The layer of a and that of b."""
+        return self.a.layer, self.b.layer
+
 
 def parse_range(text: str) -> tuple[str, range]:
     """Read `layer:channel` or `layer:first-last` (both ends included) as a layer and its channels.

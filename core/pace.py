@@ -66,9 +66,8 @@ def measure(model: ModelSpec, model_digest: str, settings: RenderSettings, pair:
     device.prepare()
     from core.strip import StripRenderer
 
-    layers = (pair.a.layer, pair.b.layer)
-    seconds = StripRenderer(load(model), layers, settings).seconds_per_update(pair)
-    _keep(_work(model_digest, layers, settings.frames, settings.size_px), seconds)
+    seconds = StripRenderer(load(model), pair.layers, settings).seconds_per_update(pair)
+    _keep(_work(model_digest, pair.layers, settings.frames, settings.size_px), seconds)
 
 
 def _keep(work: dict[str, object], update_seconds: float) -> None:

@@ -20,7 +20,7 @@ from typing import Literal, NamedTuple, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from core import METHOD_VERSION, device, pace
-from core.errors import RecordError
+from core.errors import RecordError, first_mistake
 from core.models import digest, load
 from core.neurons import Pair
 from core.records import Key, Record, from_ndjson
@@ -181,10 +181,9 @@ def read_chunk(store: Store, plan_path: str, name: str) -> ChunkOrder:
     try:
         return _ORDER.validate_json(store.read(path))
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "the whole file"
+        mistake = first_mistake(error, "the whole file")
         raise RecordError(
-            f"{store}/{path}: expected a chunk of a plan, but {field}: {first['msg']}; build again to write it anew"
+            f"{store}/{path}: expected a chunk of a plan, but {mistake}; build again to write it anew"
         ) from None
 
 
@@ -267,7 +266,7 @@ def _pair_seconds(
     took = [record.seconds for record in recorded if record.seconds is not None]
     if took:
         return max(0.001, fmean(took)), "atlas"
-    layers = Counter((planned.pair.a.layer, planned.pair.b.layer) for planned in missing)
+    layers = Counter(planned.pair.layers for planned in missing)
     paces = {pair: pace.remembered(model_digest, pair, settings.frames, settings.size_px) for pair in layers}
     known = [(seconds, layers[pair]) for pair, seconds in paces.items() if seconds is not None]
     if known:
@@ -286,7 +285,7 @@ def _cut(missing: Sequence[PlannedPair], chunk_pairs: int) -> Iterator[Chunk]:
     """Chunks of so many pairs, or of more where there would be too many chunks."""
     by_layers: dict[tuple[str, str], list[PlannedPair]] = {}
     for planned in missing:
-        by_layers.setdefault((planned.pair.a.layer, planned.pair.b.layer), []).append(planned)
+        by_layers.setdefault(planned.pair.layers, []).append(planned)
     groups = list(by_layers.values())
     if len(groups) > _MOST_CHUNKS // 2:
         groups = [list(chain.from_iterable(groups))]

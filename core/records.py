@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from core.errors import RecordError
+from core.errors import RecordError, first_mistake
 
 Key = Annotated[str, Field(pattern="^[0-9a-f]{20}$")]
 """The key of a sheet; checked wherever it is read, because it is part of paths."""
@@ -97,10 +97,9 @@ def from_ndjson(data: bytes, path: str) -> Iterator[Record]:
         try:
             yield Record.model_validate_json(line)
         except ValidationError as error:
-            first = error.errors()[0]
-            field = ".".join(str(part) for part in first["loc"]) or "the whole line"
+            mistake = first_mistake(error, "the whole line")
             raise RecordError(
-                f"{path} line {number}: expected a record, but {field}: {first['msg']}; "
+                f"{path} line {number}: expected a record, but {mistake}; "
                 "move the file away and build again to render its pairs anew"
             ) from None
 

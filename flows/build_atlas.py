@@ -19,13 +19,10 @@ from core.spec import AtlasSpec
 from flows.local_pool import render_locally
 from flows.ray_cluster import render_on_ray
 from flows.reports import Report
-from flows.rounds import Finished, Round
+from flows.rounds import FUTILE_ROUNDS, Finished, Round
 from flows.work_pool import cancel_children_of, render_on_workers
 from tasks.plan import plan_atlas
 from tasks.publish import publish_atlas
-
-_FUTILE_ROUNDS = 3
-"""So many rounds without a finished chunk, one after the other, are not bad luck any more."""
 
 
 @dataclass(frozen=True)
@@ -68,17 +65,17 @@ def build_atlas(spec: AtlasSpec) -> BuildResult | State[BuildResult]:
     first = plan = plan_atlas(spec, at_once)
     report = Report(spec, first.missing)
     futile = 0
-    while plan.chunks and futile < _FUTILE_ROUNDS:
+    while plan.chunks and futile < FUTILE_ROUNDS:
         try:
             _render_round(spec, plan, report.chunk_finished)
         except UnfinishedError as error:
             log.error("%s; publishing what there is", error)
-            futile = _FUTILE_ROUNDS
+            futile = FUTILE_ROUNDS
         before, plan = plan, plan_atlas(spec, at_once)
         if plan.missing >= before.missing:
             futile += 1
             log.error("a round finished none of %s missing pairs", plan.missing)
-        elif futile < _FUTILE_ROUNDS:
+        elif futile < FUTILE_ROUNDS:
             futile = 0
     if plan.done or plan.failed:
         publish_atlas(spec)

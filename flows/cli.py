@@ -208,7 +208,7 @@ def preview(
         device.prepare()
         from core.strip import StripRenderer
 
-        [strip] = StripRenderer(network, (pair.a.layer, pair.b.layer), settings).render(
+        [strip] = StripRenderer(network, pair.layers, settings).render(
             [pair], lambda updates: progress.update(bar, completed=updates, description="updates")
         )
     if strip.failed_at is not None:

@@ -12,10 +12,8 @@ from core.engine import process_count
 from core.errors import UnfinishedError
 from core.spec import Compute, Storage
 from flows.local_pool import render_locally
-from flows.rounds import Round
+from flows.rounds import FUTILE_ROUNDS, Round
 from tasks.plan import missing_chunks
-
-_FUTILE_ROUNDS = 3
 
 
 @flow(name="render-shard", persist_result=False)
@@ -47,5 +45,5 @@ def render_shard(
         render_locally(Round(uri, storage, plan_path, pack, rest), at_once, finished)
         before, rest = rest, missing_chunks(uri, storage, chunks)
         futile = futile + 1 if len(rest) == len(before) else 0
-        if futile == _FUTILE_ROUNDS:
+        if futile == FUTILE_ROUNDS:
             raise UnfinishedError(f"{len(rest)} of {len(chunks)} chunks could not be rendered; the log says why")

@@ -20,6 +20,9 @@ from core.errors import IsthmusError
 from core.spec import Storage
 from tasks.retries import may_pass
 
+FUTILE_ROUNDS = 3
+"""So many rounds without a finished chunk, one after the other, are not bad luck any more."""
+
 Finished = Callable[[ChunkResult], None]
 """Called with what became of each chunk."""
 

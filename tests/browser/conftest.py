@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, Request, sync_playwright
-from sample_atlases import PAIRS, make_record, publish, write_pictures
+from sample_atlases import small_atlas
 
 _CHROMIUM = "chromium", "chromium-browser", "google-chrome"
 _CHROMIUM_ARGUMENTS = [
@@ -45,13 +45,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="session")
 def atlas(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A published atlas of 30 pairs in two layers, of which one has failed. Not to be changed."""
-    root = tmp_path_factory.mktemp("atlas")
-    records = [make_record(row) for row in range(PAIRS)]
-    for row, record in enumerate(records):
-        if record.status == "done":
-            write_pictures(root, record.key, row)
-    publish(root, records)
-    return root
+    return small_atlas(tmp_path_factory.mktemp("atlas"))
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 from playwright.sync_api import sync_playwright
-from sample_atlases import PAIRS, make_record, publish, write_pictures
+from sample_atlases import small_atlas
 
 SIZES = {"telephone": (360, 740), "desk": (1280, 800), "wall": (3840, 2160)}
 SCHEMES = ("light", "dark")
@@ -44,15 +44,6 @@ def main() -> None:
                         print(path, flush=True)
                     page.close()
             browser.close()
-
-
-def small_atlas(root: Path) -> Path:
-    records = [make_record(row) for row in range(PAIRS)]
-    for row, record in enumerate(records):
-        if record.status == "done":
-            write_pictures(root, record.key, row)
-    publish(root, records)
-    return root
 
 
 def places(root: Path) -> dict[str, str]:

@@ -106,3 +106,13 @@ def publish(root: Path, records: Sequence[Record], name: str = "first-light") ->
     store = DirectoryStore(root)
     store.create(f"records/{len(list(store.list('records/')))}.ndjson", to_ndjson(records))
     return manifest.publish(store, name)
+
+
+def small_atlas(root: Path) -> Path:
+    """Publish an atlas of 30 pairs in two layers, of which one has failed, and give its folder."""
+    records = [make_record(row) for row in range(PAIRS)]
+    for row, record in enumerate(records):
+        if record.status == "done":
+            write_pictures(root, record.key, row)
+    publish(root, records)
+    return root

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -72,6 +74,15 @@ class Job:
             path.stem: (path.read_bytes(), path.stat().st_mtime_ns)
             for path in sorted(self.atlas.glob("sheets/*/*.png"))
         }
+
+
+def finish(build: subprocess.Popen[str]) -> tuple[str, str]:
+    """Wait for a build that was started, and never leave it behind."""
+    try:
+        return build.communicate(timeout=240)
+    finally:
+        if build.poll() is None:
+            os.killpg(build.pid, signal.SIGKILL)
 
 
 def wait_for(condition: Callable[[], object], what: str, seconds: float = 90) -> None:

@@ -83,15 +83,10 @@ class PrefectServer:
 
     def find(self, what: str, **query: Any) -> list[dict[str, Any]]:
         """Objects of a kind, such as `flow_runs`, by a filter."""
-        found: list[dict[str, Any]] = self.post(f"{what}/filter", query)
-        return found
+        return find(self.api, what, **query)
 
     def post(self, path: str, body: dict[str, Any]) -> Any:
-        request = urllib.request.Request(
-            f"{self.api}/{path}", json.dumps(body).encode(), {"Content-Type": "application/json"}
-        )
-        with urllib.request.urlopen(request, timeout=20) as answer:
-            return json.load(answer)
+        return _post(f"{self.api}/{path}", body)
 
     def flow_run(self, name: str) -> dict[str, Any] | None:
         """The newest flow run of a name."""
@@ -139,6 +134,18 @@ class Worker:
 
     def descendants(self) -> list[int]:
         return [] if self._process is None else descendants(self._process.pid)
+
+
+def find(api: str, what: str, **query: Any) -> list[dict[str, Any]]:
+    """Objects of a kind, such as `flow_runs`, that the server at an address has, by a filter."""
+    found: list[dict[str, Any]] = _post(f"{api}/{what}/filter", query)
+    return found
+
+
+def _post(address: str, body: dict[str, Any]) -> Any:
+    request = urllib.request.Request(address, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=20) as answer:
+        return json.load(answer)
 
 
 def descendants(pid: int) -> list[int]:

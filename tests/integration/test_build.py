@@ -8,15 +8,14 @@ import os
 import shutil
 import signal
 import time
-import urllib.request
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from job import LAYER, SMALL, Job, wait_for
+from job import LAYER, SMALL, Job, finish, wait_for
 from PIL import Image
-from prefect_parts import descendants
+from prefect_parts import descendants, find
 
 SLOW = SMALL | {"steps": 120}  # long enough to be interrupted
 
@@ -144,10 +143,8 @@ def test_a_killed_render_process_is_replaced_and_the_atlas_completes(job: Job) -
         wait_for(job.records, "the first record")
         os.kill(_pool_processes(build.pid)[0], signal.SIGKILL)
         killed_at = len(job.records())
-        output, complaints = build.communicate(timeout=240)
     finally:
-        if build.poll() is None:
-            os.killpg(build.pid, signal.SIGKILL)
+        output, complaints = finish(build)
 
     assert build.returncode == 0, complaints
     assert killed_at < 6
@@ -229,13 +226,11 @@ def test_the_server_knows_the_flow_run_and_one_task_run_per_chunk(job: Job, pref
     job.write(name="seen-on-the-server", compute={"processes": 2, "chunk_pairs": 2})
     job.build()
 
-    [flow_run] = _post(
-        prefect_server, "flow_runs", {"flow_runs": {"name": {"any_": ["build-atlas seen-on-the-server"]}}}
-    )
+    [flow_run] = find(prefect_server, "flow_runs", flow_runs={"name": {"any_": ["build-atlas seen-on-the-server"]}})
     assert flow_run["state_type"] == "COMPLETED"
 
     def finished_chunks() -> int:
-        runs = _post(prefect_server, "task_runs", {"task_runs": {"flow_run_id": {"any_": [flow_run["id"]]}}})
+        runs = find(prefect_server, "task_runs", task_runs={"flow_run_id": {"any_": [flow_run["id"]]}})
         return sum(run["name"].startswith("render-chunk") and run["state_type"] == "COMPLETED" for run in runs)
 
     wait_for(lambda: finished_chunks() == 3, "three finished task runs on the server", seconds=30)
@@ -349,15 +344,6 @@ def _group_runs(group: int) -> bool:
 
 def _runs(process: int) -> bool:
     return Path(f"/proc/{process}/cmdline").exists()
-
-
-def _post(api: str, what: str, query: dict[str, Any]) -> list[dict[str, Any]]:
-    request = urllib.request.Request(
-        f"{api}/{what}/filter", json.dumps(query).encode(), {"Content-Type": "application/json"}
-    )
-    with urllib.request.urlopen(request, timeout=20) as answer:
-        found: list[dict[str, Any]] = json.load(answer)
-        return found
 
 
 def _bytes_of(paths: list[Path]) -> dict[str, bytes]:

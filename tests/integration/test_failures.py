@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from job import SMALL, Job, wait_for
+from job import SMALL, Job, finish, wait_for
 from prefect_parts import PrefectServer
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -19,15 +18,6 @@ from fault_proxy import Fault, FaultProxy
 from seaweed import BUCKET, Seaweed, environment, serving
 
 SLOW = SMALL | {"steps": 150}
-
-
-def finish(build: subprocess.Popen[str]) -> tuple[str, str]:
-    """Wait for a build that was started, and never leave it behind."""
-    try:
-        return build.communicate(timeout=240)
-    finally:
-        if build.poll() is None:
-            os.killpg(build.pid, signal.SIGKILL)
 
 
 def test_a_build_survives_a_restart_of_its_server(job: Job, tmp_path: Path) -> None:

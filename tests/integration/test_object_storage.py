@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from job import SMALL, Job
+from prefect_parts import find
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from fault_proxy import Fault, FaultProxy
@@ -76,10 +77,10 @@ def test_an_atlas_is_built_in_a_bucket_and_its_secret_stays_secret(
         for listed in client.list_objects_v2(Bucket=BUCKET)["Contents"]
     }
     assert len([key for key in stored if key.endswith(".png")]) == 6
-    [flow_run] = _post(prefect_server, "flow_runs", {"flow_runs": {"name": {"any_": ["build-atlas in-a-bucket"]}}})
+    [flow_run] = find(prefect_server, "flow_runs", flow_runs={"name": {"any_": ["build-atlas in-a-bucket"]}})
     of_the_run = {"flow_run_id": {"any_": [flow_run["id"]]}}
-    task_runs = _post(prefect_server, "task_runs", {"task_runs": of_the_run})
-    logs = _post(prefect_server, "logs", {"logs": of_the_run})
+    task_runs = find(prefect_server, "task_runs", task_runs=of_the_run)
+    logs = find(prefect_server, "logs", logs=of_the_run)
     assert seaweed.url in json.dumps(flow_run["parameters"])
     assert any("pairs" in str(line["message"]) for line in logs)
     assert len(task_runs) >= 4
@@ -126,12 +127,3 @@ def test_a_store_that_is_full_ends_a_build_in_one_line(bucket_job: Job, seaweed:
     )
     assert stopped.stderr.count("\n") == 1
     assert (rest["rendered"], rest["done"]) == (6, 6)
-
-
-def _post(api: str, what: str, query: dict[str, object]) -> list[dict[str, object]]:
-    request = urllib.request.Request(
-        f"{api}/{what}/filter", json.dumps(query).encode(), {"Content-Type": "application/json"}
-    )
-    with urllib.request.urlopen(request, timeout=20) as answer:
-        found: list[dict[str, object]] = json.load(answer)
-        return found

@@ -7,7 +7,7 @@ import os
 import signal
 from pathlib import Path
 
-from job import SMALL, Job, wait_for
+from job import SMALL, Job, finish, wait_for
 from PIL import Image
 
 SLOW = SMALL | {"steps": 150}
@@ -39,10 +39,8 @@ def test_a_killed_ray_process_costs_one_chunk_and_the_pixels_are_those_of_local_
         busy = ray_processes(job, "ray::")
         os.kill(busy[0], signal.SIGKILL)
         killed_at = len(job.records())
-        output, complaints = build.communicate(timeout=240)
     finally:
-        if build.poll() is None:
-            os.killpg(build.pid, signal.SIGKILL)
+        output, complaints = finish(build)
 
     assert build.returncode == 0, complaints
     assert killed_at < 6
