@@ -204,7 +204,7 @@ def test_trouble_that_passes_is_not_even_noticed(behind: Store, proxy: FaultProx
 def test_a_store_that_is_dead_for_a_while_is_waited_for(behind: Store, proxy: FaultProxy) -> None:
     """Longer than a moment, shorter than a night."""
     behind.allows_many_writers()
-    proxy.die(seconds=2)
+    proxy.die(seconds=1)
 
     assert behind.create("records/a", b"data") is True
 
