@@ -48,6 +48,7 @@ class Record(BaseModel):
     i: the trade-off curve. `neighbour_distance[i]` is the mean squared difference of frames i and i + 1, values in
     [0, 1]; `layer_distance` has the same of the activations in each alignment layer. `history` is the objective's
     course: means over equal stretches of updates. A failed pair has `reason` and no sheet; its lists are empty.
+    `portraits` has the keys of the portraits that a `walk` strip begins and ends on.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -57,6 +58,8 @@ class Record(BaseModel):
     b: str
     status: Literal["done", "failed"]
     reason: str | None = None
+    strip: Literal["pair", "walk"] = "pair"
+    portraits: tuple[Key, Key] | None = None
     method: int
     model: str
     model_digest: str
