@@ -21,9 +21,9 @@ from core.models import Model
 from core.neurons import Pair
 from core.objectives import frame_alignment, interpolation_weights, mean_over_positions
 from core.optimise import UPDATES_PER_CALL, Adam, run_updates
-from core.parameterization import shared_interpolation, shared_start_values
+from core.parameterization import frames_of, shared_interpolation, shared_start_values
 from core.spec import RenderSettings
-from core.transforms import resample, standard_views
+from core.transforms import resample_by_position, standard_views
 
 Array = NDArray[np.float32]
 
@@ -199,11 +199,11 @@ class StripRenderer:
 
     def _seen(self, views: tf.Tensor) -> tf.Tensor:
         """The frames as the model sees them in one update, shape (strip * frame, size, size, 3)."""
-        if self.settings.transforms == "none":
-            return self._parameterization()
-        size_px = self.settings.size_px
-        flat = (self.strips * self.settings.frames, size_px, size_px, 3)
-        return tf.reshape(resample(self._frames(), views, (size_px, size_px)), flat)
+        size = (self.settings.size_px, self.settings.size_px)
+        pixels = self._parameterization.by_position()
+        if self.settings.transforms == "standard":
+            pixels = resample_by_position(pixels, size, views, size)
+        return frames_of(pixels, size, self.settings.frames)
 
     def _objective(self, images: tf.Tensor, channels: tf.Tensor, redirected: bool) -> tf.Tensor:
         """Interpolation plus alignment, shape (strip,)."""
@@ -219,12 +219,12 @@ class StripRenderer:
 
     def _activations_of(self, channels: tf.Tensor, found: dict[str, tf.Tensor]) -> list[tf.Tensor]:
         """Mean activation of neuron a and of neuron b in every frame, each of shape (strip, frame)."""
+        means = {layer: mean_over_positions(found[layer]) for layer in set(self.layers)}  # with a gradient for each
         activations = []
         for end, layer in enumerate(self.layers):
-            means = mean_over_positions(found[layer])
-            wanted = tf.one_hot(channels[:, end], means.shape[1])
-            means = tf.reshape(means, (self.strips, self.settings.frames, -1))
-            activations.append(tf.einsum("sfc,sc->sf", means, wanted))
+            wanted = tf.one_hot(channels[:, end], means[layer].shape[1])
+            framed = tf.reshape(means[layer], (self.strips, self.settings.frames, -1))
+            activations.append(tf.einsum("sfc,sc->sf", framed, wanted))
         return activations
 
     def _measurements(self, channels: tf.Tensor) -> tuple[tf.Tensor, ...]:
