@@ -19,6 +19,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from core import device
+
 DOCS = Path(__file__).parent
 PAGE = DOCS / "benchmarks.md"
 PICTURES = "images/benchmarks"
@@ -172,6 +174,7 @@ def seconds_of(command: Sequence[object]) -> float:
 
 
 def inception_shaped() -> bytes:
+    device.prepare()  # quietly
     sys.path.insert(0, str(DOCS.parent / "tests"))
     from graphs import inception_v1
 
