@@ -5,6 +5,11 @@ isthmus.about = (() => {
   const { byId, element, pairs } = isthmus;
   const LISTED = 50; // failed pairs
 
+  function show() {
+    if (byId("scores").children.length === 0) fill();
+    return "About";
+  }
+
   function fill() {
     byId("scores").append(
       ...Object.values(pairs.SCORES).map(({ label, meaning }) => isthmus.fact(label.toLowerCase(), meaning)),
@@ -31,5 +36,5 @@ isthmus.about = (() => {
     );
   }
 
-  return { fill, show: () => "About" };
+  return { show };
 })();

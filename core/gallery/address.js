@@ -7,7 +7,7 @@
 //
 // Choices come first and go with the reader from page to page; the last word is the page.
 isthmus.address = (() => {
-  const { byId, filter, grid, pairs } = isthmus;
+  const { assets, byId, element, filter, grid, pairs } = isthmus;
   const PAGES = ["pair", "neuron", "map", "about"];
   const name = document.body.dataset.name;
   let shown = null; // the page on the screen
@@ -29,24 +29,39 @@ isthmus.address = (() => {
     return PAGES.find((page) => given.has(page)) ?? "grid";
   }
 
-  function show() {
+  async function show() {
     const given = parameters();
     const page = pageOf(given);
     const first = shown === null;
     if (shown === "grid" && page !== "grid") grid.leave();
     grid.choose(filter.read(given)); // elsewhere too: it says which pairs come before and after one
     choices = String(new URLSearchParams(filter.read(given)));
-    for (const section of document.querySelectorAll(".page"))
-      section.classList.toggle("shown", section.id === `${page}-page`);
     for (const link of document.querySelectorAll("nav [data-page]")) {
       link.href = to(link.dataset.page);
       link.dataset.page === page ? link.setAttribute("aria-current", "page") : link.removeAttribute("aria-current");
     }
     shown = page;
+    const { hash } = location;
+    const lost = await assets.load(page).catch((error) => error);
+    if (hash !== location.hash) return; // the reader has gone on
+    for (const section of document.querySelectorAll(".page"))
+      section.classList.toggle("shown", section.id === `${page}-page` && !lost);
+    byId("gone").hidden = !lost;
+    if (lost) return tellLoss(lost.message);
     if (page !== "grid") scrollTo({ top: 0, behavior: "instant" });
     const title = isthmus[page].show(given.get(page));
     document.title = [title, name, "Isthmus"].filter(Boolean).join(" · ");
     if (!first && page !== "grid") byId(`${page}-title`).focus({ preventScroll: true });
+  }
+
+  // A page whose scripts are gone can be opened once they are back, or in what was published since.
+  function tellLoss(path) {
+    const again = element("button", { type: "button", textContent: "Try again" });
+    again.addEventListener("click", show);
+    byId("gone").replaceChildren(
+      `${path} could not be read. If the atlas was published anew, load this page again. `,
+      again,
+    );
   }
 
   // The tools have changed the choice: so does the address, a little later, because browsers limit how often it may.
@@ -73,12 +88,12 @@ isthmus.address = (() => {
       `${missing.join(", ")}. Load the page again; copy the whole folder of the atlas, or publish it again.`;
     pairs.join();
     grid.listenToTools();
-    isthmus.about.fill();
     history.scrollRestoration = "manual"; // the grid knows where the reader was
     addEventListener("hashchange", show);
     const before = { capture: true }; // a link is followed
     addEventListener("click", () => writing && write(), before);
     addEventListener("keydown", ({ key }) => key === "Enter" && writing && write(), before);
+    assets.prepare();
     show();
     filter.prepare();
   });

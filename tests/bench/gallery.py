@@ -15,6 +15,7 @@ import json
 import os
 import platform
 import random
+import re
 import shutil
 import socket
 import subprocess
@@ -190,9 +191,12 @@ def synthetic_records(pairs: int) -> Iterator[dict[str, Any]]:
         }
 
 
-def code_kb(root: Path) -> float:
-    """All that a reader's browser loads but data and pictures."""
-    return round(sum(path.stat().st_size for path in [root / "index.html", *root.glob("assets/*")]) / 1000, 1)
+def code_kb(root: Path) -> dict[str, float]:
+    """What a reader's browser loads but data and pictures: with a fresh page, and with all pages."""
+    page = root / "index.html"
+    first = [root / path for path in re.findall('(?:src|href)="(assets/[^"]+)"', page.read_text(encoding="utf-8"))]
+    files = {"fresh": [page, *first], "all": [page, *root.glob("assets/*")]}
+    return {name: round(sum(path.stat().st_size for path in paths) / 1000, 1) for name, paths in files.items()}
 
 
 # ---- measuring
