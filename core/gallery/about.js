@@ -1,6 +1,7 @@
 "use strict";
 
-// What the page about the atlas takes from the data: what scores mean, and why pairs have failed.
+// What the page about the atlas takes from the data: what kind of strips it has, what scores mean, and why pairs have
+// failed.
 isthmus.about = (() => {
   const { byId, element, pairs } = isthmus;
   const LISTED = 50; // failed pairs
@@ -10,7 +11,15 @@ isthmus.about = (() => {
     return "About";
   }
 
+  function kind() {
+    const walks = pairs.columns.walk.reduce((sum, one) => sum + one, 0);
+    if (walks === 0) return "Each strip has ends of its own, made for its pair.";
+    const which = walks === pairs.count ? "Every strip begins and ends" : `${isthmus.pairsIn(walks)} begin and end`;
+    return `${which} on portraits, of which each neuron has one: the strips meet there, and one can walk from neuron to neuron.`;
+  }
+
   function fill() {
+    byId("kind").textContent = kind();
     byId("scores").append(
       ...Object.values(pairs.SCORES).map(({ label, meaning }) => isthmus.fact(label.toLowerCase(), meaning)),
     );

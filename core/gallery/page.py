@@ -22,6 +22,8 @@ _LATER = {  # page -> its own styles and scripts, as they run, which are loaded 
     "pair": ["pair.css", "chart.js", "record.js", "pair.js"],
     "neuron": ["neuron.js"],
     "map": ["map.css", "map.js"],
+    "walk": ["walk.css", "roads.js", "movie.js", "walk.js"],
+    "route": ["walk.css", "roads.js", "movie.js", "route.js"],
     "about": ["about.js"],
 }
 _LONGEST_SPEC = 20_000  # characters; more is a list of pairs that nobody reads in a page
@@ -29,8 +31,7 @@ _LONGEST_SPEC = 20_000  # characters; more is a list of pairs that nobody reads 
 
 def pages(manifest: Manifest) -> dict[str, bytes]:
     """The page with its scripts and styles, as path -> bytes; the page is last, so that it names no missing file."""
-    names = [*_FIRST, *chain.from_iterable(_LATER.values())]
-    assets = {name: _asset(name) for name in names}
+    assets = {name: _asset(name) for name in [*_FIRST, *chain.from_iterable(_LATER.values())]}
     paths = {name: _asset_path(name, data) for name, data in assets.items()}
     jinja = Environment(
         loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True

@@ -23,12 +23,20 @@ PLACES = {
     "channels": f'#map=["{LAYERS[0]}","{LAYERS[0]}"]',
     "about": "#about",
 }
+WALK_PLACES = {
+    "walk": f"#walk={LAYERS[0]}:1..6..1",
+    "no walk": "#walk=stem:77",
+    "route": f"#route={LAYERS[0]}:1..5",
+    "no route": f"#route={LAYERS[0]}:1..9",
+}
 
 
-@pytest.mark.parametrize("place", PLACES)
-def test_a_page_has_no_barrier(open_atlas: Open, atlas: Path, place: str) -> None:
+@pytest.mark.parametrize("place", PLACES | WALK_PLACES)
+def test_a_page_has_no_barrier(open_atlas: Open, atlas: Path, walk_atlas: Path, place: str) -> None:
     """Names, roles, focus and structure hold for readers who see, hear or type; contrast does in both schemes."""
-    page = open_atlas(atlas, hash=PLACES[place], color_scheme="light")
+    shown = (walk_atlas, WALK_PLACES) if place in WALK_PLACES else (atlas, PLACES)
+    # Without motion, so that nothing is looked at while it is half faded in.
+    page = open_atlas(shown[0], hash=shown[1][place], color_scheme="light", reduced_motion="reduce")
     expect(page.locator(".page.shown")).to_be_visible()
     if place == "filtered":
         page.locator("#filters > summary").click()

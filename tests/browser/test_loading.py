@@ -32,7 +32,7 @@ def test_a_fresh_page_is_less_than_60_kb_of_code(open_atlas: Open, serve: Serve,
     assert fresh["index.html"] == (atlas / "index.html").stat().st_size
     page.mouse.move(5, 5)
     page.wait_for_load_state("networkidle")
-    page.wait_for_function("() => isthmus.pair && isthmus.neuron && isthmus.map && isthmus.about")
+    page.wait_for_function("() => isthmus.pair && isthmus.neuron && isthmus.map && isthmus.walk && isthmus.route")
     published = {path.relative_to(atlas).as_posix() for path in atlas.glob("assets/*")}
     assert code_loaded(page, at).keys() == published | {"index.html"}
 
