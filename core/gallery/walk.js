@@ -5,7 +5,7 @@
 isthmus.walk = (() => {
   const { address, byId, element, pairs, roads } = isthmus;
   const AROUND = 10; // roads around the portrait
-  const LISTED = 60; // further ones
+  const LISTED = 30; // further ones
   const KEPT = 50; // neurons in the address
   const stage = byId("walk-stage");
   const still = matchMedia("(prefers-reduced-motion: reduce)");
