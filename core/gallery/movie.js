@@ -79,11 +79,10 @@ isthmus.movie = (canvas, { moved, lost, ended }) => {
     return [last, last?.steps];
   }
 
-  function drawFrame({ image, pair, forward }, frame, share) {
-    const size = pair.size_px;
-    const left = (forward ? frame : pair.frames - 1 - frame) * size;
+  function drawFrame(leg, frame, share) {
+    const size = leg.pair.size_px;
     context.globalAlpha = share;
-    context.drawImage(image, left, 0, size, size, 0, 0, size, size);
+    context.drawImage(leg.image, isthmus.roads.numberIn(leg, frame) * size, 0, size, size, 0, 0, size, size);
   }
 
   function clear() {

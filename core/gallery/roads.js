@@ -38,6 +38,7 @@ isthmus.roads = (() => {
 
   // Places of a neuron that have roads: in the settings that the reader has chosen, else where there are most roads first.
   function placesOf(neuron) {
+    if (!neuron) return [];
     const chosen = pairs.settings.indexOf(isthmus.grid.chosen().setting);
     const all = pairs.settings.map((_, setting) => placeOf(neuron.id, setting)).filter(number);
     const within = all.filter((place) => settingAt(place) === chosen);
@@ -51,8 +52,21 @@ isthmus.roads = (() => {
     return best;
   }
 
-  // A strip as it is walked from a place: `forward` from a to b.
-  const leg = (row, place) => ({ row, pair: pairs.at(row), forward: a[row] === place % neurons });
+  // ---- one of them
+
+  // A strip as it is walked from a place: from which neuron to which, at the place where it ends.
+  function leg(row, place) {
+    const pair = pairs.at(row);
+    const isForward = pair.a === neuronAt(place);
+    const [from, to] = isForward ? [pair.a, pair.b] : [pair.b, pair.a];
+    return { row, pair, isForward, from, to, end: otherEnd(row, place) };
+  }
+
+  // The number in its strip of a leg's frame, both from 0.
+  const numberIn = ({ pair, isForward }, frame) => (isForward ? frame : pair.frames - 1 - frame);
+
+  const frameOf = (leg, frame) =>
+    isthmus.frameOf(isthmus.previewPath(leg.pair.key), leg.pair, numberIn(leg, frame), "");
 
   // ---- the shortest road
 
@@ -99,6 +113,21 @@ isthmus.roads = (() => {
 
   // ---- neurons in addresses and fields
 
+  const code = (textContent) => element("code", { textContent });
+
+  // Why one cannot walk from one of these neurons, in words; nothing where one can.
+  function whyNot(names) {
+    if (!pairs.hasRoads())
+      return [
+        "The strips of this atlas do not meet, so there is no road to go along. A spec with ",
+        code("strip: walk"),
+        " makes an atlas in which they do.",
+      ];
+    const unknown = names.find((name) => placesOf(pairs.neuronByName.get(name)).length === 0);
+    if (unknown === undefined) return null;
+    return ["No strip that one could walk along begins at ", isthmus.quoted(unknown), " in this atlas."];
+  }
+
   // `mixed4a:476..12..mixed4b:3`: a neuron of the same layer as the one before it is its channel only.
   const write = (along) =>
     along.map(({ layer, channel, name }, i) => (layer === along[i - 1]?.layer ? channel : name)).join("..");
@@ -134,13 +163,16 @@ isthmus.roads = (() => {
     placeOf,
     neuronAt,
     settingAt,
-    otherEnd,
     from,
     isJoined,
     placesOf,
     busiest,
     leg,
+    numberIn,
+    frameOf,
     shortest,
+    code,
+    whyNot,
     write,
     read,
     suggest,

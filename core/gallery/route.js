@@ -32,25 +32,12 @@ isthmus.route = (() => {
 
   const say = (...words) => byId("route-state").replaceChildren(...words);
 
-  const code = (textContent) => element("code", { textContent });
-
-  // The legs of the shortest route, or nothing and why.
+  // The legs of the shortest route, or nothing, and why.
   function find(names) {
-    if (!pairs.hasRoads())
-      return say(
-        "The strips of this atlas do not meet, so no route leads through it. A spec with ",
-        code("strip: walk"),
-        " makes an atlas in which they do.",
-      );
+    const whyNot = roads.whyNot(names);
+    if (whyNot) return say(...whyNot);
     if (names.length < 2) return say("Name two neurons to see the shortest road between them.");
     const [start, target] = names.map((name) => pairs.neuronByName.get(name));
-    for (const [neuron, name] of [
-      [start, names[0]],
-      [target, names[1]],
-    ]) {
-      if (!neuron || roads.placesOf(neuron).length === 0)
-        return say("No strip that one could walk along begins at ", isthmus.quoted(name), " in this atlas.");
-    }
     if (start === target) return say("Both are the same neuron; name two different ones.");
     const found = roads.shortest(start, target);
     if (!found)
@@ -60,16 +47,16 @@ isthmus.route = (() => {
         " to ",
         isthmus.inWords(target),
         ". A spec that selects its pairs by ",
-        code("nearest"),
+        roads.code("nearest"),
         " with ",
-        code("connect: true"),
+        roads.code("connect: true"),
         " makes an atlas in which all neurons of a layer are joined.",
       );
     let here = found.place;
     return found.rows.map((row) => {
       const leg = roads.leg(row, here);
-      here = roads.otherEnd(row, here);
-      return { ...leg, from: leg.forward ? leg.pair.a : leg.pair.b, to: leg.forward ? leg.pair.b : leg.pair.a };
+      here = leg.end;
+      return leg;
     });
   }
 
@@ -104,7 +91,7 @@ isthmus.route = (() => {
     const button = element(
       "button",
       { type: "button", className: "stop" },
-      frameOf(leg, frame),
+      roads.frameOf(leg, frame),
       isthmus.neuronName(neuron),
     );
     button.setAttribute("aria-label", `To the portrait of ${neuron.name}`);
@@ -117,12 +104,9 @@ isthmus.route = (() => {
   function stripOf(leg) {
     const strip = element("a", { className: "frames", href: address.to("pair", leg.pair.key) });
     strip.setAttribute("aria-label", `Strip from ${leg.from.name} to ${leg.to.name}`);
-    for (let frame = 1; frame < leg.steps; frame++) strip.append(frameOf(leg, frame));
+    for (let frame = 1; frame < leg.steps; frame++) strip.append(roads.frameOf(leg, frame));
     return element("li", {}, strip);
   }
-
-  const frameOf = ({ pair, forward }, frame) =>
-    isthmus.frameOf(isthmus.previewPath(pair.key), pair, forward ? frame : pair.frames - 1 - frame, "");
 
   // ---- the movie
 

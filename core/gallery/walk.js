@@ -13,7 +13,7 @@ isthmus.walk = (() => {
 
   let walked = []; // places, the last one is where the reader is
   let around = []; // rows of its roads
-  let trip = null; // the leg that is on the screen, with the place it leads to
+  let trip = null; // the leg that is on the screen, and whether the reader chose it
   let ahead = null; // the leg that a drift takes next
   let isDrifting = false;
 
@@ -22,12 +22,16 @@ isthmus.walk = (() => {
     movie.clear();
     byId("walk-lost").hidden = true;
     const names = roads.read(value);
-    const begun = pairs.hasRoads() ? begin(names) : noRoads();
-    stage.hidden = !begun;
+    const whyNot = roads.whyNot(names);
+    stage.hidden = Boolean(whyNot);
     byId("walk-form").hidden = !pairs.hasRoads();
-    if (begun) return unfold(names.length - walked.length);
-    byId("walk-title").textContent = "Walk";
-    return "Walk";
+    if (whyNot) {
+      byId("walk-title").textContent = "Walk";
+      say(...whyNot);
+      return "Walk";
+    }
+    walked = names.length ? along(names.map((name) => pairs.neuronByName.get(name))) : [roads.busiest()];
+    return unfold(names.length - walked.length);
   }
 
   function leave() {
@@ -37,31 +41,7 @@ isthmus.walk = (() => {
     stage.classList.remove("travelling");
   }
 
-  function noRoads() {
-    say(
-      "The strips of this atlas do not meet, so there is nothing to walk along. A spec with ",
-      code("strip: walk"),
-      " makes an atlas in which they do.",
-    );
-  }
-
-  const code = (textContent) => element("code", { textContent });
-
   const say = (...words) => byId("walk-state").replaceChildren(...words);
-
-  // Whether one can stand where these names lead.
-  function begin(names) {
-    const neurons = names.map((name) => pairs.neuronByName.get(name));
-    const unknown = neurons.findIndex((neuron) => !neuron || roads.placesOf(neuron).length === 0);
-    if (unknown >= 0)
-      return say(
-        "No strip that one could walk along begins at ",
-        isthmus.quoted(names[unknown]),
-        " in this atlas. Begin at another neuron.",
-      );
-    walked = names.length ? along(neurons) : [roads.busiest()];
-    return true;
-  }
 
   // The places of neurons that somebody has come by, in the settings in which most of them are joined: the last of them,
   // back to where no road led on.
@@ -111,22 +91,19 @@ isthmus.walk = (() => {
 
   // A road as the portrait that it leads to.
   function roadOf(row, place) {
-    const here = walked.at(-1);
-    const to = roads.otherEnd(row, here);
-    const neuron = roads.neuronAt(to);
-    const { pair, forward } = roads.leg(row, here);
-    const link = element("a", { className: "road", href: hrefOf([...walked, to]) });
+    const leg = roads.leg(row, walked.at(-1));
+    const link = element("a", { className: "road", href: hrefOf([...walked, leg.end]) });
     const distance = isthmus.short(pairs.columns.distance[row]);
     link.dataset.row = row;
-    link.setAttribute("aria-label", `Walk to ${neuron.name}, similarity ${distance}`);
-    link.title = `${neuron.name}\n≈ ${distance}`;
-    link.classList.toggle("same-layer", neuron.layer === roads.neuronAt(here).layer);
-    const portrait = isthmus.frameOf(isthmus.previewPath(pair.key), pair, forward ? pair.frames - 1 : 0, "");
+    link.setAttribute("aria-label", `Walk to ${leg.to.name}, similarity ${distance}`);
+    link.title = `${leg.to.name}\n≈ ${distance}`;
+    link.classList.toggle("same-layer", leg.to.layer === leg.from.layer);
+    const portrait = roads.frameOf(leg, leg.pair.frames - 1);
     portrait.loading = place < AROUND ? "eager" : "lazy";
     portrait.addEventListener("error", () =>
       portrait.replaceWith(element("span", { className: "no-picture", textContent: "No picture" })),
     );
-    link.append(portrait, isthmus.neuronName(neuron));
+    link.append(portrait, isthmus.neuronName(leg.to));
     const item = element("li", {}, link);
     item.style.setProperty("--place", place);
     return item;
@@ -159,39 +136,43 @@ isthmus.walk = (() => {
 
   // See a strip from its beginning to its end; who asked for less motion is there at once.
   function go(leg) {
-    const from = walked.at(-1);
-    trip = { leg, to: roads.otherEnd(leg.row, from), isChosen: !isDrifting };
+    trip = { leg, isChosen: !isDrifting };
     byId("walk-lost").hidden = true;
     movie.set([leg]);
+    if (leg.missing) tellLoss(leg);
     if (still.matches) return arrive();
     stage.classList.add("travelling");
-    const [here, there] = [from, trip.to].map(roads.neuronAt);
-    byId("portrait").setAttribute("aria-label", `Strip from ${here.name} to ${there.name}`);
-    if (isDrifting) movie.load((ahead = choose(trip.to, from)));
+    byId("portrait").setAttribute("aria-label", `Strip from ${leg.from.name} to ${leg.to.name}`);
+    if (isDrifting) movie.load((ahead = choose(leg.end, walked.at(-1))));
     movie.play();
   }
 
   function arrive() {
-    const isByHand = stage.contains(document.activeElement) && document.activeElement.closest(".road");
+    const { leg, isChosen } = trip;
+    const isByHand = document.activeElement?.closest("#walk-stage .road");
     movie.goTo(movie.end());
-    walked = [...walked, trip.to].slice(-KEPT);
-    const { isChosen } = trip;
     trip = null;
+    walked = [...walked, leg.end].slice(-KEPT);
     stage.classList.remove("travelling");
-    const title = unfold();
-    address.follow("walk", roads.write(walked.map(roads.neuronAt)), title, isChosen);
+    address.follow("walk", roads.write(walked.map(roads.neuronAt)), unfold(), isChosen);
     if (isByHand) byId("around").querySelector(".road").focus();
+    if (leg.missing) drift(false);
     if (isDrifting) go(ahead);
   }
 
-  // The picture of a strip could not be read: of the one that is walked along, or of the one that the portrait is from.
+  // The picture of a strip could not be read: of the one that is walked along, or of the one that the portrait is from,
+  // which is in others too.
   function lost(leg) {
-    if (trip && trip.leg.row !== leg.row) return; // told when it is walked along
-    if (!trip) showPortrait(around[around.indexOf(leg.row) + 1]);
+    const next = around[around.indexOf(leg.row) + 1];
+    if (trip?.leg === leg || (!trip && next === undefined)) tellLoss(leg);
+    else if (!trip) showPortrait(next);
+  }
+
+  function tellLoss(leg) {
     byId("walk-lost").hidden = false;
     byId("walk-lost").replaceChildren(
       isthmus.quoted(isthmus.previewPath(leg.pair.key)),
-      " could not be read, so this strip cannot be seen. One can go on all the same.",
+      " could not be read, so it cannot be seen here. One can go on all the same.",
     );
   }
 
@@ -216,7 +197,7 @@ isthmus.walk = (() => {
 
   function choose(here, before) {
     const all = [...roads.from(here)];
-    const onward = all.filter((row) => roads.otherEnd(row, here) !== before);
+    const onward = all.filter((row) => roads.leg(row, here).end !== before);
     const rows = onward.length ? onward : all;
     return roads.leg(rows[Math.floor(Math.random() * rows.length)], here);
   }

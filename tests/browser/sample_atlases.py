@@ -101,7 +101,7 @@ def write_coloured_pictures(root: Path, key: str, colours: Sequence[tuple[int, i
 def save_pictures(root: Path, key: str, sheet: Image.Image, step: int | None = None) -> None:
     for path in (root / sheet_path(key, step), root / preview_path(key, step)):
         path.parent.mkdir(parents=True, exist_ok=True)
-        sheet.save(path, quality=80, method=2)  # read by WebP only
+        sheet.save(path, compress_level=1, quality=80, method=0)  # the first is PNG's, the others are WebP's
 
 
 def publish(root: Path, records: Sequence[Record], name: str = "first-light") -> Manifest:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 from collections.abc import Callable
+from itertools import combinations
 from pathlib import Path
 
 import pytest
 from looking import assert_no_sideways_scroll, assert_only_between_portraits, watch_colours
 from playwright.sync_api import Page, Route, expect
-from sample_atlases import FRAMES, LAYERS, SIZE_PX, walk_record
+from sample_atlases import FRAMES, LAYERS, SIZE_PX, publish, walk_record
 
 from core.records import preview_path
 
@@ -74,6 +76,42 @@ def test_the_shortest_road_is_one_movie(open_atlas: Open, serve: Serve, walk_atl
     expect(page.locator("#crumbs")).to_have_text(f"{LAYER}:1:6:5")
 
 
+def test_no_road_is_shorter(open_atlas: Open, tmp_path: Path) -> None:
+    """In a random graph: the fewest strips, and of as many the smallest sum of differences; or none at all."""
+    dice = random.Random(5)
+    strips = {pair: dice.randint(1, 9) / 100 for pair in dice.sample(list(combinations(range(40), 2)), 36)}
+    publish(tmp_path, [walk_record(a, b, difference) for (a, b), difference in strips.items()])
+    page = open_atlas(tmp_path, hash="#route", may_fail=True)  # without its pictures
+    page.wait_for_function("() => isthmus.route")
+    known = sorted({channel for pair in strips for channel in pair})
+    asked = list(combinations(known, 2))
+
+    found = page.evaluate(
+        """([layer, asked]) => asked.map((channels) => {
+            const neurons = channels.map((channel) => isthmus.pairs.neuronByName.get(`${layer}:${channel}`));
+            const road = isthmus.roads.shortest(...neurons);
+            return road ? [road.rows.length, road.difference] : null;
+        })""",
+        [LAYER, asked],
+    )
+    wanted = [shortest(strips, a, b) for a, b in asked]
+    assert found == [pytest.approx(one, rel=1e-3) if one else None for one in wanted]
+    assert None in wanted
+    assert max(one[0] for one in wanted if one) >= 4
+
+
+def shortest(strips: dict[tuple[int, int], float], start: int, end: int) -> list[float] | None:
+    """Strips and sum of differences, found by going on from every neuron again and again."""
+    best: dict[int, tuple[int, float]] = {start: (0, 0.0)}
+    for _ in strips:
+        for (a, b), difference in strips.items():
+            for here, there in ((a, b), (b, a)):
+                if here in best:
+                    number, total = best[here]
+                    best[there] = min(best.get(there, (999, 0.0)), (number + 1, total + difference))
+    return list(best[end]) if end in best else None
+
+
 def test_the_movie_waits_at_a_portrait_for_the_next_strip(open_atlas: Open, serve: Serve, walk_atlas: Path) -> None:
     """While the next strip is on its way the portrait stays, and nothing else or empty is shown."""
     at = serve(walk_atlas)
@@ -114,26 +152,27 @@ def test_a_strip_that_is_missing_is_passed_over(
     )
 
 
-@pytest.mark.parametrize(
-    ("names", "words"),
-    [
-        (f"{LAYER}:1..9", f"No road leads from {LAYER}:1 to {LAYER}:9. A spec that selects its pairs by nearest with"),
-        (f"{LAYER}:1..30", f"No road leads from {LAYER}:1 to {LAYER}:30."),  # whose portraits are others
-        (f"{LAYER}:1..77", f"No strip that one could walk along begins at {LAYER}:77 in this atlas."),
-        (f"nonsense..{LAYER}:1", "No strip that one could walk along begins at nonsense in this atlas."),
-        (f"{LAYER}:6..6", "Both are the same neuron"),
-    ],
-)
-def test_where_no_road_leads_the_page_says_why(open_atlas: Open, walk_atlas: Path, names: str, words: str) -> None:
-    """Each mistake has its own words, and the fields keep what was asked."""
-    page = open_atlas(walk_atlas, hash=f"#route={names}")
+WHY = {
+    f"{LAYER}:1..9": f"No road leads from {LAYER}:1 to {LAYER}:9. A spec that selects its pairs by nearest with",
+    f"{LAYER}:1..30": f"No road leads from {LAYER}:1 to {LAYER}:30.",  # whose portraits are others
+    f"{LAYER}:1..77": f"No strip that one could walk along begins at {LAYER}:77 in this atlas.",
+    f"nonsense..{LAYER}:1": "No strip that one could walk along begins at nonsense in this atlas.",
+    f"{LAYER}:6..6": "Both are the same neuron",
+}
 
-    expect(page.locator("#route-state")).to_contain_text(words)
-    expect(page.locator("#route-stage")).to_be_hidden()
-    expect(page.get_by_label("From", exact=True)).to_have_value(names.split("..")[0])
+
+def test_where_no_road_leads_the_page_says_why(open_atlas: Open, walk_atlas: Path) -> None:
+    """Each mistake has its own words, the fields keep what was asked, and one can ask again."""
+    page = open_atlas(walk_atlas, viewport={"width": 360, "height": 740})
+
+    for names, words in WHY.items():
+        page.evaluate("hash => { location.hash = hash }", f"#route={names}")
+        expect(page.locator("#route-state")).to_contain_text(words)
+        expect(page.locator("#route-stage")).to_be_hidden()
+        expect(page.get_by_label("From", exact=True)).to_have_value(names.split("..")[0])
+        assert_no_sideways_scroll(page)
     page.get_by_label("From", exact=True).fill(f"{LAYER}:1")
     page.get_by_label("To", exact=True).fill(f"{LAYER}:4")
     page.get_by_role("button", name="Find the shortest").click()
     expect(page.locator(".stop")).to_have_count(4)
-    page.set_viewport_size({"width": 360, "height": 740})
     assert_no_sideways_scroll(page)

@@ -72,7 +72,7 @@ def test_a_drift_goes_on_by_itself_until_it_is_stopped(open_atlas: Open, walk_at
     page.get_by_role("link", name="Walk", exact=True).click()
     assert_at(page, HUB)
     page.get_by_role("button", name="Drift").click()
-    page.wait_for_function("() => document.querySelectorAll('#crumbs li').length >= 8")
+    page.wait_for_function("() => document.querySelectorAll('#crumbs li').length >= 6")
     page.get_by_role("button", name="Stop drifting").click()
     expect(page.get_by_role("button", name="Drift", exact=True)).to_have_attribute("aria-pressed", "false")
 
