@@ -14,7 +14,10 @@ isthmus.about = (() => {
   function kind() {
     const walks = pairs.columns.walk.reduce((sum, one) => sum + one, 0);
     if (walks === 0) return "Each strip has ends of its own, made for its pair.";
-    const which = walks === pairs.count ? "Every strip begins and ends" : `${isthmus.pairsIn(walks)} begin and end`;
+    const which =
+      walks === pairs.count
+        ? "Every strip begins and ends"
+        : `${isthmus.whole(walks)} of ${isthmus.pairsIn(pairs.count)} have strips that begin and end`;
     return `${which} on portraits, of which each neuron has one: the strips meet there, and one can walk from neuron to neuron.`;
   }
 
