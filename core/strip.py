@@ -21,7 +21,7 @@ from core.models import Model
 from core.neurons import Pair
 from core.objectives import frame_alignment, interpolation_weights, mean_over_positions
 from core.optimise import UPDATES_PER_CALL, Adam, run_updates
-from core.parameterization import shared_interpolation, shared_start_values
+from core.parameterization import Parameterization, shared_interpolation, shared_start_values
 from core.spec import RenderSettings
 from core.transforms import resample, standard_views
 
@@ -97,14 +97,7 @@ class StripRenderer:
         self.traces = 0
         self._model = model
         self._aligned = self._aligned_layers()
-        self._parameterization = shared_interpolation(
-            settings.frames,
-            settings.size_px,
-            strips=strips,
-            sd=settings.sd,
-            key_frames=settings.key_frames,
-            sharing=settings.sharing,
-        )
+        self._parameterization = self._new_parameterization()
         self._adam = Adam(self._parameterization.variables, settings.learning_rate)
         integer = tf.TensorSpec((), tf.int32)
         channels = tf.TensorSpec((strips, 2), tf.int32)
@@ -164,10 +157,21 @@ class StripRenderer:
         self._optimise(channels, views, 0, _MEASURED_UPDATES).numpy()
         return (time.perf_counter() - started) / _MEASURED_UPDATES / self.strips
 
+    def _new_parameterization(self) -> Parameterization:
+        """All frames of all strips, shape (strip * frame, height, width, 3), and what is optimised of them."""
+        settings = self.settings
+        return shared_interpolation(
+            settings.frames,
+            settings.size_px,
+            strips=self.strips,
+            sd=settings.sd,
+            key_frames=settings.key_frames,
+            sharing=settings.sharing,
+        )
+
     def _frames(self) -> tf.Tensor:
         """The frames as they are now, shape (strip, frame, height, width, 3)."""
-        images = self._parameterization()
-        return tf.reshape(images, (self.strips, self.settings.frames, *images.shape[1:]))
+        return self._by_strip(self._parameterization())
 
     def _start(self, seeds: Sequence[int]) -> None:
         values = shared_start_values(self._parameterization.variables, seeds, self.settings.sd)
@@ -192,30 +196,35 @@ class StripRenderer:
     def _update(self, channels: tf.Tensor, views: tf.Tensor, step: tf.Tensor, redirected: bool) -> tf.Tensor:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(self._parameterization.variables)
-            objective = self._objective(self._seen(views), channels, redirected)
+            objective = self._objective(views, channels, redirected)
             loss = -tf.reduce_sum(objective)
         self._adam.descend(tape.gradient(loss, self._parameterization.variables), step + 1)
         return objective
 
-    def _seen(self, views: tf.Tensor) -> tf.Tensor:
-        """The frames as the model sees them in one update, shape (strip * frame, size, size, 3)."""
+    def _seen(self, images: tf.Tensor, views: tf.Tensor) -> tf.Tensor:
+        """Images as the model sees them in one update, shape (strip * frame, size, size, 3)."""
         if self.settings.transforms == "none":
-            return self._parameterization()
-        size_px = self.settings.size_px
-        flat = (self.strips * self.settings.frames, size_px, size_px, 3)
-        return tf.reshape(resample(self._frames(), views, (size_px, size_px)), flat)
+            return images
+        size = images.shape[1:3]
+        return tf.reshape(resample(self._by_strip(images), views, size), images.shape)
 
-    def _objective(self, images: tf.Tensor, channels: tf.Tensor, redirected: bool) -> tf.Tensor:
+    def _objective(self, views: tf.Tensor, channels: tf.Tensor, redirected: bool) -> tf.Tensor:
         """Interpolation plus alignment, shape (strip,)."""
-        settings = self.settings
+        images = self._seen(self._parameterization(), views)
         found = self._model.activations(images, {*self.layers, *self._aligned}, redirected=redirected)
-        weights = interpolation_weights(settings.frames)
+        weights = interpolation_weights(self.settings.frames)
         activation_a, activation_b = self._activations_of(channels, found)
         objective = tf.reduce_sum((1 - weights) * activation_a + weights * activation_b, axis=1)
-        for layer in self._aligned:
-            frames = tf.reshape(found[layer], (self.strips, settings.frames, *found[layer].shape[1:]))
-            objective += settings.alignment.weight * frame_alignment(frames, settings.alignment.decay)
-        return objective
+        return objective + self._alignment([self._by_strip(found[layer]) for layer in self._aligned])
+
+    def _alignment(self, layers: Sequence[tf.Tensor]) -> tf.Tensor | float:
+        """What alignment adds to the objective: activations of shape (strip, frame, ...) to shape (strip,)."""
+        alignment = self.settings.alignment
+        return sum(alignment.weight * frame_alignment(frames, alignment.decay) for frames in layers)
+
+    def _by_strip(self, t: tf.Tensor) -> tf.Tensor:
+        """Shape (strip * frame, ...) to (strip, frame, ...)."""
+        return tf.reshape(t, (self.strips, t.shape[0] // self.strips, *t.shape[1:]))
 
     def _activations_of(self, channels: tf.Tensor, found: dict[str, tf.Tensor]) -> list[tf.Tensor]:
         """Mean activation of neuron a and of neuron b in every frame, each of shape (strip, frame)."""
@@ -223,8 +232,7 @@ class StripRenderer:
         for end, layer in enumerate(self.layers):
             means = mean_over_positions(found[layer])
             wanted = tf.one_hot(channels[:, end], means.shape[1])
-            means = tf.reshape(means, (self.strips, self.settings.frames, -1))
-            activations.append(tf.einsum("sfc,sc->sf", means, wanted))
+            activations.append(tf.einsum("sfc,sc->sf", self._by_strip(means), wanted))
         return activations
 
     def _measurements(self, channels: tf.Tensor) -> tuple[tf.Tensor, ...]:
@@ -240,7 +248,7 @@ class StripRenderer:
         return *activations, *distances
 
     def _neighbour_distance(self, t: tf.Tensor) -> tf.Tensor:
-        strips = tf.reshape(t, (self.strips, self.settings.frames, -1))
+        strips = tf.reshape(self._by_strip(t), (self.strips, self.settings.frames, -1))
         return tf.reduce_mean((strips[:, 1:] - strips[:, :-1]) ** 2, axis=2)
 
     def _aligned_layers(self) -> tuple[str, ...]:

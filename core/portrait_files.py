@@ -1,0 +1,33 @@
+"""Portraits as they are stored: parameters as NumPy's `.npy`, the picture as PNG."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.sheets import Pixels
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Portrait:
+    """What a strip needs of a portrait.
+
+    Attributes:
+        parameters: shape (height, width, 3), float32, before colours.
+        pixels: shape (height, width, 3), uint8: the picture that the strip begins or ends on.
+    """
+
+    parameters: Array
+    pixels: Pixels
+
+
+def encode_parameters(parameters: Array) -> bytes:
+    """As `.npy`; equal parameters give equal bytes."""
+    buffer = io.BytesIO()
+    np.save(buffer, parameters.astype("<f4"), allow_pickle=False)
+    return buffer.getvalue()

@@ -1,0 +1,129 @@
+"""Strips between portraits: the first and the last frame are given, and only those between are optimised.
+
+An inner frame starts as the mix of the two portraits before colours, and what is optimised is its difference from that
+mix: a spectrum of its own, and low-resolution terms that all inner frames share. The portraits have no gradient, so
+they go through the model forward only, and only as far as alignment looks at them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from core.color import to_valid_rgb
+from core.models import Model
+from core.neurons import Neuron, Pair
+from core.objectives import interpolation_weights
+from core.parameterization import Parameterization, fft_image, shared_start_values, spectrum_to_image
+from core.portrait_files import Portrait
+from core.portraits import shared_terms, sum_of_terms
+from core.spec import RenderSettings
+from core.strip import Strip, StripRenderer
+
+Array = NDArray[np.float32]
+
+
+class Walk(NamedTuple):
+    """A pair, and where the portraits of its neurons come from."""
+
+    pair: Pair
+    portrait_of: Callable[[Neuron], Portrait]
+
+
+class WalkRenderer:
+    """Renders strips between portraits, for pairs whose neurons a lie in one layer and whose neurons b lie in one layer.
+
+    Args:
+        layers: the layer of neurons a and that of neurons b; may be the same.
+        strips: how many pairs are packed into one batch.
+    """
+
+    def __init__(self, model: Model, layers: tuple[str, str], settings: RenderSettings, *, strips: int = 1) -> None:
+        self._strips = _Between(model, layers, settings, strips=strips)
+
+    def render(self, walks: Sequence[Walk]) -> list[Strip]:
+        """Render up to `strips` pairs together; at least one.
+
+        The first and the last frame of a strip are its portraits' pixels, divided by 255.
+        """
+        ends = [[walk.portrait_of(neuron) for neuron in walk.pair] for walk in walks]
+        self._strips.place([*ends, *[ends[-1]] * (self._strips.strips - len(ends))])
+        return self._strips.render([walk.pair for walk in walks])
+
+    def seconds_per_update(self, walk: Walk) -> float:
+        """How long an update takes for each of the packed strips."""
+        return self._strips.seconds_per_update(walk.pair)
+
+
+class _Between(StripRenderer):
+    """Strips whose first and last frame are constants.
+
+    Constants that change from batch to batch lie in variables, so that nothing is traced anew.
+    """
+
+    def place(self, ends: Sequence[Sequence[Portrait]]) -> None:
+        """Put portraits at the ends: for each strip that of neuron a and that of neuron b."""
+        self._ends.assign([[portrait.pixels / np.float32(255) for portrait in pair] for pair in ends])
+        parameters = np.stack([[portrait.parameters for portrait in pair] for pair in ends])
+        self._mix.assign(np.einsum("fe,sehwc->sfhwc", _shares(self.settings.frames), parameters))
+
+    def _new_parameterization(self) -> Parameterization:
+        """All frames, of which the inner ones are optimised."""
+        strips, size_px, inner = self.strips, self.settings.size_px, self.settings.frames - 2
+        self._ends = tf.Variable(tf.zeros((strips, 2, size_px, size_px, 3)), trainable=False)
+        self._mix = tf.Variable(tf.zeros((strips, inner, size_px, size_px, 3)), trainable=False)
+        [spectrum] = fft_image((strips * inner, size_px, size_px, 3), self.settings.sd).variables
+        variables = (spectrum, *shared_terms(size_px, strips))
+
+        def image() -> tf.Tensor:
+            inside = self._by_strip(self._inner())
+            return tf.reshape(
+                tf.concat([self._ends[:, :1], inside, self._ends[:, 1:]], axis=1),
+                (strips * self.settings.frames, size_px, size_px, 3),
+            )
+
+        return Parameterization(variables, image)
+
+    def _inner(self) -> tf.Tensor:
+        """The inner frames, shape (strip * inner frame, height, width, 3)."""
+        spectrum, *terms = self._parameterization.variables
+        strips, inner, *size = self._mix.shape
+        differences = spectrum_to_image(spectrum, (strips * inner, *size))
+        parameters = self._mix + sum_of_terms(terms, self.settings.size_px)[:, None] + self._by_strip(differences)
+        return to_valid_rgb(tf.reshape(parameters, differences.shape), decorrelate=True)
+
+    def _start(self, seeds: Sequence[int]) -> None:
+        spectrum, *terms = self._parameterization.variables
+        [start] = shared_start_values([spectrum], seeds, self.settings.sd)
+        spectrum.assign(start)
+        for term in terms:
+            term.assign(tf.zeros_like(term))
+        self._adam.reset()
+
+    def _objective(self, views: tf.Tensor, channels: tf.Tensor, redirected: bool) -> tf.Tensor:
+        """That of a strip, without the activations of the two ends, which nothing can change."""
+        seen = self._seen(self._inner(), views)
+        found = self._model.activations(seen, {*self.layers, *self._aligned}, redirected=redirected)
+        weights = interpolation_weights(self.settings.frames)[1:-1]
+        activation_a, activation_b = self._activations_of(channels, found)
+        objective = tf.reduce_sum((1 - weights) * activation_a + weights * activation_b, axis=1)
+        if not self._aligned:
+            return objective
+        flat = tf.reshape(self._ends, (self.strips * 2, *self._ends.shape[2:]))
+        ends = self._model.activations(self._seen(flat, views), self._aligned)
+        return objective + self._alignment([self._between(ends[layer], found[layer]) for layer in self._aligned])
+
+    def _between(self, ends: tf.Tensor, inner: tf.Tensor) -> tf.Tensor:
+        """What belongs to the ends round what belongs to the inner frames, shape (strip, frame, ...)."""
+        ends = self._by_strip(ends)
+        return tf.concat([ends[:, :1], self._by_strip(inner), ends[:, 1:]], axis=1)
+
+
+def _shares(frames: int) -> Array:
+    """The shares of neuron a and of neuron b in each inner frame, shape (inner frame, 2)."""
+    weights = interpolation_weights(frames)[1:-1]
+    return np.stack([1 - weights, weights], axis=1)
