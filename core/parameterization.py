@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from core.color import to_valid_rgb
+from core.color import COLOR_CORRELATION, to_valid_rgb
 from core.errors import ShapeError
 
 Array = NDArray[np.float32]
@@ -53,6 +53,34 @@ def start_values(seed: Seed, shape: Shape, sd: float | None = None) -> Array:
     """Normal start values of a variable, float32, the same on every machine for the same seed."""
     noise = np.random.Generator(np.random.Philox(seed)).standard_normal(tuple(shape), dtype=np.float32)
     return noise * np.float32(sd or DEFAULT_SD)
+
+
+@dataclass(frozen=True)
+class SharedInterpolation(Parameterization):
+    """The frames of strips.
+
+    Attributes:
+        by_position: the same image with its numbers in another order, shape (strip, height * width, frame * channel).
+            The step of an atlas's strips goes on from there: a transpose of the whole image costs more than most of
+            what else is done to it.
+    """
+
+    by_position: Callable[[], tf.Tensor]
+
+
+def frames_of(pixels: tf.Tensor, size: tuple[int, int], frames: int) -> tf.Tensor:
+    """Turn pixels by position, shape (strip, height * width, frame * channel), into images.
+
+    Args:
+        size: height and width.
+
+    Returns:
+        shape (strip * frame, height, width, channel).
+    """
+    strips, _, width = pixels.shape
+    channels = width // frames
+    apart = tf.transpose(tf.reshape(pixels, (strips, size[0] * size[1], frames, channels)), (0, 2, 1, 3))
+    return tf.reshape(apart, (strips * frames, *size, channels))
 
 
 # Fourier spectrum ----------------------------------------------------------------------------------------------------
@@ -255,7 +283,7 @@ def shared_interpolation(
     key_frames: KeyFrames = "symmetric",
     sharing: bool = True,
     seed: int = 0,
-) -> Parameterization:
+) -> SharedInterpolation:
     """The notebook's `interpolate_f`: a spectrum of its own for each frame, plus low-resolution terms that are shared.
 
     Args:
@@ -268,30 +296,61 @@ def shared_interpolation(
         spectrum and then the terms in the order of `SHARED_LEVELS`, each (strips * stored, height, width, 3).
     """
     levels = SHARED_LEVELS if sharing else ()
+    colours = shared_colours(frames, size_px, levels, strips=strips, sd=sd, key_frames=key_frames)
+    for variable, value in zip(
+        colours.variables, shared_start_values(colours.variables, [seed] * strips, sd), strict=True
+    ):
+        variable.assign(value)
+    return squashed(colours, size_px, frames)
+
+
+def shared_colours(
+    frames: int,
+    size_px: int,
+    levels: Sequence[tuple[int, int]],
+    *,
+    strips: int = 1,
+    sd: float | None = None,
+    key_frames: KeyFrames = "symmetric",
+) -> Parameterization:
+    """Spectra of frames plus low-resolution terms that they share, as colours of any range: see `squashed`.
+
+    Args:
+        levels: (stored frames, divisor of the size) of each term.
+
+    Returns:
+        A parameterization of pixels by position, shape (strips, size_px * size_px, frames * 3), whose variables are
+        the spectrum and then the terms, which are 0, each (strips * stored, height, width, 3).
+    """
     spectrum = fft_image((strips * frames, size_px, size_px, 3), sd).variables[0]
     terms = tuple(
         tf.Variable(tf.zeros((strips * stored, size_px // divisor, size_px // divisor, 3)), name="shared")
         for stored, divisor in levels
     )
-    variables = (spectrum, *terms)
-    for variable, value in zip(variables, shared_start_values(variables, [seed] * strips, sd), strict=True):
-        variable.assign(value)
     groups = {stored: [n for n, (each, _) in enumerate(levels) if each == stored] for stored, _ in levels}
     weights = [np.ones((frames, 1), np.float32) if n == 1 else key_frame_matrix(frames, n, key_frames) for n in groups]
+    # From a frame's own plane and those of all key frames to its colours, in one product.
+    mix = np.kron(np.concatenate([np.eye(frames, dtype=np.float32), *weights], axis=1).T, COLOR_CORRELATION.T)
 
-    def image() -> tf.Tensor:
-        planes = _spectrum_to_planes(tf.convert_to_tensor(spectrum), size_px, size_px)
-        if levels:
-            # Interpolation along the batch is linear, so terms with as many key frames are summed before it.
-            keys = [
-                tf.reshape(_resized_sum([terms[n] for n in members], size_px), (strips, stored, -1))
-                for stored, members in groups.items()
-            ]
-            shared = tf.constant(np.concatenate(weights, axis=1)) @ tf.concat(keys, axis=1)
-            planes += tf.reshape(shared, planes.shape)
-        return to_valid_rgb(tf.transpose(planes, (0, 2, 3, 1)), decorrelate=True)
+    def by_position() -> tf.Tensor:
+        own = _spectrum_to_planes(tf.convert_to_tensor(spectrum), size_px, size_px)
+        # Interpolation along the batch is linear, so terms with as many key frames are summed before it.
+        keys = [_resized_sum([terms[n] for n in members], size_px) for members in groups.values()]
+        planes = tf.concat([tf.reshape(t, (strips, -1, size_px**2)) for t in (own, *keys)], axis=1)
+        return _mixed(planes, mix)
 
-    return Parameterization(variables, image)
+    return Parameterization((spectrum, *terms), by_position)
+
+
+def squashed(colours: Parameterization, size_px: int, frames: int) -> SharedInterpolation:
+    """Frames from colours of any range, whose pixels are given by position."""
+
+    def by_position() -> tf.Tensor:
+        return tf.sigmoid(colours())
+
+    return SharedInterpolation(
+        colours.variables, lambda: frames_of(by_position(), (size_px, size_px), frames), by_position
+    )
 
 
 def shared_start_values(variables: Sequence[tf.Variable], seeds: Sequence[int], sd: float | None = None) -> list[Array]:
@@ -353,6 +412,20 @@ def _along_axis(matrix: Array, t: tf.Tensor, axis: int) -> tf.Tensor:
     before, after = t.shape[:axis], t.shape[axis + 1 :]
     flat = tf.reshape(t, (int(np.prod(before)), t.shape[axis], int(np.prod(after))))
     return tf.reshape(tf.constant(matrix) @ flat, (*before, matrix.shape[0], *after))
+
+
+def _mixed(planes: tf.Tensor, mix: Array) -> tf.Tensor:
+    """Weighted sums of planes.
+
+    Args:
+        planes: shape (strip, plane, position).
+        mix: shape (plane, sum).
+
+    Returns:
+        shape (strip, position, sum).
+    """
+    # A batched product would take 1.7 times as long on a CPU, and round otherwise for another number of strips.
+    return tf.stack([tf.matmul(strip, mix, transpose_a=True) for strip in tf.unstack(planes)])
 
 
 def _resized_sum(terms: Sequence[tf.Variable], size_px: int) -> tf.Tensor:

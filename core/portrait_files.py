@@ -1,4 +1,4 @@
-"""Portraits as they are stored: parameters as NumPy's `.npy`, the picture as PNG."""
+"""Portraits as they are stored: colours as NumPy's `.npy`, the picture as PNG."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ class Portrait:
     """What a strip needs of a portrait.
 
     Attributes:
-        parameters: shape (height, width, 3), float32, before colours.
+        colours: shape (height, width, 3), float32, of any range: before they are squashed into the picture.
         pixels: shape (height, width, 3), uint8: the picture that the strip begins or ends on.
     """
 
-    parameters: Array
+    colours: Array
     pixels: Pixels
 
 
-def encode_parameters(parameters: Array) -> bytes:
-    """As `.npy`; equal parameters give equal bytes."""
+def encode_colours(colours: Array) -> bytes:
+    """As `.npy`; equal colours give equal bytes."""
     buffer = io.BytesIO()
-    np.save(buffer, parameters.astype("<f4"), allow_pickle=False)
+    np.save(buffer, colours.astype("<f4"), allow_pickle=False)
     return buffer.getvalue()

@@ -16,11 +16,10 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from core import objectives, optimise
-from core.color import to_valid_rgb
 from core.models import Model
 from core.neurons import Neuron, Pair
 from core.optimise import Adam
-from core.parameterization import Parameterization, fft_image, resize_nd, spectrum_to_image
+from core.parameterization import Parameterization, SharedInterpolation, shared_colours, squashed, start_values
 from core.sheets import Pixels, pack
 from core.spec import Alignment, RenderSettings
 from core.strip import StripRenderer
@@ -28,8 +27,8 @@ from core.transforms import STANDARD
 
 Array = NDArray[np.float32]
 
-SHARED_DIVISORS = (2, 4, 8, 16)
-"""The low-resolution terms that several images share have the size divided by these."""
+ONE_FOR_ALL = ((1, 2), (1, 4), (1, 8), (1, 16))
+"""(stored frames, divisor of the size) of the low-resolution terms that all frames share alike."""
 
 
 @dataclass(frozen=True)
@@ -37,11 +36,11 @@ class Canvas:
     """What all portraits have in common.
 
     Attributes:
-        parameters: shape (height, width, 3), float32, before colours: add a spectrum's image to them.
+        colours: shape (height, width, 3), float32, of any range: those of a spectrum are to be added before squashing.
         objective: shape (update,): the sum over the sample before each update.
     """
 
-    parameters: Array
+    colours: Array
     objective: Array
     seconds: float
 
@@ -51,30 +50,19 @@ class RenderedPortrait:
     """A finished portrait and the numbers behind it.
 
     Attributes:
-        parameters: shape (height, width, 3), float32, before colours.
+        colours: shape (height, width, 3), float32, of any range: before they are squashed into the picture.
         pixels: shape (height, width, 3), uint8: the picture.
         activation: mean activation of the neuron on the picture before it was rounded.
         objective: shape (update,): the activation on the transformed picture before each update.
         failed_at: the first update whose objective was not finite, counted from 1, or None.
     """
 
-    parameters: Array
+    colours: Array
     pixels: Pixels
     activation: float
     objective: Array
     failed_at: int | None
     seconds: float
-
-
-def shared_terms(size_px: int, images: int = 1) -> list[tf.Variable]:
-    """Low-resolution terms that start at nothing, each of shape (images, size, size, 3)."""
-    sizes = [size_px // divisor for divisor in SHARED_DIVISORS]
-    return [tf.Variable(tf.zeros((images, size, size, 3)), name="shared") for size in sizes]
-
-
-def sum_of_terms(terms: Sequence[tf.Variable], size_px: int) -> tf.Tensor:
-    """The terms at full size, shape (images, size_px, size_px, 3)."""
-    return tf.add_n([resize_nd(term, (term.shape[0], size_px, size_px, 3)) for term in terms])
 
 
 def find_canvas(model: Model, sample: Sequence[Neuron], settings: RenderSettings) -> Canvas:
@@ -84,33 +72,31 @@ def find_canvas(model: Model, sample: Sequence[Neuron], settings: RenderSettings
         RenderDivergedError: if the objective is no longer a finite number.
     """
     started = time.perf_counter()
-    shape = (len(sample), settings.size_px, settings.size_px, 3)
-    spectrum = fft_image(shape, settings.sd, seed=settings.seed)
-    terms = shared_terms(settings.size_px)
-    images = Parameterization(
-        (*spectrum.variables, *terms),
-        lambda: to_valid_rgb(spectrum() + sum_of_terms(terms, settings.size_px), decorrelate=True),
-    )
+    frames, size_px = len(sample), settings.size_px
+    colours = shared_colours(frames, size_px, ONE_FOR_ALL, sd=settings.sd)
+    spectrum = colours.variables[0]
+    spectrum.assign(start_values(settings.seed, spectrum.shape, settings.sd))
     each = [objectives.channel(*neuron, batch=place) for place, neuron in enumerate(sample)]
     rendering = optimise.render(
         model,
         objectives.Objective.sum(each),
-        images,
+        squashed(colours, size_px, frames),
         checkpoints=(settings.steps,),
         transforms=STANDARD if settings.transforms == "standard" else (),
         optimizer=lambda variables: Adam(variables, settings.learning_rate),
         redirected_updates=settings.redirected_updates,
         seed=settings.seed,
     )
-    parameters = sum_of_terms(terms, settings.size_px)[0].numpy()
-    return Canvas(parameters, rendering.objective, time.perf_counter() - started)
+    spectrum.assign(tf.zeros_like(spectrum))
+    shared = colours().numpy()[0, :, :3].reshape(size_px, size_px, 3)
+    return Canvas(shared, rendering.objective, time.perf_counter() - started)
 
 
 class PortraitRenderer:
     """Renders portraits of neurons of one layer.
 
     Args:
-        canvas: see `Canvas.parameters`.
+        canvas: see `Canvas.colours`.
         portraits: how many are packed into one batch.
     """
 
@@ -122,10 +108,10 @@ class PortraitRenderer:
     def render(self, neurons: Sequence[Neuron]) -> list[RenderedPortrait]:
         """Render up to as many portraits as are packed together; at least one."""
         strips = self._strips.render([Pair(neuron, neuron) for neuron in neurons])
-        parameters = self._strips.parameters().numpy()
+        colours = self._strips.colours().numpy()
         return [
             RenderedPortrait(
-                parameters=parameters[place],
+                colours=colours[place].reshape(strip.frames.shape[1:]),
                 pixels=pack(np.nan_to_num(strip.frames)),
                 activation=float(strip.activation_a[0]),
                 objective=strip.objective,
@@ -144,17 +130,16 @@ class _OneFrame(StripRenderer):
     """Strips of one frame, which lead from a neuron to itself, on a canvas."""
 
     def __init__(self, model: Model, layer: str, settings: RenderSettings, canvas: Array, strips: int) -> None:
-        self._canvas = tf.constant(canvas)
+        self._canvas = tf.constant(canvas.reshape(1, -1, 3))
         alone = settings.model_copy(update={"frames": 1, "checkpoints": (), "alignment": Alignment(weight=0)})
         super().__init__(model, (layer, layer), alone, strips=strips)
 
-    def parameters(self) -> tf.Tensor:
-        """Before colours, shape (strip, height, width, 3)."""
-        spectrum = self._parameterization.variables[0]
-        size_px = self.settings.size_px
-        return spectrum_to_image(spectrum, (self.strips, size_px, size_px, 3)) + self._canvas
+    def colours(self) -> tf.Tensor:
+        """Before they are squashed, shape (strip, height * width, 3)."""
+        return self._colours()
 
-    def _new_parameterization(self) -> Parameterization:
+    def _new_parameterization(self) -> SharedInterpolation:
         size_px = self.settings.size_px
-        [spectrum] = fft_image((self.strips, size_px, size_px, 3), self.settings.sd).variables
-        return Parameterization((spectrum,), lambda: to_valid_rgb(self.parameters(), decorrelate=True))
+        own = shared_colours(1, size_px, (), strips=self.strips, sd=self.settings.sd)
+        self._colours = Parameterization(own.variables, lambda: own() + self._canvas)
+        return squashed(self._colours, size_px, 1)

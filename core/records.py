@@ -88,11 +88,11 @@ class Record(BaseModel):
 
 
 class PortraitFiles(BaseModel):
-    """What is stored of a portrait: its parameters and its picture."""
+    """What is stored of a portrait: its colours before they are squashed, and its picture."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    parameters_sha256: str
-    parameters_bytes: int
+    colours_sha256: str
+    colours_bytes: int
     picture_sha256: str
     picture_bytes: int
 
@@ -181,8 +181,8 @@ def portrait_path(key: str) -> str:
     return f"portraits/{key[:2]}/{key}.png"
 
 
-def parameters_path(key: str) -> str:
-    """Where the parameters of a portrait lie, or those of a canvas."""
+def colours_path(key: str) -> str:
+    """Where the colours of a portrait lie before they are squashed, or those of a canvas."""
     return f"portraits/{key[:2]}/{key}.npy"
 
 

@@ -161,7 +161,8 @@ class S3Store:
                 return True
             if version != (found and found["ETag"]):
                 return False
-            time.sleep(random.uniform(0, min(0.05 * 2**attempt, 2)))  # somebody else is writing or deleting it right now
+            # Somebody else is writing or deleting it right now.
+            time.sleep(random.uniform(0, min(0.05 * 2**attempt, 2)))
         raise TransientStoreError(f"{self}/{path}: could not write, others keep writing it; try again later")
 
     def respects_conditions(self) -> bool:

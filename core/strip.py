@@ -21,9 +21,9 @@ from core.models import Model
 from core.neurons import Pair
 from core.objectives import frame_alignment, interpolation_weights, mean_over_positions
 from core.optimise import UPDATES_PER_CALL, Adam, run_updates
-from core.parameterization import Parameterization, shared_interpolation, shared_start_values
+from core.parameterization import SharedInterpolation, frames_of, shared_interpolation, shared_start_values
 from core.spec import RenderSettings
-from core.transforms import resample, standard_views
+from core.transforms import resample_by_position, standard_views
 
 Array = NDArray[np.float32]
 
@@ -157,8 +157,8 @@ class StripRenderer:
         self._optimise(channels, views, 0, _MEASURED_UPDATES).numpy()
         return (time.perf_counter() - started) / _MEASURED_UPDATES / self.strips
 
-    def _new_parameterization(self) -> Parameterization:
-        """All frames of all strips, shape (strip * frame, height, width, 3), and what is optimised of them."""
+    def _new_parameterization(self) -> SharedInterpolation:
+        """All frames of all strips, and what is optimised of them."""
         settings = self.settings
         return shared_interpolation(
             settings.frames,
@@ -201,21 +201,29 @@ class StripRenderer:
         self._adam.descend(tape.gradient(loss, self._parameterization.variables), step + 1)
         return objective
 
-    def _seen(self, images: tf.Tensor, views: tf.Tensor) -> tf.Tensor:
-        """Images as the model sees them in one update, shape (strip * frame, size, size, 3)."""
-        if self.settings.transforms == "none":
-            return images
-        size = images.shape[1:3]
-        return tf.reshape(resample(self._by_strip(images), views, size), images.shape)
+    def _seen(self, pixels: tf.Tensor, frames: int, views: tf.Tensor) -> tf.Tensor:
+        """Frames as the model sees them in one update, shape (strip * frame, size, size, 3).
+
+        Args:
+            pixels: by position, shape (strip, size * size, frame * 3).
+        """
+        size = (self.settings.size_px, self.settings.size_px)
+        if self.settings.transforms == "standard":
+            pixels = resample_by_position(pixels, size, views, size)
+        return frames_of(pixels, size, frames)
 
     def _objective(self, views: tf.Tensor, channels: tf.Tensor, redirected: bool) -> tf.Tensor:
         """Interpolation plus alignment, shape (strip,)."""
-        images = self._seen(self._parameterization(), views)
+        frames = self.settings.frames
+        images = self._seen(self._parameterization.by_position(), frames, views)
         found = self._model.activations(images, {*self.layers, *self._aligned}, redirected=redirected)
-        weights = interpolation_weights(self.settings.frames)
-        activation_a, activation_b = self._activations_of(channels, found)
-        objective = tf.reduce_sum((1 - weights) * activation_a + weights * activation_b, axis=1)
+        objective = self._interpolation(channels, found, interpolation_weights(frames))
         return objective + self._alignment([self._by_strip(found[layer]) for layer in self._aligned])
+
+    def _interpolation(self, channels: tf.Tensor, found: dict[str, tf.Tensor], weights: Array) -> tf.Tensor:
+        """The sum of the two neurons' mixed activations over frames with these shares of neuron b, shape (strip,)."""
+        activation_a, activation_b = self._activations_of(channels, found)
+        return tf.reduce_sum((1 - weights) * activation_a + weights * activation_b, axis=1)
 
     def _alignment(self, layers: Sequence[tf.Tensor]) -> tf.Tensor | float:
         """What alignment adds to the objective: activations of shape (strip, frame, ...) to shape (strip,)."""
@@ -228,11 +236,11 @@ class StripRenderer:
 
     def _activations_of(self, channels: tf.Tensor, found: dict[str, tf.Tensor]) -> list[tf.Tensor]:
         """Mean activation of neuron a and of neuron b in every frame, each of shape (strip, frame)."""
+        means = {layer: mean_over_positions(found[layer]) for layer in set(self.layers)}  # with a gradient for each
         activations = []
         for end, layer in enumerate(self.layers):
-            means = mean_over_positions(found[layer])
-            wanted = tf.one_hot(channels[:, end], means.shape[1])
-            activations.append(tf.einsum("sfc,sc->sf", self._by_strip(means), wanted))
+            wanted = tf.one_hot(channels[:, end], means[layer].shape[1])
+            activations.append(tf.einsum("sfc,sc->sf", self._by_strip(means[layer]), wanted))
         return activations
 
     def _measurements(self, channels: tf.Tensor) -> tuple[tf.Tensor, ...]:
@@ -248,7 +256,7 @@ class StripRenderer:
         return *activations, *distances
 
     def _neighbour_distance(self, t: tf.Tensor) -> tf.Tensor:
-        strips = tf.reshape(self._by_strip(t), (self.strips, self.settings.frames, -1))
+        strips = tf.reshape(t, (self.strips, self.settings.frames, -1))
         return tf.reduce_mean((strips[:, 1:] - strips[:, :-1]) ** 2, axis=2)
 
     def _aligned_layers(self) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """Strips between portraits: the first and the last frame are given, and only those between are optimised.
 
-An inner frame starts as the mix of the two portraits before colours, and what is optimised is its difference from that
+An inner frame starts as the mix of the two portraits' colours before they are squashed, and what is optimised is its difference from that
 mix: a spectrum of its own, and low-resolution terms that all inner frames share. The portraits have no gradient, so
 they go through the model forward only, and only as far as alignment looks at them.
 """
@@ -14,13 +14,19 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from core.color import to_valid_rgb
 from core.models import Model
 from core.neurons import Neuron, Pair
 from core.objectives import interpolation_weights
-from core.parameterization import Parameterization, fft_image, shared_start_values, spectrum_to_image
+from core.parameterization import (
+    Parameterization,
+    SharedInterpolation,
+    frames_of,
+    shared_colours,
+    shared_start_values,
+    squashed,
+)
 from core.portrait_files import Portrait
-from core.portraits import shared_terms, sum_of_terms
+from core.portraits import ONE_FOR_ALL
 from core.spec import RenderSettings
 from core.strip import Strip, StripRenderer
 
@@ -74,36 +80,27 @@ class _Between(StripRenderer):
 
     def place(self, ends: Sequence[Sequence[Portrait]]) -> None:
         """Put portraits at the ends: for each strip that of neuron a and that of neuron b."""
-        self._ends.assign([[portrait.pixels / np.float32(255) for portrait in pair] for pair in ends])
-        parameters = np.stack([[portrait.parameters for portrait in pair] for pair in ends])
-        self._mix.assign(np.einsum("fe,sehwc->sfhwc", _shares(self.settings.frames), parameters))
+        pixels = np.array([[portrait.pixels for portrait in pair] for pair in ends]) / np.float32(255)
+        colours = np.array([[portrait.colours for portrait in pair] for pair in ends])
+        self._ends.assign(_by_position(pixels))
+        self._mix.assign(_by_position(np.einsum("fe,sehwc->sfhwc", _shares(self.settings.frames), colours)))
 
-    def _new_parameterization(self) -> Parameterization:
+    def _new_parameterization(self) -> SharedInterpolation:
         """All frames, of which the inner ones are optimised."""
         strips, size_px, inner = self.strips, self.settings.size_px, self.settings.frames - 2
-        self._ends = tf.Variable(tf.zeros((strips, 2, size_px, size_px, 3)), trainable=False)
-        self._mix = tf.Variable(tf.zeros((strips, inner, size_px, size_px, 3)), trainable=False)
-        [spectrum] = fft_image((strips * inner, size_px, size_px, 3), self.settings.sd).variables
-        variables = (spectrum, *shared_terms(size_px, strips))
+        self._ends = tf.Variable(tf.zeros((strips, size_px**2, 2 * 3)), trainable=False)
+        self._mix = tf.Variable(tf.zeros((strips, size_px**2, inner * 3)), trainable=False)
+        differences = shared_colours(inner, size_px, ONE_FOR_ALL, strips=strips, sd=self.settings.sd)
+        colours = Parameterization(differences.variables, lambda: self._mix + _DIFFERENCE_GAIN * differences())
+        self._inner = squashed(colours, size_px, inner)
 
-        def image() -> tf.Tensor:
-            inside = self._by_strip(self._inner())
-            return tf.reshape(
-                tf.concat([self._ends[:, :1], inside, self._ends[:, 1:]], axis=1),
-                (strips * self.settings.frames, size_px, size_px, 3),
-            )
+        def by_position() -> tf.Tensor:
+            return tf.concat([self._ends[..., :3], self._inner.by_position(), self._ends[..., 3:]], axis=2)
 
-        return Parameterization(variables, image)
-
-    def _inner(self) -> tf.Tensor:
-        """The inner frames, shape (strip * inner frame, height, width, 3)."""
-        spectrum, *terms = self._parameterization.variables
-        strips, inner, *size = self._mix.shape
-        shape = (strips * inner, *size)
-        own = self._by_strip(spectrum_to_image(spectrum, shape))
-        shared = sum_of_terms(terms, self.settings.size_px)[:, None]
-        parameters = self._mix + _DIFFERENCE_GAIN * (own + shared)
-        return to_valid_rgb(tf.reshape(parameters, shape), decorrelate=True)
+        frames = inner + 2
+        return SharedInterpolation(
+            colours.variables, lambda: frames_of(by_position(), (size_px, size_px), frames), by_position
+        )
 
     def _start(self, seeds: Sequence[int]) -> None:
         spectrum, *terms = self._parameterization.variables
@@ -115,15 +112,13 @@ class _Between(StripRenderer):
 
     def _objective(self, views: tf.Tensor, channels: tf.Tensor, redirected: bool) -> tf.Tensor:
         """That of a strip, without the activations of the two ends, which nothing can change."""
-        seen = self._seen(self._inner(), views)
+        inner = self.settings.frames - 2
+        seen = self._seen(self._inner.by_position(), inner, views)
         found = self._model.activations(seen, {*self.layers, *self._aligned}, redirected=redirected)
-        weights = interpolation_weights(self.settings.frames)[1:-1]
-        activation_a, activation_b = self._activations_of(channels, found)
-        objective = tf.reduce_sum((1 - weights) * activation_a + weights * activation_b, axis=1)
+        objective = self._interpolation(channels, found, interpolation_weights(inner + 2)[1:-1])
         if not self._aligned:
             return objective
-        flat = tf.reshape(self._ends, (self.strips * 2, *self._ends.shape[2:]))
-        ends = self._model.activations(self._seen(flat, views), self._aligned)
+        ends = self._model.activations(self._seen(self._ends, 2, views), self._aligned)
         return objective + self._alignment([self._between(ends[layer], found[layer]) for layer in self._aligned])
 
     def _between(self, ends: tf.Tensor, inner: tf.Tensor) -> tf.Tensor:
@@ -136,3 +131,9 @@ def _shares(frames: int) -> Array:
     """The shares of neuron a and of neuron b in each inner frame, shape (inner frame, 2)."""
     weights = interpolation_weights(frames)[1:-1]
     return np.stack([1 - weights, weights], axis=1)
+
+
+def _by_position(images: Array) -> Array:
+    """Shape (strip, frame, height, width, 3) to (strip, height * width, frame * 3)."""
+    strips, frames, height, width, channels = images.shape
+    return images.transpose(0, 2, 3, 1, 4).reshape(strips, height * width, frames * channels)
