@@ -1,8 +1,9 @@
 """Portraits: one picture of each neuron, on which all strips of a walkable atlas begin and end.
 
-A portrait is a spectrum of its own on top of a canvas, low frequencies that all portraits of an atlas have in common,
-so that landmarks lie at the same places in all of them. The canvas is found once, on a sample of neurons; after that it
-is fixed, and each portrait depends on it and on its own neuron alone, whichever portraits share its batch.
+A portrait is a spectrum and low-resolution terms of its own on top of a canvas, low frequencies that all portraits of
+an atlas have in common, so that landmarks lie at the same places in all of them. The canvas is found once, on a sample
+of neurons; after that it is fixed, and each portrait depends on it and on its own neuron alone, whichever portraits
+share its batch.
 """
 
 from __future__ import annotations
@@ -29,18 +30,25 @@ Array = NDArray[np.float32]
 
 ONE_FOR_ALL = ((1, 2), (1, 4), (1, 8), (1, 16))
 """(stored frames, divisor of the size) of the low-resolution terms that all frames share alike."""
+_OF_A_PORTRAIT = (
+    (1, 4),
+    (1, 8),
+    (1, 16),
+)  # with which colours get as strong as in a strip, while the canvas still counts
 
 
 @dataclass(frozen=True)
-class Canvas:
+class RenderedCanvas:
     """What all portraits have in common.
 
     Attributes:
-        colours: shape (height, width, 3), float32, of any range: those of a spectrum are to be added before squashing.
+        colours: shape (height, width, 3), float32, of any range: a portrait adds its own before they are squashed.
+        pixels: shape (height, width, 3), uint8: the picture of nothing but the canvas.
         objective: shape (update,): the sum over the sample before each update.
     """
 
     colours: Array
+    pixels: Pixels
     objective: Array
     seconds: float
 
@@ -65,7 +73,7 @@ class RenderedPortrait:
     seconds: float
 
 
-def find_canvas(model: Model, sample: Sequence[Neuron], settings: RenderSettings) -> Canvas:
+def find_canvas(model: Model, sample: Sequence[Neuron], settings: RenderSettings) -> RenderedCanvas:
     """Optimise portraits of a sample together, and keep what they share.
 
     Raises:
@@ -89,14 +97,15 @@ def find_canvas(model: Model, sample: Sequence[Neuron], settings: RenderSettings
     )
     spectrum.assign(tf.zeros_like(spectrum))
     shared = colours().numpy()[0, :, :3].reshape(size_px, size_px, 3)
-    return Canvas(shared, rendering.objective, time.perf_counter() - started)
+    pixels = pack(tf.sigmoid(shared).numpy()[None])
+    return RenderedCanvas(shared, pixels, rendering.objective, time.perf_counter() - started)
 
 
 class PortraitRenderer:
     """Renders portraits of neurons of one layer.
 
     Args:
-        canvas: see `Canvas.colours`.
+        canvas: see `RenderedCanvas.colours`.
         portraits: how many are packed into one batch.
     """
 
@@ -140,6 +149,6 @@ class _OneFrame(StripRenderer):
 
     def _new_parameterization(self) -> SharedInterpolation:
         size_px = self.settings.size_px
-        own = shared_colours(1, size_px, (), strips=self.strips, sd=self.settings.sd)
+        own = shared_colours(1, size_px, _OF_A_PORTRAIT, strips=self.strips, sd=self.settings.sd)
         self._colours = Parameterization(own.variables, lambda: own() + self._canvas)
         return squashed(self._colours, size_px, 1)

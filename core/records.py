@@ -83,6 +83,11 @@ class Record(BaseModel):
     device: str
     versions: dict[str, str]
 
+    @property
+    def subject(self) -> str:
+        """What it tells of, for people."""
+        return f"{self.a} - {self.b}"
+
     def to_line(self) -> str:
         return json.dumps(self.model_dump(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
@@ -126,6 +131,11 @@ class PortraitRecord(BaseModel):
     device: str
     versions: dict[str, str]
 
+    @property
+    def subject(self) -> str:
+        """What it tells of, for people."""
+        return self.neuron or "canvas"
+
     def to_line(self) -> str:
         return json.dumps(self.model_dump(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
@@ -163,17 +173,14 @@ def _lines(kind: type[_Line], data: bytes, path: str, what: str) -> Iterator[_Li
             ) from None
 
 
+RECORDS = "records/"
 PORTRAIT_RECORDS = "portraits/records/"
 
 
 def records_path(chunk: str) -> str:
-    """Where the records of a chunk of pairs lie."""
-    return f"records/{chunk}.ndjson"
-
-
-def portrait_records_path(chunk: str) -> str:
-    """Where the records of a chunk of portraits lie."""
-    return f"{PORTRAIT_RECORDS}{chunk}.ndjson"
+    """Where the records of a chunk lie; a chunk of portraits, or of their canvas, is told by its name."""
+    folder = PORTRAIT_RECORDS if chunk.startswith(("portraits-", "canvas-")) else RECORDS
+    return f"{folder}{chunk}.ndjson"
 
 
 def portrait_path(key: str) -> str:

@@ -103,9 +103,7 @@ def _random(neurons: Sequence[Neuron], n: int, seed: int) -> list[Pair]:
     return [Pair.of(neurons[i], neurons[j]) for i, j in zip(earlier, later, strict=True)]
 
 
-def _nearest(
-    neurons: Sequence[Neuron], k: int, model: Model, connect: bool
-) -> Iterator[tuple[Neuron, Neuron]]:
+def _nearest(neurons: Sequence[Neuron], k: int, model: Model, connect: bool) -> Iterator[tuple[Neuron, Neuron]]:
     """Pairs of each neuron with its k nearest, layer by layer; of equally near ones the lower channel first.
 
     Args:

@@ -1,8 +1,8 @@
 """Strips between portraits: the first and the last frame are given, and only those between are optimised.
 
-An inner frame starts as the mix of the two portraits' colours before they are squashed, and what is optimised is its difference from that
-mix: a spectrum of its own, and low-resolution terms that all inner frames share. The portraits have no gradient, so
-they go through the model forward only, and only as far as alignment looks at them.
+An inner frame starts as the mix of the two portraits' colours before they are squashed, and what is optimised is its
+difference from that mix: a spectrum of its own, and low-resolution terms that all inner frames share. The portraits
+have no gradient, so they go through the model forward only, and only as far as alignment looks at them.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Walk(NamedTuple):
 
 
 class WalkRenderer:
-    """Renders strips between portraits, for pairs whose neurons a lie in one layer and whose neurons b lie in one layer.
+    """Renders strips between portraits, for pairs whose neurons a lie in one layer and neurons b in one layer.
 
     Args:
         layers: the layer of neurons a and that of neurons b; may be the same.
@@ -68,7 +68,7 @@ class WalkRenderer:
         return self._strips.render([walk.pair for walk in walks])
 
     def seconds_per_update(self, walk: Walk) -> float:
-        """How long an update takes for each of the packed strips."""
+        """How long an update takes for each of the packed strips; asks for no portraits, which change nothing here."""
         return self._strips.seconds_per_update(walk.pair)
 
 
@@ -80,7 +80,7 @@ class _Between(StripRenderer):
 
     def place(self, ends: Sequence[Sequence[Portrait]]) -> None:
         """Put portraits at the ends: for each strip that of neuron a and that of neuron b."""
-        pixels = np.array([[portrait.pixels for portrait in pair] for pair in ends]) / np.float32(255)
+        pixels = np.array([[portrait.pixels for portrait in pair] for pair in ends], np.float32) / np.float32(255)
         colours = np.array([[portrait.colours for portrait in pair] for pair in ends])
         self._ends.assign(_by_position(pixels))
         self._mix.assign(_by_position(np.einsum("fe,sehwc->sfhwc", _shares(self.settings.frames), colours)))

@@ -99,19 +99,20 @@ def plan(spec: SpecFile, as_json: Json = False) -> None:
     store = open_store(atlas.uri, atlas.storage)
     processes = chunks_at_once(atlas.compute)
     made = make_plan(atlas, store, processes)
-    if made.basis == "assumed" and made.chunks and atlas.compute.engine == "local":
+    if made.basis == "assumed" and made.missing and atlas.compute.engine == "local":
         _quiet_libraries(verbose=False)
         with errors.status("measuring how long an update takes here"):
-            pace.measure(made.model, made.model_digest, made.settings, made.chunks[0].pairs[0].pair)
+            pace.measure(made.model, made.model_digest, made.settings, next(made.missing_pairs).pair, atlas.strip)
         made = make_plan(atlas, store, processes)
     facts = _facts(made, atlas, processes)
     if as_json:
         print(json.dumps(facts))
     else:
+        portraits = f", and {facts['portraits_missing']} portraits," if facts["portraits_missing"] else ""
         gpu_hours = "" if facts["gpu_hours"] is None else f"{facts['gpu_hours']:.1f} GPU hours, "
         print(
             f"{atlas.uri}: {facts['pairs']} pairs, {facts['done']} done, {facts['failed']} failed, "
-            f"{facts['missing']} to render in {facts['chunks']} chunks: "
+            f"{facts['missing']} to render{portraits} in {facts['chunks']} chunks: "
             f"about {facts['minutes']:.1f} minutes with {processes} processes ({_BASES[facts['estimate']]}), "
             f"{gpu_hours}{facts['megabytes']:.1f} MB"
         )
@@ -381,12 +382,13 @@ def _facts(plan: Plan, spec: AtlasSpec, processes: int) -> dict[str, Any]:
         "done": plan.done,
         "failed": plan.failed,
         "missing": plan.missing,
-        "chunks": len(plan.chunks),
+        "portraits_missing": plan.missing_portraits,
+        "chunks": sum(map(len, plan.stages)),
         "processes": processes,
         "minutes": round(seconds / 60, 2),
         "estimate": plan.basis,
         "gpu_hours": round(gpus * seconds / 3600, 2) if gpus else None,
-        "megabytes": round(plan.sheet_bytes() / 1e6, 2),
+        "megabytes": round(plan.stored_bytes() / 1e6, 2),
     }
 
 
@@ -552,7 +554,7 @@ def _watching(store: Store, plan: Plan, show: bool) -> Iterator[None]:
     """Show how many pairs have a sheet, while somebody else renders them: the store is where progress can be seen."""
     from core.records import sheet_path
 
-    waiting = {sheet_path(planned.key) for chunk in plan.chunks for planned in chunk.pairs}
+    waiting = {sheet_path(planned.key) for planned in plan.missing_pairs}
     total, stop = len(waiting), threading.Event()
     with _progress(show) as progress:
         bar = progress.add_task("pairs", total=total)
