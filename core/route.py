@@ -58,14 +58,15 @@ def captions(way: Sequence[Road]) -> list[str]:
 
 
 def with_captions(frames: Pixels, names: Sequence[str]) -> Pixels:
-    """Frames with a name below each, in letters as large as the longest name allows."""
+    """Frames with a name below each, in letters as large as the longest name allows; its end is always seen."""
     height, width = frames.shape[1:3]
     font = _font(names, width)
     pages = []
     for frame, name in zip(frames, names, strict=True):
         page = Image.new("RGB", (width, height + _CAPTION_PX), _PAPER)
         page.paste(Image.fromarray(frame))
-        ImageDraw.Draw(page).text((width / 2, height + _CAPTION_PX / 2), name, _INK, font, anchor="mm")
+        right = min(width, (width + font.getlength(name)) / 2)
+        ImageDraw.Draw(page).text((right, height + _CAPTION_PX / 2), name, _INK, font, anchor="rm")
         pages.append(np.asarray(page))
     return np.stack(pages)
 
