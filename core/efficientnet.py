@@ -101,6 +101,7 @@ class EfficientNetLite0:
     alignment_layers = ("block5", "block7")
 
     reading: ClassVar[Mapping[str, Any]] = {}
+    takes_bfloat16 = True
 
     def __init__(self, weights_file: Path) -> None:
         self.weights_file = weights_file
@@ -174,7 +175,8 @@ class EfficientNetLite0:
         """Run the network up to the deepest of the layers that are asked for.
 
         Args:
-            images: shape (batch, height, width, 3), float32 in [0, 1]; any height and width.
+            images: shape (batch, height, width, 3), float32 or bfloat16 in [0, 1]; any height and width. The network
+                computes in their type.
             layers: names from `layers`.
             redirected: whether ReLUs have the gradient of `core.relu`.
 
@@ -198,7 +200,7 @@ class EfficientNetLite0:
         relu6 = redirected_relu6 if redirected else tf.nn.relu6
 
         def convolution(name: str, x: tf.Tensor, stride: int = 1) -> tf.Tensor:
-            kernel, bias = self._weights[name]
+            kernel, bias = (tf.cast(weight, x.dtype) for weight in self._weights[name])
             convolve = tf.nn.depthwise_conv2d if name.endswith("_depthwise") else tf.nn.conv2d
             return tf.nn.bias_add(convolve(x, kernel, strides=[1, stride, stride, 1], padding="SAME"), bias)
 
@@ -217,5 +219,5 @@ class EfficientNetLite0:
             x = out + x if block.residual else out
             yield block.name, x
         x = yield from activated("head", x)
-        kernel, bias = self._weights["logits"]
+        kernel, bias = (tf.cast(weight, x.dtype) for weight in self._weights["logits"])
         yield "logits", tf.nn.bias_add(tf.reduce_mean(x, axis=(1, 2)) @ kernel, bias)

@@ -68,6 +68,8 @@ class FrozenGraph:
         ModelError: if the graph is refused, or has no such input.
     """
 
+    takes_bfloat16 = False
+
     def __init__(
         self,
         weights_file: Path,

@@ -70,6 +70,7 @@ class KerasModel:
     """
 
     alignment_layers: Sequence[str] = ()
+    takes_bfloat16 = False
 
     def __init__(
         self,

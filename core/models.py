@@ -51,6 +51,10 @@ class Model(Protocol):
     def reading(self) -> Mapping[str, Any]:
         """What changes the activations besides the weights."""
 
+    @property
+    def takes_bfloat16(self) -> bool:
+        """Whether it computes in bfloat16 when its images are of that type; those that do not need float32."""
+
     def kind(self, layer: str) -> str:
         """The type of operation that computes a layer."""
 

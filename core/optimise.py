@@ -43,9 +43,16 @@ class Adam:
     lr_t = learning_rate * sqrt(1 - beta2^t) / (1 - beta1^t), and var -= lr_t * m / (sqrt(v) + epsilon). This is what
     TensorFlow 1 does, with epsilon 1e-8. Keras has 1e-7, and after 32 updates its images differ by a quarter of their
     range.
+
+    Args:
+        learning_rate: a number, or a function from the number of the update, which counts from 1.
     """
 
-    def __init__(self, variables: Sequence[tf.Variable], learning_rate: float = 0.05) -> None:
+    def __init__(
+        self,
+        variables: Sequence[tf.Variable],
+        learning_rate: float | Callable[[tf.Tensor], tf.Tensor | float] = 0.05,
+    ) -> None:
         self._variables = variables
         self._learning_rate = learning_rate
         self._first_moments = [tf.Variable(tf.zeros_like(variable)) for variable in variables]
@@ -59,6 +66,7 @@ class Adam:
     def descend(self, gradients: Sequence[tf.Tensor], update: tf.Tensor) -> None:
         """Change every variable against its gradient; *update* counts from 1, a scalar integer."""
         time = tf.cast(update, tf.float32)
+        rate = self._learning_rate(update) if callable(self._learning_rate) else self._learning_rate
         for variable, first, second, gradient in zip(
             self._variables, self._first_moments, self._second_moments, gradients, strict=True
         ):
@@ -68,7 +76,7 @@ class Adam:
                 v=second.handle,
                 beta1_power=_BETA1**time,
                 beta2_power=_BETA2**time,
-                lr=self._learning_rate,
+                lr=rate,
                 beta1=_BETA1,
                 beta2=_BETA2,
                 epsilon=_EPSILON,

@@ -17,10 +17,12 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from core import objectives, optimise
+from core.errors import RenderDivergedError
 from core.models import Model
 from core.neurons import Neuron, Pair
 from core.optimise import Adam
 from core.parameterization import Parameterization, SharedInterpolation, shared_colours, squashed, start_values
+from core.schedule import Schedule
 from core.sheets import Pixels, pack
 from core.spec import Alignment, RenderSettings
 from core.strip import StripRenderer
@@ -91,12 +93,14 @@ def find_canvas(model: Model, sample: Sequence[Neuron], settings: RenderSettings
         squashed(colours, size_px, frames),
         checkpoints=(settings.steps,),
         transforms=STANDARD if settings.transforms == "standard" else (),
-        optimizer=lambda variables: Adam(variables, settings.learning_rate),
+        optimizer=lambda variables: Adam(variables, Schedule.of(settings).learning_rate),
         redirected_updates=settings.redirected_updates,
         seed=settings.seed,
     )
     spectrum.assign(tf.zeros_like(spectrum))
     shared = colours().numpy()[0, :, :3].reshape(size_px, size_px, 3)
+    if not np.isfinite(shared).all():
+        raise RenderDivergedError("expected finite colours of the canvas, got others")
     pixels = pack(tf.sigmoid(shared).numpy()[None])
     return RenderedCanvas(shared, pixels, rendering.objective, time.perf_counter() - started)
 

@@ -35,21 +35,23 @@ def redirected_relu6(x: tf.Tensor) -> tf.Tensor:
 
 
 def _relu_gradient(x: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
-    plain = tf.where(x < 0, 0.0, gradient)
-    redirected = tf.where((x < 0) & (gradient > 0), 0.0, gradient)
+    nothing = tf.zeros_like(gradient)
+    plain = tf.where(x < 0, nothing, gradient)
+    redirected = tf.where((x < 0) & (gradient > 0), nothing, gradient)
     return _redirect_dead_images(plain, redirected)
 
 
 def _relu6_gradient(x: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
-    plain = tf.where((x < 0) | (x > 6), 0.0, gradient)
-    redirected = tf.where(((x < 0) & (gradient > 0)) | ((x > 6) & (gradient < 0)), 0.0, gradient)
+    nothing = tf.zeros_like(gradient)
+    plain = tf.where((x < 0) | (x > 6), nothing, gradient)
+    redirected = tf.where(((x < 0) & (gradient > 0)) | ((x > 6) & (gradient < 0)), nothing, gradient)
     return _redirect_dead_images(plain, redirected)
 
 
 def _redirect_dead_images(plain: tf.Tensor, redirected: tf.Tensor) -> tf.Tensor:
     """Take the redirected gradient for exactly those images whose plain one vanishes everywhere."""
     axes = list(range(1, len(plain.shape)))
-    alive = tf.reduce_any(tf.not_equal(plain, 0.0), axis=axes, keepdims=True)
+    alive = tf.reduce_any(tf.not_equal(plain, tf.zeros_like(plain)), axis=axes, keepdims=True)
     return tf.where(alive, plain, redirected)
 
 

@@ -40,7 +40,13 @@ def resolve_settings(settings: RenderSettings, model: Model) -> RenderSettings:
 
     Raises:
         UnknownLayerError: if an alignment layer does not exist.
+        SpecError: if the model cannot compute with the precision.
     """
+    if settings.precision == "bfloat16" and not model.takes_bfloat16:
+        raise SpecError(
+            f"render.precision: expected float32 or tf32, {model.name} does not compute in bfloat16; "
+            "efficientnet-lite0 does"
+        )
     alignment = settings.alignment
     if alignment.weight == 0:
         return settings.model_copy(update={"alignment": Alignment(layers=(), weight=0)})

@@ -28,7 +28,7 @@ from core.parameterization import (
 from core.portrait_files import Portrait
 from core.portraits import ONE_FOR_ALL
 from core.spec import RenderSettings
-from core.strip import Strip, StripRenderer
+from core.strip import Strip, StripRenderer, network
 
 Array = NDArray[np.float32]
 
@@ -92,6 +92,9 @@ class _Between(StripRenderer):
         self._mix = tf.Variable(tf.zeros((strips, size_px**2, inner * 3)), trainable=False)
         differences = shared_colours(inner, size_px, ONE_FOR_ALL, strips=strips, sd=self.settings.sd)
         colours = Parameterization(differences.variables, lambda: self._mix + _DIFFERENCE_GAIN * differences())
+        self._end_activations = network(
+            self._model, self._aligned, precision=self.settings.precision, xla=self.settings.xla
+        )
         self._inner = squashed(colours, size_px, inner)
 
         def by_position() -> tf.Tensor:
@@ -114,11 +117,11 @@ class _Between(StripRenderer):
         """That of a strip, without the activations of the two ends, which nothing can change."""
         inner = self.settings.frames - 2
         seen = self._seen(self._inner.by_position(), inner, views)
-        found = self._model.activations(seen, {*self.layers, *self._aligned}, redirected=redirected)
+        found = self._activations(seen, redirected)
         objective = self._interpolation(channels, found, interpolation_weights(inner + 2)[1:-1])
         if not self._aligned:
             return objective
-        ends = self._model.activations(self._seen(self._ends, 2, views), self._aligned)
+        ends = self._end_activations(self._seen(self._ends, 2, views), False)
         return objective + self._alignment([self._between(ends[layer], found[layer]) for layer in self._aligned])
 
     def _between(self, ends: tf.Tensor, inner: tf.Tensor) -> tf.Tensor:

@@ -24,6 +24,7 @@ import typer
 from rich.console import Console
 
 from core.errors import IsthmusError, SpecError, StoreError
+from flows.bench import app as bench_app
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -43,6 +44,7 @@ app = typer.Typer(
 )
 models_app = typer.Typer(rich_markup_mode=None)
 app.add_typer(models_app, name="models")
+app.add_typer(bench_app, name="bench")
 _INTERRUPTED_CODES = (128 + signal.SIGINT, 128 + signal.SIGTERM)
 _INTERRUPTED = "isthmus: interrupted; the same command goes on from here"
 errors = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)

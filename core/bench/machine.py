@@ -1,0 +1,35 @@
+"""What was measured on."""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import dataclass
+
+from core import device
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A machine, as busy as it was when the measuring began."""
+
+    device: str
+    cores: int
+    load: float
+    versions: dict[str, str]
+
+    @classmethod
+    def here(cls) -> Machine:
+        versions = {"python": platform.python_version(), **device.versions()}
+        return cls(device.expected(), len(os.sched_getaffinity(0)), round(os.getloadavg()[0], 1), versions)
+
+    def __str__(self) -> str:
+        versions = ", ".join(f"{name} {number}" for name, number in self.versions.items())
+        return f"{self.device}, {self.cores} cores, load {self.load} at the start; {versions}"
+
+
+def process_peak_mb() -> float:
+    """The most memory that this process has had, in MB."""
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6

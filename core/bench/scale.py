@@ -1,0 +1,146 @@
+"""How long planning and publishing take for a large atlas, and how much memory.
+
+The atlas is synthetic: all pairs among the first channels of a layer, with records as a chunk writes them but without
+sheets, which neither of the two reads. Every figure is that of a process of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from core import METHOD_VERSION
+from core.bench.machine import process_peak_mb
+from core.manifest import publish
+from core.models import digest, load
+from core.plan import keys, make_plan, settings_digest, write_plan
+from core.records import Checkpoint, Record, to_ndjson
+from core.selection import resolve_settings, select_pairs
+from core.spec import AtlasSpec, parse_spec
+from core.store import DirectoryStore
+
+_LAYER = "block9_expand_pre_relu"
+_MOST_CHANNELS = 672
+_RECORDS_PER_FILE = 65
+_PROCESSES = 2
+
+Figures = dict[str, Any]
+
+
+def measure_plan(channels: int) -> Iterator[Figures]:
+    """Plan all pairs among so many channels, first with no record and then with every one."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield {"what": "plan, nothing recorded", **_measured("plan", folder, channels)}
+        _measured("write", folder, channels, channels**2)
+        yield {"what": "plan, all recorded", **_measured("plan", folder, channels)}
+
+
+def measure_publish(records: Sequence[int]) -> Iterator[Figures]:
+    """Publish atlases of so many records."""
+    for count in records:
+        with tempfile.TemporaryDirectory() as folder:
+            _measured("write", folder, min(_MOST_CHANNELS, int((2 * count) ** 0.5) + 2), count)
+            yield {"what": "publish", **_measured("publish", folder)}
+
+
+def synthetic_records(spec: AtlasSpec) -> Iterator[Record]:
+    """A record for every pair of a spec, the same ones each time."""
+    model = load(spec.model)
+    settings = resolve_settings(spec.render, model)
+    facts: dict[str, Any] = {
+        "status": "done",
+        "method": METHOD_VERSION,
+        "model": spec.model.name,
+        "model_digest": digest(model),
+        "settings": settings.model_dump(mode="json"),
+        "settings_digest": settings_digest(settings),
+        "seed": settings.seed,
+        "frames": settings.frames,
+        "size_px": settings.size_px,
+        "device": "CPU x86_64",
+        "versions": {"isthmus": "0.1.0", "numpy": "2.4.6", "tensorflow": "2.21.0"},
+    }
+    dice = random.Random(0)
+
+    def numbers(count: int, largest: float) -> list[float]:
+        return [dice.random() * largest for _ in range(count)]
+
+    for pair, key in keys(select_pairs(spec, model), digest(model), settings):
+        yield Record(
+            **facts,
+            key=key,
+            a=str(pair.a),
+            b=str(pair.b),
+            checkpoints=[Checkpoint(step=settings.steps, objective=dice.random() * 40)],
+            activation_a=numbers(settings.frames, 10),
+            activation_b=numbers(settings.frames, 10),
+            neighbour_distance=numbers(settings.frames - 1, 0.02),
+            layer_distance={layer: numbers(settings.frames - 1, 0.5) for layer in settings.alignment.layers or ()},
+            history=numbers(64, 40),
+            sheet_sha256=f"{dice.getrandbits(256):064x}",
+            sheet_bytes=dice.randrange(240_000, 280_000),
+            preview_sha256=f"{dice.getrandbits(256):064x}",
+            preview_bytes=dice.randrange(50_000, 65_000),
+            seconds=round(dice.uniform(6, 9), 3),
+        )
+
+
+def spec_of(channels: int) -> AtlasSpec:
+    """A spec of all pairs among the first channels of a layer."""
+    neurons = [f"{_LAYER}:0-{channels - 1}"]
+    return parse_spec({"name": "synthetic", "pairs": {"select": "all", "neurons": neurons}}, "bench")
+
+
+def _measured(step: str, *arguments: object) -> Figures:
+    """The figures that one of the steps gives in a fresh process, with its seconds and its peak of memory."""
+    command = [sys.executable, "-m", "core.bench.scale", step, json.dumps(arguments)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
+    figures: Figures = json.loads(done.stdout)
+    return figures
+
+
+def _plan(folder: str, channels: int) -> Figures:
+    store = DirectoryStore(Path(folder))
+    made = make_plan(spec_of(channels), store, _PROCESSES)
+    write_plan(store, made)
+    return {"pairs": made.pairs, "missing": made.missing, "chunks": len(made.chunks)}
+
+
+def _publish(folder: str) -> Figures:
+    manifest = publish(DirectoryStore(Path(folder)), "synthetic")
+    return {"pairs": manifest.counts.pairs, "published_mb": round(manifest.records.bytes / 1e6, 1)}
+
+
+def _write(folder: str, channels: int, most: int) -> Figures:
+    """Write the first records of a finished atlas."""
+    records = islice(synthetic_records(spec_of(channels)), most)
+    (Path(folder) / "records").mkdir(exist_ok=True)
+    number = 0
+    while part := list(islice(records, _RECORDS_PER_FILE)):
+        (Path(folder) / f"records/{number:020x}.ndjson").write_bytes(to_ndjson(part))
+        number += 1
+    return {"files": number}
+
+
+_STEPS: dict[str, Callable[..., Figures]] = {"plan": _plan, "publish": _publish, "write": _write}
+
+
+def _main() -> None:
+    """In a process of its own: run one step and print its figures."""
+    step, arguments = sys.argv[1:]
+    started = time.perf_counter()
+    figures = _STEPS[step](*json.loads(arguments))
+    seconds = round(time.perf_counter() - started, 2)
+    print(json.dumps({**figures, "seconds": seconds, "peak_mb": round(process_peak_mb())}))
+
+
+if __name__ == "__main__":
+    _main()

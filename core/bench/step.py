@@ -1,0 +1,110 @@
+"""How close the step comes to the bare model: forward and backward of the truncated network, and nothing else."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import median
+
+import numpy as np
+import tensorflow as tf
+
+from core.bench.machine import process_peak_mb
+from core.models import Model
+from core.neurons import Pair
+from core.objectives import mean_over_positions
+from core.spec import RenderSettings
+from core.strip import StripRenderer, network
+
+_BARE_STEPS = 8
+
+
+@dataclass(frozen=True)
+class StepFigures:
+    """One configuration.
+
+    Attributes:
+        pack: strips in a batch.
+        bare_ms, step_ms: median milliseconds for the whole batch.
+        efficiency: median of bare / step, each pair of times taken one right after the other.
+        first_seconds: from nothing to the first updates: making the renderer, tracing and compiling its step.
+        peak_mb: the most memory that the process has had so far.
+    """
+
+    layers: tuple[str, str]
+    frames: int
+    size_px: int
+    pack: int
+    precision: str
+    bare_ms: float
+    step_ms: float
+    efficiency: float
+    first_seconds: float
+    peak_mb: float
+
+
+def measure_step(
+    model: Model, pair: Pair, settings: RenderSettings, *, pack: int = 1, repeats: int = 15
+) -> StepFigures:
+    """Time the bare model and the whole step in turn; both have been warmed up."""
+    started = time.perf_counter()
+    step = StripRenderer(model, pair.layers, settings, strips=pack).stopwatch(pair)
+    first_seconds = time.perf_counter() - started
+    bare = _bare_stopwatch(model, pair, settings, pack)
+    times = [(bare(), step()) for _ in range(repeats)]
+    return StepFigures(
+        layers=pair.layers,
+        frames=settings.frames,
+        size_px=settings.size_px,
+        pack=pack,
+        precision=settings.precision,
+        bare_ms=round(1000 * median(b for b, _ in times), 2),
+        step_ms=round(1000 * median(s for _, s in times), 2),
+        efficiency=round(median(b / s for b, s in times), 3),
+        first_seconds=round(first_seconds, 2),
+        peak_mb=round(process_peak_mb()),
+    )
+
+
+def bare_seconds(model: Model, pair: Pair, settings: RenderSettings, *, repeats: int = 15) -> float:
+    """Median seconds of the bare model for one strip."""
+    bare = _bare_stopwatch(model, pair, settings, pack=1)
+    return median(bare() for _ in range(repeats))
+
+
+def _bare_stopwatch(model: Model, pair: Pair, settings: RenderSettings, pack: int) -> Callable[[], float]:
+    """Gives the seconds that forward and backward take, whenever it is called.
+
+    The channel is a tensor and the gradient is used, so that nothing of either can be left out.
+    """
+    shape = (pack * settings.frames, settings.size_px, settings.size_px, 3)
+    images = tf.constant(np.random.Generator(np.random.Philox(0)).random(shape, dtype=np.float32))
+    layer = list(model.layers)[max(list(model.layers).index(name) for name in pair.layers)]  # the deeper one
+    bare = network(model, {layer}, precision=settings.precision)
+
+    def once(images: tf.Tensor, channel: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(images)
+            means = mean_over_positions(bare(images, False)[layer])
+            activation = tf.reduce_sum(tf.gather(means, channel, axis=1))
+        return activation, tape.gradient(activation, images)
+
+    @tf.function(autograph=False, input_signature=[tf.TensorSpec(shape), tf.TensorSpec((), tf.int32)])
+    def steps(images: tf.Tensor, channel: tf.Tensor) -> tf.Tensor:
+        def body(step: tf.Tensor, images: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            activation, gradient = once(images, channel)
+            return step + 1, images + 1e-9 * gradient, total + activation
+
+        done = tf.while_loop(
+            lambda step, *_: step < _BARE_STEPS, body, (0, images, tf.constant(0.0)), parallel_iterations=1
+        )
+        return done[2]
+
+    def timed() -> float:
+        started = time.perf_counter()
+        steps(images, pair.a.channel).numpy()
+        return (time.perf_counter() - started) / _BARE_STEPS
+
+    timed()
+    return timed

@@ -1,0 +1,150 @@
+"""`isthmus bench`: measurements for people and, with --json, for machines."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+
+app = typer.Typer(
+    help="Measure speed and quality here, as ratios within one run.", no_args_is_help=True, rich_markup_mode=None
+)
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object for machines.")]
+Layer = Annotated[str, typer.Option(metavar="LAYER", help="Of the neurons that are rendered.")]
+_LAYER = "block9_expand_pre_relu"
+
+
+@app.command()
+def step(
+    model: Annotated[str, typer.Option(metavar="NAME", help="The image model.")] = "efficientnet-lite0",
+    model_file: Annotated[str | None, typer.Option(metavar="FILE", help="Its weights, where it needs a file.")] = None,
+    layer: Layer = _LAYER,
+    frames: Annotated[int, typer.Option(help="Frames in a strip.")] = 6,
+    size_px: Annotated[int, typer.Option("--size-px", help="Height and width of a frame.")] = 128,
+    pack: Annotated[int, typer.Option(help="Strips in one batch.", min=1, max=1024)] = 1,
+    precision: Annotated[str, typer.Option(help="float32, tf32 or bfloat16.")] = "float32",
+    repeats: Annotated[int, typer.Option(help="Times that each is taken.", min=1, max=1000)] = 15,
+    as_json: Json = False,
+) -> None:
+    """Compare an update with the bare model: forward and backward of the network up to the layer."""
+    from core import device
+    from core.bench.machine import Machine
+    from core.models import check_neuron, load
+    from core.neurons import Neuron, Pair
+    from core.selection import resolve_settings
+    from core.spec import parse_model, parse_settings
+
+    machine = Machine.here()
+    network = load(parse_model({"name": model, "file": model_file}, "model"))
+    pair = Pair.of(Neuron(layer, 0), Neuron(layer, 1))
+    check_neuron(network, pair.b, "--layer")
+    given = {"frames": frames, "size_px": size_px, "precision": precision}
+    settings = resolve_settings(parse_settings(given, "bench"), network)
+    device.prepare()
+    from core.bench.step import measure_step
+
+    figures = asdict(measure_step(network, pair, settings, pack=pack, repeats=repeats))
+    _show(asdict(machine), [{"model": model, **figures}], as_json)
+
+
+@app.command()
+def atlas(
+    pairs: Annotated[int, typer.Option(help="In the atlas.", min=1, max=100_000)] = 40,
+    steps: Annotated[int, typer.Option(help="Updates of each strip.", min=1)] = 256,
+    processes: Annotated[int | None, typer.Option(help="At once; by default one per core.", min=1)] = None,
+    single: Annotated[bool, typer.Option(help="Build it with one process too.")] = True,
+    as_json: Json = False,
+) -> None:
+    """Compare whole builds, start and gallery included, with what the bare model alone would take.
+
+    Efficiency: pairs per second of the build, over processes x those of the bare model in one process.
+    """
+    from core import device
+    from core.bench.machine import Machine
+    from core.engine import process_count
+    from core.models import load
+    from core.neurons import Neuron, Pair
+    from core.selection import resolve_settings
+    from core.spec import Compute, parse_settings
+
+    machine = Machine.here()
+    at_once = process_count(Compute(processes=processes))
+    builds = [_build(pairs, steps, count) for count in ([at_once, 1] if single and at_once > 1 else [at_once])]
+    network = load("efficientnet-lite0")
+    settings = resolve_settings(parse_settings({"steps": steps}, "bench"), network)
+    device.prepare()
+    from core.bench.step import bare_seconds
+
+    bare = steps * bare_seconds(network, Pair.of(Neuron(_LAYER, 0), Neuron(_LAYER, 1)), settings)
+    for build in builds:
+        build["bare_pair_seconds"] = round(bare, 3)
+        build["efficiency"] = round(pairs * bare / build["processes"] / build["seconds"], 3)
+        build["rendering_efficiency"] = round(bare / build["pair_seconds"], 3)
+        build["times_one_process"] = round(builds[-1]["seconds"] / build["seconds"], 3)
+    _show(asdict(machine), builds, as_json)
+
+
+@app.command()
+def scale(
+    channels: Annotated[int, typer.Option(help="Plan all pairs among so many channels.", min=2, max=672)] = 508,
+    records: Annotated[list[int] | None, typer.Option(help="Publish so many records; may be repeated.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Plan and publish large synthetic atlases: seconds and memory."""
+    from core.bench.machine import Machine
+    from core.bench.scale import measure_plan, measure_publish
+
+    machine = Machine.here()
+    _show(asdict(machine), [*measure_plan(channels), *measure_publish(records or [1_000, 10_000, 100_000])], as_json)
+
+
+def _build(pairs: int, steps: int, processes: int) -> dict[str, Any]:
+    """Build an atlas by the command line, in a folder that is removed again."""
+    with tempfile.TemporaryDirectory() as folder:
+        spec = Path(folder) / "bench.yaml"
+        content = {
+            "name": "bench",
+            "output": folder,
+            "pairs": {"select": "random", "neurons": [f"{_LAYER}:0-479"], "n": pairs},
+            "render": {"steps": steps},
+            "compute": {"processes": processes},
+        }
+        spec.write_text(yaml.safe_dump(content))
+        command = [sys.executable, "-m", "flows.cli", "build", str(spec), "--json"]
+        started = time.perf_counter()
+        subprocess.run(command, check=True, stdout=subprocess.PIPE, env=os.environ | {"PREFECT_API_URL": ""})
+        seconds = time.perf_counter() - started
+        lines = [line for path in (Path(folder) / "bench/records").iterdir() for line in path.read_text().splitlines()]
+        pair_seconds = sum(json.loads(line)["seconds"] for line in lines) / pairs
+    return {
+        "pairs": pairs,
+        "steps": steps,
+        "processes": processes,
+        "seconds": round(seconds, 2),
+        "pair_seconds": round(pair_seconds, 3),
+    }
+
+
+def _show(machine: Mapping[str, Any], figures: Iterable[Mapping[str, Any]], as_json: bool) -> None:
+    rows = list(figures)
+    if as_json:
+        print(json.dumps({"machine": machine, "figures": rows}))
+        return
+    versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
+    print(f"{machine['device']}, {machine['cores']} cores, load {machine['load']} at the start; {versions}")
+    for row in rows:
+        print("  " + ", ".join(f"{name.replace('_', ' ')} {_written(value)}" for name, value in row.items()))
+
+
+def _written(value: Any) -> str:
+    return " - ".join(dict.fromkeys(value)) if isinstance(value, list | tuple) else str(value)

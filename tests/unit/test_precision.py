@@ -1,0 +1,80 @@
+"""Arithmetic of less precision, and XLA: settings for GPUs that are tried on a CPU here."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from core import device
+from core.errors import SpecError
+from core.models import Model, load
+from core.neurons import Neuron, Pair
+from core.selection import resolve_settings
+from core.spec import ModelSpec, RenderSettings
+from core.strip import StripRenderer, network
+
+LAYER = "block3_expand_pre_relu"
+PAIR = Pair.of(Neuron(LAYER, 3), Neuron(LAYER, 40))
+SMALL = {"frames": 3, "size_px": 64, "steps": 24, "alignment": {"layers": ["block1"]}}
+
+
+def test_bfloat16_agrees_with_float32_on_a_finished_strip(model: Model) -> None:
+    """What excites a neuron excites it by as much, to a hundredth, and image, variables and records stay float32."""
+    settings = resolve_settings(RenderSettings.model_validate(SMALL | {"precision": "bfloat16"}), model)
+    renderer = StripRenderer(model, PAIR.layers, settings)
+    [strip] = renderer.render([PAIR])
+    plain = resolve_settings(RenderSettings.model_validate(SMALL), model)
+    [expected] = StripRenderer(model, PAIR.layers, plain).render([PAIR])
+
+    images = tf.constant(expected.frames)
+    exact, rough = (network(model, {LAYER}, precision=p)(images, False)[LAYER] for p in ("float32", "bfloat16"))
+    ends = [(0, PAIR.a.channel), (-1, PAIR.b.channel)]
+    for frame, channel in ends:
+        excited = tf.reduce_mean(exact[frame, ..., channel])
+        assert float(excited) > 1
+        np.testing.assert_allclose(tf.reduce_mean(rough[frame, ..., channel]), excited, rtol=0.01)
+    assert {variable.dtype for variable in renderer._parameterization.variables} == {tf.float32}
+    assert rough.dtype == tf.float32
+    assert not np.array_equal(strip.frames, expected.frames)
+    found = tf.reduce_mean(network(model, {LAYER})(tf.constant(strip.frames), False)[LAYER], axis=(1, 2))
+    np.testing.assert_allclose(strip.activation_a, found[:, PAIR.a.channel], rtol=1e-3, atol=1e-3)
+    assert strip.activation_a[0] > 0.9 * expected.activation_a[0]
+
+
+def test_a_model_that_needs_float32_says_so() -> None:
+    """One line that names what would do."""
+    keras = load(ModelSpec(name="keras:MobileNetV2", weights="none"))
+
+    with pytest.raises(SpecError, match=r"render\.precision: expected float32 or tf32, keras:MobileNetV2 does not"):
+        resolve_settings(RenderSettings(precision="bfloat16"), keras)
+    assert resolve_settings(RenderSettings(precision="tf32"), keras).precision == "tf32"
+
+
+def test_xla_compiles_the_network_where_there_is_a_gpu(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Activations and their gradients agree; without a GPU nothing is compiled."""
+    images = tf.random.stateless_uniform((2, 32, 32, 3), seed=(1, 2))
+    plain = network(model, {"block1"}, xla=True)
+    assert not hasattr(plain, "experimental_get_compiler_ir")
+    monkeypatch.setattr(device, "has_gpu", lambda: True)
+    compiled = network(model, {"block1"}, xla=True)
+    assert hasattr(compiled, "experimental_get_compiler_ir")
+
+    found = []
+    for run in (plain, compiled):
+        with tf.GradientTape() as tape:
+            tape.watch(images)
+            total = tf.reduce_sum(run(images, False)["block1"] ** 2)
+        found.append((total, tape.gradient(total, images)))
+    np.testing.assert_allclose(found[0][0], found[1][0], rtol=1e-4)
+    np.testing.assert_allclose(found[0][1], found[1][1], rtol=1e-2, atol=1e-3 * float(tf.reduce_max(found[0][1])))
+
+
+@pytest.mark.parametrize("precision", ["float32", "tf32"])
+def test_tf32_is_used_only_where_it_is_asked_for(model: Model, precision: str) -> None:
+    """TensorFlow's own default is the other way round."""
+    changed = RenderSettings.model_validate(SMALL | {"precision": precision})
+
+    StripRenderer(model, PAIR.layers, resolve_settings(changed, model))
+
+    assert tf.config.experimental.tensor_float_32_execution_enabled() == (precision == "tf32")

@@ -1,0 +1,57 @@
+"""Schedules: what changes in the course of the updates, and what stays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from core.schedule import Schedule
+from core.spec import RenderSettings, parse_settings
+from core.transforms import standard_views
+
+VIEWS = standard_views(64, 64, 8, seed=1)
+
+
+def schedule(**given: Any) -> Schedule:
+    return Schedule.of(parse_settings(given, "here"))
+
+
+def test_fast_has_its_own_number_of_updates_unless_one_is_given() -> None:
+    """96 instead of 256; a number that is written counts."""
+    assert RenderSettings().steps == 256
+    assert parse_settings({"schedule": "fast"}, "here").steps == 96
+    assert parse_settings({"schedule": "fast", "steps": 256}, "here").steps == 256
+    assert parse_settings({"schedule": "plain"}, "here").steps == 256
+
+
+def test_the_plain_schedule_is_lucids() -> None:
+    """A constant rate, and every view as it was drawn, to the bit."""
+    plain = schedule(steps=8, learning_rate=0.03)
+
+    assert {plain.learning_rate(tf.constant(update)) for update in range(1, 9)} == {0.03}
+    np.testing.assert_array_equal(plain.narrowed(VIEWS), VIEWS)
+
+
+def test_fast_starts_slowly_and_ends_close_to_the_frame_itself() -> None:
+    """The rate grows evenly to four times the given one; from the middle on views close in on the identity."""
+    fast = schedule(schedule="fast", steps=8, learning_rate=0.03)
+    narrowed = fast.narrowed(VIEWS)
+    identity = [[1, 0, 0], [0, 1, 0]]
+
+    rates = [float(fast.learning_rate(tf.constant(update))) for update in range(1, 9)]
+    np.testing.assert_allclose(rates, np.arange(1, 9) * 4 * 0.03 / 8, rtol=1e-6)
+    np.testing.assert_array_equal(narrowed[:5], VIEWS[:5])
+    np.testing.assert_allclose(narrowed[7] - identity, (VIEWS[7] - identity) / 4, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("count", [1, 3, 8])
+def test_the_first_views_do_not_depend_on_how_many_are_asked_for(count: int) -> None:
+    """Packed strips have an axis more, and the same views."""
+    fast = schedule(schedule="fast", steps=8)
+    packed = np.stack([VIEWS, VIEWS[::-1]], axis=1)
+
+    np.testing.assert_array_equal(fast.narrowed(VIEWS[:count]), fast.narrowed(VIEWS)[:count])
+    np.testing.assert_array_equal(fast.narrowed(packed)[:, 0], fast.narrowed(VIEWS))
