@@ -17,6 +17,7 @@ from core import device
 from core.errors import StoreError
 from core.models import load
 from core.neurons import Neuron, Pair
+from core.portrait_files import Portrait
 from core.records import Record
 from core.spec import ModelSpec, RenderSettings
 from core.store import DirectoryStore
@@ -37,10 +38,12 @@ def assumed(frames: int, size_px: int) -> float:
     return _ASSUMED_SECONDS * frames * size_px**2 / _ASSUMED_PIXELS
 
 
-def remembered(model_digest: str, layers: tuple[str, str], frames: int, size_px: int) -> float | None:
-    """Seconds for an update of a strip between two layers as last measured here, or None."""
+def remembered(
+    model_digest: str, layers: tuple[str, str], frames: int, size_px: int, strip: str = "pair"
+) -> float | None:
+    """Seconds for an update of a strip of some kind between two layers as last measured here, or None."""
     try:
-        data = DirectoryStore(cache_folder()).read(_path(_work(model_digest, layers, frames, size_px)))
+        data = DirectoryStore(cache_folder()).read(_path(_work(model_digest, layers, frames, size_px, strip)))
         return _Pace.model_validate_json(data).update_seconds
     except (StoreError, ValidationError):
         return None
@@ -54,20 +57,28 @@ def remember(records: Sequence[Record]) -> None:
     """
     by_layers: dict[tuple[str, str], list[Record]] = {}
     for record in records:
+        if record.seconds == 0:  # not tried
+            continue
         by_layers.setdefault((Neuron.parse(record.a).layer, Neuron.parse(record.b).layer), []).append(record)
     for layers, alike in by_layers.items():
         if len(alike) > 1:
-            work = _work(alike[0].model_digest, layers, alike[0].frames, alike[0].size_px)
+            work = _work(alike[0].model_digest, layers, alike[0].frames, alike[0].size_px, alike[0].strip)
             _keep(work, median_low(record.seconds / record.settings["steps"] for record in alike))
 
 
-def measure(model: ModelSpec, model_digest: str, settings: RenderSettings, pair: Pair) -> None:
-    """Do a few updates of one pair here, and keep the pace that they had."""
+def measure(model: ModelSpec, model_digest: str, settings: RenderSettings, pair: Pair, strip: str = "pair") -> None:
+    """Do a few updates of one pair here, as a strip of that kind, and keep the pace that they had."""
     device.prepare()
     from core.strip import StripRenderer
+    from core.walk import Walk, WalkRenderer
 
-    seconds = StripRenderer(load(model), pair.layers, settings).seconds_per_update(pair)
-    _keep(_work(model_digest, pair.layers, settings.frames, settings.size_px), seconds)
+    if strip == "walk":
+        portraits: dict[Neuron, Portrait] = {}  # the time is the same without any
+        walk = Walk(pair, portraits.__getitem__)
+        seconds = WalkRenderer(load(model), pair.layers, settings).seconds_per_update(walk)
+    else:
+        seconds = StripRenderer(load(model), pair.layers, settings).seconds_per_update(pair)
+    _keep(_work(model_digest, pair.layers, settings.frames, settings.size_px, strip), seconds)
 
 
 def _keep(work: dict[str, object], update_seconds: float) -> None:
@@ -77,9 +88,9 @@ def _keep(work: dict[str, object], update_seconds: float) -> None:
         )
 
 
-def _work(model_digest: str, layers: tuple[str, str], frames: int, size_px: int) -> dict[str, object]:
+def _work(model_digest: str, layers: tuple[str, str], frames: int, size_px: int, strip: str) -> dict[str, object]:
     """All that a pace is taken to depend on."""
-    facts = {"model_digest": model_digest, "layers": layers, "frames": frames, "size_px": size_px}
+    facts = {"model_digest": model_digest, "layers": layers, "frames": frames, "size_px": size_px, "strip": strip}
     return {"device": device.expected(), **facts}
 
 

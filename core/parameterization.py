@@ -296,14 +296,37 @@ def shared_interpolation(
         spectrum and then the terms in the order of `SHARED_LEVELS`, each (strips * stored, height, width, 3).
     """
     levels = SHARED_LEVELS if sharing else ()
+    colours = shared_colours(frames, size_px, levels, strips=strips, sd=sd, key_frames=key_frames)
+    for variable, value in zip(
+        colours.variables, shared_start_values(colours.variables, [seed] * strips, sd), strict=True
+    ):
+        variable.assign(value)
+    return squashed(colours, size_px, frames)
+
+
+def shared_colours(
+    frames: int,
+    size_px: int,
+    levels: Sequence[tuple[int, int]],
+    *,
+    strips: int = 1,
+    sd: float | None = None,
+    key_frames: KeyFrames = "symmetric",
+) -> Parameterization:
+    """Spectra of frames plus low-resolution terms that they share, as colours of any range: see `squashed`.
+
+    Args:
+        levels: (stored frames, divisor of the size) of each term.
+
+    Returns:
+        A parameterization of pixels by position, shape (strips, size_px * size_px, frames * 3), whose variables are
+        the spectrum and then the terms, which are 0, each (strips * stored, height, width, 3).
+    """
     spectrum = fft_image((strips * frames, size_px, size_px, 3), sd).variables[0]
     terms = tuple(
         tf.Variable(tf.zeros((strips * stored, size_px // divisor, size_px // divisor, 3)), name="shared")
         for stored, divisor in levels
     )
-    variables = (spectrum, *terms)
-    for variable, value in zip(variables, shared_start_values(variables, [seed] * strips, sd), strict=True):
-        variable.assign(value)
     groups = {stored: [n for n, (each, _) in enumerate(levels) if each == stored] for stored, _ in levels}
     weights = [np.ones((frames, 1), np.float32) if n == 1 else key_frame_matrix(frames, n, key_frames) for n in groups]
     # From a frame's own plane and those of all key frames to its colours, in one product.
@@ -314,9 +337,20 @@ def shared_interpolation(
         # Interpolation along the batch is linear, so terms with as many key frames are summed before it.
         keys = [_resized_sum([terms[n] for n in members], size_px) for members in groups.values()]
         planes = tf.concat([tf.reshape(t, (strips, -1, size_px**2)) for t in (own, *keys)], axis=1)
-        return tf.sigmoid(_mixed(planes, mix))
+        return _mixed(planes, mix)
 
-    return SharedInterpolation(variables, lambda: frames_of(by_position(), (size_px, size_px), frames), by_position)
+    return Parameterization((spectrum, *terms), by_position)
+
+
+def squashed(colours: Parameterization, size_px: int, frames: int) -> SharedInterpolation:
+    """Frames from colours of any range, whose pixels are given by position."""
+
+    def by_position() -> tf.Tensor:
+        return tf.sigmoid(colours())
+
+    return SharedInterpolation(
+        colours.variables, lambda: frames_of(by_position(), (size_px, size_px), frames), by_position
+    )
 
 
 def shared_start_values(variables: Sequence[tf.Variable], seeds: Sequence[int], sd: float | None = None) -> list[Array]:

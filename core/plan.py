@@ -2,18 +2,20 @@
 
 A plan is written to the store with an object for each chunk, so that whoever renders a chunk needs only the plan's
 address and the chunk's name, and reads nothing of the others.
+
+A walkable atlas is rendered in stages, a canvas, portraits, and the strips between them; each needs what the one before
+has made, so a plan's chunks are those of the first stage that is not complete, and the next plan goes on from there.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain, islice
+from pathlib import PurePosixPath
 from statistics import fmean
 from typing import Literal, NamedTuple, TypeVar
 
@@ -21,9 +23,26 @@ from pydantic import TypeAdapter, ValidationError
 
 from core import METHOD_VERSION, device, pace
 from core.errors import RecordError, first_mistake
+from core.keys import canonical_json, key_of, short_digest
 from core.models import digest, load
-from core.neurons import Pair
-from core.records import Key, Record, from_ndjson
+from core.neurons import Neuron, Pair
+from core.portrait_plan import (
+    PlannedCanvas,
+    PlannedPortrait,
+    plan_canvas,
+    portrait_key,
+    portrait_settings,
+    walk_key,
+)
+from core.records import (
+    PORTRAIT_RECORDS,
+    RECORDS,
+    Key,
+    PortraitRecord,
+    Record,
+    from_ndjson,
+    portraits_from_ndjson,
+)
 from core.selection import resolve_settings, select_pairs
 from core.spec import AtlasSpec, ModelSpec, RenderSettings
 from core.store import Store
@@ -32,6 +51,7 @@ _CHUNK_SECONDS = 60  # long against the cost of a task run, short against a nigh
 _MOST_CHUNKS = 2000  # what a Prefect server records without strain
 _WRITERS = 16  # chunks that are written at once, because each waits for its disk or network
 _BYTES_PER_PIXEL = 2.4  # measured: PNG and WebP of finished strips together
+_BYTES_PER_PORTRAIT_PIXEL = 14.0  # three numbers of four bytes, and a PNG
 
 SPEC_PATH = "plan/spec.json"
 
@@ -41,21 +61,38 @@ Basis = Literal["atlas", "device", "assumed"]
 
 @dataclass(frozen=True, slots=True)
 class PlannedPair:
-    """A pair and the key of its sheet."""
+    """A pair and the key of its sheet.
+
+    Attributes:
+        portraits: keys of those that its strip begins and ends on, if the atlas is walkable.
+        reason: why it cannot be rendered, if so.
+    """
 
     pair: Pair
     key: Key
+    portraits: tuple[Key, Key] | None = None
+    reason: str | None = None
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        return self.pair.layers
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """Pairs that one task renders: of one pair of layers, unless there are too many of those for tasks of their own.
+    """What one task renders: pairs of one pair of layers, or portraits of one layer, or a canvas.
 
-    Its name is made of its keys.
+    Where there are too many layers for tasks of their own, there are several in a chunk.
+
+    Attributes:
+        name: made of its keys.
+        canvas: that of its portraits; or, without any, the one to be rendered.
     """
 
     name: str
-    pairs: tuple[PlannedPair, ...]
+    pairs: tuple[PlannedPair, ...] = ()
+    portraits: tuple[PlannedPortrait, ...] = ()
+    canvas: PlannedCanvas | None = None
 
 
 @dataclass(frozen=True)
@@ -66,9 +103,10 @@ class Plan:
         settings: with the model's defaults written out.
         pairs: how many pairs the spec has in all.
         done, failed: how many of them have a record.
-        recorded: how many records the atlas has in all, of whichever spec.
-        pair_seconds: about how long a process takes for a pair.
-        basis: where that comes from.
+        recorded: how many records of pairs the atlas has in all, of whichever spec.
+        stages: the chunks of every stage that is not complete.
+        pair_seconds, portrait_seconds: about how long a process takes for a pair, and for a portrait.
+        basis: where the former comes from; without a record the latter is a frame's share of it.
     """
 
     model: ModelSpec
@@ -78,13 +116,44 @@ class Plan:
     done: int
     failed: int
     recorded: int
-    chunks: tuple[Chunk, ...]
+    stages: tuple[tuple[Chunk, ...], ...]
     pair_seconds: float
+    portrait_seconds: float
     basis: Basis
 
     @property
+    def chunks(self) -> tuple[Chunk, ...]:
+        """What can be rendered now: the first stage that is not complete."""
+        return self.stages[0] if self.stages else ()
+
+    @property
+    def stage(self) -> str:
+        """What these chunks hold, in words."""
+        first = self.chunks[0]
+        return "pairs" if first.pairs else "portraits" if first.portraits else "the canvas of all portraits"
+
+    @property
+    def missing_pairs(self) -> Iterator[PlannedPair]:
+        return (planned for stage in self.stages for chunk in stage for planned in chunk.pairs)
+
+    @property
     def missing(self) -> int:
-        return sum(len(chunk.pairs) for chunk in self.chunks)
+        """How many pairs have no record."""
+        return self.pairs - self.done - self.failed
+
+    @property
+    def missing_portraits(self) -> int:
+        return sum(len(chunk.portraits) for stage in self.stages for chunk in stage)
+
+    @property
+    def left(self) -> int:
+        """How many pairs, portraits and canvases have no record."""
+        return self.missing + self.missing_portraits + len(self._missing_canvas)
+
+    @property
+    def chunk_seconds(self) -> float:
+        """About how long a process takes for one of the chunks that can be rendered now."""
+        return sum(map(self._seconds, self.chunks)) / len(self.chunks)
 
     @property
     def path(self) -> str:
@@ -95,15 +164,27 @@ class Plan:
             "settings": self.settings.model_dump(mode="json"),
             "chunks": [chunk.name for chunk in self.chunks],
         }
-        return f"plan/{_short_digest(canonical_json(content).encode())}"
+        return f"plan/{key_of(content)}"
 
     def seconds(self, processes: int) -> float:
-        """About how long the missing pairs take."""
-        return self.missing * self.pair_seconds / processes
+        """About how long everything that is missing takes."""
+        alone = sum(map(self._seconds, self._missing_canvas))
+        shared = sum(self._seconds(chunk) for stage in self.stages for chunk in stage) - alone
+        return alone + shared / processes
 
-    def sheet_bytes(self) -> int:
-        """About how much the missing sheets and previews take in the store."""
-        return int(self.missing * self.settings.frames * self.settings.size_px**2 * _BYTES_PER_PIXEL)
+    def stored_bytes(self) -> int:
+        """About how much what is missing takes in the store."""
+        strips = self.missing * self.settings.frames * _BYTES_PER_PIXEL
+        return int(self.settings.size_px**2 * (strips + self.missing_portraits * _BYTES_PER_PORTRAIT_PIXEL))
+
+    @property
+    def _missing_canvas(self) -> tuple[Chunk, ...]:
+        return tuple(chunk for chunk in self.chunks if chunk.canvas and not chunk.portraits)
+
+    def _seconds(self, chunk: Chunk) -> float:
+        if chunk.canvas and not chunk.portraits:
+            return len(chunk.canvas.sample) * self.portrait_seconds
+        return len(chunk.pairs) * self.pair_seconds + len(chunk.portraits) * self.portrait_seconds
 
 
 @dataclass(frozen=True)
@@ -118,6 +199,8 @@ class ChunkOrder:
 
 _ORDER = TypeAdapter(ChunkOrder)
 _View = TypeVar("_View")
+_AnyRecord = TypeVar("_AnyRecord", Record, PortraitRecord)
+_Planned = TypeVar("_Planned", PlannedPair, PlannedPortrait)
 
 
 def make_plan(spec: AtlasSpec, store: Store, processes: int) -> Plan:
@@ -134,12 +217,31 @@ def make_plan(spec: AtlasSpec, store: Store, processes: int) -> Plan:
     model = load(spec.model)
     settings = resolve_settings(spec.render, model)
     model_digest = digest(model)
-    keyed = [PlannedPair(pair, key) for pair, key in keys(select_pairs(spec, model), model_digest, settings)]
+    pairs = select_pairs(spec, model)
     rendered_here = spec.compute.engine == "local"
-    recorded = read_records(store, _comparison(model_digest, settings, rendered_here))
+    recorded = read_records(store, _comparison(model_digest, settings, spec.strip, rendered_here))
+    keyed = [PlannedPair(pair, key) for pair, key in keys(pairs, model_digest, settings)]
+    canvas, portraits, recorded_portraits = None, {}, {}
+    if spec.strip == "walk":
+        canvas = plan_canvas(pairs, model, model_digest, settings)
+        compare = _comparison(model_digest, portrait_settings(settings), "walk", rendered_here)
+        recorded_portraits = read_portraits(store, compare)
+        portraits = _plan_portraits(pairs, canvas, recorded_portraits)
+        keyed = [_between(planned, portraits, recorded_portraits) for planned in keyed]
     missing = [planned for planned in keyed if planned.key not in recorded]
     failed = sum(recorded[planned.key].failed for planned in keyed if planned.key in recorded)
-    pair_seconds, basis = _pair_seconds(model_digest, settings, recorded.values(), missing)
+    pair_seconds, basis = _pair_seconds(model_digest, settings, spec.strip, recorded.values(), missing)
+    portrait_seconds = _mean_seconds(recorded_portraits.values()) or pair_seconds / settings.frames
+    missing_portraits = [planned for planned in portraits.values() if planned.key not in recorded_portraits]
+
+    def cut(planned: Sequence[_Planned], seconds: float) -> Iterator[tuple[_Planned, ...]]:
+        return _cut(planned, spec.compute.chunk_pairs or _chunk_pairs(len(planned), seconds, processes))
+
+    stages = [
+        [_canvas_chunk(canvas)] if canvas and canvas.key not in recorded_portraits else [],
+        [_portrait_chunk(few, canvas) for few in cut(missing_portraits, portrait_seconds)],
+        [_pair_chunk(few) for few in cut(missing, pair_seconds)],
+    ]
     return Plan(
         model=spec.model,
         model_digest=model_digest,
@@ -148,8 +250,9 @@ def make_plan(spec: AtlasSpec, store: Store, processes: int) -> Plan:
         done=len(keyed) - len(missing) - failed,
         failed=failed,
         recorded=len(recorded),
-        chunks=tuple(_cut(missing, spec.compute.chunk_pairs or _chunk_pairs(len(missing), pair_seconds, processes))),
+        stages=tuple(tuple(stage) for stage in stages if stage),
         pair_seconds=pair_seconds,
+        portrait_seconds=portrait_seconds,
         basis=basis,
     )
 
@@ -199,11 +302,31 @@ def read_records(store: Store, view: Callable[[Record], _View]) -> dict[str, _Vi
     Raises:
         RecordError: if a record cannot be read.
     """
+    return _read(store, RECORDS, from_ndjson, view)
+
+
+def read_portraits(store: Store, view: Callable[[PortraitRecord], _View]) -> dict[str, _View]:
+    """As `read_records`, for portraits and canvases."""
+    return _read(store, PORTRAIT_RECORDS, portraits_from_ndjson, view)
+
+
+def recorded_chunks(store: Store) -> set[str]:
+    """Names of the chunks that have records."""
+    paths = chain(store.list(RECORDS), store.list(PORTRAIT_RECORDS))
+    return {PurePosixPath(path).stem for path in paths}
+
+
+def _read(
+    store: Store,
+    folder: str,
+    parse: Callable[[bytes, str], Iterator[_AnyRecord]],
+    view: Callable[[_AnyRecord], _View],
+) -> dict[str, _View]:
     views: dict[str, _View] = {}
     failed: set[str] = set()
-    paths = list(store.list("records/"))
+    paths = list(store.list(folder))
     for path, data in zip(paths, store.read_many(paths), strict=True):
-        for record in from_ndjson(data, f"{store}/{path}"):
+        for record in parse(data, f"{store}/{path}"):
             if record.key in views and not (record.key in failed and record.status == "done"):
                 continue
             views[record.key] = view(record)
@@ -220,54 +343,91 @@ def keys(pairs: Iterable[Pair], model_digest: str, settings: RenderSettings) -> 
     rest = canonical_json(shared)[1:]  # once for all pairs, whose "a" and "b" sort before everything that is shared
     for pair in pairs:
         neurons = canonical_json({"a": str(pair.a), "b": str(pair.b)})[:-1]
-        yield pair, _short_digest(f"{neurons},{rest}".encode())
+        yield pair, short_digest(f"{neurons},{rest}".encode())
 
 
 def settings_digest(settings: RenderSettings) -> str:
-    return _short_digest(canonical_json(settings.model_dump(mode="json")).encode())
-
-
-def canonical_json(value: object) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-
-
-def _short_digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()[:20]
+    return key_of(settings.model_dump(mode="json"))
 
 
 class _Recorded(NamedTuple):
-    """What a plan needs of a record. `seconds` is None if a pair like those of the plan would take another time."""
+    """What a plan needs of a record.
 
-    failed: bool
+    Attributes:
+        reason: why it failed, if so.
+        seconds: that it took; None if those of the plan would take another time.
+    """
+
+    reason: str | None
     seconds: float | None
 
+    @property
+    def failed(self) -> bool:
+        return self.reason is not None
 
-def _comparison(model_digest: str, settings: RenderSettings, rendered_here: bool) -> Callable[[Record], _Recorded]:
-    """What to keep of records when pairs of this model and these settings are planned.
+
+def _comparison(
+    model_digest: str, settings: RenderSettings, strip: str, rendered_here: bool
+) -> Callable[[Record | PortraitRecord], _Recorded]:
+    """What to keep of records when pairs of this model and these settings are planned, or portraits.
 
     Those that this machine will render do not take as long on a GPU as on a CPU; those that others will, take what
-    others took.
+    others took. What was not tried, because a portrait had failed, and canvases, tell nothing about time.
     """
     wanted = model_digest, settings_digest(settings)
     on_gpu = device.is_gpu(device.expected())
 
-    def compare(record: Record) -> _Recorded:
+    def compare(record: Record | PortraitRecord) -> _Recorded:
         alike = (record.model_digest, record.settings_digest) == wanted
         alike &= not rendered_here or device.is_gpu(record.device) == on_gpu
-        return _Recorded(record.status == "failed", record.seconds if alike else None)
+        alike &= record.strip == strip if isinstance(record, Record) else record.neuron is not None
+        reason = (record.reason or "no reason given") if record.status == "failed" else None
+        return _Recorded(reason, record.seconds if alike and record.seconds > 0 else None)
 
     return compare
 
 
+def _plan_portraits(
+    pairs: Iterable[Pair], canvas: PlannedCanvas, recorded: Mapping[Key, _Recorded]
+) -> dict[Neuron, PlannedPortrait]:
+    """The portraits of all neurons of some pairs; none of them can be rendered if their canvas has failed."""
+    failed = recorded[canvas.key].reason if canvas.key in recorded else None
+    reason = failed and f"the canvas of all portraits failed: {failed}"
+    neurons = sorted({neuron for pair in pairs for neuron in pair}, key=lambda neuron: neuron.order)
+    return {neuron: PlannedPortrait(neuron, portrait_key(canvas.key, neuron), reason) for neuron in neurons}
+
+
+def _between(
+    planned: PlannedPair, portraits: Mapping[Neuron, PlannedPortrait], recorded: Mapping[Key, _Recorded]
+) -> PlannedPair:
+    """A pair whose strip begins and ends on portraits; it cannot be rendered if one of these has failed."""
+    a, b = (portraits[neuron].key for neuron in planned.pair)
+    failed = [
+        f"the portrait of {neuron} failed: {recorded[key].reason}"
+        for neuron, key in zip(planned.pair, (a, b), strict=True)
+        if key in recorded and recorded[key].failed
+    ]
+    return PlannedPair(planned.pair, walk_key(planned.key, (a, b)), (a, b), next(iter(failed), None))
+
+
+def _mean_seconds(recorded: Iterable[_Recorded]) -> float | None:
+    took = [record.seconds for record in recorded if record.seconds is not None]
+    return max(0.001, fmean(took)) if took else None
+
+
 def _pair_seconds(
-    model_digest: str, settings: RenderSettings, recorded: Iterable[_Recorded], missing: Sequence[PlannedPair]
+    model_digest: str,
+    settings: RenderSettings,
+    strip: str,
+    recorded: Iterable[_Recorded],
+    missing: Sequence[PlannedPair],
 ) -> tuple[float, Basis]:
     """What pairs like the missing ones took, or else what they should take."""
-    took = [record.seconds for record in recorded if record.seconds is not None]
+    took = _mean_seconds(recorded)
     if took:
-        return max(0.001, fmean(took)), "atlas"
+        return took, "atlas"
     layers = Counter(planned.pair.layers for planned in missing)
-    paces = {pair: pace.remembered(model_digest, pair, settings.frames, settings.size_px) for pair in layers}
+    paces = {pair: pace.remembered(model_digest, pair, settings.frames, settings.size_px, strip) for pair in layers}
     known = [(seconds, layers[pair]) for pair, seconds in paces.items() if seconds is not None]
     if known:
         update_seconds = sum(seconds * pairs for seconds, pairs in known) / sum(pairs for _, pairs in known)
@@ -281,17 +441,33 @@ def _chunk_pairs(missing: int, pair_seconds: float, processes: int) -> int:
     return max(1, min(wanted, evenly))
 
 
-def _cut(missing: Sequence[PlannedPair], chunk_pairs: int) -> Iterator[Chunk]:
-    """Chunks of so many pairs, or of more where there would be too many chunks."""
-    by_layers: dict[tuple[str, str], list[PlannedPair]] = {}
+def _cut(missing: Sequence[_Planned], size: int) -> Iterator[tuple[_Planned, ...]]:
+    """Parts of so many, each within one layer or pair of layers, or of more where there would be too many parts."""
+    by_layers: dict[tuple[str, ...], list[_Planned]] = {}
     for planned in missing:
-        by_layers.setdefault(planned.pair.layers, []).append(planned)
+        by_layers.setdefault(planned.layers, []).append(planned)
     groups = list(by_layers.values())
     if len(groups) > _MOST_CHUNKS // 2:
         groups = [list(chain.from_iterable(groups))]
     # Every group may end with a chunk that is not full; the full ones have to share what then is left.
-    size = max(chunk_pairs, math.ceil(len(missing) / (_MOST_CHUNKS - len(groups))))
+    size = max(size, math.ceil(len(missing) / (_MOST_CHUNKS - len(groups))))
     for members in groups:
         rest = iter(members)
-        while pairs := tuple(islice(rest, size)):
-            yield Chunk(_short_digest("".join(planned.key for planned in pairs).encode()), pairs)
+        while part := tuple(islice(rest, size)):
+            yield part
+
+
+def _pair_chunk(pairs: tuple[PlannedPair, ...]) -> Chunk:
+    return Chunk(_digest_of_keys(pairs), pairs)
+
+
+def _portrait_chunk(portraits: tuple[PlannedPortrait, ...], canvas: PlannedCanvas | None) -> Chunk:
+    return Chunk(f"portraits-{_digest_of_keys(portraits)}", portraits=portraits, canvas=canvas)
+
+
+def _canvas_chunk(canvas: PlannedCanvas) -> Chunk:
+    return Chunk(f"canvas-{canvas.key}", canvas=canvas)
+
+
+def _digest_of_keys(planned: Iterable[PlannedPair | PlannedPortrait]) -> str:
+    return short_digest("".join(each.key for each in planned).encode())

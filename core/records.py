@@ -1,14 +1,15 @@
 """Records: the facts about finished pairs, one JSON object a line.
 
 A chunk writes its records last and only once (`records/<chunk>.ndjson`), so a pair is finished exactly when it has a
-record. Everything that is published is computed from records.
+record. Everything that is published is computed from records. The portraits of a walkable atlas have records of their
+own, in `portraits/records/`, by the same rules.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -82,11 +83,64 @@ class Record(BaseModel):
     device: str
     versions: dict[str, str]
 
+    @property
+    def subject(self) -> str:
+        """What it tells of, for people."""
+        return f"{self.a} - {self.b}"
+
     def to_line(self) -> str:
         return json.dumps(self.model_dump(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
-def to_ndjson(records: Iterable[Record]) -> bytes:
+class PortraitFiles(BaseModel):
+    """What is stored of a portrait: its colours before they are squashed, and its picture."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    colours_sha256: str
+    colours_bytes: int
+    picture_sha256: str
+    picture_bytes: int
+
+
+class PortraitRecord(BaseModel):
+    """One finished portrait, or the canvas that portraits have in common.
+
+    A portrait has `neuron` and the key of its `canvas`, and `activation` is the neuron's on its picture; the canvas has
+    neither, but the neurons of the `sample` that it was found on. `history` is the objective's course: means over equal
+    stretches of updates. A failed one has `reason` and no `files`. `settings` are those that a portrait depends on, and
+    defaults for the rest.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    key: Key
+    neuron: str | None = None
+    canvas: Key | None = None
+    sample: list[str] = []
+    status: Literal["done", "failed"]
+    reason: str | None = None
+    method: int
+    model: str
+    model_digest: str
+    settings: dict[str, Any]
+    settings_digest: str
+    files: PortraitFiles | None = None
+    activation: float | None = None
+    history: list[float] = []
+    seconds: float
+    device: str
+    versions: dict[str, str]
+
+    @property
+    def subject(self) -> str:
+        """What it tells of, for people."""
+        return self.neuron or "canvas"
+
+    def to_line(self) -> str:
+        return json.dumps(self.model_dump(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def to_ndjson(records: Iterable[Record | PortraitRecord]) -> bytes:
     return "".join(record.to_line() + "\n" for record in records).encode()
 
 
@@ -96,20 +150,47 @@ def from_ndjson(data: bytes, path: str) -> Iterator[Record]:
     Raises:
         RecordError: naming file, line and field of the first thing that is not a record.
     """
+    return _lines(Record, data, path, "pairs")
+
+
+def portraits_from_ndjson(data: bytes, path: str) -> Iterator[PortraitRecord]:
+    """Read records of portraits; otherwise as `from_ndjson`."""
+    return _lines(PortraitRecord, data, path, "portraits")
+
+
+_Line = TypeVar("_Line", bound=BaseModel)
+
+
+def _lines(kind: type[_Line], data: bytes, path: str, what: str) -> Iterator[_Line]:
     for number, line in enumerate(data.splitlines(), start=1):
         try:
-            yield Record.model_validate_json(line)
+            yield kind.model_validate_json(line)
         except ValidationError as error:
             mistake = first_mistake(error, "the whole line")
             raise RecordError(
                 f"{path} line {number}: expected a record, but {mistake}; "
-                "move the file away and build again to render its pairs anew"
+                f"move the file away and build again to render its {what} anew"
             ) from None
 
 
+RECORDS = "records/"
+PORTRAIT_RECORDS = "portraits/records/"
+
+
 def records_path(chunk: str) -> str:
-    """Where the records of a chunk lie."""
-    return f"records/{chunk}.ndjson"
+    """Where the records of a chunk lie; a chunk of portraits, or of their canvas, is told by its name."""
+    folder = PORTRAIT_RECORDS if chunk.startswith(("portraits-", "canvas-")) else RECORDS
+    return f"{folder}{chunk}.ndjson"
+
+
+def portrait_path(key: str) -> str:
+    """Where the picture of a portrait lies, or that of a canvas."""
+    return f"portraits/{key[:2]}/{key}.png"
+
+
+def colours_path(key: str) -> str:
+    """Where the colours of a portrait lie before they are squashed, or those of a canvas."""
+    return f"portraits/{key[:2]}/{key}.npy"
 
 
 def sheet_path(key: str, step: int | None = None) -> str:

@@ -62,7 +62,7 @@ _TYPES = {
     ".svg": "image/svg+xml",
     ".webp": "image/webp",
 }
-_NEVER_CHANGED = re.compile(r"(sheets|previews)/.*|(data|assets)/.*-[0-9a-f]{10}\.[a-z]+")
+_NEVER_CHANGED = re.compile(r"(sheets|previews|portraits/[0-9a-f]{2})/.*|(data|assets)/.*-[0-9a-f]{10}\.[a-z]+")
 
 _COMPRESSED = re.compile(r"(data|assets)/.*\.(js|css)")
 """What only browsers load, which unpack it by themselves: a third to a quarter of the bytes."""

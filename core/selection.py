@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import combinations
+from itertools import combinations, islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,8 +31,8 @@ def select_pairs(spec: AtlasSpec, model: Model) -> list[Pair]:
             return [Pair.of(a, b) for a, b in combinations(neurons, 2)]
         case RandomPairs(neurons=written, n=n, seed=seed):
             return _random(_neurons(written, model), n, seed)
-        case NearestPairs(neurons=written, k=k):
-            return list(distinct_pairs(_nearest(_neurons(written, model), k, model)))
+        case NearestPairs(neurons=written, k=k, connect=connect):
+            return list(distinct_pairs(_nearest(_neurons(written, model), k, model, connect)))
 
 
 def resolve_settings(settings: RenderSettings, model: Model) -> RenderSettings:
@@ -109,8 +109,12 @@ def _random(neurons: Sequence[Neuron], n: int, seed: int) -> list[Pair]:
     return [Pair.of(neurons[i], neurons[j]) for i, j in zip(earlier, later, strict=True)]
 
 
-def _nearest(neurons: Sequence[Neuron], k: int, model: Model) -> Iterator[tuple[Neuron, Neuron]]:
-    """Pairs of each neuron with its k nearest, layer by layer; of equally near ones the lower channel first."""
+def _nearest(neurons: Sequence[Neuron], k: int, model: Model, connect: bool) -> Iterator[tuple[Neuron, Neuron]]:
+    """Pairs of each neuron with its k nearest, layer by layer; of equally near ones the lower channel first.
+
+    Args:
+        connect: add to each layer the nearest pairs that make one whole of it.
+    """
     by_layer: dict[str, list[Neuron]] = {}
     for neuron in neurons:
         by_layer.setdefault(neuron.layer, []).append(neuron)
@@ -122,9 +126,39 @@ def _nearest(neurons: Sequence[Neuron], k: int, model: Model) -> Iterator[tuple[
             )
         similarity = cosine_similarity(model.fan_in(layer)[[neuron.channel for neuron in members]])
         np.fill_diagonal(similarity, -np.inf)
-        for row, order in enumerate(np.argsort(-similarity, axis=1, kind="stable")[:, :k]):
-            for column in order:
-                yield members[row], members[column]
+        nearest = np.argsort(-similarity, axis=1, kind="stable")[:, :k]
+        edges = [(row, int(column)) for row, columns in enumerate(nearest) for column in columns]
+        if connect:
+            edges += missing_links(similarity, edges)
+        for row, column in edges:
+            yield members[row], members[column]
+
+
+def missing_links(similarity: NDArray[np.float64], edges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The most similar pairs of different components, one after the other, until there is one component.
+
+    This is Kruskal's algorithm, begun with some edges; so the sum of the similarities is as large as can be.
+
+    Args:
+        similarity: shape (node, node), symmetric.
+        edges: that are there already.
+    """
+    component = np.arange(len(similarity))
+    for edge in edges:
+        _join(component, *edge)
+    apart = len(np.unique(component)) - 1
+    first, second = np.nonzero(np.triu(component[:, None] != component[None, :]))
+    nearest = np.argsort(-similarity[first, second], kind="stable")
+    candidates = ((int(first[place]), int(second[place])) for place in nearest)
+    return list(islice((edge for edge in candidates if _join(component, *edge)), apart))
+
+
+def _join(component: NDArray[np.int_], first: int, second: int) -> bool:
+    """Make one component of those of two nodes; False if they are one already."""
+    if component[first] == component[second]:
+        return False
+    component[component == component[second]] = component[first]
+    return True
 
 
 def cosine_similarity(rows: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -59,11 +59,21 @@ def encode_animation(frames: NDArray[np.float32], seconds: float = 1.5) -> bytes
         frames: shape (frame, height, width, 3), float32 in [0, 1].
         seconds: for one way.
     """
-    there = [Image.fromarray(frame) for frame in unpack(pack(frames), len(frames))]
-    loop = there + there[-2:0:-1]
+    there = unpack(pack(frames), len(frames))
+    loop = np.concatenate([there, there[-2:0:-1]])
+    return encode_movie(loop, [round(1000 * seconds / len(frames))] * len(loop))
+
+
+def encode_movie(frames: Pixels, milliseconds: Sequence[int]) -> bytes:
+    """An animated WebP that runs for ever.
+
+    Args:
+        frames: shape (frame, height, width, 3), uint8.
+        milliseconds: how long each of them is shown.
+    """
+    first, *rest = [Image.fromarray(frame) for frame in frames]
     buffer = io.BytesIO()
-    milliseconds = round(1000 * seconds / len(frames))
-    loop[0].save(buffer, "WEBP", save_all=True, append_images=loop[1:], duration=milliseconds, loop=0, quality=85)
+    first.save(buffer, "WEBP", save_all=True, append_images=rest, duration=list(milliseconds), loop=0, quality=85)
     return buffer.getvalue()
 
 

@@ -158,6 +158,9 @@ class NearestPairs(_Frozen):
     select: Literal["nearest"]
     neurons: tuple[str, ...] = Field(min_length=1, description="Neurons layer:channel and ranges layer:first-last.")
     k: StrictInt = Field(4, ge=1, le=1000, description="How many neighbours of each neuron.")
+    connect: StrictBool = Field(
+        False, description="Add the nearest pairs that are missing for a road between any two neurons of a layer."
+    )
 
 
 Selection = Annotated[ListedPairs | AllPairs | RandomPairs | NearestPairs, Field(discriminator="select")]
@@ -349,9 +352,30 @@ class AtlasSpec(_Frozen):
         ModelSpec(), description="The image model: its name, or a mapping of name and where it is."
     )
     pairs: Selection
+    strip: Literal["pair", "walk"] = Field(
+        "pair",
+        description="pair: every strip has ends of its own. walk: each neuron has one portrait, "
+        "on which all its strips begin and end.",
+    )
     render: RenderSettings = RenderSettings()
     compute: Compute = Compute()
     storage: Storage = Storage()
+
+    @model_validator(mode="after")
+    def _walkable(self) -> AtlasSpec:
+        """With portraits at its ends a strip has something to optimise from three frames on, and shares as they do."""
+        if self.strip == "pair":
+            return self
+        render = self.render
+        if render.frames < 3:
+            raise _model_mistake("render.frames", f"expected at least 3 with strip: walk, got {render.frames}")
+        for key, default in (("sharing", True), ("key_frames", "symmetric")):
+            given = getattr(render, key)
+            if given != default:
+                raise _model_mistake(
+                    f"render.{key}", f"expected {_short(default)}, the default, with strip: walk, got {_short(given)}"
+                )
+        return self
 
     @property
     def uri(self) -> str:

@@ -179,6 +179,11 @@ class DirectoryStore:
         return StoreError(f"{self.root / path}: could not {action}, {error.strerror}{remedy}")
 
 
+def keep(store: Store, path: str, data: bytes) -> bytes:
+    """Write an object and give what is stored: what another run wrote before stays, and is what a record tells of."""
+    return data if store.create(path, data) else store.read(path)
+
+
 def _is_temporary(name: str) -> bool:
     return name.startswith(".") and name.endswith(".tmp")
 

@@ -22,7 +22,7 @@ from core.models import Model
 from core.neurons import Pair
 from core.objectives import frame_alignment, interpolation_weights, mean_over_positions
 from core.optimise import UPDATES_PER_CALL, Adam, run_updates
-from core.parameterization import frames_of, shared_interpolation, shared_start_values
+from core.parameterization import SharedInterpolation, frames_of, shared_interpolation, shared_start_values
 from core.schedule import Schedule
 from core.spec import Precision, RenderSettings
 from core.transforms import resample_by_position, standard_views
@@ -121,14 +121,7 @@ class StripRenderer:
         seen = {*layers, *self._aligned}
         self._activations = network(model, seen, precision=settings.precision, xla=settings.xla)
         tf.config.experimental.enable_tensor_float_32_execution(settings.precision == "tf32")  # of the whole process
-        self._parameterization = shared_interpolation(
-            settings.frames,
-            settings.size_px,
-            strips=strips,
-            sd=settings.sd,
-            key_frames=settings.key_frames,
-            sharing=settings.sharing,
-        )
+        self._parameterization = self._new_parameterization()
         self._schedule = Schedule.of(settings)
         self._adam = Adam(self._parameterization.variables, self._schedule.learning_rate)
         integer = tf.TensorSpec((), tf.int32)
@@ -199,10 +192,21 @@ class StripRenderer:
         timed()  # traces, and warms the device up
         return timed
 
+    def _new_parameterization(self) -> SharedInterpolation:
+        """All frames of all strips, and what is optimised of them."""
+        settings = self.settings
+        return shared_interpolation(
+            settings.frames,
+            settings.size_px,
+            strips=self.strips,
+            sd=settings.sd,
+            key_frames=settings.key_frames,
+            sharing=settings.sharing,
+        )
+
     def _frames(self) -> tf.Tensor:
         """The frames as they are now, shape (strip, frame, height, width, 3)."""
-        images = self._parameterization()
-        return tf.reshape(images, (self.strips, self.settings.frames, *images.shape[1:]))
+        return self._by_strip(self._parameterization())
 
     def _start(self, seeds: Sequence[int]) -> None:
         values = shared_start_values(self._parameterization.variables, seeds, self.settings.sd)
@@ -228,30 +232,43 @@ class StripRenderer:
     def _update(self, channels: tf.Tensor, views: tf.Tensor, step: tf.Tensor, redirected: bool) -> tf.Tensor:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(self._parameterization.variables)
-            objective = self._objective(self._seen(views), channels, redirected)
+            objective = self._objective(views, channels, redirected)
             loss = -tf.reduce_sum(objective)
         self._adam.descend(tape.gradient(loss, self._parameterization.variables), step + 1)
         return objective
 
-    def _seen(self, views: tf.Tensor) -> tf.Tensor:
-        """The frames as the model sees them in one update, shape (strip * frame, size, size, 3)."""
+    def _seen(self, pixels: tf.Tensor, frames: int, views: tf.Tensor) -> tf.Tensor:
+        """Frames as the model sees them in one update, shape (strip * frame, size, size, 3).
+
+        Args:
+            pixels: by position, shape (strip, size * size, frame * 3).
+        """
         size = (self.settings.size_px, self.settings.size_px)
-        pixels = self._parameterization.by_position()
         if self.settings.transforms == "standard":
             pixels = resample_by_position(pixels, size, views, size)
-        return frames_of(pixels, size, self.settings.frames)
+        return frames_of(pixels, size, frames)
 
-    def _objective(self, images: tf.Tensor, channels: tf.Tensor, redirected: bool) -> tf.Tensor:
+    def _objective(self, views: tf.Tensor, channels: tf.Tensor, redirected: bool) -> tf.Tensor:
         """Interpolation plus alignment, shape (strip,)."""
-        settings = self.settings
+        frames = self.settings.frames
+        images = self._seen(self._parameterization.by_position(), frames, views)
         found = self._activations(images, redirected)
-        weights = interpolation_weights(settings.frames)
+        objective = self._interpolation(channels, found, interpolation_weights(frames))
+        return objective + self._alignment([self._by_strip(found[layer]) for layer in self._aligned])
+
+    def _interpolation(self, channels: tf.Tensor, found: dict[str, tf.Tensor], weights: Array) -> tf.Tensor:
+        """The sum of the two neurons' mixed activations over frames with these shares of neuron b, shape (strip,)."""
         activation_a, activation_b = self._activations_of(channels, found)
-        objective = tf.reduce_sum((1 - weights) * activation_a + weights * activation_b, axis=1)
-        for layer in self._aligned:
-            frames = tf.reshape(found[layer], (self.strips, settings.frames, *found[layer].shape[1:]))
-            objective += settings.alignment.weight * frame_alignment(frames, settings.alignment.decay)
-        return objective
+        return tf.reduce_sum((1 - weights) * activation_a + weights * activation_b, axis=1)
+
+    def _alignment(self, layers: Sequence[tf.Tensor]) -> tf.Tensor | float:
+        """What alignment adds to the objective: activations of shape (strip, frame, ...) to shape (strip,)."""
+        alignment = self.settings.alignment
+        return sum(alignment.weight * frame_alignment(frames, alignment.decay) for frames in layers)
+
+    def _by_strip(self, t: tf.Tensor) -> tf.Tensor:
+        """Shape (strip * frame, ...) to (strip, frame, ...)."""
+        return tf.reshape(t, (self.strips, t.shape[0] // self.strips, *t.shape[1:]))
 
     def _activations_of(self, channels: tf.Tensor, found: dict[str, tf.Tensor]) -> list[tf.Tensor]:
         """Mean activation of neuron a and of neuron b in every frame, each of shape (strip, frame)."""
@@ -259,8 +276,7 @@ class StripRenderer:
         activations = []
         for end, layer in enumerate(self.layers):
             wanted = tf.one_hot(channels[:, end], means[layer].shape[1])
-            framed = tf.reshape(means[layer], (self.strips, self.settings.frames, -1))
-            activations.append(tf.einsum("sfc,sc->sf", framed, wanted))
+            activations.append(tf.einsum("sfc,sc->sf", self._by_strip(means[layer]), wanted))
         return activations
 
     def _measurements(self, channels: tf.Tensor) -> tuple[tf.Tensor, ...]:

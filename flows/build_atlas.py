@@ -37,10 +37,11 @@ class BuildResult:
 
 
 class UnfinishedBuildError(UnfinishedError):
-    """A build that had to leave pairs out; what was rendered is published."""
+    """A build that had to leave pairs out, or portraits; what was rendered is published."""
 
-    def __init__(self, result: BuildResult) -> None:
-        super().__init__(f"{result.missing} of {result.pairs} pairs could not be rendered; the log says why")
+    def __init__(self, result: BuildResult, plan: Plan) -> None:
+        portraits = f" and {plan.missing_portraits} portraits" if plan.missing_portraits else ""
+        super().__init__(f"{result.missing} of {result.pairs} pairs{portraits} could not be rendered; the log says why")
         self.result = result
 
 
@@ -63,7 +64,7 @@ def build_atlas(spec: AtlasSpec) -> BuildResult | State[BuildResult]:
     log = get_run_logger()
     at_once = chunks_at_once(spec.compute)
     first = plan = plan_atlas(spec, at_once)
-    report = Report(spec, first.missing)
+    report = Report(spec, first)
     futile = 0
     while plan.chunks and futile < FUTILE_ROUNDS:
         try:
@@ -72,17 +73,17 @@ def build_atlas(spec: AtlasSpec) -> BuildResult | State[BuildResult]:
             log.error("%s; publishing what there is", error)
             futile = FUTILE_ROUNDS
         before, plan = plan, plan_atlas(spec, at_once)
-        if plan.missing >= before.missing:
+        if plan.left >= before.left:
             futile += 1
-            log.error("a round finished none of %s missing pairs", plan.missing)
+            log.error("a round finished none of %s chunks of %s", len(plan.chunks), plan.stage)
         elif futile < FUTILE_ROUNDS:
             futile = 0
     if plan.done or plan.failed:
         publish_atlas(spec)
     result = BuildResult(plan.pairs, plan.done, plan.failed, plan.missing, first.missing - plan.missing)
     report.finish(result.done, result.failed, result.missing)
-    if result.missing:
-        raise UnfinishedBuildError(result)
+    if plan.chunks:
+        raise UnfinishedBuildError(result, plan)
     said = f"{result.done} of {result.pairs} pairs done, {result.failed} failed, {result.rendered} rendered in this run"
     return Completed(name="SomePairsFailed" if result.failed else "Completed", message=said, data=result)
 
@@ -94,7 +95,6 @@ def _render_round(spec: AtlasSpec, plan: Plan, finished: Finished) -> None:
     if compute.engine == "ray":
         render_on_ray(round_, compute, finished)
     elif compute.engine == "work-pool":
-        chunk_seconds = plan.pair_seconds * plan.missing / len(plan.chunks)
-        render_on_workers(round_, compute, chunk_seconds, finished)
+        render_on_workers(round_, compute, plan.chunk_seconds, finished)
     else:
         render_locally(round_, process_count(compute), finished)

@@ -101,19 +101,20 @@ def plan(spec: SpecFile, as_json: Json = False) -> None:
     store = open_store(atlas.uri, atlas.storage)
     processes = chunks_at_once(atlas.compute)
     made = make_plan(atlas, store, processes)
-    if made.basis == "assumed" and made.chunks and atlas.compute.engine == "local":
+    if made.basis == "assumed" and made.missing and atlas.compute.engine == "local":
         _quiet_libraries(verbose=False)
         with errors.status("measuring how long an update takes here"):
-            pace.measure(made.model, made.model_digest, made.settings, made.chunks[0].pairs[0].pair)
+            pace.measure(made.model, made.model_digest, made.settings, next(made.missing_pairs).pair, atlas.strip)
         made = make_plan(atlas, store, processes)
     facts = _facts(made, atlas, processes)
     if as_json:
         print(json.dumps(facts))
     else:
+        portraits = f", and {made.missing_portraits} portraits," if made.missing_portraits else ""
         gpu_hours = "" if facts["gpu_hours"] is None else f"{facts['gpu_hours']:.1f} GPU hours, "
         print(
             f"{atlas.uri}: {facts['pairs']} pairs, {facts['done']} done, {facts['failed']} failed, "
-            f"{facts['missing']} to render in {facts['chunks']} chunks: "
+            f"{facts['missing']} to render{portraits} in {facts['chunks']} chunks: "
             f"about {facts['minutes']:.1f} minutes with {processes} processes ({_BASES[facts['estimate']]}), "
             f"{gpu_hours}{facts['megabytes']:.1f} MB"
         )
@@ -201,8 +202,7 @@ def preview(
     settings = resolve_settings(parse_settings(given, "preview"), network)
     if output.suffix.lower() != ".png":
         raise SpecError(f"--output: expected a file name that ends in .png, got {output}")
-    if not output.parent.is_dir():
-        raise SpecError(f"--output: expected a file in an existing folder, {output.parent} does not exist")
+    _check_folder(output)
 
     _quiet_libraries(verbose)
     from core import device, sheets
@@ -241,6 +241,41 @@ def preview(
         print(f"{output}: {frames} frames from {a} to {b} in {strip.seconds:.1f} s")
         print(f"  {a}: {' '.join(f'{value:.2f}' for value in strip.activation_a)}")
         print(f"  {b}: {' '.join(f'{value:.2f}' for value in strip.activation_b)}")
+
+
+@app.command()
+def route(
+    a: Annotated[str, typer.Argument(metavar="A", help="Neuron that the road starts from, layer:channel.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="Neuron that the road leads to.")],
+    atlas: Atlas,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="File to write: .webp for a movie, .png for one sheet.")
+    ] = Path("route.webp"),
+    captions: Annotated[bool, typer.Option("--captions", help="Write the nearer neuron's name below.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show the shortest road between two neurons of a walkable atlas: the fewest strips, and the smoothest of those."""
+    from core import roads
+    from core import route as routes
+    from core.neurons import Neuron
+    from core.store import DirectoryStore
+
+    routes.check_suffix(output)
+    _check_folder(output)
+    ends = Neuron.parse(a), Neuron.parse(b)
+    store = _existing(atlas)
+    way = roads.shortest(roads.read_roads(store), *ends)
+    frames = routes.read_frames(store, way)
+    if captions:
+        frames = routes.with_captions(frames, routes.captions(way))
+    DirectoryStore(output.parent).replace(output.name, routes.encode(frames, output))
+    neurons = [way[0].neurons[0], *(road.neurons[1] for road in way)]
+    distance = sum(road.distance for road in way)
+    if as_json:
+        facts = {"file": str(output), "neurons": neurons, "strips": len(way), "frames": len(frames)}
+        print(json.dumps({**facts, "distance": float(f"{distance:.6g}")}))
+    else:
+        print(f"{output}: {len(frames)} frames over {len(way)} strips: {' - '.join(neurons)}")
 
 
 @models_app.callback(invoke_without_command=True)
@@ -371,6 +406,11 @@ def _model_data(
     }
 
 
+def _check_folder(output: Path) -> None:
+    if not output.parent.is_dir():
+        raise SpecError(f"--output: expected a file in an existing folder, {output.parent} does not exist")
+
+
 def _rounded(values: Array) -> list[float]:
     return [float(f"{value:.6g}") for value in values]
 
@@ -386,12 +426,13 @@ def _facts(plan: Plan, spec: AtlasSpec, processes: int) -> dict[str, Any]:
         "done": plan.done,
         "failed": plan.failed,
         "missing": plan.missing,
-        "chunks": len(plan.chunks),
+        **({"portraits_missing": plan.missing_portraits} if spec.strip == "walk" else {}),
+        "chunks": sum(map(len, plan.stages)),
         "processes": processes,
         "minutes": round(seconds / 60, 2),
         "estimate": plan.basis,
         "gpu_hours": round(gpus * seconds / 3600, 2) if gpus else None,
-        "megabytes": round(plan.sheet_bytes() / 1e6, 2),
+        "megabytes": round(plan.stored_bytes() / 1e6, 2),
     }
 
 
@@ -557,7 +598,7 @@ def _watching(store: Store, plan: Plan, show: bool) -> Iterator[None]:
     """Show how many pairs have a sheet, while somebody else renders them: the store is where progress can be seen."""
     from core.records import sheet_path
 
-    waiting = {sheet_path(planned.key) for chunk in plan.chunks for planned in chunk.pairs}
+    waiting = {sheet_path(planned.key) for planned in plan.missing_pairs}
     total, stop = len(waiting), threading.Event()
     with _progress(show) as progress:
         bar = progress.add_task("pairs", total=total)

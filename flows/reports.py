@@ -27,6 +27,7 @@ from core import sheets
 from core.chunk import ChunkResult
 from core.errors import StoreError
 from core.manifest import PAGE_PATH
+from core.plan import Plan
 from core.spec import AtlasSpec
 from core.store import open_store
 
@@ -40,29 +41,29 @@ class Report:
     """The artifacts of one run.
 
     Args:
-        missing: how many pairs the run has to render.
+        plan: what the run has to render.
     """
 
-    def __init__(self, spec: AtlasSpec, missing: int) -> None:
+    def __init__(self, spec: AtlasSpec, plan: Plan) -> None:
         self._spec = spec
-        self._missing = missing
-        self._rendered = 0
+        self._left = plan.left
+        self._rendered = {"pairs": 0, "portraits": 0}
         self._failures: list[str] = []
         self._samples: deque[str] = deque(maxlen=_SHOWN_STRIPS)
         self._pair_seconds = 0.0
         self._started = self._told = time.monotonic()
         self._log = get_run_logger()
         self._bar: UUID | None = None
-        if missing:
+        if self._left:
             self._bar = self._show(create_progress_artifact, 0.0, key=self._key("progress"), description=spec.name)
 
     def chunk_finished(self, result: ChunkResult) -> None:
         """Tell of a finished chunk; the bar moves every few seconds at most."""
-        self._rendered += result.done + result.failed
+        self._rendered[result.what] += result.done + result.failed
         self._pair_seconds += result.seconds
         self._failures += result.failures[: _LISTED_FAILURES - len(self._failures)]
         self._samples.extend(result.samples)
-        self._log.info("%s (%d of %d pairs)", result.words, self._rendered, self._missing)
+        self._log.info("%s (%d of %d)", result.words, sum(self._rendered.values()), self._left)
         if time.monotonic() - self._told > _UPDATE_SECONDS:
             self._update()
 
@@ -76,7 +77,8 @@ class Report:
             ("done", str(done)),
             ("failed", str(failed)),
             ("missing", str(missing)),
-            ("rendered in this run", str(self._rendered)),
+            ("rendered in this run", str(self._rendered["pairs"])),
+            *([("portraits in this run", str(self._rendered["portraits"]))] if self._rendered["portraits"] else []),
             ("minutes of this run", f"{minutes:.1f}"),
             ("seconds of rendering", f"{self._pair_seconds:.0f}"),
             ("gallery", page),
@@ -103,7 +105,7 @@ class Report:
     def _update(self) -> None:
         self._told = time.monotonic()
         if self._bar is not None:
-            percent = min(100.0, 100 * self._rendered / self._missing)
+            percent = min(100.0, 100 * sum(self._rendered.values()) / self._left)
             self._show(update_progress_artifact, self._bar, percent, description=self._spec.name)
 
     def _key(self, kind: str) -> str:

@@ -35,7 +35,7 @@ from prefect.states import Cancelling
 from core import engine
 from core.chunk import read_result
 from core.errors import SpecError, TransientStoreError, UnfinishedError
-from core.records import records_path
+from core.plan import recorded_chunks
 from core.spec import Compute
 from core.store import Store, open_store
 from flows.rounds import Finished, Round
@@ -186,12 +186,12 @@ class _Fleet:
         runs = self._client.read_flow_runs(
             flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=list(self._running))), limit=len(self._running)
         )
-        recorded = set(self._store.list("records/"))
+        recorded = recorded_chunks(self._store)
         for deleted in self._running.keys() - {run.id for run in runs}:
             self._end(deleted, self._running[deleted], "was deleted")
         for run in runs:
             shard = self._running[run.id]
-            for chunk in sorted(name for name in shard.waiting if records_path(name) in recorded):
+            for chunk in sorted(name for name in shard.waiting if name in recorded):
                 shard.waiting.remove(chunk)
                 shard.finished_chunks += 1
                 shard.heard = now

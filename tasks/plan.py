@@ -5,8 +5,7 @@ from __future__ import annotations
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
-from core.plan import SPEC_PATH, Plan, make_plan, write_plan
-from core.records import records_path
+from core.plan import SPEC_PATH, Plan, make_plan, recorded_chunks, write_plan
 from core.spec import AtlasSpec, Storage
 from core.store import open_store
 from tasks.retries import RETRIES
@@ -19,19 +18,15 @@ def plan_atlas(spec: AtlasSpec, at_once: int) -> Plan:
     plan = make_plan(spec, store, at_once)
     store.replace(SPEC_PATH, spec.to_json())
     write_plan(store, plan)
-    get_run_logger().info(
-        "%s pairs: %s done, %s failed, %s missing in %s chunks",
-        plan.pairs,
-        plan.done,
-        plan.failed,
-        plan.missing,
-        len(plan.chunks),
-    )
+    log = get_run_logger()
+    log.info("%s pairs: %s done, %s failed, %s missing", plan.pairs, plan.done, plan.failed, plan.missing)
+    if plan.chunks:
+        log.info("%s chunks of %s can be rendered now", len(plan.chunks), plan.stage)
     return plan
 
 
 @task(name="missing-chunks", cache_policy=NO_CACHE, persist_result=False, **RETRIES)
 def missing_chunks(uri: str, storage: Storage, chunks: list[str]) -> tuple[str, ...]:
     """Those of some chunks that have no records yet."""
-    recorded = set(open_store(uri, storage).list("records/"))
-    return tuple(chunk for chunk in chunks if records_path(chunk) not in recorded)
+    recorded = recorded_chunks(open_store(uri, storage))
+    return tuple(chunk for chunk in chunks if chunk not in recorded)

@@ -15,7 +15,18 @@ ROOT = Path(__file__).parents[2]
 HOUSES = ("core", "tasks", "flows")
 SOURCES = sorted(path.relative_to(ROOT).as_posix() for house in HOUSES for path in (ROOT / house).rglob("*.py"))
 WITH_TENSORFLOW = {
-    f"core/{name}.py" for name in ("color", "parameterization", "objectives", "transforms", "optimise", "strip", "relu")
+    f"core/{name}.py"
+    for name in (
+        "color",
+        "parameterization",
+        "objectives",
+        "transforms",
+        "optimise",
+        "strip",
+        "portraits",
+        "walk",
+        "relu",
+    )
 }
 LIGHT = (
     "spec",

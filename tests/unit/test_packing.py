@@ -14,13 +14,12 @@ from core.errors import DeviceError
 from core.models import Model
 from core.neurons import Neuron, Pair
 from core.packing import Packing
-from core.plan import PlannedPair
 from core.selection import resolve_settings
 from core.spec import RenderSettings
 from core.strip import StripRenderer
 
 LAYER = "stem_pre_relu"
-PLANNED = [PlannedPair(Pair.of(Neuron(LAYER, 0), Neuron(LAYER, n)), f"{n:020x}") for n in range(1, 8)]
+PAIRS = [Pair.of(Neuron(LAYER, 0), Neuron(LAYER, n)) for n in range(1, 8)]
 
 
 class Device:
@@ -53,21 +52,17 @@ class Device:
         return Renderer()
 
 
-def rendered(packing: Packing, pairs: Sequence[PlannedPair] = PLANNED) -> list[PlannedPair]:
-    finished = []
-    for planned, strip in packing.render(pairs):
-        assert strip == planned.pair  # each strip is that of its pair
-        finished.append(planned)
-    return finished
+def rendered(packing: Packing[Pair, Pair], pairs: Sequence[Pair] = PAIRS) -> list[Pair]:
+    return list(packing.render(pairs))
 
 
 def test_too_large_a_pack_is_halved_and_nothing_is_left_out() -> None:
     """Where memory ends the pairs come in smaller batches, in their order, and it is not tried again."""
     gpu = Device(memory=3)
-    packing = Packing(gpu.renderer, 8)
+    packing = Packing[Pair, Pair](gpu.renderer, 8)
 
-    assert rendered(packing) == PLANNED
-    assert rendered(packing) == PLANNED
+    assert rendered(packing) == PAIRS
+    assert rendered(packing) == PAIRS
     assert gpu.batches == [(3, 3), (3, 3), (3, 1)] * 2
 
 
@@ -93,8 +88,8 @@ def test_auto_doubles_the_pack_as_long_as_that_is_worth_it(
 ) -> None:
     """On a GPU the pack is found by measuring, once."""
     monkeypatch.setattr(device, "has_gpu", lambda: True)
-    packing = Packing(Device(memory, seconds).renderer, "auto")
-    many = PLANNED * 100
+    packing = Packing[Pair, Pair](Device(memory, seconds).renderer, "auto")
+    many = PAIRS * 100
 
     assert rendered(packing, many) == many
     assert packing.pack == expected
@@ -105,7 +100,7 @@ def test_batches_are_no_larger_than_the_pairs_and_share_them_evenly() -> None:
     gpu = Device(memory=100)
 
     rendered(Packing(gpu.renderer, 64))
-    rendered(Packing(gpu.renderer, 8), [*PLANNED, *PLANNED[:2]])
+    rendered(Packing(gpu.renderer, 8), [*PAIRS, *PAIRS[:2]])
 
     assert gpu.batches == [(7, 7), (5, 5), (5, 4)]
 
@@ -113,9 +108,9 @@ def test_batches_are_no_larger_than_the_pairs_and_share_them_evenly() -> None:
 def test_on_a_cpu_auto_is_one_pair() -> None:
     """There a second pair in the batch would only take as long again."""
     cpu = Device(memory=100)
-    packing = Packing(cpu.renderer, "auto")
+    packing = Packing[Pair, Pair](cpu.renderer, "auto")
 
-    assert rendered(packing) == PLANNED
+    assert rendered(packing) == PAIRS
     assert (packing.pack, cpu.batches) == (1, [(1, 1)] * 7)
 
 
@@ -126,7 +121,7 @@ def test_measuring_leaves_no_trace_in_what_is_rendered(model: Model) -> None:
         model,
     )
     fresh, measured = (StripRenderer(model, (LAYER, LAYER), settings, strips=2) for _ in range(2))
-    pairs = [planned.pair for planned in PLANNED[:2]]
+    pairs = PAIRS[:2]
 
     assert measured.seconds_per_update(pairs[0]) > 0
     for one, other in zip(fresh.render(pairs), measured.render(pairs), strict=True):

@@ -263,7 +263,7 @@ def test_a_finished_atlas_has_an_empty_plan(store: DirectoryStore) -> None:
     plan = make_plan(make_spec(), store, 2)
 
     assert plan.chunks == ()
-    assert (plan.pairs, plan.done, plan.missing, plan.seconds(2), plan.sheet_bytes()) == (10, 10, 0, 0, 0)
+    assert (plan.pairs, plan.done, plan.missing, plan.seconds(2), plan.stored_bytes()) == (10, 10, 0, 0, 0)
 
 
 def test_records_of_other_pairs_are_no_part_of_the_plan(store: DirectoryStore) -> None:
@@ -443,13 +443,13 @@ def test_the_estimate_falls_with_processes_and_with_what_is_done(store: Director
     """Twice the processes take half the time, and finished pairs take none."""
     plan = make_plan(make_spec(), store, 2)
     assert plan.seconds(1) == pytest.approx(2 * plan.seconds(2)) == pytest.approx(10 * 256 * 0.025)
-    assert plan.sheet_bytes() == pytest.approx(10 * 6 * 128 * 128 * 2.4)
+    assert plan.stored_bytes() == pytest.approx(10 * 6 * 128 * 128 * 2.4)
 
     commit(store, "one", *(make_record(planned, seconds=4.5, **like(plan)) for planned in planned_pairs(plan)[:5]))
     rest = make_plan(make_spec(), store, 2)
 
     assert rest.seconds(1) == pytest.approx(5 * 4.5)
-    assert rest.sheet_bytes() == pytest.approx(plan.sheet_bytes() / 2, abs=1)
+    assert rest.stored_bytes() == pytest.approx(plan.stored_bytes() / 2, abs=1)
 
 
 def test_an_estimate_is_measured_as_near_to_the_pairs_as_can_be(store: DirectoryStore) -> None:

@@ -1,0 +1,189 @@
+"""Are strips between portraits as smooth as strips with ends of their own, do they keep their ends, and how fast?
+
+Builds two atlases of the same pairs of 24 neurons in two layers at equal updates, a chunk of one and a chunk of the
+other in turn, so that what else the machine does counts for both. Reports, walk against pair: the mean squared
+difference of neighbouring frames, also as a share of the variance of the pixels; the activation of the two ends and of
+the frames between; and the seconds for a pair, without and with the portraits' share. What is rendered stays in the
+folder: the same command goes on after a stop.
+
+    python tests/bench/walk.py FOLDER [--pairs 48] [--steps 256] [--minutes 60] [--picture strips.png] [--json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from itertools import chain, zip_longest
+from multiprocessing import get_context
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+from PIL import Image
+
+from core import device
+from core.chunk import render_chunk
+from core.models import load
+from core.neurons import Neuron, Pair
+from core.plan import ChunkOrder, Plan, make_plan, read_portraits, read_records
+from core.records import Record, sheet_path
+from core.sheets import decode
+from core.spec import AtlasSpec, parse_spec
+from core.store import DirectoryStore
+
+LAYERS = ("block6_expand_pre_relu", "block9_expand_pre_relu")
+NEURONS = 12  # of each layer
+KINDS = ("pair", "walk")
+SHOWN = 12
+
+Figures = dict[str, dict[str, float]]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--pairs", type=int, default=48)
+    parser.add_argument("--steps", type=int, default=256)
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--minutes", type=float, default=60, help="begin nothing new after so long")
+    parser.add_argument("--picture", type=Path, help="write some strips here, two rows a pair: pair, walk")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+
+    pairs = draw_pairs(options.pairs)
+    specs = {kind: spec_of(kind, pairs, options.steps) for kind in KINDS}
+    stores = {kind: DirectoryStore(options.folder / kind) for kind in KINDS}
+    left = render(specs, stores, options.processes, time.monotonic() + 60 * options.minutes)
+    if left:
+        print(f"{left} pairs and portraits are left; the same command goes on")
+        return
+    figures = compare(specs, stores)
+    if options.picture:
+        Image.fromarray(picture(pairs[:SHOWN], stores)).save(options.picture)
+    where = device.expected()
+    if options.json:
+        print(json.dumps({"device": where, "pairs": len(pairs), "steps": options.steps, **figures}))
+        return
+    print(f"{len(pairs)} pairs of {2 * NEURONS} neurons, {options.steps} updates, {where}")
+    for name, figure in figures.items():
+        print(f"  {name.replace('_', ' '):34} " + "  ".join(f"{kind} {value:.4g}" for kind, value in figure.items()))
+
+
+def draw_pairs(count: int) -> list[Pair]:
+    """Pairs within the first layer, within the second, and a sixth of them across, shuffled."""
+    random = np.random.default_rng(0)
+    model = load("efficientnet-lite0")
+    first, second = (
+        [Neuron(layer, int(channel)) for channel in random.choice(model.layers[layer], NEURONS, replace=False)]
+        for layer in LAYERS
+    )
+
+    def some(ones: Sequence[Neuron], others: Sequence[Neuron], count: int) -> list[Pair]:
+        possible = sorted({Pair.of(one, other) for one in ones for other in others if one != other})
+        return [possible[place] for place in random.choice(len(possible), count, replace=False)]
+
+    across = count // 6
+    within = (count - across) // 2
+    drawn = [*some(first, first, within), *some(second, second, count - across - within), *some(first, second, across)]
+    return [drawn[place] for place in random.permutation(count)]
+
+
+def spec_of(kind: str, pairs: Sequence[Pair], steps: int) -> AtlasSpec:
+    listed = [[str(neuron) for neuron in pair] for pair in pairs]
+    facts = {"name": kind, "strip": kind, "render": {"steps": steps}, "compute": {"chunk_pairs": 3}}
+    return parse_spec(facts | {"pairs": {"select": "list", "list": listed}}, "bench")
+
+
+def render(specs: dict[str, AtlasSpec], stores: dict[str, DirectoryStore], processes: int, end: float) -> int:
+    """Render what is missing, as far as the time allows; gives what is left."""
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        while True:
+            plans = {kind: make_plan(specs[kind], stores[kind], processes) for kind in KINDS}
+            left = sum(plan.left for plan in plans.values())
+            if not left or time.monotonic() > end:
+                return left
+            # While there are portraits to be made first, no strip has anything to be compared with.
+            stage = ["walk"] if plans["walk"].missing_portraits else list(KINDS)
+            orders = [[(stores[kind].root, order) for order in orders_of(plans[kind])] for kind in stage]
+            turns = [turn for turn in chain.from_iterable(zip_longest(*orders)) if turn is not None]
+            list(pool.map(partial(render_one, end), turns))
+
+
+def orders_of(plan: Plan) -> list[ChunkOrder]:
+    return [ChunkOrder(plan.model, plan.model_digest, plan.settings, chunk) for chunk in plan.chunks]
+
+
+def render_one(end: float, turn: tuple[Path, ChunkOrder]) -> None:
+    root, order = turn
+    if time.monotonic() < end:
+        render_chunk(order, DirectoryStore(root))
+
+
+def compare(specs: dict[str, AtlasSpec], stores: dict[str, DirectoryStore]) -> Figures:
+    """What is reported, for both kinds, and walk against pair."""
+    records = {kind: _by_pair(stores[kind]) for kind in KINDS}
+    pairs = sorted(records["pair"])
+
+    def means(value: Callable[[Record, DirectoryStore], float]) -> dict[str, float]:
+        found = {kind: float(np.mean([value(records[kind][pair], stores[kind]) for pair in pairs])) for kind in KINDS}
+        return {**found, "ratio": found["walk"] / found["pair"]}
+
+    ends = {kind: np.array([_ends(records[kind][pair]) for pair in pairs]) for kind in KINDS}
+    kept = ends["walk"] / ends["pair"]
+    # The first strips of a process wait for their step to be compiled.
+    seconds = {kind: median(records[kind][pair].seconds for pair in pairs) for kind in KINDS}
+    portraits = list(read_portraits(stores["walk"], lambda record: record).values())
+    canvas = sum(record.seconds for record in portraits if record.neuron is None)
+    each = median(record.seconds for record in portraits if record.neuron is not None)
+    whole = seconds["walk"] + (canvas + each * (len(portraits) - 1)) / len(pairs)
+    return {
+        "neighbour_distance": means(lambda record, _: float(np.mean(record.neighbour_distance))),
+        "neighbour_distance_of_variance": means(
+            lambda record, store: float(np.mean(record.neighbour_distance)) / _variance(record, store)
+        ),
+        "activation_between": means(lambda record, _: _between(record)),
+        "ends_kept": {"mean": float(kept.mean()), "worst": float(kept.min())},
+        "seconds": {**seconds, "ratio": seconds["walk"] / seconds["pair"]},
+        "seconds_of_portraits": {"canvas": canvas, "portrait": each},
+        "seconds_with_portraits": {"pair": seconds["pair"], "walk": whole, "ratio": whole / seconds["pair"]},
+    }
+
+
+def picture(
+    pairs: Sequence[Pair], stores: dict[str, DirectoryStore]
+) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    records = {kind: _by_pair(stores[kind]) for kind in KINDS}
+    return np.concatenate(
+        [
+            decode(stores[kind].read(sheet_path(records[kind][str(pair.a), str(pair.b)].key)))
+            for pair in pairs
+            for kind in KINDS
+        ]
+    )
+
+
+def _by_pair(store: DirectoryStore) -> dict[tuple[str, str], Record]:
+    return {(record.a, record.b): record for record in read_records(store, lambda record: record).values()}
+
+
+def _ends(record: Record) -> tuple[float, float]:
+    return record.activation_a[0], record.activation_b[-1]
+
+
+def _between(record: Record) -> float:
+    """The mixed activation of the inner frames."""
+    weights = np.linspace(0, 1, record.frames)
+    mixed = (1 - weights) * np.array(record.activation_a) + weights * np.array(record.activation_b)
+    return float(mixed[1:-1].mean())
+
+
+def _variance(record: Record, store: DirectoryStore) -> float:
+    return float((decode(store.read(sheet_path(record.key))) / 255).var())
+
+
+if __name__ == "__main__":
+    main()

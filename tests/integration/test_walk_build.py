@@ -1,0 +1,71 @@
+"""A walkable atlas, built for real by the command line: killed in its stages, completed, checked and walked."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from job import Job, wait_for
+from PIL import Image
+
+from core.records import portrait_path, sheet_path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from walks import LAYER, RENDER  # noqa: E402
+
+SLOW = RENDER | {"steps": 300}
+ONE_BY_ONE = {"processes": 1, "chunk_pairs": 1}
+
+
+def recorded(job: Job, name: str) -> set[Path]:
+    return set((job.atlas / "portraits" / "records").glob(f"{name}-*.ndjson"))
+
+
+def kill_when(job: Job, condition: Callable[[], object], what: str) -> None:
+    """Begin a build, and kill it and all its processes as soon as something is true."""
+    build = job.start()
+    try:
+        wait_for(condition, what)
+    finally:
+        os.killpg(build.pid, signal.SIGKILL)
+        build.communicate()
+
+
+def pixels(path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    return np.asarray(Image.open(path).convert("RGB"))
+
+
+def test_a_walkable_atlas_that_is_killed_in_its_stages_completes_and_its_roads_meet(job: Job) -> None:
+    """SIGKILL loses nothing that has a record; every strip begins and ends on its portraits; then it can be walked."""
+    job.write(strip="walk", pairs={"select": "all", "neurons": [f"{LAYER}:0-3"]}, render=SLOW, compute=ONE_BY_ONE)
+    kill_when(job, lambda: recorded(job, "portraits"), "the first portrait")
+    portraits = {path: path.read_bytes() for path in recorded(job, "portraits") | recorded(job, "canvas")}
+    assert 2 <= len(portraits) < 5
+    kill_when(job, job.records, "the first strip")
+    strips = job.records()
+    assert 0 < len(strips) < 6
+
+    planned = json.loads(job.run("plan", str(job.spec_file), "--json").stdout)
+    rest = job.build()
+
+    assert (planned["missing"], planned["portraits_missing"]) == (6 - len(strips), 0)
+    assert (rest["rendered"], rest["done"], rest["missing"]) == (6 - len(strips), 6, 0)
+    assert {path: path.read_bytes() for path in portraits} == portraits
+    assert {key: job.records()[key] for key in strips} == strips
+    assert job.run("verify", str(job.atlas)).returncode == 0
+    for key, record in job.records().items():
+        sheet = pixels(job.atlas / sheet_path(key))
+        for frame, portrait in ((sheet[:, :32], record["portraits"][0]), (sheet[:, -32:], record["portraits"][1])):
+            np.testing.assert_array_equal(frame, pixels(job.atlas / portrait_path(portrait)))
+    assert job.build()["rendered"] == 0
+
+    movie = job.folder / "route.webp"
+    walked = job.run("route", f"{LAYER}:3", f"{LAYER}:0", str(job.atlas), "-o", str(movie), "--captions", "--json")
+    assert json.loads(walked.stdout)["neurons"] == [f"{LAYER}:3", f"{LAYER}:0"]
+    with Image.open(movie) as shown:
+        assert (getattr(shown, "n_frames", 1), shown.size) == (4, (32, 32 + 18))

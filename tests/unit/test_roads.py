@@ -1,0 +1,161 @@
+"""Roads through an atlas: which of them is the shortest, against a search through all of them; and connected graphs."""
+
+from __future__ import annotations
+
+from itertools import pairwise, permutations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_plan import make_record
+
+from core.errors import SpecError
+from core.models import Model
+from core.neurons import Neuron, Pair
+from core.plan import PlannedPair
+from core.records import Record, to_ndjson
+from core.roads import Road, read_roads, shortest
+from core.selection import missing_links, select_pairs
+from core.spec import parse_spec
+from core.store import DirectoryStore
+
+NODES = 6
+
+
+def neuron(number: int) -> Neuron:
+    return Neuron("stem", number)
+
+
+def road(a: int, b: int, distance: float, atlas: int = 0) -> Road:
+    """A strip between the portraits of two neurons, of whichever atlas."""
+    key = f"{atlas:02d}{a:09d}{b:09d}"
+    return Road(key, (f"{atlas:02d}{a:018d}", f"{atlas:02d}{b:018d}"), (f"stem:{a}", f"stem:{b}"), 4, distance)
+
+
+edges = st.dictionaries(
+    st.tuples(st.integers(0, NODES - 1), st.integers(0, NODES - 1)).filter(lambda edge: edge[0] < edge[1]),
+    st.integers(1, 9),
+)
+
+
+@settings(deadline=None, max_examples=150)
+@given(edges)
+def test_the_way_has_the_fewest_strips_and_of_those_the_smallest_distance(graph: dict[tuple[int, int], int]) -> None:
+    """Compared with every way that there is; each strip begins where the one before ends, at the portrait itself."""
+    roads = [road(a, b, distance) for (a, b), distance in graph.items()]
+    both_ways = graph | {(b, a): distance for (a, b), distance in graph.items()}
+    ways = [
+        (len(way) - 1, sum(both_ways[edge] for edge in pairwise(way)))
+        for count in range(2, NODES + 1)
+        for way in permutations(range(NODES), count)
+        if way[0] == 0 and way[-1] == 1 and all(edge in both_ways for edge in pairwise(way))
+    ]
+    if not ways:
+        with pytest.raises(SpecError, match=r"no road from stem:0 to stem:1|expected a neuron with a strip"):
+            shortest(roads, neuron(0), neuron(1))
+        return
+
+    way = shortest(roads, neuron(0), neuron(1))
+
+    assert (len(way), sum(strip.distance for strip in way)) == min(ways)
+    assert (way[0].neurons[0], way[-1].neurons[1]) == ("stem:0", "stem:1")
+    assert all(one.ends[1] == other.ends[0] for one, other in pairwise(way))
+    assert all(strip.turned == (strip.neurons[0] > strip.neurons[1]) for strip in way)
+
+
+def test_strips_of_two_canvases_do_not_meet() -> None:
+    """A neuron has a portrait on each: a way stays on one of them, and takes the better one."""
+    roads = [road(0, 2, 1, atlas=1), road(2, 1, 1, atlas=2)]
+    with pytest.raises(SpecError, match="no road from stem:0 to stem:1: "):
+        shortest(roads, neuron(0), neuron(1))
+
+    roads += [road(2, 1, 3, atlas=1), road(0, 2, 2, atlas=2)]
+
+    assert {strip.ends[0][:2] for strip in shortest(roads, neuron(0), neuron(1))} == {"02"}
+
+
+def test_what_cannot_be_walked_is_told_with_near_neurons() -> None:
+    """One line each, with what would be right."""
+    roads = [road(10, 11, 1)]
+
+    with pytest.raises(SpecError, match="expected two different neurons, got stem:10 twice"):
+        shortest(roads, neuron(10), neuron(10))
+    with pytest.raises(SpecError, match="expected a neuron with a strip in this atlas, got stem:12; near are stem:1"):
+        shortest(roads, neuron(10), neuron(12))
+
+
+def test_only_finished_strips_between_portraits_are_roads(tmp_path: Path) -> None:
+    """Strips with ends of their own lead nowhere, and failed ones are none."""
+    store = DirectoryStore(tmp_path)
+
+    def record(number: int, status: str = "done", **changes: Any) -> Record:
+        planned = PlannedPair(Pair(Neuron("stem", 0), Neuron("stem", number)), f"{number:020x}")
+        return make_record(planned, status, **changes)
+
+    walk = {"strip": "walk", "portraits": ("0" * 20, "1" * 20)}
+    store.create("records/pair.ndjson", to_ndjson([record(1)]))
+    with pytest.raises(SpecError, match="expected an atlas that was built with strip: walk, found no strip between"):
+        read_roads(store)
+
+    store.create("records/walk.ndjson", to_ndjson([record(2, "failed", **walk), record(3, **walk)]))
+
+    assert read_roads(store) == [Road(f"{3:020x}", ("0" * 20, "1" * 20), ("stem:0", "stem:3"), 3, pytest.approx(0.03))]
+
+
+def components(nodes: int, joined: list[tuple[int, int]]) -> int:
+    """By walking from node to node."""
+    unseen, found = set(range(nodes)), 0
+    while unseen:
+        found += 1
+        reached = [unseen.pop()]
+        while reached:
+            here = reached.pop()
+            near = {b if a == here else a for a, b in joined if here in (a, b)} & unseen
+            unseen -= near
+            reached += near
+    return found
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.integers(2, 7), st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6))), st.integers(0, 2**32 - 1))
+def test_missing_links_make_one_whole_with_as_few_and_as_similar_pairs_as_can_be(
+    nodes: int, joined: list[tuple[int, int]], seed: int
+) -> None:
+    """One link less than there were components; and no other link would do for one of them that is more similar."""
+    joined = [(a, b) for a, b in joined if a < nodes and b < nodes and a != b]
+    values = np.random.default_rng(seed).random((nodes, nodes))
+    similarity = values + values.T
+
+    links = missing_links(similarity, joined)
+
+    assert len(links) == components(nodes, joined) - 1
+    assert components(nodes, [*joined, *links]) == 1
+    for link in links:
+        rest = [*joined, *(other for other in links if other != link)]
+        others = [(a, b) for a in range(nodes) for b in range(a) if components(nodes, [*rest, (a, b)]) == 1]
+        assert similarity[link] == max(similarity[other] for other in others)
+
+
+def test_nearest_pairs_of_a_real_layer_can_all_be_reached_when_asked(model: Model) -> None:
+    """With one neighbour each the neurons of a layer lie in many parts; the links come after the pairs of before."""
+
+    def pairs(connect: bool) -> list[Pair]:
+        neurons = ["block5_expand_pre_relu:0-59", "block2:0-9"]
+        chosen = {"select": "nearest", "neurons": neurons, "k": 1, "connect": connect}
+        return select_pairs(parse_spec({"name": "near", "pairs": chosen}, "here"), model)
+
+    def parts(chosen: list[Pair]) -> int:
+        numbers = {one: number for number, one in enumerate(sorted({one for pair in chosen for one in pair}))}
+        assert len(numbers) == 70
+        return components(70, [(numbers[pair.a], numbers[pair.b]) for pair in chosen])
+
+    apart, joined = pairs(connect=False), pairs(connect=True)
+
+    assert parts(apart) > 10
+    assert parts(joined) == 2  # one of each layer: across layers there is no similarity
+    assert set(apart) < set(joined)
+    assert len(joined) == len(apart) + parts(apart) - 2
+    assert len(joined) == len(set(joined))

@@ -1,0 +1,166 @@
+"""Portraits and the strips between them, small: exact at the ends, traced once, and independent of batches."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from walks import LAYER, RENDER
+
+from core import objectives as o
+from core.models import Model
+from core.neurons import Neuron, Pair
+from core.portrait_files import Portrait
+from core.portrait_plan import portrait_settings
+from core.portraits import PortraitRenderer, RenderedCanvas, RenderedPortrait, find_canvas
+from core.selection import resolve_settings
+from core.sheets import pack, unpack
+from core.spec import RenderSettings
+from core.strip import Strip
+from core.walk import Walk, WalkRenderer
+
+OTHER = "block1_expand_pre_relu"
+NEURONS = [Neuron(LAYER, channel) for channel in (3, 17, 5)]
+SAMPLE = [*NEURONS[:2], Neuron(OTHER, 7)]
+
+
+def settings(model: Model, **changes: Any) -> RenderSettings:
+    return resolve_settings(RenderSettings.model_validate(RENDER | {"steps": 12} | changes), model)
+
+
+@pytest.fixture(scope="module")
+def canvas(model: Model) -> RenderedCanvas:
+    return find_canvas(model, SAMPLE, portrait_settings(settings(model)))
+
+
+def portraits_on(canvas: RenderedCanvas, model: Model, pack: int) -> list[RenderedPortrait]:
+    """Portraits of the neurons in batches of so many."""
+    renderer = PortraitRenderer(model, LAYER, portrait_settings(settings(model)), canvas.colours, portraits=pack)
+    batches = [renderer.render(NEURONS[first : first + pack]) for first in range(0, len(NEURONS), pack)]
+    return [portrait for batch in batches for portrait in batch]
+
+
+@pytest.fixture(scope="module")
+def rendered(canvas: RenderedCanvas, model: Model) -> list[RenderedPortrait]:
+    return portraits_on(canvas, model, 1)
+
+
+@pytest.fixture(scope="module")
+def portraits(rendered: list[RenderedPortrait], model: Model) -> dict[Neuron, Portrait]:
+    """Portraits of the neurons, and of one of another layer: any picture will do."""
+    found = {neuron: Portrait(one.colours, one.pixels) for neuron, one in zip(NEURONS, rendered, strict=True)}
+    return found | {Neuron(OTHER, 7): Portrait(rendered[0].colours[::-1], rendered[0].pixels[::-1])}
+
+
+def strips(model: Model, portraits: dict[Neuron, Portrait], *pairs: Pair, pack: int = 1, **changes: Any) -> list[Strip]:
+    renderer = WalkRenderer(model, pairs[0].layers, settings(model, **changes), strips=pack)
+    return renderer.render([Walk(pair, portraits.__getitem__) for pair in pairs])
+
+
+def test_portraits_depend_neither_on_their_batch_nor_on_its_size(
+    canvas: RenderedCanvas, rendered: list[RenderedPortrait], model: Model
+) -> None:
+    """Thousands of them come in whatever batches there are: the canvas is fixed, and nothing else is shared."""
+    for alone, packed in zip(rendered, portraits_on(canvas, model, 2), strict=True):
+        np.testing.assert_array_equal(alone.pixels, packed.pixels)
+        np.testing.assert_array_equal(alone.colours, packed.colours)
+        np.testing.assert_array_equal(alone.objective, packed.objective)
+        assert alone.activation == packed.activation
+
+
+def test_a_portrait_excites_its_neuron_and_lies_on_the_canvas(
+    canvas: RenderedCanvas, rendered: list[RenderedPortrait], model: Model
+) -> None:
+    """Optimised, it excites the neuron more than the canvas alone does; its colours squashed are its pixels."""
+    bare = model.activations((canvas.pixels / 255.0).astype(np.float32)[None], {LAYER})[LAYER].numpy().mean((0, 1, 2))
+    for neuron, portrait in zip(NEURONS, rendered, strict=True):
+        assert portrait.activation > bare[neuron.channel] + 0.1
+        assert portrait.failed_at is None
+        np.testing.assert_array_equal(portrait.pixels, pack(1 / (1 + np.exp(-portrait.colours))[None]))
+        distance, from_grey = (np.abs(portrait.colours - other).mean() for other in (canvas.colours, 0))
+        assert distance < from_grey
+
+
+def test_the_canvas_is_what_a_sample_across_layers_has_in_common(canvas: RenderedCanvas, model: Model) -> None:
+    """Found again it is the same to the last bit; it holds low frequencies only, and another seed gives another."""
+    again = find_canvas(model, SAMPLE, portrait_settings(settings(model)))
+    other = find_canvas(model, SAMPLE, portrait_settings(settings(model, seed=1)))
+
+    np.testing.assert_array_equal(again.colours, canvas.colours)
+    assert not np.array_equal(other.colours, canvas.colours)
+    assert canvas.objective[-1] > canvas.objective[0]
+    steps = np.abs(np.diff(canvas.colours, axis=0)).mean(axis=(1, 2))
+    assert canvas.colours.std() > 0
+    np.testing.assert_allclose(steps[0:-1:2].mean(), steps[1::2].mean(), rtol=0.5)  # smooth: no step at stored pixels
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"frames": 3}, {"checkpoints": [4]}, {"redirected_updates": 2}, {"alignment": {"weight": 0}}]
+)
+def test_a_strip_begins_and_ends_on_its_portraits_to_the_last_bit(
+    model: Model, portraits: dict[Neuron, Portrait], changes: dict[str, Any]
+) -> None:
+    """Whatever is optimised between them, in the finished strip and at its checkpoints."""
+    pair = Pair.of(*NEURONS[:2])
+
+    [strip] = strips(model, portraits, pair, **changes)
+
+    for frames in (strip.frames, *strip.checkpoints.values()):
+        pixels = unpack(pack(frames), len(frames))
+        np.testing.assert_array_equal(pixels[0], portraits[pair.a].pixels)
+        np.testing.assert_array_equal(pixels[-1], portraits[pair.b].pixels)
+        assert all((inner != portraits[pair.a].pixels).any() for inner in pixels[1:-1])
+    assert len(strip.checkpoints) == len(changes.get("checkpoints", []))
+
+
+def test_strips_depend_neither_on_their_batch_nor_on_its_size(model: Model, portraits: dict[Neuron, Portrait]) -> None:
+    """Each has start values, views and portraits of its own, and the last ones leave nothing behind."""
+    pairs = [Pair.of(NEURONS[0], other) for other in NEURONS[1:]]
+
+    together = strips(model, portraits, *pairs, pack=3)
+    renderer = WalkRenderer(model, pairs[0].layers, settings(model))
+    alone = [renderer.render([Walk(pair, portraits.__getitem__)])[0] for pair in (*pairs, pairs[0])]
+
+    for one, other in zip([*together, together[0]], alone, strict=True):
+        np.testing.assert_array_equal(one.frames, other.frames)
+        np.testing.assert_array_equal(one.objective, other.objective)
+        np.testing.assert_array_equal(one.neighbour_distance, other.neighbour_distance)
+
+
+def test_inner_frames_gain_what_they_are_optimised_for(model: Model, portraits: dict[Neuron, Portrait]) -> None:
+    """The objective rises; the inner frame that is nearer to b has more of b's activation, and less of a's."""
+    [strip] = strips(model, portraits, Pair.of(*NEURONS[:2]), steps=24, transforms="none")
+
+    assert strip.objective[-1] > strip.objective[0] + 0.01
+    assert strip.activation_b[2] - strip.activation_a[2] > strip.activation_b[1] - strip.activation_a[1]
+
+
+def test_the_objective_is_interpolation_of_the_inner_frames_plus_alignment_with_the_ends(
+    model: Model, portraits: dict[Neuron, Portrait]
+) -> None:
+    """Before the first update it is what the objectives themselves give, across layers and packed too."""
+    neurons = [(NEURONS[0], Neuron(OTHER, 7)), (NEURONS[1], Neuron(OTHER, 7))]
+    pairs = [Pair.of(*pair) for pair in neurons]
+    weighted = {"layers": ["stem", "block0"], "weight": 0.7, "decay": 3}
+    changes: dict[str, Any] = {"alignment": weighted, "transforms": "none", "steps": 1}
+    changes |= {"learning_rate": 1e-9}  # so that the finished frames are those before the update
+
+    packed = strips(model, portraits, *pairs, pack=2, **changes)
+
+    for pair, strip in zip(pairs, packed, strict=True):
+        aligned = 0.7 * (o.alignment("stem", 3) + o.alignment("block0", 3))
+        whole = o.channel_interpolate(*pair.a, *pair.b) + aligned
+        found = model.activations(strip.frames, whole.layers)
+        ends = strip.activation_a[0] + strip.activation_b[-1]
+        assert strip.objective[0] == pytest.approx(float(whole(found.__getitem__)) - ends, rel=1e-3)
+
+
+def test_a_portrait_of_no_numbers_has_failed(canvas: RenderedCanvas, model: Model) -> None:
+    """Colours that are not numbers are no picture, even if the model makes numbers of them: then at the last one."""
+    broken = np.full_like(canvas.colours, np.nan)
+    renderer = PortraitRenderer(model, LAYER, portrait_settings(settings(model)), broken)
+
+    [portrait] = renderer.render(NEURONS[:1])
+
+    assert portrait.failed_at == 12

@@ -1,0 +1,229 @@
+"""Planning a walkable atlas: keys that depend on the spec alone, and stages that follow one another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from walks import LAYER, RENDER, walk_spec
+
+from core.errors import SpecError
+from core.models import Model
+from core.neurons import Neuron, Pair
+from core.plan import Chunk, Plan, make_plan, read_chunk, write_plan
+from core.portrait_plan import PlannedCanvas, plan_canvas
+from core.records import PortraitRecord, Record, records_path, to_ndjson
+from core.spec import AtlasSpec, parse_spec
+from core.store import DirectoryStore
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> DirectoryStore:
+    """An empty store."""
+    return DirectoryStore(tmp_path / "walk")
+
+
+def plan_of(store: DirectoryStore, **changes: Any) -> Plan:
+    return make_plan(walk_spec(**changes), store, 1)
+
+
+def canvas_of(plan: Plan) -> str:
+    [chunk] = plan.stages[0]
+    assert chunk.canvas is not None
+    return chunk.canvas.key
+
+
+def portraits_of(plan: Plan) -> dict[Neuron, str]:
+    return {planned.neuron: planned.key for chunk in plan.stages[1] for planned in chunk.portraits}
+
+
+def strips_of(plan: Plan) -> dict[Pair, str]:
+    return {planned.pair: planned.key for planned in plan.missing_pairs}
+
+
+def commit(store: DirectoryStore, chunk: Chunk, status: str = "done", seconds: float = 2.0) -> None:
+    """Write the records of a chunk, without any files."""
+    reason = None if status == "done" else "objective not finite at update 1; there was none before"
+    common: dict[str, Any] = {
+        "status": status, "reason": reason, "method": 1, "model": "m", "model_digest": "f" * 64, "settings": {},
+        "settings_digest": "0" * 20, "seconds": seconds, "device": "CPU x86_64", "versions": {},
+    }  # fmt: skip
+    records: list[Record | PortraitRecord] = [
+        PortraitRecord(key=planned.key, neuron=str(planned.neuron), **common) for planned in chunk.portraits
+    ]
+    records += [
+        Record(
+            key=planned.key, a=str(planned.pair.a), b=str(planned.pair.b), strip="walk", portraits=planned.portraits,
+            seed=0, frames=4, size_px=32, **common,
+        )
+        for planned in chunk.pairs
+    ]  # fmt: skip
+    if chunk.canvas and not chunk.portraits:
+        records.append(PortraitRecord(key=chunk.canvas.key, **common))
+    assert store.create(records_path(chunk.name), to_ndjson(records))
+
+
+def commit_stage(store: DirectoryStore, plan: Plan, status: str = "done") -> None:
+    for chunk in plan.chunks:
+        commit(store, chunk, status)
+
+
+def test_a_strip_between_portraits_is_another_than_that_of_the_same_pair_alone(store: DirectoryStore) -> None:
+    """One atlas may hold both: they never overwrite one another."""
+    walk, pair = plan_of(store), make_plan(walk_spec(strip="pair"), store, 1)
+
+    assert strips_of(walk).keys() == strips_of(pair).keys()
+    assert not set(strips_of(walk).values()) & set(strips_of(pair).values())
+    assert (len(pair.stages), pair.left) == (1, 6)
+
+
+def test_a_bigger_spec_over_the_same_layers_keeps_everything(store: DirectoryStore) -> None:
+    """Canvas, portraits and strips are those of the smaller one, whatever is in the store."""
+    small, big = plan_of(store), plan_of(store, neurons=f"{LAYER}:0-5", compute={})
+
+    assert canvas_of(big) == canvas_of(small)
+    assert portraits_of(small).items() < portraits_of(big).items()
+    assert strips_of(small).items() < strips_of(big).items()
+    commit_stage(store, small)
+    assert (
+        portraits_of(small).items()
+        == {planned.neuron: planned.key for chunk in plan_of(store).chunks for planned in chunk.portraits}.items()
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "canvas", "strips"),
+    [
+        ({"neurons": f"{LAYER}:0-3 stem:0"}, False, False),
+        ({"render": RENDER | {"seed": 1}}, False, False),
+        ({"render": RENDER | {"steps": 4}}, False, False),
+        ({"render": RENDER | {"size_px": 48}}, False, False),
+        ({"render": RENDER | {"frames": 5}}, True, False),
+        ({"render": RENDER | {"alignment": {"weight": 0}}}, True, False),
+        ({"render": RENDER | {"checkpoints": [1]}}, True, False),
+        ({"compute": {"chunk_pairs": 1}}, True, True),
+    ],
+)
+def test_what_changes_a_canvas_changes_every_strip_but_not_the_other_way_round(
+    store: DirectoryStore, changes: dict[str, Any], canvas: bool, strips: bool
+) -> None:
+    """Portraits are made for one layer set and one look; how many frames lie between them is the strips' business."""
+    before, after = plan_of(store), plan_of(store, **changes)
+    pair = next(iter(strips_of(before)))
+
+    assert (canvas_of(before) == canvas_of(after)) is canvas
+    assert (portraits_of(before)[pair.a] == portraits_of(after)[pair.a]) is canvas
+    assert (strips_of(before)[pair] == strips_of(after)[pair]) is strips
+
+
+def test_the_sample_of_a_canvas_is_drawn_from_whole_layers(model: Model) -> None:
+    """As many neurons of each layer, sixteen in all, and none twice; with many layers one of each."""
+
+    def sample(layers: list[str]) -> PlannedCanvas:
+        pairs = [Pair.of(Neuron(layer, 0), Neuron(layer, 1)) for layer in layers]
+        return plan_canvas(pairs, model, "f" * 64, walk_spec().render)
+
+    for layers, each in ((["block5"], 16), (["block5", "stem"], 8), (list(model.layers)[:20], 1)):
+        drawn = sample(layers).sample
+        assert [neuron.layer for neuron in drawn].count(layers[-1]) == each
+        assert len(set(drawn)) == len(drawn) == each * len(layers)
+        assert all(neuron.channel < model.layers[neuron.layer] for neuron in drawn)
+    assert sample(["block5", "stem"]) == sample(["stem", "block5"])
+
+
+def test_stages_follow_one_another_and_every_number_says_what_it_counts(store: DirectoryStore) -> None:
+    """Pairs are missing until they have strips, whatever is rendered now; each stage makes progress of its own."""
+    plan = plan_of(store)
+    seen = []
+    while plan.chunks:
+        seen.append((plan.stage, len(plan.chunks), plan.missing, plan.missing_portraits, plan.left, plan.done))
+        assert plan.seconds(1) > 0
+        assert plan.chunk_seconds > 0
+        commit_stage(store, plan)
+        plan = plan_of(store)
+
+    assert seen == [
+        ("the canvas of all portraits", 1, 6, 4, 11, 0),
+        ("portraits", 2, 6, 4, 10, 0),
+        ("pairs", 3, 6, 0, 6, 0),
+    ]
+    assert (plan.pairs, plan.done, plan.missing, plan.missing_portraits, plan.left) == (6, 6, 0, 0, 0)
+    assert (plan.seconds(1), plan.stored_bytes()) == (0, 0)
+
+
+def test_a_failed_portrait_is_the_end_of_its_strips_and_of_no_others(store: DirectoryStore) -> None:
+    """What stands on it is planned with the reason, and so will be recorded as failed; the rest is rendered."""
+    commit_stage(store, plan_of(store))
+    portraits = plan_of(store)
+    commit(store, portraits.chunks[0], "failed")
+    commit(store, portraits.chunks[1])
+
+    plan = plan_of(store)
+
+    failed = {str(planned.neuron) for planned in portraits.chunks[0].portraits}
+    for planned in plan.missing_pairs:
+        hopeless = [str(neuron) for neuron in planned.pair if str(neuron) in failed]
+        assert (planned.reason is not None) == bool(hopeless)
+        if planned.reason:
+            assert planned.reason == (
+                f"the portrait of {hopeless[0]} failed: objective not finite at update 1; there was none before"
+            )
+    assert (plan.stage, plan.missing) == ("pairs", 6)
+
+
+def test_a_failed_canvas_fails_every_portrait(store: DirectoryStore) -> None:
+    """There is nothing to render them on, and nobody tries for ever."""
+    commit_stage(store, plan_of(store), "failed")
+
+    plan = plan_of(store)
+
+    assert plan.stage == "portraits"
+    for chunk in plan.chunks:
+        for planned in chunk.portraits:
+            assert planned.reason is not None
+            assert planned.reason.startswith("the canvas of all portraits failed: objective not finite at update 1")
+
+
+def test_every_kind_of_chunk_can_be_written_and_read(store: DirectoryStore) -> None:
+    """Whoever renders it finds the same order in the store."""
+    while (plan := plan_of(store)).chunks:
+        write_plan(store, plan)
+        for chunk in plan.chunks:
+            assert read_chunk(store, plan.path, chunk.name).chunk == chunk
+        commit_stage(store, plan)
+
+
+def test_the_time_of_portraits_is_that_of_portraits_in_this_atlas(store: DirectoryStore) -> None:
+    """Without any a portrait counts as one frame of a strip; the canvas is as many as are in its sample."""
+    plan = plan_of(store)
+    assert plan.portrait_seconds == pytest.approx(plan.pair_seconds / 4)
+    assert plan.seconds(2) == pytest.approx(
+        16 * plan.portrait_seconds + (4 * plan.portrait_seconds + 6 * plan.pair_seconds) / 2
+    )
+    assert plan.chunk_seconds == pytest.approx(16 * plan.portrait_seconds)
+
+
+def refusal(**render: Any) -> str:
+    with pytest.raises(SpecError) as caught:
+        walk_spec(render=RENDER | render)
+    return str(caught.value)
+
+
+def test_settings_that_mean_nothing_between_portraits_are_refused() -> None:
+    """In one line with what would be right; with strips of their own ends they are fine."""
+    assert refusal(frames=2) == "here: render.frames: expected at least 3 with strip: walk, got 2"
+    assert refusal(sharing=False) == "here: render.sharing: expected True, the default, with strip: walk, got False"
+    assert refusal(key_frames="lucid") == (
+        "here: render.key_frames: expected 'symmetric', the default, with strip: walk, got 'lucid'"
+    )
+    assert walk_spec(strip="pair", render=RENDER | {"frames": 2, "sharing": False}).strip == "pair"
+    with pytest.raises(SpecError, match="here: strip: expected 'pair' or 'walk', got 'run'"):
+        walk_spec(strip="run")
+
+
+def test_a_spec_says_what_kind_of_strips_it_wants_and_pair_is_the_default() -> None:
+    """An older spec means what it meant."""
+    spec: AtlasSpec = parse_spec({"name": "old", "pairs": {"select": "all", "neurons": ["stem:0-1"]}}, "here")
+
+    assert spec.strip == "pair"

@@ -1,0 +1,41 @@
+"""A walkable atlas for tests: small enough to be rendered in a second or two, by the real functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from core.chunk import ChunkResult, render_chunk
+from core.plan import Chunk, ChunkOrder, Plan, make_plan
+from core.spec import AtlasSpec, parse_spec
+from core.store import Store
+
+LAYER = "block0_depthwise_pre_relu"
+RENDER: dict[str, Any] = {
+    "frames": 4, "size_px": 32, "steps": 3, "redirected_updates": 0, "alignment": {"layers": ["stem"]},
+}  # fmt: skip
+
+
+def walk_spec(neurons: str = f"{LAYER}:0-3", **changes: Any) -> AtlasSpec:
+    """All pairs among some neurons, with portraits at their ends."""
+    pairs = {"select": "all", "neurons": neurons.split()}
+    facts = {"name": "walk", "strip": "walk", "pairs": pairs, "render": RENDER, "compute": {"chunk_pairs": 2}}
+    return parse_spec(facts | changes, "here")
+
+
+def order(plan: Plan, chunk: Chunk) -> ChunkOrder:
+    return ChunkOrder(plan.model, plan.model_digest, plan.settings, chunk)
+
+
+def build(spec: AtlasSpec, store: Store, rendered: Callable[[Chunk], Any] = lambda chunk: None) -> list[ChunkResult]:
+    """Do what a build does, in this process: plan anew and render, until nothing is missing.
+
+    Args:
+        rendered: called with each chunk when it is done.
+    """
+    results = []
+    while (plan := make_plan(spec, store, 1)).chunks:
+        for chunk in plan.chunks:
+            results.append(render_chunk(order(plan, chunk), store))
+            rendered(chunk)
+    return results
