@@ -16,7 +16,7 @@ from PIL import Image
 from core.records import portrait_path, sheet_path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from walks import LAYER, RENDER  # noqa: E402
+from walks import LAYER, RENDER
 
 SLOW = RENDER | {"steps": 300}
 ONE_BY_ONE = {"processes": 1, "chunk_pairs": 1}
