@@ -19,7 +19,7 @@ from core.spec import RenderSettings
 
 Array = NDArray[np.float32]
 
-_PEAK = 4.0  # of the rate, at the last update; found by trying 2, 4 and 6
+_PEAK = 5.0  # of the rate, at the last update; with 2 the strips are pale, with 6 they align less well than plain's
 _WIDE = 0.5  # of the updates have views as wide as plain's; then they narrow evenly
 
 

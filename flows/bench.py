@@ -22,6 +22,8 @@ app = typer.Typer(
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object for machines.")]
 Layer = Annotated[str, typer.Option(metavar="LAYER", help="Of the neurons that are rendered.")]
 _LAYER = "block9_expand_pre_relu"
+_SHOWN_STRIPS = 6
+_STRIPS_PX = 768
 
 
 @app.command()
@@ -34,6 +36,7 @@ def step(
     pack: Annotated[int, typer.Option(help="Strips in one batch.", min=1, max=1024)] = 1,
     precision: Annotated[str, typer.Option(help="float32, tf32 or bfloat16.")] = "float32",
     repeats: Annotated[int, typer.Option(help="Times that each is taken.", min=1, max=1000)] = 15,
+    pairs: Annotated[int, typer.Option(help="Also render so many pairs, for how memory grows.", min=0)] = 0,
     as_json: Json = False,
 ) -> None:
     """Compare an update with the bare model: forward and backward of the network up to the layer."""
@@ -51,9 +54,11 @@ def step(
     given = {"frames": frames, "size_px": size_px, "precision": precision}
     settings = resolve_settings(parse_settings(given, "bench"), network)
     device.prepare()
-    from core.bench.step import measure_step
+    from core.bench.step import measure_step, memory_slope
 
     figures = asdict(measure_step(network, pair, settings, pack=pack, repeats=repeats))
+    if pairs > 1:
+        figures["mb_per_pair"] = round(memory_slope(network, layer, settings, pairs), 3)
     _show(asdict(machine), [{"model": model, **figures}], as_json)
 
 
@@ -92,6 +97,58 @@ def atlas(
         build["rendering_efficiency"] = round(bare / build["pair_seconds"], 3)
         build["times_one_process"] = round(builds[-1]["seconds"] / build["seconds"], 3)
     _show(asdict(machine), builds, as_json)
+
+
+@app.command()
+def quality(
+    pairs: Annotated[int, typer.Option(help="In each of four layers.", min=1, max=100)] = 6,
+    picture: Annotated[Path | None, typer.Option(help="PNG file for the courses of the schedules.")] = None,
+    strips: Annotated[
+        Path | None, typer.Option(help="WebP file for some strips, one schedule above the other.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Compare the schedules plain and fast: what they reach on the finished frames, and in which time."""
+    from core import device, sheets
+    from core.bench.machine import Machine
+    from core.models import load
+    from core.plot import plot_courses
+    from core.spec import parse_settings
+
+    machine = Machine.here()
+    model = load("efficientnet-lite0")
+    device.prepare()
+    from core.bench.quality import LAYERS, draw_pairs, follow
+
+    drawn = draw_pairs(model, LAYERS, pairs)
+    settings = [parse_settings({"schedule": schedule}, "bench") for schedule in ("plain", "fast")]
+    followed = [follow(model, drawn, each) for each in settings]
+    courses = [course for course, _ in followed]
+    if picture:
+        panels = {
+            "objective on the frames": {c.schedule: (c.seconds, c.objective) for c in courses},
+            "alignment": {c.schedule: (c.seconds, c.alignment) for c in courses},
+        }
+        picture.write_bytes(sheets.encode_png(plot_courses(panels, "s")))
+    if strips:
+        shown = range(0, len(drawn), max(1, len(drawn) // _SHOWN_STRIPS))
+        sheets_shown = [sheets.encode_png(sheets.pack(made[number].frames)) for number in shown for _, made in followed]
+        strips.write_bytes(sheets.stack(sheets_shown, most_px=_STRIPS_PX))
+    plain_seconds = courses[0].seconds[-1]
+    rows = [
+        {
+            "schedule": course.schedule,
+            "pairs": len(drawn),
+            "updates": course.updates[-1],
+            "seconds": course.seconds[-1],
+            "share_of_plain": round(course.seconds[-1] / plain_seconds, 3),
+            "objective": course.objective[-1],
+            "alignment": course.alignment[-1],
+            "neighbour_distance": course.neighbour_distance,
+        }
+        for course in courses
+    ]
+    _show(asdict(machine), rows, as_json, courses=[asdict(course) for course in courses])
 
 
 @app.command()
@@ -135,10 +192,10 @@ def _build(pairs: int, steps: int, processes: int) -> dict[str, Any]:
     }
 
 
-def _show(machine: Mapping[str, Any], figures: Iterable[Mapping[str, Any]], as_json: bool) -> None:
-    rows = list(figures)
+def _show(machine: Mapping[str, Any], rows: Iterable[Mapping[str, Any]], as_json: bool, **more: Any) -> None:
+    """Print a line a row, or everything, with what is for machines only."""
     if as_json:
-        print(json.dumps({"machine": machine, "figures": rows}))
+        print(json.dumps({"machine": machine, "figures": list(rows), **more}))
         return
     versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
     print(f"{machine['device']}, {machine['cores']} cores, load {machine['load']} at the start; {versions}")

@@ -176,7 +176,10 @@ def preview(
     weights: Weights = None,
     frames: Annotated[int, typer.Option(help="Frames in the strip.")] = 6,
     size_px: Annotated[int, typer.Option("--size-px", help="Height and width of a frame.")] = 128,
-    steps: Annotated[int, typer.Option(help="Updates of the image.")] = 256,
+    schedule: Annotated[str, typer.Option(help="plain or fast.")] = "plain",
+    steps: Annotated[
+        int | None, typer.Option(help="Updates of the image.  [default: 256, or 96 with schedule fast]")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Another seed gives another picture.")] = 0,
     plot: Annotated[bool, typer.Option("--plot", help="Draw the curves of activation and objective below.")] = False,
     as_json: Json = False,
@@ -194,9 +197,9 @@ def preview(
     for neuron in neurons:
         check_neuron(network, neuron, "preview")
     pair = Pair.of(*neurons)
-    settings = resolve_settings(
-        parse_settings({"frames": frames, "size_px": size_px, "steps": steps, "seed": seed}, "preview"), network
-    )
+    given = {"frames": frames, "size_px": size_px, "schedule": schedule, "steps": steps, "seed": seed}
+    given = {name: value for name, value in given.items() if value is not None}
+    settings = resolve_settings(parse_settings(given, "preview"), network)
     if output.suffix.lower() != ".png":
         raise SpecError(f"--output: expected a file name that ends in .png, got {output}")
     _check_folder(output)
@@ -206,7 +209,7 @@ def preview(
     from core.store import DirectoryStore
 
     with _progress(show=not as_json) as progress:
-        bar = progress.add_task("starting", total=steps)
+        bar = progress.add_task("starting", total=settings.steps)
         device.prepare()
         from core.strip import StripRenderer
 

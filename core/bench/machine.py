@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
+import resource
 from dataclasses import dataclass
+from pathlib import Path
 
 from core import device
 
@@ -28,8 +30,12 @@ class Machine:
         return f"{self.device}, {self.cores} cores, load {self.load} at the start; {versions}"
 
 
+def process_mb() -> float:
+    """The memory that this process has now, in MB."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
 def process_peak_mb() -> float:
     """The most memory that this process has had, in MB."""
-    import resource
-
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6

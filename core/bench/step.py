@@ -10,9 +10,9 @@ from statistics import median
 import numpy as np
 import tensorflow as tf
 
-from core.bench.machine import process_peak_mb
+from core.bench.machine import process_mb, process_peak_mb
 from core.models import Model
-from core.neurons import Pair
+from core.neurons import Neuron, Pair
 from core.objectives import mean_over_positions
 from core.spec import RenderSettings
 from core.strip import StripRenderer, network
@@ -30,6 +30,8 @@ class StepFigures:
         efficiency: median of bare / step, each pair of times taken one right after the other.
         first_seconds: from nothing to the first updates: making the renderer, tracing and compiling its step.
         peak_mb: the most memory that the process has had so far.
+        mb_per_pair: how much memory grows with every pair that is rendered, the slope of a straight line; None unless
+            asked for.
     """
 
     layers: tuple[str, str]
@@ -42,6 +44,7 @@ class StepFigures:
     efficiency: float
     first_seconds: float
     peak_mb: float
+    mb_per_pair: float | None = None
 
 
 def measure_step(
@@ -67,6 +70,18 @@ def measure_step(
     )
 
 
+def memory_slope(model: Model, layer: str, settings: RenderSettings, pairs: int) -> float:
+    """MB by which this process grows with every pair of a few updates, after the first tenth of them."""
+    renderer = StripRenderer(model, (layer, layer), settings.model_copy(update={"steps": _BARE_STEPS}))
+    channels = model.layers[layer]
+    held = []
+    for number in range(pairs):
+        renderer.render([Pair.of(Neuron(layer, number % channels), Neuron(layer, (number + 1) % channels))])
+        held.append(process_mb())
+    settled = held[pairs // 10 :]
+    return float(np.polyfit(np.arange(len(settled)), settled, 1)[0])
+
+
 def bare_seconds(model: Model, pair: Pair, settings: RenderSettings, *, repeats: int = 15) -> float:
     """Median seconds of the bare model for one strip."""
     bare = _bare_stopwatch(model, pair, settings, pack=1)
@@ -80,14 +95,16 @@ def _bare_stopwatch(model: Model, pair: Pair, settings: RenderSettings, pack: in
     """
     shape = (pack * settings.frames, settings.size_px, settings.size_px, 3)
     images = tf.constant(np.random.Generator(np.random.Philox(0)).random(shape, dtype=np.float32))
-    layer = list(model.layers)[max(list(model.layers).index(name) for name in pair.layers)]  # the deeper one
-    bare = network(model, {layer}, precision=settings.precision)
+    layer = max(pair.layers, key=list(model.layers).index)  # the deeper one
+    # It reads all layers that a step reads: cut out otherwise, TensorFlow finds slower kernels for pooling.
+    bare = network(model, {*pair.layers, *(settings.alignment.layers or ())}, precision=settings.precision)
 
     def once(images: tf.Tensor, channel: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(images)
-            means = mean_over_positions(bare(images, False)[layer])
-            activation = tf.reduce_sum(tf.gather(means, channel, axis=1))
+            found = bare(images, False)
+            activation = tf.reduce_sum(tf.gather(mean_over_positions(found[layer]), channel, axis=1))
+            activation += tf.add_n([tf.reduce_mean(t) for t in found.values()])
         return activation, tape.gradient(activation, images)
 
     @tf.function(autograph=False, input_signature=[tf.TensorSpec(shape), tf.TensorSpec((), tf.int32)])

@@ -1,11 +1,28 @@
 "use strict";
 
-// What the page about the atlas takes from the data: what scores mean, and why pairs have failed.
+// What the page about the atlas takes from the data: what kind of strips it has, what scores mean, and why pairs have
+// failed.
 isthmus.about = (() => {
   const { byId, element, pairs } = isthmus;
   const LISTED = 50; // failed pairs
 
+  function show() {
+    if (byId("scores").children.length === 0) fill();
+    return "About";
+  }
+
+  function kind() {
+    const walks = pairs.columns.walk.reduce((sum, one) => sum + one, 0);
+    if (walks === 0) return "Each strip has ends of its own, made for its pair.";
+    const which =
+      walks === pairs.count
+        ? "Every strip begins and ends"
+        : `${isthmus.whole(walks)} of ${isthmus.pairsIn(pairs.count)} have strips that begin and end`;
+    return `${which} on portraits, of which each neuron has one: the strips meet there, and one can walk from neuron to neuron.`;
+  }
+
   function fill() {
+    byId("kind").textContent = kind();
     byId("scores").append(
       ...Object.values(pairs.SCORES).map(({ label, meaning }) => isthmus.fact(label.toLowerCase(), meaning)),
     );
@@ -31,5 +48,5 @@ isthmus.about = (() => {
     );
   }
 
-  return { fill, show: () => "About" };
+  return { show };
 })();

@@ -74,6 +74,7 @@ isthmus.pairs = (() => {
     Object.assign(columns, { layer_a: new Uint16Array(count), layer_b: new Uint16Array(count) });
     Object.assign(columns, { status: new Uint16Array(count), frames: new Uint8Array(count) });
     Object.assign(columns, { size_px: new Uint16Array(count), setting: new Uint16Array(count) });
+    columns.walk = new Uint8Array(count);
     for (const name of [...STORED, "activation"]) columns[name] = new Float32Array(count);
     const ids = new Map(); // layer and channel as one number -> neuron
     for (const shard of shards) joinShard(shard, ids);
@@ -97,7 +98,7 @@ isthmus.pairs = (() => {
     fill("a", shard.a_channel, same);
     fill("b", shard.b_channel, same);
     fill("setting", shard.setting, (setting) => settingIds[setting]);
-    for (const name of ["status", "frames", "size_px"]) fill(name, shard[name], same);
+    for (const name of ["status", "frames", "size_px", "walk"]) fill(name, shard[name], same);
     for (const name of STORED) fill(name, shard[name], (value) => value ?? NaN);
     for (let row = start; row < start + pairs; row++) {
       columns.a[row] = neuronId(ids, columns.layer_a[row], columns.a[row]);
@@ -166,6 +167,11 @@ isthmus.pairs = (() => {
       if (columns.a[row] === neuron.id || columns.b[row] === neuron.id) rows.push(row);
     return rows;
   }
+
+  // Whether one can walk along a strip: it is finished, and begins and ends on portraits.
+  const isRoad = (row) => columns.walk[row] === 1 && columns.status[row] === 0;
+
+  const hasRoads = () => columns.walk.some((_, row) => isRoad(row));
 
   // Rows sorted by a score, the best first; pairs without a value, the failed ones, come last either way. Each value
   // becomes a whole number of the same order, with the row behind it: sorting numbers takes a fraction of the time of
@@ -243,6 +249,8 @@ isthmus.pairs = (() => {
     rowOfKey,
     rowsOfKeys,
     rowsOf,
+    isRoad,
+    hasRoads,
     sort,
     line,
     missing,

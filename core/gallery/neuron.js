@@ -22,7 +22,8 @@ isthmus.neuron = (() => {
     const words = neuron
       ? [`${isthmus.pairsIn(rows.length)}, from this neuron to each partner`]
       : ["This atlas has no pair of ", isthmus.quoted(name), "."];
-    byId("neuron-state").replaceChildren(...words);
+    const walk = rows.some(pairs.isRoad) ? [" · ", isthmus.walkLink(neuron)] : [];
+    byId("neuron-state").replaceChildren(...words, ...walk);
     sort.parentElement.hidden = !neuron;
     order();
     return neuron?.name ?? "No such neuron";

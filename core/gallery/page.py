@@ -5,25 +5,34 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from rjsmin import jsmin
 
 if TYPE_CHECKING:
     from core.manifest import Manifest
 
 _HERE = Path(__file__).parent
-_STYLES = "page grid pair map".split()
-_SCRIPTS = "text data filter rows strip chart grid record pair neuron map about address".split()  # as they run
+_FIRST = "page.css grid.css text.js data.js filter.js rows.js strip.js grid.js assets.js address.js".split()
+_LATER = {  # page -> its own styles and scripts, as they run, which are loaded when it is opened
+    "pair": ["pair.css", "chart.js", "record.js", "pair.js"],
+    "neuron": ["neuron.js"],
+    "map": ["map.css", "map.js"],
+    "walk": ["walk.css", "roads.js", "movie.js", "walk.js"],
+    "route": ["walk.css", "roads.js", "movie.js", "route.js"],
+    "about": ["about.js"],
+}
 _LONGEST_SPEC = 20_000  # characters; more is a list of pairs that nobody reads in a page
 
 
 def pages(manifest: Manifest) -> dict[str, bytes]:
     """The page with its scripts and styles, as path -> bytes; the page is last, so that it names no missing file."""
-    styles = {_asset_path(f"{name}.css"): (_HERE / f"{name}.css").read_bytes() for name in _STYLES}
-    scripts = {_asset_path(f"{name}.js"): (_HERE / f"{name}.js").read_bytes() for name in _SCRIPTS}
+    assets = {name: _asset(name) for name in [*_FIRST, *chain.from_iterable(_LATER.values())]}
+    paths = {name: _asset_path(name, data) for name, data in assets.items()}
     jinja = Environment(
         loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -34,17 +43,23 @@ def pages(manifest: Manifest) -> dict[str, bytes]:
         spec=_spec_text(manifest.spec),
         model=json.dumps(_model(manifest)),
         isthmus=sorted({versions.get("isthmus", "unknown") for versions in manifest.versions}),
-        styles=list(styles),
-        scripts=list(scripts),
+        styles=[paths[name] for name in _FIRST if name.endswith(".css")],
+        scripts=[paths[name] for name in _FIRST if name.endswith(".js")],
+        later={page: " ".join(paths[name] for name in names) for page, names in _LATER.items()},
     )
-    return {**styles, **scripts, "index.html": page.encode()}
+    return {**{paths[name]: data for name, data in assets.items()}, "index.html": page.encode()}
 
 
-def _asset_path(name: str) -> str:
+def _asset(name: str) -> bytes:
+    """A style, or a script without its comments and indentation."""
+    source = (_HERE / name).read_text(encoding="utf-8")
+    return (jsmin(source) if name.endswith(".js") else source).encode()
+
+
+def _asset_path(name: str, data: bytes) -> str:
     """With a digest of its content, so that a page never runs a script of another version."""
     stem, dot, suffix = name.rpartition(".")
-    digest = hashlib.sha256((_HERE / name).read_bytes()).hexdigest()[:10]
-    return f"assets/{stem}-{digest}{dot}{suffix}"
+    return f"assets/{stem}-{hashlib.sha256(data).hexdigest()[:10]}{dot}{suffix}"
 
 
 def _model(manifest: Manifest) -> Any:

@@ -180,7 +180,10 @@ isthmus.pair = (() => {
         `: ${isthmus.whole(others.length + 1)}`,
       );
       const made = element("div", { className: "neighbours" });
-      made.append(element("p", {}, all), element("div", { className: "tiles" }, ...tiles));
+      const walk = pairs.isRoad(pair.row)
+        ? [" · ", isthmus.walkLink(neuron, pairs.settings[pairs.columns.setting[pair.row]])]
+        : [];
+      made.append(element("p", {}, all, ...walk), element("div", { className: "tiles" }, ...tiles));
       return made;
     });
     byId("neighbours").replaceChildren(...groups);

@@ -155,7 +155,7 @@ isthmus.record = (() => {
   }
 
   // A spec that renders this pair again, as YAML; whatever is quoted is ASCII, which every YAML reader takes alike.
-  function specOf({ key, a, b, settings, model }) {
+  function specOf({ key, a, b, settings, model, strip }) {
     const quote = (value) =>
       JSON.stringify(value).replace(
         /[^\x20-\x7e]/gu,
@@ -165,6 +165,7 @@ isthmus.record = (() => {
     return [
       `name: pair-${key}`,
       `model: ${quote(own.name === model ? own : { name: model })}`,
+      ...(strip === "walk" ? ["strip: walk"] : []),
       "pairs:",
       "  select: list",
       `  list: [[${quote(a)}, ${quote(b)}]]`,

@@ -20,8 +20,9 @@ def index_shard(records: Sequence[Record], details: Sequence[str], pairs_per_det
     """The fields that a tile shows and that filters and orders need, as a script with one list per field.
 
     A field that has the same value in every row is that value instead of a list. `keys` are all keys in one string.
-    `a_layer` and `b_layer` are indices into `layers`, `setting` into `settings`, the settings' digests; `reason` maps
-    the rows of failed pairs to their reasons. Numbers that a pair does not have are null. The scores are
+    `a_layer` and `b_layer` are indices into `layers`, `setting` into `settings`, the settings' digests; `walk` is 1
+    where a strip begins and ends on the portraits of its neurons; `reason` maps the rows of failed pairs to their
+    reasons. Numbers that a pair does not have are null. The scores are
 
     - `activation_a`, `activation_b`: of a on the first frame, of b on the last: how well each end excites its neuron;
     - `smoothness`: mean squared difference of neighbouring frames, values in [0, 1]; the smaller, the smoother;
@@ -56,6 +57,7 @@ def index_shard(records: Sequence[Record], details: Sequence[str], pairs_per_det
         "b_channel": _column([channel for _, channel in neurons_b]),
         "setting": _column([settings[record.settings_digest] for record in records]),
         "status": _column([_DONE if record.status == "done" else _FAILED for record in records]),
+        "walk": _column([int(record.strip == "walk") for record in records]),
         "reason": {str(row): record.reason for row, record in enumerate(records) if record.status == "failed"},
         "frames": _column([record.frames for record in records]),
         "size_px": _column([record.size_px for record in records]),

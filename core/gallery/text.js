@@ -52,6 +52,18 @@ isthmus.neuronLink = (neuron) => {
   );
 };
 
+// To the walk that begins at a neuron, in some settings where there are several.
+isthmus.walkLink = (neuron, setting) => {
+  const { address, grid, pairs } = isthmus;
+  const chosen = setting === undefined || pairs.settings.length < 2 ? grid.chosen() : { ...grid.chosen(), setting };
+  const link = isthmus.element("a", {
+    href: address.to("walk", neuron.name, String(new URLSearchParams(chosen))),
+    textContent: "Walk from here",
+  });
+  link.setAttribute("aria-label", `Walk from here, ${neuron.name}`);
+  return link;
+};
+
 isthmus.fact = (term, value, title = "") =>
   isthmus.element(
     "div",

@@ -1,6 +1,7 @@
 """How fast is the gallery of a large atlas in Chromium, from a folder and from a web server?
 
-The atlas is synthetic: records as a chunk writes them, of a few layers, and pictures that all pairs share by links.
+The atlas is synthetic: records as a chunk writes them, of a few layers, all strips between portraits, and pictures that
+all pairs share by links.
 
     python tests/bench/gallery.py [--pairs 100000] [--atlas FOLDER] [--json]
 
@@ -15,6 +16,7 @@ import json
 import os
 import platform
 import random
+import re
 import shutil
 import socket
 import subprocess
@@ -23,6 +25,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -36,7 +39,7 @@ CHANNELS = 400
 FRAMES, SIZE_PX, STEPS = 6, 128, 320
 PICTURES = 12
 RECORDS_PER_FILE = 500
-OPENED = 15  # pairs
+OPENED = 15  # pairs, walks and routes
 PAUSE = 400  # ms
 CHROMIUM_ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--enable-precise-memory-info"]
 
@@ -66,14 +69,22 @@ SCROLL = """async ([step, seconds]) => {
     }
     return frames;
 }"""
-OPEN = """async (key) => {
+OPEN = """async (value) => {
+    const shown = (id) => document.getElementById(id);
+    const loaded = (selector) => {
+        const images = [...document.querySelectorAll(selector)];
+        return images.length > 0 && images.every((image) => image.complete);
+    };
     const started = performance.now();
-    location.hash = `#pair=${key}`;
-    const shown = () => document.querySelector("#facts").textContent.includes(key)
-        && document.querySelector("#large img").complete && document.querySelector("#frames img")?.complete;
-    while (!shown()) await new Promise((next) => setTimeout(next));
+    location.hash = `#PAGE=${value}`;
+    while (!(IS_OPEN)) await new Promise((next) => setTimeout(next));
     return performance.now() - started;
 }"""
+IS_OPEN = {  # record and pictures; portrait and roads; portraits and strips
+    "pair": 'shown("facts").textContent.includes(value) && loaded("#large img, #frames img")',
+    "walk": 'shown("walk-title").textContent === value && loaded("#around img")',
+    "route": 'value.endsWith(`..${shown("route-to").value}`) && loaded("#route-strips img")',
+}
 
 
 def main() -> None:
@@ -169,7 +180,8 @@ def synthetic_records(pairs: int) -> Iterator[dict[str, Any]]:
             continue
         seen.add((first, second))
         a, b = neurons[first], neurons[second]
-        facts = {**shared, "key": hashlib.sha256(f"{a} {b}".encode()).hexdigest()[:20], "a": a, "b": b}
+        key, *portraits = (hashlib.sha256(text.encode()).hexdigest()[:20] for text in (f"{a} {b}", a, b))
+        facts = {**shared, "key": key, "a": a, "b": b, "strip": "walk", "portraits": portraits}
         if len(seen) % 1000 == 0:
             yield {**facts, "status": "failed", "reason": "objective not finite at update 3; there was none before"}
             continue
@@ -190,9 +202,12 @@ def synthetic_records(pairs: int) -> Iterator[dict[str, Any]]:
         }
 
 
-def code_kb(root: Path) -> float:
-    """All that a reader's browser loads but data and pictures."""
-    return round(sum(path.stat().st_size for path in [root / "index.html", *root.glob("assets/*")]) / 1000, 1)
+def code_kb(root: Path) -> dict[str, float]:
+    """What a reader's browser loads but data and pictures: with a fresh page, and with all pages."""
+    page = root / "index.html"
+    first = [root / path for path in re.findall('(?:src|href)="(assets/[^"]+)"', page.read_text(encoding="utf-8"))]
+    files = {"fresh": [page, *first], "all": [page, *root.glob("assets/*")]}
+    return {name: round(sum(path.stat().st_size for path in paths) / 1000, 1) for name, paths in files.items()}
 
 
 # ---- measuring
@@ -212,7 +227,8 @@ def measure(root: Path) -> dict[str, Any]:
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.goto((root / "index.html").as_uri())
         page.wait_for_function(READY)
-        figures |= {"choose": choosing(page), "scroll": scrolling(page), "open": opening(page, root)}
+        figures |= {"choose": choosing(page), "scroll": scrolling(page)}
+        figures |= {f"open_{kind}": opening(page, kind, values) for kind, values in places(root).items()}
         figures["heap_mb"] = round(page.evaluate("performance.memory.usedJSHeapSize") / 1e6, 1)
         browser.close()
     if errors:
@@ -277,16 +293,26 @@ def scrolling(page: Page) -> dict[str, dict[str, float]]:
     return {f"{step}_px": summary(page.evaluate(SCROLL, [step, 3])) for step in (40, 200, 1000)}
 
 
-def opening(page: Page, root: Path) -> dict[str, float]:
-    """From the click to record and pictures, of pairs all over the atlas."""
+def places(root: Path) -> dict[str, list[str]]:
+    """What is opened: pairs all over the atlas, their neurons a, and routes between neurons of different pairs."""
     with (root / "data/pairs.ndjson").open() as file:
         lines = file.readlines()
     chosen = random.Random(1).sample(lines, OPENED * 2)
-    keys = [record["key"] for record in map(json.loads, chosen) if record["status"] == "done"][:OPENED]
+    records = [record for record in map(json.loads, chosen) if record["status"] == "done"][:OPENED]
+    return {
+        "pair": [record["key"] for record in records],
+        "walk": [record["a"] for record in records],
+        "route": [f"{one['a']}..{other['b']}" for one, other in pairwise([*records, records[0]])],
+    }
+
+
+def opening(page: Page, kind: str, values: list[str]) -> dict[str, float]:
+    """From the click until all of a page is there."""
+    script = OPEN.replace("PAGE", kind).replace("IS_OPEN", IS_OPEN[kind])
     times = []
-    for key in keys:
+    for value in values:
         page.wait_for_timeout(PAUSE)
-        times.append(page.evaluate(OPEN, key))
+        times.append(page.evaluate(script, value))
     return summary(times)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, Request, sync_playwright
-from sample_atlases import small_atlas
+from sample_atlases import small_atlas, small_walk_atlas
 
 _CHROMIUM = "chromium", "chromium-browser", "google-chrome"
 _CHROMIUM_ARGUMENTS = [
@@ -46,6 +46,12 @@ def browser() -> Iterator[Browser]:
 def atlas(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A published atlas of 30 pairs in two layers, of which one has failed. Not to be changed."""
     return small_atlas(tmp_path_factory.mktemp("atlas"))
+
+
+@pytest.fixture(scope="session")
+def walk_atlas(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A published atlas whose strips meet. Not to be changed."""
+    return small_walk_atlas(tmp_path_factory.mktemp("walk"))
 
 
 @pytest.fixture

@@ -2,7 +2,8 @@
 
     python tests/browser/make_screenshots.py [ATLAS] [--output FOLDER]
 
-Without ATLAS, the folder of a published one, a small atlas with a failed pair is made for it.
+Without ATLAS, the folder of a published one, two small atlases are made for it: one with a failed pair, and one whose
+strips meet.
 """
 
 from __future__ import annotations
@@ -14,10 +15,19 @@ import tempfile
 from pathlib import Path
 
 from playwright.sync_api import sync_playwright
-from sample_atlases import small_atlas
+from sample_atlases import HUB, LAYERS, small_atlas, small_walk_atlas, walk_record
 
 SIZES = {"telephone": (360, 740), "desk": (1280, 800), "wall": (3840, 2160)}
 SCHEMES = ("light", "dark")
+WALK_PLACES = {
+    "walk": f"#walk={LAYERS[0]}:{HUB}",
+    "walked": f"#walk={LAYERS[0]}:{HUB}..6..5..7",
+    "nowhere": "#walk=stem:77",
+    "route": f"#route={LAYERS[0]}:{HUB}..5",
+    "no-road": f"#route={LAYERS[0]}:{HUB}..9",
+    "walk-pair": f"#pair={walk_record(1, 6, 0).key}",
+    "walk-about": "#about",
+}
 
 
 def main() -> None:
@@ -28,20 +38,25 @@ def main() -> None:
 
     options.output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
-        root = options.atlas or small_atlas(Path(folder))
         chromium = shutil.which("chromium") or shutil.which("google-chrome")
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+            if options.atlas:
+                atlases = [(options.atlas, places(options.atlas))]
+            else:
+                small, walk = small_atlas(Path(folder, "small")), small_walk_atlas(Path(folder, "walk"))
+                atlases = [(small, places(small)), (walk, WALK_PLACES)]
             for size, (width, height) in SIZES.items():
                 for scheme in SCHEMES:
                     page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
-                    for name, place in places(root).items():
-                        page.goto("about:blank")  # so that the next address is loaded and not only gone to
-                        page.goto((root / "index.html").as_uri() + place)
-                        page.wait_for_timeout(500)
-                        path = options.output / f"{name}-{size}-{scheme}.png"
-                        page.screenshot(path=path, full_page=name in ("pair", "about"))
-                        print(path, flush=True)
+                    for root, named in atlases:
+                        for name, place in named.items():
+                            page.goto("about:blank")  # so that the next address is loaded and not only gone to
+                            page.goto((root / "index.html").as_uri() + place)
+                            page.wait_for_timeout(500)
+                            path = options.output / f"{name}-{size}-{scheme}.png"
+                            page.screenshot(path=path, full_page=name in ("pair", "about", "route", "walk-about"))
+                            print(path, flush=True)
                     page.close()
             browser.close()
 
@@ -49,8 +64,10 @@ def main() -> None:
 def places(root: Path) -> dict[str, str]:
     """Each page, by name, of an atlas: of its first finished pair, its first neuron and its first layer."""
     lines = (root / "data/pairs.ndjson").read_text(encoding="utf-8").splitlines()
-    record = next(record for record in map(json.loads, lines) if record["status"] == "done")
-    failed = next((record for record in map(json.loads, lines) if record["status"] == "failed"), None)
+    records = [json.loads(line) for line in lines]
+    record = next(record for record in records if record["status"] == "done")
+    failed = next((record for record in records if record["status"] == "failed"), None)
+    walk = next((record for record in records if record["strip"] == "walk" and record["status"] == "done"), None)
     layer = record["a"].rpartition(":")[0]
     return {
         "grid": "",
@@ -62,6 +79,7 @@ def places(root: Path) -> dict[str, str]:
         "map": "#map",
         "channels": f'#map=["{layer}","{layer}"]',
         "about": "#about",
+        **({"walk": f"#walk={walk['a']}", "route": f"#route={walk['a']}..{walk['b']}"} if walk else {}),
     }
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import colorsys
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from core import manifest
@@ -98,7 +101,7 @@ def write_coloured_pictures(root: Path, key: str, colours: Sequence[tuple[int, i
 def save_pictures(root: Path, key: str, sheet: Image.Image, step: int | None = None) -> None:
     for path in (root / sheet_path(key, step), root / preview_path(key, step)):
         path.parent.mkdir(parents=True, exist_ok=True)
-        sheet.save(path, quality=80, method=2)  # read by WebP only
+        sheet.save(path, compress_level=1, quality=80, method=0)  # the first is PNG's, the others are WebP's
 
 
 def publish(root: Path, records: Sequence[Record], name: str = "first-light") -> Manifest:
@@ -115,4 +118,71 @@ def small_atlas(root: Path) -> Path:
         if record.status == "done":
             write_pictures(root, record.key, row)
     publish(root, records)
+    return root
+
+
+# ---- an atlas whose strips meet
+
+HUB = 1  # the channel that has the most roads
+FURTHER = range(10, 23)  # channels that only the hub has a road to
+WALKS = {  # strips between channels of the first layer, with the differences of their frames
+    (1, 2): 0.1, (2, 3): 0.1, (3, 4): 0.1, (4, 5): 0.1,  # a long way from 1 to 5
+    (1, 6): 0.2, (5, 6): 0.2,  # the shortest, the second strip backwards
+    (1, 7): 0.3, (5, 7): 0.3,  # as short, with greater differences
+    (8, 9): 0.1,  # an island
+    **{(1, channel): 0.1 + channel / 10 for channel in FURTHER},
+}  # fmt: skip
+
+
+def walk_record(a: int, b: int, difference: float, **changes: Any) -> Record:
+    """A strip between the portraits of two channels; neighbouring frames differ by `difference`."""
+    first, second = (f"{LAYERS[0]}:{channel}" for channel in (a, b))
+    portraits = tuple(hashlib.sha256(name.encode()).hexdigest()[:20] for name in (first, second))
+    facts: dict[str, Any] = {
+        "key": hashlib.sha256(f"walk {first} {second}".encode()).hexdigest()[:20],
+        "a": first,
+        "b": second,
+        "strip": "walk",
+        "portraits": portraits,
+        "neighbour_distance": [difference] * (FRAMES - 1),
+        "layer_distance": {"block5": [difference] * (FRAMES - 1)},
+    }
+    return make_record(0, **(facts | changes))
+
+
+def portrait_colour(channel: int) -> tuple[int, int, int]:
+    """The colour of a portrait's disc, its own for each channel."""
+    red, green, blue = colorsys.hsv_to_rgb(channel * 0.381966 % 1, 0.5 + 0.4 * (channel % 2), 0.9)
+    return round(255 * red), round(255 * green), round(255 * blue)
+
+
+def portrait(channel: int) -> NDArray[np.float64]:
+    """A disc before rays, values in [0, 255]."""
+    y, x = np.mgrid[0:SIZE_PX, 0:SIZE_PX] / SIZE_PX - 0.5
+    rays = 0.5 + 0.5 * np.sin((3 + channel % 9) * np.arctan2(y, x) + 20 * np.hypot(x, y) + channel)
+    colour = np.array(portrait_colour(channel))
+    return np.where((np.hypot(x, y) < 0.25)[..., None], colour, 40 + rays[..., None] * 0.6 * colour[::-1])
+
+
+def write_walk_pictures(root: Path, key: str, a: int, b: int) -> None:
+    """A sheet that begins and ends exactly on the portraits of two channels."""
+    frames = [(1 - mix) * portrait(a) + mix * portrait(b) for mix in np.linspace(0, 1, FRAMES)]
+    save_pictures(root, key, Image.fromarray(np.concatenate(frames, axis=1).round().astype(np.uint8)))
+
+
+def small_walk_atlas(root: Path) -> Path:
+    """Publish an atlas of strips that meet, and of some things that are no roads, and give its folder.
+
+    From 1 to 5 there are no roads either: the strip between portraits that has failed, and one of the other kind. What
+    has other settings has other portraits: no road goes on from 5 to 30.
+    """
+    records = [walk_record(a, b, difference) for (a, b), difference in WALKS.items()]
+    failed = make_record(
+        FAILED_ROW, **{name: getattr(walk_record(1, 5, 1), name) for name in ("key", "a", "b", "strip")}
+    )
+    no_walk = walk_record(1, 5, 0.01, key="0" * 20, strip="pair", portraits=None)
+    other = walk_record(5, 30, 0.1, settings_digest="f" * 20)
+    for record in (*records, no_walk, other):
+        write_walk_pictures(root, record.key, *(int(name.rpartition(":")[2]) for name in (record.a, record.b)))
+    publish(root, [*records, failed, no_walk, other], name="walkable")
     return root

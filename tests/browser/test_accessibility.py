@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,27 +22,43 @@ PLACES = {
     "channels": f'#map=["{LAYERS[0]}","{LAYERS[0]}"]',
     "about": "#about",
 }
+WALK_PLACES = {
+    "walk": f"#walk={LAYERS[0]}:1..6..1",
+    "no walk": "#walk=stem:77",
+    "route": f"#route={LAYERS[0]}:1..5",
+    "no route": f"#route={LAYERS[0]}:1..9",
+}
 
 
-@pytest.mark.parametrize("place", PLACES)
-def test_a_page_has_no_barrier(open_atlas: Open, atlas: Path, place: str) -> None:
+@pytest.mark.parametrize(("kind", "places"), [("atlas", PLACES), ("walk_atlas", WALK_PLACES)])
+def test_no_page_has_a_barrier(
+    open_atlas: Open, request: pytest.FixtureRequest, kind: str, places: dict[str, str]
+) -> None:
     """Names, roles, focus and structure hold for readers who see, hear or type; contrast does in both schemes."""
-    page = open_atlas(atlas, hash=PLACES[place], color_scheme="light")
-    expect(page.locator(".page.shown")).to_be_visible()
-    if place == "filtered":
-        page.locator("#filters > summary").click()
-    if "pair" in place:
-        expect(page.locator("#facts")).to_contain_text("settings.steps")
+    # Without motion, so that nothing is looked at while it is half faded in.
+    page = open_atlas(request.getfixturevalue(kind), reduced_motion="reduce")
+    page.locator("#filters > summary").click()
+    found = []
 
-    found = violations(page)
-    page.emulate_media(color_scheme="dark")
-    found += violations(page, runOnly=["color-contrast"])
-
+    for place, hash in places.items():
+        page.evaluate("hash => { location.hash = hash }", hash)
+        expect(page.locator(f"#{shown(hash)}-page")).to_be_visible()
+        if "pair" in place:
+            expect(page.locator("#facts")).to_contain_text("settings.steps")
+        page.emulate_media(color_scheme="light")
+        found += [f"{place}: {one}" for one in violations(page)]
+        page.emulate_media(color_scheme="dark")
+        found += [f"{place}, dark: {one}" for one in violations(page, runOnly=["color-contrast"])]
     assert found == []
+
+
+def shown(hash: str) -> str:
+    """The page that an address leads to."""
+    return next((page for page in ("pair", "neuron", "map", "walk", "route", "about") if f"#{page}" in hash), "grid")
 
 
 def violations(page: Page, **options: Any) -> list[str]:
     """What axe-core finds, with the elements concerned; of its styles it may fetch none, which the page forbids."""
-    found = Axe().run(page, options={"preload": False, **options}).response
+    found = Axe().run(page, options={"preload": False, "resultTypes": ["violations"], **options}).response
     assert len(found["passes"]) > 0
     return [f"{one['id']}: {[node['html'] for node in one['nodes'][:3]]}" for one in found["violations"]]

@@ -113,7 +113,7 @@ def test_inside_two_layers_the_map_goes_channel_by_channel(open_atlas: Open, atl
     within = sorted((int(r.a.split(":")[1]), int(r.b.split(":")[1]), r) for r in RECORDS if r.b.startswith(LAYERS[0]))
 
     expect(page.locator("#matrix output")).to_contain_text(f"{within[0][2].a} to {within[0][2].b}: 1 pair")
-    page.locator("canvas").focus()
+    page.locator("#matrix canvas").focus()
     page.keyboard.press("ArrowDown")
     expect(page.locator("#matrix output")).to_contain_text(f"{within[1][2].a} to {within[0][2].b}: no pair")
     page.keyboard.press("ArrowRight")
@@ -121,7 +121,7 @@ def test_inside_two_layers_the_map_goes_channel_by_channel(open_atlas: Open, atl
     page.keyboard.press("Enter")
     expect(page.locator("#facts")).to_contain_text(within[1][2].key)
     page.go_back()
-    page.locator("canvas").click(position={"x": 10, "y": 10})
+    page.locator("#matrix canvas").click(position={"x": 10, "y": 10})
     expect(page.locator("#facts")).to_contain_text(within[0][2].key)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from looking import assert_no_sideways_scroll
@@ -31,10 +32,11 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     everything = " ".join(HOSTILE_NAMES)
     records = []
     for row, name in enumerate(HOSTILE_NAMES):
-        facts = {"settings_digest": name, "device": name, "model": everything, "versions": {name: name}}
+        facts: dict[str, Any] = {"settings_digest": name, "device": name, "model": everything, "versions": {name: name}}
         settings = make_record(0).settings | {name: everything}
         key = f"{row:020x}"
-        records.append(make_record(row, a=f"{name}:1", b=f"{name}:2", key=key, settings=settings, **facts))
+        facts |= {"settings": settings, "strip": "walk"}
+        records.append(make_record(row, a=f"{name}:1", b=f"{name}:2", key=key, **facts))
         write_pictures(root, key, row)
     records.append(make_record(FAILED_ROW, a=f"{HOSTILE_NAMES[0]}:1", reason=everything, key=f"{99:020x}"))
     publish(root, records, name=everything)
@@ -49,6 +51,12 @@ PLACES = [
     f"#pair={99:020x}",
     f"#neuron={HOSTILE_NAMES[0]}:1",
     f"#neuron={HOSTILE_NAMES[4]}:1",
+    f"#walk={HOSTILE_NAMES[0]}:1",
+    f"#walk={HOSTILE_NAMES[4]}:1..2",
+    f"#walk={HOSTILE_NAMES[0]}",
+    f"#route={HOSTILE_NAMES[0]}:1..2",
+    f"#route={HOSTILE_NAMES[4]}:1..2",
+    f"#route={HOSTILE_NAMES[0]}..{HOSTILE_NAMES[2]}",
     "#map",
     "#about",
     f"#text={HOSTILE_NAMES[0]}?",

@@ -36,13 +36,13 @@ def test_the_plain_schedule_is_lucids() -> None:
 
 
 def test_fast_starts_slowly_and_ends_close_to_the_frame_itself() -> None:
-    """The rate grows evenly to four times the given one; from the middle on views close in on the identity."""
+    """The rate grows evenly to five times the given one; from the middle on views close in on the identity."""
     fast = schedule(schedule="fast", steps=8, learning_rate=0.03)
     narrowed = fast.narrowed(VIEWS)
     identity = [[1, 0, 0], [0, 1, 0]]
 
     rates = [float(fast.learning_rate(tf.constant(update))) for update in range(1, 9)]
-    np.testing.assert_allclose(rates, np.arange(1, 9) * 4 * 0.03 / 8, rtol=1e-6)
+    np.testing.assert_allclose(rates, np.arange(1, 9) * 5 * 0.03 / 8, rtol=1e-6)
     np.testing.assert_array_equal(narrowed[:5], VIEWS[:5])
     np.testing.assert_allclose(narrowed[7] - identity, (VIEWS[7] - identity) / 4, rtol=1e-4, atol=1e-5)
 

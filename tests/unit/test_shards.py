@@ -38,6 +38,7 @@ def test_an_index_shard_is_one_column_per_field() -> None:
         "b_channel": [5, 12],
         "setting": [0, 1],
         "status": [0, 1],
+        "walk": 0,
         "reason": {"1": failed.reason},
         "frames": 3,
         "size_px": 64,
@@ -48,6 +49,14 @@ def test_an_index_shard_is_one_column_per_field() -> None:
         "balance": [pytest.approx(1 - (15 / 16 + (0.405 - 0.375) + 1) / 3, abs=2e-3), None],
         "objective": [12.5, None],
     }
+
+
+def test_a_strip_between_portraits_is_marked() -> None:
+    """Page and reader can tell the strips that meet from those with ends of their own."""
+    pair, walk = record_of("stem:0", "stem:1"), record_of("stem:0", "stem:2", strip="walk")
+
+    assert index_of(pair, walk)["walk"] == [0, 1]
+    assert index_of(walk)["walk"] == 1
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,192 @@
+"use strict";
+
+// The route: the shortest road between two neurons, as one movie, and as portraits with strips between them.
+isthmus.route = (() => {
+  const { address, byId, element, pairs, roads } = isthmus;
+  const SHORTEST = "Shortest means the fewest strips, and of as many the smallest sum of their differences (Δ).";
+  const [from, to] = ["route-from", "route-to"].map(byId);
+  const [play, scrubber, place, lost] = ["route-play", "route-scrubber", "route-place", "route-lost"].map(byId);
+  const movie = isthmus.movie(byId("route-movie"), { moved, lost: tellLoss, ended: showPlaying });
+
+  let legs = [];
+
+  function show(value) {
+    leave();
+    movie.clear();
+    lost.hidden = true;
+    lost.replaceChildren();
+    const names = roads.read(value);
+    [from.value, to.value] = [names[0] ?? "", names[1] ?? ""];
+    byId("route-title").textContent = "Route";
+    byId("route-form").hidden = !pairs.hasRoads();
+    legs = find(names) ?? [];
+    byId("route-stage").hidden = legs.length === 0;
+    if (legs.length) showRoute();
+    return names.length < 2 ? "Route" : `${names[0]} to ${names[1]}`;
+  }
+
+  function leave() {
+    movie.pause();
+    showPlaying();
+  }
+
+  const say = (...words) => byId("route-state").replaceChildren(...words);
+
+  // The legs of the shortest route, or nothing, and why.
+  function find(names) {
+    const whyNot = roads.whyNot(names);
+    if (whyNot) return say(...whyNot);
+    if (names.length < 2) return say("Name two neurons to see the shortest road between them.");
+    const [start, target] = names.map((name) => pairs.neuronByName.get(name));
+    if (start === target) return say("Both are the same neuron; name two different ones.");
+    const found = roads.shortest(start, target);
+    if (!found)
+      return say(
+        "No road leads from ",
+        isthmus.inWords(start),
+        " to ",
+        isthmus.inWords(target),
+        ". A spec that selects its pairs by ",
+        roads.code("nearest"),
+        " with ",
+        roads.code("connect: true"),
+        " makes an atlas in which all neurons of a layer are joined.",
+      );
+    let here = found.place;
+    return found.rows.map((row) => {
+      const leg = roads.leg(row, here);
+      here = leg.end;
+      return leg;
+    });
+  }
+
+  // ---- what is seen
+
+  function showRoute() {
+    const stops = [legs[0].from, ...legs.map((leg) => leg.to)];
+    const between = stops.slice(1, -1).flatMap((neuron, i) => [i ? ", " : ", by way of ", isthmus.inWords(neuron)]);
+    const strips = `${legs.length} ${legs.length === 1 ? "strip" : "strips"}`;
+    say(
+      strips,
+      " from ",
+      isthmus.inWords(stops[0]),
+      " to ",
+      isthmus.inWords(stops.at(-1)),
+      ...between,
+      `. ${SHORTEST}`,
+    );
+    byId("route-walk").href = address.to("walk", roads.write(stops));
+    movie.set(legs);
+    scrubber.max = movie.end();
+    byId("route-strips").replaceChildren(
+      stopOf(legs[0], 0),
+      ...legs.flatMap((leg) => [stripOf(leg), stopOf(leg, leg.steps)]),
+    );
+    moved();
+  }
+
+  // The portrait at the beginning of a leg, or at its end: a button that leads there.
+  function stopOf(leg, frame) {
+    const neuron = frame ? leg.to : leg.from;
+    const button = element(
+      "button",
+      { type: "button", className: "stop" },
+      roads.frameOf(leg, frame),
+      isthmus.neuronName(neuron),
+    );
+    button.setAttribute("aria-label", `To the portrait of ${neuron.name}`);
+    button.dataset.position = leg.start + frame;
+    button.addEventListener("click", () => goTo(leg.start + frame));
+    return element("li", {}, button);
+  }
+
+  // The frames between two portraits, which lead to the page of the pair.
+  function stripOf(leg) {
+    const strip = element("a", { className: "frames", href: address.to("pair", leg.pair.key) });
+    strip.setAttribute("aria-label", `Strip from ${leg.from.name} to ${leg.to.name}`);
+    for (let frame = 1; frame < leg.steps; frame++) strip.append(roads.frameOf(leg, frame));
+    return element("li", {}, strip);
+  }
+
+  // ---- the movie
+
+  // Say where the movie is; aloud only at the portraits.
+  function moved() {
+    const { leg, frame } = movie.now();
+    if (!leg) return;
+    const stop = frame === 0 ? leg.from : frame === leg.steps ? leg.to : null;
+    const words = stop
+      ? `At ${stop.name}`
+      : `From ${leg.from.name} to ${leg.to.name}, frame ${frame + 1} of ${leg.pair.frames}`;
+    scrubber.value = Math.round(movie.position);
+    scrubber.setAttribute("aria-valuetext", words);
+    if (stop && place.textContent !== words) place.textContent = words;
+    for (const button of byId("route-strips").querySelectorAll(".stop")) {
+      const isHere = stop !== null && Number(button.dataset.position) === leg.start + frame;
+      isHere ? button.setAttribute("aria-current", "step") : button.removeAttribute("aria-current");
+    }
+  }
+
+  function tellLoss(leg) {
+    if (!legs.includes(leg)) return;
+    lost.hidden = false;
+    lost.append(
+      element(
+        "span",
+        {},
+        isthmus.quoted(isthmus.previewPath(leg.pair.key)),
+        ` could not be read: the movie passes over the strip from ${leg.from.name} to ${leg.to.name}. `,
+      ),
+    );
+  }
+
+  function showPlaying() {
+    play.textContent = movie.isPlaying() ? "Pause" : "Play";
+    play.setAttribute("aria-pressed", movie.isPlaying());
+  }
+
+  function toggle() {
+    if (movie.isPlaying()) movie.pause();
+    else {
+      if (movie.position === movie.end()) movie.goTo(0);
+      movie.play();
+    }
+    showPlaying();
+  }
+
+  function goTo(position) {
+    movie.pause();
+    movie.goTo(position);
+    showPlaying();
+  }
+
+  play.addEventListener("click", toggle);
+  scrubber.addEventListener("input", () => goTo(Number(scrubber.value)));
+  addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.shiftKey || byId("route-stage").offsetParent === null)
+      return;
+    const { localName } = event.target;
+    if (event.target === from || event.target === to || localName === "select") return;
+    if (event.key === " " && localName !== "button" && localName !== "a") toggle();
+    else {
+      const now = Math.round(movie.position);
+      const target = { ArrowLeft: now - 1, ArrowRight: now + 1, Home: 0, End: movie.end() }[event.key];
+      if (target === undefined) return;
+      goTo(target);
+    }
+    event.preventDefault();
+  });
+
+  // ---- naming neurons
+
+  for (const field of [from, to]) roads.suggest(field);
+  byId("route-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    const names = [from, to].map((field) => field.value.trim());
+    const missing = [from, to].find((field) => !field.value.trim());
+    if (missing) missing.focus();
+    else location.hash = address.to("route", names.join(".."));
+  });
+
+  return { show, leave };
+})();

@@ -1,0 +1,62 @@
+"""What a page costs to load, and that the rest of it comes when it is wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from playwright.sync_api import Page, expect
+from sample_atlases import FAILED_ROW, make_record, publish
+
+Open = Callable[..., Page]  # the fixture `open_atlas`
+Serve = Callable[[Path], str]  # the fixture `serve`
+LOADED = """() => [...performance.getEntriesByType("navigation"), ...performance.getEntriesByType("resource")]
+    .map(({ name, decodedBodySize }) => [name, decodedBodySize])"""
+
+
+def code_loaded(page: Page, at: str) -> dict[str, int]:
+    """Bytes of everything that has been loaded but data and pictures, by path."""
+    loaded = {name.removeprefix(at): size for name, size in page.evaluate(LOADED)}
+    return {path: size for path, size in loaded.items() if not path.startswith(("data", "previews/"))}
+
+
+def test_a_fresh_page_is_less_than_60_kb_of_code(open_atlas: Open, serve: Serve, atlas: Path) -> None:
+    """Styles and scripts of other pages than the grid come only when a reader stirs, and then all at once."""
+    at = serve(atlas)
+    page = open_atlas(atlas, at=at)
+    expect(page.locator("#count")).to_have_text("30 of 30 pairs")
+    page.wait_for_load_state("networkidle")
+
+    fresh = code_loaded(page, at)
+    assert 20_000 < sum(fresh.values()) < 60_000
+    assert fresh["index.html"] == (atlas / "index.html").stat().st_size
+    page.mouse.move(5, 5)
+    page.wait_for_load_state("networkidle")
+    page.wait_for_function("() => isthmus.pair && isthmus.neuron && isthmus.map && isthmus.walk && isthmus.route")
+    published = {path.relative_to(atlas).as_posix() for path in atlas.glob("assets/*")}
+    assert code_loaded(page, at).keys() == published | {"index.html"}
+
+
+def test_an_open_page_whose_scripts_are_gone_says_what_to_do(open_atlas: Open, tmp_path: Path) -> None:
+    """Where an atlas was published anew by another version, the page names the file and the way out of it."""
+    publish(tmp_path, [make_record(FAILED_ROW)])
+    page = open_atlas(tmp_path, may_fail=True)
+    expect(page.locator("#count")).to_have_text("1 of 1 pair")
+    [script] = tmp_path.glob("assets/map-*.js")
+    moved = script.rename(tmp_path / "moved.js")
+
+    page.evaluate("location.hash = '#map'")
+    expect(page.locator("#gone")).to_contain_text(
+        f"assets/{script.name} could not be read. If the atlas was published anew, load this page again."
+    )
+    expect(page.locator(".page.shown")).to_have_count(0)
+    page.evaluate("location.hash = '#about'")
+    expect(page.get_by_role("heading", name="About this atlas")).to_be_visible()
+    expect(page.locator("#gone")).to_be_hidden()
+
+    page.go_back()
+    expect(page.locator("#gone")).to_be_visible()
+    moved.rename(script)
+    page.get_by_role("button", name="Try again").click()
+    expect(page.locator("#matrix table")).to_be_visible()
+    expect(page.locator("#gone")).to_be_hidden()

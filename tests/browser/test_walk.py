@@ -1,0 +1,181 @@
+"""Walking from portrait to portrait along strips that meet, and drifting."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+from looking import assert_no_sideways_scroll, assert_only_between_portraits, watch_colours
+from playwright.sync_api import Page, expect
+from sample_atlases import FURTHER, HUB, LAYERS, SIZE_PX, WALKS, portrait_colour, walk_record
+
+from core.records import preview_path
+
+Open = Callable[..., Page]  # the fixture `open_atlas`
+Serve = Callable[[Path], str]  # the fixture `serve`
+LAYER = LAYERS[0]
+
+
+def assert_at(page: Page, channel: int) -> None:
+    """The reader stands at a neuron, whose portrait is on the screen."""
+    expect(page.locator("#portrait")).to_have_attribute("aria-label", f"Portrait of {LAYER}:{channel}")
+    expect(page.locator("#portrait")).to_have_js_property("width", SIZE_PX)
+    expect(page.locator("#walk-title")).to_have_text(f"{LAYER}:{channel}")
+    expect(page.locator("#walk-state")).to_contain_text(f"At {LAYER}:{channel}.")
+    expect(page).to_have_title(f"At {LAYER}:{channel} · walkable · Isthmus")
+
+
+def crumbs(page: Page) -> list[int]:
+    """The channels that one came by."""
+    return [int(text.rpartition(":")[2]) for text in page.locator("#crumbs a").all_text_contents()]
+
+
+def test_one_walks_from_portrait_to_portrait(open_atlas: Open, serve: Serve, walk_atlas: Path) -> None:
+    """Roads lie round the portrait; each leads through its own strip only; address, crumbs, focus and Back follow."""
+    page = open_atlas(walk_atlas, at=serve(walk_atlas))
+    page.get_by_label("Speed").select_option("4")
+    page.get_by_role("link", name="Walk", exact=True).click()
+    assert_at(page, HUB)
+    channels = [f":{channel}" for channel in (2, 6, 7, *FURTHER)]
+    expect(page.locator("#around .channel")).to_have_text(channels[:10])
+    expect(page.locator("#further-roads .channel")).to_have_text(channels[10:])
+    expect(page.locator("#walk-state")).to_contain_text(f"{len(channels)} roads lead on")
+
+    watch_colours(page, "#portrait")
+    page.get_by_role("link", name=f"Walk to {LAYER}:6").click()
+    assert_at(page, 6)
+    expect(page.locator("#around .road").first).to_be_focused()
+    page.get_by_role("link", name=f"Walk to {LAYER}:5").press("Enter")  # whose strip runs the other way
+    assert_at(page, 5)
+    page.get_by_role("link", name=f"Walk to {LAYER}:7").press("Enter")
+    assert_at(page, 7)
+    assert_only_between_portraits(page, (HUB, 6, 5, 7))
+    assert crumbs(page) == [HUB, 6, 5, 7]
+    expect(page).to_have_url(re.compile(f"#walk={LAYER}%3A{HUB}\\.\\.6\\.\\.5\\.\\.7$"))
+
+    page.go_back()
+    assert_at(page, 5)
+    page.reload()
+    assert_at(page, 5)
+    page.locator("#crumbs").get_by_role("link", name=":6").click()
+    assert_at(page, 6)
+    assert crumbs(page) == [HUB, 6]
+
+
+def test_a_drift_goes_on_by_itself_until_it_is_stopped(open_atlas: Open, walk_atlas: Path) -> None:
+    """Every step is a road, none leads straight back where there is another, and the address follows."""
+    page = open_atlas(walk_atlas)
+    page.get_by_label("Speed").select_option("4")
+    page.get_by_role("link", name="Walk", exact=True).click()
+    assert_at(page, HUB)
+    page.get_by_role("button", name="Drift").click()
+    page.wait_for_function("() => document.querySelectorAll('#crumbs li').length >= 6")
+    page.get_by_role("button", name="Stop drifting").click()
+    expect(page.get_by_role("button", name="Drift", exact=True)).to_have_attribute("aria-pressed", "false")
+
+    came_by = crumbs(page)
+    assert all((min(step), max(step)) in WALKS for step in pairwise(came_by))
+    for before, there, after in zip(came_by, came_by[1:], came_by[2:], strict=False):
+        assert before != after or sum(there in strip for strip in WALKS) == 1
+    assert_at(page, came_by[-1])
+    page.reload()
+    assert_at(page, came_by[-1])
+    assert crumbs(page) == came_by
+    page.go_back()
+    expect(page.locator("#grid")).to_be_visible()
+
+
+def test_who_asked_for_less_motion_arrives_at_once(open_atlas: Open, serve: Serve, walk_atlas: Path) -> None:
+    """No strip plays, chosen or adrift; a drift goes on by one strip for each press."""
+    page = open_atlas(walk_atlas, at=serve(walk_atlas), hash=f"#walk={LAYER}:3", reduced_motion="reduce")
+    page.get_by_label("Speed").select_option("0.25")
+    assert_at(page, 3)
+    watch_colours(page, "#portrait")
+
+    page.get_by_role("link", name=f"Walk to {LAYER}:4").click()
+    assert_at(page, 4)
+    page.get_by_role("button", name="Drift by one strip").click()
+    assert_at(page, 5)
+    portraits = [portrait_colour(channel) for channel in (3, 4, 5)]
+    for *colour, _ in page.evaluate("window.seen"):
+        assert min(max(abs(a - b) for a, b in zip(colour, known, strict=True)) for known in portraits) < 12
+
+
+def test_a_walk_stays_among_portraits_of_the_same_settings(open_atlas: Open, walk_atlas: Path) -> None:
+    """What has other settings, is of the other kind or has failed is no road; a pair's page leads to its own walk."""
+    page = open_atlas(walk_atlas, hash=f"#walk={LAYER}:5")
+    assert_at(page, 5)
+    expect(page.locator("#around .channel")).to_have_text([":4", ":6", ":7"])
+
+    page.evaluate("hash => { location.hash = hash }", f"#pair={walk_record(5, 30, 0).key}")
+    expect(page.locator("#pair-spec")).to_contain_text("strip: walk\npairs:")
+    page.get_by_role("link", name=f"Walk from here, {LAYER}:5").click()
+    assert_at(page, 5)
+    expect(page.locator("#around .channel")).to_have_text([":30"])
+    expect(page.locator("#walk-state")).to_contain_text("1 road leads on")
+
+    page.evaluate("hash => { location.hash = hash }", f"#neuron={LAYER}:30")
+    page.get_by_role("link", name="Walk from here").click()
+    assert_at(page, 30)
+
+
+def test_a_long_or_broken_address_is_still_a_walk(open_atlas: Open, walk_atlas: Path) -> None:
+    """Where no road joins two neurons the walk begins anew, and says so; of a long walk the last part is kept."""
+    page = open_atlas(walk_atlas, hash=f"#walk={LAYER}:2..1..5..6", reduced_motion="reduce")
+    assert_at(page, 6)
+    assert crumbs(page) == [5, 6]
+    expect(page.locator("#walk-state")).to_contain_text("The address names neurons that no road joins")
+
+    page.evaluate("hash => { location.hash = hash }", f"#walk={LAYER}:1{'..2..1' * 40}")
+    assert_at(page, 1)
+    page.get_by_role("link", name=f"Walk to {LAYER}:6").click()
+    assert_at(page, 6)
+    assert crumbs(page) == [1, *[2, 1] * 24, 6]
+    for width in (360, 1280, 3840):
+        page.set_viewport_size({"width": width, "height": 900})
+        assert_no_sideways_scroll(page)
+
+
+def test_what_cannot_be_walked_is_told(open_atlas: Open, atlas: Path, walk_atlas: Path) -> None:
+    """A neuron without roads, and an atlas without any, which has no links to these pages."""
+    page = open_atlas(walk_atlas, hash="#walk=stem:77")
+    expect(page.locator("#walk-state")).to_contain_text("No strip that one could walk along begins at stem:77")
+    expect(page.locator("#walk-stage")).to_be_hidden()
+    page.get_by_label("Begin at").press_sequentially(":22")
+    expect(page.locator("#walk-neurons option")).to_have_attribute("value", f"{LAYER}:22")
+    page.get_by_label("Begin at").fill(f"{LAYER}:22")
+    page.get_by_label("Begin at").press("Enter")
+    assert_at(page, 22)
+    page.get_by_role("link", name="About").click()
+    kind = re.compile("^24 of 25 pairs have strips that begin and end on portraits")
+    expect(page.locator("#kind")).to_have_text(kind)
+
+    page = open_atlas(atlas, hash="#walk")
+    expect(page.locator("#walk-state")).to_contain_text("A spec with strip: walk makes an atlas in which they do.")
+    page.evaluate("location.hash = '#route'")
+    expect(page.locator("#route-state")).to_contain_text("A spec with strip: walk makes an atlas in which they do.")
+    expect(page.locator("#route-form")).to_be_hidden()
+    for name in ("Walk", "Route"):
+        expect(page.get_by_role("link", name=name, exact=True)).to_have_count(0)
+    page.get_by_role("link", name="About").click()
+    expect(page.locator("#kind")).to_have_text("Each strip has ends of its own, made for its pair.")
+
+
+def test_a_strip_whose_picture_is_missing_can_be_passed(open_atlas: Open, walk_atlas: Path, tmp_path: Path) -> None:
+    """The file is named, and the road leads on all the same."""
+    shutil.copytree(walk_atlas, tmp_path, dirs_exist_ok=True)
+    lost = preview_path(walk_record(5, 6, 0).key)
+    (tmp_path / lost).unlink()
+    page = open_atlas(tmp_path, hash=f"#walk={LAYER}:6", may_fail=True)
+    assert_at(page, 6)
+    road = page.get_by_role("link", name=f"Walk to {LAYER}:5")
+    expect(road).to_contain_text("No picture")
+    expect(page.locator("#walk-lost")).to_be_hidden()
+
+    road.click()
+    assert_at(page, 5)
+    expect(page.locator("#walk-lost")).to_contain_text(f"{lost} could not be read")
+    assert crumbs(page) == [6, 5]

@@ -1,0 +1,60 @@
+"""`isthmus bench`, as small as it gets: figures of the right kind, from the real thing."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ISTHMUS = Path(sys.executable).with_name("isthmus")
+
+
+def bench(*arguments: str) -> list[dict[str, Any]]:
+    done = subprocess.run([ISTHMUS, "bench", *arguments, "--json"], stdout=subprocess.PIPE, check=True, timeout=180)
+    answer = json.loads(done.stdout)
+    assert set(answer["machine"]) == {"device", "cores", "load", "versions"}
+    figures: list[dict[str, Any]] = answer["figures"]
+    return figures
+
+
+def test_a_step_takes_longer_than_the_bare_model_in_it() -> None:
+    """Both are timed, and so is how memory grows."""
+    small = ("--layer", "block5", "--frames", "3", "--size-px", "96", "--repeats", "5", "--pairs", "5")
+    [figures] = bench("step", *small)
+
+    assert 0 < figures["bare_ms"] < figures["step_ms"]
+    assert figures["efficiency"] < 1
+    assert isinstance(figures["mb_per_pair"], float)
+
+
+def test_a_whole_build_takes_longer_than_its_rendering() -> None:
+    """Start and gallery are in the one number and not in the other."""
+    [figures] = bench("atlas", "--pairs", "2", "--steps", "4", "--processes", "1")
+
+    assert figures["processes"] == 1
+    assert figures["seconds"] > 2 * figures["pair_seconds"] > 0
+    assert 0 < figures["efficiency"] < figures["rendering_efficiency"]
+
+
+def test_large_atlases_are_planned_and_published() -> None:
+    """Each in a process of its own, with its memory."""
+    rows = bench("scale", "--channels", "12", "--records", "70")
+
+    assert [row["what"] for row in rows] == ["plan, nothing recorded", "plan, all recorded", "publish"]
+    assert [row["pairs"] for row in rows] == [66, 66, 70]
+    assert [row.get("missing") for row in rows] == [66, 0, None]
+    assert all(row["peak_mb"] > 10 for row in rows)
+
+
+@pytest.mark.parametrize(("option", "value"), [("--precision", "float8"), ("--layer", "nowhere"), ("--size-px", "30")])
+def test_nonsense_gets_one_line(option: str, value: str) -> None:
+    """Exit code 2, before anything is measured."""
+    done = subprocess.run([ISTHMUS, "bench", "step", option, value], stderr=subprocess.PIPE, text=True, timeout=60)
+
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert value in done.stderr
