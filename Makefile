@@ -26,6 +26,7 @@ format: $(VENV)/dev.installed ## Format the sources
 
 bench: $(VENV)/dev.installed ## Measure alignment, rendering, large atlases with their galleries, and orchestration
 	$(BIN)/python tests/bench/alignment.py
+	folder=$$(mktemp -d) && $(BIN)/python tests/bench/walk.py $$folder; rm -rf $$folder
 	$(BIN)/python tests/bench/scale.py
 	$(BIN)/python tests/bench/gallery.py
 	$(BIN)/python tests/bench/orchestration.py local --chunks 8 --chunk-seconds 5
