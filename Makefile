@@ -24,10 +24,9 @@ format: $(VENV)/dev.installed ## Format the sources
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/dev.installed ## Measure alignment, rendering, large atlases with their galleries, and orchestration
+bench: $(VENV)/dev.installed ## Measure rendering, builds, schedules and large atlases for docs/benchmarks.md, then alignment, gallery and orchestration
+	$(BIN)/python docs/make_benchmarks.py
 	$(BIN)/python tests/bench/alignment.py
-	folder=$$(mktemp -d) && $(BIN)/python tests/bench/walk.py $$folder; rm -rf $$folder
-	$(BIN)/python tests/bench/scale.py
 	$(BIN)/python tests/bench/gallery.py
 	$(BIN)/python tests/bench/orchestration.py local --chunks 8 --chunk-seconds 5
 

@@ -75,7 +75,7 @@ def shortest(roads: Iterable[Road], first: Neuron, last: Neuron) -> list[Road]:
     if way is None:
         raise SpecError(
             f"no road from {first} to {last}: no strips join the parts of the atlas that they lie in; add pairs that "
-            "do, or connect: true to pairs with select: nearest, which joins all neurons of a layer"
+            "do, or connect: true to pairs with select: nearest, which joins all neurons"
         )
     return way
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import combinations, islice
+from itertools import combinations, islice, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,9 +113,11 @@ def _nearest(neurons: Sequence[Neuron], k: int, model: Model, connect: bool) -> 
     """Pairs of each neuron with its k nearest, layer by layer; of equally near ones the lower channel first.
 
     Args:
-        connect: add to each layer the nearest pairs that make one whole of it.
+        connect: add to each layer the nearest pairs that make one whole of it. Similarity is not defined between
+            layers, so each is joined to the next by a pair of the neurons that are most like the others of their own.
     """
     by_layer: dict[str, list[Neuron]] = {}
+    typical: list[Neuron] = []
     for neuron in neurons:
         by_layer.setdefault(neuron.layer, []).append(neuron)
     for layer, members in by_layer.items():
@@ -125,6 +127,7 @@ def _nearest(neurons: Sequence[Neuron], k: int, model: Model, connect: bool) -> 
                 f"(at most {len(members) - 1}), got {k}"
             )
         similarity = cosine_similarity(model.fan_in(layer)[[neuron.channel for neuron in members]])
+        typical.append(members[int(similarity.sum(axis=1).argmax())])
         np.fill_diagonal(similarity, -np.inf)
         nearest = np.argsort(-similarity, axis=1, kind="stable")[:, :k]
         edges = [(row, int(column)) for row, columns in enumerate(nearest) for column in columns]
@@ -132,6 +135,8 @@ def _nearest(neurons: Sequence[Neuron], k: int, model: Model, connect: bool) -> 
             edges += missing_links(similarity, edges)
         for row, column in edges:
             yield members[row], members[column]
+    if connect:
+        yield from pairwise(sorted(typical, key=lambda neuron: neuron.order))
 
 
 def missing_links(similarity: NDArray[np.float64], edges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:

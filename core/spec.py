@@ -159,7 +159,7 @@ class NearestPairs(_Frozen):
     neurons: tuple[str, ...] = Field(min_length=1, description="Neurons layer:channel and ranges layer:first-last.")
     k: StrictInt = Field(4, ge=1, le=1000, description="How many neighbours of each neuron.")
     connect: StrictBool = Field(
-        False, description="Add the nearest pairs that are missing for a road between any two neurons of a layer."
+        False, description="Add the nearest pairs that are missing for a road between any two of the neurons."
     )
 
 

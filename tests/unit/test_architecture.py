@@ -26,6 +26,9 @@ WITH_TENSORFLOW = {
         "portraits",
         "walk",
         "relu",
+        "schedule",
+        "bench/quality",
+        "bench/step",
     )
 }
 LIGHT = (
