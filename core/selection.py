@@ -113,8 +113,8 @@ def _nearest(neurons: Sequence[Neuron], k: int, model: Model, connect: bool) -> 
     """Pairs of each neuron with its k nearest, layer by layer; of equally near ones the lower channel first.
 
     Args:
-        connect: add to each layer the nearest pairs that make one whole of it. Similarity is not defined between layers,
-            so each is joined to the next by a pair of the neurons that are most like the others of their own layer.
+        connect: add to each layer the nearest pairs that make one whole of it. Similarity is not defined between
+            layers, so each is joined to the next by a pair of the neurons that are most like the others of their own.
     """
     by_layer: dict[str, list[Neuron]] = {}
     typical: list[Neuron] = []

@@ -88,6 +88,12 @@ def below(folder: Path) -> list[str]:
         (["open", "no"], "no: expected the folder of an atlas or a spec file, found neither"),
         (["publish", "empty"], "empty: expected an atlas with records, found none; build it first"),
         (["open", "empty"], "empty: expected a published atlas, it has no index.html; run isthmus publish first"),
+        (["route", *NEURONS, "empty"], "empty: expected an atlas that was built with strip: walk, found no strip"),
+        (["route", *NEURONS, "empty", "-o", "way.gif"], "--output: expected a file name that ends in .webp, for a "
+         "movie, or .png, for a sheet, got way.gif"),
+        (["route", *NEURONS, "empty", "-o", "no/way.png"], "--output: expected a file in an existing folder, no does"),
+        (["route", "block5", "block5:1", "empty"], "expected a neuron as 'layer:channel'"),
+        (["route", *NEURONS, "no"], "no: expected the folder of an atlas or a spec file, found neither"),
         (["verify", "bad.yaml"], "bad.yaml line 2 column 1: expected YAML, "),
     ],
 )  # fmt: skip
