@@ -17,7 +17,8 @@ from core.objectives import mean_over_positions
 from core.spec import RenderSettings
 from core.strip import StripRenderer, network
 
-_BARE_STEPS = 8
+_FEW_UPDATES = 8
+_BARE_STEPS = 4  # one after the other, not in a loop: there TensorFlow finds slower kernels for some gradients
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def measure_step(
 
 def memory_slope(model: Model, layer: str, settings: RenderSettings, pairs: int) -> float:
     """MB by which this process grows with every pair of a few updates, after the first tenth of them."""
-    renderer = StripRenderer(model, (layer, layer), settings.model_copy(update={"steps": _BARE_STEPS}))
+    renderer = StripRenderer(model, (layer, layer), settings.model_copy(update={"steps": _FEW_UPDATES}))
     channels = model.layers[layer]
     held = []
     for number in range(pairs):
@@ -96,27 +97,23 @@ def _bare_stopwatch(model: Model, pair: Pair, settings: RenderSettings, pack: in
     shape = (pack * settings.frames, settings.size_px, settings.size_px, 3)
     images = tf.constant(np.random.Generator(np.random.Philox(0)).random(shape, dtype=np.float32))
     layer = max(pair.layers, key=list(model.layers).index)  # the deeper one
-    # It reads all layers that a step reads: cut out otherwise, TensorFlow finds slower kernels for pooling.
-    bare = network(model, {*pair.layers, *(settings.alignment.layers or ())}, precision=settings.precision)
+    bare = network(model, {layer}, precision=settings.precision)
 
     def once(images: tf.Tensor, channel: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(images)
-            found = bare(images, False)
-            activation = tf.reduce_sum(tf.gather(mean_over_positions(found[layer]), channel, axis=1))
-            activation += tf.add_n([tf.reduce_mean(t) for t in found.values()])
+            means = mean_over_positions(bare(images, False)[layer])
+            activation = tf.reduce_sum(tf.gather(means, channel, axis=1))
         return activation, tape.gradient(activation, images)
 
     @tf.function(autograph=False, input_signature=[tf.TensorSpec(shape), tf.TensorSpec((), tf.int32)])
     def steps(images: tf.Tensor, channel: tf.Tensor) -> tf.Tensor:
-        def body(step: tf.Tensor, images: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        total = tf.constant(0.0)
+        for _ in range(_BARE_STEPS):
             activation, gradient = once(images, channel)
-            return step + 1, images + 1e-9 * gradient, total + activation
-
-        done = tf.while_loop(
-            lambda step, *_: step < _BARE_STEPS, body, (0, images, tf.constant(0.0)), parallel_iterations=1
-        )
-        return done[2]
+            images += 1e-9 * gradient
+            total += activation
+        return total + tf.reduce_mean(images)  # and so the last gradient is wanted too
 
     def timed() -> float:
         started = time.perf_counter()
