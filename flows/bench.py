@@ -23,7 +23,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object for ma
 Layer = Annotated[str, typer.Option(metavar="LAYER", help="Of the neurons that are rendered.")]
 _LAYER = "block9_expand_pre_relu"
 _SHOWN_STRIPS = 6
-_STRIPS_PX = 768
+_STRIPS_PX = 576
 
 
 @app.command()
