@@ -25,10 +25,6 @@ class Machine:
         versions = {"python": platform.python_version(), **device.versions()}
         return cls(device.expected(), len(os.sched_getaffinity(0)), round(os.getloadavg()[0], 1), versions)
 
-    def __str__(self) -> str:
-        versions = ", ".join(f"{name} {number}" for name, number in self.versions.items())
-        return f"{self.device}, {self.cores} cores, load {self.load} at the start; {versions}"
-
 
 def process_mb() -> float:
     """The memory that this process has now, in MB."""
