@@ -111,35 +111,42 @@ def spectrum_to_image(spectrum: tf.Tensor, shape: Shape, decay_power: float = 1.
     """Turn a scaled spectrum into pixels.
 
     Args:
-        spectrum: shape (2, batch, channel, height, frequency), float32: real and imaginary parts.
+        spectrum: shape (2, batch, channel, height, frequency), float32: real and imaginary parts, as in Lucid.
         shape: (batch, height, width, channel) of the result.
 
     Returns:
         float32, centred on 0, any range.
     """
     _, height, width, _ = shape
-    return tf.transpose(_spectrum_to_planes(spectrum, height, width, decay_power), (0, 2, 3, 1))
+    planes = _spectrum_to_planes(tf.transpose(spectrum, (1, 2, 3, 4, 0)), height, width, decay_power)
+    return tf.transpose(planes, (0, 2, 3, 1))
 
 
 def _spectrum_to_planes(spectrum: tf.Tensor, height: int, width: int, decay_power: float = 1.0) -> tf.Tensor:
-    """As `spectrum_to_image`, but shape (batch, channel, height, width), which is how the transform gives it."""
+    """As `spectrum_to_image`, but with axes in the order that costs nothing to transform.
+
+    Args:
+        spectrum: shape (batch, channel, height, frequency, 2): the two parts side by side are a complex number.
+
+    Returns:
+        shape (batch, channel, height, width).
+    """
     scale = spectrum_scale(height, width, decay_power) * _FFT_GAIN
     made = 2 * (scale.shape[1] - 1)  # columns that the transform gives: one more than an odd width
     # A column stands for its mirror image too, except the first and, since the number is even, the last.
     mirrored = np.full(scale.shape[1], 2.0)
     mirrored[[0, -1]] = 1.0
-    adjoint = tf.constant(scale * mirrored / (height * made), tf.float32)
-    scale = tf.constant(scale, tf.float32)
+    adjoint = tf.constant(np.stack([scale * mirrored / (height * made)] * 2, axis=-1), tf.float32)
+    scale = tf.constant(np.stack([scale] * 2, axis=-1), tf.float32)
 
     @tf.custom_gradient
     def planes(spectrum: tf.Tensor) -> tuple[tf.Tensor, object]:
-        scaled = spectrum * scale
-        transformed = tf.signal.irfft2d(tf.complex(scaled[0], scaled[1]))
+        transformed = tf.signal.irfft2d(tf.bitcast(spectrum * scale, tf.complex64))
 
         def gradient(upstream: tf.Tensor) -> tf.Tensor:
             # The transpose of the real transform is the transform itself; TensorFlow's own takes several passes more.
             frequencies = tf.signal.rfft2d(tf.pad(upstream, [(0, 0), (0, 0), (0, 0), (0, made - width)]))
-            return tf.stack([tf.math.real(frequencies), tf.math.imag(frequencies)]) * adjoint
+            return tf.bitcast(frequencies, tf.float32) * adjoint
 
         return transformed[..., :width], gradient
 
@@ -293,10 +300,10 @@ def shared_interpolation(
 
     Returns:
         A parameterization of shape (strips * frames, size_px, size_px, 3), float32 in [0, 1], whose variables are the
-        spectrum and then the terms in the order of `SHARED_LEVELS`, each (strips * stored, height, width, 3).
+        spectrum and then the terms in the order of `SHARED_LEVELS`: see `shared_colours`.
     """
     levels = SHARED_LEVELS if sharing else ()
-    colours = shared_colours(frames, size_px, levels, strips=strips, sd=sd, key_frames=key_frames)
+    colours = shared_colours(frames, size_px, levels, strips=strips, key_frames=key_frames)
     for variable, value in zip(
         colours.variables, shared_start_values(colours.variables, [seed] * strips, sd), strict=True
     ):
@@ -310,7 +317,6 @@ def shared_colours(
     levels: Sequence[tuple[int, int]],
     *,
     strips: int = 1,
-    sd: float | None = None,
     key_frames: KeyFrames = "symmetric",
 ) -> Parameterization:
     """Spectra of frames plus low-resolution terms that they share, as colours of any range: see `squashed`.
@@ -320,11 +326,12 @@ def shared_colours(
 
     Returns:
         A parameterization of pixels by position, shape (strips, size_px * size_px, frames * 3), whose variables are
-        the spectrum and then the terms, which are 0, each (strips * stored, height, width, 3).
+        the spectrum, shape (strips * frames, 3, height, frequency, 2) with the real and the imaginary part last, and
+        then the terms, each (strips * stored, 3, height, width). All are 0.
     """
-    spectrum = fft_image((strips * frames, size_px, size_px, 3), sd).variables[0]
+    spectrum = tf.Variable(tf.zeros((strips * frames, 3, *rfft2d_freqs(size_px, size_px).shape, 2)), name="spectrum")
     terms = tuple(
-        tf.Variable(tf.zeros((strips * stored, size_px // divisor, size_px // divisor, 3)), name="shared")
+        tf.Variable(tf.zeros((strips * stored, 3, size_px // divisor, size_px // divisor)), name="shared")
         for stored, divisor in levels
     )
     groups = {stored: [n for n, (each, _) in enumerate(levels) if each == stored] for stored, _ in levels}
@@ -359,13 +366,14 @@ def shared_start_values(variables: Sequence[tf.Variable], seeds: Sequence[int], 
     A strip's values depend on its own seed alone, whichever strips lie beside it.
     """
     strips = len(seeds)
-    values = []
-    for number, variable in enumerate(variables):
-        batch_axis = 1 if number == 0 else 0  # of the spectrum, and of the low-resolution terms
-        shape = list(variable.shape)
-        shape[batch_axis] //= strips
-        values.append(np.concatenate([start_values((seed, 0, number), shape, sd) for seed in seeds], batch_axis))
-    return values
+
+    def of_one(number: int, variable: tf.Variable, seed: int) -> Array:
+        stored, *shape = variable.shape
+        return start_values((seed, 0, number), (stored // strips, *shape), sd)
+
+    return [
+        np.concatenate([of_one(number, variable, seed) for seed in seeds]) for number, variable in enumerate(variables)
+    ]
 
 
 def image(
@@ -432,14 +440,13 @@ def _resized_sum(terms: Sequence[tf.Variable], size_px: int) -> tf.Tensor:
     """The sum of square images of several sizes, each resized to size_px.
 
     Args:
-        terms: shape (batch, height, width, channel), each with its own height and width.
+        terms: shape (batch, channel, height, width), each with its own height and width.
 
     Returns:
         shape (batch, channel, size_px, size_px): with the channels first every product is a large one.
     """
-    planes = [tf.transpose(term, (0, 3, 1, 2)) for term in terms]
-    matrices = [resize_matrix(size_px, term.shape[1]) for term in terms]
-    wide = [tf.matmul(plane, matrix, transpose_b=True) for plane, matrix in zip(planes, matrices, strict=True)]
+    matrices = [resize_matrix(size_px, term.shape[2]) for term in terms]
+    wide = [tf.matmul(term, matrix, transpose_b=True) for term, matrix in zip(terms, matrices, strict=True)]
     # Along the height all are resized and summed in one product, with the matrices side by side.
     return tf.constant(np.concatenate(matrices, axis=1)) @ tf.concat(wide, axis=2)
 

@@ -83,7 +83,7 @@ def find_canvas(model: Model, sample: Sequence[Neuron], settings: RenderSettings
     """
     started = time.perf_counter()
     frames, size_px = len(sample), settings.size_px
-    colours = shared_colours(frames, size_px, ONE_FOR_ALL, sd=settings.sd)
+    colours = shared_colours(frames, size_px, ONE_FOR_ALL)
     spectrum = colours.variables[0]
     spectrum.assign(start_values(settings.seed, spectrum.shape, settings.sd))
     each = [objectives.channel(*neuron, batch=place) for place, neuron in enumerate(sample)]
@@ -153,6 +153,6 @@ class _OneFrame(StripRenderer):
 
     def _new_parameterization(self) -> SharedInterpolation:
         size_px = self.settings.size_px
-        own = shared_colours(1, size_px, _OF_A_PORTRAIT, strips=self.strips, sd=self.settings.sd)
+        own = shared_colours(1, size_px, _OF_A_PORTRAIT, strips=self.strips)
         self._colours = Parameterization(own.variables, lambda: own() + self._canvas)
         return squashed(self._colours, size_px, 1)

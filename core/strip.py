@@ -20,7 +20,13 @@ from numpy.typing import NDArray
 from core import device
 from core.models import Model
 from core.neurons import Pair
-from core.objectives import frame_alignment, interpolation_weights, mean_over_positions
+from core.objectives import (
+    alignment_factor,
+    alignment_weights,
+    frame_alignment,
+    interpolation_weights,
+    mean_over_positions,
+)
 from core.optimise import UPDATES_PER_CALL, Adam, run_updates
 from core.parameterization import SharedInterpolation, frames_of, shared_interpolation, shared_start_values
 from core.schedule import Schedule
@@ -232,7 +238,7 @@ class StripRenderer:
     def _update(self, channels: tf.Tensor, views: tf.Tensor, step: tf.Tensor, redirected: bool) -> tf.Tensor:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(self._parameterization.variables)
-            objective = self._objective(views, channels, redirected)
+            objective = self._objective(views, channels, step, redirected)
             loss = -tf.reduce_sum(objective)
         self._adam.descend(tape.gradient(loss, self._parameterization.variables), step + 1)
         return objective
@@ -248,23 +254,24 @@ class StripRenderer:
             pixels = resample_by_position(pixels, size, views, size)
         return frames_of(pixels, size, frames)
 
-    def _objective(self, views: tf.Tensor, channels: tf.Tensor, redirected: bool) -> tf.Tensor:
-        """Interpolation plus alignment, shape (strip,)."""
+    def _objective(self, views: tf.Tensor, channels: tf.Tensor, step: tf.Tensor, redirected: bool) -> tf.Tensor:
+        """Interpolation plus alignment in some update, shape (strip,)."""
+        del step  # the same in every update
         frames = self.settings.frames
         images = self._seen(self._parameterization.by_position(), frames, views)
         found = self._activations(images, redirected)
         objective = self._interpolation(channels, found, interpolation_weights(frames))
-        return objective + self._alignment([self._by_strip(found[layer]) for layer in self._aligned])
+        factor = alignment_factor(alignment_weights(frames, self.settings.alignment.decay))
+        return objective + self._alignment([self._by_strip(found[layer]) for layer in self._aligned], factor)
 
     def _interpolation(self, channels: tf.Tensor, found: dict[str, tf.Tensor], weights: Array) -> tf.Tensor:
         """The sum of the two neurons' mixed activations over frames with these shares of neuron b, shape (strip,)."""
         activation_a, activation_b = self._activations_of(channels, found)
         return tf.reduce_sum((1 - weights) * activation_a + weights * activation_b, axis=1)
 
-    def _alignment(self, layers: Sequence[tf.Tensor]) -> tf.Tensor | float:
+    def _alignment(self, layers: Sequence[tf.Tensor], factor: tf.Tensor | Array) -> tf.Tensor | float:
         """What alignment adds to the objective: activations of shape (strip, frame, ...) to shape (strip,)."""
-        alignment = self.settings.alignment
-        return sum(alignment.weight * frame_alignment(frames, alignment.decay) for frames in layers)
+        return sum(self.settings.alignment.weight * frame_alignment(frames, factor) for frames in layers)
 
     def _by_strip(self, t: tf.Tensor) -> tf.Tensor:
         """Shape (strip * frame, ...) to (strip, frame, ...)."""
@@ -275,8 +282,8 @@ class StripRenderer:
         means = {layer: mean_over_positions(found[layer]) for layer in set(self.layers)}  # with a gradient for each
         activations = []
         for end, layer in enumerate(self.layers):
-            wanted = tf.one_hot(channels[:, end], means[layer].shape[1])
-            activations.append(tf.einsum("sfc,sc->sf", self._by_strip(means[layer]), wanted))
+            wanted = tf.one_hot(channels[:, end : end + 1], means[layer].shape[1])
+            activations.append(tf.reduce_sum(self._by_strip(means[layer]) * wanted, axis=2))
         return activations
 
     def _measurements(self, channels: tf.Tensor) -> tuple[tf.Tensor, ...]:

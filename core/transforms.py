@@ -70,7 +70,7 @@ def resample(images: tf.Tensor, views: tf.Tensor, out: tuple[int, int]) -> tf.Te
     """Look at images through views, bilinearly, with grey where a view leaves the image.
 
     Args:
-        images: shape (strip, frame, height, width, channel), float32 in [0, 1].
+        images: shape (strip, frame, height, width, channel), float32 in [0, 1]; at least 2 x 2 pixels.
         views: shape (strip, 2, 3): all frames of a strip are seen through the same view.
         out: height and width of the result.
 
@@ -209,28 +209,23 @@ def _bilinear_matrix(views: tf.Tensor, out: tuple[int, int], height: int, width:
     strips, seen = views.shape[0], out[0] * out[1]
     along = views[:, :, :1] * tf.range(out[1], dtype=tf.float32)  # (strip, xy, column seen)
     down = views[:, :, 1:2] * tf.range(out[0], dtype=tf.float32) + views[:, :, 2:]  # (strip, xy, row seen)
-    position = tf.reshape(down[..., None] + along[:, :, None], (strips, 2, seen))
-    low = tf.floor(position)
-    fraction = position - low
-    last = tf.constant([[width - 1], [height - 1]], tf.float32)
-    # Along each axis: the two pixels beside a position, and their weights, which are 0 where the image has ended.
-    # Outside, a pixel of the strip's own gets weight 0: 0 times another's that is no longer a number is not 0.
-    pixel, weight = [], []
-    for at, share in ((low, 1 - fraction), (low + 1, fraction)):
-        inside = tf.clip_by_value(at, 0, last)
-        pixel.append(inside)
-        weight.append(tf.where(at == inside, share, 0.0))
-    image_start = tf.range(strips, dtype=tf.int64)[:, None] * (height * width)
-    columns, values = [], []
-    for dy in (0, 1):
-        y = image_start + tf.cast(pixel[dy][:, 1], tf.int64) * width
-        for dx in (0, 1):
-            columns.append(tf.reshape(y + tf.cast(pixel[dx][:, 0], tf.int64), (-1,)))
-            values.append(tf.reshape(weight[dy][:, 1] * weight[dx][:, 0], (-1,)))
-    rows = np.tile(np.arange(strips * seen), 4)
+    position = down[..., None] + along[:, :, None]  # (strip, xy, row seen, column seen)
+    # Along each axis two neighbouring pixels of the image, those beside the position if it lies inside. A pixel counts
+    # the less the farther it is, and not at all from 1 on: that is bilinear inside and fades to nothing outside.
+    low = tf.clip_by_value(tf.floor(position), 0, tf.constant([[[width - 2]], [[height - 2]]], tf.float32))
+    beyond = position - low
+    x, y = zip(*(tf.unstack(tf.nn.relu(1 - tf.abs(beyond - step)), axis=1) for step in (0, 1)), strict=True)
+    values = tf.stack([y[dy] * x[dx] for dy in (0, 1) for dx in (0, 1)], axis=2)  # (strip, row seen, 4, column seen)
+
+    image_start = tf.range(strips, dtype=tf.int32)[:, None, None] * (height * width)
+    column = image_start + tf.cast(low[:, 1] * width + low[:, 0], tf.int32)
+    row = np.arange(strips * seen, dtype=np.int64).reshape(strips, *out)
     # Row and column beside one another: the low and the high half of a number. tf.stack takes ten times as long.
-    indices = tf.bitcast(tf.bitwise.left_shift(tf.concat(columns, 0), tf.constant(32, tf.int64)) + rows, tf.int32)
-    return indices, tf.concat(values, 0), (strips * seen, strips * height * width)
+    entry = tf.bitwise.left_shift(tf.cast(column, tf.int64), tf.constant(32, tf.int64)) + row
+    steps = np.array([0, 1, width, width + 1], np.int64)[:, None] << 32
+    # A line of what is seen after the other: what its entries have in common then stays in the cache.
+    indices = tf.bitcast(tf.reshape(entry[:, :, None] + steps, (-1,)), tf.int32)
+    return indices, tf.reshape(values, (-1,)), (strips * seen, strips * height * width)
 
 
 def _times(matrix: _Sparse, rows: tf.Tensor, *, adjoint: bool = False) -> tf.Tensor:

@@ -2,7 +2,7 @@
 
 An inner frame starts as the mix of the two portraits' colours before they are squashed, and what is optimised is its
 difference from that mix: a spectrum of its own, and low-resolution terms that all inner frames share. The portraits
-have no gradient, so they go through the model forward only, and only as far as alignment looks at them.
+have no gradient, so they go through the model forward only, only as far as alignment looks at them, and in turn.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from core.models import Model
 from core.neurons import Neuron, Pair
-from core.objectives import interpolation_weights
+from core.objectives import alignment_factor, alignment_weights, interpolation_weights
 from core.parameterization import (
     Parameterization,
     SharedInterpolation,
@@ -82,23 +82,28 @@ class _Between(StripRenderer):
         """Put portraits at the ends: for each strip that of neuron a and that of neuron b."""
         pixels = np.array([[portrait.pixels for portrait in pair] for pair in ends], np.float32) / np.float32(255)
         colours = np.array([[portrait.colours for portrait in pair] for pair in ends])
-        self._ends.assign(_by_position(pixels))
+        self._ends.assign([_by_position(pixels[:, end : end + 1]) for end in (0, 1)])
         self._mix.assign(_by_position(np.einsum("fe,sehwc->sfhwc", _shares(self.settings.frames), colours)))
 
     def _new_parameterization(self) -> SharedInterpolation:
         """All frames, of which the inner ones are optimised."""
         strips, size_px, inner = self.strips, self.settings.size_px, self.settings.frames - 2
-        self._ends = tf.Variable(tf.zeros((strips, size_px**2, 2 * 3)), trainable=False)
+        self._ends = tf.Variable(tf.zeros((2, strips, size_px**2, 3)), trainable=False)
         self._mix = tf.Variable(tf.zeros((strips, size_px**2, inner * 3)), trainable=False)
-        differences = shared_colours(inner, size_px, ONE_FOR_ALL, strips=strips, sd=self.settings.sd)
+        differences = shared_colours(inner, size_px, ONE_FOR_ALL, strips=strips)
         colours = Parameterization(differences.variables, lambda: self._mix + _DIFFERENCE_GAIN * differences())
         self._end_activations = network(
             self._model, self._aligned, precision=self.settings.precision, xla=self.settings.xla
         )
         self._inner = squashed(colours, size_px, inner)
+        weights = alignment_weights(inner + 1, self.settings.alignment.decay)
+        weights[0] *= 2
+        weights[:, 0] *= 2
+        factor = alignment_factor(weights)  # of the end of a and the inner frames; seen from b these come the other way
+        self._factors = np.stack([factor, np.concatenate([factor[:, :1], factor[:, :0:-1]], axis=1)])
 
         def by_position() -> tf.Tensor:
-            return tf.concat([self._ends[..., :3], self._inner.by_position(), self._ends[..., 3:]], axis=2)
+            return tf.concat([self._ends[0], self._inner.by_position(), self._ends[1]], axis=2)
 
         frames = inner + 2
         return SharedInterpolation(
@@ -113,21 +118,22 @@ class _Between(StripRenderer):
             term.assign(tf.zeros_like(term))
         self._adam.reset()
 
-    def _objective(self, views: tf.Tensor, channels: tf.Tensor, redirected: bool) -> tf.Tensor:
-        """That of a strip, without the activations of the two ends, which nothing can change."""
+    def _objective(self, views: tf.Tensor, channels: tf.Tensor, step: tf.Tensor, redirected: bool) -> tf.Tensor:
+        """That of a strip, without the activations of the two ends, which nothing can change.
+
+        Alignment looks at one end in one update and at the other in the next, which then counts twice: on average that
+        is both, and spares the model a picture.
+        """
         inner = self.settings.frames - 2
         seen = self._seen(self._inner.by_position(), inner, views)
         found = self._activations(seen, redirected)
         objective = self._interpolation(channels, found, interpolation_weights(inner + 2)[1:-1])
         if not self._aligned:
             return objective
-        ends = self._end_activations(self._seen(self._ends, 2, views), False)
-        return objective + self._alignment([self._between(ends[layer], found[layer]) for layer in self._aligned])
-
-    def _between(self, ends: tf.Tensor, inner: tf.Tensor) -> tf.Tensor:
-        """What belongs to the ends round what belongs to the inner frames, shape (strip, frame, ...)."""
-        ends = self._by_strip(ends)
-        return tf.concat([ends[:, :1], self._by_strip(inner), ends[:, 1:]], axis=1)
+        turn = step % 2
+        end = self._end_activations(self._seen(self._ends[turn], 1, views), False)
+        layers = [tf.concat([self._by_strip(t) for t in (end[layer], found[layer])], axis=1) for layer in self._aligned]
+        return objective + self._alignment(layers, tf.constant(self._factors)[turn])
 
 
 def _shares(frames: int) -> Array:

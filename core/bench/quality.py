@@ -12,7 +12,13 @@ import tensorflow as tf
 
 from core.models import Model
 from core.neurons import Neuron, Pair
-from core.objectives import frame_alignment, interpolation_weights, mean_over_positions
+from core.objectives import (
+    alignment_factor,
+    alignment_weights,
+    frame_alignment,
+    interpolation_weights,
+    mean_over_positions,
+)
 from core.selection import resolve_settings
 from core.spec import RenderSettings
 from core.strip import Array, Strip, StripRenderer, network
@@ -93,11 +99,12 @@ def _judge(
     aligned = settings.alignment.layers or ()
     activations = tf.function(network(model, {*layers, *aligned}), autograph=False)
     weights = interpolation_weights(settings.frames)
+    factor = alignment_factor(alignment_weights(settings.frames, settings.alignment.decay))
 
     def judged(pair: Pair, frames: Array) -> tuple[float, float]:
         found = activations(tf.constant(frames), False)
         a, b = (mean_over_positions(found[neuron.layer])[:, neuron.channel] for neuron in pair)
-        together = [frame_alignment(found[layer][None], settings.alignment.decay)[0] for layer in aligned]
+        together = [frame_alignment(found[layer][None], factor)[0] for layer in aligned]
         return float(tf.reduce_sum((1 - weights) * a + weights * b)), float(sum(together))
 
     return judged

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from golden_io import compare, load, rnd
+from lucid_layout import to_lucids, to_ours
 
 from core import objectives as o
 from core.color import COLOR_CORRELATION, COLOR_MEAN, to_valid_rgb
@@ -150,13 +151,13 @@ def test_the_shared_interpolation_is_the_notebooks(case: dict[str, Any]) -> None
     for variable, seed, shape, scale in zip(
         made.variables, case["seeds"], case["var_shapes"], case["scales"], strict=True
     ):
-        variable.assign(rnd(seed, shape, scale))
+        variable.assign(to_ours(rnd(seed, shape, scale)))
 
     pixels, gradients = image_and_gradients(made, case["gseed"])
 
     agrees(shared, f"{case['name']}.image", pixels)
     for number, gradient in enumerate(gradients):
-        agrees(shared, f"{case['name']}.grad{number}", gradient)
+        agrees(shared, f"{case['name']}.grad{number}", to_lucids(gradient.numpy()))
 
 
 OBJECTIVES = [

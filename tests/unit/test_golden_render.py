@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from golden_io import compare, load, rnd
+from lucid_layout import to_lucids, to_ours
 
 from core import objectives as o
 from core import transforms as t
@@ -127,7 +128,7 @@ def start(case: dict[str, Any]) -> Parameterization:
     """The shared interpolation with the golden run's start values."""
     made = shared_interpolation(case["n"], case["size"], key_frames="lucid")
     for variable, seed, shape in zip(made.variables, case["seeds"], case["var_shapes"], strict=True):
-        variable.assign(rnd(seed, shape, case["scale"]))
+        variable.assign(to_ours(rnd(seed, shape, case["scale"])))
     return made
 
 
@@ -175,7 +176,7 @@ def test_the_first_gradients_are_lucids(case: dict[str, Any], tiny_net: FrozenGr
     gradients = tape.gradient(loss, made.variables)
 
     for number, gradient in enumerate(gradients):
-        error, largest = compare(runs, f"{case['name']}.grad{number}_step0", gradient)
+        error, largest = compare(runs, f"{case['name']}.grad{number}_step0", to_lucids(gradient.numpy()))
         assert error <= 2e-5 * largest + 1e-12, number
 
 

@@ -10,6 +10,7 @@ import tensorflow as tf
 import test_golden_parts as parts
 import test_golden_render as whole
 from golden_io import compare, load, rnd
+from lucid_layout import to_lucids
 
 from core import objectives as o
 from core.color import COLOR_CORRELATION, COLOR_MEAN, to_valid_rgb
@@ -140,5 +141,5 @@ def test_variables_end_where_lucids_do(name: str) -> None:
     whole.rendering_of(case, net, made, checkpoints=(32,))
 
     for number, variable in enumerate(made.variables):
-        error, largest = compare(whole.runs, f"{name}.var{number}_after32", variable)
+        error, largest = compare(whole.runs, f"{name}.var{number}_after32", to_lucids(variable.numpy()))
         assert error <= 1e-3 * largest, number
