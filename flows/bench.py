@@ -178,8 +178,9 @@ def _build(pairs: int, steps: int, processes: int) -> dict[str, Any]:
         }
         spec.write_text(yaml.safe_dump(content))
         command = [sys.executable, "-m", "flows.cli", "build", str(spec), "--json"]
+        alone = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}  # a temporary server
         started = time.perf_counter()
-        subprocess.run(command, check=True, stdout=subprocess.PIPE, env=os.environ | {"PREFECT_API_URL": ""})
+        subprocess.run(command, check=True, stdout=subprocess.PIPE, env=alone)
         seconds = time.perf_counter() - started
         lines = [line for path in (Path(folder) / "bench/records").iterdir() for line in path.read_text().splitlines()]
         pair_seconds = sum(json.loads(line)["seconds"] for line in lines) / pairs

@@ -110,3 +110,16 @@ def test_an_optimisation_that_starts_dead_gets_going() -> None:
     assert after(redirected_relu) > 0
     assert after(redirected_relu6) > 0
     assert after(tf.nn.relu) == 0
+
+
+@pytest.mark.parametrize("relu", [redirected_relu, redirected_relu6])
+@pytest.mark.parametrize("place", [0, 2500, 4999])
+def test_one_live_unit_in_a_large_image_counts_wherever_it_is(relu: Relu, place: int) -> None:
+    """And it counts for its own image only: the other is dead everywhere, and is woken."""
+    x, upstream = -np.ones((2, 50, 100)), -np.ones((2, 50, 100))
+    x[0].flat[place] = 1
+
+    got = gradient(relu, x, upstream)
+
+    assert got[0].sum() == got[0].flat[place] == -1
+    assert (got[1] == -1).all()

@@ -95,6 +95,48 @@ def test_chunks_tell_what_they_held(built: tuple[DirectoryStore, list[ChunkResul
     assert sorted(map(repr, again)) == sorted(map(repr, results))
 
 
+class Died(Exception):
+    """What ends a process at once."""
+
+
+class DyingStore(DirectoryStore):
+    """A store whose user dies after so many more files."""
+
+    def __init__(self, root: Path, files: int) -> None:
+        super().__init__(root)
+        self.left = files
+
+    def create(self, path: str, data: bytes) -> bool:
+        if self.left == 0:
+            raise Died
+        self.left -= 1
+        return super().create(path, data)
+
+
+def test_a_build_that_dies_after_any_file_of_any_stage_completes_with_the_same_files(
+    built: tuple[DirectoryStore, list[ChunkResult]], tmp_path: Path
+) -> None:
+    """With the canvas's colours but no picture, with both but no record, and so on through portraits and strips."""
+    store = DirectoryStore(tmp_path / "walk")
+    stages = set()
+    for files in range(100):  # at most so many until a run has been given enough of them
+        stages.add(make_plan(SPEC, store, 1).stage)
+        try:
+            build(SPEC, DyingStore(store.root, files))
+            break
+        except Died:
+            pass
+    publish(store, SPEC.name)
+
+    assert len(stages) == 3, "it died in each of the stages"
+    assert verify(store).intact
+    assert ends_meet(store)
+    pictures = [f for f in files_of(built[0]) if "records" not in f and f.endswith((".png", ".webp", ".npy"))]
+    assert len(pictures) == 22
+    for path in pictures:
+        assert store.read(path) == built[0].read(path), path
+
+
 def test_a_walk_over_a_neuron_has_its_portrait_once(store: DirectoryStore) -> None:
     """The middle frame of a road of two strips is the portrait of the neuron between."""
     roads = [road for road in read_roads(store) if {str(FIRST), str(SECOND)} != set(road.neurons)]
