@@ -185,6 +185,22 @@ def test_a_build_goes_on_when_a_worker_and_its_shard_are_killed(deployed: Deploy
     assert artifacts["shards-progress"]["data"] == 100
 
 
+def test_a_walkable_atlas_is_rendered_by_workers_stage_by_stage(deployed: Deployed) -> None:
+    """Shards render the canvas, then portraits, then strips, which begin and end on the portraits of other workers."""
+    pairs = {"select": "all", "neurons": [f"{LAYER}:0-2"]}
+    job = deployed.job(name="walk", strip="walk", pairs=pairs, render=SMALL, compute=SHARDS)
+
+    deployed.trigger(job)
+
+    wait_for(lambda: deployed.state("build-atlas walk") == "COMPLETED", "the build to complete", seconds=180)
+    shards = [shard["state"]["type"] for shard in deployed.shards("walk")]
+    assert len(shards) >= 3, "each stage has shards of its own"
+    assert set(shards) == {"COMPLETED"}
+    assert job.run("verify", str(job.atlas)).returncode == 0
+    movie = job.run("route", f"{LAYER}:0", f"{LAYER}:2", str(job.atlas), "-o", str(job.folder / "route.png"))
+    assert movie.returncode == 0, movie.stderr
+
+
 @pytest.mark.parametrize("how", ["cancelled", "killed"])
 def test_a_build_that_ends_takes_its_shards_with_it(deployed: Deployed, how: str) -> None:
     """After a cancellation, or SIGKILL of the flow's process, no shard runs on, no process is left, nothing is half

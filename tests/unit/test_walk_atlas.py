@@ -95,7 +95,7 @@ def test_chunks_tell_what_they_held(built: tuple[DirectoryStore, list[ChunkResul
     assert sorted(map(repr, again)) == sorted(map(repr, results))
 
 
-class Died(Exception):
+class DiedError(Exception):
     """What ends a process at once."""
 
 
@@ -108,7 +108,7 @@ class DyingStore(DirectoryStore):
 
     def create(self, path: str, data: bytes) -> bool:
         if self.left == 0:
-            raise Died
+            raise DiedError
         self.left -= 1
         return super().create(path, data)
 
@@ -124,7 +124,7 @@ def test_a_build_that_dies_after_any_file_of_any_stage_completes_with_the_same_f
         try:
             build(SPEC, DyingStore(store.root, files))
             break
-        except Died:
+        except DiedError:
             pass
     publish(store, SPEC.name)
 
