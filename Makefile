@@ -13,7 +13,7 @@ atlas: $(VENV)/runtime.installed ## Set everything up and render the quickstart 
 	$(BIN)/isthmus build deploy/atlases/quickstart.yaml
 
 test: $(VENV)/dev.installed ## Set everything up and run the whole test suite
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/dev.installed ## Check style and types
 	$(BIN)/ruff check .

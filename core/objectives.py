@@ -213,7 +213,7 @@ def alignment(layer: str, decay_ratio: float = 2) -> Objective:
 
     def value(activations: Activations) -> tf.Tensor:
         t = activations(layer)
-        return frame_alignment(t[None], alignment_factor(alignment_weights(t.shape[0], decay_ratio)))[0]
+        return frame_alignment(t[None], alignment_factor(t.shape[0], decay_ratio))[0]
 
     return Objective(value, frozenset({layer}), f"alignment {layer} (decay {decay_ratio:g})")
 
@@ -231,20 +231,21 @@ def mean_over_positions(t: tf.Tensor) -> tf.Tensor:
     return t if len(t.shape) == 2 else tf.reduce_mean(t, axis=(1, 2))
 
 
-def alignment_weights(frames: int, decay_ratio: float) -> NDArray[np.float64]:
-    """How much the difference of two frames counts in `alignment`, shape (frame, frame), symmetric."""
-    apart = np.abs(np.subtract.outer(np.arange(frames), np.arange(frames)))
-    compared = (apart >= 1) & (apart <= _FARTHEST_ALIGNED)
-    return np.where(compared, 1.0 / np.power(float(decay_ratio), apart), 0.0)
-
-
-def alignment_factor(weights: NDArray[np.float64]) -> Array:
+def alignment_factor(frames: int, decay_ratio: float, *, first: float = 1.0) -> Array:
     """A matrix R, shape (frame - 1, frame), with |R A|^2 = sum over pairs of weight * (A[i] - A[j])^2 for every A.
 
     That sum is a quadratic form whose matrix is the Laplacian of the graph of compared frames. Its eigenvectors,
     scaled by the roots of their eigenvalues, are the rows of R; the constant vector, with eigenvalue 0, drops out. One
     small product then replaces a difference for each of the pairs.
+
+    Args:
+        first: how often the differences from the first frame count.
     """
+    apart = np.abs(np.subtract.outer(np.arange(frames), np.arange(frames)))
+    compared = (apart >= 1) & (apart <= _FARTHEST_ALIGNED)
+    weights = np.where(compared, 1.0 / np.power(float(decay_ratio), apart), 0.0)
+    weights[0] *= first
+    weights[:, 0] *= first
     laplacian = np.diag(weights.sum(axis=1)) - weights
     values, vectors = np.linalg.eigh(laplacian)
     return (np.sqrt(np.maximum(values, 0.0))[:, None] * vectors.T)[1:].astype(np.float32)
@@ -261,7 +262,7 @@ def frame_alignment(t: tf.Tensor, factor: tf.Tensor | Array) -> tf.Tensor:
         shape (strip,), at most 0.
     """
     flat = tf.reshape(t, (*t.shape[:2], -1))
-    differences = tf.convert_to_tensor(factor) @ flat
+    differences = tf.matmul(factor, flat)
     # The mean is taken over the last axis first: many small squares lose nothing that way.
     return -tf.reduce_sum(tf.reduce_mean(differences**2, axis=2), axis=1)
 

@@ -32,8 +32,9 @@ class Picture(BaseModel):
 class Checkpoint(BaseModel):
     """The strip after `step` updates.
 
-    `objective` is the value before the last of them, on the transformed frames. `picture` is there unless this is the
-    finished strip, whose picture the record itself describes.
+    `objective` is the value before the last of them, on the transformed frames; between portraits it is the mean of the
+    last two, of which each looks at one end. `picture` is there unless this is the finished strip, whose picture the
+    record itself describes.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -20,13 +20,7 @@ from numpy.typing import NDArray
 from core import device
 from core.models import Model
 from core.neurons import Pair
-from core.objectives import (
-    alignment_factor,
-    alignment_weights,
-    frame_alignment,
-    interpolation_weights,
-    mean_over_positions,
-)
+from core.objectives import alignment_factor, frame_alignment, interpolation_weights, mean_over_positions
 from core.optimise import UPDATES_PER_CALL, Adam, run_updates
 from core.parameterization import SharedInterpolation, frames_of, shared_interpolation, shared_start_values
 from core.schedule import Schedule
@@ -44,7 +38,8 @@ class Strip:
 
     Attributes:
         frames: shape (frame, height, width, 3), float32 in [0, 1], from neuron a to neuron b.
-        objective: shape (update,): the objective on the transformed frames before each update.
+        objective: shape (update,): the objective on the transformed frames before each update; see `core.walk` for
+            strips between portraits.
         activation_a, activation_b: shape (frame,): mean activation of each neuron on the finished frames.
         neighbour_distance: shape (frame - 1,): mean squared difference of neighbouring frames.
         layer_distance: alignment layer -> the same of the activations there.
@@ -261,7 +256,7 @@ class StripRenderer:
         images = self._seen(self._parameterization.by_position(), frames, views)
         found = self._activations(images, redirected)
         objective = self._interpolation(channels, found, interpolation_weights(frames))
-        factor = alignment_factor(alignment_weights(frames, self.settings.alignment.decay))
+        factor = alignment_factor(frames, self.settings.alignment.decay)
         return objective + self._alignment([self._by_strip(found[layer]) for layer in self._aligned], factor)
 
     def _interpolation(self, channels: tf.Tensor, found: dict[str, tf.Tensor], weights: Array) -> tf.Tensor:

@@ -19,6 +19,8 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from core.errors import ShapeError
+
 Array = NDArray[np.float32]
 Transform = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
@@ -91,7 +93,12 @@ def resample_by_position(pixels: tf.Tensor, size: tuple[int, int], views: tf.Ten
 
     Returns:
         shape (strip, out height * out width, frame * channel).
+
+    Raises:
+        ShapeError: if there are fewer than 2 x 2 pixels to look at.
     """
+    if min(size) < 2:
+        raise ShapeError(f"a view needs an image of at least 2 x 2 pixels, got {size[0]} x {size[1]}")
     strips, _, numbers = pixels.shape
     matrix = _bilinear_matrix(views, out, *size)
 
@@ -211,7 +218,8 @@ def _bilinear_matrix(views: tf.Tensor, out: tuple[int, int], height: int, width:
     down = views[:, :, 1:2] * tf.range(out[0], dtype=tf.float32) + views[:, :, 2:]  # (strip, xy, row seen)
     position = down[..., None] + along[:, :, None]  # (strip, xy, row seen, column seen)
     # Along each axis two neighbouring pixels of the image, those beside the position if it lies inside. A pixel counts
-    # the less the farther it is, and not at all from 1 on: that is bilinear inside and fades to nothing outside.
+    # the less the farther it is, and not at all from 1 on: that is bilinear inside and fades to nothing outside. All
+    # pixels are the strip's own, those with weight 0 too: 0 times another's that is no longer a number is not 0.
     low = tf.clip_by_value(tf.floor(position), 0, tf.constant([[[width - 2]], [[height - 2]]], tf.float32))
     beyond = position - low
     x, y = zip(*(tf.unstack(tf.nn.relu(1 - tf.abs(beyond - step)), axis=1) for step in (0, 1)), strict=True)

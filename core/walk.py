@@ -8,6 +8,7 @@ have no gradient, so they go through the model forward only, only as far as alig
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from core.models import Model
 from core.neurons import Neuron, Pair
-from core.objectives import alignment_factor, alignment_weights, interpolation_weights
+from core.objectives import alignment_factor, interpolation_weights
 from core.parameterization import (
     Parameterization,
     SharedInterpolation,
@@ -61,11 +62,13 @@ class WalkRenderer:
     def render(self, walks: Sequence[Walk]) -> list[Strip]:
         """Render up to `strips` pairs together; at least one.
 
-        The first and the last frame of a strip are its portraits' pixels, divided by 255.
+        The first and the last frame of a strip are its portraits' pixels, divided by 255. Its objective is the mean
+        of two neighbouring updates, of which each looks at one of them; that before the first update is of one alone.
         """
         ends = [[walk.portrait_of(neuron) for neuron in walk.pair] for walk in walks]
         self._strips.place([*ends, *[ends[-1]] * (self._strips.strips - len(ends))])
-        return self._strips.render([walk.pair for walk in walks])
+        strips = self._strips.render([walk.pair for walk in walks])
+        return [replace(strip, objective=_of_both_ends(strip.objective)) for strip in strips]
 
     def seconds_per_update(self, walk: Walk) -> float:
         """How long an update takes for each of the packed strips; asks for no portraits, which change nothing here."""
@@ -96,10 +99,8 @@ class _Between(StripRenderer):
             self._model, self._aligned, precision=self.settings.precision, xla=self.settings.xla
         )
         self._inner = squashed(colours, size_px, inner)
-        weights = alignment_weights(inner + 1, self.settings.alignment.decay)
-        weights[0] *= 2
-        weights[:, 0] *= 2
-        factor = alignment_factor(weights)  # of the end of a and the inner frames; seen from b these come the other way
+        # Of the end of a and the inner frames; seen from b these come the other way.
+        factor = alignment_factor(inner + 1, self.settings.alignment.decay, first=2)
         self._factors = np.stack([factor, np.concatenate([factor[:, :1], factor[:, :0:-1]], axis=1)])
 
         def by_position() -> tf.Tensor:
@@ -134,6 +135,11 @@ class _Between(StripRenderer):
         end = self._end_activations(self._seen(self._ends[turn], 1, views), False)
         layers = [tf.concat([self._by_strip(t) for t in (end[layer], found[layer])], axis=1) for layer in self._aligned]
         return objective + self._alignment(layers, tf.constant(self._factors)[turn])
+
+
+def _of_both_ends(objective: Array) -> Array:
+    """The mean of each number and the one before it, shape (update,)."""
+    return np.concatenate([objective[:1], (objective[1:] + objective[:-1]) / 2])
 
 
 def _shares(frames: int) -> Array:

@@ -178,7 +178,9 @@ def _build(pairs: int, steps: int, processes: int) -> dict[str, Any]:
         }
         spec.write_text(yaml.safe_dump(content))
         command = [sys.executable, "-m", "flows.cli", "build", str(spec), "--json"]
-        alone = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}  # a temporary server
+        # With a temporary server, whatever server the environment or a profile names.
+        alone = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
+        alone["PREFECT_PROFILES_PATH"] = str(Path(folder) / "profiles.toml")
         started = time.perf_counter()
         subprocess.run(command, check=True, stdout=subprocess.PIPE, env=alone)
         seconds = time.perf_counter() - started

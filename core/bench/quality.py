@@ -12,13 +12,7 @@ import tensorflow as tf
 
 from core.models import Model
 from core.neurons import Neuron, Pair
-from core.objectives import (
-    alignment_factor,
-    alignment_weights,
-    frame_alignment,
-    interpolation_weights,
-    mean_over_positions,
-)
+from core.objectives import alignment_factor, frame_alignment, interpolation_weights, mean_over_positions
 from core.selection import resolve_settings
 from core.spec import RenderSettings
 from core.strip import Array, Strip, StripRenderer, network
@@ -99,7 +93,7 @@ def _judge(
     aligned = settings.alignment.layers or ()
     activations = tf.function(network(model, {*layers, *aligned}), autograph=False)
     weights = interpolation_weights(settings.frames)
-    factor = alignment_factor(alignment_weights(settings.frames, settings.alignment.decay))
+    factor = alignment_factor(settings.frames, settings.alignment.decay)
 
     def judged(pair: Pair, frames: Array) -> tuple[float, float]:
         found = activations(tf.constant(frames), False)

@@ -85,7 +85,7 @@ def finish(build: subprocess.Popen[str]) -> tuple[str, str]:
             os.killpg(build.pid, signal.SIGKILL)
 
 
-def wait_for(condition: Callable[[], object], what: str, seconds: float = 90) -> None:
+def wait_for(condition: Callable[[], object], what: str, seconds: float = 180) -> None:
     """Poll until something is true.
 
     Raises:

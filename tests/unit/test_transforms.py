@@ -10,6 +10,7 @@ import skimage.transform
 import tensorflow as tf
 
 from core import transforms as t
+from core.errors import ShapeError
 
 SIZE = (16, 16)
 TILTED = np.array([[[0.98, 0.17, -1.3], [-0.17, 0.98, 2.2]]], np.float32)
@@ -250,3 +251,9 @@ def test_the_standard_transform_repeats_a_draw_and_keeps_the_shape() -> None:
     assert first.shape == x.shape
     np.testing.assert_array_equal(first, again)
     assert np.abs(first - other).max() > 0.01
+
+
+def test_an_image_of_one_pixel_is_refused() -> None:
+    """There are no four pixels to look at."""
+    with pytest.raises(ShapeError, match="at least 2 x 2 pixels, got 5 x 1"):
+        t.resample(tf.zeros((1, 1, 5, 1, 3)), tf.zeros((1, 2, 3)), (4, 4))
