@@ -38,6 +38,14 @@ def _redirected(function: Callable[[tf.Tensor], tf.Tensor], x: tf.Tensor) -> tf.
 
 def _gradient(x: tf.Tensor, y: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
     """Of either function, whose value at *x* is *y*: the units that it cuts off are those where the two differ."""
+    flat = (tf.shape(gradient)[0], -1)
+    found = _gradient_by_image(tf.reshape(x, flat), tf.reshape(y, flat), tf.reshape(gradient, flat))
+    return tf.reshape(found, tf.shape(gradient))
+
+
+@tf.function(autograph=False, reduce_retracing=True)  # traced for any size once, and not anew for every layer
+def _gradient_by_image(x: tf.Tensor, y: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
+    """`_gradient` for tensors of shape (batch, number)."""
     nothing = tf.zeros_like(gradient)
     plain = tf.where(tf.equal(x, y), gradient, nothing)
 
@@ -45,21 +53,15 @@ def _gradient(x: tf.Tensor, y: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
         pushed_away = ((x < y) & (gradient > 0)) | ((x > y) & (gradient < 0))
         return tf.where(_alive(plain), plain, tf.where(pushed_away, nothing, gradient))
 
-    # Nearly always all images are alive, and a few numbers of each show that.
-    return tf.cond(tf.reduce_all(_alive(_some_of_each(plain))), lambda: plain, redirected_where_dead)
+    # Nearly always all images are alive, and a few numbers from the middle of each show that.
+    middle = tf.shape(plain)[1] // 2
+    few = plain[:, middle : middle + _LOOKED_AT]
+    return tf.cond(tf.reduce_all(_alive(few)), lambda: plain, redirected_where_dead)
 
 
 def _alive(gradient: tf.Tensor) -> tf.Tensor:
-    """Which images have a gradient somewhere, shape (batch, 1, ...)."""
-    axes = list(range(1, len(gradient.shape)))
-    return tf.reduce_any(tf.not_equal(gradient, tf.zeros_like(gradient)), axis=axes, keepdims=True)
-
-
-def _some_of_each(t: tf.Tensor) -> tf.Tensor:
-    """Numbers from the middle of each image, shape (batch, number)."""
-    flat = tf.reshape(t, (tf.shape(t)[0], -1))
-    middle = tf.shape(flat)[1] // 2
-    return flat[:, middle : middle + _LOOKED_AT]
+    """Which images have a gradient somewhere, shape (batch, 1)."""
+    return tf.reduce_any(tf.not_equal(gradient, tf.zeros_like(gradient)), axis=1, keepdims=True)
 
 
 REDIRECTED_GRADIENTS = {"Relu": "IsthmusRedirectedRelu", "Relu6": "IsthmusRedirectedRelu6"}
