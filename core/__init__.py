@@ -5,5 +5,5 @@ each of these nouns. Nothing in here knows of Prefect, and only the modules that
 `parameterization`, `objectives`, `transforms`, `optimise`, `strip`, `relu`) import TensorFlow.
 """
 
-METHOD_VERSION = 3
+METHOD_VERSION = 4
 """Part of every key: raised whenever the same settings begin to give other pixels."""

@@ -24,7 +24,7 @@ from core import METHOD_VERSION, course, device, pace, sheets
 from core.errors import ModelError
 from core.models import digest, load
 from core.neurons import Pair
-from core.packing import Packing
+from core.packing import Packing, suited
 from core.plan import ChunkOrder, PlannedPair, settings_digest
 from core.portrait_chunk import render_canvas, render_portraits
 from core.portrait_files import Portrait, read_portrait
@@ -140,7 +140,7 @@ def _render(
             lambda rendered: _record(*rendered, order, where, store),
             _strips(order, store, pack),
             threads=_STORING_THREADS,
-            held=_STORING_THREADS,
+            held=max(_STORING_THREADS, suited(order.settings.frames, order.settings.size_px)),  # a batch comes at once
         )
     )
     pace.remember(records)
@@ -173,7 +173,11 @@ def _packing(
     """The renderers for a pair of layers, traced once per process."""
     from core.strip import StripRenderer
 
-    return Packing(lambda strips: StripRenderer(load(model), layers, settings, strips=strips), pack)
+    return Packing(
+        lambda strips: StripRenderer(load(model), layers, settings, strips=strips),
+        pack,
+        suited(settings.frames, settings.size_px),
+    )
 
 
 @lru_cache(maxsize=4)
@@ -183,7 +187,11 @@ def _walk_packing(
     """As `_packing`, for strips between portraits."""
     from core.walk import WalkRenderer
 
-    return Packing(lambda strips: WalkRenderer(load(model), layers, settings, strips=strips), pack)
+    return Packing(
+        lambda strips: WalkRenderer(load(model), layers, settings, strips=strips),
+        pack,
+        suited(settings.frames, settings.size_px),
+    )
 
 
 def _walk(planned: PlannedPair, portrait: Callable[[Key], Portrait]) -> Walk:

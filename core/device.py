@@ -8,6 +8,7 @@ one card, sees only that one, and takes memory as it needs it. GPU paths have be
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import platform
 import sys
@@ -70,6 +71,28 @@ def has_gpu() -> bool:
     return bool(tf.config.list_physical_devices("GPU"))
 
 
+def memory_used() -> float:
+    """The most of a GPU's memory that was used since this was last asked, as a share of what this process can have.
+
+    Always 0 on a CPU.
+    """
+    if not has_gpu():
+        return 0.0
+    import tensorflow as tf
+
+    peak = tf.config.experimental.get_memory_info("GPU:0")["peak"]
+    tf.config.experimental.reset_memory_stats("GPU:0")
+    return float(peak) / _memory_limit()
+
+
+@lru_cache(maxsize=1)
+def _memory_limit() -> int:
+    """Bytes of the GPU that TensorFlow may take."""
+    from tensorflow.python.client import device_lib  # the only place that tells it
+
+    return max(int(found.memory_limit) for found in device_lib.list_local_devices() if found.device_type == "GPU")
+
+
 @lru_cache(maxsize=1)
 def prepare() -> str:
     """Set TensorFlow up in this process and say in words what it renders on.
@@ -79,6 +102,9 @@ def prepare() -> str:
     with nullcontext() if os.environ.get(VERBOSE) else _silence():
         import tensorflow as tf
 
+    if not os.environ.get(VERBOSE):
+        tf.get_logger().setLevel(logging.ERROR)  # it warns of every renderer after the fourth: each is traced once
+    tf.config.experimental.enable_tensor_float_32_execution(False)  # float32 is float32, unless a renderer says tf32
     gpus = tf.config.list_physical_devices("GPU")
     if gpus:
         tf.config.experimental.set_memory_growth(gpus[0], True)

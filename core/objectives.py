@@ -262,9 +262,12 @@ def frame_alignment(t: tf.Tensor, factor: tf.Tensor | Array) -> tf.Tensor:
         shape (strip,), at most 0.
     """
     flat = tf.reshape(t, (*t.shape[:2], -1))
-    differences = tf.matmul(factor, flat)
-    # The mean is taken over the last axis first: many small squares lose nothing that way.
-    return -tf.reduce_sum(tf.reduce_mean(differences**2, axis=2), axis=1)
+    # The mean's division stands in the factor. Behind the squares it would be a constant as large as the activations,
+    # which TensorFlow joins with others if it is small enough: how a strip is rounded would depend on the pack.
+    numbers = tf.cast(tf.shape(flat)[2], tf.float32)
+    differences = tf.matmul(factor / tf.sqrt(numbers), flat)
+    # Summed over the last axis first: many small squares lose nothing that way.
+    return -tf.reduce_sum(tf.reduce_sum(differences**2, axis=2), axis=1)
 
 
 def _frames(t: tf.Tensor, batch: BatchSlice) -> tf.Tensor:

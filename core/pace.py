@@ -25,6 +25,7 @@ from core.weights import cache_folder
 
 _ASSUMED_SECONDS = 0.025  # measured: six frames of 128 px on one core to the tenth block of EfficientNet-Lite0
 _ASSUMED_PIXELS = 6 * 128 * 128
+_ASSUMED_FASTER = 20  # a GPU than a core, to be careful: an H200 was 60 times as fast
 
 
 class _Pace(BaseModel):
@@ -33,9 +34,9 @@ class _Pace(BaseModel):
     update_seconds: float = Field(gt=0, allow_inf_nan=False)
 
 
-def assumed(frames: int, size_px: int) -> float:
-    """Seconds for an update of a strip where nothing has been measured: those of a CPU core."""
-    return _ASSUMED_SECONDS * frames * size_px**2 / _ASSUMED_PIXELS
+def assumed(frames: int, size_px: int, *, on_gpu: bool = False) -> float:
+    """Seconds for an update of a strip where nothing has been measured: those of a CPU core, or of a slow GPU."""
+    return _ASSUMED_SECONDS * frames * size_px**2 / _ASSUMED_PIXELS / (_ASSUMED_FASTER if on_gpu else 1)
 
 
 def remembered(

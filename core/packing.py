@@ -1,6 +1,6 @@
 """Packing: how many pairs share a batch on the device, or how many portraits.
 
-A CPU is busy with one pair. A GPU is not: there the pack grows until the pace no longer rises or the memory ends.
+A CPU is busy with one pair. A GPU is busy with some million pixels, and then twice as many take twice as long.
 """
 
 from __future__ import annotations
@@ -13,7 +13,11 @@ from core import device
 from core.errors import DeviceError
 
 _LARGEST = 256
-_WORTH_IT = 0.95  # of the seconds for a strip: a pack twice as large must be faster than that
+_BUSY_PIXELS = 64 * 6 * 128 * 128
+"""So many in a batch make a GPU busy. Measured on an H200, EfficientNet-Lite0 to its tenth block, a strip of six frames
+of 128 px alone or among 4, 16, 64, 128: 3.86, 1.13, 0.56, 0.43, 0.41 ms an update. Smaller GPUs are busy sooner."""
+_MEMORY_FRACTION = 0.8
+_FULL_ENOUGH = 0.75  # a batch for the renderer that is there; the rest of its places are rendered for nothing
 
 
 _Work = TypeVar("_Work")
@@ -26,8 +30,12 @@ class Renderer(Protocol[_Taken, _Result]):
 
     def render(self, work: Sequence[_Taken], /) -> Sequence[_Result]: ...
 
-    def seconds_per_update(self, one: _Taken, /) -> float:
-        """How long an update takes for each of so many pieces of work like this one."""
+
+def suited(frames: int, size_px: int) -> int:
+    """How many strips of so many frames the device of this process should render together, or pictures of one frame."""
+    if not device.has_gpu():
+        return 1
+    return max(1, min(_LARGEST, round(_BUSY_PIXELS / (frames * size_px**2))))
 
 
 class Packing(Generic[_Work, _Result]):
@@ -35,14 +43,18 @@ class Packing(Generic[_Work, _Result]):
 
     Args:
         renderer: makes the renderer for a number of them in a batch.
-        pack: how many; auto finds the number that suits the device when the first work comes.
+        pack: how many; auto: as many as are suited, but fewer if they need more than four fifths of the memory.
+        suited: how many suit the device.
 
     Attributes:
-        pack: how many share a batch now; None as long as nothing has been rendered with auto.
+        pack: how many share a batch now, at most.
     """
 
-    def __init__(self, renderer: Callable[[int], Renderer[_Work, _Result]], pack: int | Literal["auto"]) -> None:
-        self.pack = None if pack == "auto" else pack
+    def __init__(
+        self, renderer: Callable[[int], Renderer[_Work, _Result]], pack: int | Literal["auto"], suited: int
+    ) -> None:
+        self.pack = suited if pack == "auto" else pack
+        self._most_memory = _MEMORY_FRACTION if pack == "auto" else math.inf
         self._new_renderer = renderer
         self._size = 0  # of the batches that `_kept` renders
         self._kept: Renderer[_Work, _Result]
@@ -55,48 +67,38 @@ class Packing(Generic[_Work, _Result]):
         """
         from tensorflow.errors import ResourceExhaustedError
 
-        if self.pack is None:
-            self.pack = self._fastest(work) if device.has_gpu() else 1
         rest, size = list(work), self._even(len(work))
         while rest:
             try:
                 results = self._renderer(size).render(rest[:size])
             except ResourceExhaustedError:
-                self._size = 0
                 if size == 1:
+                    self._size = 0
                     raise DeviceError(
                         "the memory of the device does not suffice for one pair; make render.size_px or "
                         "render.frames smaller"
                     ) from None
-                self.pack = size // 2
-                size = self._even(len(rest))
+                size = self._halve(size, len(rest))
                 continue
             yield from results
             rest = rest[size:]
+            if device.memory_used() > self._most_memory and size > 1:
+                size = self._halve(size, len(rest))
+
+    def _halve(self, size: int, work: int) -> int:
+        """The size of batches for so much more work, when those of some size are too large."""
+        self._size = 0
+        self.pack = size // 2
+        return self._even(work)
 
     def _even(self, work: int) -> int:
         """The size of as few batches as there must be, as alike as can be: one that is not full takes as long."""
-        batches = math.ceil(work / (self.pack or 1))
+        batches = max(1, math.ceil(work / self.pack))
         return math.ceil(work / batches)
 
     def _renderer(self, size: int) -> Renderer[_Work, _Result]:
-        """The renderer for so many; the last one is kept, because making one takes seconds."""
-        if size != self._size:
+        """The renderer for so many, or for some more: the last one is kept, because making one takes seconds."""
+        if not _FULL_ENOUGH * self._size < size <= self._size:
             self._kept = self._new_renderer(size)
             self._size = size
         return self._kept
-
-    def _fastest(self, work: Sequence[_Work]) -> int:
-        """Double the pack as long as that is worth it, and there is so much work."""
-        from tensorflow.errors import ResourceExhaustedError
-
-        pack, seconds = 1, self._new_renderer(1).seconds_per_update(work[0])
-        while 2 * pack <= min(_LARGEST, len(work)):
-            try:
-                more = self._new_renderer(2 * pack).seconds_per_update(work[0])
-            except ResourceExhaustedError:
-                break
-            if more > _WORTH_IT * seconds:
-                break
-            pack, seconds = 2 * pack, more
-        return pack

@@ -19,6 +19,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from core.color import COLOR_CORRELATION, to_valid_rgb
+from core.device import has_gpu
 from core.errors import ShapeError
 
 Array = NDArray[np.float32]
@@ -141,7 +142,10 @@ def _spectrum_to_planes(spectrum: tf.Tensor, height: int, width: int, decay_powe
 
     @tf.custom_gradient
     def planes(spectrum: tf.Tensor) -> tuple[tf.Tensor, object]:
-        transformed = tf.signal.irfft2d(tf.bitcast(spectrum * scale, tf.complex64))
+        frequencies = tf.bitcast(spectrum * scale, tf.complex64)
+        if has_gpu():  # CPUs do not need it, and it would cost them a hundredth of a step
+            frequencies = hermitian_edges(frequencies)
+        transformed = tf.signal.irfft2d(frequencies)
 
         def gradient(upstream: tf.Tensor) -> tf.Tensor:
             # The transpose of the real transform is the transform itself; TensorFlow's own takes several passes more.
@@ -151,6 +155,19 @@ def _spectrum_to_planes(spectrum: tf.Tensor, height: int, width: int, decay_powe
         return transformed[..., :width], gradient
 
     return planes(spectrum)
+
+
+def hermitian_edges(frequencies: tf.Tensor) -> tf.Tensor:
+    """Make the first and the last column of a half spectrum, shape (..., height, frequency), those of a real image.
+
+    In these two, rows k and -k stand for the same wave, so a real image has conjugate numbers there. TensorFlow's
+    transform on CPUs takes what two numbers have in common and drops the rest, and so does this. The one on NVIDIA's
+    GPUs (cuFFT) asks for conjugate numbers; of others it reads one, the other, or both, depending on the batch.
+    """
+    edges = tf.stack([frequencies[..., 0], frequencies[..., -1]], axis=-1)
+    mirrored = tf.math.conj(tf.roll(tf.reverse(edges, axis=[-2]), shift=1, axis=-2))
+    edges = (edges + mirrored) / 2
+    return tf.concat([edges[..., :1], frequencies[..., 1:-1], edges[..., 1:]], axis=-1)
 
 
 def fft_image(shape: Shape, sd: float | None = None, decay_power: float = 1.0, *, seed: int = 0) -> Parameterization:

@@ -230,7 +230,8 @@ def make_plan(spec: AtlasSpec, store: Store, processes: int) -> Plan:
         keyed = [_between(planned, portraits, recorded_portraits) for planned in keyed]
     missing = [planned for planned in keyed if planned.key not in recorded]
     failed = sum(recorded[planned.key].failed for planned in keyed if planned.key in recorded)
-    pair_seconds, basis = _pair_seconds(model_digest, settings, spec.strip, recorded.values(), missing)
+    on_gpu = rendered_here and device.is_gpu(device.expected())
+    pair_seconds, basis = _pair_seconds(model_digest, settings, spec.strip, recorded.values(), missing, on_gpu=on_gpu)
     portrait_seconds = _mean_seconds(recorded_portraits.values()) or pair_seconds / settings.frames
     missing_portraits = [planned for planned in portraits.values() if planned.key not in recorded_portraits]
 
@@ -421,6 +422,8 @@ def _pair_seconds(
     strip: str,
     recorded: Iterable[_Recorded],
     missing: Sequence[PlannedPair],
+    *,
+    on_gpu: bool,
 ) -> tuple[float, Basis]:
     """What pairs like the missing ones took, or else what they should take."""
     took = _mean_seconds(recorded)
@@ -432,13 +435,14 @@ def _pair_seconds(
     if known:
         update_seconds = sum(seconds * pairs for seconds, pairs in known) / sum(pairs for _, pairs in known)
         return max(0.001, settings.steps * update_seconds), "device"
-    return settings.steps * pace.assumed(settings.frames, settings.size_px), "assumed"
+    return settings.steps * pace.assumed(settings.frames, settings.size_px, on_gpu=on_gpu), "assumed"
 
 
 def _chunk_pairs(missing: int, pair_seconds: float, processes: int) -> int:
     wanted = round(_CHUNK_SECONDS / pair_seconds)
     evenly = math.ceil(missing / (2 * processes))  # at least two rounds of chunks, so that nobody waits long at the end
-    return max(1, min(wanted, evenly))
+    most = max(1, min(wanted, evenly))
+    return math.ceil(missing / math.ceil(missing / most)) if missing else most
 
 
 def _cut(missing: Sequence[_Planned], size: int) -> Iterator[tuple[_Planned, ...]]:

@@ -16,7 +16,7 @@ from core import METHOD_VERSION, course, device
 from core.errors import DeviceError, RenderDivergedError
 from core.models import load
 from core.neurons import Neuron
-from core.packing import Packing
+from core.packing import Packing, suited
 from core.plan import ChunkOrder, settings_digest
 from core.portrait_files import Portrait, read_portrait, store_portrait
 from core.portrait_plan import PlannedCanvas, PlannedPortrait, portrait_settings
@@ -82,7 +82,8 @@ def render_portraits(
         return _finish(*rendered, canvas, order, where, store)
 
     rendered = _portraits(canvas, order, store, pack)
-    return list(in_threads(finish, rendered, threads=_STORING_THREADS, held=_STORING_THREADS))
+    held = max(_STORING_THREADS, suited(1, order.settings.size_px))  # a batch comes at once
+    return list(in_threads(finish, rendered, threads=_STORING_THREADS, held=held))
 
 
 def _portraits(
@@ -117,7 +118,9 @@ def _packing(
     from core.portraits import PortraitRenderer
 
     return Packing(
-        lambda portraits: PortraitRenderer(load(model), layer, settings, canvas.colours, portraits=portraits), pack
+        lambda portraits: PortraitRenderer(load(model), layer, settings, canvas.colours, portraits=portraits),
+        pack,
+        suited(1, settings.size_px),
     )
 
 

@@ -35,6 +35,9 @@ def step(
     size_px: Annotated[int, typer.Option("--size-px", help="Height and width of a frame.")] = 128,
     pack: Annotated[int, typer.Option(help="Strips in one batch.", min=1, max=1024)] = 1,
     precision: Annotated[str, typer.Option(help="float32, tf32 or bfloat16.")] = "float32",
+    xla: Annotated[
+        bool, typer.Option("--xla", help="Compile the step's network, on a GPU; never the bare one.")
+    ] = False,
     repeats: Annotated[int, typer.Option(help="Times that each is taken.", min=1, max=1000)] = 15,
     pairs: Annotated[int, typer.Option(help="Also render so many pairs, for how memory grows.", min=0)] = 0,
     as_json: Json = False,
@@ -51,7 +54,7 @@ def step(
     network = load(parse_model({"name": model, "file": model_file}, "model"))
     pair = Pair.of(Neuron(layer, 0), Neuron(layer, 1))
     check_neuron(network, pair.b, "--layer")
-    given = {"frames": frames, "size_px": size_px, "precision": precision}
+    given = {"frames": frames, "size_px": size_px, "precision": precision, "xla": xla}
     settings = resolve_settings(parse_settings(given, "bench"), network)
     device.prepare()
     from core.bench.step import measure_step, memory_slope

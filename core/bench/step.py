@@ -14,6 +14,7 @@ from core.bench.machine import process_mb, process_peak_mb
 from core.models import Model
 from core.neurons import Neuron, Pair
 from core.objectives import mean_over_positions
+from core.packing import suited
 from core.spec import RenderSettings
 from core.strip import StripRenderer, network
 
@@ -40,6 +41,7 @@ class StepFigures:
     size_px: int
     pack: int
     precision: str
+    xla: bool
     bare_ms: float
     step_ms: float
     efficiency: float
@@ -63,6 +65,7 @@ def measure_step(
         size_px=settings.size_px,
         pack=pack,
         precision=settings.precision,
+        xla=settings.xla,
         bare_ms=round(1000 * median(b for b, _ in times), 2),
         step_ms=round(1000 * median(s for _, s in times), 2),
         efficiency=round(median(b / s for b, s in times), 3),
@@ -84,9 +87,10 @@ def memory_slope(model: Model, layer: str, settings: RenderSettings, pairs: int)
 
 
 def bare_seconds(model: Model, pair: Pair, settings: RenderSettings, *, repeats: int = 15) -> float:
-    """Median seconds of the bare model for one strip."""
-    bare = _bare_stopwatch(model, pair, settings, pack=1)
-    return median(bare() for _ in range(repeats))
+    """Median seconds of the bare model for one strip, with as many in a batch as suit the device."""
+    pack = suited(settings.frames, settings.size_px)
+    bare = _bare_stopwatch(model, pair, settings, pack)
+    return median(bare() for _ in range(repeats)) / pack
 
 
 def _bare_stopwatch(model: Model, pair: Pair, settings: RenderSettings, pack: int) -> Callable[[], float]:

@@ -11,6 +11,7 @@ from golden_io import compare, load, rnd
 from lucid_layout import to_lucids, to_ours
 
 from core import objectives as o
+from core import parameterization
 from core.color import COLOR_CORRELATION, COLOR_MEAN, to_valid_rgb
 from core.parameterization import (
     Parameterization,
@@ -49,9 +50,11 @@ def image_and_gradients(made: Parameterization, gseed: int) -> tuple[tf.Tensor, 
     return pixels, tape.gradient(total, made.variables)
 
 
+@pytest.mark.parametrize("gpu", [False, True], ids=["cpu", "gpu"])
 @pytest.mark.parametrize("case", spectra_meta["cases"], ids=name_of)
-def test_fft_images_are_lucids(case: dict[str, Any]) -> None:
-    """Odd and even sizes, several channels and decay powers give Lucid's pixels and gradients."""
+def test_fft_images_are_lucids(case: dict[str, Any], gpu: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Odd and even sizes, several channels and decay powers give Lucid's pixels and gradients; so does a GPU's way."""
+    monkeypatch.setattr(parameterization, "has_gpu", lambda: gpu)
     made = fft_image(case["shape"], decay_power=case["decay_power"])
     made.variables[0].assign(rnd(case["seed"], case["var_shape"], case["scale"]))
 
@@ -59,6 +62,17 @@ def test_fft_images_are_lucids(case: dict[str, Any]) -> None:
 
     agrees(spectra, f"{case['name']}.image", pixels)
     agrees(spectra, f"{case['name']}.grad", gradient)
+
+
+@pytest.mark.parametrize(("height", "width"), [(8, 6), (7, 10), (1, 4), (128, 128)])
+def test_edges_are_those_of_the_real_image(height: int, width: int) -> None:
+    """What GPUs ask for, and need not be asked to drop: the half spectrum that the image itself has."""
+    dice = np.random.default_rng(0)
+    half = dice.standard_normal((2, height, width // 2 + 1)) + 1j * dice.standard_normal((2, height, width // 2 + 1))
+
+    expected = np.fft.rfft2(np.fft.irfft2(half, s=(height, width)))
+
+    np.testing.assert_allclose(parameterization.hermitian_edges(half), expected, atol=1e-9)
 
 
 def test_frequencies_are_lucids() -> None:

@@ -13,7 +13,7 @@ from core import device
 from core.errors import DeviceError
 from core.models import Model
 from core.neurons import Neuron, Pair
-from core.packing import Packing
+from core.packing import Packing, suited
 from core.selection import resolve_settings
 from core.spec import RenderSettings
 from core.strip import StripRenderer
@@ -23,33 +23,27 @@ PAIRS = [Pair.of(Neuron(LAYER, 0), Neuron(LAYER, n)) for n in range(1, 8)]
 
 
 class Device:
-    """Renderers for a device whose memory holds so many pairs, and whose seconds for an update of a batch are known.
+    """Renderers for a device whose memory holds so many pairs. It stands for a GPU, of which only that matters here."""
 
-    It stands for a GPU, of which only what it says to `Packing` matters here.
-    """
-
-    def __init__(self, memory: int, seconds: Any = lambda pack: 1.0) -> None:
-        self.memory, self.seconds = memory, seconds
+    def __init__(self, memory: int) -> None:
+        self.memory = memory
         self.batches: list[tuple[int, int]] = []
 
     def renderer(self, pack: int) -> Any:
         device = self
 
         class Renderer:
-            def _allocate(self) -> None:
+            def render(self, pairs: Sequence[Pair]) -> list[Pair]:
                 if pack > device.memory:
                     raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
-
-            def seconds_per_update(self, pair: Pair) -> float:
-                self._allocate()
-                return float(device.seconds(pack) / pack)
-
-            def render(self, pairs: Sequence[Pair]) -> list[Pair]:
-                self._allocate()
                 device.batches.append((pack, len(pairs)))
                 return list(pairs)
 
         return Renderer()
+
+    def used(self) -> float:
+        """The share of the memory that the last batch took."""
+        return self.batches[-1][0] / self.memory
 
 
 def rendered(packing: Packing[Pair, Pair], pairs: Sequence[Pair] = PAIRS) -> list[Pair]:
@@ -59,7 +53,7 @@ def rendered(packing: Packing[Pair, Pair], pairs: Sequence[Pair] = PAIRS) -> lis
 def test_too_large_a_pack_is_halved_and_nothing_is_left_out() -> None:
     """Where memory ends the pairs come in smaller batches, in their order, and it is not tried again."""
     gpu = Device(memory=3)
-    packing = Packing[Pair, Pair](gpu.renderer, 8)
+    packing = Packing(gpu.renderer, 8, suited=1)
 
     assert rendered(packing) == PAIRS
     assert rendered(packing) == PAIRS
@@ -71,47 +65,59 @@ def test_memory_that_does_not_suffice_for_one_pair_is_told_with_a_remedy() -> No
     with pytest.raises(
         DeviceError, match=r"does not suffice for one pair; make render.size_px or render.frames smaller"
     ):
-        rendered(Packing(Device(memory=0).renderer, 4))
+        rendered(Packing(Device(memory=0).renderer, 4, suited=1))
+
+
+def test_auto_leaves_a_fifth_of_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch that takes more is the last of its size; one that somebody asked for is not judged."""
+    gpu = Device(memory=8)
+    monkeypatch.setattr(device, "memory_used", gpu.used)
+    many = PAIRS * 2
+
+    assert rendered(Packing(gpu.renderer, "auto", suited=64), many) == many
+    assert gpu.batches == [(7, 7), (3, 3), (3, 3), (3, 1)]
+    gpu.batches.clear()
+    assert rendered(Packing(gpu.renderer, 8, suited=64), many) == many
+    assert gpu.batches == [(7, 7), (7, 7)]
+
+
+def test_a_renderer_that_is_nearly_full_is_not_made_anew() -> None:
+    """Making one takes as long as some batches; a place or two for nothing take less."""
+    gpu = Device(memory=100)
+    packing = Packing(gpu.renderer, 8, suited=1)
+
+    rendered(packing, [*PAIRS, PAIRS[0]])
+    rendered(packing, PAIRS)
+    rendered(packing, PAIRS[:6])
+
+    assert gpu.batches == [(8, 8), (8, 7), (6, 6)]
 
 
 @pytest.mark.parametrize(
-    ("memory", "seconds", "expected"),
-    [
-        (1000, lambda pack: 1 + 0.5 * pack, 32),  # a start-up cost that is soon outweighed
-        (1000, lambda pack: pack, 1),  # a device that is busy with one
-        (5, lambda pack: 1.0, 4),  # memory ends before the pace stops rising
-        (100_000, lambda pack: 1.0, 256),  # however good it gets
-    ],
+    ("frames", "size_px", "expected"), [(6, 128, 64), (6, 256, 16), (12, 512, 2), (24, 1024, 1), (1, 64, 256)]
 )
-def test_auto_doubles_the_pack_as_long_as_that_is_worth_it(
-    monkeypatch: pytest.MonkeyPatch, memory: int, seconds: Any, expected: int
+def test_a_gpu_is_given_as_many_pixels_whatever_their_strips(
+    monkeypatch: pytest.MonkeyPatch, frames: int, size_px: int, expected: int
 ) -> None:
-    """On a GPU the pack is found by measuring, once."""
+    """Few large strips, or many small ones up to a limit."""
     monkeypatch.setattr(device, "has_gpu", lambda: True)
-    packing = Packing[Pair, Pair](Device(memory, seconds).renderer, "auto")
-    many = PAIRS * 100
 
-    assert rendered(packing, many) == many
-    assert packing.pack == expected
+    assert suited(frames, size_px) == expected
 
 
 def test_batches_are_no_larger_than_the_pairs_and_share_them_evenly() -> None:
     """A batch that is not full takes as long as a full one: nine pairs, at most eight in a batch, are five and four."""
     gpu = Device(memory=100)
 
-    rendered(Packing(gpu.renderer, 64))
-    rendered(Packing(gpu.renderer, 8), [*PAIRS, *PAIRS[:2]])
+    rendered(Packing(gpu.renderer, 64, suited=1))
+    rendered(Packing(gpu.renderer, 8, suited=1), [*PAIRS, *PAIRS[:2]])
 
     assert gpu.batches == [(7, 7), (5, 5), (5, 4)]
 
 
-def test_on_a_cpu_auto_is_one_pair() -> None:
+def test_on_a_cpu_one_strip_is_rendered_after_the_other() -> None:
     """There a second pair in the batch would only take as long again."""
-    cpu = Device(memory=100)
-    packing = Packing[Pair, Pair](cpu.renderer, "auto")
-
-    assert rendered(packing) == PAIRS
-    assert (packing.pack, cpu.batches) == (1, [(1, 1)] * 7)
+    assert suited(6, 128) == 1
 
 
 def test_measuring_leaves_no_trace_in_what_is_rendered(model: Model) -> None:

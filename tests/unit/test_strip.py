@@ -174,6 +174,18 @@ def test_packed_strips_do_not_mix(model: Model, renderer: StripRenderer) -> None
         np.testing.assert_allclose(strip.activation_a, alone.activation_a, rtol=1e-2, atol=1e-2)
 
 
+def test_a_packed_strip_of_standard_size_is_the_strip_alone(model: Model) -> None:
+    """To the last bit on a CPU: how TensorFlow joins constants must not depend on how large the batch is."""
+    standard = {"frames": 6, "size_px": 128, "steps": 8, "redirected_updates": 2, "alignment": {"layers": ["block5"]}}
+    packed = render(model, *PAIRS, strips=3, **standard)
+    alone = StripRenderer(model, (LAYER, LAYER), settings(model, **standard))
+
+    for pair, strip in zip(PAIRS, packed, strict=True):
+        [other] = alone.render([pair])
+        np.testing.assert_array_equal(strip.frames, other.frames)
+        np.testing.assert_array_equal(strip.objective, other.objective)
+
+
 def test_neurons_of_different_layers_and_of_the_logits_have_strips_too(model: Model) -> None:
     """The two layers may differ in size, and need not have positions."""
     across = render(model, Pair.of(Neuron("block1", 3), Neuron("block4_expand_pre_relu", 7)), steps=16)[0]
