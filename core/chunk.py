@@ -24,7 +24,7 @@ from core import METHOD_VERSION, course, device, pace, sheets
 from core.errors import ModelError
 from core.models import digest, load
 from core.neurons import Pair
-from core.packing import Packing, suited
+from core.packing import Packing, at_most
 from core.plan import ChunkOrder, PlannedPair, settings_digest
 from core.portrait_chunk import render_canvas, render_portraits
 from core.portrait_files import Portrait, read_portrait
@@ -135,12 +135,13 @@ def _render(
         return render_portraits(chunk.canvas, order, where, store, pack)
     if chunk.canvas:
         return render_canvas(chunk.canvas, order, where, store)
+    batch = at_most(pack, order.settings.frames, order.settings.size_px)
     records = list(
         in_threads(
             lambda rendered: _record(*rendered, order, where, store),
             _strips(order, store, pack),
             threads=_STORING_THREADS,
-            held=max(_STORING_THREADS, suited(order.settings.frames, order.settings.size_px)),  # a batch comes at once
+            held=max(_STORING_THREADS, batch),  # its strips come all at once
         )
     )
     pace.remember(records)
@@ -175,8 +176,8 @@ def _packing(
 
     return Packing(
         lambda strips: StripRenderer(load(model), layers, settings, strips=strips),
-        pack,
-        suited(settings.frames, settings.size_px),
+        at_most(pack, settings.frames, settings.size_px),
+        spare_memory=pack == "auto",
     )
 
 
@@ -189,8 +190,8 @@ def _walk_packing(
 
     return Packing(
         lambda strips: WalkRenderer(load(model), layers, settings, strips=strips),
-        pack,
-        suited(settings.frames, settings.size_px),
+        at_most(pack, settings.frames, settings.size_px),
+        spare_memory=pack == "auto",
     )
 
 

@@ -14,7 +14,7 @@ from statistics import median_low
 from pydantic import BaseModel, Field, ValidationError
 
 from core import device
-from core.errors import StoreError
+from core.errors import DeviceError, StoreError
 from core.models import load
 from core.neurons import Neuron, Pair
 from core.portrait_files import Portrait
@@ -53,8 +53,8 @@ def remembered(
 def remember(records: Sequence[Record]) -> None:
     """Keep the pace of pairs that have just been rendered here, one after the other.
 
-    The first pair of its layers in a process takes longer, because it waits for the step to be compiled. So the median
-    counts, of two the lower, and a single pair tells nothing.
+    The first pair of its layers in a process takes longer, because it waits for the step to be compiled, and so do all
+    pairs of a first batch. So the median counts, of two the lower, and a single pair tells nothing.
     """
     by_layers: dict[tuple[str, str], list[Record]] = {}
     for record in records:
@@ -67,19 +67,40 @@ def remember(records: Sequence[Record]) -> None:
             _keep(work, median_low(record.seconds / record.settings["steps"] for record in alike))
 
 
-def measure(model: ModelSpec, model_digest: str, settings: RenderSettings, pair: Pair, strip: str = "pair") -> None:
-    """Do a few updates of one pair here, as a strip of that kind, and keep the pace that they had."""
-    device.prepare()
+def measure(
+    model: ModelSpec, model_digest: str, settings: RenderSettings, pair: Pair, strip: str = "pair", *, batch: int = 1
+) -> None:
+    """Do a few updates of one pair here, as a strip of that kind, and keep the pace that they had.
+
+    Args:
+        batch: so many of them at once: on a GPU one alone takes many times as long as among others.
+
+    Raises:
+        DeviceError: if the memory does not even suffice for one.
+    """
+    from tensorflow.errors import ResourceExhaustedError
+
+    try:
+        seconds = _seconds_per_update(model, settings, pair, strip, batch)
+    except ResourceExhaustedError:
+        if batch == 1:
+            raise DeviceError(
+                "the memory of the device does not suffice for one pair; make render.size_px or render.frames smaller"
+            ) from None
+        measure(model, model_digest, settings, pair, strip, batch=batch // 2)
+    else:
+        _keep(_work(model_digest, pair.layers, settings.frames, settings.size_px, strip), seconds)
+
+
+def _seconds_per_update(model: ModelSpec, settings: RenderSettings, pair: Pair, strip: str, batch: int) -> float:
     from core.strip import StripRenderer
     from core.walk import Walk, WalkRenderer
 
     if strip == "walk":
         portraits: dict[Neuron, Portrait] = {}  # the time is the same without any
         walk = Walk(pair, portraits.__getitem__)
-        seconds = WalkRenderer(load(model), pair.layers, settings).seconds_per_update(walk)
-    else:
-        seconds = StripRenderer(load(model), pair.layers, settings).seconds_per_update(pair)
-    _keep(_work(model_digest, pair.layers, settings.frames, settings.size_px, strip), seconds)
+        return WalkRenderer(load(model), pair.layers, settings, strips=batch).seconds_per_update(walk)
+    return StripRenderer(load(model), pair.layers, settings, strips=batch).seconds_per_update(pair)
 
 
 def _keep(work: dict[str, object], update_seconds: float) -> None:

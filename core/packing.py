@@ -1,6 +1,6 @@
 """Packing: how many pairs share a batch on the device, or how many portraits.
 
-A CPU is busy with one pair. A GPU is busy with some million pixels, and then twice as many take twice as long.
+A CPU is busy with one pair. A GPU is busy with six million pixels, and twice as many take nearly twice as long.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from core.errors import DeviceError
 
 _LARGEST = 256
 _BUSY_PIXELS = 64 * 6 * 128 * 128
-"""So many in a batch make a GPU busy. Measured on an H200, EfficientNet-Lite0 to its tenth block, a strip of six frames
-of 128 px alone or among 4, 16, 64, 128: 3.86, 1.13, 0.56, 0.43, 0.41 ms an update. Smaller GPUs are busy sooner."""
+"""So many in a batch make a GPU busy. Measured on an H200, EfficientNet-Lite0 to its tenth block: an update of a strip
+of six frames of 128 px takes 3.86, 1.13, 0.56, 0.43, 0.41 ms alone and among 4, 16, 64, 128. Smaller ones are busy
+sooner."""
 _MEMORY_FRACTION = 0.8
 _FULL_ENOUGH = 0.75  # a batch for the renderer that is there; the rest of its places are rendered for nothing
 
@@ -32,10 +33,20 @@ class Renderer(Protocol[_Taken, _Result]):
 
 
 def suited(frames: int, size_px: int) -> int:
-    """How many strips of so many frames the device of this process should render together, or pictures of one frame."""
+    """How many strips make the device of this process busy, or pictures of one frame; 1 on a CPU.
+
+    Args:
+        frames: in a strip.
+        size_px: height and width of a frame.
+    """
     if not device.has_gpu():
         return 1
     return max(1, min(_LARGEST, round(_BUSY_PIXELS / (frames * size_px**2))))
+
+
+def at_most(pack: int | Literal["auto"], frames: int, size_px: int) -> int:
+    """How many strips to render together with some `compute.pack`, if there are so many and the memory suffices."""
+    return suited(frames, size_px) if pack == "auto" else pack
 
 
 class Packing(Generic[_Work, _Result]):
@@ -43,18 +54,18 @@ class Packing(Generic[_Work, _Result]):
 
     Args:
         renderer: makes the renderer for a number of them in a batch.
-        pack: how many; auto: as many as are suited, but fewer if they need more than four fifths of the memory.
-        suited: how many suit the device.
+        pack: how many share a batch at most.
+        spare_memory: render fewer together where a batch has needed more than four fifths of the device's memory.
 
     Attributes:
-        pack: how many share a batch now, at most.
+        pack: as given, or less where memory has ended.
     """
 
     def __init__(
-        self, renderer: Callable[[int], Renderer[_Work, _Result]], pack: int | Literal["auto"], suited: int
+        self, renderer: Callable[[int], Renderer[_Work, _Result]], pack: int, *, spare_memory: bool = False
     ) -> None:
-        self.pack = suited if pack == "auto" else pack
-        self._most_memory = _MEMORY_FRACTION if pack == "auto" else math.inf
+        self.pack = pack
+        self._most_memory = _MEMORY_FRACTION if spare_memory else math.inf
         self._new_renderer = renderer
         self._size = 0  # of the batches that `_kept` renders
         self._kept: Renderer[_Work, _Result]
@@ -69,6 +80,7 @@ class Packing(Generic[_Work, _Result]):
 
         rest, size = list(work), self._even(len(work))
         while rest:
+            device.memory_used()  # what others have used before does not count
             try:
                 results = self._renderer(size).render(rest[:size])
             except ResourceExhaustedError:

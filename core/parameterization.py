@@ -158,7 +158,13 @@ def _spectrum_to_planes(spectrum: tf.Tensor, height: int, width: int, decay_powe
 
 
 def hermitian_edges(frequencies: tf.Tensor) -> tf.Tensor:
-    """Make the first and the last column of a half spectrum, shape (..., height, frequency), those of a real image.
+    """Make the first and the last column of a half spectrum those of a real image.
+
+    Args:
+        frequencies: shape (..., height, frequency), complex64; a last frequency of half a wave a pixel.
+
+    Returns:
+        the same shape and type.
 
     In these two, rows k and -k stand for the same wave, so a real image has conjugate numbers there. TensorFlow's
     transform on CPUs takes what two numbers have in common and drops the rest, and so does this. The one on NVIDIA's

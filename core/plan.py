@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain, pairwise
 from pathlib import PurePosixPath
 from statistics import fmean
 from typing import Literal, NamedTuple, TypeVar
@@ -441,24 +441,27 @@ def _pair_seconds(
 def _chunk_pairs(missing: int, pair_seconds: float, processes: int) -> int:
     wanted = round(_CHUNK_SECONDS / pair_seconds)
     evenly = math.ceil(missing / (2 * processes))  # at least two rounds of chunks, so that nobody waits long at the end
-    most = max(1, min(wanted, evenly))
-    return math.ceil(missing / math.ceil(missing / most)) if missing else most
+    return max(1, min(wanted, evenly))
 
 
 def _cut(missing: Sequence[_Planned], size: int) -> Iterator[tuple[_Planned, ...]]:
-    """Parts of so many, each within one layer or pair of layers, or of more where there would be too many parts."""
+    """Parts of at most so many, or more where there would be too many parts; each within one layer or pair of layers.
+
+    Those of the same layers are as alike as can be: a small rest would end alone, and need another size of batch.
+    """
     by_layers: dict[tuple[str, ...], list[_Planned]] = {}
     for planned in missing:
         by_layers.setdefault(planned.layers, []).append(planned)
     groups = list(by_layers.values())
     if len(groups) > _MOST_CHUNKS // 2:
         groups = [list(chain.from_iterable(groups))]
-    # Every group may end with a chunk that is not full; the full ones have to share what then is left.
+    # Every group may have a part more than its share; all have to share what then is left.
     size = max(size, math.ceil(len(missing) / (_MOST_CHUNKS - len(groups))))
     for members in groups:
-        rest = iter(members)
-        while part := tuple(islice(rest, size)):
-            yield part
+        parts = math.ceil(len(members) / size)
+        ends = [-(-len(members) * part // parts) for part in range(parts + 1)]
+        for first, end in pairwise(ends):
+            yield tuple(members[first:end])
 
 
 def _pair_chunk(pairs: tuple[PlannedPair, ...]) -> Chunk:

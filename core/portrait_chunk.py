@@ -16,7 +16,7 @@ from core import METHOD_VERSION, course, device
 from core.errors import DeviceError, RenderDivergedError
 from core.models import load
 from core.neurons import Neuron
-from core.packing import Packing, suited
+from core.packing import Packing, at_most
 from core.plan import ChunkOrder, settings_digest
 from core.portrait_files import Portrait, read_portrait, store_portrait
 from core.portrait_plan import PlannedCanvas, PlannedPortrait, portrait_settings
@@ -82,7 +82,7 @@ def render_portraits(
         return _finish(*rendered, canvas, order, where, store)
 
     rendered = _portraits(canvas, order, store, pack)
-    held = max(_STORING_THREADS, suited(1, order.settings.size_px))  # a batch comes at once
+    held = max(_STORING_THREADS, at_most(pack, 1, order.settings.size_px))  # those of a batch come all at once
     return list(in_threads(finish, rendered, threads=_STORING_THREADS, held=held))
 
 
@@ -119,8 +119,8 @@ def _packing(
 
     return Packing(
         lambda portraits: PortraitRenderer(load(model), layer, settings, canvas.colours, portraits=portraits),
-        pack,
-        suited(1, settings.size_px),
+        at_most(pack, 1, settings.size_px),
+        spare_memory=pack == "auto",
     )
 
 

@@ -134,10 +134,6 @@ class PortraitRenderer:
             for place, strip in enumerate(strips)
         ]
 
-    def seconds_per_update(self, neuron: Neuron) -> float:
-        """How long an update takes for each of the packed portraits."""
-        return self._strips.seconds_per_update(Pair(neuron, neuron))
-
 
 class _OneFrame(StripRenderer):
     """Strips of one frame, which lead from a neuron to itself, on a canvas."""

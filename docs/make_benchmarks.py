@@ -30,7 +30,8 @@ PAIR = "block9_expand_pre_relu:17", "block9_expand_pre_relu:81"
 HEAD = """# Benchmarks
 
 Written by `make bench`; do not edit. Machines differ and are noisy: ratios within one run are what to look at, and
-every figure is a median of repeats after a warm-up, unless it says otherwise. Nothing here ran on a GPU.
+every figure is a median of repeats after a warm-up, unless it says otherwise. Nothing here ran on a GPU:
+[gpu.md](gpu.md) has what did.
 
 The yardstick is the bare model: forward and backward of the network up to the layer that is excited, for the batch and
 size of the step. A step adds the parameterization, the random view, the alignment, the optimizer and all of Python.

@@ -89,10 +89,12 @@ def main() -> None:
 def plan(spec: SpecFile, as_json: Json = False) -> None:
     """Say how many pairs, chunks, minutes and megabytes a build would take. Nothing is written to the atlas.
 
-    The first time on a device some updates are done to see how long they take, which needs some seconds.
+    The first time on a device some updates are done to see how long they take. That needs some seconds, and on a GPU
+    half a minute.
     """
-    from core import pace
+    from core import device, pace
     from core.engine import chunks_at_once
+    from core.packing import at_most
     from core.plan import make_plan
     from core.spec import read_spec
     from core.store import open_store
@@ -104,7 +106,10 @@ def plan(spec: SpecFile, as_json: Json = False) -> None:
     if made.basis == "assumed" and made.missing and atlas.compute.engine == "local":
         _quiet_libraries(verbose=False)
         with errors.status("measuring how long an update takes here"):
-            pace.measure(made.model, made.model_digest, made.settings, next(made.missing_pairs).pair, atlas.strip)
+            device.prepare()
+            settings, pair = made.settings, next(made.missing_pairs).pair
+            batch = min(made.missing, at_most(atlas.compute.pack, settings.frames, settings.size_px))
+            pace.measure(made.model, made.model_digest, settings, pair, atlas.strip, batch=batch)
         made = make_plan(atlas, store, processes)
     facts = _facts(made, atlas, processes)
     if as_json:

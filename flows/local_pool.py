@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import active_children
+from threading import Event, Thread
 
 from prefect import get_run_logger
 from prefect.settings import PREFECT_API_URL, temporary_settings
@@ -19,20 +20,35 @@ def render_locally(round_: Round, processes: int, finished: Finished) -> None:
     Raises:
         IsthmusError: if a chunk met something that a person must mend.
     """
-    with (
-        temporary_settings({PREFECT_API_URL: api_url()}),
-        ProcessPoolTaskRunner(max_workers=processes) as pool,
-    ):
-        _never_wait_for_messages(pool)
-        try:
-            render_in_window(lambda order: pool.submit(render_one_chunk, dict(order)), round_, 2 * processes, finished)
-        except BrokenProcessPool:
-            get_run_logger().warning("a render process died; going on with a fresh pool and what is still missing")
-        except BaseException:
-            # Leaving the pool waits for what it has begun. Nothing is lost by killing that, and it may take long.
-            for process in active_children():
-                process.kill()
-            raise
+    left = Event()
+    try:
+        with (
+            temporary_settings({PREFECT_API_URL: api_url()}),
+            ProcessPoolTaskRunner(max_workers=processes) as pool,
+        ):
+            _never_wait_for_messages(pool)
+            try:
+                render_in_window(
+                    lambda order: pool.submit(render_one_chunk, dict(order)), round_, 2 * processes, finished
+                )
+            except BaseException as stopped:
+                Thread(target=_kill_processes, args=(left,), name="kill-processes", daemon=True).start()
+                if not isinstance(stopped, BrokenProcessPool):
+                    raise
+                get_run_logger().warning("a render process died; going on with a fresh pool and what is still missing")
+    finally:
+        left.set()
+
+
+def _kill_processes(left: Event) -> None:
+    """Kill the processes of a pool until it has been left. Nothing is lost by that.
+
+    Leaving waits for them: long for what they have begun, and for ever for one that was being started while another
+    died, which Python then neither ends nor forgets. Such a one may come late, so once is not enough.
+    """
+    while not left.wait(0.1):
+        for process in active_children():
+            process.kill()
 
 
 def _never_wait_for_messages(pool: ProcessPoolTaskRunner) -> None:

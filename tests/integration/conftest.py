@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from job import LAYER, SMALL, Job
-from prefect_parts import PrefectServer
+from prefect_parts import PrefectServer, make_home
 
 
 @pytest.fixture(scope="session")
 def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The API address of a real Prefect server on this machine, with a database of its own."""
-    server = PrefectServer(tmp_path_factory.mktemp("prefect"))
+    server = PrefectServer(make_home(tmp_path_factory.mktemp("prefect")))
     try:
         yield server.start().api
     finally:
@@ -24,17 +25,35 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def job(tmp_path: Path, prefect_server: str) -> Job:
     """A small atlas of six pairs, to be built with the Prefect server."""
+    return _new_job(tmp_path, prefect_server)
+
+
+@pytest.fixture(scope="session")
+def _finished_atlas(tmp_path_factory: pytest.TempPathFactory, prefect_server: str) -> Path:
+    job = _new_job(tmp_path_factory.mktemp("finished"), prefect_server)
+    job.build()
+    return job.atlas
+
+
+@pytest.fixture
+def finished_job(job: Job, _finished_atlas: Path) -> Job:
+    """The small atlas after its build, in one process and one chunk: a copy, to do with what one likes."""
+    shutil.copytree(_finished_atlas, job.atlas)
+    return job
+
+
+def _new_job(folder: Path, server: str) -> Job:
     environment = os.environ | {
-        "PREFECT_HOME": str(tmp_path / "prefect"),
-        "PREFECT_API_URL": prefect_server,
-        "ISTHMUS_CACHE": str(tmp_path / "cache"),
+        "PREFECT_HOME": str(make_home(folder / "prefect")),
+        "PREFECT_API_URL": server,
+        "ISTHMUS_CACHE": str(folder / "cache"),
     }
-    made = Job(tmp_path, environment)
+    made = Job(folder, environment)
     made.write(
         name="small",
-        output=str(tmp_path / "out"),
+        output=str(folder / "out"),
         pairs={"select": "all", "neurons": [f"{LAYER}:0-3"]},
         render=SMALL,
-        compute={"processes": 1},  # one process starts faster than two
+        compute={"processes": 1, "chunk_pairs": 6},  # one process starts faster than two
     )
     return made

@@ -16,8 +16,10 @@ from typing import Any
 import yaml
 
 ISTHMUS = Path(sys.executable).with_name("isthmus")
-SMALL: dict[str, Any] = {"steps": 12, "size_px": 64, "frames": 3}
-LAYER = "block3_expand_pre_relu"
+SMALL: dict[str, Any] = {
+    "steps": 12, "size_px": 64, "frames": 3, "redirected_updates": 4, "alignment": {"layers": ["block0"]},
+}  # fmt: skip
+LAYER = "block1_expand_pre_relu"  # shallow, so that the step is traced in a second
 
 
 @dataclass
@@ -52,10 +54,10 @@ class Job:
         result: dict[str, Any] = json.loads(finished.stdout)
         return result
 
-    def start(self) -> subprocess.Popen[str]:
+    def start(self, *isthmus: str) -> subprocess.Popen[str]:
         """Begin a build as the leader of a process group, so that everything it starts can be killed with it."""
         return subprocess.Popen(
-            [ISTHMUS, "build", str(self.spec_file), "--json"],
+            [*(isthmus or (str(ISTHMUS),)), "build", str(self.spec_file), "--json"],
             env=self.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -76,10 +78,10 @@ class Job:
         }
 
 
-def finish(build: subprocess.Popen[str]) -> tuple[str, str]:
+def finish(build: subprocess.Popen[str], seconds: float = 240) -> tuple[str, str]:
     """Wait for a build that was started, and never leave it behind."""
     try:
-        return build.communicate(timeout=240)
+        return build.communicate(timeout=seconds)
     finally:
         if build.poll() is None:
             os.killpg(build.pid, signal.SIGKILL)

@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 import yaml
 from job import LAYER, SMALL, Job, wait_for
-from prefect_parts import PrefectServer, Worker, kill
+from prefect_parts import PrefectServer, Worker, kill, make_home
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from graphs import inception_v1
 
 ROOT = Path(__file__).parents[2]
-SLOW = SMALL | {"steps": 150}
+SLOW = SMALL | {"steps": 600}
 SHARDS = {"engine": "work-pool", "processes": 1, "chunk_pairs": 1, "workers": 2, "shard_minutes": 1}
 
 
@@ -29,7 +29,7 @@ class Deployed:
     def __init__(self, home: Path) -> None:
         self.home = home
         self.said = [["prefect", "server", "start", "--host", "127.0.0.1"]]
-        self.server = PrefectServer(home).start()
+        self.server = PrefectServer(make_home(home)).start()
         self.cpu, self.gpu = (Worker(self.server, pool, ISTHMUS_CACHE=str(home / "cache")) for pool in ("cpu", "gpu"))
         for pool in ("cpu", "gpu"):
             self.say(
@@ -227,6 +227,7 @@ def test_a_worker_with_another_model_is_refused_in_one_line(deployed: Deployed) 
         name="other-model",
         model={"name": "inception-v1", "file": str(file)},
         pairs={"select": "list", "list": [["mixed4a_pre_relu:476", "mixed4a_pre_relu:460"]]},
+        render={"steps": 4, "size_px": 64, "frames": 3},
         compute=SHARDS,
     )
     deployed.gpu.kill()  # so that the shard waits while the file is exchanged

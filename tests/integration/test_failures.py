@@ -11,19 +11,18 @@ from pathlib import Path
 
 import pytest
 from job import SMALL, Job, finish, wait_for
-from prefect_parts import PrefectServer
+from prefect_parts import PrefectServer, make_home
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from fault_proxy import Fault, FaultProxy
 from seaweed import BUCKET, Seaweed, environment, serving
 
-SLOW = SMALL | {"steps": 150}
+SLOW = SMALL | {"steps": 300}
 
 
 def test_a_build_survives_a_restart_of_its_server(job: Job, tmp_path: Path) -> None:
     """The server is killed in the middle and comes back: the same build completes, and the server knows it."""
-    (tmp_path / "home").mkdir()
-    server = PrefectServer(tmp_path / "home").start()
+    server = PrefectServer(make_home(tmp_path / "home")).start()
     try:
         job.environment |= {"PREFECT_API_URL": server.api}
         job.write(name="restarted", render=SLOW, compute={"processes": 2, "chunk_pairs": 1})

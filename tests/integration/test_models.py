@@ -6,11 +6,13 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from job import SMALL, Job
+from job import Job
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from graphs import inception_v1
+
+RENDER = {"steps": 4, "size_px": 64, "frames": 3}
 
 
 def pixels(job: Job) -> np.ndarray:
@@ -27,7 +29,7 @@ def test_inception_renders_lucids_first_pair(job: Job) -> None:
     job.write(
         model={"name": "inception-v1", "file": str(file)},
         pairs={"select": "list", "list": [pair]},
-        render=SMALL | {"steps": 4},
+        render=RENDER,
         compute={"processes": 1},
     )
 
@@ -53,7 +55,7 @@ def test_a_keras_network_without_weights_renders_the_same_pixels_each_time(job: 
     job.write(
         model={"name": "keras:MobileNetV2", "weights": "none"},
         pairs={"select": "list", "list": [pair]},
-        render=SMALL | {"steps": 4},
+        render=RENDER,
     )
     assert job.build()["done"] == 1
     assert job.run("verify", str(job.atlas)).returncode == 0

@@ -10,7 +10,7 @@ from pathlib import Path
 from job import SMALL, Job, finish, wait_for
 from PIL import Image
 
-SLOW = SMALL | {"steps": 150}
+SLOW = SMALL | {"steps": 300}
 
 
 def pixels(job: Job) -> dict[str, bytes]:

@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from core.device import claim_gpu, gpus
+from core import device
+from core.device import claim_gpu, gpus, memory_used
 
 CLAIM = """
 import os, sys
 from pathlib import Path
+from core import device
 from core.device import claim_gpu
 lock = claim_gpu(sys.argv[2:], Path(sys.argv[1]))
 print(os.environ.get("CUDA_VISIBLE_DEVICES"), flush=True)
@@ -73,3 +75,35 @@ def test_only_gpus_that_the_environment_leaves_visible_count(
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
 
     assert gpus() == expected
+
+
+def test_the_memory_of_a_cpu_is_not_shared_out() -> None:
+    """Batches are never too large for it."""
+    assert memory_used() == 0
+
+
+def test_of_a_gpus_memory_the_peak_since_the_last_question_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As TensorFlow tells it, with a GPU that is not there."""
+    import tensorflow as tf
+
+    told = [{"current": 1, "peak": 6}, {"current": 1, "peak": 2}]
+    forgotten: list[str] = []
+    monkeypatch.setattr(device, "has_gpu", lambda: True)
+    monkeypatch.setattr(device, "_memory_limit", lambda: 8)
+    monkeypatch.setattr(tf.config.experimental, "get_memory_info", lambda name: told.pop(0))
+    monkeypatch.setattr(tf.config.experimental, "reset_memory_stats", forgotten.append)
+
+    assert [memory_used(), memory_used()] == [0.75, 0.25]
+    assert forgotten == ["GPU:0", "GPU:0"]
+
+
+def test_float32_is_float32_from_the_start() -> None:
+    """TensorFlow alone would use TF32 on GPUs that have it, three digits instead of seven."""
+    asked = (
+        "from core import device; device.prepare(); import tensorflow as tf; "
+        "print(tf.config.experimental.tensor_float_32_execution_enabled())"
+    )
+
+    said = subprocess.run([sys.executable, "-c", asked], cwd=Path(__file__).parents[2], capture_output=True, text=True)
+
+    assert said.stdout == "False\n"

@@ -28,12 +28,14 @@ class Device:
     def __init__(self, memory: int) -> None:
         self.memory = memory
         self.batches: list[tuple[int, int]] = []
+        self._peak = 0.0
 
     def renderer(self, pack: int) -> Any:
         device = self
 
         class Renderer:
             def render(self, pairs: Sequence[Pair]) -> list[Pair]:
+                device._peak = max(device._peak, min(1, pack / (device.memory or 1)))
                 if pack > device.memory:
                     raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
                 device.batches.append((pack, len(pairs)))
@@ -42,8 +44,9 @@ class Device:
         return Renderer()
 
     def used(self) -> float:
-        """The share of the memory that the last batch took."""
-        return self.batches[-1][0] / self.memory
+        """The largest share of the memory that a batch took since this was last asked."""
+        peak, self._peak = self._peak, 0.0
+        return peak
 
 
 def rendered(packing: Packing[Pair, Pair], pairs: Sequence[Pair] = PAIRS) -> list[Pair]:
@@ -53,7 +56,7 @@ def rendered(packing: Packing[Pair, Pair], pairs: Sequence[Pair] = PAIRS) -> lis
 def test_too_large_a_pack_is_halved_and_nothing_is_left_out() -> None:
     """Where memory ends the pairs come in smaller batches, in their order, and it is not tried again."""
     gpu = Device(memory=3)
-    packing = Packing(gpu.renderer, 8, suited=1)
+    packing = Packing(gpu.renderer, 8)
 
     assert rendered(packing) == PAIRS
     assert rendered(packing) == PAIRS
@@ -65,26 +68,42 @@ def test_memory_that_does_not_suffice_for_one_pair_is_told_with_a_remedy() -> No
     with pytest.raises(
         DeviceError, match=r"does not suffice for one pair; make render.size_px or render.frames smaller"
     ):
-        rendered(Packing(Device(memory=0).renderer, 4, suited=1))
+        rendered(Packing(Device(memory=0).renderer, 4))
 
 
-def test_auto_leaves_a_fifth_of_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A batch that takes more is the last of its size; one that somebody asked for is not judged."""
-    gpu = Device(memory=8)
-    monkeypatch.setattr(device, "memory_used", gpu.used)
-    many = PAIRS * 2
-
-    assert rendered(Packing(gpu.renderer, "auto", suited=64), many) == many
-    assert gpu.batches == [(7, 7), (3, 3), (3, 3), (3, 1)]
+@pytest.mark.parametrize(
+    ("memory", "batches"),
+    [
+        (8, [(7, 7), (3, 3), (3, 3), (3, 1)]),  # fourteen do not fit, seven take seven eighths
+        (9, [(7, 7), (7, 7)]),  # the batch that did not fit is not held against the one that did
+    ],
+)
+def test_auto_leaves_a_fifth_of_the_memory(
+    monkeypatch: pytest.MonkeyPatch, memory: int, batches: list[tuple[int, int]]
+) -> None:
+    """A batch that takes more is the last of its size."""
+    gpu = Device(memory)
+    gpu.renderer(memory).render(PAIRS)  # what others have done before does not count
     gpu.batches.clear()
-    assert rendered(Packing(gpu.renderer, 8, suited=64), many) == many
+    monkeypatch.setattr(device, "memory_used", gpu.used)
+
+    assert rendered(Packing(gpu.renderer, 64, spare_memory=True), PAIRS * 2) == PAIRS * 2
+    assert gpu.batches == batches
+
+
+def test_a_pack_that_somebody_asked_for_may_take_all_of_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is theirs to judge, as long as it fits."""
+    gpu = Device(memory=7)
+    monkeypatch.setattr(device, "memory_used", gpu.used)
+
+    assert rendered(Packing(gpu.renderer, 7), PAIRS * 2) == PAIRS * 2
     assert gpu.batches == [(7, 7), (7, 7)]
 
 
 def test_a_renderer_that_is_nearly_full_is_not_made_anew() -> None:
     """Making one takes as long as some batches; a place or two for nothing take less."""
     gpu = Device(memory=100)
-    packing = Packing(gpu.renderer, 8, suited=1)
+    packing = Packing(gpu.renderer, 8)
 
     rendered(packing, [*PAIRS, PAIRS[0]])
     rendered(packing, PAIRS)
@@ -109,8 +128,8 @@ def test_batches_are_no_larger_than_the_pairs_and_share_them_evenly() -> None:
     """A batch that is not full takes as long as a full one: nine pairs, at most eight in a batch, are five and four."""
     gpu = Device(memory=100)
 
-    rendered(Packing(gpu.renderer, 64, suited=1))
-    rendered(Packing(gpu.renderer, 8, suited=1), [*PAIRS, *PAIRS[:2]])
+    rendered(Packing(gpu.renderer, 64))
+    rendered(Packing(gpu.renderer, 8), [*PAIRS, *PAIRS[:2]])
 
     assert gpu.batches == [(7, 7), (5, 5), (5, 4)]
 

@@ -322,6 +322,25 @@ def test_chunks_are_made_for_about_a_minute_and_for_all_processes(store: Directo
     assert largest(10, steps=1) == math.ceil(190 / 20)
 
 
+def test_the_last_chunk_is_not_a_small_rest(store: DirectoryStore) -> None:
+    """It would end after the others began to wait for it, and a GPU would have to be told of another size of batch."""
+    plan = make_plan(make_spec(LAYERS_TWO, render={"steps": 240}, compute={"chunk_pairs": 9}), store, 1)
+
+    assert [len(chunk.pairs) for chunk in plan.chunks] == [5, 5, 7, 7, 6, 6]  # 10, 20 and 6 pairs
+
+
+@pytest.mark.parametrize(("engine", "seconds"), [("local", 256 * 0.025 / 20), ("work-pool", 256 * 0.025)])
+def test_a_gpu_is_not_assumed_to_be_as_slow_as_a_core(
+    store: DirectoryStore, monkeypatch: pytest.MonkeyPatch, engine: str, seconds: float
+) -> None:
+    """Unless somebody else renders: what that is, nobody knows here."""
+    monkeypatch.setattr(device, "expected", lambda: "NVIDIA H200")
+
+    plan = make_plan(make_spec(compute={"engine": engine}), store, 1)
+
+    assert (plan.basis, plan.pair_seconds) == ("assumed", pytest.approx(seconds))
+
+
 @pytest.mark.parametrize("layers", [1, 44, 45, 63])
 def test_there_are_never_more_than_two_thousand_chunks(store: DirectoryStore, model: Model, layers: int) -> None:
     """Every chunk is a task run, and a server keeps them all: however few pairs are asked for, and of any layers."""

@@ -169,18 +169,18 @@ def test_packed_strips_do_not_mix(model: Model, renderer: StripRenderer) -> None
     assert len(strips) == 3
     for pair, strip, elsewhere in zip(PAIRS, strips, turned, strict=True):
         alone = renderer.render([pair])[0]
-        np.testing.assert_allclose(strip.frames, alone.frames, atol=1 / 255)
-        np.testing.assert_allclose(strip.frames, elsewhere.frames, atol=1 / 255)
-        np.testing.assert_allclose(strip.activation_a, alone.activation_a, rtol=1e-2, atol=1e-2)
+        for other in (alone, elsewhere):
+            np.testing.assert_array_equal(strip.frames, other.frames)
+            np.testing.assert_array_equal(strip.activation_a, other.activation_a)
 
 
 def test_a_packed_strip_of_standard_size_is_the_strip_alone(model: Model) -> None:
     """To the last bit on a CPU: how TensorFlow joins constants must not depend on how large the batch is."""
-    standard = {"frames": 6, "size_px": 128, "steps": 8, "redirected_updates": 2, "alignment": {"layers": ["block5"]}}
-    packed = render(model, *PAIRS, strips=3, **standard)
+    standard = {"frames": 6, "size_px": 128, "steps": 4, "redirected_updates": 2, "alignment": {}}
+    packed = render(model, *PAIRS[:2], strips=2, **standard)
     alone = StripRenderer(model, (LAYER, LAYER), settings(model, **standard))
 
-    for pair, strip in zip(PAIRS, packed, strict=True):
+    for pair, strip in zip(PAIRS[:2], packed, strict=True):
         [other] = alone.render([pair])
         np.testing.assert_array_equal(strip.frames, other.frames)
         np.testing.assert_array_equal(strip.objective, other.objective)
