@@ -138,7 +138,8 @@ class Worker:
 
     def __init__(self, server: PrefectServer, pool: str, **environment: str) -> None:
         self._server, self.pool = server, pool
-        self._environment = server.environment | environment
+        often = {"PREFECT_WORKER_QUERY_SECONDS": "2"}  # it asks for flow runs; by default every ten seconds
+        self._environment = server.environment | often | environment
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> Worker:
