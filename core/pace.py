@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
 from statistics import median_low
+from typing import Literal
 
 from pydantic import BaseModel, Field, ValidationError
 
 from core import device
-from core.errors import DeviceError, StoreError
+from core.errors import StoreError
 from core.models import load
 from core.neurons import Neuron, Pair
+from core.packing import Packing, at_most
 from core.portrait_files import Portrait
 from core.records import Record
 from core.spec import ModelSpec, RenderSettings
@@ -68,39 +72,50 @@ def remember(records: Sequence[Record]) -> None:
 
 
 def measure(
-    model: ModelSpec, model_digest: str, settings: RenderSettings, pair: Pair, strip: str = "pair", *, batch: int = 1
+    model: ModelSpec,
+    model_digest: str,
+    settings: RenderSettings,
+    pair: Pair,
+    strip: str,
+    *,
+    pack: int | Literal["auto"],
+    most: int,
 ) -> None:
     """Do a few updates of one pair here, as a strip of that kind, and keep the pace that they had.
 
     Args:
-        batch: so many of them at once: on a GPU one alone takes many times as long as among others.
+        pack: of `compute`: so many are updated at once, because on a GPU one alone takes many times as long.
+        most: of them, if there are not more pairs to render.
 
     Raises:
         DeviceError: if the memory does not even suffice for one.
     """
-    from tensorflow.errors import ResourceExhaustedError
-
-    try:
-        seconds = _seconds_per_update(model, settings, pair, strip, batch)
-    except ResourceExhaustedError:
-        if batch == 1:
-            raise DeviceError(
-                "the memory of the device does not suffice for one pair; make render.size_px or render.frames smaller"
-            ) from None
-        measure(model, model_digest, settings, pair, strip, batch=batch // 2)
-    else:
-        _keep(_work(model_digest, pair.layers, settings.frames, settings.size_px, strip), seconds)
+    device.prepare()
+    batch = min(most, at_most(pack, settings.frames, settings.size_px))
+    packing = Packing(lambda strips: _Stopwatch(partial(_seconds_per_update, model, settings, strip, strips)), batch)
+    seconds = next(packing.render([pair] * batch))
+    _keep(_work(model_digest, pair.layers, settings.frames, settings.size_px, strip), seconds)
 
 
-def _seconds_per_update(model: ModelSpec, settings: RenderSettings, pair: Pair, strip: str, batch: int) -> float:
+@dataclass(frozen=True)
+class _Stopwatch:
+    """A renderer whose results are the seconds of an update."""
+
+    seconds: Callable[[Pair], float]
+
+    def render(self, pairs: Sequence[Pair]) -> list[float]:
+        return [self.seconds(pairs[0])] * len(pairs)
+
+
+def _seconds_per_update(model: ModelSpec, settings: RenderSettings, strip: str, strips: int, pair: Pair) -> float:
     from core.strip import StripRenderer
     from core.walk import Walk, WalkRenderer
 
     if strip == "walk":
         portraits: dict[Neuron, Portrait] = {}  # the time is the same without any
         walk = Walk(pair, portraits.__getitem__)
-        return WalkRenderer(load(model), pair.layers, settings, strips=batch).seconds_per_update(walk)
-    return StripRenderer(load(model), pair.layers, settings, strips=batch).seconds_per_update(pair)
+        return WalkRenderer(load(model), pair.layers, settings, strips=strips).seconds_per_update(walk)
+    return StripRenderer(load(model), pair.layers, settings, strips=strips).seconds_per_update(pair)
 
 
 def _keep(work: dict[str, object], update_seconds: float) -> None:

@@ -92,9 +92,8 @@ def plan(spec: SpecFile, as_json: Json = False) -> None:
     The first time on a device some updates are done to see how long they take. That needs some seconds, and on a GPU
     half a minute.
     """
-    from core import device, pace
+    from core import pace
     from core.engine import chunks_at_once
-    from core.packing import at_most
     from core.plan import make_plan
     from core.spec import read_spec
     from core.store import open_store
@@ -106,10 +105,8 @@ def plan(spec: SpecFile, as_json: Json = False) -> None:
     if made.basis == "assumed" and made.missing and atlas.compute.engine == "local":
         _quiet_libraries(verbose=False)
         with errors.status("measuring how long an update takes here"):
-            device.prepare()
-            settings, pair = made.settings, next(made.missing_pairs).pair
-            batch = min(made.missing, at_most(atlas.compute.pack, settings.frames, settings.size_px))
-            pace.measure(made.model, made.model_digest, settings, pair, atlas.strip, batch=batch)
+            pair, pack = next(made.missing_pairs).pair, atlas.compute.pack
+            pace.measure(made.model, made.model_digest, made.settings, pair, atlas.strip, pack=pack, most=made.missing)
         made = make_plan(atlas, store, processes)
     facts = _facts(made, atlas, processes)
     if as_json:
