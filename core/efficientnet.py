@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from core.device import has_gpu
 from core.torchfile import read_state_dict
 from core.weights import file_sha256
 
@@ -38,6 +39,9 @@ _STAGES = (
 )
 _STEM_CHANNELS, _HEAD_CHANNELS, _CLASSES = 32, 1280, 1000
 _BATCH_NORM_EPSILON = 1e-3
+# The network was trained on (255 * image - 127) / 128. The factor is folded into the first kernel; the middle cannot be
+# folded into its bias, for beyond the border there are zeros.
+_MIDDLE, _CONTRAST = 127 / 255, 255 / 128
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,9 @@ def _layer_channels() -> Iterator[tuple[str, int]]:
 class EfficientNetLite0:
     """The network over a weights file. Reading it takes milliseconds and no TensorFlow; `activations` needs it.
 
+    Args:
+        plain: compute every convolution and its gradient as TensorFlow does, for comparison.
+
     Attributes:
         layers: layer name -> number of channels, in order from the image to the logits.
         alignment_layers: layers whose activations keep landmarks in place well.
@@ -103,8 +110,9 @@ class EfficientNetLite0:
     reading: ClassVar[Mapping[str, Any]] = {}
     takes_bfloat16 = True
 
-    def __init__(self, weights_file: Path) -> None:
+    def __init__(self, weights_file: Path, *, plain: bool = False) -> None:
         self.weights_file = weights_file
+        self._plain = plain
 
     @cached_property
     def weights_digest(self) -> str:
@@ -128,7 +136,8 @@ class EfficientNetLite0:
                 return np.ascontiguousarray(kernel.transpose(2, 3, 0, 1)), bias
             return np.ascontiguousarray(kernel.transpose(2, 3, 1, 0)), bias  # (out, in, h, w) -> (h, w, in, out)
 
-        weights = {"stem": folded("_conv_stem", "_bn0"), "head": folded("_conv_head", "_bn1")}
+        kernel, bias = folded("_conv_stem", "_bn0")
+        weights = {"stem": (kernel * _CONTRAST, bias), "head": folded("_conv_head", "_bn1")}
         for number, block in enumerate(BLOCKS):
             prefix = f"_blocks.{number}"
             if block.expands:
@@ -169,8 +178,17 @@ class EfficientNetLite0:
         channel_axis = 2 if layer.removesuffix("_pre_relu").endswith("_depthwise") else -1
         return np.moveaxis(kernel, channel_axis, 0).reshape(kernel.shape[channel_axis], -1)
 
+    def picks(self, layer: str) -> bool:
+        """Whether some channels of a layer can be computed without the others."""
+        return layer.removesuffix("_pre_relu").endswith(("_expand", "head"))
+
     def activations(
-        self, images: tf.Tensor, layers: Collection[str], *, redirected: bool = False
+        self,
+        images: tf.Tensor,
+        layers: Collection[str],
+        *,
+        redirected: bool = False,
+        channels: tf.Tensor | None = None,
     ) -> dict[str, tf.Tensor]:
         """Run the network up to the deepest of the layers that are asked for.
 
@@ -179,44 +197,66 @@ class EfficientNetLite0:
                 computes in their type.
             layers: names from `layers`.
             redirected: whether ReLUs have the gradient of `core.relu`.
+            channels: shape (number,): the deepest layer, one that it `picks` from, has only these, in this order.
 
         Returns:
             layer name -> activations, shape (batch, height, width, channel), or (batch, class) for the logits.
         """
         found: dict[str, tf.Tensor] = {}
-        for name, x in self._walk(images, redirected):
+        deepest = max(layers, key=list(self.layers).index)
+        picked = {} if channels is None else {deepest.removesuffix("_pre_relu"): channels}
+        for name, x in self._walk(images, redirected, picked):
             if name in layers:
                 found[name] = x
-            if len(found) == len(set(layers)):
+            if name == deepest:
                 break  # what lies deeper is never built
         return found
 
-    def _walk(self, images: tf.Tensor, redirected: bool) -> Iterator[tuple[str, tf.Tensor]]:
+    def _walk(
+        self, images: tf.Tensor, redirected: bool, picked: Mapping[str, tf.Tensor]
+    ) -> Iterator[tuple[str, tf.Tensor]]:
         """The network layer by layer, each computed only when the walk gets there."""
         import tensorflow as tf
 
+        from core import convolutions
         from core.relu import redirected_relu6
 
-        relu6 = redirected_relu6 if redirected else tf.nn.relu6
+        plain = self._plain or has_gpu()  # what else there is has been measured on CPUs only
 
         def convolution(name: str, x: tf.Tensor, stride: int = 1) -> tf.Tensor:
-            kernel, bias = (tf.cast(weight, x.dtype) for weight in self._weights[name])
-            convolve = tf.nn.depthwise_conv2d if name.endswith("_depthwise") else tf.nn.conv2d
-            return tf.nn.bias_add(convolve(x, kernel, strides=[1, stride, stride, 1], padding="SAME"), bias)
+            """Of shape (batch, height, width, channel), or (batch * height * width, channel)."""
+            kernel, bias = self._weights[name]
+            depthwise = name.endswith("_depthwise")
+            if name in picked:
+                kernel, bias = tf.gather(kernel, picked[name], axis=3), tf.gather(bias, picked[name])
+            if not plain and depthwise and stride == 1:
+                return convolutions.depthwise(x, kernel, bias)
+            if not plain and name == "stem" and convolutions.can_halve(x):
+                return convolutions.halving(x, kernel, bias)
+            if not plain and kernel.shape[:2] == (1, 1):
+                return convolutions.pointwise(x, kernel[0, 0], bias)
+            return convolutions.plain(x, kernel, bias, stride, depthwise=depthwise)
+
+        def in_place(found: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
+            """What was computed of images x, as images again."""
+            if len(found.shape) == 4:
+                return found
+            return tf.reshape(found, tf.concat([tf.shape(x)[:3], [found.shape[1]]], axis=0))
 
         def activated(name: str, x: tf.Tensor, stride: int = 1) -> Generator[tuple[str, tf.Tensor], None, tf.Tensor]:
-            before = convolution(name, x, stride)
+            found = convolution(name, x, stride)
+            before = in_place(found, x)
             yield f"{name}_pre_relu", before
-            after = relu6(before)
+            after = redirected_relu6(before) if redirected else in_place(tf.nn.relu6(found), x)
             yield name, after
             return after
 
-        x = yield from activated("stem", (255.0 * images - 127.0) / 128.0, stride=2)
+        x = yield from activated("stem", images - _MIDDLE, stride=2)
         for block in BLOCKS:
             inside = (yield from activated(f"{block.name}_expand", x)) if block.expands else x
             inside = yield from activated(f"{block.name}_depthwise", inside, block.stride)
             out = convolution(block.name, inside)
-            x = out + x if block.residual else out
+            x = in_place(out + tf.reshape(x, tf.shape(out)) if block.residual else out, inside)
             yield block.name, x
         x = yield from activated("head", x)
         kernel, bias = (tf.cast(weight, x.dtype) for weight in self._weights["logits"])

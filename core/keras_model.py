@@ -130,14 +130,24 @@ class KerasModel:
             raise ModelError(f"{self._where}: expected a layer that convolutions feed, cannot tell what feeds {layer}")
         return stack_towers(blocks)
 
+    def picks(self, layer: str) -> bool:
+        """Always whole layers; see `core.models.Model`."""
+        return False
+
     def activations(
-        self, images: tf.Tensor, layers: Collection[str], *, redirected: bool = False
+        self,
+        images: tf.Tensor,
+        layers: Collection[str],
+        *,
+        redirected: bool = False,
+        channels: tf.Tensor | None = None,
     ) -> dict[str, tf.Tensor]:
         """Run the network up to the layers that are asked for; see `core.models.Model`.
 
         Raises:
             ModelError: if the network does not take images of this size.
         """
+        assert channels is None, "it picks from no layer"
         wanted = tuple(sorted(set(layers)))
         key = (wanted, redirected, tuple(images.shape))
         if key not in self._functions:

@@ -64,10 +64,22 @@ class Model(Protocol):
     def fan_in(self, layer: str) -> Array:
         """The weights that feed a layer, shape (channel, weight)."""
 
+    def picks(self, layer: str) -> bool:
+        """Whether it can compute some channels of a layer without the others."""
+
     def activations(
-        self, images: tf.Tensor, layers: Collection[str], *, redirected: bool = False
+        self,
+        images: tf.Tensor,
+        layers: Collection[str],
+        *,
+        redirected: bool = False,
+        channels: tf.Tensor | None = None,
     ) -> dict[str, tf.Tensor]:
-        """Layer -> activations of images, shape (batch, height, width, 3) in [0, 1]."""
+        """Layer -> activations of images, shape (batch, height, width, 3) in [0, 1].
+
+        Args:
+            channels: the only ones that are wanted of the deepest layer, from which it must pick, in this order.
+        """
 
 
 def load(model: ModelSpec | str) -> Model:

@@ -84,16 +84,19 @@ def pair_seed(settings: RenderSettings, pair: Pair) -> int:
 
 def network(
     model: Model, layers: Collection[str], *, precision: Precision = "float32", xla: bool = False
-) -> Callable[[tf.Tensor, bool], dict[str, tf.Tensor]]:
-    """The model as a step uses it: from images and whether ReLUs are redirected to the activations of some layers.
+) -> Callable[[tf.Tensor, bool, tf.Tensor | None], dict[str, tf.Tensor]]:
+    """The model as a step uses it: a function from images to their activations in some layers.
+
+    Its second argument says whether ReLUs are redirected; its third has the only channels that are wanted of the
+    deepest layer, or is None for all of them.
 
     Images and activations are float32, whatever the precision in between. XLA compiles nothing on CPUs, where it was
     measured to make convolutions 40 times slower.
     """
     inside = tf.bfloat16 if precision == "bfloat16" else tf.float32
 
-    def activations(images: tf.Tensor, redirected: bool) -> dict[str, tf.Tensor]:
-        found = model.activations(tf.cast(images, inside), layers, redirected=redirected)
+    def activations(images: tf.Tensor, redirected: bool, channels: tf.Tensor | None) -> dict[str, tf.Tensor]:
+        found = model.activations(tf.cast(images, inside), layers, redirected=redirected, channels=channels)
         return {layer: tf.cast(t, tf.float32) for layer, t in found.items()}
 
     if xla and device.has_gpu():
@@ -120,6 +123,8 @@ class StripRenderer:
         self._model = model
         self._aligned = self._aligned_layers()
         seen = {*layers, *self._aligned}
+        deepest = max(seen, key=list(model.layers).index)
+        self._picks = {deepest} == set(layers) and deepest not in self._aligned and model.picks(deepest)
         self._activations = network(model, seen, precision=settings.precision, xla=settings.xla)
         tf.config.experimental.enable_tensor_float_32_execution(settings.precision == "tf32")  # of the whole process
         self._parameterization = self._new_parameterization()
@@ -254,15 +259,28 @@ class StripRenderer:
         del step  # the same in every update
         frames = self.settings.frames
         images = self._seen(self._parameterization.by_position(), frames, views)
-        found = self._activations(images, redirected)
-        objective = self._interpolation(channels, found, interpolation_weights(frames))
+        found, activations = self._excited(images, channels, redirected)
+        objective = mixed(activations, interpolation_weights(frames))
         factor = alignment_factor(frames, self.settings.alignment.decay)
         return objective + self._alignment([self._by_strip(found[layer]) for layer in self._aligned], factor)
 
-    def _interpolation(self, channels: tf.Tensor, found: dict[str, tf.Tensor], weights: Array) -> tf.Tensor:
-        """The sum of the two neurons' mixed activations over frames with these shares of neuron b, shape (strip,)."""
-        activation_a, activation_b = self._activations_of(channels, found)
-        return tf.reduce_sum((1 - weights) * activation_a + weights * activation_b, axis=1)
+    def _excited(
+        self, images: tf.Tensor, channels: tf.Tensor, redirected: bool
+    ) -> tuple[Mapping[str, tf.Tensor], Sequence[tf.Tensor]]:
+        """What images excite: the activations in the aligned layers, and the mean ones of a and of b.
+
+        The latter have shape (strip, frame) each.
+        """
+        if not self._picks:
+            found = self._activations(images, redirected, None)
+            return found, self._activations_of(channels, found)
+        found = self._activations(images, redirected, tf.reshape(channels, (-1,)))
+        # Every strip has the channels of all strips; its own come out before any mean is taken, for how a mean is
+        # rounded depends on how many lie side by side.
+        of_all = tf.reshape(found.pop(self.layers[0]), (self.strips, -1, self.strips, 2))
+        own = tf.reduce_sum(of_all * tf.eye(self.strips)[:, None, :, None], axis=2)
+        by_frame = tf.reshape(own, (self.strips, images.shape[0] // self.strips, -1, 2))
+        return found, tf.unstack(tf.reduce_mean(by_frame, axis=2), axis=2)
 
     def _alignment(self, layers: Sequence[tf.Tensor], factor: tf.Tensor | Array) -> tf.Tensor | float:
         """What alignment adds to the objective: activations of shape (strip, frame, ...) to shape (strip,)."""
@@ -272,7 +290,7 @@ class StripRenderer:
         """Shape (strip * frame, ...) to (strip, frame, ...)."""
         return tf.reshape(t, (self.strips, t.shape[0] // self.strips, *t.shape[1:]))
 
-    def _activations_of(self, channels: tf.Tensor, found: dict[str, tf.Tensor]) -> list[tf.Tensor]:
+    def _activations_of(self, channels: tf.Tensor, found: Mapping[str, tf.Tensor]) -> list[tf.Tensor]:
         """Mean activation of neuron a and of neuron b in every frame, each of shape (strip, frame)."""
         means = {layer: mean_over_positions(found[layer]) for layer in set(self.layers)}  # with a gradient for each
         activations = []
@@ -289,7 +307,7 @@ class StripRenderer:
         """
         images = self._parameterization()
         exact = network(self._model, {*self.layers, *self._aligned})
-        found = exact(images, False)
+        found = exact(images, False, None)
         activations = self._activations_of(channels, found)
         distances = [self._neighbour_distance(t) for t in (images, *(found[layer] for layer in self._aligned))]
         return *activations, *distances
@@ -302,3 +320,14 @@ class StripRenderer:
         if self.settings.alignment.weight == 0:
             return ()
         return self.settings.alignment.layers or tuple(self._model.alignment_layers)
+
+
+def mixed(activations: Sequence[tf.Tensor], weights: Array) -> tf.Tensor:
+    """The sum over frames of the mix of two neurons' activations, shape (strip,).
+
+    Args:
+        activations: of a and of b, each of shape (strip, frame).
+        weights: the share of b in each frame.
+    """
+    a, b = activations
+    return tf.reduce_sum((1 - weights) * a + weights * b, axis=1)

@@ -29,7 +29,7 @@ from core.parameterization import (
 from core.portrait_files import Portrait
 from core.portraits import ONE_FOR_ALL
 from core.spec import RenderSettings
-from core.strip import Strip, StripRenderer, network
+from core.strip import Strip, StripRenderer, mixed, network
 
 Array = NDArray[np.float32]
 
@@ -127,12 +127,12 @@ class _Between(StripRenderer):
         """
         inner = self.settings.frames - 2
         seen = self._seen(self._inner.by_position(), inner, views)
-        found = self._activations(seen, redirected)
-        objective = self._interpolation(channels, found, interpolation_weights(inner + 2)[1:-1])
+        found, activations = self._excited(seen, channels, redirected)
+        objective = mixed(activations, interpolation_weights(inner + 2)[1:-1])
         if not self._aligned:
             return objective
         turn = step % 2
-        end = self._end_activations(self._seen(self._ends[turn], 1, views), False)
+        end = self._end_activations(self._seen(self._ends[turn], 1, views), False, None)
         layers = [tf.concat([self._by_strip(t) for t in (end[layer], found[layer])], axis=1) for layer in self._aligned]
         return objective + self._alignment(layers, tf.constant(self._factors)[turn])
 

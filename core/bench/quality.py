@@ -96,7 +96,7 @@ def _judge(
     factor = alignment_factor(settings.frames, settings.alignment.decay)
 
     def judged(pair: Pair, frames: Array) -> tuple[float, float]:
-        found = activations(tf.constant(frames), False)
+        found = activations(tf.constant(frames), False, None)
         a, b = (mean_over_positions(found[neuron.layer])[:, neuron.channel] for neuron in pair)
         together = [frame_alignment(found[layer][None], factor)[0] for layer in aligned]
         return float(tf.reduce_sum((1 - weights) * a + weights * b)), float(sum(together))

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from core.bench.machine import process_mb, process_peak_mb
+from core.efficientnet import EfficientNetLite0
 from core.models import Model
 from core.neurons import Neuron, Pair
 from core.objectives import mean_over_positions
@@ -101,12 +102,12 @@ def _bare_stopwatch(model: Model, pair: Pair, settings: RenderSettings, pack: in
     shape = (pack * settings.frames, settings.size_px, settings.size_px, 3)
     images = tf.constant(np.random.Generator(np.random.Philox(0)).random(shape, dtype=np.float32))
     layer = max(pair.layers, key=list(model.layers).index)  # the deeper one
-    bare = network(model, {layer}, precision=settings.precision)
+    bare = network(_plain(model), {layer}, precision=settings.precision)
 
     def once(images: tf.Tensor, channel: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(images)
-            means = mean_over_positions(bare(images, False)[layer])
+            means = mean_over_positions(bare(images, False, None)[layer])
             activation = tf.reduce_sum(tf.gather(means, channel, axis=1))
         return activation, tape.gradient(activation, images)
 
@@ -126,3 +127,8 @@ def _bare_stopwatch(model: Model, pair: Pair, settings: RenderSettings, pack: in
 
     timed()
     return timed
+
+
+def _plain(model: Model) -> Model:
+    """The model with every convolution as TensorFlow has it."""
+    return EfficientNetLite0(model.weights_file, plain=True) if isinstance(model, EfficientNetLite0) else model

@@ -18,6 +18,7 @@ WITH_TENSORFLOW = {
     f"core/{name}.py"
     for name in (
         "color",
+        "convolutions",
         "parameterization",
         "objectives",
         "transforms",

@@ -28,7 +28,7 @@ def test_bfloat16_agrees_with_float32_on_a_finished_strip(model: Model) -> None:
     [expected] = StripRenderer(model, PAIR.layers, plain).render([PAIR])
 
     images = tf.constant(expected.frames)
-    exact, rough = (network(model, {LAYER}, precision=p)(images, False)[LAYER] for p in ("float32", "bfloat16"))
+    exact, rough = (network(model, {LAYER}, precision=p)(images, False, None)[LAYER] for p in ("float32", "bfloat16"))
     ends = [(0, PAIR.a.channel), (-1, PAIR.b.channel)]
     for frame, channel in ends:
         excited = tf.reduce_mean(exact[frame, ..., channel])
@@ -37,7 +37,7 @@ def test_bfloat16_agrees_with_float32_on_a_finished_strip(model: Model) -> None:
     assert {variable.dtype for variable in renderer._parameterization.variables} == {tf.float32}
     assert rough.dtype == tf.float32
     assert not np.array_equal(strip.frames, expected.frames)
-    found = tf.reduce_mean(network(model, {LAYER})(tf.constant(strip.frames), False)[LAYER], axis=(1, 2))
+    found = tf.reduce_mean(network(model, {LAYER})(tf.constant(strip.frames), False, None)[LAYER], axis=(1, 2))
     np.testing.assert_allclose(strip.activation_a, found[:, PAIR.a.channel], rtol=1e-3, atol=1e-3)
     assert strip.activation_a[0] > 0.9 * expected.activation_a[0]
 
@@ -64,7 +64,7 @@ def test_xla_compiles_the_network_where_there_is_a_gpu(model: Model, monkeypatch
     for run in (plain, compiled):
         with tf.GradientTape() as tape:
             tape.watch(images)
-            total = tf.reduce_sum(run(images, False)["block1"] ** 2)
+            total = tf.reduce_sum(run(images, False, None)["block1"] ** 2)
         found.append((total, tape.gradient(total, images)))
     np.testing.assert_allclose(found[0][0], found[1][0], rtol=1e-4)
     np.testing.assert_allclose(found[0][1], found[1][1], rtol=1e-2, atol=1e-3 * float(tf.reduce_max(found[0][1])))
