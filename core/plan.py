@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import chain, pairwise
+from itertools import chain
 from pathlib import PurePosixPath
 from statistics import fmean
 from typing import Literal, NamedTuple, TypeVar
@@ -48,6 +48,7 @@ from core.spec import AtlasSpec, ModelSpec, RenderSettings
 from core.store import Store
 
 _CHUNK_SECONDS = 60  # long against the cost of a task run, short against a night
+_LAST_CHUNK_SECONDS = 10  # those at the end are shorter, so that nobody waits long for the last one
 _MOST_CHUNKS = 2000  # what a Prefect server records without strain
 _WRITERS = 16  # chunks that are written at once, because each waits for its disk or network
 _BYTES_PER_PIXEL = 2.4  # measured: PNG and WebP of finished strips together
@@ -235,8 +236,10 @@ def make_plan(spec: AtlasSpec, store: Store, processes: int) -> Plan:
     portrait_seconds = _mean_seconds(recorded_portraits.values()) or pair_seconds / settings.frames
     missing_portraits = [planned for planned in portraits.values() if planned.key not in recorded_portraits]
 
-    def cut(planned: Sequence[_Planned], seconds: float) -> Iterator[tuple[_Planned, ...]]:
-        return _cut(planned, spec.compute.chunk_pairs or _chunk_pairs(len(planned), seconds, processes))
+    def cut(planned: Sequence[_Planned], seconds: float) -> list[tuple[_Planned, ...]]:
+        if spec.compute.chunk_pairs:
+            return _cut(planned, spec.compute.chunk_pairs)
+        return _cut_by_time(planned, seconds, processes)
 
     stages = [
         [_canvas_chunk(canvas)] if canvas and canvas.key not in recorded_portraits else [],
@@ -438,16 +441,31 @@ def _pair_seconds(
     return settings.steps * pace.assumed(settings.frames, settings.size_px, on_gpu=on_gpu), "assumed"
 
 
-def _chunk_pairs(missing: int, pair_seconds: float, processes: int) -> int:
-    wanted = round(_CHUNK_SECONDS / pair_seconds)
-    evenly = math.ceil(missing / (2 * processes))  # at least two rounds of chunks, so that nobody waits long at the end
-    return max(1, min(wanted, evenly))
+def _cut_by_time(missing: Sequence[_Planned], seconds: float, processes: int) -> list[tuple[_Planned, ...]]:
+    """Parts of about a minute, and shorter ones towards the end.
+
+    Whoever is free takes half of its even share of what is left, if that is less than a minute (guided
+    self-scheduling, Polychronopoulos and Kuck 1987). So all end at about the same time, even if some are slower.
+
+    Args:
+        seconds: that one takes.
+    """
+    shares = 2 * processes
+    most = max(1, round(_CHUNK_SECONDS / seconds))
+    least = max(1, min(most, round(_LAST_CHUNK_SECONDS / seconds), len(missing) // shares))
+    parts = _cut(missing, most, least=least, shares=shares)
+    return parts if len(parts) <= _MOST_CHUNKS else _cut(missing, most)
 
 
-def _cut(missing: Sequence[_Planned], size: int) -> Iterator[tuple[_Planned, ...]]:
+def _cut(
+    missing: Sequence[_Planned], most: int, *, least: int | None = None, shares: int = 1
+) -> list[tuple[_Planned, ...]]:
     """Parts of at most so many, or more where there would be too many parts; each within one layer or pair of layers.
 
     Those of the same layers are as alike as can be: a small rest would end alone, and need another size of batch.
+
+    Args:
+        least: if given, no part is larger than one of so many *shares* of what is left, or than this.
     """
     by_layers: dict[tuple[str, ...], list[_Planned]] = {}
     for planned in missing:
@@ -456,12 +474,19 @@ def _cut(missing: Sequence[_Planned], size: int) -> Iterator[tuple[_Planned, ...
     if len(groups) > _MOST_CHUNKS // 2:
         groups = [list(chain.from_iterable(groups))]
     # Every group may have a part more than its share; all have to share what then is left.
-    size = max(size, math.ceil(len(missing) / (_MOST_CHUNKS - len(groups))))
+    most = max(most, math.ceil(len(missing) / (_MOST_CHUNKS - len(groups))))
+    parts: list[tuple[_Planned, ...]] = []
+    left = len(missing)
     for members in groups:
-        parts = math.ceil(len(members) / size)
-        ends = [-(-len(members) * part // parts) for part in range(parts + 1)]
-        for first, end in pairwise(ends):
-            yield tuple(members[first:end])
+        first = 0
+        while first < len(members):
+            size = most if least is None else min(most, max(least, math.ceil(left / shares)))
+            rest = len(members) - first
+            alike = math.ceil(rest / math.ceil(rest / size))
+            parts.append(tuple(members[first : first + alike]))
+            first += alike
+            left -= alike
+    return parts
 
 
 def _pair_chunk(pairs: tuple[PlannedPair, ...]) -> Chunk:

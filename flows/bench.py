@@ -10,7 +10,9 @@ import tempfile
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
+from itertools import pairwise
 from pathlib import Path
+from statistics import mean
 from typing import Annotated, Any
 
 import typer
@@ -75,7 +77,8 @@ def atlas(
 ) -> None:
     """Compare whole builds, start and gallery included, with what the bare model alone would take.
 
-    Efficiency: pairs per second of the build, over processes x those of the bare model in one process.
+    Efficiency: pairs per second of the build, over processes x those of the bare model in one process, which is timed
+    before and after each build: a machine's clock may wander by a third within minutes.
     """
     from core import device
     from core.bench.machine import Machine
@@ -87,17 +90,22 @@ def atlas(
 
     machine = Machine.here()
     at_once = process_count(Compute(processes=processes))
-    builds = [_build(pairs, steps, count) for count in ([at_once, 1] if single and at_once > 1 else [at_once])]
     network = load("efficientnet-lite0")
     settings = resolve_settings(parse_settings({"steps": steps}, "bench"), network)
     device.prepare()
-    from core.bench.step import bare_seconds
+    from core.bench.step import bare_stopwatch
 
-    bare = steps * bare_seconds(network, Pair.of(Neuron(_LAYER, 0), Neuron(_LAYER, 1)), settings)
-    for build in builds:
-        build["bare_pair_seconds"] = round(bare, 3)
-        build["efficiency"] = round(pairs * bare / build["processes"] / build["seconds"], 3)
-        build["rendering_efficiency"] = round(bare / build["pair_seconds"], 3)
+    bare = bare_stopwatch(network, Pair.of(Neuron(_LAYER, 0), Neuron(_LAYER, 1)), settings)
+    bare_seconds = [bare()]
+    builds = []
+    for count in [at_once, 1] if single and at_once > 1 else [at_once]:
+        builds.append(_build(pairs, steps, count))
+        bare_seconds.append(bare())
+    for build, around in zip(builds, pairwise(bare_seconds), strict=True):
+        bare_pair = steps * mean(around)
+        build["bare_pair_seconds"] = round(bare_pair, 3)
+        build["efficiency"] = round(pairs * bare_pair / build["processes"] / build["seconds"], 3)
+        build["rendering_efficiency"] = round(bare_pair / build["pair_seconds"], 3)
         build["times_one_process"] = round(builds[-1]["seconds"] / build["seconds"], 3)
     _show(asdict(machine), builds, as_json)
 

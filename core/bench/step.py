@@ -87,11 +87,22 @@ def memory_slope(model: Model, layer: str, settings: RenderSettings, pairs: int)
     return float(np.polyfit(np.arange(len(settled)), settled, 1)[0])
 
 
-def bare_seconds(model: Model, pair: Pair, settings: RenderSettings, *, repeats: int = 15) -> float:
-    """Median seconds of the bare model for one strip, with as many in a batch as suit the device."""
+def bare_stopwatch(model: Model, pair: Pair, settings: RenderSettings, *, seconds: float = 10) -> Callable[[], float]:
+    """Gives the median seconds of the bare model for one strip, timed for about so long whenever it is called.
+
+    As many strips are in a batch as suit the device.
+    """
     pack = suited(settings.frames, settings.size_px)
     bare = _bare_stopwatch(model, pair, settings, pack)
-    return median(bare() for _ in range(repeats)) / pack
+
+    def timed() -> float:
+        times: list[float] = []
+        end = time.perf_counter() + seconds
+        while not times or time.perf_counter() < end:
+            times.append(bare())
+        return median(times) / pack
+
+    return timed
 
 
 def _bare_stopwatch(model: Model, pair: Pair, settings: RenderSettings, pack: int) -> Callable[[], float]:

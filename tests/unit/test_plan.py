@@ -322,6 +322,23 @@ def test_chunks_are_made_for_about_a_minute_and_for_all_processes(store: Directo
     assert largest(10, steps=1) == math.ceil(190 / 20)
 
 
+@pytest.mark.parametrize(
+    ("processes", "steps", "sizes"),
+    [
+        (2, 400, [6] * 28 + [6, 4, 3, 3, 2, 1, 1, 1, 1]),  # 10 seconds each: the last chunks are single pairs
+        (2, 40, [48, 36, 27, 20, 15, 11, 9, 8, 8, 8]),  # 1 second each: fewer than 10 are not worth a task run
+        (1, 1, [95, 95]),
+    ],
+)
+def test_chunks_get_shorter_towards_the_end(
+    store: DirectoryStore, processes: int, steps: int, sizes: list[int]
+) -> None:
+    """So all processes end at about the same time: the last chunks take 10 seconds, if a pair does not take more."""
+    plan = make_plan(make_spec(["head:0-19"], render={"steps": steps}), store, processes)
+
+    assert [len(chunk.pairs) for chunk in plan.chunks] == sizes
+
+
 def test_the_last_chunk_is_not_a_small_rest(store: DirectoryStore) -> None:
     """It would end after the others began to wait for it, and a GPU would have to be told of another size of batch."""
     plan = make_plan(make_spec(LAYERS_TWO, render={"steps": 240}, compute={"chunk_pairs": 9}), store, 1)
