@@ -9,7 +9,6 @@ import json
 import logging
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -50,7 +49,6 @@ _INTERRUPTED = "isthmus: interrupted; the same command goes on from here"
 errors = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 _LISTED_SIZE_PX = 128
-_SERVER_START_SECONDS = 90
 _BASES = {"atlas": "measured in this atlas", "device": "measured on this device", "assumed": "assumed, not measured"}
 SpecFile = Annotated[Path, typer.Argument(metavar="SPEC", help="YAML file with the atlas spec.")]
 Atlas = Annotated[
@@ -143,13 +141,16 @@ def build(spec: SpecFile, as_json: Json = False, verbose: Verbose = False) -> No
         started = time.monotonic()
         # What libraries print, such as Ray, is not for whoever reads our answer.
         with _watching(store, first, show=not as_json), _interruptible(), redirect_stdout(sys.stderr):
-            from flows.build_atlas import BuildResult, UnfinishedBuildError, build_atlas
+            from flows.prefect_server import prefect_server
 
-            _check_server()
-            try:
-                result = asdict(cast(BuildResult, build_atlas(atlas)))
-            except UnfinishedBuildError as unfinished:
-                result = asdict(unfinished.result)
+            with prefect_server() as wait_for_server:
+                from flows.build_atlas import BuildResult, UnfinishedBuildError, build_atlas
+
+                wait_for_server()
+                try:
+                    result = asdict(cast(BuildResult, build_atlas(atlas)))
+                except UnfinishedBuildError as unfinished:
+                    result = asdict(unfinished.result)
         result["seconds"] = round(time.monotonic() - started, 1)
     result["page"] = store.location(PAGE_PATH)
     if as_json:
@@ -468,7 +469,6 @@ def _quiet_libraries(verbose: bool) -> None:
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     os.environ.setdefault("DO_NOT_TRACK", "1")
     os.environ.setdefault("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "30")
-    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", str(_SERVER_START_SECONDS))
     if verbose:
         os.environ[VERBOSE] = "1"
     else:
@@ -486,9 +486,9 @@ def _interruptible() -> Iterator[None]:
     word to it, since whatever has a record is safe. A configured server hears from Prefect that the run was stopped;
     but the libraries on the way may make another exception of the one that is raised here.
     """
-    from prefect.settings import PREFECT_API_URL
+    from flows.prefect_server import configured_server
 
-    temporary_server = not PREFECT_API_URL.value()
+    temporary_server = not configured_server()
     stopped: list[int] = []
 
     def stop(number: int, _frame: object) -> None:
@@ -502,8 +502,6 @@ def _interruptible() -> Iterator[None]:
         os._exit(stopped[0])
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    if temporary_server:
-        threading.Thread(target=_end_server_with_us, name="end-server", daemon=True).start()
     try:
         yield
     except Exception as error:
@@ -518,46 +516,6 @@ def _interruptible() -> Iterator[None]:
             signal.signal(number, handler)
     if stopped:
         raise SystemExit(stopped[0])
-
-
-def _check_server() -> None:
-    """Find out at once whether the configured Prefect server is there.
-
-    Raises:
-        SpecError: if it is not.
-    """
-    from prefect.client.orchestration import get_client
-    from prefect.settings import PREFECT_API_URL
-
-    if PREFECT_API_URL.value():
-        with get_client(sync_client=True) as client:
-            if client.api_healthcheck():
-                raise SpecError(
-                    f"PREFECT_API_URL: no Prefect server answers at {PREFECT_API_URL.value()}; start it, or unset it"
-                )
-
-
-def _end_server_with_us() -> None:
-    """Make a temporary Prefect server end also when this process is killed; left alone, it would go on for ever.
-
-    A shell waits for that: its standard input closes when this process is gone, however it went.
-    """
-    name = b"prefect.server.api.server:create_app"
-    end = time.monotonic() + _SERVER_START_SECONDS
-    while time.monotonic() < end:
-        for child in _children():
-            with suppress(OSError):
-                if name in Path(f"/proc/{child}/cmdline").read_bytes():
-                    wait_and_kill = f"read nothing; grep -q {name.decode()} /proc/{child}/cmdline && kill -9 {child}"
-                    subprocess.Popen(
-                        ["/bin/sh", "-c", wait_and_kill],
-                        stdin=subprocess.PIPE,
-                        stdout=subprocess.DEVNULL,
-                        stderr=subprocess.DEVNULL,
-                        start_new_session=True,
-                    )
-                    return
-        time.sleep(0.2)
 
 
 def _children() -> list[int]:

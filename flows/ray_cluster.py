@@ -14,6 +14,7 @@ from core.device import VERBOSE
 from core.engine import process_count
 from core.errors import SpecError
 from core.spec import Compute
+from flows.prefect_server import configured_server
 from flows.rounds import Finished, Round, api_url, render_in_window
 from tasks.render import render_one_chunk
 
@@ -35,7 +36,7 @@ def render_on_ray(round_: Round, compute: Compute, finished: Finished) -> None:
     if not os.environ.get(VERBOSE):
         logging.getLogger("ray").setLevel(logging.ERROR)
     address = compute.ray_address
-    if address and not PREFECT_API_URL.value():
+    if address and not configured_server():
         raise SpecError(
             "compute.ray_address: expected a Prefect server that the cluster can reach; set PREFECT_API_URL"
         )
