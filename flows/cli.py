@@ -141,16 +141,16 @@ def build(spec: SpecFile, as_json: Json = False, verbose: Verbose = False) -> No
         started = time.monotonic()
         # What libraries print, such as Ray, is not for whoever reads our answer.
         with _watching(store, first, show=not as_json), _interruptible(), redirect_stdout(sys.stderr):
-            from flows.prefect_server import prefect_server
+            from flows.prefect_server import start_where_none_is_configured
 
-            with prefect_server() as wait_for_server:
-                from flows.build_atlas import BuildResult, UnfinishedBuildError, build_atlas
+            wait_for_server = start_where_none_is_configured()
+            from flows.build_atlas import BuildResult, UnfinishedBuildError, build_atlas  # while the server loads
 
-                wait_for_server()
-                try:
-                    result = asdict(cast(BuildResult, build_atlas(atlas)))
-                except UnfinishedBuildError as unfinished:
-                    result = asdict(unfinished.result)
+            wait_for_server()
+            try:
+                result = asdict(cast(BuildResult, build_atlas(atlas)))
+            except UnfinishedBuildError as unfinished:
+                result = asdict(unfinished.result)
         result["seconds"] = round(time.monotonic() - started, 1)
     result["page"] = store.location(PAGE_PATH)
     if as_json:

@@ -14,12 +14,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from prefect.client.orchestration import get_client
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.context import refresh_global_settings_context
+from prefect.settings import PREFECT_API_URL
 
+from core.device import VERBOSE
 from core.errors import SpecError
 
 _HOST = "127.0.0.1"
@@ -37,19 +38,17 @@ def configured_server() -> str | None:
     return None if address in _temporary else address
 
 
-@contextmanager
-def prefect_server() -> Iterator[Callable[[], None]]:
-    """Until this is left there is a Prefect server. Gives a function that waits until it answers.
+def start_where_none_is_configured() -> Callable[[], None]:
+    """From now on this process has a Prefect server. Gives a function that waits until it answers.
 
     Raises:
         SpecError: by that function, if it does not answer.
     """
     address = configured_server()
     if address:
-        yield lambda: _wait_for_configured(address)
-    else:
-        with _temporary_server() as process:
-            yield lambda: _wait_for_temporary(process)
+        return lambda: _wait_for_configured(address)
+    process = _start()
+    return lambda: _wait_for_temporary(process)
 
 
 def _wait_for_configured(address: str) -> None:
@@ -72,9 +71,8 @@ def _wait_for_temporary(process: subprocess.Popen[bytes]) -> None:
             time.sleep(0.1)
 
 
-@contextmanager
-def _temporary_server() -> Iterator[subprocess.Popen[bytes]]:
-    """Until this is left, a server of our own is the one that is set, on the database of Prefect's home.
+def _start() -> subprocess.Popen[bytes]:
+    """Start a server on the database of Prefect's home, and make it the one of this process and of all below it.
 
     It takes connections at once, and answers when it has loaded, after some seconds. It ends with this process and not
     before, since Prefect sends it the last lines of the log when Python ends.
@@ -89,11 +87,14 @@ def _temporary_server() -> Iterator[subprocess.Popen[bytes]]:
             pass_fds=[listening.fileno()],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
+            stderr=None if os.environ.get(VERBOSE) else subprocess.DEVNULL,
+            start_new_session=True,  # an interrupt from the keyboard is for the build alone
             env={**os.environ, "PREFECT_UI_ENABLED": "false"},
         )
     _temporary[address] = process
-    with temporary_settings({PREFECT_API_URL: address}):
-        yield process
+    os.environ["PREFECT_API_URL"] = address
+    refresh_global_settings_context()  # Prefect has read the environment already, and its threads look there
+    return process
 
 
 def _serve(listening: socket.socket) -> None:
@@ -107,7 +108,7 @@ def _serve(listening: socket.socket) -> None:
 
 
 def _end_with_parent() -> None:
-    sys.stdin.buffer.read()
+    os.read(sys.stdin.fileno(), 1)  # of which there never is one
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(_GOODBYE_SECONDS)
     os._exit(1)

@@ -83,6 +83,21 @@ def test_a_build_that_was_stopped_before_publishing_publishes_the_next_time(fini
     assert {path: path.read_bytes() for path in older} == newer
 
 
+def test_a_temporary_server_that_cannot_start_is_told_in_one_line(job: Job) -> None:
+    """Here its database is in a folder that does not exist. Nothing is rendered, and no process waits for it."""
+    del job.environment["PREFECT_API_URL"]
+    job.environment["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = f"sqlite+aiosqlite:///{job.folder}/nowhere/prefect.db"
+
+    refused = job.run("build", str(job.spec_file))
+
+    assert refused.returncode == 2
+    assert refused.stderr == (
+        "isthmus: the temporary Prefect server ended with code 3; run with --verbose to see why, or start one yourself "
+        "with 'prefect server start' and set PREFECT_API_URL\n"
+    )
+    assert not job.records()
+
+
 def test_a_server_that_is_not_there_is_told_in_one_line(job: Job) -> None:
     """A build with a configured server that does not answer says so at once, and writes nothing."""
     job.environment["PREFECT_API_URL"] = "http://127.0.0.1:9/api"
