@@ -180,7 +180,7 @@ class EfficientNetLite0:
 
     def picks(self, layer: str) -> bool:
         """Whether some channels of a layer can be computed without the others."""
-        return layer.removesuffix("_pre_relu").endswith(("_expand", "head"))
+        return not self._plain and not has_gpu() and layer.removesuffix("_pre_relu").endswith(("_expand", "head"))
 
     def activations(
         self,
@@ -221,7 +221,7 @@ class EfficientNetLite0:
         from core import convolutions
         from core.relu import redirected_relu6
 
-        plain = self._plain or has_gpu()  # what else there is has been measured on CPUs only
+        plain = self._plain or has_gpu()  # the other forms have been measured on CPUs only
 
         def convolution(name: str, x: tf.Tensor, stride: int = 1) -> tf.Tensor:
             """Of shape (batch, height, width, channel), or (batch * height * width, channel)."""

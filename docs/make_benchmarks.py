@@ -34,7 +34,9 @@ every figure is a median of repeats after a warm-up, unless it says otherwise. N
 [gpu.md](gpu.md) has what did.
 
 The yardstick is the bare model: forward and backward of the network up to the layer that is excited, for the batch and
-size of the step. A step adds the parameterization, the random view, the alignment, the optimizer and all of Python.
+size of the step, with whole layers and the gradients that TensorFlow derives. A step adds the parameterization, the
+random view, the alignment, the optimizer and all of Python. On CPUs it computes the same network with less work, as
+`core/convolutions.py` says: *network* is what that takes.
 """
 
 
@@ -71,6 +73,7 @@ def steps(graph: Path) -> str:
         "pack": "pack",
         "precision": "precision",
         "bare_ms": "bare, ms",
+        "network_ms": "network, ms",
         "step_ms": "step, ms",
         "efficiency": "bare / step",
         "first_seconds": "s to the first updates",

@@ -26,7 +26,8 @@ def test_a_step_takes_longer_than_the_bare_model_in_it() -> None:
     small = ("--layer", "block5", "--frames", "3", "--size-px", "96", "--repeats", "5", "--pairs", "5")
     [figures] = bench("step", *small)
 
-    assert 0 < figures["bare_ms"] < figures["step_ms"]
+    assert 0 < figures["network_ms"] < figures["step_ms"]
+    assert figures["bare_ms"] > 0
     assert figures["efficiency"] < 1
     assert isinstance(figures["mb_per_pair"], float)
 
