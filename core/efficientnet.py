@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from core.device import has_gpu
+from core import device
 from core.torchfile import read_state_dict
 from core.weights import file_sha256
 
@@ -178,9 +178,12 @@ class EfficientNetLite0:
         channel_axis = 2 if layer.removesuffix("_pre_relu").endswith("_depthwise") else -1
         return np.moveaxis(kernel, channel_axis, 0).reshape(kernel.shape[channel_axis], -1)
 
-    def picks(self, layer: str) -> bool:
-        """Whether some channels of a layer can be computed without the others."""
-        return not self._plain and not has_gpu() and layer.removesuffix("_pre_relu").endswith(("_expand", "head"))
+    def picks(self, layers: Collection[str]) -> bool:
+        """Whether some channels of the deepest of these layers can be computed without the others."""
+        if self._plain or device.has_gpu():
+            return False
+        *others, deepest = sorted((layer.removesuffix("_pre_relu") for layer in layers), key=list(self.layers).index)
+        return deepest.endswith(("_expand", "head")) and deepest not in others
 
     def activations(
         self,
@@ -197,7 +200,7 @@ class EfficientNetLite0:
                 computes in their type.
             layers: names from `layers`.
             redirected: whether ReLUs have the gradient of `core.relu`.
-            channels: shape (number,): the deepest layer, one that it `picks` from, has only these, in this order.
+            channels: shape (number,): the deepest layer has only these, in this order; see `picks`.
 
         Returns:
             layer name -> activations, shape (batch, height, width, channel), or (batch, class) for the logits.
@@ -221,7 +224,7 @@ class EfficientNetLite0:
         from core import convolutions
         from core.relu import redirected_relu6
 
-        plain = self._plain or has_gpu()  # the other forms have been measured on CPUs only
+        plain = self._plain or device.has_gpu()  # the other forms have been measured on CPUs only
 
         def convolution(name: str, x: tf.Tensor, stride: int = 1) -> tf.Tensor:
             """Of shape (batch, height, width, channel), or (batch * height * width, channel)."""

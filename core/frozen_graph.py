@@ -181,8 +181,8 @@ class FrozenGraph:
             raise ModelError(f"{self._where}: expected a layer that convolutions feed, cannot tell what feeds {layer}")
         return stack_towers(blocks)
 
-    def picks(self, layer: str) -> bool:
-        """Always whole layers; see `core.models.Model`."""
+    def picks(self, layers: Collection[str]) -> bool:
+        """Never; see `core.models.Model`."""
         return False
 
     def activations(
@@ -194,7 +194,7 @@ class FrozenGraph:
         channels: tf.Tensor | None = None,
     ) -> dict[str, tf.Tensor]:
         """Run the network up to the layers that are asked for; see `core.models.Model`."""
-        assert channels is None, "it picks from no layer"
+        assert channels is None, "only whole layers"
         wanted = tuple(sorted(set(layers)))
         key = (wanted, redirected, tuple(images.shape))
         if key not in self._functions:

@@ -130,8 +130,8 @@ class KerasModel:
             raise ModelError(f"{self._where}: expected a layer that convolutions feed, cannot tell what feeds {layer}")
         return stack_towers(blocks)
 
-    def picks(self, layer: str) -> bool:
-        """Always whole layers; see `core.models.Model`."""
+    def picks(self, layers: Collection[str]) -> bool:
+        """Never; see `core.models.Model`."""
         return False
 
     def activations(
@@ -147,7 +147,7 @@ class KerasModel:
         Raises:
             ModelError: if the network does not take images of this size.
         """
-        assert channels is None, "it picks from no layer"
+        assert channels is None, "only whole layers"
         wanted = tuple(sorted(set(layers)))
         key = (wanted, redirected, tuple(images.shape))
         if key not in self._functions:

@@ -64,8 +64,8 @@ class Model(Protocol):
     def fan_in(self, layer: str) -> Array:
         """The weights that feed a layer, shape (channel, weight)."""
 
-    def picks(self, layer: str) -> bool:
-        """Whether it can compute some channels of a layer without the others."""
+    def picks(self, layers: Collection[str]) -> bool:
+        """Whether it can compute some channels of the deepest of these layers without the others."""
 
     def activations(
         self,
@@ -78,7 +78,7 @@ class Model(Protocol):
         """Layer -> activations of images, shape (batch, height, width, 3) in [0, 1].
 
         Args:
-            channels: the only ones that are wanted of the deepest layer, from which it must pick, in this order.
+            channels: the only ones that are wanted of the deepest layer, in this order, where it `picks`.
         """
 
 

@@ -153,8 +153,8 @@ class Plan:
 
     @property
     def chunk_seconds(self) -> float:
-        """About how long a process takes for one of the chunks that can be rendered now."""
-        return sum(map(self._seconds, self.chunks)) / len(self.chunks)
+        """About how long a process takes for the longest of the chunks that can be rendered now."""
+        return max(map(self._seconds, self.chunks))
 
     @property
     def path(self) -> str:
@@ -454,7 +454,10 @@ def _cut_by_time(missing: Sequence[_Planned], seconds: float, processes: int) ->
     most = max(1, round(_CHUNK_SECONDS / seconds))
     least = max(1, min(most, round(_LAST_CHUNK_SECONDS / seconds), len(missing) // shares))
     parts = _cut(missing, most, least=least, shares=shares)
-    return parts if len(parts) <= _MOST_CHUNKS else _cut(missing, most)
+    while len(parts) > _MOST_CHUNKS:
+        most, least = 2 * most, 2 * least
+        parts = _cut(missing, most, least=least, shares=shares)
+    return parts
 
 
 def _cut(
@@ -462,10 +465,11 @@ def _cut(
 ) -> list[tuple[_Planned, ...]]:
     """Parts of at most so many, or more where there would be too many parts; each within one layer or pair of layers.
 
-    Those of the same layers are as alike as can be: a small rest would end alone, and need another size of batch.
+    A part is as long as the others that could follow it in its layers, lest a small rest be left, which would end alone
+    and need another size of batch.
 
     Args:
-        least: if given, no part is larger than one of so many *shares* of what is left, or than this.
+        least: if given, a part is also at most one of so many *shares* of all that is left, but not less than this.
     """
     by_layers: dict[tuple[str, ...], list[_Planned]] = {}
     for planned in missing:

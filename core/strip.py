@@ -124,7 +124,8 @@ class StripRenderer:
         self._aligned = self._aligned_layers()
         seen = {*layers, *self._aligned}
         deepest = max(seen, key=list(model.layers).index)
-        self._picks = {deepest} == set(layers) and deepest not in self._aligned and model.picks(deepest)
+        # Whatever the pack, so that a strip is rounded alike in any.
+        self._picks = {deepest} == set(layers) and deepest not in self._aligned and model.picks(seen)
         self._activations = network(model, seen, precision=settings.precision, xla=settings.xla)
         tf.config.experimental.enable_tensor_float_32_execution(settings.precision == "tf32")  # of the whole process
         self._parameterization = self._new_parameterization()

@@ -80,27 +80,17 @@ def atlas(
     Efficiency: pairs per second of the build, over processes x those of the bare model in one process, which is timed
     before and after each build: a machine's clock may wander by a third within minutes.
     """
-    from core import device
     from core.bench.machine import Machine
     from core.engine import process_count
-    from core.models import load
-    from core.neurons import Neuron, Pair
-    from core.selection import resolve_settings
-    from core.spec import Compute, parse_settings
+    from core.spec import Compute
 
     machine = Machine.here()
     at_once = process_count(Compute(processes=processes))
-    network = load("efficientnet-lite0")
-    settings = resolve_settings(parse_settings({"steps": steps}, "bench"), network)
-    device.prepare()
-    from core.bench.step import bare_stopwatch
-
-    bare = bare_stopwatch(network, Pair.of(Neuron(_LAYER, 0), Neuron(_LAYER, 1)), settings)
-    bare_seconds = [bare()]
+    bare_seconds = [_bare_seconds()]
     builds = []
     for count in [at_once, 1] if single and at_once > 1 else [at_once]:
         builds.append(_build(pairs, steps, count))
-        bare_seconds.append(bare())
+        bare_seconds.append(_bare_seconds())
     for build, around in zip(builds, pairwise(bare_seconds), strict=True):
         bare_pair = steps * mean(around)
         build["bare_pair_seconds"] = round(bare_pair, 3)
@@ -174,6 +164,12 @@ def scale(
 
     machine = Machine.here()
     _show(asdict(machine), [*measure_plan(channels), *measure_publish(records or [1_000, 10_000, 100_000])], as_json)
+
+
+def _bare_seconds() -> float:
+    """Of the bare model for one strip, in a process of its own, which then leaves all memory to the builds."""
+    code = f"from core.bench.step import bare_seconds; print(bare_seconds({_LAYER!r}))"
+    return float(subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.PIPE).stdout)
 
 
 def _build(pairs: int, steps: int, processes: int) -> dict[str, Any]:

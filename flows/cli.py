@@ -469,6 +469,7 @@ def _quiet_libraries(verbose: bool) -> None:
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     os.environ.setdefault("DO_NOT_TRACK", "1")
     os.environ.setdefault("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "30")
+    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "90")  # it takes 5, but not everywhere
     if verbose:
         os.environ[VERBOSE] = "1"
     else:
@@ -482,24 +483,14 @@ def _quiet_libraries(verbose: bool) -> None:
 def _interruptible() -> Iterator[None]:
     """Make an interrupt from the keyboard, or SIGTERM, end a build soon, and with the exit code that is usual for it.
 
-    An interrupt ends a temporary Prefect server too, which Prefect would try to reach for minutes: then leave without a
-    word to it, since whatever has a record is safe. A configured server hears from Prefect that the run was stopped;
-    but the libraries on the way may make another exception of the one that is raised here.
+    Prefect's server hears that the run was stopped; but the libraries on the way may make another exception of the one
+    that is raised here.
     """
-    from flows.prefect_server import configured_server
-
-    temporary_server = not configured_server()
     stopped: list[int] = []
 
     def stop(number: int, _frame: object) -> None:
         stopped.append(128 + number)
-        if not temporary_server:
-            raise SystemExit(stopped[0])
-        errors.print(_INTERRUPTED)
-        for child in _children():
-            with suppress(ProcessLookupError):
-                os.kill(child, signal.SIGKILL)
-        os._exit(stopped[0])
+        raise SystemExit(stopped[0])
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -516,15 +507,6 @@ def _interruptible() -> Iterator[None]:
             signal.signal(number, handler)
     if stopped:
         raise SystemExit(stopped[0])
-
-
-def _children() -> list[int]:
-    """The processes that this one has started and that still run."""
-    found = []
-    for listing in Path("/proc/self/task").glob("*/children"):
-        with suppress(OSError):  # a thread that has just ended
-            found += [int(child) for child in listing.read_text().split()]
-    return found
 
 
 @contextmanager

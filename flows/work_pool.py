@@ -56,7 +56,7 @@ def render_on_workers(round_: Round, compute: Compute, chunk_seconds: float, fin
     """Render the chunks of a round as shards, each a flow run of the spec's deployment.
 
     Args:
-        chunk_seconds: about how long a chunk takes on one process.
+        chunk_seconds: about how long the longest chunk takes on one process.
 
     Raises:
         SpecError: if there is no such deployment.

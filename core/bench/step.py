@@ -15,9 +15,10 @@ from statistics import median
 import numpy as np
 import tensorflow as tf
 
+from core import device
 from core.bench.machine import process_mb, process_peak_mb
 from core.efficientnet import EfficientNetLite0
-from core.models import Model
+from core.models import Model, load
 from core.neurons import Neuron, Pair
 from core.objectives import mean_over_positions
 from core.packing import suited
@@ -96,22 +97,21 @@ def memory_slope(model: Model, layer: str, settings: RenderSettings, pairs: int)
     return float(np.polyfit(np.arange(len(settled)), settled, 1)[0])
 
 
-def bare_stopwatch(model: Model, pair: Pair, settings: RenderSettings, *, seconds: float = 10) -> Callable[[], float]:
-    """Gives the median seconds of the bare model for one strip, timed for about so long whenever it is called.
+def bare_seconds(layer: str, *, seconds: float = 10) -> float:
+    """Median seconds of the bare default model for one strip of default settings, timed for about so long.
 
     As many strips are in a batch as suit the device.
     """
+    model = load(EfficientNetLite0.name)
+    device.prepare()
+    settings = RenderSettings()
     pack = suited(settings.frames, settings.size_px)
-    bare = _network_stopwatch(_plain(model), pair, settings, pack)
-
-    def timed() -> float:
-        times: list[float] = []
-        end = time.perf_counter() + seconds
-        while not times or time.perf_counter() < end:
-            times.append(bare())
-        return median(times) / pack
-
-    return timed
+    bare = _network_stopwatch(_plain(model), Pair.of(Neuron(layer, 0), Neuron(layer, 1)), settings, pack)
+    times: list[float] = []
+    end = time.perf_counter() + seconds
+    while not times or time.perf_counter() < end:
+        times.append(bare())
+    return median(times) / pack
 
 
 def _network_stopwatch(model: Model, pair: Pair, settings: RenderSettings, pack: int) -> Callable[[], float]:
@@ -127,7 +127,7 @@ def _network_stopwatch(model: Model, pair: Pair, settings: RenderSettings, pack:
     def once(images: tf.Tensor, channel: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(images)
-            if model.picks(layer):
+            if model.picks([layer]):
                 activation = tf.reduce_sum(mean_over_positions(activations(images, False, channel[None])[layer]))
             else:
                 means = mean_over_positions(activations(images, False, None)[layer])

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from job import LAYER, SMALL, Job, finish, wait_for
 from PIL import Image
-from prefect_parts import descendants, find
+from prefect_parts import find
 
 SLOW = SMALL | {"steps": 250}  # long enough to be interrupted
 
@@ -28,6 +28,7 @@ def test_an_atlas_is_built_in_silence_without_a_prefect_server(job: Job) -> None
 
     finished = job.run("build", str(job.spec_file))
 
+    assert _processes_of(job) == []
     assert finished.returncode == 0
     assert finished.stderr == ""
     assert finished.stdout.splitlines() == [
@@ -95,7 +96,22 @@ def test_a_temporary_server_that_cannot_start_is_told_in_one_line(job: Job) -> N
         "isthmus: the temporary Prefect server ended with code 3; run with --verbose to see why, or start one yourself "
         "with 'prefect server start' and set PREFECT_API_URL\n"
     )
+    assert _processes_of(job) == []
     assert not job.records()
+
+
+def test_where_prefect_may_start_no_temporary_server_one_must_be_configured(job: Job) -> None:
+    """As Prefect itself would refuse it, but before anything is loaded."""
+    del job.environment["PREFECT_API_URL"]
+    job.environment["PREFECT_SERVER_EPHEMERAL_ENABLED"] = "false"
+
+    refused = job.run("build", str(job.spec_file))
+
+    assert refused.returncode == 2
+    assert refused.stderr == (
+        "isthmus: PREFECT_API_URL: expected the address of a Prefect server, found none; set it, or set "
+        "PREFECT_SERVER_EPHEMERAL_ENABLED=true for a temporary one\n"
+    )
 
 
 def test_a_server_that_is_not_there_is_told_in_one_line(job: Job) -> None:
@@ -236,7 +252,7 @@ def test_a_stopped_build_ends_soon_and_goes_on_later(job: Job, stop: signal.Sign
 
         assert build.returncode == 128 + stop, complaints
         assert complaints.splitlines() == ["isthmus: interrupted; the same command goes on from here"]
-        wait_for(lambda: not _group_runs(build.pid), "all processes of the build to end", seconds=20)
+        wait_for(lambda: not _processes_of(job), "all processes of the build to end", seconds=20)
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(build.pid, signal.SIGKILL)
@@ -254,12 +270,11 @@ def test_nothing_outlives_a_build_that_is_killed(job: Job) -> None:
     build = job.start()
     try:
         wait_for(job.records, "the first record")
-        below = descendants(build.pid)
+        assert len(_processes_of(job)) >= 5  # itself, two to render, one for resources, one server
         build.kill()
         build.communicate()
 
-        wait_for(lambda: not any(map(_runs, below)), "all its processes to end", seconds=20)
-        assert len(below) >= 4  # two to render, one for resources, one server
+        wait_for(lambda: not _processes_of(job), "all its processes to end", seconds=20)
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(build.pid, signal.SIGKILL)
@@ -397,16 +412,14 @@ def _pool_processes(parent: int) -> list[int]:
     return [pid for pid in pids if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
-def _group_runs(group: int) -> bool:
-    try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
-def _runs(process: int) -> bool:
-    return Path(f"/proc/{process}/cmdline").exists()
+def _processes_of(job: Job) -> list[int]:
+    """All processes that were started for a job, in whatever session: their environment names its folder."""
+    found = []
+    for environment in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):  # ended, or another user's
+            if os.fsencode(job.folder) in environment.read_bytes():
+                found.append(int(environment.parent.name))
+    return found
 
 
 def _bytes_of(paths: list[Path]) -> dict[str, bytes]:

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from core import device
 from core.convolutions import can_halve, depthwise, halving, plain, pointwise
 from core.efficientnet import EfficientNetLite0
 from core.models import load
@@ -113,7 +114,30 @@ def test_picked_channels_are_those_of_the_whole_layer(layer: str) -> None:
     whole = model.activations(images, [layer, "block1"])
     picked = model.activations(images, [layer, "block1"], channels=tf.constant([9, 2, 9]))
 
-    assert model.picks(layer)
+    assert model.picks([layer, "block1"])
     np.testing.assert_allclose(picked[layer], whole[layer].numpy()[..., [9, 2, 9]], atol=1e-5)
     np.testing.assert_array_equal(picked["block1"], whole["block1"])
-    assert not any(model.picks(other) for other in ("stem", "block3", "block3_depthwise", "logits"))
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [["stem"], ["block3"], ["block3_depthwise"], ["logits"], ["head_pre_relu", "head"], ["block2_expand", "block3"]],
+)
+def test_no_channels_are_picked_where_others_need_the_whole_layer(layers: list[str]) -> None:
+    """Before and after its ReLU a layer is one convolution; of other kinds of layers nothing is gained."""
+    model = load("efficientnet-lite0")
+    assert isinstance(model, EfficientNetLite0)
+
+    assert not model.picks(layers)
+    assert not EfficientNetLite0(model.weights_file, plain=True).picks(["head"])
+
+
+def test_a_gpu_gets_plain_convolutions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other forms have not been measured there."""
+    model = load("efficientnet-lite0")
+    monkeypatch.setattr(device, "has_gpu", lambda: True)
+    with tf.Graph().as_default() as graph:
+        model.activations(tf.zeros((1, 64, 64, 3)), ["block1"])
+
+    assert not model.picks(["head"])
+    assert sum(op.type in ("Conv2D", "DepthwiseConv2dNative") for op in graph.get_operations()) == 1 + 2 + 3

@@ -326,7 +326,7 @@ def test_chunks_are_made_for_about_a_minute_and_for_all_processes(store: Directo
     ("processes", "steps", "sizes"),
     [
         (2, 400, [6] * 28 + [6, 4, 3, 3, 2, 1, 1, 1, 1]),  # 10 seconds each: the last chunks are single pairs
-        (2, 40, [48, 36, 27, 20, 15, 11, 9, 8, 8, 8]),  # 1 second each: fewer than 10 are not worth a task run
+        (2, 40, [48, 36, 27, 20, 15, 11, 9, 8, 8, 8]),  # 1 second each: about 10 are worth a task run
         (1, 1, [95, 95]),
     ],
 )
@@ -369,6 +369,16 @@ def test_there_are_never_more_than_two_thousand_chunks(store: DirectoryStore, mo
     assert plan.missing == plan.pairs == len(set(planned_pairs(plan))) > 2000
     assert len({(p.pair.a.layer, p.pair.b.layer) for p in planned_pairs(plan)}) == layers * (layers + 1) // 2
     assert 500 < len(plan.chunks) <= 2000
+
+
+def test_many_processes_get_shorter_chunks_at_the_end_too(store: DirectoryStore) -> None:
+    """Where that would be too many chunks, all are longer; the last ones are still far shorter than the first."""
+    plan = make_plan(make_spec(["head:0-199"], render={"steps": 400}), store, 500)  # 10 seconds each
+    sizes = [len(chunk.pairs) for chunk in plan.chunks]
+
+    assert sum(sizes) == plan.pairs == 19900
+    assert len(sizes) <= 2000
+    assert sizes[-1] <= sizes[0] / 2
 
 
 def test_the_name_of_a_chunk_is_made_of_its_keys(store: DirectoryStore) -> None:

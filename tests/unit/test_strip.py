@@ -186,6 +186,19 @@ def test_a_packed_strip_of_standard_size_is_the_strip_alone(model: Model) -> Non
         np.testing.assert_array_equal(strip.objective, other.objective)
 
 
+def test_a_layer_may_be_aligned_before_its_relu(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That is the same convolution, of which alignment needs all channels, not only those of the pairs."""
+    target = LAYER.removesuffix("_pre_relu")
+    pairs = [Pair.of(Neuron(target, a), Neuron(target, b)) for a, b in ((3, 5), (7, 9))]
+    aligned = {"steps": 2, "alignment": {"layers": [LAYER], "weight": 1.0}}
+    packed = render(model, *pairs, strips=2, **aligned)
+    monkeypatch.setattr(type(model), "picks", lambda *_: False)
+    whole = render(model, *pairs, strips=2, **aligned)
+
+    for strip, expected in zip(packed, whole, strict=True):
+        np.testing.assert_allclose(strip.objective, expected.objective, rtol=1e-5)
+
+
 def test_neurons_of_different_layers_and_of_the_logits_have_strips_too(model: Model) -> None:
     """The two layers may differ in size, and need not have positions."""
     across = render(model, Pair.of(Neuron("block1", 3), Neuron("block4_expand_pre_relu", 7)), steps=16)[0]
