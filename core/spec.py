@@ -185,7 +185,10 @@ class Compute(_Frozen):
         "auto", description="Pairs in one batch; auto: as many as make a GPU faster, one on a CPU."
     )
     chunk_pairs: StrictInt | None = Field(
-        None, ge=1, le=10_000, description="Pairs in one task; by default enough for about a minute, fewer towards the end."
+        None,
+        ge=1,
+        le=10_000,
+        description="Pairs in one task; by default enough for about a minute, fewer towards the end.",
     )
     ray_address: str | None = Field(
         None, pattern=_NO_CONTROLS, description="Of a Ray cluster, ray://host:10001; by default a Ray on this machine."
