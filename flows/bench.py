@@ -168,7 +168,10 @@ def scale(
 
 def _bare_seconds() -> float:
     """Of the bare model for one strip, in a process of its own, which then leaves all memory to the builds."""
-    code = f"from core.bench.step import bare_seconds; print(bare_seconds({_LAYER!r}))"
+    code = (
+        "from core import device; device.prepare(); "  # before anything imports TensorFlow: it would talk
+        f"from core.bench.step import bare_seconds; print(bare_seconds({_LAYER!r}))"
+    )
     return float(subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.PIPE).stdout)
 
 
