@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import httpx
 from prefect.client.orchestration import get_client
@@ -27,6 +28,7 @@ from core.errors import SpecError
 
 _HOST = "127.0.0.1"
 _WAITING_CONNECTIONS = 128
+_START_FAILURE_SECONDS = 60
 _GOODBYE_SECONDS = 5  # to write down what it has heard
 
 _temporary: dict[str, subprocess.Popen[bytes]] = {}
@@ -70,10 +72,11 @@ def _wait_for_temporary(address: str, process: subprocess.Popen[bytes]) -> None:
     patience = get_current_settings().server.ephemeral.startup_timeout_seconds
     try:
         httpx.get(f"{address}/health", timeout=patience, trust_env=False).raise_for_status()  # by no proxy
-    except httpx.HTTPError:
-        time.sleep(0.1)  # whose connection breaks may not be gone yet
-        code = process.poll()
-        became = f"does not answer within {patience} s" if code is None else f"ended with code {code}"
+    except httpx.HTTPError as error:
+        became = f"does not answer within {patience} s"
+        if not isinstance(error, httpx.TimeoutException):  # it closes its connections some time before it is gone
+            with suppress(subprocess.TimeoutExpired):
+                became = f"ended with code {process.wait(_START_FAILURE_SECONDS)}"
         raise SpecError(
             f"the temporary Prefect server {became}; run with --verbose to see why, or start one yourself with "
             "'prefect server start' and set PREFECT_API_URL"
