@@ -15,7 +15,6 @@ from statistics import median
 import numpy as np
 import tensorflow as tf
 
-from core import device
 from core.bench.machine import process_mb, process_peak_mb
 from core.efficientnet import EfficientNetLite0
 from core.models import Model, load
@@ -103,7 +102,6 @@ def bare_seconds(layer: str, *, seconds: float = 10) -> float:
     As many strips are in a batch as suit the device.
     """
     model = load(EfficientNetLite0.name)
-    device.prepare()
     settings = RenderSettings()
     pack = suited(settings.frames, settings.size_px)
     bare = _network_stopwatch(_plain(model), Pair.of(Neuron(layer, 0), Neuron(layer, 1)), settings, pack)
