@@ -190,6 +190,16 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
+def render_processes(pids: list[int]) -> list[int]:
+    """Those that render, in a pool of Python's."""
+    found = []
+    for pid in pids:
+        with contextlib.suppress(OSError):  # it has just ended
+            if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                found.append(pid)
+    return found
+
+
 def kill(pid: int) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from job import LAYER, SMALL, Job, finish, wait_for
 from PIL import Image
-from prefect_parts import find
+from prefect_parts import descendants, find, render_processes
 
 SLOW = SMALL | {"steps": 250}  # long enough to be interrupted
 
@@ -169,10 +169,10 @@ def test_a_killed_render_process_is_replaced_and_the_atlas_completes(job: Job) -
     job.write(render=SLOW, compute={"processes": 2, "chunk_pairs": 1})
     build = job.start()
     try:
-        wait_for(lambda: _pool_processes(build.pid), "a render process")
-        os.kill(_pool_processes(build.pid)[0], signal.SIGKILL)  # before anything is finished
+        wait_for(lambda: render_processes(descendants(build.pid)), "a render process")
+        os.kill(render_processes(descendants(build.pid))[0], signal.SIGKILL)  # before anything is finished
         wait_for(job.records, "the first record")
-        os.kill(_pool_processes(build.pid)[0], signal.SIGKILL)
+        os.kill(render_processes(descendants(build.pid))[0], signal.SIGKILL)
         killed_at = len(job.records())
     finally:
         output, complaints = finish(build)
@@ -403,13 +403,6 @@ def test_bad_specs_end_in_one_line_and_nothing_is_written(job: Job, change: dict
     assert len(finished.stderr.splitlines()) == 1
     assert finished.stdout == ""
     assert not job.atlas.exists()
-
-
-def _pool_processes(parent: int) -> list[int]:
-    """The processes of a build's pool, by what Linux says of its children."""
-    children = Path(f"/proc/{parent}/task").glob("*/children")
-    pids = [int(pid) for listing in children for pid in listing.read_text().split()]
-    return [pid for pid in pids if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
 def _processes_of(job: Job) -> list[int]:

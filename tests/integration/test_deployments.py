@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,13 +15,13 @@ from typing import Any
 import pytest
 import yaml
 from job import LAYER, SMALL, Job, wait_for
-from prefect_parts import PrefectServer, Worker, kill, make_home
+from prefect_parts import PrefectServer, Worker, kill, make_home, render_processes
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from graphs import inception_v1
 
 ROOT = Path(__file__).parents[2]
-SLOW = SMALL | {"steps": 600}
+SLOW = SMALL | {"steps": 200}  # long enough to be interrupted
 SHARDS = {"engine": "work-pool", "processes": 1, "chunk_pairs": 1, "workers": 2, "shard_minutes": 1}
 
 
@@ -195,6 +197,8 @@ def test_a_build_that_ends_takes_its_shards_with_it(deployed: Deployed, how: str
     job = deployed.job(name=how, pairs={"select": "all", "neurons": [f"{LAYER}:4-7"]}, render=SLOW, compute=SHARDS)
     deployed.trigger(job)
     wait_for(job.records, "the first record of a shard")
+    for process in render_processes(deployed.gpu.descendants()):
+        os.kill(process, signal.SIGSTOP)  # so that it cannot be through before anybody has heard of the end
     run = deployed.server.flow_run(f"build-atlas {how}")
     assert run is not None
 
