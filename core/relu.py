@@ -31,23 +31,23 @@ def _redirected(function: Callable[[tf.Tensor], tf.Tensor], x: tf.Tensor) -> tf.
     @tf.custom_gradient
     def relu(x: tf.Tensor) -> Any:
         y = function(x)
-        return y, lambda gradient: _gradient(x, y, gradient)
+        return y, lambda gradient: _gradient(x, y, gradient, six=function is tf.nn.relu6)
 
     return relu(x)
 
 
-def _gradient(x: tf.Tensor, y: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
-    """Of either function, whose value at *x* is *y*: the units that it cuts off are those where the two differ."""
+def _gradient(x: tf.Tensor, y: tf.Tensor, gradient: tf.Tensor, *, six: bool) -> tf.Tensor:
+    """Of ReLU6 or of ReLU, whose value at *x* is *y*."""
     flat = (tf.shape(gradient)[0], -1)
-    found = _gradient_by_image(tf.reshape(x, flat), tf.reshape(y, flat), tf.reshape(gradient, flat))
+    found = _gradient_by_image(tf.reshape(x, flat), tf.reshape(y, flat), tf.reshape(gradient, flat), six)
     return tf.reshape(found, tf.shape(gradient))
 
 
 @tf.function(autograph=False, reduce_retracing=True)  # traced for any size once, and not anew for every layer
-def _gradient_by_image(x: tf.Tensor, y: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
+def _gradient_by_image(x: tf.Tensor, y: tf.Tensor, gradient: tf.Tensor, six: bool) -> tf.Tensor:
     """`_gradient` for tensors of shape (batch, number)."""
     nothing = tf.zeros_like(gradient)
-    plain = tf.where(tf.equal(x, y), gradient, nothing)
+    plain = _passed(x, y, gradient, six)
 
     def redirected_where_dead() -> tf.Tensor:
         pushed_away = ((x < y) & (gradient > 0)) | ((x > y) & (gradient < 0))
@@ -57,6 +57,14 @@ def _gradient_by_image(x: tf.Tensor, y: tf.Tensor, gradient: tf.Tensor) -> tf.Te
     middle = tf.shape(plain)[1] // 2
     few = plain[:, middle : middle + _LOOKED_AT]
     return tf.cond(tf.reduce_all(_alive(few)), lambda: plain, redirected_where_dead)
+
+
+def _passed(x: tf.Tensor, y: tf.Tensor, gradient: tf.Tensor, six: bool) -> tf.Tensor:
+    """The gradient where a function cuts nothing off; unlike TensorFlow's, Lucid's passes at exactly 0, and at 6."""
+    if six and x.dtype == tf.float32:
+        # Clipping to [0, 6] has this gradient whatever the number of bits, and takes a third of the time of the other.
+        return tf.raw_ops.FakeQuantWithMinMaxArgsGradient(gradients=gradient, inputs=x, min=0.0, max=6.0, num_bits=2)
+    return tf.where(tf.equal(x, y), gradient, tf.zeros_like(gradient))
 
 
 def _alive(gradient: tf.Tensor) -> tf.Tensor:
@@ -70,9 +78,9 @@ REDIRECTED_GRADIENTS = {"Relu": "IsthmusRedirectedRelu", "Relu6": "IsthmusRedire
 
 @tf.RegisterGradient(REDIRECTED_GRADIENTS["Relu"])
 def _relu_op_gradient(op: tf.Operation, gradient: tf.Tensor) -> tf.Tensor:
-    return _gradient(op.inputs[0], op.outputs[0], gradient)
+    return _gradient(op.inputs[0], op.outputs[0], gradient, six=False)
 
 
 @tf.RegisterGradient(REDIRECTED_GRADIENTS["Relu6"])
 def _relu6_op_gradient(op: tf.Operation, gradient: tf.Tensor) -> tf.Tensor:
-    return _gradient(op.inputs[0], op.outputs[0], gradient)
+    return _gradient(op.inputs[0], op.outputs[0], gradient, six=True)

@@ -24,6 +24,7 @@ app = typer.Typer(
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object for machines.")]
 Layer = Annotated[str, typer.Option(metavar="LAYER", help="Of the neurons that are rendered.")]
 _LAYER = "block9_expand_pre_relu"
+_MOST_BARE_SECONDS = 20
 _SHOWN_STRIPS = 6
 _STRIPS_PX = 576
 
@@ -86,11 +87,11 @@ def atlas(
 
     machine = Machine.here()
     at_once = process_count(Compute(processes=processes))
-    bare_seconds = [_bare_seconds()]
+    bare_seconds = [_bare_seconds(pairs)]
     builds = []
     for count in [at_once, 1] if single and at_once > 1 else [at_once]:
         builds.append(_build(pairs, steps, count))
-        bare_seconds.append(_bare_seconds())
+        bare_seconds.append(_bare_seconds(pairs))
     for build, around in zip(builds, pairwise(bare_seconds), strict=True):
         bare_pair = steps * mean(around)
         build["bare_pair_seconds"] = round(bare_pair, 3)
@@ -166,11 +167,15 @@ def scale(
     _show(asdict(machine), [*measure_plan(channels), *measure_publish(records or [1_000, 10_000, 100_000])], as_json)
 
 
-def _bare_seconds() -> float:
-    """Of the bare model for one strip, in a process of its own, which then leaves all memory to the builds."""
+def _bare_seconds(pairs: int) -> float:
+    """Of the bare model for one strip, in a process of its own, which then leaves all memory to the builds.
+
+    Longer for large builds, but never for long.
+    """
+    seconds = min(_MOST_BARE_SECONDS, pairs / 2)
     code = (
         "from core import device; device.prepare(); "  # before anything imports TensorFlow: it would talk
-        f"from core.bench.step import bare_seconds; print(bare_seconds({_LAYER!r}))"
+        f"from core.bench.step import bare_seconds; print(bare_seconds({_LAYER!r}, seconds={seconds}))"
     )
     return float(subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.PIPE).stdout)
 

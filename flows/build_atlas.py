@@ -6,6 +6,7 @@ process, or to this flow, can lose finished work or lead to work being done twic
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from prefect import flow, get_run_logger
@@ -16,7 +17,7 @@ from core.engine import chunks_at_once, process_count
 from core.errors import UnfinishedError
 from core.plan import Plan
 from core.spec import AtlasSpec
-from flows.local_pool import render_locally
+from flows.local_pool import LocalPool, render_processes
 from flows.ray_cluster import render_on_ray
 from flows.reports import Report
 from flows.rounds import FUTILE_ROUNDS, Finished, Round
@@ -66,18 +67,19 @@ def build_atlas(spec: AtlasSpec) -> BuildResult | State[BuildResult]:
     first = plan = plan_atlas(spec, at_once)
     report = Report(spec, first)
     futile = 0
-    while plan.chunks and futile < FUTILE_ROUNDS:
-        try:
-            _render_round(spec, plan, report.chunk_finished)
-        except UnfinishedError as error:
-            log.error("%s; publishing what there is", error)
-            futile = FUTILE_ROUNDS
-        before, plan = plan, plan_atlas(spec, at_once)
-        if plan.left >= before.left:
-            futile += 1
-            log.error("a round finished none of %s chunks of %s", len(plan.chunks), plan.stage)
-        elif futile < FUTILE_ROUNDS:
-            futile = 0
+    with local_processes(spec, first) as pool:
+        while plan.chunks and futile < FUTILE_ROUNDS:
+            try:
+                _render_round(spec, plan, pool, report.chunk_finished)
+            except UnfinishedError as error:
+                log.error("%s; publishing what there is", error)
+                futile = FUTILE_ROUNDS
+            before, plan = plan, plan_atlas(spec, at_once)
+            if plan.left >= before.left:
+                futile += 1
+                log.error("a round finished none of %s chunks of %s", len(plan.chunks), plan.stage)
+            elif futile < FUTILE_ROUNDS:
+                futile = 0
     if plan.done or plan.failed:
         publish_atlas(spec)
     result = BuildResult(plan.pairs, plan.done, plan.failed, plan.missing, first.missing - plan.missing)
@@ -88,13 +90,20 @@ def build_atlas(spec: AtlasSpec) -> BuildResult | State[BuildResult]:
     return Completed(name="SomePairsFailed" if result.failed else "Completed", message=said, data=result)
 
 
-def _render_round(spec: AtlasSpec, plan: Plan, finished: Finished) -> None:
+def local_processes(spec: AtlasSpec, plan: Plan) -> AbstractContextManager[LocalPool | None]:
+    """Those that will render a plan, if it is rendered on this machine; a build that has begun them keeps them."""
+    if spec.compute.engine != "local" or not plan.chunks:
+        return nullcontext()
+    return render_processes(process_count(spec.compute), at_once=len(plan.chunks))
+
+
+def _render_round(spec: AtlasSpec, plan: Plan, pool: LocalPool | None, finished: Finished) -> None:
     compute = spec.compute
     # The path is a digest of the whole plan: taken once, not for every chunk.
     round_ = Round(spec.uri, spec.storage, plan.path, compute.pack, tuple(chunk.name for chunk in plan.chunks))
-    if compute.engine == "ray":
+    if pool:
+        pool.render(round_, finished)
+    elif compute.engine == "ray":
         render_on_ray(round_, compute, finished)
-    elif compute.engine == "work-pool":
-        render_on_workers(round_, compute, plan.chunk_seconds, finished)
     else:
-        render_locally(round_, process_count(compute), finished)
+        render_on_workers(round_, compute, plan.chunk_seconds, finished)

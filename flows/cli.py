@@ -144,13 +144,14 @@ def build(spec: SpecFile, as_json: Json = False, verbose: Verbose = False) -> No
             from flows.prefect_server import start_where_none_is_configured
 
             wait_for_server = start_where_none_is_configured()
-            from flows.build_atlas import BuildResult, UnfinishedBuildError, build_atlas  # while the server loads
+            from flows.build_atlas import BuildResult, UnfinishedBuildError, build_atlas, local_processes
 
-            wait_for_server()
-            try:
-                result = asdict(cast(BuildResult, build_atlas(atlas)))
-            except UnfinishedBuildError as unfinished:
-                result = asdict(unfinished.result)
+            with local_processes(atlas, first):  # they load while the server does
+                wait_for_server()
+                try:
+                    result = asdict(cast(BuildResult, build_atlas(atlas)))
+                except UnfinishedBuildError as unfinished:
+                    result = asdict(unfinished.result)
         result["seconds"] = round(time.monotonic() - started, 1)
     result["page"] = store.location(PAGE_PATH)
     if as_json:

@@ -2,42 +2,112 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from multiprocessing import active_children
 from threading import Event, Thread
+from types import TracebackType
 
 from prefect import get_run_logger
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.task_runners import ProcessPoolTaskRunner
 
 from flows.rounds import Finished, Round, api_url, render_in_window
-from tasks.render import render_one_chunk
+from tasks.render import get_ready, render_one_chunk
 
 
-def render_locally(round_: Round, processes: int, finished: Finished) -> None:
-    """Render the chunks of a round in a pool of fresh processes; ends early if one of them dies.
+class LocalPool:
+    """Processes that render, kept for all rounds of a build; replaced by fresh ones if one of them dies.
 
-    Raises:
-        IsthmusError: if a chunk met something that a person must mend.
+    They load what they need as soon as they are begun, so that a build may plan, or wait for its server, meanwhile.
+    Whoever leaves the pool by an error kills them. Nothing is lost by that.
+
+    Args:
+        processes: at most so many.
+        at_once: as many of them are begun before there is anything to do.
     """
-    left = Event()
-    try:
-        with (
-            temporary_settings({PREFECT_API_URL: api_url()}),
-            ProcessPoolTaskRunner(max_workers=processes) as pool,
-        ):
-            _never_wait_for_messages(pool)
-            try:
+
+    def __init__(self, processes: int, at_once: int) -> None:
+        self._processes, self._at_once = processes, min(at_once, processes)
+        self._runner: ProcessPoolTaskRunner | None = None
+
+    def __enter__(self) -> LocalPool:
+        self._runner = self._begin()
+        return self
+
+    def __exit__(self, error: type[BaseException] | None, _: object, __: TracebackType | None) -> None:
+        self._end(kill=error is not None)
+
+    def render(self, round_: Round, finished: Finished) -> None:
+        """Render the chunks of a round; ends early if a process dies.
+
+        Raises:
+            IsthmusError: if a chunk met something that a person must mend.
+        """
+        runner = self._runner = self._runner or self._begin()
+        try:
+            with temporary_settings({PREFECT_API_URL: api_url()}):
                 render_in_window(
-                    lambda order: pool.submit(render_one_chunk, dict(order)), round_, 2 * processes, finished
+                    lambda order: runner.submit(render_one_chunk, dict(order)), round_, 2 * self._processes, finished
                 )
-            except BaseException as stopped:
-                Thread(target=_kill_processes, args=(left,), name="kill-processes", daemon=True).start()
-                if not isinstance(stopped, BrokenProcessPool):
-                    raise
-                get_run_logger().warning("a render process died; going on with a fresh pool and what is still missing")
+        except BrokenProcessPool:
+            self._end(kill=True)
+            get_run_logger().warning("a render process died; going on with fresh ones and what is still missing")
+
+    def _begin(self) -> ProcessPoolTaskRunner:
+        runner = ProcessPoolTaskRunner(max_workers=self._processes)
+        runner.__enter__()
+        _never_wait_for_messages(runner)
+        _load(runner, self._at_once)
+        return runner
+
+    def _end(self, *, kill: bool) -> None:
+        runner, self._runner = self._runner, None
+        if runner is None:
+            return
+        left = Event()
+        if kill:
+            Thread(target=_kill_processes, args=(left,), name="kill-processes", daemon=True).start()
+        try:
+            runner.__exit__(None, None, None)
+        finally:
+            left.set()
+
+
+_begun: ContextVar[LocalPool | None] = ContextVar("pool of the build", default=None)
+
+
+@contextmanager
+def render_processes(processes: int, at_once: int) -> Iterator[LocalPool]:
+    """A pool for all that is rendered inside: begun by whoever comes first, and shared by those who come within."""
+    begun = _begun.get()
+    if begun:
+        yield begun
+        return
+    with LocalPool(processes, at_once) as pool:
+        token = _begun.set(pool)
+        try:
+            yield pool
+        finally:
+            _begun.reset(token)
+
+
+def _load(runner: ProcessPoolTaskRunner, processes: int) -> None:
+    """Begin processes before there is a task for them. Without Prefect's own attribute they begin with their tasks."""
+    executor = getattr(runner, "_executor", None)
+    if executor is None:
+        return
+    # They never hear of an interrupt from the keyboard, which reaches every process of the terminal: they inherit this.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        with suppress(BrokenProcessPool):  # the first round meets it too
+            for _ in range(processes):
+                executor.submit(get_ready)
     finally:
-        left.set()
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def _kill_processes(left: Event) -> None:

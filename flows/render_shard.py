@@ -11,7 +11,7 @@ from core.chunk import ChunkResult
 from core.engine import process_count
 from core.errors import UnfinishedError
 from core.spec import Compute, Storage
-from flows.local_pool import render_locally
+from flows.local_pool import render_processes
 from flows.rounds import FUTILE_ROUNDS, Round
 from tasks.plan import missing_chunks
 
@@ -39,11 +39,13 @@ def render_shard(
 
     rest = missing_chunks(uri, storage, chunks)
     log.info("%d of %d chunks are to be rendered", len(rest), len(chunks))
+    if not rest:
+        return
     futile = 0
-    while rest:
-        at_once = process_count(Compute(processes=processes))
-        render_locally(Round(uri, storage, plan_path, pack, rest), at_once, finished)
-        before, rest = rest, missing_chunks(uri, storage, chunks)
-        futile = futile + 1 if len(rest) == len(before) else 0
-        if futile == FUTILE_ROUNDS:
-            raise UnfinishedError(f"{len(rest)} of {len(chunks)} chunks could not be rendered; the log says why")
+    with render_processes(process_count(Compute(processes=processes)), at_once=len(rest)) as pool:
+        while rest:
+            pool.render(Round(uri, storage, plan_path, pack, rest), finished)
+            before, rest = rest, missing_chunks(uri, storage, chunks)
+            futile = futile + 1 if len(rest) == len(before) else 0
+            if futile == FUTILE_ROUNDS:
+                raise UnfinishedError(f"{len(rest)} of {len(chunks)} chunks could not be rendered; the log says why")

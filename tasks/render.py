@@ -13,7 +13,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from core.chunk import ChunkResult, render_chunk
-from core.device import claim_gpu, gpus
+from core.device import claim_gpu, gpus, prepare
 from core.plan import read_chunk
 from core.spec import Storage
 from core.store import open_store
@@ -34,6 +34,12 @@ def render_one_chunk(
     _become_pool_process()
     store = open_store(uri, storage)
     return render_chunk(read_chunk(store, plan_path, chunk), store, pack)
+
+
+def get_ready() -> None:
+    """Load what a process of a pool needs, before it has anything to render."""
+    _become_pool_process()
+    prepare()
 
 
 @lru_cache(maxsize=1)

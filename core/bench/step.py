@@ -96,7 +96,7 @@ def memory_slope(model: Model, layer: str, settings: RenderSettings, pairs: int)
     return float(np.polyfit(np.arange(len(settled)), settled, 1)[0])
 
 
-def bare_seconds(layer: str, *, seconds: float = 10) -> float:
+def bare_seconds(layer: str, *, seconds: float) -> float:
     """Median seconds of the bare default model for one strip of default settings, timed for about so long.
 
     As many strips are in a batch as suit the device.

@@ -31,15 +31,22 @@ def job(tmp_path: Path, prefect_server: str) -> Job:
 @pytest.fixture(scope="session")
 def _finished_atlas(tmp_path_factory: pytest.TempPathFactory, prefect_server: str) -> Path:
     job = _new_job(tmp_path_factory.mktemp("finished"), prefect_server)
+    _write_finished(job)
     job.build()
     return job.atlas
 
 
 @pytest.fixture
 def finished_job(job: Job, _finished_atlas: Path) -> Job:
-    """The small atlas after its build, in one process and one chunk: a copy, to do with what one likes."""
+    """The small atlas with checkpoints after its build, by two processes in three chunks: a copy, to do with what one
+    likes."""
+    _write_finished(job)
     shutil.copytree(_finished_atlas, job.atlas)
     return job
+
+
+def _write_finished(job: Job) -> None:
+    job.write(name="finished", render=SMALL | {"checkpoints": [3, 8]}, compute={"processes": 2, "chunk_pairs": 2})
 
 
 def _new_job(folder: Path, server: str) -> Job:

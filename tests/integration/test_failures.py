@@ -25,7 +25,7 @@ def test_a_build_survives_a_restart_of_its_server(job: Job, tmp_path: Path) -> N
     server = PrefectServer(make_home(tmp_path / "home")).start()
     try:
         job.environment |= {"PREFECT_API_URL": server.api}
-        job.write(name="restarted", render=SLOW, compute={"processes": 2, "chunk_pairs": 1})
+        job.write(name="restarted", render=SLOW, compute={"processes": 1, "chunk_pairs": 1})
         build = job.start()
         wait_for(job.records, "the first record")
         server.kill()
@@ -76,7 +76,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 def test_a_full_disk_ends_the_build_in_one_line_and_room_lets_it_go_on(job: Job, small_disk: Path) -> None:
     """What was recorded before stays, nothing is half written; with more room the same command completes."""
-    job.write(output=str(small_disk), compute={"processes": 2, "chunk_pairs": 1})
+    job.write(output=str(small_disk), compute={"processes": 1, "chunk_pairs": 1})
     atlas = small_disk / "small"
 
     finished = job.run("build", str(job.spec_file))

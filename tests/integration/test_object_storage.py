@@ -40,7 +40,7 @@ def bucket_job(job: Job, seaweed: Seaweed) -> Job:
         output=f"s3://{BUCKET}/galleries",
         storage={"endpoint_url": seaweed.url},
         render=SMALL | {"steps": 4},
-        compute={"processes": 2, "chunk_pairs": 3},
+        compute={"processes": 1, "chunk_pairs": 3},
     )
     return job
 

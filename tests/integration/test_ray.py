@@ -10,7 +10,7 @@ from pathlib import Path
 from job import SMALL, Job, finish, wait_for
 from PIL import Image
 
-SLOW = SMALL | {"steps": 300}
+SLOW = SMALL | {"steps": 120}  # long enough to be interrupted
 
 
 def pixels(job: Job) -> dict[str, bytes]:
@@ -49,7 +49,7 @@ def test_a_killed_ray_process_costs_one_chunk_and_the_pixels_are_those_of_local_
     wait_for(lambda: not ray_processes(job, "ray"), "all processes of Ray to end", seconds=30)
 
     on_ray = pixels(job)
-    job.write(name="here", compute={"processes": 2, "chunk_pairs": 3})
+    job.write(name="here", compute={"processes": 1, "chunk_pairs": 6})
     job.build()
     assert len(on_ray) == 6
     assert pixels(job) == on_ray
