@@ -53,7 +53,9 @@ class Deployed:
         return job
 
     def trigger(self, job: Job) -> None:
-        self.say("deployment", "run", "build-atlas/on-demand", "--params", json.dumps({"spec": job.spec}))
+        """As `prefect deployment run build-atlas/on-demand` does, without its seconds of loading."""
+        [on_demand] = [found for found in self.server.find("deployments") if found["name"] == "on-demand"]
+        self.server.post(f"deployments/{on_demand['id']}/create_flow_run", {"parameters": {"spec": job.spec}})
 
     def state(self, run: str) -> str:
         """The type of the state of the newest flow run of a name, once there is one."""
