@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+unexport PYTHONDONTWRITEBYTECODE  # with it, every one of many processes would compile the sources anew
 
 .DEFAULT_GOAL := help
 .PHONY: help atlas test lint format bench docs screenshots lock clean

@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from command_line import Isthmus, Said
 
 from core import device
 from core.models import Model, load
 from core.weights import CACHE
+from flows.cli import main
 
 sys.path[:0] = [str(Path(__file__).parents[1] / "golden"), str(Path(__file__).parents[1])]
 from seaweed import Seaweed, serving  # noqa: E402
 
 device.prepare()
+
+import tensorflow as tf  # noqa: E402
+
+_TF32_AFTER_PREPARE = tf.config.experimental.tensor_float_32_execution_enabled()
+
+
+def pytest_collection_finish() -> None:
+    """What the libraries have made by now stays to the end: the garbage collector need not look at it again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
@@ -29,6 +42,28 @@ def _new_machine(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempP
 def model() -> Model:
     """The real default model."""
     return load("efficientnet-lite0")
+
+
+@pytest.fixture
+def isthmus(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Isthmus:
+    """Run the command line in an empty folder, within this process: an error that is not told escapes to the test."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> Said:
+        monkeypatch.setattr(sys, "argv", ["isthmus", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        code = ended.value.code
+        out, err = capsys.readouterr()
+        return Said(code if isinstance(code, int) else int(code is not None), out, err)
+
+    return run
+
+
+@pytest.fixture
+def tf32_after_prepare() -> bool:
+    """Whether TF32 was in use in this process just after it was prepared, before anybody changed that."""
+    return _TF32_AFTER_PREPARE
 
 
 @pytest.fixture(scope="session")

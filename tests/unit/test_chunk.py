@@ -14,7 +14,9 @@ from core.plan import ChunkOrder, make_plan, read_records
 from core.store import DirectoryStore
 from core.verify import verify
 
-TINY = {"size_px": 32, "frames": 2, "steps": 2, "checkpoints": [1], "alignment": {"weight": 0}}
+TINY = {
+    "size_px": 32, "frames": 2, "steps": 2, "checkpoints": [1], "redirected_updates": 0, "alignment": {"weight": 0},
+}  # fmt: skip
 
 
 def order_for(store: DirectoryStore) -> ChunkOrder:

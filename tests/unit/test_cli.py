@@ -5,52 +5,23 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from command_line import Isthmus
 
 from core import device
-from flows.cli import main
 
 ISTHMUS = Path(sys.executable).with_name("isthmus")
 NEURONS = ("block5:0", "block5:1")
 SPEC: dict[str, Any] = {
     "name": "small",
-    "pairs": {"select": "all", "neurons": ["block5:0-4", "block7:0-1"]},
+    "pairs": {"select": "all", "neurons": ["stem:0-4", "block0:0-1"]},
+    "render": {"redirected_updates": 0, "alignment": {"weight": 0}},
     "compute": {"processes": 2, "chunk_pairs": 4},
 }
-
-
-@dataclass(frozen=True)
-class Said:
-    """What a command said, and the code that it ended with."""
-
-    code: int
-    out: str
-    err: str
-
-
-Isthmus = Callable[..., Said]
-
-
-@pytest.fixture
-def isthmus(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Isthmus:
-    """Run the command line in an empty folder, within this process: an error that is not told escapes to the test."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str) -> Said:
-        monkeypatch.setattr(sys, "argv", ["isthmus", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        code = ended.value.code
-        out, err = capsys.readouterr()
-        return Said(code if isinstance(code, int) else int(code is not None), out, err)
-
-    return run
 
 
 def below(folder: Path) -> list[str]:
@@ -209,7 +180,7 @@ def test_a_plan_for_gpus_tells_gpu_hours(isthmus: Isthmus, tmp_path: Path, monke
     for name in ("nvidia0", "nvidia1", "nvidiactl"):
         (tmp_path / "dev" / name).touch()
     monkeypatch.setattr(device, "_DEVICE_FILES", tmp_path / "dev")
-    render = {"steps": 100_000}
+    render = SPEC["render"] | {"steps": 100_000}
     for processes in (None, 1, 4):
         (tmp_path / "atlas.yaml").write_text(
             yaml.safe_dump(SPEC | {"render": render, "compute": {"processes": processes}})

@@ -97,13 +97,6 @@ def test_of_a_gpus_memory_the_peak_since_the_last_question_counts(monkeypatch: p
     assert forgotten == ["GPU:0", "GPU:0"]
 
 
-def test_float32_is_float32_from_the_start() -> None:
+def test_float32_is_float32_from_the_start(tf32_after_prepare: bool) -> None:
     """TensorFlow alone would use TF32 on GPUs that have it, three digits instead of seven."""
-    asked = (
-        "from core import device; device.prepare(); import tensorflow as tf; "
-        "print(tf.config.experimental.tensor_float_32_execution_enabled())"
-    )
-
-    said = subprocess.run([sys.executable, "-c", asked], cwd=Path(__file__).parents[2], capture_output=True, text=True)
-
-    assert said.stdout == "False\n"
+    assert tf32_after_prepare is False

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from command_line import Isthmus
 from graphs import FLOAT, INT32, STRING, TOWERS, Graph, inception_v1, small_graph
-from test_cli import Isthmus, isthmus  # noqa: F401  (the fixture)
 
 from core.errors import ModelError
 from core.frozen_graph import FrozenGraph
@@ -214,9 +214,7 @@ def test_a_missing_file_is_told_with_the_reason(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("command", ["plan", "build"])
 def test_the_command_line_refuses_a_hostile_graph_with_exit_code_2(
-    isthmus: Isthmus,  # noqa: F811
-    tmp_path: Path,
-    command: str,
+    isthmus: Isthmus, tmp_path: Path, command: str
 ) -> None:
     """Nothing is written, neither by the graph nor by the build."""
     graph = small_graph()

@@ -17,7 +17,8 @@ import tensorflow as tf
 
 from core.errors import ModelError, SpecError
 from core.models import Model, _load, digest, load
-from core.spec import ModelSpec
+from core.selection import resolve_settings
+from core.spec import ModelSpec, RenderSettings
 
 MOBILE = ModelSpec(name="keras:MobileNetV2", weights="none")
 
@@ -89,6 +90,15 @@ def test_layers_have_channels_sizes_kinds_and_the_weights_that_feed_them() -> No
     assert model.fan_in("block_3_expand_relu").shape == (144, 24)
     assert model.fan_in("block_3_depthwise_BN").shape == (144, 9)
     assert load(ModelSpec(name="keras:InceptionV3", weights="none")).fan_in("mixed0").shape[0] == 256
+
+
+def test_a_model_that_needs_float32_says_so() -> None:
+    """One line that names what would do."""
+    mobile = load(MOBILE)
+
+    with pytest.raises(SpecError, match=r"render\.precision: expected float32 or tf32, keras:MobileNetV2 does not"):
+        resolve_settings(RenderSettings(precision="bfloat16"), mobile)
+    assert resolve_settings(RenderSettings(precision="tf32"), mobile).precision == "tf32"
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from prefect.utilities.callables import parameter_schema
-from prefect.utilities.schema_tools import is_valid_schema, validate
 
 from core.errors import SpecError
 from core.spec import AtlasSpec, ModelSpec, parse_model, parse_spec
-from flows.build_atlas import build_atlas
 
 MINIMAL: dict[str, Any] = {"name": "small", "pairs": {"select": "all", "neurons": ["block5:0-3"]}}
 SHA256 = "0123456789abcdef" * 4
@@ -34,6 +31,12 @@ KINDS = "expected one of efficientnet-lite0, inception-v1, frozen-graph, keras:N
 )  # fmt: skip
 def test_a_model_is_a_name_or_a_mapping(model: Any) -> None:
     """It survives JSON, can be a key of a dictionary, and Prefect's form takes what was written."""
+    # Only now: Prefect takes seconds to load, in every process that runs tests.
+    from prefect.utilities.callables import parameter_schema
+    from prefect.utilities.schema_tools import is_valid_schema, validate
+
+    from flows.build_atlas import build_atlas
+
     spec = parse_spec(MINIMAL | {"model": model}, "here")
 
     assert spec.model == parse_model(model, "here")

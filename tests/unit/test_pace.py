@@ -108,7 +108,10 @@ def test_where_a_pace_cannot_be_kept_nothing_happens(monkeypatch: pytest.MonkeyP
 
 def test_rendering_a_chunk_leaves_its_pace_for_the_next_plan(tmp_path: Path) -> None:
     """A new atlas on this machine is estimated by what another one took."""
-    render = {"frames": 2, "size_px": 32, "steps": 4, "transforms": "none"}
+    render = {
+        "frames": 2, "size_px": 32, "steps": 4, "transforms": "none", "redirected_updates": 0,
+        "alignment": {"weight": 0},
+    }  # fmt: skip
     store = DirectoryStore(tmp_path / "one")
     spec = make_spec(["stem:0-2"], render=render, compute={"chunk_pairs": 3})
     plan = make_plan(spec, store, 1)

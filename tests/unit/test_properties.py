@@ -83,7 +83,13 @@ OBJECTIVES: dict[str, o.Objective] = {
 def test_every_objective_rises_and_images_stay_in_range(tiny_net: FrozenGraph, name: str) -> None:
     """A dozen updates raise it, and what comes out are colours."""
     rendering = render(
-        tiny_net, OBJECTIVES[name], p.image(SIZE, batch=3, sd=0.3), checkpoints=[12], transforms=(), seed=1
+        tiny_net,
+        OBJECTIVES[name],
+        p.image(SIZE, batch=3, sd=0.3),
+        checkpoints=[12],
+        transforms=(),
+        redirected_updates=0,
+        seed=1,
     )
 
     assert rendering.objective[-1] > rendering.objective[0]
@@ -154,7 +160,14 @@ def test_the_strip_of_the_turned_pair_is_the_mirror(tiny_net: FrozenGraph) -> No
     mirror(forth, back)
     aligned = 0.1 * o.alignment("layer2", 5)
     runs = [
-        render(tiny_net, o.channel_interpolate(*ends) + aligned, made, checkpoints=[16], transforms=())
+        render(
+            tiny_net,
+            o.channel_interpolate(*ends) + aligned,
+            made,
+            checkpoints=[16],
+            transforms=(),
+            redirected_updates=0,
+        )
         for ends, made in ((("layer2", 7, "mixed", 20), forth), (("mixed", 20, "layer2", 7), back))
     ]
 
@@ -190,6 +203,7 @@ def test_rendering_tells_of_progress_and_takes_another_optimizer(tiny_net: Froze
             "layer3_pre_relu:5",
             p.image(SIZE),
             checkpoints=(2, 70),
+            redirected_updates=0,
             optimizer=lambda variables, rate=rate: Adam(variables, rate),
             progress=lambda update, value: seen.append((update, value)),
         )
@@ -217,7 +231,9 @@ def test_a_rendering_is_repeated_by_its_seed_up_to_rounding(tiny_net: FrozenGrap
     round differently in about one run of twenty. Strips of an atlas have one size and are exact (test_strip).
     """
     one, same, other = (
-        render(tiny_net, "mixed:4", p.image(SIZE), checkpoints=[8], transforms=chain, seed=seed).final
+        render(
+            tiny_net, "mixed:4", p.image(SIZE), checkpoints=[8], transforms=chain, redirected_updates=0, seed=seed
+        ).final
         for chain, seed in ((t.LUCID, 1), (list(t.LUCID), 1), (t.LUCID, 2))
     )
 
@@ -230,7 +246,7 @@ def test_what_cannot_be_rendered_is_refused_in_one_line(tiny_net: FrozenGraph) -
     with pytest.raises(SpecError, match="checkpoints: expected positive numbers"):
         render(tiny_net, "mixed:4", checkpoints=[0])
     with pytest.raises(RenderDivergedError, match=r"at update 1$"):
-        render(tiny_net, float("nan") * o.channel("mixed", 4), p.image(SIZE), checkpoints=[3])
+        render(tiny_net, float("nan") * o.channel("mixed", 4), p.image(SIZE), checkpoints=[3], redirected_updates=0)
     with pytest.raises(ShapeError, match="one rank"):
         p.lowres_tensor((6, 8, 8, 3), (1, 8, 8))
     with pytest.raises(ShapeError, match="offsets"):

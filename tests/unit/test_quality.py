@@ -12,9 +12,9 @@ from core.spec import RenderSettings
 
 def test_a_course_is_judged_on_the_frames_themselves(model: Model) -> None:
     """Its end is what the strips' own measurements say, and its points lie between nothing and the end."""
-    pairs = draw_pairs(model, ["block1", "block2"], 2)
+    pairs = draw_pairs(model, ["stem", "block0"], 2)
     settings = RenderSettings.model_validate(
-        {"frames": 3, "size_px": 32, "steps": 9, "alignment": {"layers": ["block0"]}}
+        {"frames": 3, "size_px": 32, "steps": 9, "redirected_updates": 0, "alignment": {"layers": ["stem_pre_relu"]}}
     )
     course, strips = follow(model, pairs, settings)
 

@@ -10,11 +10,14 @@ import os
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+from command_line import Isthmus, Said
 from fault_proxy import Fault, FaultProxy
 from seaweed import BUCKET, KEY, READER_KEY, READER_SECRET, SECRET, Seaweed, environment
 from test_manifest import RECORDS
@@ -25,6 +28,9 @@ from core.manifest import publish
 from core.records import to_ndjson
 from core.spec import Storage
 from core.store import Store, open_store
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.client import S3Client
 
 ISTHMUS = Path(sys.executable).with_name("isthmus")
 
@@ -48,11 +54,27 @@ def store(seaweed: Seaweed, credentials: None, prefix: str) -> Store:
     return open_store(f"s3://{BUCKET}/{prefix}", Storage(endpoint_url=seaweed.url))
 
 
-@pytest.fixture
-def proxy(seaweed: Seaweed) -> Iterator[FaultProxy]:
-    """A proxy before the server that is no trouble yet."""
+@pytest.fixture(scope="module")
+def client(seaweed: Seaweed) -> S3Client:
+    """What sees the bucket as others do."""
+    return seaweed.client()
+
+
+@pytest.fixture(scope="module")
+def running_proxy(seaweed: Seaweed) -> Iterator[FaultProxy]:
+    """A proxy before the server, at one address for all tests: each new one would need another client."""
     with FaultProxy(seaweed.url).running() as running:
         yield running
+
+
+@pytest.fixture
+def proxy(running_proxy: FaultProxy) -> FaultProxy:
+    """A proxy before the server that is no trouble yet."""
+    running_proxy._faults.clear()
+    running_proxy.requests.clear()
+    running_proxy.ignore_conditions = running_proxy.refuse_conditions = False
+    running_proxy.die(seconds=0)
+    return running_proxy
 
 
 @pytest.fixture
@@ -81,12 +103,12 @@ FOR_EVER, ASK_AGAIN = "public, max-age=31536000, immutable", "no-cache"
 )
 @pytest.mark.parametrize("write", ["create", "replace"])
 def test_browsers_are_told_what_an_object_is_and_how_long_to_keep_it(
-    store: Store, seaweed: Seaweed, prefix: str, write: str, path: str, kind: str, cache: str
+    store: Store, client: S3Client, prefix: str, write: str, path: str, kind: str, cache: str
 ) -> None:
     """What has its key or digest in its name never changes; everything else may, and is asked for again."""
     getattr(store, write)(path, b"x")
 
-    head = seaweed.client().head_object(Bucket=BUCKET, Key=f"{prefix}/{path}")
+    head = client.head_object(Bucket=BUCKET, Key=f"{prefix}/{path}")
     assert (head["ContentType"], head["CacheControl"]) == (kind, cache)
 
 
@@ -102,13 +124,13 @@ def test_browsers_are_told_what_an_object_is_and_how_long_to_keep_it(
     ],
 )
 def test_what_a_page_loads_is_packed_on_the_way(
-    store: Store, seaweed: Seaweed, prefix: str, path: str, packed: bool
+    store: Store, client: S3Client, prefix: str, path: str, packed: bool
 ) -> None:
     """Scripts, styles and the page travel as gzip, and are read back as they were written."""
     data = b"isthmus.data([1, 2, 3]);\n" * 2000
     store.replace(path, data)
 
-    stored = seaweed.client().get_object(Bucket=BUCKET, Key=f"{prefix}/{path}")
+    stored = client.get_object(Bucket=BUCKET, Key=f"{prefix}/{path}")
     body = stored["Body"].read()
     assert (stored.get("ContentEncoding"), len(body) < len(data) / 10) == ("gzip" if packed else None, packed)
     assert (gzip.decompress(body) if packed else body) == data
@@ -116,13 +138,13 @@ def test_what_a_page_loads_is_packed_on_the_way(
     assert list(store.read_many([path, path])) == [data, data]
 
 
-def test_packed_bytes_that_are_damaged_are_told_by_their_digest(store: Store, seaweed: Seaweed, prefix: str) -> None:
+def test_packed_bytes_that_are_damaged_are_told_by_their_digest(store: Store, client: S3Client, prefix: str) -> None:
     """Reading does not fail on them: whoever compares the digest sees that they are others."""
     path = "data/index-00000-0123456789.js"
     whole = gzip.compress(b"isthmus.data([1, 2, 3]);\n" * 50)
     for damaged in (whole[:-9], b"\0" + whole[1:], whole[:20] + b"\xff" * 9 + whole[29:]):
         place = {"Bucket": BUCKET, "Key": f"{prefix}/{path}"}
-        seaweed.client().put_object(**place, Body=damaged, ContentEncoding="gzip")
+        client.put_object(**place, Body=damaged, ContentEncoding="gzip")
         assert store.read(path) == damaged
 
 
@@ -133,7 +155,7 @@ def test_what_is_published_is_found_by_its_address(store: Store, seaweed: Seawee
 
 def test_a_listing_of_many_is_whole_and_sorted(store: Store) -> None:
     """It comes in pages, in the order that the server likes; and names of folders are no reason to sort otherwise."""
-    paths = [f"sheets/{number % 7}/{number}.png" for number in range(1100)] + ["sheets/1-.png", "sheets/1.png"]
+    paths = [f"sheets/{number % 7}/{number}.png" for number in range(1000)] + ["sheets/1-.png", "sheets/1.png"]
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(lambda path: store.replace(path, b""), paths))
 
@@ -368,12 +390,30 @@ GIVE = "give valid ones by AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or AWS_PR
 WRONG = "hush-7d1f"
 
 
-def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """The command line, with no other environment for boto3 than these variables."""
+def run_script(*arguments: str, **variables: str) -> Said:
+    """The installed script, with no other environment for boto3 than these variables."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
-    return subprocess.run(
+    ended = subprocess.run(
         [ISTHMUS, *arguments], env=clean | variables, capture_output=True, text=True, timeout=60, check=False
     )
+    return Said(ended.returncode, ended.stdout, ended.stderr)
+
+
+@pytest.fixture
+def run(isthmus: Isthmus, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Said]:
+    """The same within this process, which forgets what it knows of stores: no client and no probe is used again."""
+
+    def called(*arguments: str, **variables: str) -> Said:
+        with monkeypatch.context() as changed:
+            for name in [name for name in os.environ if name.startswith("AWS_")]:
+                changed.delenv(name)
+            for name, value in variables.items():
+                changed.setenv(name, value)
+            for known in ("_client", "_respects_conditions"):
+                changed.setattr(s3, known, lru_cache(getattr(s3, known).__wrapped__))
+            return isthmus(*arguments)
+
+    return called
 
 
 @pytest.mark.parametrize(
@@ -391,36 +431,36 @@ def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
 )  # fmt: skip
 @pytest.mark.parametrize("command", ["verify", "open"])
 def test_what_a_person_must_mend_is_told_in_one_line(
-    seaweed: Seaweed, command: str, bucket: str, change: dict[str, str], said: str
+    seaweed: Seaweed, run: Callable[..., Said], command: str, bucket: str, change: dict[str, str], said: str
 ) -> None:
     """Exit code 2, what is wrong and what to do on standard error, and no secret anywhere."""
     ended = run(command, f"s3://{bucket}/small", **seaweed.environment | change)
 
-    assert (ended.returncode, ended.stdout) == (2, "")
-    assert ended.stderr.startswith("isthmus: ")
-    assert ended.stderr.endswith(f"{said}\n")
-    assert ended.stderr.count("\n") == 1
-    assert not any(secret in ended.stderr for secret in (KEY, SECRET, WRONG))
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.startswith("isthmus: ")
+    assert ended.err.endswith(f"{said}\n")
+    assert ended.err.count("\n") == 1
+    assert not any(secret in ended.err for secret in (KEY, SECRET, WRONG))
 
 
-def test_whoever_may_only_read_is_told_so(seaweed: Seaweed, store: Store) -> None:
+def test_whoever_may_only_read_is_told_so(seaweed: Seaweed, store: Store, run: Callable[..., Said]) -> None:
     """A write that is not allowed is told in one line; reading goes well."""
     store.create("records/a.ndjson", to_ndjson(RECORDS))
     reader = environment(seaweed.url, READER_KEY, READER_SECRET)
 
-    refused, read = run("publish", str(store), **reader), run("verify", str(store), "--json", **reader)
+    refused, read = run_script("publish", str(store), **reader), run("verify", str(store), "--json", **reader)
 
-    assert (refused.returncode, refused.stdout) == (2, "")
-    assert refused.stderr.startswith(f"isthmus: {store}/plan/probe-")
-    assert refused.stderr.endswith(
+    assert (refused.code, refused.out) == (2, "")
+    assert refused.err.startswith(f"isthmus: {store}/plan/probe-")
+    assert refused.err.endswith(
         ": could not write, the credentials do not allow it (AccessDenied); allow them to get, put, delete and list\n"
     )
-    assert (read.returncode, read.stderr) == (1, "")  # nothing has been published
+    assert (read.code, read.err) == (1, "")  # nothing has been published
 
 
 @pytest.mark.parametrize(("options", "warnings"), [({}, 0), ({"ignore_conditions": True}, 1)])
 def test_a_person_is_warned_once_of_a_store_for_one_writer(
-    proxy: FaultProxy, store: Store, options: dict[str, bool], warnings: int
+    proxy: FaultProxy, store: Store, run: Callable[..., Said], options: dict[str, bool], warnings: int
 ) -> None:
     """Publishing goes well all the same."""
     store.create("records/a.ndjson", to_ndjson(RECORDS))
@@ -433,19 +473,19 @@ def test_a_person_is_warned_once_of_a_store_for_one_writer(
         f"isthmus: warning: {store}: this store ignores conditional writes; "
         "let only one build or publish of an atlas run at a time\n"
     )
-    assert (ended.returncode, ended.stderr) == (0, warning * warnings)
+    assert (ended.code, ended.err) == (0, warning * warnings)
     assert store.exists("index.html")
     assert not any("probe" in path for path in store.list(""))
 
 
-def test_a_published_atlas_is_opened_by_its_address(store: Store, seaweed: Seaweed) -> None:
+def test_a_published_atlas_is_opened_by_its_address(store: Store, seaweed: Seaweed, run: Callable[..., Said]) -> None:
     """Where no file can be opened the address of the page is said; and an atlas that is not there is bad input."""
     store.create("records/a.ndjson", to_ndjson(RECORDS))
-    assert run("open", str(store), **seaweed.environment).returncode == 2
+    assert run("open", str(store), **seaweed.environment).code == 2
 
-    published = run("publish", str(store), **seaweed.environment)
+    published = run_script("publish", str(store), **seaweed.environment)
     opened = run("open", str(store), **seaweed.environment)
 
     page = store.location("index.html")
-    assert published.stdout.splitlines() == [f"{store}: published 5 pairs, 4 done, 1 failed", f"Open {page}"]
-    assert (opened.returncode, opened.stdout, opened.stderr) == (0, f"{page}\n", "")
+    assert published.out.splitlines() == [f"{store}: published 5 pairs, 4 done, 1 failed", f"Open {page}"]
+    assert (opened.code, opened.out, opened.err) == (0, f"{page}\n", "")

@@ -83,7 +83,7 @@ def test_random_pairs_are_as_many_as_asked_for_and_all_different(count: int, sha
 
 
 @settings(deadline=None, max_examples=10)
-@given(count=st.integers(2, 200), seed=st.integers(0, 2**32 - 1))
+@given(count=st.integers(2, 100), seed=st.integers(0, 2**32 - 1))
 def test_as_many_random_pairs_as_there_are_are_all_pairs(count: int, seed: int) -> None:
     """No pair is left out and none comes twice, so every pair can be drawn."""
     neurons = [f"head:0-{count - 1}"]

@@ -6,11 +6,11 @@ The tests with the fixture `store` are the contract: another kind of store joins
 from __future__ import annotations
 
 import errno
+import json
 import os
 import subprocess
 import sys
 import threading
-import time
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -90,33 +90,41 @@ def test_of_many_threads_exactly_one_creates(store: Store) -> None:
 
 
 RACE = """
-import sys, time
+import os, sys, time
 from core.store import open_store
-store, number, start = open_store(sys.argv[1]), sys.argv[2], float(sys.argv[3])
-won = []
-for round in range(100):
-    while time.time() < start + round * 0.002:
-        pass
-    if store.create(f"records/{round}", number.encode()):
-        won.append(round)
-print(*won)
+
+def race(number):
+    store = open_store(sys.argv[1])
+    time.sleep(max(0, start - time.time()))
+    won = []
+    for round in range(100):
+        while time.time() < start + round * 0.002:
+            pass
+        if store.create(f"records/{round}", str(number).encode()):
+            won.append(round)
+    os.write(1, f"{number} {won}\\n".encode())
+
+start = time.time() + 1  # when all have opened the store
+for number in range(4):
+    if os.fork() == 0:
+        race(number)
+        os._exit(0)
+for _ in range(4):
+    assert os.wait()[1] == 0
 """
 
 
 def test_of_many_processes_exactly_one_creates(store: Store) -> None:
     """Processes that race for one path, all at the same moment, agree on the winner, whose bytes are there."""
-    start = time.time() + 1.5  # when all have imported what they need
-    racers = [
-        subprocess.Popen(
-            [sys.executable, "-c", RACE, str(store), str(number), str(start)], stdout=subprocess.PIPE, text=True
-        )
-        for number in range(4)
-    ]
-    won = [[int(round_) for round_ in racer.communicate(timeout=60)[0].split()] for racer in racers]
+    raced = subprocess.run(
+        [sys.executable, "-c", RACE, str(store)], stdout=subprocess.PIPE, text=True, check=True, timeout=60
+    )
+    won = {number: json.loads(rounds) for number, rounds in (line.split(" ", 1) for line in raced.stdout.splitlines())}
 
-    assert sorted(round_ for rounds in won for round_ in rounds) == list(range(100))
-    for number, rounds in enumerate(won):
-        assert all(store.read(f"records/{round_}") == str(number).encode() for round_ in rounds)
+    assert len(won) == 4
+    assert sorted(round_ for rounds in won.values() for round_ in rounds) == list(range(100))
+    for number, rounds in won.items():
+        assert all(store.read(f"records/{round_}") == number.encode() for round_ in rounds)
 
 
 def test_a_reader_never_sees_half_of_a_replacement(store: Store) -> None:

@@ -17,12 +17,12 @@ from core.selection import resolve_settings
 from core.spec import Alignment, RenderSettings
 from core.strip import Strip, StripRenderer, pair_seed
 
-LAYER = "block3_expand_pre_relu"
-PAIRS = [Pair.of(Neuron(LAYER, a), Neuron(LAYER, b)) for a, b in ((3, 40), (17, 81), (5, 120))]
+LAYER = "block1_expand_pre_relu"  # near the image: what a step costs to trace grows with the depth
+PAIRS = [Pair.of(Neuron(LAYER, a), Neuron(LAYER, b)) for a, b in ((3, 40), (30, 70), (20, 33))]
 
 
 def settings(model: Model, **changes: Any) -> RenderSettings:
-    small = {"frames": 4, "size_px": 64, "steps": 24, "alignment": {"layers": ["block1", "block2"]}}
+    small = {"frames": 4, "size_px": 32, "steps": 24, "alignment": {"layers": ["stem", "block0"]}}
     return resolve_settings(RenderSettings.model_validate(small | changes), model)
 
 
@@ -34,6 +34,12 @@ def render(model: Model, *pairs: Pair, strips: int = 1, **changes: Any) -> list[
 @pytest.fixture(scope="module")
 def renderer(model: Model) -> StripRenderer:
     return StripRenderer(model, (LAYER, LAYER), settings(model))
+
+
+@pytest.fixture(scope="module")
+def alone(renderer: StripRenderer) -> list[Strip]:
+    """The strips of all pairs, each rendered by itself."""
+    return [renderer.render([pair])[0] for pair in PAIRS]
 
 
 def test_a_second_pair_of_the_same_layers_is_not_traced_again(renderer: StripRenderer) -> None:
@@ -76,16 +82,14 @@ def test_progress_is_told_in_updates(renderer: StripRenderer) -> None:
 @pytest.mark.parametrize("key_frames", ["symmetric", "lucid"])
 def test_the_objective_is_interpolation_plus_alignment(model: Model, key_frames: Any) -> None:
     """Before the first update, of packed pairs across layers, it is what the objectives themselves give each alone."""
-    pairs = [Pair.of(Neuron("block1", a), Neuron("block2_expand", b)) for a, b in ((3, 7), (11, 90))]
-    weighted = {"layers": ["block0", "block1"], "weight": 0.7, "decay": 3}
+    pairs = [Pair.of(Neuron("block0", a), Neuron("block1_expand", b)) for a, b in ((3, 7), (11, 90))]
+    weighted = {"layers": ["stem", "block0"], "weight": 0.7, "decay": 3}
     changes: dict[str, Any] = {"key_frames": key_frames, "alignment": weighted, "transforms": "none", "steps": 1}
     packed = render(model, *pairs, strips=2, redirected_updates=0, **changes)
 
     for pair, strip in zip(pairs, packed, strict=True):
-        start = shared_interpolation(4, 64, key_frames=key_frames, seed=pair_seed(settings(model, **changes), pair))
-        objective = o.channel_interpolate(*pair.a, *pair.b) + 0.7 * (
-            o.alignment("block0", 3) + o.alignment("block1", 3)
-        )
+        start = shared_interpolation(4, 32, key_frames=key_frames, seed=pair_seed(settings(model, **changes), pair))
+        objective = o.channel_interpolate(*pair.a, *pair.b) + 0.7 * (o.alignment("stem", 3) + o.alignment("block0", 3))
         found = model.activations(start(), objective.layers)
 
         assert strip.objective[0] == pytest.approx(float(objective(found.__getitem__)), rel=1e-4)
@@ -139,12 +143,12 @@ def test_a_strip_failed_at_the_first_update_that_was_no_number(
     assert strip_of(objective, frame).failed_at == failed_at
 
 
-def test_strips_are_pictures_whose_objective_rose(renderer: StripRenderer) -> None:
+def test_strips_are_pictures_whose_objective_rose(alone: list[Strip]) -> None:
     """Frames lie in [0, 1] and have contrast; the objective ends far above its start; there is a distance less than
     frames."""
-    strip = renderer.render(PAIRS[:1])[0]
+    strip = alone[0]
 
-    assert strip.frames.shape == (4, 64, 64, 3)
+    assert strip.frames.shape == (4, 32, 32, 3)
     assert strip.frames.dtype == np.float32
     assert 0 <= strip.frames.min() < 0.2 < 0.8 < strip.frames.max() <= 1
     assert strip.objective.shape == (24,)
@@ -153,23 +157,22 @@ def test_strips_are_pictures_whose_objective_rose(renderer: StripRenderer) -> No
     assert strip.failed_at is None
 
 
-def test_each_neuron_is_strongest_at_its_own_end(renderer: StripRenderer) -> None:
+def test_each_neuron_is_strongest_at_its_own_end(alone: list[Strip]) -> None:
     """The first frame excites a more than the last does, and the last excites b more than the first does."""
-    for strip in (renderer.render([pair])[0] for pair in PAIRS):
+    for strip in alone:
         assert strip.activation_a[0] > strip.activation_a[-1]
         assert strip.activation_b[-1] > strip.activation_b[0]
 
 
-def test_packed_strips_do_not_mix(model: Model, renderer: StripRenderer) -> None:
+def test_packed_strips_do_not_mix(model: Model, alone: list[Strip]) -> None:
     """Three pairs in one batch of four look as each does alone, in whichever place of the batch they lie."""
     packed = StripRenderer(model, (LAYER, LAYER), settings(model), strips=4)
     strips = packed.render(PAIRS)
     turned = packed.render(PAIRS[::-1])[::-1]
 
     assert len(strips) == 3
-    for pair, strip, elsewhere in zip(PAIRS, strips, turned, strict=True):
-        alone = renderer.render([pair])[0]
-        for other in (alone, elsewhere):
+    for strip, *others in zip(strips, alone, turned, strict=True):
+        for other in others:
             np.testing.assert_array_equal(strip.frames, other.frames)
             np.testing.assert_array_equal(strip.activation_a, other.activation_a)
 
@@ -190,7 +193,7 @@ def test_a_layer_may_be_aligned_before_its_relu(model: Model, monkeypatch: pytes
     """That is the same convolution, of which alignment needs all channels, not only those of the pairs."""
     target = LAYER.removesuffix("_pre_relu")
     pairs = [Pair.of(Neuron(target, a), Neuron(target, b)) for a, b in ((3, 5), (7, 9))]
-    aligned = {"steps": 2, "alignment": {"layers": [LAYER], "weight": 1.0}}
+    aligned = {"steps": 2, "redirected_updates": 0, "alignment": {"layers": [LAYER], "weight": 1.0}}
     packed = render(model, *pairs, strips=2, **aligned)
     monkeypatch.setattr(type(model), "picks", lambda *_: False)
     whole = render(model, *pairs, strips=2, **aligned)
@@ -201,9 +204,11 @@ def test_a_layer_may_be_aligned_before_its_relu(model: Model, monkeypatch: pytes
 
 def test_neurons_of_different_layers_and_of_the_logits_have_strips_too(model: Model) -> None:
     """The two layers may differ in size, and need not have positions."""
-    across = render(model, Pair.of(Neuron("block1", 3), Neuron("block4_expand_pre_relu", 7)), steps=16)[0]
+    block0_and_block1 = Pair.of(Neuron("block0", 3), Neuron("block1_depthwise", 7))
+    across = render(model, block0_and_block1, steps=16, redirected_updates=0)[0]
     cat_and_cup = Pair.of(Neuron("logits", 282), Neuron("logits", 967))
-    classes = render(model, cat_and_cup, steps=6, frames=2, redirected_updates=0)[0]
+    small: dict[str, Any] = {"frames": 2, "transforms": "none", "alignment": {"weight": 0}}
+    classes = render(model, cat_and_cup, steps=6, redirected_updates=0, **small)[0]
 
     assert across.objective[-1] > across.objective[0]
     assert classes.objective[-1] > classes.objective[0]
@@ -212,11 +217,11 @@ def test_neurons_of_different_layers_and_of_the_logits_have_strips_too(model: Mo
 def test_sharing_and_alignment_bring_neighbours_closer(model: Model) -> None:
     """Independent frames differ most, shared ones less, aligned ones least."""
     independent, shared, aligned = (
-        render(model, PAIRS[0], steps=48, **change)[0].neighbour_distance.mean()
+        render(model, PAIRS[0], steps=48, redirected_updates=0, **change)[0].neighbour_distance.mean()
         for change in (
             {"sharing": False, "alignment": Alignment(weight=0)},
             {"alignment": Alignment(weight=0)},
-            {"alignment": Alignment(layers=("block1", "block2"), weight=1.0)},
+            {"alignment": Alignment(layers=("stem", "block0"), weight=1.0)},
         )
     )
 
@@ -225,23 +230,25 @@ def test_sharing_and_alignment_bring_neighbours_closer(model: Model) -> None:
 
 def test_a_checkpoint_is_the_strip_that_fewer_updates_give(model: Model) -> None:
     """The frames kept after eight of twenty updates are those of a strip with eight, to the last bit."""
-    kept = render(model, PAIRS[0], steps=20, checkpoints=[8, 3])[0]
+    pair = Pair.of(Neuron("stem_pre_relu", 3), Neuron("stem_pre_relu", 17))
+    small: dict[str, Any] = {"frames": 2, "redirected_updates": 0, "alignment": {"weight": 0}}
+    kept = render(model, pair, steps=20, checkpoints=[8, 3], **small)[0]
 
     assert list(kept.checkpoints) == [3, 8]
     for step, frames in kept.checkpoints.items():
-        np.testing.assert_array_equal(frames, render(model, PAIRS[0], steps=step)[0].frames)
+        np.testing.assert_array_equal(frames, render(model, pair, steps=step, **small)[0].frames)
 
 
-def test_distances_are_those_of_the_finished_frames(model: Model, renderer: StripRenderer) -> None:
+def test_distances_are_those_of_the_finished_frames(model: Model, alone: list[Strip]) -> None:
     """Neighbour distances in pixels and in the alignment layers agree with NumPy's of the frames themselves."""
-    strip = renderer.render(PAIRS[:1])[0]
-    found = model.activations(tf.constant(strip.frames), ["block1", "block2", LAYER])
+    strip = alone[0]
+    found = model.activations(tf.constant(strip.frames), ["stem", "block0", LAYER])
 
     def distance(t: Any) -> Any:
         return (np.diff(np.asarray(t, np.float64), axis=0) ** 2).mean(axis=(1, 2, 3))
 
     np.testing.assert_allclose(strip.neighbour_distance, distance(strip.frames), rtol=1e-4)
-    assert list(strip.layer_distance) == ["block1", "block2"]
+    assert list(strip.layer_distance) == ["stem", "block0"]
     for layer, distances in strip.layer_distance.items():
         np.testing.assert_allclose(distances, distance(found[layer]), rtol=1e-3)
     for activation, neuron in zip((strip.activation_a, strip.activation_b), PAIRS[0], strict=True):
@@ -249,13 +256,12 @@ def test_distances_are_those_of_the_finished_frames(model: Model, renderer: Stri
         np.testing.assert_allclose(activation, expected, rtol=1e-3, atol=1e-3)
 
 
-def test_without_transforms_the_frames_are_seen_as_they_are(model: Model, renderer: StripRenderer) -> None:
+def test_without_transforms_the_frames_are_seen_as_they_are(model: Model, alone: list[Strip]) -> None:
     """`transforms: none` gives other pixels than the standard views, and a higher objective on what it sees."""
     plain = render(model, PAIRS[0], transforms="none")[0]
-    viewed = renderer.render(PAIRS[:1])[0]
 
-    assert not np.array_equal(plain.frames, viewed.frames)
-    assert plain.objective[-1] > viewed.objective[-1]
+    assert not np.array_equal(plain.frames, alone[0].frames)
+    assert plain.objective[-1] > alone[0].objective[-1]
 
 
 class Breaking:
@@ -264,10 +270,10 @@ class Breaking:
     Its gradients are numbers, or, if it *diverges*, are not either, which spoils the strip's pixels with the update.
     """
 
-    def __init__(self, model: Model, *, diverges: bool, contrast: float = 0.15) -> None:
+    def __init__(self, model: Model, *, diverges: bool) -> None:
+        self.contrast = tf.Variable(0.15)  # a variable, so that it changes without another trace
         self._model = model
         self._diverges = diverges
-        self._contrast = contrast
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._model, name)
@@ -275,7 +281,7 @@ class Breaking:
     def activations(self, images: tf.Tensor, layers: Collection[str], **wanted: Any) -> dict[str, tf.Tensor]:
         found = self._model.activations(images, layers, **wanted)
         first_strip = tf.reshape(tf.range(images.shape[0]) < images.shape[0] // 2, (-1, 1, 1, 1))
-        contrasty = tf.math.reduce_std(images[: images.shape[0] // 2]) > self._contrast
+        contrasty = tf.math.reduce_std(images[: images.shape[0] // 2]) > self.contrast
         broken = first_strip & contrasty
         if self._diverges:
             return {name: t * tf.where(broken, np.nan, 1.0) for name, t in found.items()}
@@ -285,13 +291,12 @@ class Breaking:
 @pytest.mark.parametrize("diverges", [False, True])
 def test_a_strip_that_breaks_is_told_apart_from_its_neighbour(model: Model, diverges: bool) -> None:
     """When one strip's objective stops being a number, its update is known and the strip beside it knows nothing."""
+    breaking = Breaking(model, diverges=diverges)
+    renderer = StripRenderer(breaking, (LAYER, LAYER), settings(model, redirected_updates=0), strips=2)
 
-    def two_strips(contrast: float) -> list[Strip]:
-        breaking = Breaking(model, diverges=diverges, contrast=contrast)
-        return StripRenderer(breaking, (LAYER, LAYER), settings(model), strips=2).render(PAIRS[:2])
-
-    broken, sound = two_strips(0.15)
-    unbroken, undisturbed = two_strips(1.0)  # more than any image has
+    broken, sound = renderer.render(PAIRS[:2])
+    breaking.contrast.assign(1.0)  # more than any image has
+    unbroken, undisturbed = renderer.render(PAIRS[:2])
 
     assert broken.failed_at is not None
     assert 1 < broken.failed_at <= 24

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -55,8 +56,14 @@ def portraits(rendered: list[RenderedPortrait], model: Model) -> dict[Neuron, Po
 
 
 def strips(model: Model, portraits: dict[Neuron, Portrait], *pairs: Pair, pack: int = 1, **changes: Any) -> list[Strip]:
-    renderer = WalkRenderer(model, pairs[0].layers, settings(model, **changes), strips=pack)
+    renderer = renderer_of(model, pairs[0].layers, settings(model, **changes), pack)
     return renderer.render([Walk(pair, portraits.__getitem__) for pair in pairs])
+
+
+@lru_cache
+def renderer_of(model: Model, layers: tuple[str, str], settings: RenderSettings, pack: int) -> WalkRenderer:
+    """Traced once for all tests."""
+    return WalkRenderer(model, layers, settings, strips=pack)
 
 
 def test_portraits_depend_neither_on_their_batch_nor_on_its_size(
@@ -97,7 +104,7 @@ def test_the_canvas_is_what_a_sample_across_layers_has_in_common(canvas: Rendere
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"frames": 3}, {"checkpoints": [4]}, {"redirected_updates": 2}, {"alignment": {"weight": 0}}]
+    "changes", [{}, {"frames": 3, "checkpoints": [4]}, {"redirected_updates": 2}, {"alignment": {"weight": 0}}]
 )
 def test_a_strip_begins_and_ends_on_its_portraits_to_the_last_bit(
     model: Model, portraits: dict[Neuron, Portrait], changes: dict[str, Any]
@@ -120,8 +127,7 @@ def test_strips_depend_neither_on_their_batch_nor_on_its_size(model: Model, port
     pairs = [Pair.of(NEURONS[0], other) for other in NEURONS[1:]]
 
     together = strips(model, portraits, *pairs, pack=3)
-    renderer = WalkRenderer(model, pairs[0].layers, settings(model))
-    alone = [renderer.render([Walk(pair, portraits.__getitem__)])[0] for pair in (*pairs, pairs[0])]
+    alone = [strips(model, portraits, pair)[0] for pair in (*pairs, pairs[0])]
 
     for one, other in zip([*together, together[0]], alone, strict=True):
         np.testing.assert_array_equal(one.frames, other.frames)

@@ -12,7 +12,7 @@ from threading import Lock
 
 import numpy as np
 import pytest
-from walks import LAYER, build, order, walk_spec
+from walks import LAYER, RENDER, build, order, walk_spec
 
 from core.chunk import ChunkResult, read_result, render_chunk
 from core.errors import RecordError
@@ -27,7 +27,7 @@ from core.sheets import decode, unpack
 from core.store import DirectoryStore
 from core.verify import repair, verify
 
-SPEC = walk_spec()
+SPEC = walk_spec(render=RENDER | {"transforms": "none"})  # what files there are has nothing to do with views
 FIRST, SECOND = Neuron(LAYER, 0), Neuron(LAYER, 1)
 
 
