@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from job import Job, wait_for
 from PIL import Image
+from prefect_parts import descendants, render_processes
 
 from core.records import portrait_path, sheet_path
 
@@ -26,14 +27,21 @@ def recorded(job: Job, name: str) -> set[Path]:
     return set((job.atlas / "portraits" / "records").glob(f"{name}-*.ndjson"))
 
 
-def kill_when(job: Job, condition: Callable[[], object], what: str) -> None:
-    """Begin a build, and kill it and all its processes as soon as something is true."""
+def kill_when(job: Job, condition: Callable[[], object], what: str) -> set[int]:
+    """Begin a build, and kill it and all its processes as soon as something is true. Gives those that rendered."""
     build = job.start()
+    rendered: set[int] = set()
+
+    def met() -> object:
+        rendered.update(render_processes(descendants(build.pid)))
+        return condition()
+
     try:
-        wait_for(condition, what)
+        wait_for(met, what)
     finally:
         os.killpg(build.pid, signal.SIGKILL)
         build.communicate()
+    return rendered
 
 
 def pixels(path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
@@ -46,7 +54,7 @@ def test_a_walkable_atlas_that_is_killed_in_its_stages_completes_and_its_roads_m
     kill_when(job, lambda: recorded(job, "portraits"), "the first portrait")
     portraits = {path: path.read_bytes() for path in recorded(job, "portraits") | recorded(job, "canvas")}
     assert 2 <= len(portraits) < 5
-    kill_when(job, job.records, "the first strip")
+    assert len(kill_when(job, job.records, "the first strip")) == 1, "one process renders portraits and strips"
     strips = job.records()
     assert 0 < len(strips) < 6
 

@@ -23,6 +23,7 @@ device.prepare()
 import tensorflow as tf  # noqa: E402
 
 _TF32_AFTER_PREPARE = tf.config.experimental.tensor_float_32_execution_enabled()
+_KERAS_AFTER_PREPARE = "keras" in sys.modules
 
 
 def pytest_collection_finish() -> None:
@@ -64,6 +65,12 @@ def isthmus(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 def tf32_after_prepare() -> bool:
     """Whether TF32 was in use in this process just after it was prepared, before anybody changed that."""
     return _TF32_AFTER_PREPARE
+
+
+@pytest.fixture
+def keras_after_prepare() -> bool:
+    """Whether Keras was loaded in this process just after it was prepared, before anybody needed it."""
+    return _KERAS_AFTER_PREPARE
 
 
 @pytest.fixture(scope="session")

@@ -100,3 +100,9 @@ def test_of_a_gpus_memory_the_peak_since_the_last_question_counts(monkeypatch: p
 def test_float32_is_float32_from_the_start(tf32_after_prepare: bool) -> None:
     """TensorFlow alone would use TF32 on GPUs that have it, three digits instead of seven."""
     assert tf32_after_prepare is False
+
+
+def test_tensorflow_loads_without_keras_and_nobody_notices(keras_after_prepare: bool) -> None:
+    """It takes a seventh of the time that TensorFlow needs, in every process; the setting for that is gone again."""
+    assert keras_after_prepare is False
+    assert "TF_USE_LEGACY_KERAS" not in os.environ

@@ -55,6 +55,17 @@ def test_values_are_those_of_the_plain_function(redirected: Relu, plain: Relu) -
     np.testing.assert_array_equal(redirected(x), plain(x))
 
 
+@pytest.mark.parametrize("precision", [tf.float32, tf.bfloat16])
+def test_the_gradient_passes_at_the_very_ends_and_not_beyond(precision: tf.DType) -> None:
+    """As Lucid's does, whatever the way in which it is computed."""
+    x = tf.constant([[-1e-30, -0.0, 0.0, 1e-30, 5.0, 6.0, 6.0625, np.inf, -np.inf]], precision)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = redirected_relu6(x)
+
+    assert tf.cast(tape.gradient(y, x), tf.float32).numpy().tolist() == [[0, 1, 1, 1, 1, 1, 0, 0, 0]]
+
+
 @pytest.mark.parametrize("relu", [redirected_relu, redirected_relu6])
 def test_a_dead_image_is_woken_and_never_pushed_further_down(relu: Relu) -> None:
     """Where nothing is active, gradients pass that raise a unit, and those that lower it do not."""
