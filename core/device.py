@@ -21,6 +21,8 @@ from itertools import count
 from pathlib import Path
 from typing import BinaryIO
 
+from core.loading import quick_loading
+
 VERBOSE = "ISTHMUS_VERBOSE"
 """Name of the environment variable that lets TensorFlow and Prefect talk."""
 _DEVICE_FILES = Path("/dev")
@@ -100,7 +102,7 @@ def prepare() -> str:
 
     TensorFlow's own messages are kept quiet unless the environment has ISTHMUS_VERBOSE.
     """
-    with nullcontext() if os.environ.get(VERBOSE) else _silence(), _without_keras():
+    with nullcontext() if os.environ.get(VERBOSE) else _silence(), _without_keras(), quick_loading():
         import tensorflow as tf
 
     if not os.environ.get(VERBOSE):

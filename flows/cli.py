@@ -23,6 +23,7 @@ import typer
 from rich.console import Console
 
 from core.errors import IsthmusError, SpecError, StoreError
+from core.loading import quick_loading
 from flows.bench import app as bench_app
 
 if TYPE_CHECKING:
@@ -141,10 +142,11 @@ def build(spec: SpecFile, as_json: Json = False, verbose: Verbose = False) -> No
         started = time.monotonic()
         # What libraries print, such as Ray, is not for whoever reads our answer.
         with _watching(store, first, show=not as_json), _interruptible(), redirect_stdout(sys.stderr):
-            from flows.prefect_server import start_where_none_is_configured
+            with quick_loading():
+                from flows.prefect_server import start_where_none_is_configured
 
-            wait_for_server = start_where_none_is_configured()
-            from flows.build_atlas import BuildResult, UnfinishedBuildError, build_atlas, local_processes
+                wait_for_server = start_where_none_is_configured()
+                from flows.build_atlas import BuildResult, UnfinishedBuildError, build_atlas, local_processes
 
             with local_processes(atlas, first):  # they load while the server does
                 wait_for_server()

@@ -25,6 +25,7 @@ from prefect.settings import PREFECT_API_URL, get_current_settings
 
 from core.device import VERBOSE
 from core.errors import SpecError
+from core.loading import quick_loading
 
 _HOST = "127.0.0.1"
 _WAITING_CONNECTIONS = 128
@@ -125,10 +126,11 @@ def serve(listening: int) -> None:
         listening: the number of an open socket that listens.
     """
     threading.Thread(target=_end_with_parent, name="end-with-parent", daemon=True).start()
-    import uvicorn
-    from prefect.server.api.server import create_app
+    with quick_loading():
+        import uvicorn
+        from prefect.server.api.server import create_app
 
-    app = create_app(ephemeral=True, final=True)
+        app = create_app(ephemeral=True, final=True)
     config = uvicorn.Config(app, log_level="error", lifespan="on")
     uvicorn.Server(config).run(sockets=[socket.socket(fileno=listening)])
 

@@ -1,0 +1,24 @@
+"""Loading large libraries quickly."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def quick_loading() -> Iterator[None]:
+    """Load modules without the garbage collector, and never let it look at them again.
+
+    It would look at the hundreds of thousands of objects of TensorFlow or Prefect again and again, as they become more,
+    which takes a fifth of the time that they need to load, and later of the time to trace a step; they stay for ever.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if was_enabled:
+            gc.enable()
