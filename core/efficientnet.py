@@ -244,7 +244,8 @@ class EfficientNetLite0:
             """What was computed of images x, as images again."""
             if len(found.shape) == 4:
                 return found
-            return tf.reshape(found, tf.concat([tf.shape(x)[:3], [found.shape[1]]], axis=0))
+            sizes = [tf.shape(x)[axis] if x.shape[axis] is None else x.shape[axis] for axis in (1, 2)]
+            return tf.reshape(found, (-1, *sizes, found.shape[1]))
 
         def activated(name: str, x: tf.Tensor, stride: int = 1) -> Generator[tuple[str, tf.Tensor], None, tf.Tensor]:
             found = convolution(name, x, stride)
@@ -259,7 +260,9 @@ class EfficientNetLite0:
             inside = (yield from activated(f"{block.name}_expand", x)) if block.expands else x
             inside = yield from activated(f"{block.name}_depthwise", inside, block.stride)
             out = convolution(block.name, inside)
-            x = in_place(out + tf.reshape(x, tf.shape(out)) if block.residual else out, inside)
+            if block.residual:
+                out += x if len(out.shape) == 4 else tf.reshape(x, (-1, block.channels_out))
+            x = in_place(out, inside)
             yield block.name, x
         x = yield from activated("head", x)
         kernel, bias = (tf.cast(weight, x.dtype) for weight in self._weights["logits"])

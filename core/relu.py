@@ -38,9 +38,10 @@ def _redirected(function: Callable[[tf.Tensor], tf.Tensor], x: tf.Tensor) -> tf.
 
 def _gradient(x: tf.Tensor, y: tf.Tensor, gradient: tf.Tensor, *, six: bool) -> tf.Tensor:
     """Of ReLU6 or of ReLU, whose value at *x* is *y*."""
-    flat = (tf.shape(gradient)[0], -1)
+    shape = gradient.shape if gradient.shape.is_fully_defined() else tf.shape(gradient)
+    flat = (shape[0], -1)
     found = _gradient_by_image(tf.reshape(x, flat), tf.reshape(y, flat), tf.reshape(gradient, flat), six)
-    return tf.reshape(found, tf.shape(gradient))
+    return tf.reshape(found, shape)
 
 
 @tf.function(autograph=False, reduce_retracing=True)  # traced for any size once, and not anew for every layer
