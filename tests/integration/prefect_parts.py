@@ -13,8 +13,10 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.error
 import urllib.request
+from http import HTTPStatus
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -173,6 +175,17 @@ def find(api: str, what: str, **query: Any) -> list[dict[str, Any]]:
 
 def _post(address: str, body: dict[str, Any]) -> Any:
     request = urllib.request.Request(address, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    for wait_seconds in (0.5, 1, 2, 4):
+        try:
+            return _answer(request)
+        except urllib.error.HTTPError as error:  # the server asks to come again, as when its database is locked
+            if error.code != HTTPStatus.SERVICE_UNAVAILABLE:
+                raise
+            time.sleep(wait_seconds)
+    return _answer(request)
+
+
+def _answer(request: urllib.request.Request) -> Any:
     with urllib.request.urlopen(request, timeout=20) as answer:
         return json.load(answer)
 
