@@ -58,7 +58,7 @@ define install
 endef
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-$(VENV)/runtime.installed: locks/runtime.lock pyproject.toml | $(VENV)/bin/python
+$(VENV)/runtime.installed: locks/installer.lock locks/runtime.lock pyproject.toml | $(VENV)/bin/python
 	$(PIP) --require-hashes -r locks/installer.lock || true
 	$(call install,--require-hashes -r locks/runtime.lock)
 	$(call install,--no-deps --no-build-isolation --editable .)

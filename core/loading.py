@@ -9,16 +9,15 @@ from contextlib import contextmanager
 
 @contextmanager
 def quick_loading() -> Iterator[None]:
-    """Load modules without the garbage collector, and never let it look at them again.
+    """Load modules without the garbage collector.
 
     It would look at the hundreds of thousands of objects of TensorFlow or Prefect again and again, as they become more,
-    which takes a fifth of the time that they need to load, and later of the time to trace a step; they stay for ever.
+    which takes a fifth of the time that they need to load; they stay for ever.
     """
     was_enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        gc.freeze()
         if was_enabled:
             gc.enable()

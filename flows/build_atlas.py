@@ -94,7 +94,7 @@ def local_processes(spec: AtlasSpec, plan: Plan) -> AbstractContextManager[Local
     """Those that will render a plan, if it is rendered on this machine; a build that has begun them keeps them."""
     if spec.compute.engine != "local" or not plan.chunks:
         return nullcontext()
-    return render_processes(process_count(spec.compute), at_once=len(plan.chunks))
+    return render_processes(min(process_count(spec.compute), max(map(len, plan.stages))))
 
 
 def _render_round(spec: AtlasSpec, plan: Plan, pool: LocalPool | None, finished: Finished) -> None:

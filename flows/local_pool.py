@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures.process import BrokenProcessPool, ProcessPoolExecutor
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from multiprocessing import active_children
@@ -15,27 +15,28 @@ from prefect import get_run_logger
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.task_runners import ProcessPoolTaskRunner
 
+from core.chunk import ChunkResult
+from core.device import gpus
 from flows.rounds import Finished, Round, api_url, render_in_window
 from tasks.render import get_ready, render_one_chunk
 
 
 class LocalPool:
-    """Processes that render, kept for all rounds of a build; replaced by fresh ones if one of them dies.
+    """Processes that render, kept from round to round; replaced by fresh ones if one dies or leaves a chunk undone.
 
     They load what they need as soon as they are begun, so that a build may plan, or wait for its server, meanwhile.
     Whoever leaves the pool by an error kills them. Nothing is lost by that.
 
     Args:
-        processes: at most so many.
-        at_once: as many of them are begun before there is anything to do.
+        processes: so many.
     """
 
-    def __init__(self, processes: int, at_once: int) -> None:
-        self._processes, self._at_once = processes, min(at_once, processes)
+    def __init__(self, processes: int) -> None:
+        self._processes = processes
         self._runner: ProcessPoolTaskRunner | None = None
 
     def __enter__(self) -> LocalPool:
-        self._runner = self._begin()
+        self._begin()
         return self
 
     def __exit__(self, error: type[BaseException] | None, _: object, __: TracebackType | None) -> None:
@@ -47,21 +48,40 @@ class LocalPool:
         Raises:
             IsthmusError: if a chunk met something that a person must mend.
         """
-        runner = self._runner = self._runner or self._begin()
+        if self._runner and _is_broken(self._runner):  # since the last round, or before the first
+            self._end(kill=True)
+        runner = self._runner or self._begin()
+        done = 0
+
+        def one_more(result: ChunkResult) -> None:
+            nonlocal done
+            done += 1
+            finished(result)
+
         try:
             with temporary_settings({PREFECT_API_URL: api_url()}):
                 render_in_window(
-                    lambda order: runner.submit(render_one_chunk, dict(order)), round_, 2 * self._processes, finished
+                    lambda order: runner.submit(render_one_chunk, dict(order)), round_, 2 * self._processes, one_more
                 )
         except BrokenProcessPool:
             self._end(kill=True)
             get_run_logger().warning("a render process died; going on with fresh ones and what is still missing")
+        else:
+            if done < len(round_.chunks):  # what has befallen a process, such as a wedged GPU, may stay with it
+                self._end(kill=True)
+            elif gpus():  # the next stage has all of their memory
+                self._end(kill=False)
 
     def _begin(self) -> ProcessPoolTaskRunner:
         runner = ProcessPoolTaskRunner(max_workers=self._processes)
         runner.__enter__()
-        _never_wait_for_messages(runner)
-        _load(runner, self._at_once)
+        self._runner = runner
+        try:
+            _never_wait_for_messages(runner)
+            _load(runner, self._processes)
+        except BaseException:  # an interrupt too
+            self._end(kill=True)
+            raise
         return runner
 
     def _end(self, *, kill: bool) -> None:
@@ -69,7 +89,7 @@ class LocalPool:
         if runner is None:
             return
         left = Event()
-        if kill:
+        if kill or _is_broken(runner):
             Thread(target=_kill_processes, args=(left,), name="kill-processes", daemon=True).start()
         try:
             runner.__exit__(None, None, None)
@@ -81,13 +101,13 @@ _begun: ContextVar[LocalPool | None] = ContextVar("pool of the build", default=N
 
 
 @contextmanager
-def render_processes(processes: int, at_once: int) -> Iterator[LocalPool]:
+def render_processes(processes: int) -> Iterator[LocalPool]:
     """A pool for all that is rendered inside: begun by whoever comes first, and shared by those who come within."""
     begun = _begun.get()
     if begun:
         yield begun
         return
-    with LocalPool(processes, at_once) as pool:
+    with LocalPool(processes) as pool:
         token = _begun.set(pool)
         try:
             yield pool
@@ -96,18 +116,27 @@ def render_processes(processes: int, at_once: int) -> Iterator[LocalPool]:
 
 
 def _load(runner: ProcessPoolTaskRunner, processes: int) -> None:
-    """Begin processes before there is a task for them. Without Prefect's own attribute they begin with their tasks."""
-    executor = getattr(runner, "_executor", None)
+    """Begin all processes before there is a task for them."""
+    executor = _executor(runner)
     if executor is None:
         return
     # They never hear of an interrupt from the keyboard, which reaches every process of the terminal: they inherit this.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        with suppress(BrokenProcessPool):  # the first round meets it too
+        with suppress(BrokenProcessPool, OSError):  # the first round meets it too
             for _ in range(processes):
                 executor.submit(get_ready)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def _is_broken(runner: ProcessPoolTaskRunner) -> bool:
+    return bool(getattr(_executor(runner), "_broken", False))
+
+
+def _executor(runner: ProcessPoolTaskRunner) -> ProcessPoolExecutor | None:
+    """Python's own pool inside; a Prefect that has it elsewhere begins processes with their first tasks."""
+    return getattr(runner, "_executor", None)
 
 
 def _kill_processes(left: Event) -> None:

@@ -42,7 +42,7 @@ def render_shard(
     if not rest:
         return
     futile = 0
-    with render_processes(process_count(Compute(processes=processes)), at_once=len(rest)) as pool:
+    with render_processes(min(process_count(Compute(processes=processes)), len(rest))) as pool:
         while rest:
             pool.render(Round(uri, storage, plan_path, pack, rest), finished)
             before, rest = rest, missing_chunks(uri, storage, chunks)

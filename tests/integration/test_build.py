@@ -254,6 +254,25 @@ def test_a_stopped_build_ends_soon_and_goes_on_later(job: Job, stop: signal.Sign
     assert json.loads(job.run("plan", str(job.spec_file), "--json").stdout)["missing"] == 6 - len(finished)
 
 
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_a_build_that_is_stopped_while_it_loads_ends_soon(job: Job, stop: signal.Signals) -> None:
+    """As soon as there is a process to render: the temporary server does not answer yet."""
+    del job.environment["PREFECT_API_URL"]
+    job.write(compute={"processes": 2, "chunk_pairs": 1})
+    build = job.start()
+    try:
+        wait_for(lambda: render_processes(descendants(build.pid)), "a render process")
+        os.killpg(build.pid, stop) if stop == signal.SIGINT else build.send_signal(stop)
+        _, complaints = build.communicate(timeout=60)
+
+        assert build.returncode == 128 + stop, complaints
+        assert "isthmus: interrupted; the same command goes on from here" in complaints.splitlines()
+        wait_for(lambda: not _processes_of(job), "all processes of the build to end", seconds=20)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(build.pid, signal.SIGKILL)
+
+
 def test_nothing_outlives_a_build_that_is_killed(job: Job) -> None:
     """SIGKILL of the build's process alone leaves neither render processes nor a temporary server behind."""
     del job.environment["PREFECT_API_URL"]
