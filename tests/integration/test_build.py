@@ -256,7 +256,10 @@ def test_a_stopped_build_ends_soon_and_goes_on_later(job: Job, stop: signal.Sign
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 def test_a_build_that_is_stopped_while_it_loads_ends_soon(job: Job, stop: signal.Signals) -> None:
-    """As soon as there is a process to render: the temporary server does not answer yet."""
+    """As soon as there is a process to render: the temporary server does not answer yet.
+
+    A process that is spawned in that very moment may complain that it has nothing to read.
+    """
     del job.environment["PREFECT_API_URL"]
     job.write(compute={"processes": 2, "chunk_pairs": 1})
     build = job.start()
