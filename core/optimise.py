@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -152,16 +154,13 @@ def render(
         minimiser.descend(tape.gradient(loss, images.variables), step + 1)
         return value
 
-    @tf.function(autograph=False, input_signature=[tf.TensorSpec((), tf.int32)] * 2)
-    def updates(first: tf.Tensor, last: tf.Tensor) -> tf.Tensor:
-        return run_updates(update, first, last, redirected_updates, ())
-
+    updates = Updates(update, redirected_updates)
     found: dict[int, Array] = {}
     history: list[Array] = []
     first = 0
     while first < kept[-1]:
         last = min(first + UPDATES_PER_CALL, *(checkpoint for checkpoint in kept if checkpoint > first))
-        history.append(updates(first, last).numpy())
+        history.append(updates(first, last))
         bad = np.flatnonzero(~np.isfinite(history[-1]))
         if bad.size:
             raise RenderDivergedError(
@@ -174,34 +173,77 @@ def render(
     return Rendering(found, np.concatenate(history), time.perf_counter() - started)
 
 
-def run_updates(
-    update: Callable[[tf.Tensor, bool], tf.Tensor],
-    first: tf.Tensor,
-    last: tf.Tensor,
-    redirected_updates: int,
-    shape: tuple[int, ...],
-) -> tf.Tensor:
-    """The loop in the graph: do the updates first + 1 .. last.
+class Updates:
+    """Does updates of an image, in two loops inside the graph: with redirected gradients at first, and without.
+
+    Each is traced and compiled once, which takes seconds, and only if it is needed.
 
     Args:
-        update: does one, given how many were done before and whether ReLU gradients are redirected; gives the
-            objective, of *shape*, before it.
+        update: does one, given how many were done before, whether ReLU gradients are redirected, and what else it
+            takes; gives the objective, of *shape*, before it.
+        redirected: so many updates have redirected gradients.
+        others: what else an update takes.
 
-    Returns:
-        the objectives, shape (update, *shape).
+    Attributes:
+        traces: how often a loop has been traced.
     """
-    redirected_end = tf.clip_by_value(redirected_updates, first, last)
-    history = tf.TensorArray(tf.float32, size=last - first, element_shape=shape)
 
-    def loop(start: tf.Tensor, end: tf.Tensor, history: tf.TensorArray, redirected: bool) -> tf.TensorArray:
+    def __init__(
+        self,
+        update: Callable[..., tf.Tensor],
+        redirected: int,
+        *,
+        shape: tuple[int, ...] = (),
+        others: Sequence[tf.TensorSpec] = (),
+    ) -> None:
+        self.traces = 0
+        self._update = update
+        self._redirected = redirected
+        self._shape = shape
+        signature = [tf.TensorSpec((), tf.int32), tf.TensorSpec((), tf.int32), *others]
+        self._loops = {
+            kind: tf.function(partial(self._loop, kind), input_signature=signature, autograph=False)
+            for kind in (True, False)
+        }
+
+    def __call__(self, first: int, last: int, *others: tf.Tensor) -> Array:
+        """Do the updates first + 1 .. last, at least one; gives the objectives, shape (update, *shape)."""
+        return np.concatenate([loop(*ends, *others).numpy() for loop, *ends in self._parts(first, last)])
+
+    def loops(self, updates: int) -> list[Callable[..., tf.Tensor]]:
+        """The loops that so many updates need: functions of first, last and the others."""
+        return [loop for loop, _first, _last in self._parts(0, updates)]
+
+    def _parts(self, first: int, last: int) -> list[tuple[Callable[..., tf.Tensor], int, int]]:
+        middle = min(max(first, self._redirected), last)
+        parts = [(self._loops[True], first, middle), (self._loops[False], middle, last)]
+        return [part for part in parts if part[1] < part[2]]
+
+    def _loop(self, redirected: bool, first: tf.Tensor, last: tf.Tensor, *others: tf.Tensor) -> tf.Tensor:
+        self.traces += 1
+        history = tf.TensorArray(tf.float32, size=last - first, element_shape=self._shape)
+
         def body(step: tf.Tensor, history: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
-            return step + 1, history.write(step - first, update(step, redirected))
+            return step + 1, history.write(step - first, self._update(step, redirected, *others))
 
-        return tf.while_loop(lambda step, _: step < end, body, (start, history), parallel_iterations=1)[1]
+        return tf.while_loop(lambda step, _: step < last, body, (first, history), parallel_iterations=1)[1].stack()
 
-    if redirected_updates:
-        history = loop(first, redirected_end, history, redirected=True)
-    return loop(redirected_end, last, history, redirected=False).stack()
+
+def compile_in_threads(functions: Sequence[tuple[Any, Sequence[Any]]]) -> None:
+    """Trace functions for the graph one after the other, and compile each while the next ones are traced.
+
+    Tracing is done in Python and thus on one core; compiling is not, and takes as long.
+
+    Args:
+        functions: of one signature each, and what to call them with: TensorFlow compiles when a function is called.
+    """
+    with ThreadPoolExecutor(len(functions)) as threads:
+        calls = []
+        for function, given in functions:
+            function.get_concrete_function()
+            calls.append(threads.submit(function, *given))
+    for call in calls:
+        call.result()
 
 
 def _activations(

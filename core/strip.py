@@ -1,8 +1,9 @@
 """Strips: the interpolation of pairs, on the fast path.
 
-A `StripRenderer` is made for one pair of layers and one set of render settings. It traces its step once, the loop over
-the updates runs inside the graph, and the channels are tensors, so every further pair of the same layers starts at
-once. Several pairs may lie in one batch ("packed"); they share nothing, each has its own start values and views.
+A `StripRenderer` is made for one pair of layers and one set of render settings. It traces its step once with redirected
+gradients and once without, the loops over the updates run inside the graph, and the channels are tensors, so every
+further pair of the same layers starts at once. Several pairs may lie in one batch ("packed"); they share nothing, each
+has its own start values and views.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from core import device
 from core.models import Model
 from core.neurons import Pair
 from core.objectives import alignment_factor, frame_alignment, interpolation_weights, mean_over_positions
-from core.optimise import UPDATES_PER_CALL, Adam, run_updates
+from core.optimise import UPDATES_PER_CALL, Adam, Updates, compile_in_threads
 from core.parameterization import SharedInterpolation, frames_of, shared_interpolation, shared_start_values
 from core.schedule import Schedule
 from core.spec import Precision, RenderSettings
@@ -110,16 +111,13 @@ class StripRenderer:
     Args:
         layers: the layer of neurons a and that of neurons b; may be the same.
         strips: how many pairs are packed into one batch.
-
-    Attributes:
-        traces: how often the step has been traced.
     """
 
     def __init__(self, model: Model, layers: tuple[str, str], settings: RenderSettings, *, strips: int = 1) -> None:
         self.layers = layers
         self.settings = settings
         self.strips = strips
-        self.traces = 0
+        self._ready = False
         self._model = model
         self._aligned = self._aligned_layers()
         seen = {*layers, *self._aligned}
@@ -131,12 +129,9 @@ class StripRenderer:
         self._parameterization = self._new_parameterization()
         self._schedule = Schedule.of(settings)
         self._adam = Adam(self._parameterization.variables, self._schedule.learning_rate)
-        integer = tf.TensorSpec((), tf.int32)
         channels = tf.TensorSpec((strips, 2), tf.int32)
         views = tf.TensorSpec((None, strips, 2, 3), tf.float32)
-        self._optimise = tf.function(
-            self._updates, input_signature=[channels, views, integer, integer], autograph=False
-        )
+        self._optimise = Updates(self._update, settings.redirected_updates, shape=(strips,), others=[channels, views])
         self._measure = tf.function(self._measurements, input_signature=[channels], autograph=False)
 
     def render(self, pairs: Sequence[Pair], progress: Callable[[int], None] = lambda updates: None) -> list[Strip]:
@@ -147,6 +142,7 @@ class StripRenderer:
             progress: called with the number of updates done, every few updates.
         """
         started = time.perf_counter()
+        self.get_ready()
         padded = [*pairs, *[pairs[-1]] * (self.strips - len(pairs))]
         seeds = [pair_seed(self.settings, pair) for pair in padded]
         channels = tf.constant([(pair.a.channel, pair.b.channel) for pair in padded], tf.int32)
@@ -157,7 +153,7 @@ class StripRenderer:
         kept = {}
         stops = sorted({*range(UPDATES_PER_CALL, steps, UPDATES_PER_CALL), *self.settings.checkpoints, steps})
         for first, last in pairwise([0, *stops]):
-            objective.append(self._optimise(channels, views, first, last).numpy())
+            objective.append(self._optimise(first, last, channels, views))
             if last in self.settings.checkpoints:
                 kept[last] = self._frames().numpy()
             progress(last)
@@ -178,6 +174,20 @@ class StripRenderer:
             for i in range(len(pairs))
         ]
 
+    @property
+    def traces(self) -> int:
+        """How often the step has been traced, with redirected gradients or without."""
+        return self._optimise.traces
+
+    def get_ready(self) -> None:
+        """Trace and compile all that a rendering needs, unless that is done; the first `render` begins with it."""
+        if self._ready:
+            return
+        channels, views = tf.zeros((self.strips, 2), tf.int32), tf.zeros((1, self.strips, 2, 3))
+        no_updates = [(loop, (0, 0, channels, views)) for loop in self._optimise.loops(self.settings.steps)]
+        compile_in_threads([*no_updates, (self._measure, (channels,))])
+        self._ready = True
+
     def seconds_per_update(self, pair: Pair) -> float:
         """How long an update takes for each of the packed strips, measured with copies of one pair."""
         return self.stopwatch(pair)() / self.strips
@@ -193,7 +203,7 @@ class StripRenderer:
 
         def timed() -> float:
             started = time.perf_counter()
-            self._optimise(channels, views, first, last).numpy()
+            self._optimise(first, last, channels, views)
             return (time.perf_counter() - started) / _MEASURED_UPDATES
 
         timed()  # traces, and warms the device up
@@ -227,19 +237,11 @@ class StripRenderer:
         views = np.stack([standard_views(size_px, size_px, steps, seed=(seed, 1)) for seed in seeds], axis=1)
         return self._schedule.narrowed(views)
 
-    def _updates(self, channels: tf.Tensor, views: tf.Tensor, first: tf.Tensor, last: tf.Tensor) -> tf.Tensor:
-        """Do the updates first + 1 .. last; gives the objective before each, shape (update, strip)."""
-        self.traces += 1
-
-        def update(step: tf.Tensor, redirected: bool) -> tf.Tensor:
-            return self._update(channels, views[step], step, redirected)
-
-        return run_updates(update, first, last, self.settings.redirected_updates, (self.strips,))
-
-    def _update(self, channels: tf.Tensor, views: tf.Tensor, step: tf.Tensor, redirected: bool) -> tf.Tensor:
+    def _update(self, step: tf.Tensor, redirected: bool, channels: tf.Tensor, views: tf.Tensor) -> tf.Tensor:
+        """Do one; gives the objective before it, shape (strip,)."""
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(self._parameterization.variables)
-            objective = self._objective(views, channels, step, redirected)
+            objective = self._objective(views[step], channels, step, redirected)
             loss = -tf.reduce_sum(objective)
         self._adam.descend(tape.gradient(loss, self._parameterization.variables), step + 1)
         return objective

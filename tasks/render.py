@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import signal
 import threading
@@ -41,7 +40,6 @@ def get_ready() -> None:
     """Load what a process of a pool needs, before it has anything to render."""
     _become_pool_process()
     prepare()
-    gc.freeze()  # what is loaded stays, so the garbage collector need not look at it while steps are traced
 
 
 @lru_cache(maxsize=1)

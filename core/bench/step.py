@@ -37,7 +37,7 @@ class StepFigures:
         bare_ms, step_ms: median milliseconds for the whole batch.
         network_ms: the same of the network alone, in the form that the step uses.
         efficiency: median of bare / step, each pair of times taken one right after the other.
-        first_seconds: from nothing to the first updates: making the renderer, tracing and compiling its step.
+        first_seconds: from a loaded model to the first update: making the renderer, tracing and compiling its step.
         peak_mb: the most memory that the process has had so far.
         mb_per_pair: how much memory grows with every pair that is rendered, the slope of a straight line; None unless
             asked for.
@@ -63,8 +63,10 @@ def measure_step(
 ) -> StepFigures:
     """Time the bare model and the whole step in turn; both have been warmed up."""
     started = time.perf_counter()
-    step = StripRenderer(model, pair.layers, settings, strips=pack).stopwatch(pair)
+    renderer = StripRenderer(model, pair.layers, settings, strips=pack)
+    renderer.get_ready()
     first_seconds = time.perf_counter() - started
+    step = renderer.stopwatch(pair)
     bare = _network_stopwatch(_plain(model), pair, settings, pack)
     used = _network_stopwatch(model, pair, settings, pack)
     times = [(bare(), used(), step()) for _ in range(repeats)]

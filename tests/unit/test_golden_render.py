@@ -15,7 +15,7 @@ from lucid_layout import to_lucids, to_ours
 from core import objectives as o
 from core import transforms as t
 from core.frozen_graph import FrozenGraph
-from core.optimise import render, run_updates
+from core.optimise import render
 from core.parameterization import Parameterization, shared_interpolation
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -193,15 +193,3 @@ def test_the_first_gradients_are_lucids(case: dict[str, Any], tiny_net: FrozenGr
     for number, gradient in enumerate(gradients):
         error, largest = compare(runs, f"{case['name']}.grad{number}_step0", to_lucids(gradient.numpy()))
         assert error <= 2e-5 * largest + 1e-12, number
-
-
-def test_the_loop_does_each_update_once_and_redirects_the_first_ones() -> None:
-    """run_updates numbers the updates from where it starts and switches the ReLU gradient at the right one."""
-
-    @tf.function(autograph=False)
-    def numbers(first: tf.Tensor, last: tf.Tensor) -> tf.Tensor:
-        return run_updates(lambda step, redirected: tf.cast(step, tf.float32) + 100 * redirected, first, last, 3, ())
-
-    assert numbers(tf.constant(0), tf.constant(5)).numpy().tolist() == [100, 101, 102, 3, 4]
-    assert numbers(tf.constant(2), tf.constant(4)).numpy().tolist() == [102, 3]
-    assert numbers(tf.constant(5), tf.constant(6)).numpy().tolist() == [5]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from core.optimise import Adam, run_updates
+from core.optimise import Adam, Updates, compile_in_threads
 
 BETA1, BETA2 = float(np.float32(0.9)), float(np.float32(0.999))  # the numbers that float32 has
 
@@ -99,17 +99,41 @@ def test_variables_do_not_share_moments() -> None:
     np.testing.assert_array_equal(descend(alone, others, Adam([alone])), b)
 
 
-def test_without_redirected_updates_no_gradient_is_redirected() -> None:
-    """With 0 of them the update is built once only, for plain gradients."""
-    asked: list[bool] = []
+def test_each_update_is_done_once_and_the_first_ones_are_redirected() -> None:
+    """Updates are numbered from where they start, and the ReLU gradient is switched at the right one."""
+    updates = Updates(lambda step, redirected: tf.cast(step, tf.float32) + 100 * redirected, 3)
 
-    @tf.function(autograph=False)
-    def numbers(last: tf.Tensor) -> tf.Tensor:
-        def update(step: tf.Tensor, redirected: bool) -> tf.Tensor:
-            asked.append(redirected)
-            return tf.cast(step, tf.float32)
+    assert updates(0, 5).tolist() == [100, 101, 102, 3, 4]
+    assert updates(2, 4).tolist() == [102, 3]
+    assert updates(5, 6).tolist() == [5]
+    assert updates(0, 3).tolist() == [100, 101, 102]
+    assert updates.traces == 2
 
-        return run_updates(update, tf.constant(0), last, 0, ())
 
-    assert numbers(tf.constant(3)).numpy().tolist() == [0, 1, 2]
-    assert set(asked) == {False}
+@pytest.mark.parametrize(("redirected", "asked"), [(0, {False}), (4, {True}), (3, {True, False})])
+def test_only_the_loops_that_are_needed_are_built(redirected: int, asked: set[bool]) -> None:
+    """Tracing takes seconds: no loop with redirected gradients where there are none, and none without where all are."""
+    built: set[bool] = set()
+
+    def update(step: tf.Tensor, redirected: bool, factor: tf.Tensor) -> tf.Tensor:
+        built.add(redirected)
+        return factor * tf.cast(step, tf.float32)
+
+    updates = Updates(update, redirected, others=[tf.TensorSpec(())])
+
+    compile_in_threads([(loop, (0, 0, 2.0)) for loop in updates.loops(4)])
+    assert built == asked
+    assert updates(0, 4, tf.constant(2.0)).tolist() == [0, 2, 4, 6]
+    assert updates.traces == len(asked)
+
+
+def test_what_fails_while_it_is_compiled_or_traced_is_told() -> None:
+    """Nothing is lost in a thread."""
+
+    @tf.function(autograph=False, input_signature=[tf.TensorSpec(None)])
+    def fails(number: tf.Tensor) -> tf.Tensor:
+        return tf.debugging.check_numerics(number, "bad")
+
+    compile_in_threads([(fails, (1.0,))])
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        compile_in_threads([(fails, (1.0,)), (fails, (np.nan,))])
