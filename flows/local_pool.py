@@ -8,7 +8,7 @@ from concurrent.futures.process import BrokenProcessPool, ProcessPoolExecutor
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from multiprocessing import active_children
-from threading import Event, Thread
+from threading import Event, Thread, current_thread, main_thread
 from types import TracebackType
 
 from prefect import get_run_logger
@@ -120,14 +120,30 @@ def _load(runner: ProcessPoolTaskRunner, processes: int) -> None:
     executor = _executor(runner)
     if executor is None:
         return
-    # They never hear of an interrupt from the keyboard, which reaches every process of the terminal: they inherit this.
+    with suppress(BrokenProcessPool, OSError), _undisturbed():  # the first round meets it too
+        for _ in range(processes):
+            executor.submit(get_ready)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Hold interrupts back: a process whose beginning is interrupted complains that it has nothing to read.
+
+    Processes that are begun meanwhile never hear of one from the keyboard, which reaches all of a terminal: they
+    inherit the mask. This process has other threads, which would take the interrupt.
+    """
+    held: list[int] = []
+    stops = {signal.SIGINT, signal.SIGTERM} if current_thread() is main_thread() else set()
+    handlers = {stop: signal.signal(stop, lambda number, _frame: held.append(number)) for stop in stops}
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        with suppress(BrokenProcessPool, OSError):  # the first round meets it too
-            for _ in range(processes):
-                executor.submit(get_ready)
+        yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for stop, handler in handlers.items():
+            signal.signal(stop, handler)
+        for number in held:
+            signal.raise_signal(number)
 
 
 def _is_broken(runner: ProcessPoolTaskRunner) -> bool:

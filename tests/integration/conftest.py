@@ -46,7 +46,8 @@ def finished_job(job: Job, _finished_atlas: Path) -> Job:
 
 
 def _write_finished(job: Job) -> None:
-    job.write(name="finished", render=SMALL | {"checkpoints": [3, 8]}, compute={"processes": 2, "chunk_pairs": 2})
+    render = SMALL | {"checkpoints": [3, 8], "redirected_updates": 4}
+    job.write(name="finished", render=render, compute={"processes": 2, "chunk_pairs": 2})
 
 
 def _new_job(folder: Path, server: str) -> Job:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -17,9 +18,9 @@ import yaml
 
 ISTHMUS = Path(sys.executable).with_name("isthmus")
 SMALL: dict[str, Any] = {
-    "steps": 12, "size_px": 64, "frames": 3, "redirected_updates": 4, "alignment": {"layers": ["block0"]},
+    "steps": 12, "size_px": 64, "frames": 3, "redirected_updates": 0, "alignment": {"layers": ["block0"]},
 }  # fmt: skip
-LAYER = "block1_expand_pre_relu"  # shallow, so that the step is traced in a second
+LAYER = "block1_expand_pre_relu"  # shallow, and without redirected gradients, so that the step is soon traced
 
 
 @dataclass
@@ -76,6 +77,15 @@ class Job:
             path.stem: (path.read_bytes(), path.stat().st_mtime_ns)
             for path in sorted(self.atlas.glob("sheets/*/*.png"))
         }
+
+    def processes(self) -> list[int]:
+        """All that were started for it, in whatever session: their environment names its folder."""
+        found = []
+        for environment in Path("/proc").glob("[0-9]*/environ"):
+            with contextlib.suppress(OSError):  # ended, or another user's
+                if os.fsencode(self.folder) in environment.read_bytes():
+                    found.append(int(environment.parent.name))
+        return found
 
 
 def finish(build: subprocess.Popen[str], seconds: float = 240) -> tuple[str, str]:

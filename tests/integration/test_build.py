@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import shutil
-import signal
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from job import LAYER, SMALL, Job, finish, wait_for
+from job import LAYER, SMALL, Job, wait_for
 from PIL import Image
-from prefect_parts import descendants, find, render_processes
-
-SLOW = SMALL | {"steps": 120}  # long enough to be interrupted
+from prefect_parts import find
 
 
 def test_an_atlas_is_built_in_silence_without_a_prefect_server(job: Job) -> None:
@@ -28,7 +22,7 @@ def test_an_atlas_is_built_in_silence_without_a_prefect_server(job: Job) -> None
 
     finished = job.run("build", str(job.spec_file))
 
-    assert _processes_of(job) == []
+    assert job.processes() == []
     assert finished.returncode == 0
     assert finished.stderr == ""
     assert finished.stdout.splitlines() == [
@@ -91,7 +85,7 @@ def test_a_temporary_server_that_cannot_start_is_told_in_one_line(job: Job) -> N
         "isthmus: the temporary Prefect server ended with code 3; run with --verbose to see why, or start one yourself "
         "with 'prefect server start' and set PREFECT_API_URL\n"
     )
-    assert _processes_of(job) == []
+    assert job.processes() == []
     assert not job.records()
 
 
@@ -136,161 +130,6 @@ def test_pixels_depend_neither_on_processes_nor_on_chunks_nor_on_packs(finished_
     assert len(expected) == 6 * 3  # with the pictures of two checkpoints
     assert len(set(expected.values())) == 6 * 3
     assert pixels() == expected
-
-
-def test_after_everything_is_killed_the_next_build_does_only_what_is_missing(job: Job) -> None:
-    """SIGKILL of the build and all its processes loses no finished chunk, and costs no finished pair again."""
-    job.write(render=SLOW, compute={"processes": 2, "chunk_pairs": 1})
-    build = job.start()
-    try:
-        wait_for(job.records, "the first record")
-    finally:
-        os.killpg(build.pid, signal.SIGKILL)
-        build.communicate()
-    finished = job.records()
-    sheets = {key: job.sheets()[key] for key in finished}
-    assert 0 < len(finished) < 6
-
-    rest = job.build()
-
-    assert rest["rendered"] == 6 - len(finished)
-    assert {key: job.sheets()[key] for key in finished} == sheets
-    assert {key: job.records()[key] for key in finished} == finished
-    assert job.run("verify", str(job.atlas)).returncode == 0
-
-
-def test_a_killed_render_process_is_replaced_and_the_atlas_completes(job: Job) -> None:
-    """SIGKILL of one pool process breaks the pool; the same build goes on with a fresh one, however early that is."""
-    job.write(render=SLOW, compute={"processes": 2, "chunk_pairs": 1})
-    build = job.start()
-    try:
-        wait_for(lambda: render_processes(descendants(build.pid)), "a render process")
-        os.kill(render_processes(descendants(build.pid))[0], signal.SIGKILL)  # before anything is finished
-        wait_for(job.records, "the first record")
-        os.kill(render_processes(descendants(build.pid))[0], signal.SIGKILL)
-        killed_at = len(job.records())
-    finally:
-        output, complaints = finish(build)
-
-    assert build.returncode == 0, complaints
-    assert killed_at < 6
-    assert json.loads(output)["done"] == 6
-    assert job.run("verify", str(job.atlas)).returncode == 0
-
-
-# A build whose first render process dies while the second is being started: Python's pool asks all processes that it
-# knows of to end, and then waits for one more. (From Python 3.12 on the pool waits with that until the start is over.)
-_DIES_AT_THE_WORST_MOMENT = """
-import concurrent.futures.process as pools, os, signal, sys, threading
-from flows.cli import main
-
-asked, late = threading.Event(), []
-start, ask_to_end = pools.ProcessPoolExecutor._spawn_process, pools._ExecutorManagerThread.shutdown_workers
-
-def start_late(pool):
-    known = pool._processes
-    if late or not known:
-        return start(pool)
-    pool._processes = {}
-    start(pool)
-    late.extend(pool._processes)
-    os.kill(next(iter(known)), signal.SIGKILL)
-    open(os.environ["PREFECT_HOME"] + "/killed", "w").close()
-    asked.wait(10)
-    known.update(pool._processes)
-    pool._processes = known
-
-def ask(manager):
-    ask_to_end(manager)
-    asked.set()
-
-if __name__ == "__main__":
-    pools.ProcessPoolExecutor._spawn_process = start_late
-    pools._ExecutorManagerThread.shutdown_workers = ask
-    sys.argv[0] = "isthmus"
-    main()
-"""
-
-
-def test_a_render_process_that_dies_while_another_is_started_is_replaced_too(job: Job) -> None:
-    """Python's pool alone would wait for the new one for ever."""
-    script = job.folder / "isthmus_dying.py"
-    script.write_text(_DIES_AT_THE_WORST_MOMENT)
-    job.write(compute={"processes": 2, "chunk_pairs": 3})
-
-    build = job.start(sys.executable, str(script))
-    output, complaints = finish(build, seconds=120)
-
-    assert build.returncode == 0, complaints
-    assert (job.folder / "prefect" / "killed").exists()
-    assert json.loads(output)["done"] == 6
-
-
-@pytest.mark.parametrize(("stop", "server"), [(signal.SIGINT, "temporary"), (signal.SIGTERM, "configured")])
-def test_a_stopped_build_ends_soon_and_goes_on_later(job: Job, stop: signal.Signals, server: str) -> None:
-    """Ctrl-C reaches every process of a terminal, SIGTERM the build alone; either way it says one line, leaves no
-    process behind and loses nothing."""
-    if server == "temporary":
-        del job.environment["PREFECT_API_URL"]
-    job.write(render=SLOW, compute={"processes": 2, "chunk_pairs": 1})
-    build = job.start()
-    try:
-        wait_for(job.records, "the first record")
-        if stop == signal.SIGINT:
-            os.killpg(build.pid, stop)
-        else:
-            build.send_signal(stop)
-        _, complaints = build.communicate(timeout=60)
-
-        assert build.returncode == 128 + stop, complaints
-        assert complaints.splitlines() == ["isthmus: interrupted; the same command goes on from here"]
-        wait_for(lambda: not _processes_of(job), "all processes of the build to end", seconds=20)
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(build.pid, signal.SIGKILL)
-    finished = job.records()
-    assert 0 < len(finished) < 6
-
-    assert json.loads(job.run("plan", str(job.spec_file), "--json").stdout)["missing"] == 6 - len(finished)
-
-
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
-def test_a_build_that_is_stopped_while_it_loads_ends_soon(job: Job, stop: signal.Signals) -> None:
-    """As soon as there is a process to render: the temporary server does not answer yet.
-
-    A process that is spawned in that very moment may complain that it has nothing to read.
-    """
-    del job.environment["PREFECT_API_URL"]
-    job.write(compute={"processes": 2, "chunk_pairs": 1})
-    build = job.start()
-    try:
-        wait_for(lambda: render_processes(descendants(build.pid)), "a render process")
-        os.killpg(build.pid, stop) if stop == signal.SIGINT else build.send_signal(stop)
-        _, complaints = build.communicate(timeout=60)
-
-        assert build.returncode == 128 + stop, complaints
-        assert "isthmus: interrupted; the same command goes on from here" in complaints.splitlines()
-        wait_for(lambda: not _processes_of(job), "all processes of the build to end", seconds=20)
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(build.pid, signal.SIGKILL)
-
-
-def test_nothing_outlives_a_build_that_is_killed(job: Job) -> None:
-    """SIGKILL of the build's process alone leaves neither render processes nor a temporary server behind."""
-    del job.environment["PREFECT_API_URL"]
-    job.write(render=SLOW, compute={"processes": 2, "chunk_pairs": 1})
-    build = job.start()
-    try:
-        wait_for(job.records, "the first record")
-        assert len(_processes_of(job)) >= 5  # itself, two to render, one for resources, one server
-        build.kill()
-        build.communicate()
-
-        wait_for(lambda: not _processes_of(job), "all its processes to end", seconds=20)
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(build.pid, signal.SIGKILL)
 
 
 def test_checkpoints_are_kept_recorded_and_verified(finished_job: Job) -> None:
@@ -418,16 +257,6 @@ def test_bad_specs_end_in_one_line_and_nothing_is_written(job: Job, change: dict
     assert len(finished.stderr.splitlines()) == 1
     assert finished.stdout == ""
     assert not job.atlas.exists()
-
-
-def _processes_of(job: Job) -> list[int]:
-    """All processes that were started for a job, in whatever session: their environment names its folder."""
-    found = []
-    for environment in Path("/proc").glob("[0-9]*/environ"):
-        with contextlib.suppress(OSError):  # ended, or another user's
-            if os.fsencode(job.folder) in environment.read_bytes():
-                found.append(int(environment.parent.name))
-    return found
 
 
 def _bytes_of(paths: list[Path]) -> dict[str, bytes]:

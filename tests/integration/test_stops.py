@@ -1,0 +1,167 @@
+"""Builds that are stopped or killed, whole or in part, with a real Prefect server and real processes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import sys
+
+import pytest
+from job import SMALL, Job, finish, wait_for
+from prefect_parts import descendants, render_processes
+
+SLOW = SMALL | {"steps": 120}  # long enough to be interrupted
+
+
+def test_after_everything_is_killed_the_next_build_does_only_what_is_missing(job: Job) -> None:
+    """SIGKILL of the build and all its processes loses no finished chunk, and costs no finished pair again."""
+    job.write(render=SLOW, compute={"processes": 2, "chunk_pairs": 1})
+    build = job.start()
+    try:
+        wait_for(job.records, "the first record")
+    finally:
+        os.killpg(build.pid, signal.SIGKILL)
+        build.communicate()
+    finished = job.records()
+    sheets = {key: job.sheets()[key] for key in finished}
+    assert 0 < len(finished) < 6
+
+    rest = job.build()
+
+    assert rest["rendered"] == 6 - len(finished)
+    assert {key: job.sheets()[key] for key in finished} == sheets
+    assert {key: job.records()[key] for key in finished} == finished
+    assert job.run("verify", str(job.atlas)).returncode == 0
+
+
+def test_a_killed_render_process_is_replaced_and_the_atlas_completes(job: Job) -> None:
+    """SIGKILL of one pool process breaks the pool; the same build goes on with a fresh one, however early that is."""
+    job.write(render=SLOW, compute={"processes": 2, "chunk_pairs": 1})
+    build = job.start()
+    try:
+        wait_for(lambda: render_processes(descendants(build.pid)), "a render process")
+        os.kill(render_processes(descendants(build.pid))[0], signal.SIGKILL)  # before anything is finished
+        wait_for(job.records, "the first record")
+        os.kill(render_processes(descendants(build.pid))[0], signal.SIGKILL)
+        killed_at = len(job.records())
+    finally:
+        output, complaints = finish(build)
+
+    assert build.returncode == 0, complaints
+    assert killed_at < 6
+    assert json.loads(output)["done"] == 6
+    assert job.run("verify", str(job.atlas)).returncode == 0
+
+
+# A build whose first render process dies while the second is being started: Python's pool asks all processes that it
+# knows of to end, and then waits for one more. (From Python 3.12 on the pool waits with that until the start is over.)
+_DIES_AT_THE_WORST_MOMENT = """
+import concurrent.futures.process as pools, os, signal, sys, threading
+from flows.cli import main
+
+asked, late = threading.Event(), []
+start, ask_to_end = pools.ProcessPoolExecutor._spawn_process, pools._ExecutorManagerThread.shutdown_workers
+
+def start_late(pool):
+    known = pool._processes
+    if late or not known:
+        return start(pool)
+    pool._processes = {}
+    start(pool)
+    late.extend(pool._processes)
+    os.kill(next(iter(known)), signal.SIGKILL)
+    open(os.environ["PREFECT_HOME"] + "/killed", "w").close()
+    asked.wait(10)
+    known.update(pool._processes)
+    pool._processes = known
+
+def ask(manager):
+    ask_to_end(manager)
+    asked.set()
+
+if __name__ == "__main__":
+    pools.ProcessPoolExecutor._spawn_process = start_late
+    pools._ExecutorManagerThread.shutdown_workers = ask
+    sys.argv[0] = "isthmus"
+    main()
+"""
+
+
+def test_a_render_process_that_dies_while_another_is_started_is_replaced_too(job: Job) -> None:
+    """Python's pool alone would wait for the new one for ever."""
+    script = job.folder / "isthmus_dying.py"
+    script.write_text(_DIES_AT_THE_WORST_MOMENT)
+    job.write(compute={"processes": 2, "chunk_pairs": 3})
+
+    build = job.start(sys.executable, str(script))
+    output, complaints = finish(build, seconds=120)
+
+    assert build.returncode == 0, complaints
+    assert (job.folder / "prefect" / "killed").exists()
+    assert json.loads(output)["done"] == 6
+
+
+@pytest.mark.parametrize(("stop", "server"), [(signal.SIGINT, "temporary"), (signal.SIGTERM, "configured")])
+def test_a_stopped_build_ends_soon_and_goes_on_later(job: Job, stop: signal.Signals, server: str) -> None:
+    """Ctrl-C reaches every process of a terminal, SIGTERM the build alone; either way it says one line, leaves no
+    process behind and loses nothing."""
+    if server == "temporary":
+        del job.environment["PREFECT_API_URL"]
+    job.write(render=SLOW, compute={"processes": 2, "chunk_pairs": 1})
+    build = job.start()
+    try:
+        wait_for(job.records, "the first record")
+        if stop == signal.SIGINT:
+            os.killpg(build.pid, stop)
+        else:
+            build.send_signal(stop)
+        _, complaints = build.communicate(timeout=60)
+
+        assert build.returncode == 128 + stop, complaints
+        assert complaints.splitlines() == ["isthmus: interrupted; the same command goes on from here"]
+        wait_for(lambda: not job.processes(), "all processes of the build to end", seconds=20)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(build.pid, signal.SIGKILL)
+    finished = job.records()
+    assert 0 < len(finished) < 6
+
+    assert json.loads(job.run("plan", str(job.spec_file), "--json").stdout)["missing"] == 6 - len(finished)
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_a_build_that_is_stopped_while_it_loads_ends_soon(job: Job, stop: signal.Signals) -> None:
+    """As soon as there is a process to render: the temporary server does not answer yet."""
+    del job.environment["PREFECT_API_URL"]
+    job.write(compute={"processes": 2, "chunk_pairs": 1})
+    build = job.start()
+    try:
+        wait_for(lambda: render_processes(descendants(build.pid)), "a render process")
+        os.killpg(build.pid, stop) if stop == signal.SIGINT else build.send_signal(stop)
+        _, complaints = build.communicate(timeout=60)
+
+        assert build.returncode == 128 + stop, complaints
+        assert complaints.splitlines() == ["isthmus: interrupted; the same command goes on from here"]
+        wait_for(lambda: not job.processes(), "all processes of the build to end", seconds=20)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(build.pid, signal.SIGKILL)
+
+
+def test_nothing_outlives_a_build_that_is_killed(job: Job) -> None:
+    """SIGKILL of the build's process alone leaves neither render processes nor a temporary server behind."""
+    del job.environment["PREFECT_API_URL"]
+    job.write(render=SLOW, compute={"processes": 2, "chunk_pairs": 1})
+    build = job.start()
+    try:
+        wait_for(job.records, "the first record")
+        assert len(job.processes()) >= 5  # itself, two to render, one for resources, one server
+        build.kill()
+        build.communicate()
+
+        wait_for(lambda: not job.processes(), "all its processes to end", seconds=20)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(build.pid, signal.SIGKILL)
