@@ -1,8 +1,9 @@
 """The device that renders: set up once per process, before TensorFlow starts to compute.
 
-On a CPU one process has one thread, because several such processes beat one with several threads, and because sums are
-then always taken in the same order, so that pixels do not depend on the number of cores. With GPUs each process claims
-one card, sees only that one, and takes memory as it needs it. What has been run on a GPU stands in docs/gpu.md.
+On a CPU one process computes in one thread, because several such processes beat one with several threads, and because
+sums are then always taken in the same order, so that pixels do not depend on the number of cores. With GPUs each
+process claims one card, sees only that one, and takes memory as it needs it. What has been run on a GPU stands in
+docs/gpu.md.
 """
 
 from __future__ import annotations

@@ -155,6 +155,7 @@ def render(
         return value
 
     updates = Updates(update, redirected_updates)
+    compile_in_threads([(loop, (0, 0)) for loop in updates.loops(kept[-1])])
     found: dict[int, Array] = {}
     history: list[Array] = []
     first = 0
@@ -174,14 +175,14 @@ def render(
 
 
 class Updates:
-    """Does updates of an image, in two loops inside the graph: with redirected gradients at first, and without.
+    """Does updates, in two loops inside the graph: with redirected gradients at first, and without.
 
     Each is traced and compiled once, which takes seconds, and only if it is needed.
 
     Args:
         update: does one, given how many were done before, whether ReLU gradients are redirected, and what else it
             takes; gives the objective, of *shape*, before it.
-        redirected: so many updates have redirected gradients.
+        redirected_updates: so many have redirected gradients.
         others: what else an update takes.
 
     Attributes:
@@ -191,19 +192,19 @@ class Updates:
     def __init__(
         self,
         update: Callable[..., tf.Tensor],
-        redirected: int,
+        redirected_updates: int,
         *,
         shape: tuple[int, ...] = (),
         others: Sequence[tf.TensorSpec] = (),
     ) -> None:
         self.traces = 0
         self._update = update
-        self._redirected = redirected
+        self._redirected_updates = redirected_updates
         self._shape = shape
         signature = [tf.TensorSpec((), tf.int32), tf.TensorSpec((), tf.int32), *others]
         self._loops = {
-            kind: tf.function(partial(self._loop, kind), input_signature=signature, autograph=False)
-            for kind in (True, False)
+            redirected: tf.function(partial(self._loop, redirected), input_signature=signature, autograph=False)
+            for redirected in (True, False)
         }
 
     def __call__(self, first: int, last: int, *others: tf.Tensor) -> Array:
@@ -215,7 +216,7 @@ class Updates:
         return [loop for loop, _first, _last in self._parts(0, updates)]
 
     def _parts(self, first: int, last: int) -> list[tuple[Callable[..., tf.Tensor], int, int]]:
-        middle = min(max(first, self._redirected), last)
+        middle = min(max(first, self._redirected_updates), last)
         parts = [(self._loops[True], first, middle), (self._loops[False], middle, last)]
         return [part for part in parts if part[1] < part[2]]
 
@@ -232,10 +233,12 @@ class Updates:
 def compile_in_threads(functions: Sequence[tuple[Any, Sequence[Any]]]) -> None:
     """Trace functions for the graph one after the other, and compile each while the next ones are traced.
 
-    Tracing is done in Python and thus on one core; compiling is not, and takes as long.
+    Tracing is done in Python and thus on one core; compiling is not, and takes as long. It cannot be interrupted: an
+    error comes out when all that has been begun is done.
 
     Args:
-        functions: of one signature each, and what to call them with: TensorFlow compiles when a function is called.
+        functions: `tf.function`s with an input signature, at least one, and what to call each with: TensorFlow compiles
+            a function when it is called.
     """
     with ThreadPoolExecutor(len(functions)) as threads:
         calls = []

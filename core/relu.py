@@ -44,8 +44,8 @@ def _gradient(x: tf.Tensor, y: tf.Tensor, gradient: tf.Tensor, *, six: bool) -> 
     return tf.reshape(found, shape)
 
 
-# Traced for any size once, and not anew for every layer. Compiled once too, because TensorFlow may not copy it to where
-# it is called: the loop is ready in two thirds of the time, and takes 1 % more for its few updates.
+# Traced for any size once, and not anew for every layer; compiled once too, because TensorFlow may not copy it to where
+# it is called. On a CPU the loop is compiled in half of the time for that, and its few updates take 1 % longer.
 @tf.function(autograph=False, reduce_retracing=True, experimental_attributes={"_noinline": True})
 def _gradient_by_image(x: tf.Tensor, y: tf.Tensor, gradient: tf.Tensor, six: bool) -> tf.Tensor:
     """`_gradient` for tensors of shape (batch, number)."""

@@ -117,7 +117,7 @@ class StripRenderer:
         self.layers = layers
         self.settings = settings
         self.strips = strips
-        self._ready = False
+        self._compiled = False
         self._model = model
         self._aligned = self._aligned_layers()
         seen = {*layers, *self._aligned}
@@ -142,7 +142,7 @@ class StripRenderer:
             progress: called with the number of updates done, every few updates.
         """
         started = time.perf_counter()
-        self.get_ready()
+        self.compile()
         padded = [*pairs, *[pairs[-1]] * (self.strips - len(pairs))]
         seeds = [pair_seed(self.settings, pair) for pair in padded]
         channels = tf.constant([(pair.a.channel, pair.b.channel) for pair in padded], tf.int32)
@@ -179,14 +179,17 @@ class StripRenderer:
         """How often the step has been traced, with redirected gradients or without."""
         return self._optimise.traces
 
-    def get_ready(self) -> None:
-        """Trace and compile all that a rendering needs, unless that is done; the first `render` begins with it."""
-        if self._ready:
+    def compile(self) -> None:
+        """Trace and compile all that a rendering needs, unless that is done; the first `render` begins with it.
+
+        What XLA compiles is compiled by the first update.
+        """
+        if self._compiled:
             return
         channels, views = tf.zeros((self.strips, 2), tf.int32), tf.zeros((1, self.strips, 2, 3))
         no_updates = [(loop, (0, 0, channels, views)) for loop in self._optimise.loops(self.settings.steps)]
         compile_in_threads([*no_updates, (self._measure, (channels,))])
-        self._ready = True
+        self._compiled = True
 
     def seconds_per_update(self, pair: Pair) -> float:
         """How long an update takes for each of the packed strips, measured with copies of one pair."""

@@ -23,7 +23,7 @@ import typer
 from rich.console import Console
 
 from core.errors import IsthmusError, SpecError, StoreError
-from core.loading import quick_loading
+from core.loading import keep_loaded, quick_loading
 from flows.bench import app as bench_app
 
 if TYPE_CHECKING:
@@ -82,6 +82,8 @@ def main() -> None:
         if stop.code in _INTERRUPTED_CODES:
             errors.print(_INTERRUPTED)
         raise
+    finally:
+        keep_loaded()
 
 
 @app.command()
@@ -217,6 +219,7 @@ def preview(
     with _progress(show=not as_json) as progress:
         bar = progress.add_task("starting", total=settings.steps)
         device.prepare()
+        keep_loaded()
         from core.strip import StripRenderer
 
         [strip] = StripRenderer(network, pair.layers, settings).render(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool, ProcessPoolExecutor
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from multiprocessing import active_children
-from threading import Event, Thread, current_thread, main_thread
+from threading import Event, Thread
 from types import TracebackType
 
 from prefect import get_run_logger
@@ -116,34 +117,24 @@ def render_processes(processes: int) -> Iterator[LocalPool]:
 
 
 def _load(runner: ProcessPoolTaskRunner, processes: int) -> None:
-    """Begin all processes before there is a task for them."""
+    """Begin all processes before there is a task for them.
+
+    In a thread, which no interrupt disturbs: a process whose beginning is interrupted complains that it has nothing to
+    read.
+    """
     executor = _executor(runner)
     if executor is None:
         return
-    with suppress(BrokenProcessPool, OSError), _undisturbed():  # the first round meets it too
-        for _ in range(processes):
-            executor.submit(get_ready)
 
+    def begin() -> None:
+        # Processes inherit this: they never hear of an interrupt from the keyboard, which reaches all of a terminal.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        with suppress(BrokenProcessPool, OSError):  # the first round meets it too
+            for _ in range(processes):
+                executor.submit(get_ready)
 
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Hold interrupts back: a process whose beginning is interrupted complains that it has nothing to read.
-
-    Processes that are begun meanwhile never hear of one from the keyboard, which reaches all of a terminal: they
-    inherit the mask. This process has other threads, which would take the interrupt.
-    """
-    held: list[int] = []
-    stops = {signal.SIGINT, signal.SIGTERM} if current_thread() is main_thread() else set()
-    handlers = {stop: signal.signal(stop, lambda number, _frame: held.append(number)) for stop in stops}
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        for stop, handler in handlers.items():
-            signal.signal(stop, handler)
-        for number in held:
-            signal.raise_signal(number)
+    with ThreadPoolExecutor(1) as thread:  # left when all are begun, come what may
+        thread.submit(begin).result()
 
 
 def _is_broken(runner: ProcessPoolTaskRunner) -> bool:

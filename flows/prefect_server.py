@@ -25,7 +25,7 @@ from prefect.settings import PREFECT_API_URL, get_current_settings
 
 from core.device import VERBOSE
 from core.errors import SpecError
-from core.loading import quick_loading
+from core.loading import keep_loaded, quick_loading
 
 _HOST = "127.0.0.1"
 _WAITING_CONNECTIONS = 128
@@ -131,6 +131,7 @@ def serve(listening: int) -> None:
         from prefect.server.api.server import create_app
 
         app = create_app(ephemeral=True, final=True)
+    keep_loaded()
     config = uvicorn.Config(app, log_level="error", lifespan="on")
     uvicorn.Server(config).run(sockets=[socket.socket(fileno=listening)])
 

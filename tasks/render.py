@@ -14,6 +14,7 @@ from prefect.cache_policies import NO_CACHE
 
 from core.chunk import ChunkResult, render_chunk
 from core.device import claim_gpu, gpus, prepare
+from core.loading import keep_loaded
 from core.plan import read_chunk
 from core.spec import Storage
 from core.store import open_store
@@ -40,6 +41,7 @@ def get_ready() -> None:
     """Load what a process of a pool needs, before it has anything to render."""
     _become_pool_process()
     prepare()
+    keep_loaded()
 
 
 @lru_cache(maxsize=1)

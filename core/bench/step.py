@@ -37,7 +37,7 @@ class StepFigures:
         bare_ms, step_ms: median milliseconds for the whole batch.
         network_ms: the same of the network alone, in the form that the step uses.
         efficiency: median of bare / step, each pair of times taken one right after the other.
-        first_seconds: from a loaded model to the first update: making the renderer, tracing and compiling its step.
+        first_seconds: from nothing to the first updates: making the renderer, tracing and compiling what a strip needs.
         peak_mb: the most memory that the process has had so far.
         mb_per_pair: how much memory grows with every pair that is rendered, the slope of a straight line; None unless
             asked for.
@@ -64,9 +64,9 @@ def measure_step(
     """Time the bare model and the whole step in turn; both have been warmed up."""
     started = time.perf_counter()
     renderer = StripRenderer(model, pair.layers, settings, strips=pack)
-    renderer.get_ready()
-    first_seconds = time.perf_counter() - started
+    renderer.compile()
     step = renderer.stopwatch(pair)
+    first_seconds = time.perf_counter() - started
     bare = _network_stopwatch(_plain(model), pair, settings, pack)
     used = _network_stopwatch(model, pair, settings, pack)
     times = [(bare(), used(), step()) for _ in range(repeats)]
@@ -88,7 +88,8 @@ def measure_step(
 
 def memory_slope(model: Model, layer: str, settings: RenderSettings, pairs: int) -> float:
     """MB by which this process grows with every pair of a few updates, after the first tenth of them."""
-    renderer = StripRenderer(model, (layer, layer), settings.model_copy(update={"steps": _FEW_UPDATES}))
+    few = {"steps": _FEW_UPDATES, "redirected_updates": min(settings.redirected_updates, _FEW_UPDATES // 2)}
+    renderer = StripRenderer(model, (layer, layer), settings.model_copy(update=few))
     channels = model.layers[layer]
     held = []
     for number in range(pairs):

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from fault_proxy import Fault, FaultProxy
 from seaweed import BUCKET, Seaweed, environment, serving
 
-SLOW = SMALL | {"steps": 120}
+SLOW = SMALL | {"steps": 300}  # longer than a server takes to start
 
 
 def test_a_build_survives_a_restart_of_its_server(job: Job, tmp_path: Path) -> None:
@@ -106,7 +106,9 @@ def test_a_build_waits_for_an_object_store_in_trouble(job: Job, seaweed: Seaweed
     """Refusals, broken connections, slow and lost answers, 20 seconds of silence: nobody needs to do anything."""
     with FaultProxy(seaweed.url).running() as proxy:
         job.environment |= environment(proxy.url)
-        job.write(output=f"s3://{BUCKET}/trouble", render=SLOW, compute={"processes": 2, "chunk_pairs": 1})
+        job.write(
+            output=f"s3://{BUCKET}/trouble", render=SMALL | {"steps": 100}, compute={"processes": 2, "chunk_pairs": 1}
+        )
         proxy.inject(Fault("refuse", times=4, method="PUT", path=".*sheets/.*"))
         proxy.inject(Fault("reset", times=3, method="PUT", path=".*previews/.*"))
         proxy.inject(Fault("drop", times=2, method="PUT", path=".*records/.*"))

@@ -10,7 +10,7 @@ from pathlib import Path
 from job import SMALL, Job, finish, wait_for
 from PIL import Image
 
-SLOW = SMALL | {"steps": 120}  # long enough to be interrupted
+SLOW = SMALL | {"steps": 120, "redirected_updates": 5}  # long enough to be interrupted
 
 
 def pixels(job: Job) -> dict[str, bytes]:

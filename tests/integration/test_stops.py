@@ -131,6 +131,41 @@ def test_a_stopped_build_ends_soon_and_goes_on_later(job: Job, stop: signal.Sign
     assert json.loads(job.run("plan", str(job.spec_file), "--json").stdout)["missing"] == 6 - len(finished)
 
 
+# A build that is stopped when its first render process exists and has not yet been told what to do.
+_STOPPED_AT_THE_WORST_MOMENT = """
+import multiprocessing.util as util, os, signal, sys, time
+from flows.cli import main
+
+begin = util.spawnv_passfds
+
+def begin_and_stop(path, arguments, descriptors):
+    pid = begin(path, arguments, descriptors)
+    if b"spawn_main" in b"".join(map(os.fsencode, arguments)):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.5)
+    return pid
+
+if __name__ == "__main__":
+    util.spawnv_passfds = begin_and_stop
+    sys.argv[0] = "isthmus"
+    main()
+"""
+
+
+def test_a_build_that_is_stopped_while_it_begins_a_process_says_one_line(job: Job) -> None:
+    """The process would complain that it has nothing to read, if its beginning could be interrupted."""
+    script = job.folder / "isthmus_stopping.py"
+    script.write_text(_STOPPED_AT_THE_WORST_MOMENT)
+    job.write(compute={"processes": 2, "chunk_pairs": 1})
+
+    build = job.start(sys.executable, str(script))
+    _, complaints = finish(build, seconds=60)
+
+    assert build.returncode == 128 + signal.SIGTERM, complaints
+    assert complaints.splitlines() == ["isthmus: interrupted; the same command goes on from here"]
+    wait_for(lambda: not job.processes(), "all processes of the build to end", seconds=20)
+
+
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 def test_a_build_that_is_stopped_while_it_loads_ends_soon(job: Job, stop: signal.Signals) -> None:
     """As soon as there is a process to render: the temporary server does not answer yet."""

@@ -127,8 +127,8 @@ def test_only_the_loops_that_are_needed_are_built(redirected: int, asked: set[bo
     assert updates.traces == len(asked)
 
 
-def test_what_fails_while_it_is_compiled_or_traced_is_told() -> None:
-    """Nothing is lost in a thread."""
+def test_what_fails_while_functions_are_traced_or_called_in_threads_is_told() -> None:
+    """As the error that it is, which may say that memory has ended."""
 
     @tf.function(autograph=False, input_signature=[tf.TensorSpec(None)])
     def fails(number: tf.Tensor) -> tf.Tensor:
@@ -137,3 +137,10 @@ def test_what_fails_while_it_is_compiled_or_traced_is_told() -> None:
     compile_in_threads([(fails, (1.0,))])
     with pytest.raises(tf.errors.InvalidArgumentError):
         compile_in_threads([(fails, (1.0,)), (fails, (np.nan,))])
+
+    @tf.function(autograph=False, input_signature=[])
+    def no_graph() -> tf.Tensor:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        compile_in_threads([(fails, (1.0,)), (no_graph, ())])

@@ -41,7 +41,10 @@ def test_bfloat16_agrees_with_float32_on_a_finished_strip(model: Model) -> None:
     assert strip.activation_a[0] > 0.9 * expected.activation_a[0]
 
 
-def test_xla_compiles_the_network_where_there_is_a_gpu(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("redirected", [False, True])
+def test_xla_compiles_the_network_where_there_is_a_gpu(
+    model: Model, monkeypatch: pytest.MonkeyPatch, redirected: bool
+) -> None:
     """Activations and their gradients agree; without a GPU nothing is compiled."""
     images = tf.random.stateless_uniform((2, 32, 32, 3), seed=(1, 2))
     plain = network(model, {"block1"}, xla=True)
@@ -54,7 +57,7 @@ def test_xla_compiles_the_network_where_there_is_a_gpu(model: Model, monkeypatch
     for run in (plain, compiled):
         with tf.GradientTape() as tape:
             tape.watch(images)
-            total = tf.reduce_sum(run(images, False, None)["block1"] ** 2)
+            total = tf.reduce_sum(run(images, redirected, None)["block1"] ** 2)
         found.append((total, tape.gradient(total, images)))
     np.testing.assert_allclose(found[0][0], found[1][0], rtol=1e-4)
     np.testing.assert_allclose(found[0][1], found[1][1], rtol=1e-2, atol=1e-3 * float(tf.reduce_max(found[0][1])))
