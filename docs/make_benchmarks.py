@@ -121,7 +121,8 @@ def builds(full: bool) -> str:
         f"On {words(answer['machine'])}.",
         table(answer["figures"], columns),
         f"`isthmus bench {command}`: `isthmus build` with a temporary Prefect server, its start, tracing, encoding, "
-        "records and the gallery included.",
+        "records and the gallery included. The bare model is timed before and after each build, and every minute while "
+        "the build is stopped for it; *times one process* compares what both made of that.",
     )
 
 

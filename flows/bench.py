@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict
-from itertools import pairwise
 from pathlib import Path
 from statistics import mean
 from typing import Annotated, Any
@@ -24,7 +25,8 @@ app = typer.Typer(
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object for machines.")]
 Layer = Annotated[str, typer.Option(metavar="LAYER", help="Of the neurons that are rendered.")]
 _LAYER = "block9_expand_pre_relu"
-_MOST_BARE_SECONDS = 20
+_MOST_BARE_SECONDS = 6
+_BETWEEN_BARE_SECONDS = 50
 _SHOWN_STRIPS = 6
 _STRIPS_PX = 576
 
@@ -78,8 +80,9 @@ def atlas(
 ) -> None:
     """Compare whole builds, start and gallery included, with what the bare model alone would take.
 
-    Efficiency: pairs per second of the build, over processes x those of the bare model in one process, which is timed
-    before and after each build: a machine's clock may wander by a third within minutes.
+    Efficiency: pairs per second of the build, over processes x those of the bare model in one process. That is timed
+    before and after each build, and every minute while the build is stopped for it, because a machine's clock may
+    wander by a third within minutes; the seconds of the build are those in which it was not stopped.
     """
     from core.bench.machine import Machine
     from core.engine import process_count
@@ -87,17 +90,11 @@ def atlas(
 
     machine = Machine.here()
     at_once = process_count(Compute(processes=processes))
-    bare_seconds = [_bare_seconds(pairs)]
-    builds = []
-    for count in [at_once, 1] if single and at_once > 1 else [at_once]:
-        builds.append(_build(pairs, steps, count))
-        bare_seconds.append(_bare_seconds(pairs))
-    for build, around in zip(builds, pairwise(bare_seconds), strict=True):
-        bare_pair = steps * mean(around)
-        build["bare_pair_seconds"] = round(bare_pair, 3)
-        build["efficiency"] = round(pairs * bare_pair / build["processes"] / build["seconds"], 3)
-        build["rendering_efficiency"] = round(bare_pair / build["pair_seconds"], 3)
-        build["times_one_process"] = round(builds[-1]["seconds"] / build["seconds"], 3)
+    counts = [at_once, 1] if single and at_once > 1 else [at_once]
+    builds = [_build(pairs, steps, count) for count in counts]
+    for build in builds:  # by what the bare model could do meanwhile
+        speedup = build["processes"] * build["efficiency"] / builds[-1]["efficiency"] / builds[-1]["processes"]
+        build["times_one_process"] = round(speedup, 3)
     _show(asdict(machine), builds, as_json)
 
 
@@ -168,9 +165,9 @@ def scale(
 
 
 def _bare_seconds(pairs: int) -> float:
-    """Of the bare model for one strip, in a process of its own, which then leaves all memory to the builds.
+    """Of an update of the bare model for one strip; timed for longer beside large builds, but never for long.
 
-    Longer for large builds, but never for long.
+    In a process of its own, which then leaves all memory to the build.
     """
     seconds = min(_MOST_BARE_SECONDS, pairs / 2)
     code = (
@@ -181,7 +178,7 @@ def _bare_seconds(pairs: int) -> float:
 
 
 def _build(pairs: int, steps: int, processes: int) -> dict[str, Any]:
-    """Build an atlas by the command line, in a folder that is removed again."""
+    """Build an atlas by the command line, in a folder that is removed again, and time the bare model in between."""
     with tempfile.TemporaryDirectory() as folder:
         spec = Path(folder) / "bench.yaml"
         content = {
@@ -196,18 +193,50 @@ def _build(pairs: int, steps: int, processes: int) -> dict[str, Any]:
         # With a temporary server, whatever server the environment or a profile names.
         alone = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
         alone["PREFECT_PROFILES_PATH"] = str(Path(folder) / "profiles.toml")
-        started = time.perf_counter()
-        subprocess.run(command, check=True, stdout=subprocess.PIPE, env=alone)
-        seconds = time.perf_counter() - started
+        bare = [_bare_seconds(pairs)]
+        started, stopped = time.perf_counter(), 0.0
+        build = subprocess.Popen(command, stdout=subprocess.PIPE, env=alone, start_new_session=True)
+        try:
+            while not _has_ended(build, within=_BETWEEN_BARE_SECONDS):
+                stopped_at = time.perf_counter()
+                os.killpg(build.pid, signal.SIGSTOP)
+                bare.append(_bare_seconds(pairs))
+                os.killpg(build.pid, signal.SIGCONT)
+                stopped += time.perf_counter() - stopped_at
+        except BaseException:
+            with suppress(ProcessLookupError):
+                os.killpg(build.pid, signal.SIGKILL)
+            raise
+        seconds = time.perf_counter() - started - stopped
+        bare.append(_bare_seconds(pairs))
         lines = [line for path in (Path(folder) / "bench/records").iterdir() for line in path.read_text().splitlines()]
-        pair_seconds = sum(json.loads(line)["seconds"] for line in lines) / pairs
+        rendering = sum(json.loads(line)["seconds"] for line in lines) - processes * stopped
+    bare_pair, pair = steps * mean(bare), rendering / pairs
     return {
         "pairs": pairs,
         "steps": steps,
         "processes": processes,
         "seconds": round(seconds, 2),
-        "pair_seconds": round(pair_seconds, 3),
+        "pair_seconds": round(pair, 3),
+        "bare_pair_seconds": round(bare_pair, 3),
+        "efficiency": round(pairs * bare_pair / processes / seconds, 3),
+        "rendering_efficiency": round(bare_pair / pair, 3),
     }
+
+
+def _has_ended(build: subprocess.Popen[bytes], *, within: float) -> bool:
+    """Whether a build has, after waiting for it.
+
+    Raises:
+        CalledProcessError: if it has failed.
+    """
+    try:
+        build.communicate(timeout=within)
+    except subprocess.TimeoutExpired:
+        return False
+    if build.returncode:
+        raise subprocess.CalledProcessError(build.returncode, build.args)
+    return True
 
 
 def _show(machine: Mapping[str, Any], rows: Iterable[Mapping[str, Any]], as_json: bool, **more: Any) -> None:
