@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool, ProcessPoolExecutor
@@ -20,6 +21,8 @@ from core.chunk import ChunkResult
 from core.device import gpus
 from flows.rounds import Finished, Round, api_url, render_in_window
 from tasks.render import get_ready, render_one_chunk
+
+_KILLING_SECONDS = 60
 
 
 class LocalPool:
@@ -90,12 +93,16 @@ class LocalPool:
         if runner is None:
             return
         left = Event()
+        killing = Thread(target=_kill_processes, args=(left,), name="kill-processes", daemon=True)
         if kill or _is_broken(runner):
-            Thread(target=_kill_processes, args=(left,), name="kill-processes", daemon=True).start()
+            killing.start()
         try:
             runner.__exit__(None, None, None)
-        finally:
-            left.set()
+        except BaseException:  # one more interrupt; Python would wait for them when it ends
+            if killing.ident is None:
+                killing.start()
+            raise
+        left.set()
 
 
 _begun: ContextVar[LocalPool | None] = ContextVar("pool of the build", default=None)
@@ -147,12 +154,13 @@ def _executor(runner: ProcessPoolTaskRunner) -> ProcessPoolExecutor | None:
 
 
 def _kill_processes(left: Event) -> None:
-    """Kill the processes of a pool until it has been left. Nothing is lost by that.
+    """Kill the processes of a pool until it has been left, or for a minute. Nothing is lost by that.
 
     Leaving waits for them: long for what they have begun, and for ever for one that was being started while another
     died, which Python then neither ends nor forgets. Such a one may come late, so once is not enough.
     """
-    while not left.wait(0.1):
+    end = time.monotonic() + _KILLING_SECONDS
+    while not left.wait(0.1) and time.monotonic() < end:
         for process in active_children():
             process.kill()
 
