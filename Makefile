@@ -14,7 +14,7 @@ atlas: $(VENV)/runtime.installed ## Set everything up and render the quickstart 
 	$(BIN)/isthmus build deploy/atlases/quickstart.yaml
 
 test: $(VENV)/dev.installed ## Set everything up and run the whole test suite
-	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/dev.installed ## Check style and types
 	$(BIN)/ruff check .

@@ -35,7 +35,7 @@ def test_a_killed_ray_process_costs_one_chunk_and_the_pixels_are_those_of_local_
     job.write(strip="walk", render=SLOW, compute={"engine": "ray", "processes": 2, "chunk_pairs": 1})
     build = job.start()
     try:
-        wait_for(job.records, "the first record")
+        wait_for(job.records, "the first record", seconds=400)  # Ray begins anew for each of three stages
         busy = ray_processes(job, "ray::")
         os.kill(busy[0], signal.SIGKILL)
         killed_at = len(job.records())
