@@ -21,13 +21,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core import METHOD_VERSION, course, device, pace, sheets
+from core.chunks import ChunkOrder, PlannedPair
 from core.errors import ModelError
+from core.keys import settings_digest
 from core.models import digest, load
-from core.neurons import Pair
-from core.packing import Packing, at_most
-from core.plan import ChunkOrder, PlannedPair, settings_digest
+from core.packing import at_most
+from core.portrait import Portrait
 from core.portrait_chunk import render_canvas, render_portraits
-from core.portrait_files import Portrait, read_portrait
+from core.portrait_files import read_portrait
 from core.records import (
     PORTRAIT_RECORDS,
     Checkpoint,
@@ -42,7 +43,7 @@ from core.records import (
     sheet_path,
     to_ndjson,
 )
-from core.spec import ModelSpec, RenderSettings
+from core.renderers import pair_packing, walk_packing
 from core.store import Store, keep
 from core.threads import in_threads
 
@@ -160,39 +161,11 @@ def _strips(order: ChunkOrder, store: Store, pack: int | Literal["auto"]) -> Ite
         if not possible:
             yield from ((planned, None) for planned in alike)
         elif alike[0].portraits is None:
-            packing = _packing(order.model, layers, order.settings, pack)
+            packing = pair_packing(order.model, layers, order.settings, pack)
             yield from zip(alike, packing.render([planned.pair for planned in alike]), strict=True)
         else:
             walks = [_walk(planned, portrait) for planned in alike]
-            yield from zip(alike, _walk_packing(order.model, layers, order.settings, pack).render(walks), strict=True)
-
-
-@lru_cache(maxsize=4)
-def _packing(
-    model: ModelSpec, layers: tuple[str, str], settings: RenderSettings, pack: int | Literal["auto"]
-) -> Packing[Pair, Strip]:
-    """The renderers for a pair of layers, traced once per process."""
-    from core.strip import StripRenderer
-
-    return Packing(
-        lambda strips: StripRenderer(load(model), layers, settings, strips=strips),
-        at_most(pack, settings.frames, settings.size_px),
-        spare_memory=pack == "auto",
-    )
-
-
-@lru_cache(maxsize=4)
-def _walk_packing(
-    model: ModelSpec, layers: tuple[str, str], settings: RenderSettings, pack: int | Literal["auto"]
-) -> Packing[Walk, Strip]:
-    """As `_packing`, for strips between portraits."""
-    from core.walk import WalkRenderer
-
-    return Packing(
-        lambda strips: WalkRenderer(load(model), layers, settings, strips=strips),
-        at_most(pack, settings.frames, settings.size_px),
-        spare_memory=pack == "auto",
-    )
+            yield from zip(alike, walk_packing(order.model, layers, order.settings, pack).render(walks), strict=True)
 
 
 def _walk(planned: PlannedPair, portrait: Callable[[Key], Portrait]) -> Walk:

@@ -7,23 +7,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from functools import partial
 from statistics import median_low
-from typing import Literal
 
 from pydantic import BaseModel, Field, ValidationError
 
 from core import device
 from core.errors import StoreError
-from core.models import load
-from core.neurons import Neuron, Pair
-from core.packing import Packing, at_most
-from core.portrait_files import Portrait
+from core.neurons import Neuron
 from core.records import Record
-from core.spec import ModelSpec, RenderSettings
 from core.store import DirectoryStore
 from core.weights import cache_folder
 
@@ -67,58 +60,16 @@ def remember(records: Sequence[Record]) -> None:
         by_layers.setdefault((Neuron.parse(record.a).layer, Neuron.parse(record.b).layer), []).append(record)
     for layers, alike in by_layers.items():
         if len(alike) > 1:
-            work = _work(alike[0].model_digest, layers, alike[0].frames, alike[0].size_px, alike[0].strip)
-            _keep(work, median_low(record.seconds / record.settings["steps"] for record in alike))
+            one = alike[0]
+            seconds = median_low(record.seconds / record.settings["steps"] for record in alike)
+            keep(one.model_digest, layers, one.frames, one.size_px, one.strip, seconds)
 
 
-def measure(
-    model: ModelSpec,
-    model_digest: str,
-    settings: RenderSettings,
-    pair: Pair,
-    strip: str,
-    *,
-    pack: int | Literal["auto"],
-    most: int,
+def keep(
+    model_digest: str, layers: tuple[str, str], frames: int, size_px: int, strip: str, update_seconds: float
 ) -> None:
-    """Do a few updates of one pair here, as a strip of that kind, and keep the pace that they had.
-
-    Args:
-        pack: of `compute`: so many are updated at once, because on a GPU one alone takes many times as long.
-        most: of them, if there are not more pairs to render.
-
-    Raises:
-        DeviceError: if the memory does not even suffice for one.
-    """
-    device.prepare()
-    batch = min(most, at_most(pack, settings.frames, settings.size_px))
-    packing = Packing(lambda strips: _Stopwatch(partial(_seconds_per_update, model, settings, strip, strips)), batch)
-    seconds = next(packing.render([pair] * batch))
-    _keep(_work(model_digest, pair.layers, settings.frames, settings.size_px, strip), seconds)
-
-
-@dataclass(frozen=True)
-class _Stopwatch:
-    """A renderer whose results are the seconds of an update."""
-
-    seconds: Callable[[Pair], float]
-
-    def render(self, pairs: Sequence[Pair]) -> list[float]:
-        return [self.seconds(pairs[0])] * len(pairs)
-
-
-def _seconds_per_update(model: ModelSpec, settings: RenderSettings, strip: str, strips: int, pair: Pair) -> float:
-    from core.strip import StripRenderer
-    from core.walk import Walk, WalkRenderer
-
-    if strip == "walk":
-        portraits: dict[Neuron, Portrait] = {}  # the time is the same without any
-        walk = Walk(pair, portraits.__getitem__)
-        return WalkRenderer(load(model), pair.layers, settings, strips=strips).seconds_per_update(walk)
-    return StripRenderer(load(model), pair.layers, settings, strips=strips).seconds_per_update(pair)
-
-
-def _keep(work: dict[str, object], update_seconds: float) -> None:
+    """Keep a pace that has been measured, for `remembered`."""
+    work = _work(model_digest, layers, frames, size_px, strip)
     with suppress(StoreError):
         DirectoryStore(cache_folder()).replace(
             _path(work), json.dumps({**work, "update_seconds": update_seconds}).encode()

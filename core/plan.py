@@ -9,47 +9,38 @@ has made, so a plan's chunks are those of the first stage that is not complete, 
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import chain
-from pathlib import PurePosixPath
 from statistics import fmean
-from typing import Literal, NamedTuple, TypeVar
+from typing import Literal, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 
-from core import METHOD_VERSION, device, pace
+from core import device, pace
+from core.chunks import (
+    Chunk,
+    ChunkOrder,
+    Planned,
+    PlannedPair,
+    canvas_chunk,
+    cut,
+    cut_by_time,
+    pair_chunk,
+    portrait_chunk,
+)
 from core.errors import RecordError, first_mistake
-from core.keys import canonical_json, key_of, short_digest
+from core.keys import key_of, keys, settings_digest
 from core.models import digest, load
 from core.neurons import Neuron, Pair
-from core.portrait_plan import (
-    PlannedCanvas,
-    PlannedPortrait,
-    plan_canvas,
-    portrait_key,
-    portrait_settings,
-    walk_key,
-)
-from core.records import (
-    PORTRAIT_RECORDS,
-    RECORDS,
-    Key,
-    PortraitRecord,
-    Record,
-    from_ndjson,
-    portraits_from_ndjson,
-)
+from core.portrait_plan import PlannedCanvas, PlannedPortrait, plan_canvas, portrait_key, portrait_settings, walk_key
+from core.recorded import read_portraits, read_records
+from core.records import Key, PortraitRecord, Record
 from core.selection import resolve_settings, select_pairs
 from core.spec import AtlasSpec, ModelSpec, RenderSettings
 from core.store import Store
 
-_CHUNK_SECONDS = 60  # long against the cost of a task run, short against a night
-_LAST_CHUNK_SECONDS = 10  # those at the end are shorter, so that nobody waits long for the last one
-_MOST_CHUNKS = 2000  # what a Prefect server records without strain
 _WRITERS = 16  # chunks that are written at once, because each waits for its disk or network
 _BYTES_PER_PIXEL = 2.4  # measured: PNG and WebP of finished strips together
 _BYTES_PER_PORTRAIT_PIXEL = 14.0  # three numbers of four bytes, and a PNG
@@ -58,42 +49,6 @@ SPEC_PATH = "plan/spec.json"
 
 Basis = Literal["atlas", "device", "assumed"]
 """Where an estimate of time comes from: records of this atlas, renderings on this device, or neither."""
-
-
-@dataclass(frozen=True, slots=True)
-class PlannedPair:
-    """A pair and the key of its sheet.
-
-    Attributes:
-        portraits: keys of those that its strip begins and ends on, if the atlas is walkable.
-        reason: why it cannot be rendered, if so.
-    """
-
-    pair: Pair
-    key: Key
-    portraits: tuple[Key, Key] | None = None
-    reason: str | None = None
-
-    @property
-    def layers(self) -> tuple[str, ...]:
-        return self.pair.layers
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """What one task renders: pairs of one pair of layers, or portraits of one layer, or a canvas.
-
-    Where there are too many layers for tasks of their own, there are several in a chunk.
-
-    Attributes:
-        name: made of its keys.
-        canvas: that of its portraits; or, without any, the one to be rendered.
-    """
-
-    name: str
-    pairs: tuple[PlannedPair, ...] = ()
-    portraits: tuple[PlannedPortrait, ...] = ()
-    canvas: PlannedCanvas | None = None
 
 
 @dataclass(frozen=True)
@@ -188,20 +143,7 @@ class Plan:
         return len(chunk.pairs) * self.pair_seconds + len(chunk.portraits) * self.portrait_seconds
 
 
-@dataclass(frozen=True)
-class ChunkOrder:
-    """All that is needed to render one chunk."""
-
-    model: ModelSpec
-    model_digest: str
-    settings: RenderSettings
-    chunk: Chunk
-
-
 _ORDER = TypeAdapter(ChunkOrder)
-_View = TypeVar("_View")
-_AnyRecord = TypeVar("_AnyRecord", Record, PortraitRecord)
-_Planned = TypeVar("_Planned", PlannedPair, PlannedPortrait)
 
 
 def make_plan(spec: AtlasSpec, store: Store, processes: int) -> Plan:
@@ -236,15 +178,15 @@ def make_plan(spec: AtlasSpec, store: Store, processes: int) -> Plan:
     portrait_seconds = _mean_seconds(recorded_portraits.values()) or pair_seconds / settings.frames
     missing_portraits = [planned for planned in portraits.values() if planned.key not in recorded_portraits]
 
-    def cut(planned: Sequence[_Planned], seconds: float) -> list[tuple[_Planned, ...]]:
+    def parts_of(planned: Sequence[Planned], seconds: float) -> list[tuple[Planned, ...]]:
         if spec.compute.chunk_pairs:
-            return _cut(planned, spec.compute.chunk_pairs)
-        return _cut_by_time(planned, seconds, processes)
+            return cut(planned, spec.compute.chunk_pairs)
+        return cut_by_time(planned, seconds, processes)
 
     stages = [
-        [_canvas_chunk(canvas)] if canvas and canvas.key not in recorded_portraits else [],
-        [_portrait_chunk(few, canvas) for few in cut(missing_portraits, portrait_seconds)],
-        [_pair_chunk(few) for few in cut(missing, pair_seconds)],
+        [canvas_chunk(canvas)] if canvas and canvas.key not in recorded_portraits else [],
+        [portrait_chunk(few, canvas) for few in parts_of(missing_portraits, portrait_seconds)],
+        [pair_chunk(few) for few in parts_of(missing, pair_seconds)],
     ]
     return Plan(
         model=spec.model,
@@ -296,62 +238,6 @@ def read_chunk(store: Store, plan_path: str, name: str) -> ChunkOrder:
 
 def _chunk_path(plan_path: str, name: str) -> str:
     return f"{plan_path}/{name}.json"
-
-
-def read_records(store: Store, view: Callable[[Record], _View]) -> dict[str, _View]:
-    """Key -> what *view* keeps of a record, in the order of their files; records themselves are large.
-
-    Two runs that overlapped may both have recorded a pair; the first one counts, and a finished one before a failed.
-
-    Raises:
-        RecordError: if a record cannot be read.
-    """
-    return _read(store, RECORDS, from_ndjson, view)
-
-
-def read_portraits(store: Store, view: Callable[[PortraitRecord], _View]) -> dict[str, _View]:
-    """As `read_records`, for portraits and canvases."""
-    return _read(store, PORTRAIT_RECORDS, portraits_from_ndjson, view)
-
-
-def recorded_chunks(store: Store) -> set[str]:
-    """Names of the chunks that have records."""
-    paths = chain(store.list(RECORDS), store.list(PORTRAIT_RECORDS))
-    return {PurePosixPath(path).stem for path in paths}
-
-
-def _read(
-    store: Store,
-    folder: str,
-    parse: Callable[[bytes, str], Iterator[_AnyRecord]],
-    view: Callable[[_AnyRecord], _View],
-) -> dict[str, _View]:
-    views: dict[str, _View] = {}
-    failed: set[str] = set()
-    paths = list(store.list(folder))
-    for path, data in zip(paths, store.read_many(paths), strict=True):
-        for record in parse(data, f"{store}/{path}"):
-            if record.key in views and not (record.key in failed and record.status == "done"):
-                continue
-            views[record.key] = view(record)
-            if record.status == "failed":
-                failed.add(record.key)
-            else:
-                failed.discard(record.key)
-    return views
-
-
-def keys(pairs: Iterable[Pair], model_digest: str, settings: RenderSettings) -> Iterator[tuple[Pair, str]]:
-    """The key of each pair: equal if and only if the pixels are, as far as anybody decides about pixels."""
-    shared = {"method": METHOD_VERSION, "model": model_digest, "settings": settings.model_dump(mode="json")}
-    rest = canonical_json(shared)[1:]  # once for all pairs, whose "a" and "b" sort before everything that is shared
-    for pair in pairs:
-        neurons = canonical_json({"a": str(pair.a), "b": str(pair.b)})[:-1]
-        yield pair, short_digest(f"{neurons},{rest}".encode())
-
-
-def settings_digest(settings: RenderSettings) -> str:
-    return key_of(settings.model_dump(mode="json"))
 
 
 class _Recorded(NamedTuple):
@@ -439,71 +325,3 @@ def _pair_seconds(
         update_seconds = sum(seconds * pairs for seconds, pairs in known) / sum(pairs for _, pairs in known)
         return max(0.001, settings.steps * update_seconds), "device"
     return settings.steps * pace.assumed(settings.frames, settings.size_px, on_gpu=on_gpu), "assumed"
-
-
-def _cut_by_time(missing: Sequence[_Planned], seconds: float, processes: int) -> list[tuple[_Planned, ...]]:
-    """Parts of about a minute, and shorter ones towards the end.
-
-    Whoever is free takes half of its even share of what is left, if that is less than a minute (guided
-    self-scheduling, Polychronopoulos and Kuck 1987). So all end at about the same time, even if some are slower.
-
-    Args:
-        seconds: that one takes.
-    """
-    shares = 2 * processes
-    most = max(1, round(_CHUNK_SECONDS / seconds))
-    least = max(1, min(most, round(_LAST_CHUNK_SECONDS / seconds), len(missing) // shares))
-    parts = _cut(missing, most, least=least, shares=shares)
-    while len(parts) > _MOST_CHUNKS:
-        most, least = 2 * most, 2 * least
-        parts = _cut(missing, most, least=least, shares=shares)
-    return parts
-
-
-def _cut(
-    missing: Sequence[_Planned], most: int, *, least: int | None = None, shares: int = 1
-) -> list[tuple[_Planned, ...]]:
-    """Parts of at most so many, or more where there would be too many parts; each within one layer or pair of layers.
-
-    A part is as long as the others that could follow it in its layers, lest a small rest be left, which would end alone
-    and need another size of batch.
-
-    Args:
-        least: if given, a part is also at most one of so many *shares* of all that is left, but not less than this.
-    """
-    by_layers: dict[tuple[str, ...], list[_Planned]] = {}
-    for planned in missing:
-        by_layers.setdefault(planned.layers, []).append(planned)
-    groups = list(by_layers.values())
-    if len(groups) > _MOST_CHUNKS // 2:
-        groups = [list(chain.from_iterable(groups))]
-    # Every group may have a part more than its share; all have to share what then is left.
-    most = max(most, math.ceil(len(missing) / (_MOST_CHUNKS - len(groups))))
-    parts: list[tuple[_Planned, ...]] = []
-    left = len(missing)
-    for members in groups:
-        first = 0
-        while first < len(members):
-            size = most if least is None else min(most, max(least, math.ceil(left / shares)))
-            rest = len(members) - first
-            alike = math.ceil(rest / math.ceil(rest / size))
-            parts.append(tuple(members[first : first + alike]))
-            first += alike
-            left -= alike
-    return parts
-
-
-def _pair_chunk(pairs: tuple[PlannedPair, ...]) -> Chunk:
-    return Chunk(_digest_of_keys(pairs), pairs)
-
-
-def _portrait_chunk(portraits: tuple[PlannedPortrait, ...], canvas: PlannedCanvas | None) -> Chunk:
-    return Chunk(f"portraits-{_digest_of_keys(portraits)}", portraits=portraits, canvas=canvas)
-
-
-def _canvas_chunk(canvas: PlannedCanvas) -> Chunk:
-    return Chunk(f"canvas-{canvas.key}", canvas=canvas)
-
-
-def _digest_of_keys(planned: Iterable[PlannedPair | PlannedPortrait]) -> str:
-    return short_digest("".join(each.key for each in planned).encode())

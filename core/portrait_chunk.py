@@ -4,31 +4,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from functools import lru_cache
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
 from core import METHOD_VERSION, course, device
+from core.chunks import ChunkOrder
 from core.errors import DeviceError, RenderDivergedError
+from core.keys import settings_digest
 from core.models import load
-from core.neurons import Neuron
-from core.packing import Packing, at_most
-from core.plan import ChunkOrder, settings_digest
-from core.portrait_files import Portrait, read_portrait, store_portrait
+from core.packing import at_most
+from core.portrait import Portrait
+from core.portrait_files import read_portrait, store_portrait
 from core.portrait_plan import PlannedCanvas, PlannedPortrait, portrait_settings
-from core.records import Key, PortraitRecord
-from core.spec import ModelSpec, RenderSettings
+from core.records import PortraitRecord
+from core.renderers import Canvas, portrait_packing
 from core.store import Store
 from core.threads import in_threads
 
 if TYPE_CHECKING:
     from core.portraits import RenderedPortrait
-
-Array = NDArray[np.float32]
 
 _STORING_THREADS = 4
 
@@ -95,33 +89,11 @@ def _portraits(
     yield from ((planned, None) for planned in order.chunk.portraits if planned.reason is not None)
     if not possible:
         return
-    colours = _Canvas(canvas.key, read_portrait(store, canvas.key, settings.size_px).colours)
+    colours = Canvas(canvas.key, read_portrait(store, canvas.key, settings.size_px).colours)
     for layer, members in groupby(possible, lambda planned: planned.neuron.layer):
         alike = list(members)
-        packing = _packing(order.model, layer, settings, colours, pack)
+        packing = portrait_packing(order.model, layer, settings, colours, pack)
         yield from zip(alike, packing.render([planned.neuron for planned in alike]), strict=True)
-
-
-@dataclass(frozen=True)
-class _Canvas:
-    """The colours of a canvas, which its key tells from others."""
-
-    key: Key
-    colours: Array = field(compare=False)
-
-
-@lru_cache(maxsize=4)
-def _packing(
-    model: ModelSpec, layer: str, settings: RenderSettings, canvas: _Canvas, pack: int | Literal["auto"]
-) -> Packing[Neuron, RenderedPortrait]:
-    """The renderers for portraits of a layer, traced once per process."""
-    from core.portraits import PortraitRenderer
-
-    return Packing(
-        lambda portraits: PortraitRenderer(load(model), layer, settings, canvas.colours, portraits=portraits),
-        at_most(pack, 1, settings.size_px),
-        spare_memory=pack == "auto",
-    )
 
 
 def _finish(

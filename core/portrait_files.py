@@ -4,31 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import io
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from core import sheets
 from core.errors import RecordError
+from core.portrait import Portrait
 from core.records import Key, PortraitFiles, colours_path, portrait_path
-from core.sheets import Pixels
 from core.store import Store, keep
 
 Array = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Portrait:
-    """What a strip needs of a portrait, or a portrait of its canvas.
-
-    Attributes:
-        colours: shape (height, width, 3), float32, of any range: before they are squashed into the picture.
-        pixels: shape (height, width, 3), uint8: the picture that strips begin or end on.
-    """
-
-    colours: Array
-    pixels: Pixels
 
 
 def store_portrait(store: Store, key: Key, portrait: Portrait) -> PortraitFiles:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from core.errors import SpecError
 from core.neurons import Neuron
-from core.plan import read_records
+from core.recorded import read_records
 from core.records import Key, Record
 from core.store import Store
 

@@ -26,7 +26,7 @@ from core.parameterization import (
     shared_start_values,
     squashed,
 )
-from core.portrait_files import Portrait
+from core.portrait import Portrait
 from core.portraits import ONE_FOR_ALL
 from core.spec import RenderSettings
 from core.strip import Strip, StripRenderer, mixed, network

@@ -93,9 +93,9 @@ def plan(spec: SpecFile, as_json: Json = False) -> None:
     The first time on a device some updates are done to see how long they take. That needs some seconds, and on a GPU
     half a minute.
     """
-    from core import pace
     from core.engine import chunks_at_once
     from core.plan import make_plan
+    from core.renderers import measure_pace
     from core.spec import read_spec
     from core.store import open_store
 
@@ -107,7 +107,7 @@ def plan(spec: SpecFile, as_json: Json = False) -> None:
         _quiet_libraries(verbose=False)
         with errors.status("measuring how long an update takes here"):
             pair, pack = next(made.missing_pairs).pair, atlas.compute.pack
-            pace.measure(made.model, made.model_digest, made.settings, pair, atlas.strip, pack=pack, most=made.missing)
+            measure_pace(made.model, made.model_digest, made.settings, pair, atlas.strip, pack=pack, most=made.missing)
         made = make_plan(atlas, store, processes)
     facts = _facts(made, atlas, processes)
     if as_json:
@@ -127,7 +127,8 @@ def plan(spec: SpecFile, as_json: Json = False) -> None:
 def build(spec: SpecFile, as_json: Json = False, verbose: Verbose = False) -> None:
     """Render the pairs that have no record yet, and publish the atlas. Go on after a stop by the same command."""
     from core.engine import chunks_at_once
-    from core.manifest import PAGE_PATH, is_current
+    from core.gallery.publish import is_current
+    from core.manifest import PAGE_PATH
     from core.plan import make_plan
     from core.spec import read_spec
     from core.store import open_store
@@ -365,8 +366,8 @@ def verify(
 @app.command()
 def publish(atlas: Atlas, as_json: Json = False) -> None:
     """Rebuild manifest, data and gallery from the records alone."""
+    from core.gallery.publish import publish as publish_records
     from core.manifest import PAGE_PATH
-    from core.manifest import publish as publish_records
 
     store = _existing(atlas)
     _warn_of_one_writer(store)

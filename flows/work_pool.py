@@ -35,7 +35,7 @@ from prefect.states import Cancelling
 from core import engine
 from core.chunk import read_result
 from core.errors import SpecError, TransientStoreError, UnfinishedError
-from core.plan import recorded_chunks
+from core.recorded import recorded_chunks
 from core.spec import Compute
 from core.store import Store, open_store
 from flows.rounds import Finished, Round

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from core.chunk import ChunkResult, render_chunk
-from core.plan import Chunk, ChunkOrder, Plan, make_plan
+from core.chunks import Chunk, ChunkOrder
+from core.plan import Plan, make_plan
 from core.spec import AtlasSpec, parse_spec
 from core.store import Store
 

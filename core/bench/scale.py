@@ -19,9 +19,10 @@ from typing import Any
 
 from core import METHOD_VERSION
 from core.bench.machine import process_peak_mb
-from core.manifest import publish
+from core.gallery.publish import publish
+from core.keys import keys, settings_digest
 from core.models import digest, load
-from core.plan import keys, make_plan, settings_digest, write_plan
+from core.plan import make_plan, write_plan
 from core.records import Checkpoint, Record, to_ndjson
 from core.selection import resolve_settings, select_pairs
 from core.spec import AtlasSpec, parse_spec

@@ -8,8 +8,3 @@ gives the same bytes.
 Names, reasons and settings are data from outside. They reach the page as JSON or through Jinja's escaping, and from
 there only ever as text.
 """
-
-from core.gallery.page import pages
-from core.gallery.shards import detail_shard, index_shard
-
-__all__ = ["detail_shard", "index_shard", "pages"]

@@ -27,9 +27,11 @@ from PIL import Image
 
 from core import device
 from core.chunk import render_chunk
+from core.chunks import ChunkOrder
 from core.models import load
 from core.neurons import Neuron, Pair
-from core.plan import ChunkOrder, Plan, make_plan, read_portraits, read_records
+from core.plan import Plan, make_plan
+from core.recorded import read_portraits, read_records
 from core.records import Record, sheet_path
 from core.sheets import decode
 from core.spec import AtlasSpec, parse_spec

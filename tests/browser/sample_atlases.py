@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from core import manifest
+from core.gallery import publish as publishing
+from core.keys import keys, settings_digest
 from core.manifest import Manifest
 from core.neurons import Neuron, Pair
-from core.plan import keys, settings_digest
 from core.records import Checkpoint, Record, preview_path, sheet_path, to_ndjson
 from core.spec import Alignment, RenderSettings
 from core.store import DirectoryStore
@@ -108,7 +108,7 @@ def publish(root: Path, records: Sequence[Record], name: str = "first-light") ->
     """Write the records of an atlas and publish it; records that are there already stay."""
     store = DirectoryStore(root)
     store.create(f"records/{len(list(store.list('records/')))}.ndjson", to_ndjson(records))
-    return manifest.publish(store, name)
+    return publishing.publish(store, name)
 
 
 def small_atlas(root: Path) -> Path:

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Page, expect
 from sample_atlases import FRAMES, SIZE_PX, make_record, write_pictures
 
-from core.manifest import publish
+from core.gallery.publish import publish
 from core.records import to_ndjson
 from core.store import open_store
 

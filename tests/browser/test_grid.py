@@ -73,8 +73,8 @@ def test_a_missing_data_shard_is_reported_and_the_rest_is_shown(
     open_atlas: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The page names the file that it could not read, and shows the pairs of the others with their own records."""
-    monkeypatch.setattr("core.manifest._PAIRS_PER_SHARD", 2)
-    monkeypatch.setattr("core.manifest._PAIRS_PER_DETAIL", 1)
+    monkeypatch.setattr("core.gallery.publish._PAIRS_PER_SHARD", 2)
+    monkeypatch.setattr("core.gallery.publish._PAIRS_PER_DETAIL", 1)
     failed = make_record(FAILED_ROW)
     records = [failed.model_copy(update={"a": f"stem:{row}", "key": f"{row:020x}"}) for row in range(6)]
     lost = publish(tmp_path, records).shards[1].path

@@ -26,8 +26,9 @@ from sample_atlases import (
     write_pictures,
 )
 
+from core.keys import keys
 from core.neurons import Neuron, Pair
-from core.plan import SPEC_PATH, keys
+from core.plan import SPEC_PATH
 from core.records import Checkpoint
 from core.spec import ListedPairs, parse_spec
 

@@ -9,8 +9,10 @@ import pytest
 from test_plan import make_spec
 
 from core.chunk import render_chunk
+from core.chunks import ChunkOrder
 from core.errors import StoreError
-from core.plan import ChunkOrder, make_plan, read_records
+from core.plan import make_plan
+from core.recorded import read_records
 from core.store import DirectoryStore
 from core.verify import verify
 

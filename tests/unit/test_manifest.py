@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 from test_plan import make_record, make_spec
 
+from core.chunks import PlannedPair
 from core.errors import RecordError, StoreError, TransientStoreError
-from core.gallery import detail_shard, index_shard
-from core.manifest import MANIFEST_PATH, PAIRS_PATH, Counts, publish, read_manifest
+from core.gallery.publish import publish
+from core.gallery.shards import detail_shard, index_shard
+from core.manifest import MANIFEST_PATH, PAIRS_PATH, Counts, read_manifest
 from core.neurons import Neuron, Pair
-from core.plan import SPEC_PATH, PlannedPair
+from core.plan import SPEC_PATH
 from core.records import Record, to_ndjson
 from core.store import DirectoryStore
 
@@ -182,8 +184,8 @@ def test_an_atlas_of_many_shards_is_published_as_if_it_were_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Records go through memory a shard at a time, and each byte is what all of them together would give."""
-    monkeypatch.setattr("core.manifest._PAIRS_PER_SHARD", 4)
-    monkeypatch.setattr("core.manifest._PAIRS_PER_DETAIL", 2)
+    monkeypatch.setattr("core.gallery.publish._PAIRS_PER_SHARD", 4)
+    monkeypatch.setattr("core.gallery.publish._PAIRS_PER_DETAIL", 2)
     records = [record_of(f"stem:{a}", f"head:{b}", "failed" if a == b else "done") for b in range(3) for a in range(3)]
     store = atlas(tmp_path, records[5:], records[:6])
 

@@ -11,8 +11,10 @@ from test_plan import MODEL_DIGEST, make_record, make_spec
 
 from core import device, pace
 from core.chunk import render_chunk
+from core.chunks import ChunkOrder, PlannedPair
 from core.neurons import Neuron, Pair
-from core.plan import ChunkOrder, PlannedPair, make_plan, read_records
+from core.plan import make_plan
+from core.recorded import read_records
 from core.records import Record
 from core.store import DirectoryStore
 

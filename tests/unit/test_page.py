@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from test_manifest import RECORDS, atlas
 
-from core.gallery import pages
-from core.manifest import Manifest, publish
+from core.gallery.page import pages
+from core.gallery.publish import publish
+from core.manifest import Manifest
 
 
 @pytest.fixture

@@ -13,20 +13,13 @@ from typing import Any
 import pytest
 
 from core import METHOD_VERSION, device, pace
+from core.chunks import ChunkOrder, PlannedPair
 from core.errors import IsthmusError, RecordError, StoreError
+from core.keys import keys, settings_digest
 from core.models import Model, digest, load
 from core.neurons import Neuron, Pair
-from core.plan import (
-    ChunkOrder,
-    Plan,
-    PlannedPair,
-    keys,
-    make_plan,
-    read_chunk,
-    read_records,
-    settings_digest,
-    write_plan,
-)
+from core.plan import Plan, make_plan, read_chunk, write_plan
+from core.recorded import read_records
 from core.records import Checkpoint, Record, to_ndjson
 from core.spec import Alignment, AtlasSpec, RenderSettings, parse_spec
 from core.store import DirectoryStore

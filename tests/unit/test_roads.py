@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_plan import make_record
 
+from core.chunks import PlannedPair
 from core.errors import SpecError
 from core.models import Model
 from core.neurons import Neuron, Pair
-from core.plan import PlannedPair
 from core.records import Record, to_ndjson
 from core.roads import Road, read_roads, shortest
 from core.selection import missing_links, select_pairs

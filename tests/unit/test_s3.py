@@ -24,7 +24,7 @@ from test_manifest import RECORDS
 
 from core import s3
 from core.errors import StoreError, TransientStoreError
-from core.manifest import publish
+from core.gallery.publish import publish
 from core.records import to_ndjson
 from core.spec import Storage
 from core.store import Store, open_store

@@ -9,7 +9,7 @@ import pytest
 from test_manifest import RECORDS, record_of
 
 from core.errors import RecordError
-from core.gallery import detail_shard, index_shard
+from core.gallery.shards import detail_shard, index_shard
 from core.records import Record, to_ndjson
 
 

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from test_plan import make_record, make_spec
 
-from core.manifest import MANIFEST_PATH, publish
-from core.plan import Chunk, Plan, PlannedPair, make_plan
+from core.chunks import Chunk, PlannedPair
+from core.gallery.publish import publish
+from core.manifest import MANIFEST_PATH
+from core.plan import Plan, make_plan
 from core.records import Checkpoint, Picture, Record, preview_path, sheet_path, to_ndjson
 from core.sheets import encode_png, encode_webp, pack
 from core.store import DirectoryStore

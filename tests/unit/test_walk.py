@@ -13,7 +13,7 @@ from walks import LAYER, RENDER
 from core import objectives as o
 from core.models import Model
 from core.neurons import Neuron, Pair
-from core.portrait_files import Portrait
+from core.portrait import Portrait
 from core.portrait_plan import portrait_settings
 from core.portraits import PortraitRenderer, RenderedCanvas, RenderedPortrait, find_canvas
 from core.selection import resolve_settings

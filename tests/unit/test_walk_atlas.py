@@ -16,10 +16,11 @@ from walks import LAYER, RENDER, build, order, walk_spec
 
 from core.chunk import ChunkResult, read_result, render_chunk
 from core.errors import RecordError
-from core.manifest import publish
+from core.gallery.publish import publish
 from core.neurons import Neuron
-from core.plan import make_plan, read_portraits, read_records, recorded_chunks
+from core.plan import make_plan
 from core.portrait_files import read_portrait
+from core.recorded import read_portraits, read_records, recorded_chunks
 from core.records import PortraitRecord, Record, colours_path, portrait_path, preview_path, sheet_path
 from core.roads import read_roads, shortest
 from core.route import read_frames

@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 import core.chunk
+from core.chunks import PlannedPair
 from core.neurons import Pair
 from core.packing import Packing
-from core.plan import PlannedPair
 from core.spec import ModelSpec, RenderSettings
 
 if TYPE_CHECKING:
