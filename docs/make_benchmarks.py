@@ -19,7 +19,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from core import device
+from core.machine import device
 
 DOCS = Path(__file__).parent
 PAGE = DOCS / "benchmarks.md"
@@ -36,7 +36,7 @@ every figure is a median of repeats after a warm-up, unless it says otherwise. N
 The yardstick is the bare model: forward and backward of the network up to the layer that is excited, for the batch and
 size of the step, with whole layers and the gradients that TensorFlow derives. A step adds the parameterization, the
 random view, the alignment, the optimizer and all of Python. On CPUs it computes the same network with less work, as
-`core/convolutions.py` says: *network* is what that takes.
+`core/models/operations/convolutions.py` says: *network* is what that takes.
 """
 
 

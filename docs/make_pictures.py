@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from core import sheets
+from core.pictures import sheets
 
 DOCS = Path(__file__).parent
 PAGE = DOCS / "from-lucid.md"

@@ -48,11 +48,11 @@ def step(
     as_json: Json = False,
 ) -> None:
     """Compare an update with the bare model: forward and backward of the network up to the layer."""
-    from core import device
+    from core.atlas.selection import resolve_settings
     from core.bench.machine import Machine
-    from core.models import check_neuron, load
+    from core.machine import device
+    from core.models.models import check_neuron, load
     from core.neurons import Neuron, Pair
-    from core.selection import resolve_settings
     from core.spec import parse_model, parse_settings
 
     machine = Machine.here()
@@ -85,7 +85,7 @@ def atlas(
     wander by a third within minutes; the seconds of the build are those in which it was not stopped.
     """
     from core.bench.machine import Machine
-    from core.engine import process_count
+    from core.machine.parallel import process_count
     from core.spec import Compute
 
     machine = Machine.here()
@@ -108,10 +108,11 @@ def quality(
     as_json: Json = False,
 ) -> None:
     """Compare the schedules plain and fast: what they reach on the finished frames, and in which time."""
-    from core import device, sheets
     from core.bench.machine import Machine
-    from core.models import load
-    from core.plot import plot_courses
+    from core.machine import device
+    from core.models.models import load
+    from core.pictures import sheets
+    from core.pictures.plot import plot_courses
     from core.spec import parse_settings
 
     machine = Machine.here()
@@ -171,7 +172,7 @@ def _bare_seconds(pairs: int) -> float:
     """
     seconds = min(_MOST_BARE_SECONDS, pairs / 2)
     code = (
-        "from core import device; device.prepare(); "  # before anything imports TensorFlow: it would talk
+        "from core.machine import device; device.prepare(); "  # before anything imports TensorFlow: it would talk
         f"from core.bench.step import bare_seconds; print(bare_seconds({_LAYER!r}, seconds={seconds}))"
     )
     return float(subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.PIPE).stdout)

@@ -13,9 +13,9 @@ from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
-from core.engine import chunks_at_once, process_count
+from core.atlas.plan import Plan
 from core.errors import UnfinishedError
-from core.plan import Plan
+from core.machine.parallel import chunks_at_once, process_count
 from core.spec import AtlasSpec
 from flows.local_pool import LocalPool, render_processes
 from flows.ray_cluster import render_on_ray

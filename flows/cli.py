@@ -23,16 +23,16 @@ import typer
 from rich.console import Console
 
 from core.errors import IsthmusError, SpecError, StoreError
-from core.loading import keep_loaded, quick_loading
+from core.machine.loading import keep_loaded, quick_loading
 from flows.bench import app as bench_app
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from core.parameterization import Array
-    from core.plan import Plan
+    from core.atlas.plan import Plan
+    from core.method.parameterization import Array
     from core.spec import AtlasSpec
-    from core.store import Store
+    from core.store.store import Store
 
 app = typer.Typer(
     name="isthmus",
@@ -93,11 +93,11 @@ def plan(spec: SpecFile, as_json: Json = False) -> None:
     The first time on a device some updates are done to see how long they take. That needs some seconds, and on a GPU
     half a minute.
     """
-    from core.engine import chunks_at_once
-    from core.plan import make_plan
-    from core.renderers import measure_pace
+    from core.atlas.plan import make_plan
+    from core.machine.parallel import chunks_at_once
+    from core.rendering.renderers import measure_pace
     from core.spec import read_spec
-    from core.store import open_store
+    from core.store.store import open_store
 
     atlas = read_spec(spec)
     store = open_store(atlas.uri, atlas.storage)
@@ -126,12 +126,12 @@ def plan(spec: SpecFile, as_json: Json = False) -> None:
 @app.command()
 def build(spec: SpecFile, as_json: Json = False, verbose: Verbose = False) -> None:
     """Render the pairs that have no record yet, and publish the atlas. Go on after a stop by the same command."""
-    from core.engine import chunks_at_once
+    from core.atlas.manifest import PAGE_PATH
+    from core.atlas.plan import make_plan
     from core.gallery.publish import is_current
-    from core.manifest import PAGE_PATH
-    from core.plan import make_plan
+    from core.machine.parallel import chunks_at_once
     from core.spec import read_spec
-    from core.store import open_store
+    from core.store.store import open_store
 
     atlas = read_spec(spec)
     store = open_store(atlas.uri, atlas.storage)
@@ -195,9 +195,9 @@ def preview(
     verbose: Verbose = False,
 ) -> None:
     """Render one pair into a PNG, without Prefect."""
-    from core.models import check_neuron, load
+    from core.atlas.selection import resolve_settings
+    from core.models.models import check_neuron, load
     from core.neurons import Neuron, Pair
-    from core.selection import resolve_settings
     from core.spec import parse_model, parse_settings
 
     model_spec = parse_model(_model_data(model, model_file, sha256, input_node, weights, value_range), "model")
@@ -214,14 +214,15 @@ def preview(
     _check_folder(output)
 
     _quiet_libraries(verbose)
-    from core import device, sheets
-    from core.store import DirectoryStore
+    from core.machine import device
+    from core.pictures import sheets
+    from core.store.store import DirectoryStore
 
     with _progress(show=not as_json) as progress:
         bar = progress.add_task("starting", total=settings.steps)
         device.prepare()
         keep_loaded()
-        from core.strip import StripRenderer
+        from core.method.strip import StripRenderer
 
         [strip] = StripRenderer(network, pair.layers, settings).render(
             [pair], lambda updates: progress.update(bar, completed=updates, description="updates")
@@ -233,7 +234,7 @@ def preview(
         strip = strip.backwards()
     pixels = sheets.pack(strip.frames)
     if plot:
-        from core.plot import plot_strip
+        from core.pictures.plot import plot_strip
 
         pixels = plot_strip(pixels, (a, b), (strip.activation_a, strip.activation_b), strip.objective)
     DirectoryStore(output.parent).replace(output.name, sheets.encode_png(pixels))
@@ -265,10 +266,10 @@ def route(
     as_json: Json = False,
 ) -> None:
     """Show the shortest road between two neurons of a walkable atlas: the fewest strips, and the smoothest of those."""
-    from core import roads
-    from core import route as routes
+    from core.atlas import roads
+    from core.atlas import route_picture as routes
     from core.neurons import Neuron
-    from core.store import DirectoryStore
+    from core.store.store import DirectoryStore
 
     routes.check_suffix(output)
     _check_folder(output)
@@ -314,7 +315,7 @@ def layers(
     verbose: Verbose = False,
 ) -> None:
     """List the layers of a model with their channels, kind and size for images of 128 px."""
-    from core.models import load
+    from core.models.models import load
     from core.spec import parse_model
 
     spec = parse_model(_model_data(model, model_file, sha256, input_node, weights), "model")
@@ -343,7 +344,7 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Check every sha256 of an atlas and say what is missing, extra or damaged."""
-    from core import verify as verification
+    from core.atlas import verify as verification
 
     store = _existing(atlas)
     report = verification.verify(store)
@@ -366,8 +367,8 @@ def verify(
 @app.command()
 def publish(atlas: Atlas, as_json: Json = False) -> None:
     """Rebuild manifest, data and gallery from the records alone."""
+    from core.atlas.manifest import PAGE_PATH
     from core.gallery.publish import publish as publish_records
-    from core.manifest import PAGE_PATH
 
     store = _existing(atlas)
     _warn_of_one_writer(store)
@@ -383,7 +384,7 @@ def publish(atlas: Atlas, as_json: Json = False) -> None:
 @app.command("open")
 def open_page(atlas: Atlas, as_json: Json = False) -> None:
     """Show the gallery of an atlas in a browser, or say where it is."""
-    from core.manifest import PAGE_PATH
+    from core.atlas.manifest import PAGE_PATH
 
     store = _existing(atlas)
     if not store.exists(PAGE_PATH):
@@ -426,7 +427,7 @@ def _rounded(values: Array) -> list[float]:
 
 
 def _facts(plan: Plan, spec: AtlasSpec, processes: int) -> dict[str, Any]:
-    from core import device
+    from core.machine import device
 
     seconds = plan.seconds(processes)
     gpus = min(processes, len(device.gpus()))
@@ -449,7 +450,7 @@ def _facts(plan: Plan, spec: AtlasSpec, processes: int) -> dict[str, Any]:
 def _existing(atlas: str) -> Store:
     """The store of an atlas that is named by its address or by its spec."""
     from core.spec import read_spec
-    from core.store import open_store
+    from core.store.store import open_store
 
     path = Path(atlas)
     if atlas.startswith("s3://"):
@@ -463,7 +464,7 @@ def _existing(atlas: str) -> Store:
 
 
 def _warn_of_one_writer(store: Store) -> None:
-    from core.store import ONE_WRITER
+    from core.store.store import ONE_WRITER
 
     if not store.allows_many_writers():
         errors.print(f"isthmus: warning: {store}: {ONE_WRITER}", markup=False)
@@ -471,7 +472,7 @@ def _warn_of_one_writer(store: Store) -> None:
 
 def _quiet_libraries(verbose: bool) -> None:
     """Keep TensorFlow and Prefect silent, here and in the processes to come, unless they are wanted."""
-    from core.device import VERBOSE
+    from core.machine.device import VERBOSE
 
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     os.environ.setdefault("DO_NOT_TRACK", "1")
@@ -545,7 +546,7 @@ def _progress(show: bool) -> Iterator[Progress]:
 @contextmanager
 def _watching(store: Store, plan: Plan, show: bool) -> Iterator[None]:
     """Show how many pairs have a sheet, while somebody else renders them: the store is where progress can be seen."""
-    from core.records import sheet_path
+    from core.atlas.records import sheet_path
 
     waiting = {sheet_path(planned.key) for planned in plan.missing_pairs}
     total, stop = len(waiting), threading.Event()

@@ -17,8 +17,8 @@ from prefect import get_run_logger
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.task_runners import ProcessPoolTaskRunner
 
-from core.chunk import ChunkResult
-from core.device import gpus
+from core.machine.device import gpus
+from core.rendering.chunk import ChunkResult
 from flows.rounds import Finished, Round, api_url, render_in_window
 from tasks.render import get_ready, render_one_chunk
 

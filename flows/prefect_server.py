@@ -23,9 +23,9 @@ from prefect.client.orchestration import get_client
 from prefect.context import refresh_global_settings_context
 from prefect.settings import PREFECT_API_URL, get_current_settings
 
-from core.device import VERBOSE
 from core.errors import SpecError
-from core.loading import keep_loaded, quick_loading
+from core.machine.device import VERBOSE
+from core.machine.loading import keep_loaded, quick_loading
 
 _HOST = "127.0.0.1"
 _WAITING_CONNECTIONS = 128

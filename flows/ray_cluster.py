@@ -10,9 +10,9 @@ from typing import Any
 from prefect import get_run_logger
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from core.device import VERBOSE
-from core.engine import process_count
 from core.errors import SpecError
+from core.machine.device import VERBOSE
+from core.machine.parallel import process_count
 from core.spec import Compute
 from flows.prefect_server import configured_server
 from flows.rounds import Finished, Round, api_url, render_in_window

@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 from prefect import flow, get_run_logger
 from pydantic import Field
 
-from core.chunk import ChunkResult
-from core.engine import process_count
 from core.errors import UnfinishedError
+from core.machine.parallel import process_count
+from core.rendering.chunk import ChunkResult
 from core.spec import Compute, Storage
 from flows.local_pool import render_processes
 from flows.rounds import FUTILE_ROUNDS, Round

@@ -23,13 +23,13 @@ from prefect.artifacts import (
 )
 from prefect.exceptions import PrefectException
 
-from core import sheets
-from core.chunk import ChunkResult
+from core.atlas.manifest import PAGE_PATH
+from core.atlas.plan import Plan
 from core.errors import StoreError
-from core.manifest import PAGE_PATH
-from core.plan import Plan
+from core.pictures import sheets
+from core.rendering.chunk import ChunkResult
 from core.spec import AtlasSpec
-from core.store import open_store
+from core.store.store import open_store
 
 _UPDATE_SECONDS = 3.0
 _LISTED_FAILURES = 20

@@ -15,8 +15,8 @@ from prefect import get_run_logger
 from prefect.client.orchestration import get_client
 from prefect.futures import PrefectFuture
 
-from core.chunk import ChunkResult
 from core.errors import IsthmusError
+from core.rendering.chunk import ChunkResult
 from core.spec import Storage
 from tasks.retries import may_pass
 

@@ -32,12 +32,12 @@ from prefect.exceptions import ObjectNotFound
 from prefect.runtime import flow_run as this_flow_run
 from prefect.states import Cancelling
 
-from core import engine
-from core.chunk import read_result
+from core.atlas.recorded import recorded_chunks
 from core.errors import SpecError, TransientStoreError, UnfinishedError
-from core.recorded import recorded_chunks
+from core.machine import parallel as engine
+from core.rendering.chunk import read_result
 from core.spec import Compute
-from core.store import Store, open_store
+from core.store.store import Store, open_store
 from flows.rounds import Finished, Round
 
 _POLL_SECONDS = 5.0

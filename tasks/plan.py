@@ -5,10 +5,10 @@ from __future__ import annotations
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
-from core.plan import SPEC_PATH, Plan, make_plan, write_plan
-from core.recorded import recorded_chunks
+from core.atlas.plan import SPEC_PATH, Plan, make_plan, write_plan
+from core.atlas.recorded import recorded_chunks
 from core.spec import AtlasSpec, Storage
-from core.store import open_store
+from core.store.store import open_store
 from tasks.retries import RETRIES
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
+from core.atlas.manifest import Counts
 from core.gallery.publish import publish
-from core.manifest import Counts
 from core.spec import AtlasSpec
-from core.store import ONE_WRITER, open_store
+from core.store.store import ONE_WRITER, open_store
 from tasks.retries import RETRIES
 
 

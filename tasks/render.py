@@ -12,12 +12,12 @@ from typing import BinaryIO, Literal
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from core.chunk import ChunkResult, render_chunk
-from core.device import claim_gpu, gpus, prepare
-from core.loading import keep_loaded
-from core.plan import read_chunk
+from core.atlas.plan import read_chunk
+from core.machine.device import claim_gpu, gpus, prepare
+from core.machine.loading import keep_loaded
+from core.rendering.chunk import ChunkResult, render_chunk
 from core.spec import Storage
-from core.store import open_store
+from core.store.store import open_store
 from tasks.retries import RETRIES
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from core.chunk import ChunkResult, render_chunk
-from core.chunks import Chunk, ChunkOrder
-from core.plan import Plan, make_plan
+from core.atlas.chunks import Chunk, ChunkOrder
+from core.atlas.plan import Plan, make_plan
+from core.rendering.chunk import ChunkResult, render_chunk
 from core.spec import AtlasSpec, parse_spec
-from core.store import Store
+from core.store.store import Store
 
 LAYER = "block0_depthwise_pre_relu"
 RENDER: dict[str, Any] = {

@@ -8,7 +8,7 @@ import resource
 from dataclasses import dataclass
 from pathlib import Path
 
-from core import device
+from core.machine import device
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,12 @@ from statistics import median
 import numpy as np
 import tensorflow as tf
 
-from core.models import Model
+from core.atlas.selection import resolve_settings
+from core.method.objectives import alignment_factor, frame_alignment, interpolation_weights, mean_over_positions
+from core.method.strip import Array, Strip, StripRenderer, network
+from core.models.models import Model
 from core.neurons import Neuron, Pair
-from core.objectives import alignment_factor, frame_alignment, interpolation_weights, mean_over_positions
-from core.selection import resolve_settings
 from core.spec import RenderSettings
-from core.strip import Array, Strip, StripRenderer, network
 
 LAYERS = ("block5_expand_pre_relu", "block7_expand_pre_relu", "block9_expand_pre_relu", "block11_expand_pre_relu")
 _POINTS = 8  # of a course

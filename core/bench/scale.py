@@ -18,15 +18,15 @@ from pathlib import Path
 from typing import Any
 
 from core import METHOD_VERSION
+from core.atlas.keys import keys, settings_digest
+from core.atlas.plan import make_plan, write_plan
+from core.atlas.records import Checkpoint, Record, to_ndjson
+from core.atlas.selection import resolve_settings, select_pairs
 from core.bench.machine import process_peak_mb
 from core.gallery.publish import publish
-from core.keys import keys, settings_digest
-from core.models import digest, load
-from core.plan import make_plan, write_plan
-from core.records import Checkpoint, Record, to_ndjson
-from core.selection import resolve_settings, select_pairs
+from core.models.models import digest, load
 from core.spec import AtlasSpec, parse_spec
-from core.store import DirectoryStore
+from core.store.store import DirectoryStore
 
 _LAYER = "block9_expand_pre_relu"
 _MOST_CHANNELS = 672

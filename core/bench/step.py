@@ -1,8 +1,8 @@
 """How close the step comes to the bare model: forward and backward of the truncated network, and nothing else.
 
 The bare model is what TensorFlow makes of it: whole layers, and the gradients that it derives. The step computes the
-same numbers with less work (`core.convolutions`, and only the channels that are wanted), so it may come closer than its
-other parts would allow; what the network takes in that form is measured too.
+same numbers with less work (`core.models.operations.convolutions`, and only the channels that are wanted), so it may
+come closer than its other parts would allow; what the network takes in that form is measured too.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import numpy as np
 import tensorflow as tf
 
 from core.bench.machine import process_mb, process_peak_mb
-from core.efficientnet import EfficientNetLite0
-from core.models import Model, load
+from core.method.objectives import mean_over_positions
+from core.method.strip import StripRenderer, network
+from core.models.efficientnet import EfficientNetLite0
+from core.models.models import Model, load
 from core.neurons import Neuron, Pair
-from core.objectives import mean_over_positions
-from core.packing import suited
+from core.rendering.batches import suited
 from core.spec import RenderSettings
-from core.strip import StripRenderer, network
 
 _FEW_UPDATES = 8
 _BARE_STEPS = 4  # one after the other, not in a loop: there TensorFlow finds slower kernels for some gradients

@@ -14,9 +14,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from rjsmin import jsmin
 
 if TYPE_CHECKING:
-    from core.manifest import Manifest
+    from core.atlas.manifest import Manifest
 
-_HERE = Path(__file__).parent
+_WEB = Path(__file__).parent / "web"
 _FIRST = "page.css grid.css text.js data.js filter.js rows.js strip.js grid.js assets.js address.js".split()
 _LATER = {  # page -> its own styles and scripts, as they run, which are loaded when it is opened
     "pair": ["pair.css", "chart.js", "record.js", "pair.js"],
@@ -34,7 +34,7 @@ def pages(manifest: Manifest) -> dict[str, bytes]:
     assets = {name: _asset(name) for name in [*_FIRST, *chain.from_iterable(_LATER.values())]}
     paths = {name: _asset_path(name, data) for name, data in assets.items()}
     jinja = Environment(
-        loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(_WEB), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     page = jinja.get_template("page.html.j2").render(
         atlas=manifest,
@@ -52,7 +52,7 @@ def pages(manifest: Manifest) -> dict[str, bytes]:
 
 def _asset(name: str) -> bytes:
     """A style, or a script without its comments and indentation."""
-    source = (_HERE / name).read_text(encoding="utf-8")
+    source = (_WEB / name).read_text(encoding="utf-8")
     return (jsmin(source) if name.endswith(".js") else source).encode()
 
 

@@ -12,15 +12,15 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
+from core.atlas.manifest import MANIFEST_PATH, PAGE_PATH, PAIRS_PATH, Counts, DataFile, Manifest, read_manifest
+from core.atlas.plan import SPEC_PATH
+from core.atlas.recorded import read_records
+from core.atlas.records import Record, to_ndjson
 from core.errors import RecordError, SpecError, TransientStoreError
 from core.gallery.page import pages
 from core.gallery.shards import detail_shard, index_shard
-from core.manifest import MANIFEST_PATH, PAGE_PATH, PAIRS_PATH, Counts, DataFile, Manifest, read_manifest
 from core.neurons import Neuron
-from core.plan import SPEC_PATH
-from core.recorded import read_records
-from core.records import Record, to_ndjson
-from core.store import Store
+from core.store.store import Store
 
 _PAIRS_PER_SHARD = 5000
 _PAIRS_PER_DETAIL = 250  # some 700 kB, which is what a reader loads to see a pair

@@ -9,8 +9,8 @@ from itertools import chain
 from statistics import fmean
 from typing import Any
 
+from core.atlas.records import Record
 from core.errors import RecordError
-from core.records import Record
 
 _DONE, _FAILED = 0, 1
 _SIGNIFICANT_DIGITS = 4  # more than anybody reads off a tile, and a third of the bytes of a full float

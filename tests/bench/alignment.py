@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from core import device
-from core.models import load
+from core.atlas.selection import resolve_settings
+from core.machine import device
+from core.models.models import load
 from core.neurons import Neuron, Pair
-from core.selection import resolve_settings
-from core.sheets import pack
+from core.pictures.sheets import pack
 from core.spec import Alignment, RenderSettings
 
 LAYER = "block9_expand_pre_relu"
@@ -41,7 +41,7 @@ def main() -> None:
     options = parser.parse_args()
 
     where = device.prepare()
-    from core.strip import StripRenderer
+    from core.method.strip import StripRenderer
 
     model = load("efficientnet-lite0")
     pairs = [Pair.of(Neuron(LAYER, a), Neuron(LAYER, b)) for a, b in CHANNELS[: options.pairs]]

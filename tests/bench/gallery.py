@@ -115,7 +115,7 @@ def main() -> None:
 def write_atlas(root: Path, pairs: int) -> None:
     """Write records and pictures, and publish them."""
     from core.gallery.publish import publish
-    from core.store import DirectoryStore
+    from core.store.store import DirectoryStore
 
     pictures = [write_picture(root / f"pictures/{number}", number) for number in range(PICTURES)]
     (root / "records").mkdir(parents=True)
@@ -154,7 +154,7 @@ def write_picture(path: Path, seed: int) -> tuple[Path, Path]:
 def synthetic_records(pairs: int) -> Iterator[dict[str, Any]]:
     """Different pairs with plausible numbers, the same ones each time; one in a thousand has failed."""
     from core import METHOD_VERSION
-    from core.keys import settings_digest
+    from core.atlas.keys import settings_digest
     from core.spec import RenderSettings
 
     settings = RenderSettings(frames=FRAMES, size_px=SIZE_PX, steps=STEPS)

@@ -37,7 +37,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "integration"))
 from job import ISTHMUS, Job, wait_for
 from prefect_parts import PrefectServer, Worker, descendants
 
-from core.pace import assumed
+from core.atlas.pace import assumed
 
 ROOT = Path(__file__).parents[2]
 LAYER = "mixed4a_pre_relu"  # of InceptionV1

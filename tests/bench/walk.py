@@ -25,17 +25,17 @@ from statistics import median
 import numpy as np
 from PIL import Image
 
-from core import device
-from core.chunk import render_chunk
-from core.chunks import ChunkOrder
-from core.models import load
+from core.atlas.chunks import ChunkOrder
+from core.atlas.plan import Plan, make_plan
+from core.atlas.recorded import read_portraits, read_records
+from core.atlas.records import Record, sheet_path
+from core.machine import device
+from core.models.models import load
 from core.neurons import Neuron, Pair
-from core.plan import Plan, make_plan
-from core.recorded import read_portraits, read_records
-from core.records import Record, sheet_path
-from core.sheets import decode
+from core.pictures.sheets import decode
+from core.rendering.chunk import render_chunk
 from core.spec import AtlasSpec, parse_spec
-from core.store import DirectoryStore
+from core.store.store import DirectoryStore
 
 LAYERS = ("block6_expand_pre_relu", "block9_expand_pre_relu")
 NEURONS = 12  # of each layer

@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from core.atlas.keys import keys, settings_digest
+from core.atlas.manifest import Manifest
+from core.atlas.records import Checkpoint, Record, preview_path, sheet_path, to_ndjson
 from core.gallery import publish as publishing
-from core.keys import keys, settings_digest
-from core.manifest import Manifest
 from core.neurons import Neuron, Pair
-from core.records import Checkpoint, Record, preview_path, sheet_path, to_ndjson
 from core.spec import Alignment, RenderSettings
-from core.store import DirectoryStore
+from core.store.store import DirectoryStore
 
 FRAMES = 6
 SIZE_PX = 128

@@ -11,9 +11,9 @@ import pytest
 from playwright.sync_api import Page, expect
 from sample_atlases import FRAMES, SIZE_PX, make_record, write_pictures
 
+from core.atlas.records import to_ndjson
 from core.gallery.publish import publish
-from core.records import to_ndjson
-from core.store import open_store
+from core.store.store import open_store
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from seaweed import BUCKET, serving

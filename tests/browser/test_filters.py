@@ -12,7 +12,7 @@ from looking import keys_shown
 from playwright.sync_api import Page, expect
 from sample_atlases import FAILED_REASON, FAILED_ROW, LAYERS, PAIRS, make_record, publish
 
-from core.records import Record
+from core.atlas.records import Record
 
 Open = Callable[..., Page]  # the fixture `open_atlas`
 RECORDS = [make_record(row) for row in range(PAIRS)]

@@ -25,7 +25,7 @@ from sample_atlases import (
     write_coloured_pictures,
 )
 
-from core.plan import SPEC_PATH
+from core.atlas.plan import SPEC_PATH
 from core.spec import parse_spec
 
 Open = Callable[..., Page]  # the fixture `open_atlas`

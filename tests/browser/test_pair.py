@@ -26,10 +26,10 @@ from sample_atlases import (
     write_pictures,
 )
 
-from core.keys import keys
+from core.atlas.keys import keys
+from core.atlas.plan import SPEC_PATH
+from core.atlas.records import Checkpoint
 from core.neurons import Neuron, Pair
-from core.plan import SPEC_PATH
-from core.records import Checkpoint
 from core.spec import ListedPairs, parse_spec
 
 Open = Callable[..., Page]  # the fixture `open_atlas`

@@ -13,7 +13,7 @@ from looking import assert_no_sideways_scroll, assert_only_between_portraits, wa
 from playwright.sync_api import Page, Route, expect
 from sample_atlases import FRAMES, LAYERS, SIZE_PX, publish, walk_record
 
-from core.records import preview_path
+from core.atlas.records import preview_path
 
 Open = Callable[..., Page]  # the fixture `open_atlas`
 Serve = Callable[[Path], str]  # the fixture `serve`

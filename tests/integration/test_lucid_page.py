@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from core import optimise
+from core.method import optimise
 
 ROOT = Path(__file__).parents[2]
 

@@ -14,7 +14,7 @@ from job import Job, wait_for
 from PIL import Image
 from prefect_parts import descendants, render_processes
 
-from core.records import portrait_path, sheet_path
+from core.atlas.records import portrait_path, sheet_path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from walks import LAYER, RENDER

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from command_line import Isthmus, Said
 
-from core import device
-from core.models import Model, load
-from core.weights import CACHE
+from core.machine import device
+from core.models.models import Model, load
+from core.models.weights import CACHE
 from flows.cli import main
 
 sys.path[:0] = [str(Path(__file__).parents[1] / "golden"), str(Path(__file__).parents[1])]

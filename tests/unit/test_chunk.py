@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from test_plan import make_spec
 
-from core.chunk import render_chunk
-from core.chunks import ChunkOrder
+from core.atlas.chunks import ChunkOrder
+from core.atlas.plan import make_plan
+from core.atlas.recorded import read_records
+from core.atlas.verify import verify
 from core.errors import StoreError
-from core.plan import make_plan
-from core.recorded import read_records
-from core.store import DirectoryStore
-from core.verify import verify
+from core.rendering.chunk import render_chunk
+from core.store.store import DirectoryStore
 
 TINY = {
     "size_px": 32, "frames": 2, "steps": 2, "checkpoints": [1], "redirected_updates": 0, "alignment": {"weight": 0},

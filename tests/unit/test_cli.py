@@ -12,7 +12,7 @@ import pytest
 import yaml
 from command_line import Isthmus
 
-from core import device
+from core.machine import device
 
 ISTHMUS = Path(sys.executable).with_name("isthmus")
 NEURONS = ("block5:0", "block5:1")

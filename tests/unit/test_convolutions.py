@@ -9,10 +9,10 @@ import pytest
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from core import device
-from core.convolutions import can_halve, depthwise, halving, plain, pointwise
-from core.efficientnet import EfficientNetLite0
-from core.models import load
+from core.machine import device
+from core.models.efficientnet import EfficientNetLite0
+from core.models.models import load
+from core.models.operations.convolutions import can_halve, depthwise, halving, plain, pointwise
 
 Array = NDArray[np.float32]
 Convolution = Callable[[tf.Tensor], tf.Tensor]

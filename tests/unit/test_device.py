@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from core import device
-from core.device import claim_gpu, gpus, memory_used
+from core.machine import device
+from core.machine.device import claim_gpu, gpus, memory_used
 
 CLAIM = """
 import os, sys
 from pathlib import Path
-from core import device
-from core.device import claim_gpu
+from core.machine import device
+from core.machine.device import claim_gpu
 lock = claim_gpu(sys.argv[2:], Path(sys.argv[1]))
 print(os.environ.get("CUDA_VISIBLE_DEVICES"), flush=True)
 sys.stdin.read()

@@ -13,8 +13,8 @@ from command_line import Isthmus
 from graphs import FLOAT, INT32, STRING, TOWERS, Graph, inception_v1, small_graph
 
 from core.errors import ModelError
-from core.frozen_graph import FrozenGraph
-from core.models import digest, load
+from core.models.frozen_graph import FrozenGraph
+from core.models.models import digest, load
 from core.spec import ModelSpec
 
 Array = np.ndarray

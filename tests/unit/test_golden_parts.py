@@ -10,10 +10,10 @@ import tensorflow as tf
 from golden_io import compare, load, rnd
 from lucid_layout import to_lucids, to_ours
 
-from core import objectives as o
-from core import parameterization
-from core.color import COLOR_CORRELATION, COLOR_MEAN, to_valid_rgb
-from core.parameterization import (
+from core.method import objectives as o
+from core.method import parameterization
+from core.method.color import COLOR_CORRELATION, COLOR_MEAN, to_valid_rgb
+from core.method.parameterization import (
     Parameterization,
     fft_image,
     image,

@@ -12,11 +12,11 @@ import tensorflow as tf
 from golden_io import compare, load, rnd
 from lucid_layout import to_lucids, to_ours
 
-from core import objectives as o
-from core import transforms as t
-from core.frozen_graph import FrozenGraph
-from core.optimise import render
-from core.parameterization import Parameterization, shared_interpolation
+from core.method import objectives as o
+from core.method import transforms as t
+from core.method.optimise import render
+from core.method.parameterization import Parameterization, shared_interpolation
+from core.models.frozen_graph import FrozenGraph
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 LUCIDS_REDIRECTED_UPDATES = 17

@@ -11,10 +11,10 @@ import test_golden_parts as parts
 import test_golden_render as whole
 from golden_io import compare, load, rnd
 
-from core import objectives as o
-from core.color import COLOR_CORRELATION, COLOR_MEAN, to_valid_rgb
-from core.frozen_graph import FrozenGraph
-from core.parameterization import rfft2d_freqs, spectrum_to_image
+from core.method import objectives as o
+from core.method.color import COLOR_CORRELATION, COLOR_MEAN, to_valid_rgb
+from core.method.parameterization import rfft2d_freqs, spectrum_to_image
+from core.models.frozen_graph import FrozenGraph
 
 TOLERANCE = 1e-5
 

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from core.atlas.selection import resolve_settings
 from core.errors import ModelError, SpecError
-from core.models import Model, _load, digest, load
-from core.selection import resolve_settings
+from core.models.models import Model, _load, digest, load
 from core.spec import ModelSpec, RenderSettings
 
 MOBILE = ModelSpec(name="keras:MobileNetV2", weights="none")

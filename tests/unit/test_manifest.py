@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 from test_plan import make_record, make_spec
 
-from core.chunks import PlannedPair
+from core.atlas.chunks import PlannedPair
+from core.atlas.manifest import MANIFEST_PATH, PAIRS_PATH, Counts, read_manifest
+from core.atlas.plan import SPEC_PATH
+from core.atlas.records import Record, to_ndjson
 from core.errors import RecordError, StoreError, TransientStoreError
 from core.gallery.publish import publish
 from core.gallery.shards import detail_shard, index_shard
-from core.manifest import MANIFEST_PATH, PAIRS_PATH, Counts, read_manifest
 from core.neurons import Neuron, Pair
-from core.plan import SPEC_PATH
-from core.records import Record, to_ndjson
-from core.store import DirectoryStore
+from core.store.store import DirectoryStore
 
 
 def record_of(a: str, b: str, status: str = "done", **changes: Any) -> Record:

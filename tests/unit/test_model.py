@@ -14,10 +14,10 @@ import pytest
 import skimage.data
 import tensorflow as tf
 
-from core.efficientnet import EfficientNetLite0
 from core.errors import ModelError
-from core.models import Model
-from core.torchfile import read_state_dict
+from core.models.efficientnet import EfficientNetLite0
+from core.models.models import Model
+from core.models.torchfile import read_state_dict
 
 CATS = {281, 282, 285}  # tabby, tiger cat, Egyptian cat
 ESPRESSO = 967

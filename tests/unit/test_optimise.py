@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from core.optimise import Adam, Updates, compile_in_threads
+from core.method.optimise import Adam, Updates, compile_in_threads
 
 BETA1, BETA2 = float(np.float32(0.9)), float(np.float32(0.999))  # the numbers that float32 has
 

@@ -9,14 +9,15 @@ from pathlib import Path
 import pytest
 from test_plan import MODEL_DIGEST, make_record, make_spec
 
-from core import device, pace
-from core.chunk import render_chunk
-from core.chunks import ChunkOrder, PlannedPair
+from core.atlas import pace
+from core.atlas.chunks import ChunkOrder, PlannedPair
+from core.atlas.plan import make_plan
+from core.atlas.recorded import read_records
+from core.atlas.records import Record
+from core.machine import device
 from core.neurons import Neuron, Pair
-from core.plan import make_plan
-from core.recorded import read_records
-from core.records import Record
-from core.store import DirectoryStore
+from core.rendering.chunk import render_chunk
+from core.store.store import DirectoryStore
 
 LAYERS = ("block5", "block7")
 

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from core import device
+from core.atlas.selection import resolve_settings
 from core.errors import DeviceError
-from core.models import Model
+from core.machine import device
+from core.method.strip import StripRenderer
+from core.models.models import Model
 from core.neurons import Neuron, Pair
-from core.packing import Packing, suited
-from core.selection import resolve_settings
+from core.rendering.batches import Packing, suited
 from core.spec import RenderSettings
-from core.strip import StripRenderer
 
 LAYER = "stem_pre_relu"
 PAIRS = [Pair.of(Neuron(LAYER, 0), Neuron(LAYER, n)) for n in range(1, 8)]

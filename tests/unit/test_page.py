@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from test_manifest import RECORDS, atlas
 
+from core.atlas.manifest import Manifest
 from core.gallery.page import pages
 from core.gallery.publish import publish
-from core.manifest import Manifest
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def test_the_page_comes_last_and_names_all_its_files(manifest: Manifest) -> None
 
 def test_scripts_and_styles_lie_in_the_package_and_nothing_is_left_out(manifest: Manifest) -> None:
     """Every script and style of the gallery is published."""
-    folder = Path("core/gallery")
+    folder = Path("core/gallery/web")
     sources = {path.name for kind in ("*.js", "*.css") for path in (Path(__file__).parents[2] / folder).glob(kind)}
 
     published = {re.sub("-[0-9a-f]{10}", "", path.removeprefix("assets/")) for path in pages(manifest)}

@@ -12,17 +12,19 @@ from typing import Any
 
 import pytest
 
-from core import METHOD_VERSION, device, pace
-from core.chunks import ChunkOrder, PlannedPair
+from core import METHOD_VERSION
+from core.atlas import pace
+from core.atlas.chunks import ChunkOrder, PlannedPair
+from core.atlas.keys import keys, settings_digest
+from core.atlas.plan import Plan, make_plan, read_chunk, write_plan
+from core.atlas.recorded import read_records
+from core.atlas.records import Checkpoint, Record, to_ndjson
 from core.errors import IsthmusError, RecordError, StoreError
-from core.keys import keys, settings_digest
-from core.models import Model, digest, load
+from core.machine import device
+from core.models.models import Model, digest, load
 from core.neurons import Neuron, Pair
-from core.plan import Plan, make_plan, read_chunk, write_plan
-from core.recorded import read_records
-from core.records import Checkpoint, Record, to_ndjson
 from core.spec import Alignment, AtlasSpec, RenderSettings, parse_spec
-from core.store import DirectoryStore
+from core.store.store import DirectoryStore
 
 PAIR = Pair(Neuron("block5", 0), Neuron("block5", 1))
 MODEL_DIGEST = "0123456789abcdef" * 4

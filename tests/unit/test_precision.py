@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from core import device
-from core.models import Model
+from core.atlas.selection import resolve_settings
+from core.machine import device
+from core.method.strip import StripRenderer, network
+from core.models.models import Model
 from core.neurons import Neuron, Pair
-from core.selection import resolve_settings
 from core.spec import RenderSettings
-from core.strip import StripRenderer, network
 
 LAYER = "block3_expand_pre_relu"
 PAIR = Pair.of(Neuron(LAYER, 3), Neuron(LAYER, 40))

@@ -13,12 +13,12 @@ from golden_io import rnd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core import objectives as o
-from core import parameterization as p
-from core import transforms as t
 from core.errors import RenderDivergedError, ShapeError, SpecError
-from core.frozen_graph import FrozenGraph
-from core.optimise import Adam, render
+from core.method import objectives as o
+from core.method import parameterization as p
+from core.method import transforms as t
+from core.method.optimise import Adam, render
+from core.models.frozen_graph import FrozenGraph
 
 SIZE = 32
 CAT = tf.image.resize(skimage.data.cat()[None, :300, 75:375] / 255, (SIZE, SIZE), antialias=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from core.bench.quality import draw_pairs, follow
-from core.models import Model
-from core.plot import plot_courses
+from core.models.models import Model
+from core.pictures.plot import plot_courses
 from core.spec import RenderSettings
 
 

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from golden_io import load
 
-from core.relu import redirected_relu, redirected_relu6
+from core.models.operations.relu import redirected_relu, redirected_relu6
 
 Relu = Callable[[tf.Tensor], tf.Tensor]
 

@@ -12,15 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_plan import make_record
 
-from core.chunks import PlannedPair
+from core.atlas.chunks import PlannedPair
+from core.atlas.records import Record, to_ndjson
+from core.atlas.roads import Road, read_roads, shortest
+from core.atlas.selection import missing_links, select_pairs
 from core.errors import SpecError
-from core.models import Model
+from core.models.models import Model
 from core.neurons import Neuron, Pair
-from core.records import Record, to_ndjson
-from core.roads import Road, read_roads, shortest
-from core.selection import missing_links, select_pairs
 from core.spec import parse_spec
-from core.store import DirectoryStore
+from core.store.store import DirectoryStore
 
 NODES = 6
 

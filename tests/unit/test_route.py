@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from core import route
+from core.atlas import route_picture as route
+from core.atlas.records import sheet_path
+from core.atlas.roads import Road
 from core.errors import RecordError, SpecError
-from core.records import sheet_path
-from core.roads import Road
-from core.sheets import decode, encode_png
-from core.store import DirectoryStore
+from core.pictures.sheets import decode, encode_png
+from core.store.store import DirectoryStore
 
 SIZE = 8
 

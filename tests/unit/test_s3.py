@@ -22,12 +22,12 @@ from fault_proxy import Fault, FaultProxy
 from seaweed import BUCKET, KEY, READER_KEY, READER_SECRET, SECRET, Seaweed, environment
 from test_manifest import RECORDS
 
-from core import s3
+from core.atlas.records import to_ndjson
 from core.errors import StoreError, TransientStoreError
 from core.gallery.publish import publish
-from core.records import to_ndjson
 from core.spec import Storage
-from core.store import Store, open_store
+from core.store import s3
+from core.store.store import Store, open_store
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client

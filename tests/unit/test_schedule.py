@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from core.schedule import Schedule
+from core.method.schedule import Schedule
+from core.method.transforms import standard_views
 from core.spec import RenderSettings, parse_settings
-from core.transforms import standard_views
 
 VIEWS = standard_views(64, 64, 8, seed=1)
 

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from core.atlas.selection import cosine_similarity, resolve_settings, select_pairs
 from core.errors import SpecError, UnknownLayerError
-from core.models import load
+from core.models.models import load
 from core.neurons import Neuron, Pair
-from core.selection import cosine_similarity, resolve_settings, select_pairs
 from core.spec import Alignment, RenderSettings, parse_spec
 
 MODEL = load("efficientnet-lite0")

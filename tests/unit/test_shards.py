@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from test_manifest import RECORDS, record_of
 
+from core.atlas.records import Record, to_ndjson
 from core.errors import RecordError
 from core.gallery.shards import detail_shard, index_shard
-from core.records import Record, to_ndjson
 
 
 def index_of(*records: Record) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from core.errors import ShapeError
-from core.sheets import decode, encode_png, encode_webp, pack, unpack
+from core.pictures.sheets import decode, encode_png, encode_webp, pack, unpack
 
 FRAMES = nps.arrays(
     np.float32,

@@ -21,7 +21,7 @@ from seaweed import BUCKET, Seaweed
 
 from core.errors import StoreError, TransientStoreError
 from core.spec import Storage
-from core.store import DirectoryStore, Store, open_store
+from core.store.store import DirectoryStore, Store, open_store
 
 
 @pytest.fixture(params=["directory", "s3"])

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from core import objectives as o
-from core.models import Model
+from core.atlas.selection import resolve_settings
+from core.method import objectives as o
+from core.method.parameterization import shared_interpolation
+from core.method.strip import Strip, StripRenderer, pair_seed
+from core.models.models import Model
 from core.neurons import Neuron, Pair
-from core.parameterization import shared_interpolation
-from core.selection import resolve_settings
 from core.spec import Alignment, RenderSettings
-from core.strip import Strip, StripRenderer, pair_seed
 
 LAYER = "block1_expand_pre_relu"  # near the image: what a step costs to trace grows with the depth
 PAIRS = [Pair.of(Neuron(LAYER, a), Neuron(LAYER, b)) for a, b in ((3, 40), (30, 70), (20, 33))]

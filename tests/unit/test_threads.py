@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from core.threads import in_threads
+from core.machine.threads import in_threads
 
 
 def test_results_come_in_the_order_of_the_items() -> None:

@@ -9,8 +9,8 @@ import pytest
 import skimage.transform
 import tensorflow as tf
 
-from core import transforms as t
 from core.errors import ShapeError
+from core.method import transforms as t
 
 SIZE = (16, 16)
 TILTED = np.array([[[0.98, 0.17, -1.3], [-0.17, 0.98, 2.2]]], np.float32)

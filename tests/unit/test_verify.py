@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from test_plan import make_record, make_spec
 
-from core.chunks import Chunk, PlannedPair
+from core.atlas.chunks import Chunk, PlannedPair
+from core.atlas.manifest import MANIFEST_PATH
+from core.atlas.plan import Plan, make_plan
+from core.atlas.records import Checkpoint, Picture, Record, preview_path, sheet_path, to_ndjson
+from core.atlas.verify import Report, repair, verify
 from core.gallery.publish import publish
-from core.manifest import MANIFEST_PATH
-from core.plan import Plan, make_plan
-from core.records import Checkpoint, Picture, Record, preview_path, sheet_path, to_ndjson
-from core.sheets import encode_png, encode_webp, pack
-from core.store import DirectoryStore
-from core.verify import Report, repair, verify
+from core.pictures.sheets import encode_png, encode_webp, pack
+from core.store.store import DirectoryStore
 
 SPEC = make_spec(["block5:0-2"], compute={"chunk_pairs": 2})
 STEP = 8

@@ -10,17 +10,17 @@ import pytest
 import tensorflow as tf
 from walks import LAYER, RENDER
 
-from core import objectives as o
-from core.models import Model
+from core.atlas.portrait_plan import portrait_settings
+from core.atlas.selection import resolve_settings
+from core.method import objectives as o
+from core.method.portraits import PortraitRenderer, RenderedCanvas, RenderedPortrait, find_canvas
+from core.method.strip import Strip
+from core.method.walk_strip import Walk, WalkRenderer
+from core.models.models import Model
 from core.neurons import Neuron, Pair
-from core.portrait import Portrait
-from core.portrait_plan import portrait_settings
-from core.portraits import PortraitRenderer, RenderedCanvas, RenderedPortrait, find_canvas
-from core.selection import resolve_settings
-from core.sheets import pack, unpack
+from core.pictures.portrait import Portrait
+from core.pictures.sheets import pack, unpack
 from core.spec import RenderSettings
-from core.strip import Strip
-from core.walk import Walk, WalkRenderer
 
 OTHER = "block1_expand_pre_relu"
 NEURONS = [Neuron(LAYER, channel) for channel in (3, 17, 5)]

@@ -14,19 +14,19 @@ import numpy as np
 import pytest
 from walks import LAYER, RENDER, build, order, walk_spec
 
-from core.chunk import ChunkResult, read_result, render_chunk
+from core.atlas.plan import make_plan
+from core.atlas.recorded import read_portraits, read_records, recorded_chunks
+from core.atlas.records import PortraitRecord, Record, colours_path, portrait_path, preview_path, sheet_path
+from core.atlas.roads import read_roads, shortest
+from core.atlas.route_picture import read_frames
+from core.atlas.verify import repair, verify
 from core.errors import RecordError
 from core.gallery.publish import publish
 from core.neurons import Neuron
-from core.plan import make_plan
-from core.portrait_files import read_portrait
-from core.recorded import read_portraits, read_records, recorded_chunks
-from core.records import PortraitRecord, Record, colours_path, portrait_path, preview_path, sheet_path
-from core.roads import read_roads, shortest
-from core.route import read_frames
-from core.sheets import decode, unpack
-from core.store import DirectoryStore
-from core.verify import repair, verify
+from core.pictures.sheets import decode, unpack
+from core.rendering.chunk import ChunkResult, read_result, render_chunk
+from core.rendering.portrait_files import read_portrait
+from core.store.store import DirectoryStore
 
 SPEC = walk_spec(render=RENDER | {"transforms": "none"})  # what files there are has nothing to do with views
 FIRST, SECOND = Neuron(LAYER, 0), Neuron(LAYER, 1)

@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 from walks import LAYER, RENDER, walk_spec
 
-from core.chunks import Chunk
+from core.atlas.chunks import Chunk
+from core.atlas.plan import Plan, make_plan, read_chunk, write_plan
+from core.atlas.portrait_plan import PlannedCanvas, plan_canvas
+from core.atlas.records import PortraitRecord, Record, records_path, to_ndjson
 from core.errors import SpecError
-from core.models import Model
+from core.models.models import Model
 from core.neurons import Neuron, Pair
-from core.plan import Plan, make_plan, read_chunk, write_plan
-from core.portrait_plan import PlannedCanvas, plan_canvas
-from core.records import PortraitRecord, Record, records_path, to_ndjson
 from core.spec import AtlasSpec, parse_spec
-from core.store import DirectoryStore
+from core.store.store import DirectoryStore
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from core.errors import ModelError
+from core.models.weights import local_weights
 from core.spec import ModelSpec
-from core.weights import local_weights
 
 DATA = bytes(range(256)) * 20_000
 SHA256 = hashlib.sha256(DATA).hexdigest()
@@ -165,7 +165,8 @@ def test_a_file_put_there_by_hand_is_checked(cache: Path) -> None:
 def test_processes_that_want_the_same_file_download_it_once(server: Server, cache: Path) -> None:
     """Of three at once one downloads, and the others wait for it."""
     code = (
-        "import sys; from core.spec import ModelSpec; from core.weights import local_weights; sys.stdin.readline(); "
+        "import sys; from core.spec import ModelSpec; from core.models.weights import local_weights; "
+        "sys.stdin.readline(); "
         f"local_weights(ModelSpec(name='frozen-graph', file='{server.address}/net.pb', sha256='{SHA256}'))"
     )
     processes = [subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE) for _ in range(3)]

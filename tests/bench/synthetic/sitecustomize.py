@@ -21,14 +21,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-import core.chunk
-from core.chunks import PlannedPair
+import core.rendering.chunk
+from core.atlas.chunks import PlannedPair
 from core.neurons import Pair
-from core.packing import Packing
+from core.rendering.batches import Packing
 from core.spec import ModelSpec, RenderSettings
 
 if TYPE_CHECKING:
-    from core.strip import Strip
+    from core.method.strip import Strip
 
 
 class SyntheticRenderer:
@@ -59,7 +59,7 @@ class TimedPacking(Packing):
 
 def one_coloured_strip(settings: RenderSettings) -> Strip:
     """From black to white, with numbers of the usual size."""
-    from core.strip import Strip
+    from core.method.strip import Strip
 
     ramp = np.linspace(0, 1, settings.frames, dtype=np.float32)
     distance = np.diff(ramp) ** 2
@@ -83,4 +83,4 @@ def synthetic_packing(
     return TimedPacking(lambda _strips: renderer(settings), pack)
 
 
-core.chunk._packing = synthetic_packing
+core.rendering.chunk.pair_packing = synthetic_packing

@@ -1,0 +1,1 @@
+"""The facts of an atlas: pairs, plan, records, manifest, roads."""

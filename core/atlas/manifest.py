@@ -1,0 +1,77 @@
+"""The manifest: an index of everything that is published, computed from records alone."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from core.errors import RecordError, first_mistake
+from core.store.store import Store
+
+MANIFEST_PATH = "manifest.json"
+PAIRS_PATH = "data/pairs.ndjson"
+PAGE_PATH = "index.html"
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataFile(_Frozen):
+    """A published file, by path, and what it must contain."""
+
+    path: str = Field(pattern=r"^data/[A-Za-z0-9][A-Za-z0-9._-]*$")  # never outside the atlas
+    sha256: str
+    bytes: int
+    pairs: int
+
+
+class Counts(_Frozen):
+    pairs: int
+    done: int
+    failed: int
+
+
+class Manifest(_Frozen):
+    """What an atlas consists of.
+
+    Attributes:
+        spec: the newest spec that was built into this atlas, or None if only its records are there.
+        settings: settings digest -> the settings that rendered some of the pairs.
+        devices, versions: that rendered some of the pairs.
+        shards: the column shards of the gallery, in order.
+        details: the gallery's shards of whole records, in order.
+        records: the file with every record.
+    """
+
+    format: Literal[1] = 1
+    name: str
+    spec: dict[str, Any] | None
+    model: str
+    model_digest: str
+    settings: dict[str, dict[str, Any]]
+    counts: Counts
+    devices: list[str]
+    versions: list[dict[str, str]]
+    shards: list[DataFile]
+    details: list[DataFile]
+    records: DataFile
+
+    def to_json(self) -> bytes:
+        return (json.dumps(self.model_dump(), indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
+
+
+def read_manifest(store: Store) -> Manifest:
+    """Read the manifest of a published atlas.
+
+    Raises:
+        StoreError: if there is none.
+        RecordError: naming the first field that is not as it should be.
+    """
+    try:
+        return Manifest.model_validate_json(store.read(MANIFEST_PATH))
+    except ValidationError as error:
+        mistake = first_mistake(error, "the whole file")
+        raise RecordError(f"{store}/{MANIFEST_PATH}: {mistake}; publish the atlas again to rebuild it") from None

@@ -1,0 +1,60 @@
+"""What has been recorded: the records in a store, by key.
+
+Records are large, so a reader says what it keeps of each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import chain
+from pathlib import PurePosixPath
+from typing import TypeVar
+
+from core.atlas.records import PORTRAIT_RECORDS, RECORDS, PortraitRecord, Record, from_ndjson, portraits_from_ndjson
+from core.store.store import Store
+
+_View = TypeVar("_View")
+_AnyRecord = TypeVar("_AnyRecord", Record, PortraitRecord)
+
+
+def read_records(store: Store, view: Callable[[Record], _View]) -> dict[str, _View]:
+    """Key -> what *view* keeps of a record, in the order of their files; records themselves are large.
+
+    Two runs that overlapped may both have recorded a pair; the first one counts, and a finished one before a failed.
+
+    Raises:
+        RecordError: if a record cannot be read.
+    """
+    return _read(store, RECORDS, from_ndjson, view)
+
+
+def read_portraits(store: Store, view: Callable[[PortraitRecord], _View]) -> dict[str, _View]:
+    """As `read_records`, for portraits and canvases."""
+    return _read(store, PORTRAIT_RECORDS, portraits_from_ndjson, view)
+
+
+def recorded_chunks(store: Store) -> set[str]:
+    """Names of the chunks that have records."""
+    paths = chain(store.list(RECORDS), store.list(PORTRAIT_RECORDS))
+    return {PurePosixPath(path).stem for path in paths}
+
+
+def _read(
+    store: Store,
+    folder: str,
+    parse: Callable[[bytes, str], Iterator[_AnyRecord]],
+    view: Callable[[_AnyRecord], _View],
+) -> dict[str, _View]:
+    views: dict[str, _View] = {}
+    failed: set[str] = set()
+    paths = list(store.list(folder))
+    for path, data in zip(paths, store.read_many(paths), strict=True):
+        for record in parse(data, f"{store}/{path}"):
+            if record.key in views and not (record.key in failed and record.status == "done"):
+                continue
+            views[record.key] = view(record)
+            if record.status == "failed":
+                failed.add(record.key)
+            else:
+                failed.discard(record.key)
+    return views

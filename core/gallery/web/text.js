@@ -1,0 +1,109 @@
+"use strict";
+
+// Words, numbers and elements. Names and reasons are data from outside: they enter the page only as text and attributes,
+// never as HTML.
+const isthmus = {};
+
+isthmus.byId = (id) => document.getElementById(id);
+
+isthmus.element = (tag, properties = {}, ...children) => {
+  const made = Object.assign(document.createElement(tag), properties);
+  made.append(...children);
+  return made;
+};
+
+// An element inside an SVG picture.
+isthmus.drawing = (tag, attributes, ...children) => {
+  const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  made.append(...children);
+  return made;
+};
+
+// Text from outside between words of ours: its direction stays its own affair.
+isthmus.quoted = (text) => isthmus.element("bdi", { textContent: text });
+
+isthmus.whole = new Intl.NumberFormat("en").format;
+
+isthmus.pairsIn = (number) => `${isthmus.whole(number)} ${number === 1 ? "pair" : "pairs"}`;
+
+isthmus.short = (() => {
+  const digits = new Intl.NumberFormat("en", { minimumSignificantDigits: 3, maximumSignificantDigits: 3 });
+  return (value) => (value === null || value === undefined || Number.isNaN(value) ? "–" : digits.format(value));
+})();
+
+// A long layer name loses its end, the channel is always whole.
+isthmus.neuronName = (neuron) => {
+  const name = isthmus.byId("neuron").content.firstElementChild.cloneNode(true);
+  name.querySelector(".layer").textContent = neuron.layer;
+  name.querySelector(".channel").textContent = `:${neuron.channel}`;
+  return name;
+};
+
+// The same in a line of text.
+isthmus.inWords = (neuron) => isthmus.element("span", {}, isthmus.quoted(neuron.layer), `:${neuron.channel}`);
+
+isthmus.neuronLink = (neuron) => {
+  const href = isthmus.address.to("neuron", neuron.name);
+  return isthmus.element(
+    "a",
+    { href, className: "to-neuron", title: `All pairs of ${neuron.name}` },
+    isthmus.neuronName(neuron),
+  );
+};
+
+// To the walk that begins at a neuron, in some settings where there are several.
+isthmus.walkLink = (neuron, setting) => {
+  const { address, grid, pairs } = isthmus;
+  const chosen = setting === undefined || pairs.settings.length < 2 ? grid.chosen() : { ...grid.chosen(), setting };
+  const link = isthmus.element("a", {
+    href: address.to("walk", neuron.name, String(new URLSearchParams(chosen))),
+    textContent: "Walk from here",
+  });
+  link.setAttribute("aria-label", `Walk from here, ${neuron.name}`);
+  return link;
+};
+
+isthmus.fact = (term, value, title = "") =>
+  isthmus.element(
+    "div",
+    { title },
+    isthmus.element("dt", { textContent: term }),
+    isthmus.element("dd", { textContent: value }),
+  );
+
+// As in core/atlas/records.py; a checkpoint's strip has its number of updates after the key.
+isthmus.sheetPath = (key, step) => `sheets/${key.slice(0, 2)}/${key}${step ? `-${step}` : ""}.png`;
+isthmus.previewPath = (key) => `previews/${key.slice(0, 2)}/${key}.webp`;
+
+// One frame of a strip: the strip covers its cell's height, the position says which part of its width is seen.
+isthmus.frameOf = (path, pair, frame, alt) => {
+  const image = isthmus.element("img", { src: path, alt, decoding: "async", draggable: false });
+  image.style.objectPosition = `${pair.frames > 1 ? (frame / (pair.frames - 1)) * 100 : 0}% 0`;
+  return image;
+};
+
+// Choices of a score, by its label or by the order that it gives.
+isthmus.scoreOptions = (text) =>
+  Object.entries(isthmus.pairs.SCORES).map(([value, score]) =>
+    isthmus.element("option", { value, textContent: score[text], title: score.meaning }),
+  );
+
+isthmus.failure = (title, reason) =>
+  isthmus.element(
+    "span",
+    { className: "failure", title: reason },
+    isthmus.element("b", { textContent: title }),
+    " ",
+    isthmus.quoted(reason),
+  );
+
+// Put a text on the clipboard; pages that were not served safely may only copy what is selected.
+isthmus.copy = async (text) => {
+  if (navigator.clipboard) return navigator.clipboard.writeText(text);
+  const field = isthmus.element("textarea", { value: text, className: "unseen" });
+  document.body.append(field);
+  field.select();
+  document.execCommand("copy");
+  field.remove();
+};

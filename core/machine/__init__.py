@@ -1,0 +1,1 @@
+"""The machine that renders: its device, processes, threads and locks."""

@@ -1,0 +1,172 @@
+"""The device that renders: set up once per process, before TensorFlow starts to compute.
+
+On a CPU one process computes in one thread, because several such processes beat one with several threads, and because
+sums are then always taken in the same order, so that pixels do not depend on the number of cores. With GPUs each
+process claims one card, sees only that one, and takes memory as it needs it. What has been run on a GPU stands in
+docs/gpu.md.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from functools import lru_cache
+from importlib.metadata import version
+from itertools import count
+from pathlib import Path
+from typing import BinaryIO
+
+from core.machine.loading import quick_loading
+
+VERBOSE = "ISTHMUS_VERBOSE"
+"""Name of the environment variable that lets TensorFlow and Prefect talk."""
+_DEVICE_FILES = Path("/dev")
+_CARDS = Path("/proc/driver/nvidia/gpus")
+_VISIBLE = "CUDA_VISIBLE_DEVICES"
+_LEGACY_KERAS = "TF_USE_LEGACY_KERAS"
+
+
+def gpus() -> list[str]:
+    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them; does not need TensorFlow."""
+    visible = os.environ.get(_VISIBLE)
+    if visible is not None:
+        return [name for name in visible.split(",") if name and name != "-1"]
+    # CUDA counts the cards that it sees from 0; in a container the files may have other numbers.
+    return [str(number) for number, _ in enumerate(_DEVICE_FILES.glob("nvidia[0-9]*"))]
+
+
+def claim_gpu(available: Sequence[str], folder: Path | None = None) -> BinaryIO | None:
+    """Make this process see one GPU only: the first that fewest other processes have claimed.
+
+    A claim is a lock, so it ends with the process, however that ends, and whoever replaces it takes the same GPU.
+
+    Args:
+        available: names of GPUs; nothing happens if there are none.
+        folder: for the locks; must be the same for all processes of a machine.
+
+    Returns:
+        the lock, to be kept open as long as the GPU is used.
+    """
+    folder = folder or Path(tempfile.gettempdir()) / f"isthmus-gpus-{os.getuid()}"
+    folder.mkdir(exist_ok=True, parents=True)
+    for turn in count() if available else ():
+        for name in available:
+            lock = (folder / f"{name}.{turn}").open("ab")
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                lock.close()
+            else:
+                os.environ[_VISIBLE] = name
+                return lock
+    return None
+
+
+def has_gpu() -> bool:
+    """Whether TensorFlow computes on a GPU in this process."""
+    import tensorflow as tf
+
+    return bool(tf.config.list_physical_devices("GPU"))
+
+
+def memory_used() -> float:
+    """The most of a GPU's memory that was used since this was last asked, as a share of what this process can have.
+
+    Always 0 on a CPU.
+    """
+    if not has_gpu():
+        return 0.0
+    import tensorflow as tf
+
+    peak = tf.config.experimental.get_memory_info("GPU:0")["peak"]
+    tf.config.experimental.reset_memory_stats("GPU:0")
+    return float(peak) / _memory_limit()
+
+
+@lru_cache(maxsize=1)
+def _memory_limit() -> int:
+    """Bytes of the GPU that TensorFlow may take."""
+    from tensorflow.python.client import device_lib  # the only place that tells it
+
+    return max(int(found.memory_limit) for found in device_lib.list_local_devices() if found.device_type == "GPU")
+
+
+@lru_cache(maxsize=1)
+def prepare() -> str:
+    """Set TensorFlow up in this process and say in words what it renders on.
+
+    TensorFlow's own messages are kept quiet unless the environment has ISTHMUS_VERBOSE.
+    """
+    with nullcontext() if os.environ.get(VERBOSE) else _silence(), _without_keras(), quick_loading():
+        import tensorflow as tf
+
+    if not os.environ.get(VERBOSE):
+        tf.get_logger().setLevel(logging.ERROR)  # it warns of every renderer after the fourth: each is traced once
+    tf.config.experimental.enable_tensor_float_32_execution(False)  # float32 is float32, unless a renderer says tf32
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus:
+        tf.config.experimental.set_memory_growth(gpus[0], True)
+        return str(tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU"))
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    return _cpu()
+
+
+def expected() -> str:
+    """What this machine should render on, in words, found without TensorFlow."""
+    if not gpus():
+        return _cpu()
+    facts = [line for card in sorted(_CARDS.glob("*/information")) for line in card.read_text().splitlines()]
+    return next((fact.partition(":")[2].strip() for fact in facts if fact.startswith("Model:")), "GPU")
+
+
+def is_gpu(name: str) -> bool:
+    """Whether a device that `prepare` or `expected` told of, perhaps on another machine, is a GPU."""
+    return not name.startswith("CPU")
+
+
+def _cpu() -> str:
+    return f"CPU {platform.machine()}"
+
+
+def versions() -> dict[str, str]:
+    """The versions that a picture may depend on."""
+    return {name: version(name) for name in ("isthmus", "tensorflow", "numpy")}
+
+
+@contextmanager
+def _without_keras() -> Iterator[None]:
+    """Let TensorFlow load without Keras, which takes a seventh of the time; whoever needs Keras still gets it.
+
+    It loads Keras's optimizers at once, and passes over those of the older Keras if that is not installed.
+    """
+    set_already = os.environ.get(_LEGACY_KERAS)
+    os.environ[_LEGACY_KERAS] = "1"
+    try:
+        yield
+    finally:
+        if set_already is None:
+            del os.environ[_LEGACY_KERAS]
+        else:
+            os.environ[_LEGACY_KERAS] = set_already
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Close standard error for a while: TensorFlow's libraries write to it as they load, before any setting counts."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with Path(os.devnull).open("wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)

@@ -1,0 +1,1 @@
+"""TensorFlow operations with gradients of our own."""

@@ -1,0 +1,116 @@
+"""SavedModels: a directory with a graph, its functions and its variables, read as a frozen graph.
+
+What is protected: before TensorFlow loads anything, every operation of the graph and of all its functions must be one
+that only computes, or that holds or restores variables; whatever TensorFlow would run while it loads (assets,
+initialisers of tables and other resources, save and restore functions of objects' own) is refused. Then the signature
+`serving_default` is frozen, and the result goes through the same checks as any frozen graph.
+
+What is not: TensorFlow's own readers parse the variables' files, and the object graph's Python is TensorFlow's. A
+SavedModel of which you know nothing is better frozen elsewhere, in a container.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from core.errors import ModelError
+from core.models.frozen_graph import COMPUTING_OPS, FrozenGraph
+from core.models.weights import file_sha256
+
+_HOLDING_OPS = frozenset(
+    """
+    AssignVariableOp DisableCopyOnRead MergeV2Checkpoints PartitionedCall ReadVariableOp RestoreV2 SaveV2
+    ShardedFilename StatefulPartitionedCall StaticRegexFullMatch StringJoin VarHandleOp VarIsInitializedOp
+    """.split()
+)
+"""What holds variables, and saves and restores them when it is asked to, which nobody here does."""
+_SIGNATURE = "serving_default"
+
+
+def saved_model(directory: Path, value_range: tuple[float, float]) -> FrozenGraph:
+    """The network behind the signature `serving_default` of a SavedModel.
+
+    Args:
+        value_range: what the network expects for image values 0 and 1.
+
+    Raises:
+        ModelError: if it is no SavedModel, is refused, or has no such signature with one image input.
+    """
+    _check(directory)
+    import tensorflow as tf
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    try:
+        loaded = tf.saved_model.load(str(directory))
+        signature = loaded.signatures[_SIGNATURE]
+        frozen = convert_variables_to_constants_v2(signature, lower_control_flow=False)
+    except KeyError:
+        raise ModelError(f"{directory}: expected a SavedModel with the signature {_SIGNATURE}, it has none") from None
+    except Exception as error:  # whatever a damaged directory may provoke
+        reason = " ".join(str(error).split())[:200]
+        raise ModelError(f"{directory}: expected a SavedModel that TensorFlow can load, {reason}") from None
+    images = [tensor for tensor in frozen.inputs if tensor.dtype != tf.resource]
+    if len(images) != 1 or images[0].shape.rank not in (4, None):
+        shapes = ", ".join(str(tensor.shape) for tensor in images) or "none"
+        raise ModelError(
+            f"{directory}: expected one input of shape (batch, height, width, 3) in {_SIGNATURE}, found {shapes}"
+        )
+    return FrozenGraph(
+        directory,
+        name="saved-model",
+        contents=(frozen.graph.as_graph_def(), _directory_sha256(directory)),
+        input_node=images[0].op.name,
+        value_range=value_range,
+    )
+
+
+def _check(directory: Path) -> None:
+    """Make sure that nothing of a SavedModel does more than compute when it is loaded and called.
+
+    Raises:
+        ModelError: naming the first thing that is refused.
+    """
+    from google.protobuf.message import DecodeError
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    file = directory / "saved_model.pb"
+    contents = saved_model_pb2.SavedModel()
+    try:
+        contents.ParseFromString(file.read_bytes())
+    except OSError as error:
+        raise ModelError(f"{file}: expected a SavedModel, {error.strerror}") from None
+    except DecodeError:
+        raise ModelError(f"{file}: expected a SavedModel, got something else or a damaged one") from None
+    if len(contents.meta_graphs) != 1 or not contents.meta_graphs[0].HasField("object_graph_def"):
+        raise ModelError(f"{file}: expected a SavedModel of TensorFlow 2, with one graph and its objects")
+    [graph] = contents.meta_graphs
+    for node in _all_nodes(graph.graph_def):
+        if node.op not in COMPUTING_OPS and node.op not in _HOLDING_OPS:
+            raise ModelError(
+                f"{file}: refused: node {node.name[:80]!r} is of type {node.op[:80]!r}, which is not known to be safe"
+            )
+    for thing in graph.object_graph_def.nodes:
+        kind = thing.WhichOneof("kind")
+        own_saving = thing.registered_saver or any(
+            saving.save_function or saving.restore_function for saving in thing.saveable_objects.values()
+        )
+        if kind in ("asset", "resource", "captured_tensor") or own_saving:
+            raise ModelError(
+                f"{file}: refused: it has an object of kind {kind}, which runs something when it is loaded"
+            )
+
+
+def _all_nodes(graph_def: Any) -> Any:
+    yield from graph_def.node
+    for function in graph_def.library.function:
+        yield from function.node_def
+
+
+def _directory_sha256(directory: Path) -> str:
+    """sha256 over the files that make the network, whatever else lies beside them."""
+    digest = hashlib.sha256()
+    for path in (directory / "saved_model.pb", *sorted((directory / "variables").glob("variables.*"))):
+        digest.update(f"{path.name}:{file_sha256(path)}\n".encode())
+    return digest.hexdigest()

@@ -1,0 +1,174 @@
+"""Weights files on this machine: found where a spec says, or downloaded once into a cache folder.
+
+A downloaded file is named by its sha256, so nothing in the cache is ever out of date and no two addresses get in each
+other's way. What has been downloaded of a file lies beside it as `.part` and is gone on with; the file appears only
+when it is whole and right.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from core.errors import ModelError
+from core.machine.lock import locked
+from core.spec import ModelSpec, is_remote
+
+CACHE = "ISTHMUS_CACHE"
+"""Name of the environment variable for the folder that downloaded weights are kept in."""
+_CHUNK_BYTES = 1 << 20
+_TIMEOUT_SECONDS = 60
+
+
+def local_weights(spec: ModelSpec) -> Path:
+    """The file (for a SavedModel the directory) of a model on this machine; downloads it if need be.
+
+    Raises:
+        ModelError: if there is none, or one with another sha256 than the spec has.
+    """
+    assert spec.file is not None
+    if is_remote(spec.file):
+        assert spec.sha256 is not None
+        return _cached(spec.file, spec.sha256)
+    path = Path(os.path.expanduser(spec.file))  # noqa: PTH111  (Path.expanduser raises for the home of nobody)
+    if spec.name == "saved-model":
+        if not (path / "saved_model.pb").is_file():
+            raise ModelError(f"model.file: expected the directory of a SavedModel, {path} has no saved_model.pb")
+    elif not path.is_file():
+        raise ModelError(f"model.file: expected the weights of {spec.name}, there is no file {path}")
+    if spec.sha256 is not None:
+        _check_sha256(path, spec.sha256, "give the right file, or the sha256 of this one")
+    return path
+
+
+def cache_folder() -> Path:
+    """Where downloaded weights are kept."""
+    return Path(os.environ.get(CACHE) or Path.home() / ".cache" / "isthmus")
+
+
+def file_sha256(path: Path) -> str:
+    """sha256 of a file, in hex.
+
+    Raises:
+        ModelError: if it cannot be read.
+    """
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while block := file.read(_CHUNK_BYTES):
+                digest.update(block)
+    except OSError as error:
+        raise ModelError(f"{path}: expected a file with weights, {error.strerror}") from None
+    return digest.hexdigest()
+
+
+def _check_sha256(path: Path, wanted: str, remedy: str) -> None:
+    found = file_sha256(path)
+    if found != wanted:
+        raise ModelError(f"{path}: expected a file with sha256 {wanted}, found {found}; {remedy}")
+
+
+def _cached(address: str, sha256: str) -> Path:
+    """A downloaded file in the cache."""
+    suffix = Path(address.partition("?")[0]).suffix
+    final = cache_folder() / f"{sha256}{suffix if suffix.isascii() and suffix[1:].isalnum() else ''}"
+    try:
+        if not final.is_file():
+            final.parent.mkdir(parents=True, exist_ok=True)
+            with locked(final.parent / f"{sha256}.lock"):
+                if not final.is_file():  # another process may have been faster
+                    _download(address, sha256, final)
+    except OSError as error:
+        raise ModelError(f"{final.parent}: could not keep weights there, {error.strerror}; set {CACHE}") from None
+    _check_sha256(final, sha256, "remove it, and it is downloaded again")  # it may have been put there by hand
+    return final
+
+
+def _download(address: str, sha256: str, final: Path) -> None:
+    part = final.parent / f"{sha256}.part"
+    by_hand = f"download it by hand and put it at {final.absolute()}"
+    have = part.stat().st_size if part.exists() else 0
+    source = _open_s3 if address.startswith("s3://") else _open_http
+    try:
+        with source(address, have) as (blocks, resumed), part.open("ab" if resumed else "wb") as file:
+            for block in blocks:
+                file.write(block)
+            file.flush()
+            os.fsync(file.fileno())
+    except _DownloadError as error:
+        raise ModelError(f"model.file {address}: could not be downloaded, {error}; try again, or {by_hand}") from None
+    found = file_sha256(part)
+    if found != sha256:
+        part.unlink()
+        raise ModelError(
+            f"model.file {address}: expected a file with sha256 {sha256}, got {found}; "
+            f"correct model.sha256 if that is the right file, or {by_hand}"
+        )
+    part.replace(final)
+
+
+class _DownloadError(Exception):
+    """Why a download failed, in a few words."""
+
+
+class _Body(Protocol):
+    def read(self, amount: int = ..., /) -> bytes: ...
+
+
+def _blocks(body: _Body, expected: int | None) -> Iterator[bytes]:
+    got = 0
+    while block := body.read(_CHUNK_BYTES):
+        got += len(block)
+        yield block
+    if expected is not None and got < expected:
+        raise _DownloadError(f"the connection ended after {got:,} of {expected:,} bytes")
+
+
+@contextmanager
+def _open_http(address: str, have: int) -> Iterator[tuple[Iterator[bytes], bool]]:
+    """The bytes of a file from `have` on, and whether the server did begin there."""
+    request = urllib.request.Request(address, headers={"Range": f"bytes={have}-"} if have else {})
+    try:
+        with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as answer:
+            resumed = answer.status == 206 and str(answer.headers.get("Content-Range", "")).startswith(f"bytes {have}-")
+            length = answer.headers.get("Content-Length")
+            yield _blocks(answer, int(length) if length else None), resumed
+    except urllib.error.HTTPError as error:
+        if error.code == 416 and have:  # all of it is here already, or more: the sha256 will tell
+            yield iter(()), True
+            return
+        raise _DownloadError(f"the server says {error.code} {error.reason}") from None
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        reason = getattr(error, "reason", None) or error
+        raise _DownloadError(" ".join(str(reason).split()) or type(error).__name__) from None
+
+
+@contextmanager
+def _open_s3(address: str, have: int) -> Iterator[tuple[Iterator[bytes], bool]]:
+    """As `_open_http`, with the endpoint and credentials of boto3's environment."""
+    import boto3
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    bucket, _, key = address.removeprefix("s3://").partition("/")
+    try:
+        client = boto3.client("s3")
+        if have:
+            if client.head_object(Bucket=bucket, Key=key)["ContentLength"] <= have:
+                yield iter(()), True
+                return
+            answer = client.get_object(Bucket=bucket, Key=key, Range=f"bytes={have}-")
+        else:
+            answer = client.get_object(Bucket=bucket, Key=key)
+        yield _blocks(answer["Body"], answer["ContentLength"]), bool(have)
+    except ClientError as error:
+        facts = error.response.get("Error", {})
+        raise _DownloadError(f"the store says {facts.get('Code')} {facts.get('Message')}") from None
+    except (BotoCoreError, ValueError) as error:
+        raise _DownloadError(" ".join(str(error).split())) from None

@@ -1,0 +1,1 @@
+"""Frames and numbers as pictures."""

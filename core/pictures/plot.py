@@ -1,0 +1,96 @@
+"""One picture of a strip with the numbers behind it: frames, trade-off curve and the objective's course."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from core.pictures.sheets import Pixels
+
+Array = NDArray[np.float32]
+Floats = NDArray[np.float64]
+
+_PAPER, _INK, _FAINT, _LINE = (255, 255, 255), (27, 28, 29), (92, 95, 98), (216, 217, 215)
+_COLORS = ((11, 87, 208), (179, 86, 0))  # of a and of b
+_MARGIN, _PANEL_PX, _TITLE_PX, _COURSE_PX = 56, 150, 26, 640
+_FONT = ImageFont.load_default(12)
+
+
+def plot_strip(sheet: Pixels, names: tuple[str, str], activations: tuple[Array, Array], objective: Array) -> Pixels:
+    """Draw a strip above two panels.
+
+    Args:
+        sheet: shape (height, frame * width, 3), uint8.
+        names: of neuron a and neuron b.
+        activations: of a and of b on every frame, each of shape (frame,); drawn under the middle of its frame.
+        objective: shape (update,), on the transformed frames.
+
+    Returns:
+        shape (height, width, 3), uint8.
+    """
+    height, width = sheet.shape[:2]
+    panel = _TITLE_PX + _PANEL_PX + _TITLE_PX
+    picture = Image.new("RGB", (width + 2 * _MARGIN, height + _MARGIN + 2 * panel), _PAPER)
+    picture.paste(Image.fromarray(sheet), (_MARGIN, _MARGIN // 2))
+    draw = ImageDraw.Draw(picture)
+    top = height + _MARGIN // 2 + 12
+
+    frames = len(activations[0])
+    middles = _MARGIN + (np.arange(frames) + 0.5) * width / frames
+    title = "mean activation per frame:  "
+    _panel(draw, top, width, title, [(middles, curve) for curve in activations])
+    x = _MARGIN + draw.textlength(title, _FONT)
+    for name, color in zip(names, _COLORS, strict=True):
+        draw.text((x, top), name, color, _FONT)
+        x += draw.textlength(name + "   ", _FONT)
+
+    updates = _MARGIN + np.linspace(0, width, len(objective))
+    title = f"objective on the transformed frames, {len(objective)} updates, last {objective[-1]:.2f}"
+    _panel(draw, top + panel, width, title, [(updates, objective)])
+    return np.asarray(picture)
+
+
+def plot_courses(panels: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[float]]]], unit: str) -> Pixels:
+    """Draw panels under one another, each with a curve for every name.
+
+    Args:
+        panels: title -> name -> x and y; x starts at 0 in all of them.
+        unit: of x.
+
+    Returns:
+        shape (height, width, 3), uint8.
+    """
+    panel = 2 * _TITLE_PX + _PANEL_PX
+    picture = Image.new("RGB", (_COURSE_PX + 2 * _MARGIN, len(panels) * panel + _MARGIN), _PAPER)
+    draw = ImageDraw.Draw(picture)
+    last = max(max(x) for curves in panels.values() for x, _ in curves.values())
+    for number, (title, curves) in enumerate(panels.items()):
+        top = _MARGIN // 2 + number * panel
+        scaled = [(_MARGIN + np.asarray(x) * _COURSE_PX / last, np.asarray(y)) for x, y in curves.values()]
+        _panel(draw, top, _COURSE_PX, f"{title}:  ", scaled)
+        x = _MARGIN + draw.textlength(f"{title}:  ", _FONT)
+        for name, color in zip(curves, _COLORS, strict=False):
+            draw.text((x, top), name, color, _FONT)
+            x += draw.textlength(name + "   ", _FONT)
+        draw.text((_MARGIN + _COURSE_PX, top + panel - _TITLE_PX + 4), f"{last:.3g} {unit}", _FAINT, _FONT, anchor="ra")
+    return np.asarray(picture)
+
+
+def _panel(
+    draw: ImageDraw.ImageDraw, top: int, width: int, title: str, curves: Sequence[tuple[Floats, NDArray[Any]]]
+) -> None:
+    """A title, and curves of x in pixels and y, scaled to the panel with the range written at its left."""
+    low, high = min(float(y.min()) for _, y in curves), max(float(y.max()) for _, y in curves)
+    bottom = top + _TITLE_PX + _PANEL_PX
+    draw.text((_MARGIN, top), title, _INK, _FONT, anchor="la")
+    draw.line([(_MARGIN, bottom), (_MARGIN + width, bottom)], _LINE)
+    draw.line([(_MARGIN, top + _TITLE_PX), (_MARGIN + width, top + _TITLE_PX)], _LINE)
+    draw.text((_MARGIN - 6, top + _TITLE_PX), f"{high:.3g}", _FAINT, _FONT, anchor="rm")
+    draw.text((_MARGIN - 6, bottom), f"{low:.3g}", _FAINT, _FONT, anchor="rm")
+    for (x, curve), color in zip(curves, _COLORS, strict=False):
+        y = bottom - (curve - low) / max(high - low, 1e-12) * _PANEL_PX
+        draw.line(list(zip(x.tolist(), y.tolist(), strict=True)), color, width=2, joint="curve")

@@ -1,0 +1,1 @@
+"""Rendering the chunks of a plan and recording what became of them."""

@@ -1,0 +1,72 @@
+"""Portraits as they are stored: colours before they are squashed as NumPy's `.npy`, and the picture as PNG."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.atlas.records import Key, PortraitFiles, colours_path, portrait_path
+from core.errors import RecordError
+from core.pictures import sheets
+from core.pictures.portrait import Portrait
+from core.store.store import Store, keep
+
+Array = NDArray[np.float32]
+
+
+def store_portrait(store: Store, key: Key, portrait: Portrait) -> PortraitFiles:
+    """Write the files of a portrait, unless they are there already, and say what is stored.
+
+    Raises:
+        StoreError: if the store cannot be written.
+    """
+    buffer = io.BytesIO()
+    np.save(buffer, portrait.colours.astype("<f4"), allow_pickle=False)
+    colours = keep(store, colours_path(key), buffer.getvalue())
+    picture = keep(store, portrait_path(key), sheets.encode_png(portrait.pixels))
+    return PortraitFiles(
+        colours_sha256=hashlib.sha256(colours).hexdigest(),
+        colours_bytes=len(colours),
+        picture_sha256=hashlib.sha256(picture).hexdigest(),
+        picture_bytes=len(picture),
+    )
+
+
+def read_portrait(store: Store, key: Key, size_px: int) -> Portrait:
+    """Read a portrait of so many pixels in height and width.
+
+    Raises:
+        RecordError: if it is not there, or not what is written there.
+        TransientStoreError: if the store cannot be reached.
+    """
+    for path in (colours_path(key), portrait_path(key)):
+        if not store.exists(path):
+            raise _spoilt(store, path, "found nothing")
+    colours = _read_colours(store, colours_path(key))
+    try:
+        pixels = sheets.decode(store.read(portrait_path(key)))
+    except (OSError, ValueError) as error:
+        raise _spoilt(store, portrait_path(key), str(error)) from None
+    for path, found in ((colours_path(key), colours), (portrait_path(key), pixels)):
+        if found.shape != (size_px, size_px, 3):
+            raise _spoilt(store, path, f"found numbers of shape {found.shape}")
+    return Portrait(colours, pixels)
+
+
+def _read_colours(store: Store, path: str) -> Array:
+    try:
+        colours = np.load(io.BytesIO(store.read(path)), allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise _spoilt(store, path, str(error)) from None
+    if not isinstance(colours, np.ndarray) or colours.dtype != np.float32:
+        raise _spoilt(store, path, "found something else")
+    return colours
+
+
+def _spoilt(store: Store, path: str, problem: str) -> RecordError:
+    return RecordError(
+        f"{store}/{path}: expected part of a portrait, {problem}; run isthmus verify --repair, and build again"
+    )

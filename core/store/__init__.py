@@ -1,0 +1,1 @@
+"""Where an atlas is kept: a directory or a bucket."""

@@ -1,0 +1,213 @@
+"""The store: named bytes under one address, written whole or not at all.
+
+Paths are relative and use forward slashes. `create` never overwrites and says whether it was first, which is what
+makes records commit markers; `replace` is for what may be rebuilt at any time; `swap` is for what several may rebuild
+at once, so that the older one does not win.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import uuid
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Protocol
+
+from core.errors import StoreError
+from core.machine.lock import locked
+from core.spec import Storage
+
+ONE_WRITER = "this store ignores conditional writes; let only one build or publish of an atlas run at a time"
+"""What to tell of a store that does not allow many writers."""
+
+
+class Store(Protocol):
+    """What every kind of store offers. Every method raises StoreError, in one line, when it cannot do its work."""
+
+    @property
+    def name(self) -> str:
+        """The last part of the store's address: the name of its atlas."""
+
+    def location(self, path: str) -> str:
+        """Where an object is found without Isthmus: the path of a file, or the address of a page."""
+
+    def allows_many_writers(self) -> bool:
+        """Whether `create` and `swap` hold between several processes. May write, and remove, an object to find out."""
+
+    def create(self, path: str, data: bytes) -> bool:
+        """Write an object unless it is there already; True if this call wrote it.
+
+        Of several processes that create one path at once exactly one gets True.
+        """
+
+    def replace(self, path: str, data: bytes) -> None:
+        """Write an object, whether or not it is there already; readers see the old or the new one, whole."""
+
+    def version(self, path: str) -> str | None:
+        """A text that is another one as soon as the object has other bytes; None if there is no object."""
+
+    def swap(self, path: str, data: bytes, version: str | None) -> bool:
+        """Write an object if it still has this version (None: if there is still none); True if this call wrote it.
+
+        Of several processes that swap one version of a path at once exactly one gets True, unless all of them write
+        the bytes that are there already.
+        """
+
+    def read(self, path: str) -> bytes: ...
+
+    def read_many(self, paths: Iterable[str]) -> Iterator[bytes]:
+        """The bytes of objects in the order of their paths; only a few of them are in memory at a time."""
+
+    def exists(self, path: str) -> bool: ...
+
+    def delete(self, path: str) -> None:
+        """Remove an object; nothing happens if there is none."""
+
+    def list(self, prefix: str) -> Iterator[str]:
+        """Paths of all objects below a folder such as `records/`, sorted; `""` is the whole store."""
+
+
+class DirectoryStore:
+    """A store in a directory of a local (or mounted) file system that has hard links."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def __str__(self) -> str:
+        return str(self.root)
+
+    @property
+    def name(self) -> str:
+        return self.root.resolve().name
+
+    def location(self, path: str) -> str:
+        return str((self.root / path).resolve())
+
+    def allows_many_writers(self) -> bool:
+        return True
+
+    def create(self, path: str, data: bytes) -> bool:
+        try:
+            temporary = self._write_temporary(path, data)
+            try:
+                os.link(temporary, self.root / path)
+                return True
+            except FileExistsError:
+                if (self.root / path).is_dir():
+                    raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)) from None
+                return False
+            finally:
+                temporary.unlink()
+        except OSError as error:
+            raise self._error("write", path, error) from error
+
+    def replace(self, path: str, data: bytes) -> None:
+        try:
+            temporary = self._write_temporary(path, data)
+            try:
+                temporary.replace(self.root / path)
+            finally:
+                temporary.unlink(missing_ok=True)
+        except OSError as error:
+            raise self._error("write", path, error) from error
+
+    def version(self, path: str) -> str | None:
+        return hashlib.sha256(self.read(path)).hexdigest() if self.exists(path) else None
+
+    def swap(self, path: str, data: bytes, version: str | None) -> bool:
+        final = self.root / path
+        try:
+            final.parent.mkdir(parents=True, exist_ok=True)
+            with locked(final.with_name(f".{final.name}.lock.tmp")):
+                if self.version(path) != version:
+                    return False
+                self.replace(path, data)
+                return True
+        except OSError as error:
+            raise self._error("write", path, error) from error
+
+    def read(self, path: str) -> bytes:
+        try:
+            return (self.root / path).read_bytes()
+        except OSError as error:
+            raise self._error("read", path, error) from error
+
+    def read_many(self, paths: Iterable[str]) -> Iterator[bytes]:
+        return map(self.read, paths)
+
+    def exists(self, path: str) -> bool:
+        return (self.root / path).is_file()
+
+    def delete(self, path: str) -> None:
+        try:
+            (self.root / path).unlink(missing_ok=True)
+        except OSError as error:
+            raise self._error("delete", path, error) from error
+
+    def list(self, prefix: str) -> Iterator[str]:
+        try:
+            found = sorted(
+                Path(folder, name).relative_to(self.root).as_posix()
+                for folder, _, names in os.walk(self.root / prefix)
+                for name in names
+                if not _is_temporary(name)
+            )
+        except OSError as error:
+            raise self._error("list", prefix, error) from error
+        return iter(found)
+
+    def _write_temporary(self, path: str, data: bytes) -> Path:
+        """Write a file beside the final one and make sure it is on the disk."""
+        final = self.root / path
+        final.parent.mkdir(parents=True, exist_ok=True)
+        temporary = final.with_name(f".{final.name}.{uuid.uuid4().hex}.tmp")
+        try:
+            with temporary.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        return temporary
+
+    def _error(self, action: str, path: str, error: OSError) -> StoreError:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        remedy = "; make room and run the same command again" if full else ""
+        return StoreError(f"{self.root / path}: could not {action}, {error.strerror}{remedy}")
+
+
+def keep(store: Store, path: str, data: bytes) -> bytes:
+    """Write an object and give what is stored: what another run wrote before stays, and is what a record tells of."""
+    return data if store.create(path, data) else store.read(path)
+
+
+def _is_temporary(name: str) -> bool:
+    return name.startswith(".") and name.endswith(".tmp")
+
+
+def open_store(uri: str, storage: Storage = Storage()) -> Store:  # noqa: B008  (it cannot be changed)
+    """The store at an address, a directory or s3://bucket/prefix; nothing is read or written by opening it.
+
+    Args:
+        storage: how to speak with an object store.
+
+    Raises:
+        StoreError: if the address is neither, or something else stands in a directory's place.
+    """
+    if uri.startswith("s3://"):
+        from core.store.s3 import S3Store
+
+        return S3Store(uri, storage)
+    if "://" in uri:
+        raise StoreError(f"output {uri}: expected a directory or s3://bucket/prefix; there is no other kind of store")
+    try:
+        root = Path(uri).expanduser()
+        in_the_way = next((path for path in (root, *root.parents) if path.exists()), None)
+    except (OSError, RuntimeError) as error:  # a name that is too long, or the home of nobody
+        raise StoreError(f"output {uri}: expected a directory, {getattr(error, 'strerror', error)}") from None
+    if in_the_way is not None and not in_the_way.is_dir():
+        raise StoreError(f"output {uri}: expected a directory, but {in_the_way} is a file")
+    return DirectoryStore(root)
