@@ -91,7 +91,7 @@ def test_of_many_threads_exactly_one_creates(store: Store) -> None:
 
 RACE = """
 import os, sys, time
-from core.store import open_store
+from core.store.store import open_store
 
 def race(number):
     store = open_store(sys.argv[1])
@@ -349,7 +349,7 @@ FULL_DISK = """
 import resource, signal, sys
 from pathlib import Path
 from core.errors import StoreError
-from core.store import DirectoryStore
+from core.store.store import DirectoryStore
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 store = DirectoryStore(Path(sys.argv[1]))
