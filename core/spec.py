@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import re
 import reprlib
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import (
+    AliasChoices,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -59,6 +61,8 @@ class _Frozen(BaseModel):
 
 
 Precision = Literal["float32", "tf32", "bfloat16"]
+StripKind = Literal["pair", "walk"]
+"""Whether a strip has ends of its own, or begins and ends on the portraits of its neurons."""
 
 
 class Alignment(_Frozen):
@@ -166,8 +170,20 @@ class NearestPairs(_Frozen):
 Selection = Annotated[ListedPairs | AllPairs | RandomPairs | NearestPairs, Field(discriminator="select")]
 
 
+class RenamedKeyWarning(FutureWarning):
+    """A key that has a new name was given by its old one, which still works."""
+
+
+def _allow_pack(schema: dict[str, Any]) -> None:
+    """Let those who check parameters by the schema alone, such as Prefect's server, pass the old name too."""
+    keys = schema["properties"]
+    keys["pack"] = {**keys["batch_pairs"], "title": "Pack", "description": "Old name of batch_pairs."}
+
+
 class Compute(_Frozen):
     """Where and how the work is done; changes no pixel."""
+
+    model_config = ConfigDict(json_schema_extra=_allow_pack)
 
     engine: Literal["local", "ray", "work-pool"] = Field(
         "local",
@@ -181,8 +197,10 @@ class Compute(_Frozen):
         description="Chunks that are rendered at once on a machine, or on a Ray cluster; "
         "by default one per GPU, or one per core.",
     )
-    pack: Annotated[StrictInt, Field(ge=1, le=1024)] | Literal["auto"] = Field(
-        "auto", description="Pairs in one batch; auto: as many as make a GPU faster, one on a CPU."
+    batch_pairs: Annotated[StrictInt, Field(ge=1, le=1024)] | Literal["auto"] = Field(
+        "auto",
+        validation_alias=AliasChoices("batch_pairs", "pack"),
+        description="Pairs in one batch; auto: as many as make a GPU faster, one on a CPU.",
     )
     chunk_pairs: StrictInt | None = Field(
         None,
@@ -202,6 +220,19 @@ class Compute(_Frozen):
     shard_minutes: Number | None = Field(
         None, ge=1, le=600, description="About how long a shard of work-pool takes; by default 10."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _renamed(cls, given: Any) -> Any:
+        if isinstance(given, dict) and "pack" in given:
+            if "batch_pairs" in given:
+                raise _model_mistake("pack", "the old name of batch_pairs, which is given too; remove it")
+            warnings.warn(
+                "compute.pack is called compute.batch_pairs now; rename it, the old name still works",
+                RenamedKeyWarning,
+                stacklevel=2,
+            )
+        return given
 
     @model_validator(mode="after")
     def _fits_the_engine(self) -> Compute:
@@ -355,7 +386,7 @@ class AtlasSpec(_Frozen):
         ModelSpec(), description="The image model: its name, or a mapping of name and where it is."
     )
     pairs: Selection
-    strip: Literal["pair", "walk"] = Field(
+    strip: StripKind = Field(
         "pair",
         description="pair: every strip has ends of its own. walk: each neuron has one portrait, "
         "on which all its strips begin and end.",
@@ -513,8 +544,8 @@ def _message(found: ErrorDetails, model: type[BaseModel]) -> str:
     field = _dotted(path)
     if kind == "model_mistake":
         return ".".join(filter(None, (field, found["msg"])))
-    if path[:2] == ["compute", "pack"]:
-        return f"compute.pack: expected auto or a whole number from 1 to 1024, got {_short(given)}"
+    if path[:2] in (["compute", "batch_pairs"], ["compute", "pack"]):
+        return f"compute.{path[1]}: expected auto or a whole number from 1 to 1024, got {_short(given)}"
     if path == ["model"]:
         return f"model: expected the name of a model or a mapping, got {_short(given)}"
     if path[:2] == ["model", "value_range"] and kind in ("missing", "tuple_type", "too_long"):

@@ -59,8 +59,8 @@ def steps(graph: Path) -> str:
     configurations = [
         "--pairs 200",
         "--size-px 256 --repeats 7",
-        "--pack 4 --repeats 7",
-        "--pack 16 --repeats 5",
+        "--batch-pairs 4 --repeats 7",
+        "--batch-pairs 16 --repeats 5",
         "--precision bfloat16 --repeats 7",
         inception,
     ]
@@ -70,7 +70,7 @@ def steps(graph: Path) -> str:
         "model": "model",
         "frames": "frames",
         "size_px": "px",
-        "pack": "pack",
+        "batch_pairs": "batch",
         "precision": "precision",
         "bare_ms": "bare, ms",
         "network_ms": "network, ms",

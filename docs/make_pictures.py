@@ -38,7 +38,7 @@ def run(page: str) -> Iterator[tuple[str, bytes]]:
             yield picture, namespace["animation"]
         elif picture:
             images = namespace["images"]
-            rows = [sheets.pack(images[i : i + _FRAMES_IN_ROW]) for i in range(0, len(images), _FRAMES_IN_ROW)]
+            rows = [sheets.side_by_side(images[i : i + _FRAMES_IN_ROW]) for i in range(0, len(images), _FRAMES_IN_ROW)]
             yield picture, sheets.encode_webp(np.concatenate(rows))
 
 

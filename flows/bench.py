@@ -38,7 +38,7 @@ def step(
     layer: Layer = _LAYER,
     frames: Annotated[int, typer.Option(help="Frames in a strip.")] = 6,
     size_px: Annotated[int, typer.Option("--size-px", help="Height and width of a frame.")] = 128,
-    pack: Annotated[int, typer.Option(help="Strips in one batch.", min=1, max=1024)] = 1,
+    batch_pairs: Annotated[int, typer.Option(help="Strips in one batch.", min=1, max=1024)] = 1,
     precision: Annotated[str, typer.Option(help="float32, tf32 or bfloat16.")] = "float32",
     xla: Annotated[
         bool, typer.Option("--xla", help="Compile the step's network, on a GPU; never the bare one.")
@@ -64,7 +64,7 @@ def step(
     device.prepare()
     from core.bench.step import measure_step, memory_slope
 
-    figures = asdict(measure_step(network, pair, settings, pack=pack, repeats=repeats))
+    figures = asdict(measure_step(network, pair, settings, batch_pairs=batch_pairs, repeats=repeats))
     if pairs > 1:
         figures["mb_per_pair"] = round(memory_slope(network, layer, settings, pairs), 3)
     _show(asdict(machine), [{"model": model, **figures}], as_json)
@@ -132,7 +132,9 @@ def quality(
         picture.write_bytes(sheets.encode_png(plot_courses(panels, "s")))
     if strips:
         shown = range(0, len(drawn), max(1, len(drawn) // _SHOWN_STRIPS))
-        sheets_shown = [sheets.encode_png(sheets.pack(made[number].frames)) for number in shown for _, made in followed]
+        sheets_shown = [
+            sheets.encode_png(sheets.side_by_side(made[number].frames)) for number in shown for _, made in followed
+        ]
         strips.write_bytes(sheets.stack(sheets_shown, most_px=_STRIPS_PX))
     plain_seconds = courses[0].seconds[-1]
     rows = [

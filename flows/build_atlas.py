@@ -75,7 +75,7 @@ def build_atlas(spec: AtlasSpec) -> BuildResult | State[BuildResult]:
                 log.error("%s; publishing what there is", error)
                 futile = FUTILE_ROUNDS
             before, plan = plan, plan_atlas(spec, at_once)
-            if plan.left >= before.left:
+            if plan.unrecorded >= before.unrecorded:
                 futile += 1
                 log.error("a round finished none of %s chunks of %s", len(plan.chunks), plan.stage)
             elif futile < FUTILE_ROUNDS:
@@ -100,7 +100,7 @@ def local_processes(spec: AtlasSpec, plan: Plan) -> AbstractContextManager[Local
 def _render_round(spec: AtlasSpec, plan: Plan, pool: LocalPool | None, finished: Finished) -> None:
     compute = spec.compute
     # The path is a digest of the whole plan: taken once, not for every chunk.
-    round_ = Round(spec.uri, spec.storage, plan.path, compute.pack, tuple(chunk.name for chunk in plan.chunks))
+    round_ = Round(spec.uri, spec.storage, plan.path, compute.batch_pairs, tuple(chunk.name for chunk in plan.chunks))
     if pool:
         pool.render(round_, finished)
     elif compute.engine == "ray":

@@ -29,8 +29,8 @@ from flows.bench import app as bench_app
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+    from core.arrays import Array
     from core.atlas.plan import Plan
-    from core.method.parameterization import Array
     from core.spec import AtlasSpec
     from core.store.store import Store
 
@@ -106,8 +106,16 @@ def plan(spec: SpecFile, as_json: Json = False) -> None:
     if made.basis == "assumed" and made.missing and atlas.compute.engine == "local":
         _quiet_libraries(verbose=False)
         with errors.status("measuring how long an update takes here"):
-            pair, pack = next(made.missing_pairs).pair, atlas.compute.pack
-            measure_pace(made.model, made.model_digest, made.settings, pair, atlas.strip, pack=pack, most=made.missing)
+            pair, batch_pairs = next(made.missing_pairs).pair, atlas.compute.batch_pairs
+            measure_pace(
+                made.model,
+                made.model_digest,
+                made.settings,
+                pair,
+                atlas.strip,
+                batch_pairs=batch_pairs,
+                most=made.missing,
+            )
         made = make_plan(atlas, store, processes)
     facts = _facts(made, atlas, processes)
     if as_json:
@@ -232,7 +240,7 @@ def preview(
         raise typer.Exit(1)
     if pair.a != neurons[0]:  # a pair is unordered; somebody who asks for (b, a) sees its strip from the other end
         strip = strip.backwards()
-    pixels = sheets.pack(strip.frames)
+    pixels = sheets.side_by_side(strip.frames)
     if plot:
         from core.pictures.plot import plot_strip
 

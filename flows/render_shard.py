@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from prefect import flow, get_run_logger
 from pydantic import Field
 
+from core.arrays import BatchSize
 from core.errors import UnfinishedError
 from core.machine.parallel import process_count
 from core.rendering.chunk import ChunkResult
@@ -25,7 +26,7 @@ def render_shard(
     processes: Annotated[
         int | None, Field(ge=1, le=256, description="At once on this worker; by default one per GPU, or per core.")
     ] = None,
-    pack: Annotated[int | Literal["auto"], Field(description="Pairs in one batch.")] = "auto",
+    batch_pairs: Annotated[BatchSize, Field(description="Pairs in one batch.")] = "auto",
 ) -> None:
     """Render those chunks of a plan that have no records yet, on this machine.
 
@@ -44,7 +45,7 @@ def render_shard(
     futile = 0
     with render_processes(min(process_count(Compute(processes=processes)), len(rest))) as pool:
         while rest:
-            pool.render(Round(uri, storage, plan_path, pack, rest), finished)
+            pool.render(Round(uri, storage, plan_path, batch_pairs, rest), finished)
             before, rest = rest, missing_chunks(uri, storage, chunks)
             futile = futile + 1 if len(rest) == len(before) else 0
             if futile == FUTILE_ROUNDS:

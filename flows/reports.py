@@ -46,7 +46,7 @@ class Report:
 
     def __init__(self, spec: AtlasSpec, plan: Plan) -> None:
         self._spec = spec
-        self._left = plan.left
+        self._unrecorded = plan.unrecorded
         self._rendered = {"pairs": 0, "portraits": 0}
         self._failures: list[str] = []
         self._samples: deque[str] = deque(maxlen=_SHOWN_STRIPS)
@@ -54,7 +54,7 @@ class Report:
         self._started = self._told = time.monotonic()
         self._log = get_run_logger()
         self._bar: UUID | None = None
-        if self._left:
+        if self._unrecorded:
             self._bar = self._show(create_progress_artifact, 0.0, key=self._key("progress"), description=spec.name)
 
     def chunk_finished(self, result: ChunkResult) -> None:
@@ -63,7 +63,7 @@ class Report:
         self._pair_seconds += result.seconds
         self._failures += result.failures[: _LISTED_FAILURES - len(self._failures)]
         self._samples.extend(result.samples)
-        self._log.info("%s (%d of %d)", result.words, sum(self._rendered.values()), self._left)
+        self._log.info("%s (%d of %d)", result.words, sum(self._rendered.values()), self._unrecorded)
         if time.monotonic() - self._told > _UPDATE_SECONDS:
             self._update()
 
@@ -105,7 +105,7 @@ class Report:
     def _update(self) -> None:
         self._told = time.monotonic()
         if self._bar is not None:
-            percent = min(100.0, 100 * sum(self._rendered.values()) / self._left)
+            percent = min(100.0, 100 * sum(self._rendered.values()) / self._unrecorded)
             self._show(update_progress_artifact, self._bar, percent, description=self._spec.name)
 
     def _key(self, kind: str) -> str:

@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from queue import SimpleQueue
-from typing import Any, Literal
+from typing import Any
 
 from prefect import get_run_logger
 from prefect.client.orchestration import get_client
 from prefect.futures import PrefectFuture
 
+from core.arrays import BatchSize
 from core.errors import IsthmusError
 from core.rendering.chunk import ChunkResult
 from core.spec import Storage
@@ -34,7 +35,7 @@ class Round:
     uri: str
     storage: Storage
     plan_path: str
-    pack: int | Literal["auto"]
+    batch_pairs: BatchSize
     chunks: tuple[str, ...]
 
     def order(self, chunk: str) -> dict[str, Any]:
@@ -44,7 +45,7 @@ class Round:
             "storage": self.storage,
             "plan_path": self.plan_path,
             "chunk": chunk,
-            "pack": self.pack,
+            "batch_pairs": self.batch_pairs,
         }
 
 

@@ -168,7 +168,7 @@ class _Fleet:
             "plan_path": self._round.plan_path,
             "chunks": list(chunks),
             "processes": self._processes,
-            "pack": self._round.pack,
+            "batch_pairs": self._round.batch_pairs,
         }
         run: Any = run_deployment(
             self._deployment,

@@ -7,11 +7,12 @@ import signal
 import threading
 from functools import lru_cache
 from multiprocessing import parent_process
-from typing import BinaryIO, Literal
+from typing import BinaryIO
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from core.arrays import BatchSize
 from core.atlas.plan import read_chunk
 from core.machine.device import claim_gpu, gpus, prepare
 from core.machine.loading import keep_loaded
@@ -28,13 +29,11 @@ from tasks.retries import RETRIES
     persist_result=False,
     **RETRIES,
 )
-def render_one_chunk(
-    uri: str, storage: Storage, plan_path: str, chunk: str, pack: int | Literal["auto"]
-) -> ChunkResult:
+def render_one_chunk(uri: str, storage: Storage, plan_path: str, chunk: str, batch_pairs: BatchSize) -> ChunkResult:
     """Render one chunk of a plan. Parameters are addresses only; the pairs are in the store."""
     _become_pool_process()
     store = open_store(uri, storage)
-    return render_chunk(read_chunk(store, plan_path, chunk), store, pack)
+    return render_chunk(read_chunk(store, plan_path, chunk), store, batch_pairs)
 
 
 def get_ready() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from core.atlas.chunks import Chunk, ChunkOrder
+from core.atlas.chunks import Chunk, PlannedChunk
 from core.atlas.plan import Plan, make_plan
 from core.rendering.chunk import ChunkResult, render_chunk
 from core.spec import AtlasSpec, parse_spec
@@ -24,8 +24,8 @@ def walk_spec(neurons: str = f"{LAYER}:0-3", **changes: Any) -> AtlasSpec:
     return parse_spec(facts | changes, "here")
 
 
-def order(plan: Plan, chunk: Chunk) -> ChunkOrder:
-    return ChunkOrder(plan.model, plan.model_digest, plan.settings, chunk)
+def order(plan: Plan, chunk: Chunk) -> PlannedChunk:
+    return PlannedChunk(plan.model, plan.model_digest, plan.settings, chunk)
 
 
 def build(spec: AtlasSpec, store: Store, rendered: Callable[[Chunk], Any] = lambda chunk: None) -> list[ChunkResult]:

@@ -12,7 +12,7 @@ from core.atlas.keys import short_digest
 from core.atlas.portrait_plan import PlannedCanvas, PlannedPortrait
 from core.atlas.records import Key
 from core.neurons import Pair
-from core.spec import ModelSpec, RenderSettings
+from core.spec import ModelSpec, RenderSettings, StripKind
 
 _CHUNK_SECONDS = 60  # long against the cost of a task run, short against a night
 _LAST_CHUNK_SECONDS = 10  # those at the end are shorter, so that nobody waits long for the last one
@@ -34,8 +34,13 @@ class PlannedPair:
     reason: str | None = None
 
     @property
-    def layers(self) -> tuple[str, ...]:
+    def layers(self) -> tuple[str, str]:
         return self.pair.layers
+
+    @property
+    def strip(self) -> StripKind:
+        """Whether its strip begins and ends on portraits."""
+        return "pair" if self.portraits is None else "walk"
 
 
 Planned = TypeVar("Planned", PlannedPair, PlannedPortrait)
@@ -59,7 +64,7 @@ class Chunk:
 
 
 @dataclass(frozen=True)
-class ChunkOrder:
+class PlannedChunk:
     """All that is needed to render one chunk."""
 
     model: ModelSpec

@@ -18,6 +18,7 @@ from core.errors import StoreError
 from core.machine import device
 from core.models.weights import cache_folder
 from core.neurons import Neuron
+from core.spec import StripKind
 from core.store.store import DirectoryStore
 
 _ASSUMED_SECONDS = 0.025  # measured: six frames of 128 px on one core to the tenth block of EfficientNet-Lite0
@@ -37,7 +38,7 @@ def assumed(frames: int, size_px: int, *, on_gpu: bool = False) -> float:
 
 
 def remembered(
-    model_digest: str, layers: tuple[str, str], frames: int, size_px: int, strip: str = "pair"
+    model_digest: str, layers: tuple[str, str], frames: int, size_px: int, strip: StripKind = "pair"
 ) -> float | None:
     """Seconds for an update of a strip of some kind between two layers as last measured here, or None."""
     try:
@@ -66,7 +67,7 @@ def remember(records: Sequence[Record]) -> None:
 
 
 def keep(
-    model_digest: str, layers: tuple[str, str], frames: int, size_px: int, strip: str, update_seconds: float
+    model_digest: str, layers: tuple[str, str], frames: int, size_px: int, strip: StripKind, update_seconds: float
 ) -> None:
     """Keep a pace that has been measured, for `remembered`."""
     work = _work(model_digest, layers, frames, size_px, strip)
@@ -76,7 +77,7 @@ def keep(
         )
 
 
-def _work(model_digest: str, layers: tuple[str, str], frames: int, size_px: int, strip: str) -> dict[str, object]:
+def _work(model_digest: str, layers: tuple[str, str], frames: int, size_px: int, strip: StripKind) -> dict[str, object]:
     """All that a pace is taken to depend on."""
     facts = {"model_digest": model_digest, "layers": layers, "frames": frames, "size_px": size_px, "strip": strip}
     return {"device": device.expected(), **facts}

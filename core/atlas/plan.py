@@ -21,8 +21,8 @@ from pydantic import TypeAdapter, ValidationError
 from core.atlas import pace
 from core.atlas.chunks import (
     Chunk,
-    ChunkOrder,
     Planned,
+    PlannedChunk,
     PlannedPair,
     canvas_chunk,
     cut,
@@ -46,7 +46,7 @@ from core.errors import RecordError, first_mistake
 from core.machine import device
 from core.models.models import digest, load
 from core.neurons import Neuron, Pair
-from core.spec import AtlasSpec, ModelSpec, RenderSettings
+from core.spec import AtlasSpec, ModelSpec, RenderSettings, StripKind
 from core.store.store import Store
 
 _WRITERS = 16  # chunks that are written at once, because each waits for its disk or network
@@ -110,7 +110,7 @@ class Plan:
         return sum(len(chunk.portraits) for stage in self.stages for chunk in stage)
 
     @property
-    def left(self) -> int:
+    def unrecorded(self) -> int:
         """How many pairs, portraits and canvases have no record."""
         return self.missing + self.missing_portraits + len(self._missing_canvas)
 
@@ -151,7 +151,7 @@ class Plan:
         return len(chunk.pairs) * self.pair_seconds + len(chunk.portraits) * self.portrait_seconds
 
 
-_ORDER = TypeAdapter(ChunkOrder)
+_ORDER = TypeAdapter(PlannedChunk)
 
 
 def make_plan(spec: AtlasSpec, store: Store, processes: int) -> Plan:
@@ -220,14 +220,14 @@ def write_plan(store: Store, plan: Plan) -> None:
     folder = plan.path
 
     def write(chunk: Chunk) -> None:
-        order = ChunkOrder(plan.model, plan.model_digest, plan.settings, chunk)
+        order = PlannedChunk(plan.model, plan.model_digest, plan.settings, chunk)
         store.replace(_chunk_path(folder, chunk.name), _ORDER.dump_json(order))
 
     with ThreadPoolExecutor(_WRITERS) as pool:
         list(pool.map(write, plan.chunks))
 
 
-def read_chunk(store: Store, plan_path: str, name: str) -> ChunkOrder:
+def read_chunk(store: Store, plan_path: str, name: str) -> PlannedChunk:
     """Read one chunk of a plan that was written to the store.
 
     Raises:
@@ -265,7 +265,7 @@ class _Recorded(NamedTuple):
 
 
 def _comparison(
-    model_digest: str, settings: RenderSettings, strip: str, rendered_here: bool
+    model_digest: str, settings: RenderSettings, strip: StripKind, rendered_here: bool
 ) -> Callable[[Record | PortraitRecord], _Recorded]:
     """What to keep of records when pairs of this model and these settings are planned, or portraits.
 
@@ -316,7 +316,7 @@ def _mean_seconds(recorded: Iterable[_Recorded]) -> float | None:
 def _pair_seconds(
     model_digest: str,
     settings: RenderSettings,
-    strip: str,
+    strip: StripKind,
     recorded: Iterable[_Recorded],
     missing: Sequence[PlannedPair],
     *,

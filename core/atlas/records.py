@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from core.errors import RecordError, first_mistake
+from core.spec import StripKind
 
 Key = Annotated[str, Field(pattern="^[0-9a-f]{20}$")]
 """The key of a sheet; checked wherever it is read, because it is part of paths."""
@@ -60,7 +61,7 @@ class Record(BaseModel):
     b: str
     status: Literal["done", "failed"]
     reason: str | None = None
-    strip: Literal["pair", "walk"] = "pair"
+    strip: StripKind = "pair"
     portraits: tuple[Key, Key] | None = None
     method: int
     model: str

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from core.arrays import Pixels
 from core.atlas.records import sheet_path
 from core.atlas.roads import Road
 from core.errors import RecordError, ShapeError, SpecError
 from core.pictures import sheets
-from core.pictures.sheets import Pixels
 from core.store.store import Store
 
 SUFFIXES = (".webp", ".png")
@@ -81,7 +81,7 @@ def encode(frames: Pixels, output: Path) -> bytes:
 
 def _frames(data: bytes, road: Road, where: str) -> Pixels:
     try:
-        frames = sheets.unpack(sheets.decode(data), road.frames)
+        frames = sheets.split(sheets.decode(data), road.frames)
     except (OSError, ValueError, ShapeError) as error:
         raise RecordError(f"{where}: expected a sheet of {road.frames} frames, {error}; run isthmus verify") from None
     return frames[::-1] if road.turned else frames

@@ -42,7 +42,7 @@ def resolve_settings(settings: RenderSettings, model: Model) -> RenderSettings:
         UnknownLayerError: if an alignment layer does not exist.
         SpecError: if the model cannot compute with the precision.
     """
-    if settings.precision == "bfloat16" and not model.takes_bfloat16:
+    if settings.precision == "bfloat16" and not model.supports_bfloat16:
         raise SpecError(
             f"render.precision: expected float32 or tf32, {model.name} does not compute in bfloat16; "
             "efficientnet-lite0 does"

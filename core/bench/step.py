@@ -33,7 +33,7 @@ class StepFigures:
     """One configuration.
 
     Attributes:
-        pack: strips in a batch.
+        batch_pairs: strips in a batch.
         bare_ms, step_ms: median milliseconds for the whole batch.
         network_ms: the same of the network alone, in the form that the step uses.
         efficiency: median of bare / step, each pair of times taken one right after the other.
@@ -46,7 +46,7 @@ class StepFigures:
     layers: tuple[str, str]
     frames: int
     size_px: int
-    pack: int
+    batch_pairs: int
     precision: str
     xla: bool
     bare_ms: float
@@ -59,22 +59,22 @@ class StepFigures:
 
 
 def measure_step(
-    model: Model, pair: Pair, settings: RenderSettings, *, pack: int = 1, repeats: int = 15
+    model: Model, pair: Pair, settings: RenderSettings, *, batch_pairs: int = 1, repeats: int = 15
 ) -> StepFigures:
     """Time the bare model and the whole step in turn; both have been warmed up."""
     started = time.perf_counter()
-    renderer = StripRenderer(model, pair.layers, settings, strips=pack)
+    renderer = StripRenderer(model, pair.layers, settings, strips=batch_pairs)
     renderer.compile()
     step = renderer.stopwatch(pair)
     first_seconds = time.perf_counter() - started
-    bare = _network_stopwatch(_plain(model), pair, settings, pack)
-    used = _network_stopwatch(model, pair, settings, pack)
+    bare = _network_stopwatch(_plain(model), pair, settings, batch_pairs)
+    used = _network_stopwatch(model, pair, settings, batch_pairs)
     times = [(bare(), used(), step()) for _ in range(repeats)]
     return StepFigures(
         layers=pair.layers,
         frames=settings.frames,
         size_px=settings.size_px,
-        pack=pack,
+        batch_pairs=batch_pairs,
         precision=settings.precision,
         xla=settings.xla,
         bare_ms=round(1000 * median(b for b, _, _ in times), 2),
@@ -106,21 +106,21 @@ def bare_seconds(layer: str, *, seconds: float) -> float:
     """
     model = load(EfficientNetLite0.name)
     settings = RenderSettings()
-    pack = suited(settings.frames, settings.size_px)
-    bare = _network_stopwatch(_plain(model), Pair.of(Neuron(layer, 0), Neuron(layer, 1)), settings, pack)
+    batch_pairs = suited(settings.frames, settings.size_px)
+    bare = _network_stopwatch(_plain(model), Pair.of(Neuron(layer, 0), Neuron(layer, 1)), settings, batch_pairs)
     times: list[float] = []
     end = time.perf_counter() + seconds
     while not times or time.perf_counter() < end:
         times.append(bare())
-    return median(times) / pack
+    return median(times) / batch_pairs
 
 
-def _network_stopwatch(model: Model, pair: Pair, settings: RenderSettings, pack: int) -> Callable[[], float]:
+def _network_stopwatch(model: Model, pair: Pair, settings: RenderSettings, batch_pairs: int) -> Callable[[], float]:
     """Gives the seconds that forward and backward take, whenever it is called.
 
     The channel is a tensor and the gradient is used, so that nothing of either can be left out.
     """
-    shape = (pack * settings.frames, settings.size_px, settings.size_px, 3)
+    shape = (batch_pairs * settings.frames, settings.size_px, settings.size_px, 3)
     images = tf.constant(np.random.Generator(np.random.Philox(0)).random(shape, dtype=np.float32))
     layer = max(pair.layers, key=list(model.layers).index)  # the deeper one
     activations = network(model, {layer}, precision=settings.precision)
@@ -128,7 +128,7 @@ def _network_stopwatch(model: Model, pair: Pair, settings: RenderSettings, pack:
     def once(images: tf.Tensor, channel: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(images)
-            if model.picks([layer]):
+            if model.can_select_channels([layer]):
                 activation = tf.reduce_sum(mean_over_positions(activations(images, False, channel[None])[layer]))
             else:
                 means = mean_over_positions(activations(images, False, None)[layer])

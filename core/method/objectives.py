@@ -14,11 +14,10 @@ from numbers import Real
 
 import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
 
+from core.arrays import Array
 from core.neurons import Neuron
 
-Array = NDArray[np.float32]
 Activations = Callable[[str], tf.Tensor]
 BatchSlice = int | slice | None
 
@@ -263,7 +262,7 @@ def frame_alignment(t: tf.Tensor, factor: tf.Tensor | Array) -> tf.Tensor:
     """
     flat = tf.reshape(t, (*t.shape[:2], -1))
     # The mean's division stands in the factor. Behind the squares it would be a constant as large as the activations,
-    # which TensorFlow joins with others if it is small enough: how a strip is rounded would depend on the pack.
+    # which TensorFlow joins with others if it is small enough: how a strip is rounded would depend on the batch.
     numbers = tf.cast(tf.shape(flat)[2], tf.float32)
     differences = tf.matmul(factor / tf.sqrt(numbers), flat)
     # Summed over the last axis first: many small squares lose nothing that way.

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
 
+from core.arrays import Array
 from core.errors import RenderDivergedError, SpecError
 from core.method.objectives import INPUT, Objective
 from core.method.parameterization import Parameterization, image
@@ -23,8 +23,6 @@ from core.method.transforms import STANDARD, Transform, compose
 
 if TYPE_CHECKING:
     from core.models.models import Model
-
-Array = NDArray[np.float32]
 
 UPDATES_PER_CALL = 64
 """The graph hands control back to Python after so many updates, to tell of progress."""

@@ -18,11 +18,11 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from core.arrays import Array
 from core.errors import ShapeError
 from core.machine.device import has_gpu
 from core.method.color import COLOR_CORRELATION, to_valid_rgb
 
-Array = NDArray[np.float32]
 KeyFrames = Literal["lucid", "symmetric"]
 Shape = Sequence[int]
 Seed = int | tuple[int, ...]

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
 
+from core.arrays import Array, Pixels
 from core.errors import RenderDivergedError
 from core.method import objectives, optimise
 from core.method.optimise import Adam
@@ -25,10 +25,8 @@ from core.method.strip import StripRenderer
 from core.method.transforms import STANDARD
 from core.models.models import Model
 from core.neurons import Neuron, Pair
-from core.pictures.sheets import Pixels, pack
+from core.pictures.sheets import side_by_side
 from core.spec import Alignment, RenderSettings
-
-Array = NDArray[np.float32]
 
 ONE_FOR_ALL = ((1, 2), (1, 4), (1, 8), (1, 16))
 """(stored frames, divisor of the size) of the low-resolution terms that all frames share alike."""
@@ -101,7 +99,7 @@ def find_canvas(model: Model, sample: Sequence[Neuron], settings: RenderSettings
     shared = colours().numpy()[0, :, :3].reshape(size_px, size_px, 3)
     if not np.isfinite(shared).all():
         raise RenderDivergedError("expected finite colours of the canvas, got others")
-    pixels = pack(tf.sigmoid(shared).numpy()[None])
+    pixels = side_by_side(tf.sigmoid(shared).numpy()[None])
     return RenderedCanvas(shared, pixels, rendering.objective, time.perf_counter() - started)
 
 
@@ -125,7 +123,7 @@ class PortraitRenderer:
         return [
             RenderedPortrait(
                 colours=colours[place].reshape(strip.frames.shape[1:]),
-                pixels=pack(np.nan_to_num(strip.frames)),
+                pixels=side_by_side(np.nan_to_num(strip.frames)),
                 activation=float(strip.activation_a[0]),
                 objective=strip.objective,
                 failed_at=strip.failed_at,

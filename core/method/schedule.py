@@ -13,11 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
 
+from core.arrays import Array
 from core.spec import RenderSettings
-
-Array = NDArray[np.float32]
 
 _PEAK = 5.0  # of the rate, at the last update; with 2 the strips are pale, with 6 they align less well than plain's
 _WIDE = 0.5  # of the updates have views as wide as plain's; then they narrow evenly

@@ -16,8 +16,8 @@ from itertools import pairwise
 
 import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
 
+from core.arrays import Array
 from core.machine import device
 from core.method.objectives import alignment_factor, frame_alignment, interpolation_weights, mean_over_positions
 from core.method.optimise import UPDATES_PER_CALL, Adam, Updates, compile_in_threads
@@ -27,8 +27,6 @@ from core.method.transforms import resample_by_position, standard_views
 from core.models.models import Model
 from core.neurons import Pair
 from core.spec import Precision, RenderSettings
-
-Array = NDArray[np.float32]
 
 _MEASURED_UPDATES = 8
 
@@ -122,8 +120,10 @@ class StripRenderer:
         self._aligned = self._aligned_layers()
         seen = {*layers, *self._aligned}
         deepest = max(seen, key=list(model.layers).index)
-        # Whatever the pack, so that a strip is rounded alike in any.
-        self._picks = {deepest} == set(layers) and deepest not in self._aligned and model.picks(seen)
+        # Decided without the batch size, so that a strip is rounded the same way in every batch.
+        self._selects_channels = (
+            {deepest} == set(layers) and deepest not in self._aligned and model.can_select_channels(seen)
+        )
         self._activations = network(model, seen, precision=settings.precision, xla=settings.xla)
         tf.config.experimental.enable_tensor_float_32_execution(settings.precision == "tf32")  # of the whole process
         self._parameterization = self._new_parameterization()
@@ -277,7 +277,7 @@ class StripRenderer:
 
         The latter have shape (strip, frame) each.
         """
-        if not self._picks:
+        if not self._selects_channels:
             found = self._activations(images, redirected, None)
             return found, self._activations_of(channels, found)
         found = self._activations(images, redirected, tf.reshape(channels, (-1,)))

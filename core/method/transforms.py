@@ -17,11 +17,10 @@ from typing import Literal
 
 import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
 
+from core.arrays import Array
 from core.errors import ShapeError
 
-Array = NDArray[np.float32]
 Transform = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 _PAD_PX, _JITTER_BEFORE_PX, _JITTER_AFTER_PX = 12, 8, 4

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
 
+from core.arrays import Array
 from core.method.objectives import alignment_factor, interpolation_weights
 from core.method.parameterization import (
     Parameterization,
@@ -30,8 +30,6 @@ from core.models.models import Model
 from core.neurons import Neuron, Pair
 from core.pictures.portrait import Portrait
 from core.spec import RenderSettings
-
-Array = NDArray[np.float32]
 
 _DIFFERENCE_GAIN = 0.125
 """What is optimised counts so much, so that it moves the colours so much more slowly than in a portrait.

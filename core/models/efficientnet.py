@@ -16,16 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
+from core.arrays import Array
 from core.machine import device
 from core.models.torchfile import read_state_dict
 from core.models.weights import file_sha256
 
 if TYPE_CHECKING:
     import tensorflow as tf
-
-Array = NDArray[np.float32]
 
 # repeats, kernel, stride, expansion, channels out
 _STAGES = (
@@ -108,7 +106,7 @@ class EfficientNetLite0:
     alignment_layers = ("block5", "block7")
 
     reading: ClassVar[Mapping[str, Any]] = {}
-    takes_bfloat16 = True
+    supports_bfloat16 = True
 
     def __init__(self, weights_file: Path, *, plain: bool = False) -> None:
         self.weights_file = weights_file
@@ -178,7 +176,7 @@ class EfficientNetLite0:
         channel_axis = 2 if layer.removesuffix("_pre_relu").endswith("_depthwise") else -1
         return np.moveaxis(kernel, channel_axis, 0).reshape(kernel.shape[channel_axis], -1)
 
-    def picks(self, layers: Collection[str]) -> bool:
+    def can_select_channels(self, layers: Collection[str]) -> bool:
         """Whether some channels of the deepest of these layers can be computed without the others."""
         if self._plain or device.has_gpu():
             return False
@@ -200,15 +198,15 @@ class EfficientNetLite0:
                 computes in their type.
             layers: names from `layers`.
             redirected: whether ReLUs have the gradient of `core.models.operations.relu`.
-            channels: shape (number,): the deepest layer has only these, in this order; see `picks`.
+            channels: shape (number,): the deepest layer has only these, in this order; see `can_select_channels`.
 
         Returns:
             layer name -> activations, shape (batch, height, width, channel), or (batch, class) for the logits.
         """
         found: dict[str, tf.Tensor] = {}
         deepest = max(layers, key=list(self.layers).index)
-        picked = {} if channels is None else {deepest.removesuffix("_pre_relu"): channels}
-        for name, x in self._walk(images, redirected, picked):
+        selected = {} if channels is None else {deepest.removesuffix("_pre_relu"): channels}
+        for name, x in self._walk(images, redirected, selected):
             if name in layers:
                 found[name] = x
             if name == deepest:
@@ -216,7 +214,7 @@ class EfficientNetLite0:
         return found
 
     def _walk(
-        self, images: tf.Tensor, redirected: bool, picked: Mapping[str, tf.Tensor]
+        self, images: tf.Tensor, redirected: bool, selected: Mapping[str, tf.Tensor]
     ) -> Iterator[tuple[str, tf.Tensor]]:
         """The network layer by layer, each computed only when the walk gets there."""
         import tensorflow as tf
@@ -230,8 +228,8 @@ class EfficientNetLite0:
             """Of shape (batch, height, width, channel), or (batch * height * width, channel)."""
             kernel, bias = self._weights[name]
             depthwise = name.endswith("_depthwise")
-            if name in picked:
-                kernel, bias = tf.gather(kernel, picked[name], axis=3), tf.gather(bias, picked[name])
+            if name in selected:
+                kernel, bias = tf.gather(kernel, selected[name], axis=3), tf.gather(bias, selected[name])
             if not plain and depthwise and stride == 1:
                 return convolutions.depthwise(x, kernel, bias)
             if not plain and name == "stem" and convolutions.can_halve(x):

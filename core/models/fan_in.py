@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
+from core.arrays import Array
 
 
 def stack_towers(towers: Sequence[Array]) -> Array:

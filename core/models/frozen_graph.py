@@ -15,15 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from core.arrays import Array
 from core.errors import ModelError
 from core.models.fan_in import stack_towers
 
 if TYPE_CHECKING:
     import tensorflow as tf
-
-Array = NDArray[np.float32]
 
 _COMPUTING = """
     Abs Add AddN AddV2 ArgMax AvgPool BatchMatMul BatchMatMulV2 BatchNormWithGlobalNormalization BatchToSpaceND
@@ -68,7 +66,7 @@ class FrozenGraph:
         ModelError: if the graph is refused, or has no such input.
     """
 
-    takes_bfloat16 = False
+    supports_bfloat16 = False
 
     def __init__(
         self,
@@ -181,7 +179,7 @@ class FrozenGraph:
             raise ModelError(f"{self._where}: expected a layer that convolutions feed, cannot tell what feeds {layer}")
         return stack_towers(blocks)
 
-    def picks(self, layers: Collection[str]) -> bool:
+    def can_select_channels(self, layers: Collection[str]) -> bool:
         """Never; see `core.models.models.Model`."""
         return False
 

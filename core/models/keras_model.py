@@ -20,16 +20,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from core.arrays import Array
 from core.errors import ModelError, SpecError
 from core.models.fan_in import stack_towers
 from core.models.weights import file_sha256
 
 if TYPE_CHECKING:
     import tensorflow as tf
-
-Array = NDArray[np.float32]
 
 _PASSING_ON = frozenset(
     (
@@ -70,7 +68,7 @@ class KerasModel:
     """
 
     alignment_layers: Sequence[str] = ()
-    takes_bfloat16 = False
+    supports_bfloat16 = False
 
     def __init__(
         self,
@@ -130,7 +128,7 @@ class KerasModel:
             raise ModelError(f"{self._where}: expected a layer that convolutions feed, cannot tell what feeds {layer}")
         return stack_towers(blocks)
 
-    def picks(self, layers: Collection[str]) -> bool:
+    def can_select_channels(self, layers: Collection[str]) -> bool:
         """Never; see `core.models.models.Model`."""
         return False
 

@@ -13,9 +13,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from core.arrays import Array
 from core.errors import ModelError, SpecError, UnknownLayerError
 from core.machine import device
-from core.models.efficientnet import Array, EfficientNetLite0
+from core.models.efficientnet import EfficientNetLite0
 from core.models.weights import local_weights
 from core.neurons import Neuron
 from core.spec import ModelSpec, model_kind, parse_model
@@ -52,7 +53,7 @@ class Model(Protocol):
         """What changes the activations besides the weights."""
 
     @property
-    def takes_bfloat16(self) -> bool:
+    def supports_bfloat16(self) -> bool:
         """Whether it computes in bfloat16 when its images are of that type; those that do not need float32."""
 
     def kind(self, layer: str) -> str:
@@ -64,7 +65,7 @@ class Model(Protocol):
     def fan_in(self, layer: str) -> Array:
         """The weights that feed a layer, shape (channel, weight)."""
 
-    def picks(self, layers: Collection[str]) -> bool:
+    def can_select_channels(self, layers: Collection[str]) -> bool:
         """Whether it can compute some channels of the deepest of these layers without the others."""
 
     def activations(
@@ -78,7 +79,7 @@ class Model(Protocol):
         """Layer -> activations of images, shape (batch, height, width, 3) in [0, 1].
 
         Args:
-            channels: the only ones that are wanted of the deepest layer, in this order, where it `picks`.
+            channels: the only ones that are wanted of the deepest layer, in this order, where it `can_select_channels`.
         """
 
 

@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from core.pictures.sheets import Pixels
+from core.arrays import Array, Pixels
 
-Array = NDArray[np.float32]
 Floats = NDArray[np.float64]
 
 _PAPER, _INK, _FAINT, _LINE = (255, 255, 255), (27, 28, 29), (92, 95, 98), (216, 217, 215)

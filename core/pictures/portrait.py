@@ -4,12 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
-from core.pictures.sheets import Pixels
-
-Array = NDArray[np.float32]
+from core.arrays import Array, Pixels
 
 
 @dataclass(frozen=True)

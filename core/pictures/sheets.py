@@ -9,12 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from core.arrays import Pixels
 from core.errors import ShapeError
 
-Pixels = NDArray[np.uint8]
 
-
-def pack(frames: NDArray[np.float32]) -> Pixels:
+def side_by_side(frames: NDArray[np.float32]) -> Pixels:
     """Lay frames side by side.
 
     Args:
@@ -32,7 +31,7 @@ def pack(frames: NDArray[np.float32]) -> Pixels:
     return pixels
 
 
-def unpack(pixels: Pixels, frames: int) -> Pixels:
+def split(pixels: Pixels, frames: int) -> Pixels:
     """The frames of a sheet, shape (frame, height, width, 3), uint8.
 
     Raises:
@@ -59,7 +58,7 @@ def encode_animation(frames: NDArray[np.float32], seconds: float = 1.5) -> bytes
         frames: shape (frame, height, width, 3), float32 in [0, 1].
         seconds: for one way.
     """
-    there = unpack(pack(frames), len(frames))
+    there = split(side_by_side(frames), len(frames))
     loop = np.concatenate([there, there[-2:0:-1]])
     return encode_movie(loop, [round(1000 * seconds / len(frames))] * len(loop))
 

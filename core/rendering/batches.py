@@ -1,4 +1,4 @@
-"""Packing: how many pairs share a batch on the device, or how many portraits.
+"""Batches: how many pairs share a batch on the device, or how many portraits.
 
 A CPU is busy with one pair. A GPU is busy with six million pixels, and twice as many take nearly twice as long.
 """
@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Generic, Literal, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
+from core.arrays import BatchSize
 from core.errors import DeviceError
 from core.machine import device
 
@@ -44,34 +45,34 @@ def suited(frames: int, size_px: int) -> int:
     return max(1, min(_LARGEST, round(_BUSY_PIXELS / (frames * size_px**2))))
 
 
-def at_most(pack: int | Literal["auto"], frames: int, size_px: int) -> int:
-    """How many strips to render together with some `compute.pack`, if there are so many and the memory suffices."""
-    return suited(frames, size_px) if pack == "auto" else pack
+def at_most(batch_pairs: BatchSize, frames: int, size_px: int) -> int:
+    """Return how many strips share a batch at most, for a value of `compute.batch_pairs`."""
+    return suited(frames, size_px) if batch_pairs == "auto" else batch_pairs
 
 
-class Packing(Generic[_Work, _Result]):
+class Batches(Generic[_Work, _Result]):
     """Renders work of one kind, such as pairs of one pair of layers, several in a batch.
 
     Args:
         renderer: makes the renderer for a number of them in a batch.
-        pack: how many share a batch at most.
+        batch_pairs: how many share a batch at most.
         spare_memory: render fewer together where a batch has needed more than four fifths of the device's memory.
 
     Attributes:
-        pack: as given, or less where memory has ended.
+        batch_pairs: as given, or less where memory has ended.
     """
 
     def __init__(
-        self, renderer: Callable[[int], Renderer[_Work, _Result]], pack: int, *, spare_memory: bool = False
+        self, renderer: Callable[[int], Renderer[_Work, _Result]], batch_pairs: int, *, spare_memory: bool = False
     ) -> None:
-        self.pack = pack
+        self.batch_pairs = batch_pairs
         self._most_memory = _MEMORY_FRACTION if spare_memory else math.inf
         self._new_renderer = renderer
         self._size = 0  # of the batches that `_kept` renders
         self._kept: Renderer[_Work, _Result]
 
     def render(self, work: Sequence[_Work]) -> Iterator[_Result]:
-        """Render in the order of the work. Where the memory of the device does not suffice the pack is halved for good.
+        """Yield results in the order of the work; batches are halved for good when the device runs out of memory.
 
         Raises:
             DeviceError: if the memory does not even suffice for one.
@@ -100,12 +101,12 @@ class Packing(Generic[_Work, _Result]):
     def _halve(self, size: int, work: int) -> int:
         """The size of batches for so much more work, when those of some size are too large."""
         self._size = 0
-        self.pack = size // 2
+        self.batch_pairs = size // 2
         return self._even(work)
 
     def _even(self, work: int) -> int:
         """The size of as few batches as there must be, as alike as can be: one that is not full takes as long."""
-        batches = max(1, math.ceil(work / self.pack))
+        batches = max(1, math.ceil(work / self.batch_pairs))
         return math.ceil(work / batches)
 
     def _renderer(self, size: int) -> Renderer[_Work, _Result]:

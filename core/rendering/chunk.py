@@ -21,8 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core import METHOD_VERSION
+from core.arrays import BatchSize
 from core.atlas import pace
-from core.atlas.chunks import ChunkOrder, PlannedPair
+from core.atlas.chunks import PlannedChunk, PlannedPair
 from core.atlas.keys import settings_digest
 from core.atlas.records import (
     PORTRAIT_RECORDS,
@@ -44,7 +45,7 @@ from core.machine.threads import in_threads
 from core.models.models import digest, load
 from core.pictures import sheets
 from core.pictures.portrait import Portrait
-from core.rendering import history as course
+from core.rendering import history
 from core.rendering.batches import at_most
 from core.rendering.portrait_chunk import render_canvas, render_portraits
 from core.rendering.portrait_files import read_portrait
@@ -100,11 +101,11 @@ class ChunkResult:
         return f"{said}; {self.failed} failed: {self.failures[0]}" if self.failed else said
 
 
-def render_chunk(order: ChunkOrder, store: Store, pack: int | Literal["auto"] = "auto") -> ChunkResult:
+def render_chunk(order: PlannedChunk, store: Store, batch_pairs: BatchSize = "auto") -> ChunkResult:
     """Render what a chunk holds and commit its records.
 
     Args:
-        pack: how many pairs, or portraits, share a batch; auto: as many as suit the device.
+        batch_pairs: how many pairs, or portraits, share a batch; auto: as many as suit the device.
 
     Raises:
         ModelError: if the model here is not the one that the plan was made with.
@@ -120,7 +121,7 @@ def render_chunk(order: ChunkOrder, store: Store, pack: int | Literal["auto"] = 
             f"model {order.model.name}: expected the weights that the plan was made with, found others; "
             "give every machine the same file"
         )
-    records = _render(order, where, store, pack)  # every picture is stored then
+    records = _render(order, where, store, batch_pairs)  # every picture is stored then
     store.create(records_path(order.chunk.name), to_ndjson(records))
     return ChunkResult.of(records)
 
@@ -132,19 +133,17 @@ def read_result(store: Store, chunk: str) -> ChunkResult:
     return ChunkResult.of(list(parse(store.read(path), path)))
 
 
-def _render(
-    order: ChunkOrder, where: str, store: Store, pack: int | Literal["auto"]
-) -> Sequence[Record | PortraitRecord]:
+def _render(order: PlannedChunk, where: str, store: Store, batch_pairs: BatchSize) -> Sequence[Record | PortraitRecord]:
     chunk = order.chunk
     if chunk.portraits and chunk.canvas:
-        return render_portraits(chunk.canvas, order, where, store, pack)
+        return render_portraits(chunk.canvas, order, where, store, batch_pairs)
     if chunk.canvas:
         return render_canvas(chunk.canvas, order, where, store)
-    batch = at_most(pack, order.settings.frames, order.settings.size_px)
+    batch = at_most(batch_pairs, order.settings.frames, order.settings.size_px)
     records = list(
         in_threads(
             lambda rendered: _record(*rendered, order, where, store),
-            _strips(order, store, pack),
+            _strips(order, store, batch_pairs),
             threads=_STORING_THREADS,
             held=max(_STORING_THREADS, batch),  # its strips come all at once
         )
@@ -153,7 +152,7 @@ def _render(
     return records
 
 
-def _strips(order: ChunkOrder, store: Store, pack: int | Literal["auto"]) -> Iterator[tuple[PlannedPair, Strip | None]]:
+def _strips(order: PlannedChunk, store: Store, batch_pairs: BatchSize) -> Iterator[tuple[PlannedPair, Strip | None]]:
     """Render pairs; those of the same layers follow one another, and share batches. None where it cannot be done."""
 
     @lru_cache(maxsize=_HELD_PORTRAITS)  # the pairs of a neuron follow one another
@@ -165,11 +164,13 @@ def _strips(order: ChunkOrder, store: Store, pack: int | Literal["auto"]) -> Ite
         if not possible:
             yield from ((planned, None) for planned in alike)
         elif alike[0].portraits is None:
-            packing = pair_packing(order.model, layers, order.settings, pack)
+            packing = pair_packing(order.model, layers, order.settings, batch_pairs)
             yield from zip(alike, packing.render([planned.pair for planned in alike]), strict=True)
         else:
             walks = [_walk(planned, portrait) for planned in alike]
-            yield from zip(alike, walk_packing(order.model, layers, order.settings, pack).render(walks), strict=True)
+            yield from zip(
+                alike, walk_packing(order.model, layers, order.settings, batch_pairs).render(walks), strict=True
+            )
 
 
 def _walk(planned: PlannedPair, portrait: Callable[[Key], Portrait]) -> Walk:
@@ -179,7 +180,7 @@ def _walk(planned: PlannedPair, portrait: Callable[[Key], Portrait]) -> Walk:
     return Walk(planned.pair, lambda neuron: portrait(keys[neuron]))
 
 
-def _record(planned: PlannedPair, strip: Strip | None, order: ChunkOrder, where: str, store: Store) -> Record:
+def _record(planned: PlannedPair, strip: Strip | None, order: PlannedChunk, where: str, store: Store) -> Record:
     settings = order.settings
     facts: dict[str, Any] = {
         "key": planned.key,
@@ -202,7 +203,7 @@ def _record(planned: PlannedPair, strip: Strip | None, order: ChunkOrder, where:
     if strip is None:
         return Record(**facts, status="failed", reason=planned.reason)
     if strip.failed_at is not None:
-        reason = course.failure(strip.objective, strip.failed_at)
+        reason = history.failure(strip.objective, strip.failed_at)
         return Record(**facts, status="failed", reason=reason)
     return Record(
         **facts,
@@ -223,12 +224,12 @@ def _record(planned: PlannedPair, strip: Strip | None, order: ChunkOrder, where:
         activation_b=strip.activation_b.tolist(),
         neighbour_distance=strip.neighbour_distance.tolist(),
         layer_distance={layer: distance.tolist() for layer, distance in strip.layer_distance.items()},
-        history=course.means(strip.objective),
+        history=history.means(strip.objective),
     )
 
 
 def _store_picture(store: Store, key: str, step: int | None, frames: NDArray[np.float32]) -> Picture:
-    pixels = sheets.pack(frames)
+    pixels = sheets.side_by_side(frames)
     sheet = keep(store, sheet_path(key, step), sheets.encode_png(pixels))
     preview = keep(store, preview_path(key, step), sheets.encode_webp(pixels))
     return Picture(

@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from core import METHOD_VERSION
-from core.atlas.chunks import ChunkOrder
+from core.arrays import BatchSize
+from core.atlas.chunks import PlannedChunk
 from core.atlas.keys import settings_digest
 from core.atlas.portrait_plan import PlannedCanvas, PlannedPortrait, portrait_settings
 from core.atlas.records import PortraitRecord
@@ -17,7 +18,7 @@ from core.machine import device
 from core.machine.threads import in_threads
 from core.models.models import load
 from core.pictures.portrait import Portrait
-from core.rendering import history as course
+from core.rendering import history
 from core.rendering.batches import at_most
 from core.rendering.portrait_files import read_portrait, store_portrait
 from core.rendering.renderers import Canvas, portrait_packing
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 _STORING_THREADS = 4
 
 
-def render_canvas(canvas: PlannedCanvas, order: ChunkOrder, where: str, store: Store) -> list[PortraitRecord]:
+def render_canvas(canvas: PlannedCanvas, order: PlannedChunk, where: str, store: Store) -> list[PortraitRecord]:
     """Find a canvas and store it; gives its record.
 
     Args:
@@ -55,18 +56,18 @@ def render_canvas(canvas: PlannedCanvas, order: ChunkOrder, where: str, store: S
             "make render.size_px smaller"
         ) from None
     files = store_portrait(store, canvas.key, Portrait(found.colours, found.pixels))
-    history = course.means(found.objective)
-    return [_record(order, where, found.seconds, status="done", files=files, history=history, **facts)]
+    means = history.means(found.objective)
+    return [_record(order, where, found.seconds, status="done", files=files, history=means, **facts)]
 
 
 def render_portraits(
-    canvas: PlannedCanvas, order: ChunkOrder, where: str, store: Store, pack: int | Literal["auto"]
+    canvas: PlannedCanvas, order: PlannedChunk, where: str, store: Store, batch_pairs: BatchSize
 ) -> list[PortraitRecord]:
     """Render the portraits of a chunk on their canvas and store them; gives their records.
 
     Args:
         where: the device, in words.
-        pack: how many portraits share a batch.
+        batch_pairs: how many portraits share a batch.
 
     Raises:
         DeviceError: if the device's memory does not suffice for one portrait.
@@ -77,13 +78,13 @@ def render_portraits(
     def finish(rendered: tuple[PlannedPortrait, RenderedPortrait | None]) -> PortraitRecord:
         return _finish(*rendered, canvas, order, where, store)
 
-    rendered = _portraits(canvas, order, store, pack)
-    held = max(_STORING_THREADS, at_most(pack, 1, order.settings.size_px))  # those of a batch come all at once
+    rendered = _portraits(canvas, order, store, batch_pairs)
+    held = max(_STORING_THREADS, at_most(batch_pairs, 1, order.settings.size_px))  # those of a batch come all at once
     return list(in_threads(finish, rendered, threads=_STORING_THREADS, held=held))
 
 
 def _portraits(
-    canvas: PlannedCanvas, order: ChunkOrder, store: Store, pack: int | Literal["auto"]
+    canvas: PlannedCanvas, order: PlannedChunk, store: Store, batch_pairs: BatchSize
 ) -> Iterator[tuple[PlannedPortrait, RenderedPortrait | None]]:
     """Render portraits, those of one layer after those of another; None for those that cannot be rendered."""
     settings = portrait_settings(order.settings)
@@ -94,7 +95,7 @@ def _portraits(
     colours = Canvas(canvas.key, read_portrait(store, canvas.key, settings.size_px).colours)
     for layer, members in groupby(possible, lambda planned: planned.neuron.layer):
         alike = list(members)
-        packing = portrait_packing(order.model, layer, settings, colours, pack)
+        packing = portrait_packing(order.model, layer, settings, colours, batch_pairs)
         yield from zip(alike, packing.render([planned.neuron for planned in alike]), strict=True)
 
 
@@ -102,7 +103,7 @@ def _finish(
     planned: PlannedPortrait,
     rendered: RenderedPortrait | None,
     canvas: PlannedCanvas,
-    order: ChunkOrder,
+    order: PlannedChunk,
     where: str,
     store: Store,
 ) -> PortraitRecord:
@@ -110,7 +111,7 @@ def _finish(
     if rendered is None:
         return _record(order, where, 0, status="failed", reason=planned.reason, **facts)
     if rendered.failed_at is not None:
-        reason = course.failure(rendered.objective, rendered.failed_at)
+        reason = history.failure(rendered.objective, rendered.failed_at)
         return _record(order, where, rendered.seconds, status="failed", reason=reason, **facts)
     return _record(
         order,
@@ -119,12 +120,12 @@ def _finish(
         status="done",
         files=store_portrait(store, planned.key, Portrait(rendered.colours, rendered.pixels)),
         activation=rendered.activation,
-        history=course.means(rendered.objective),
+        history=history.means(rendered.objective),
         **facts,
     )
 
 
-def _record(order: ChunkOrder, where: str, seconds: float, **facts: Any) -> PortraitRecord:
+def _record(order: PlannedChunk, where: str, seconds: float, **facts: Any) -> PortraitRecord:
     settings = portrait_settings(order.settings)
     return PortraitRecord(
         method=METHOD_VERSION,

@@ -6,15 +6,13 @@ import hashlib
 import io
 
 import numpy as np
-from numpy.typing import NDArray
 
+from core.arrays import Array
 from core.atlas.records import Key, PortraitFiles, colours_path, portrait_path
 from core.errors import RecordError
 from core.pictures import sheets
 from core.pictures.portrait import Portrait
 from core.store.store import Store, keep
-
-Array = NDArray[np.float32]
 
 
 def store_portrait(store: Store, key: Key, portrait: Portrait) -> PortraitFiles:

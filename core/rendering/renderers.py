@@ -5,53 +5,49 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
+from core.arrays import Array, BatchSize
 from core.atlas import pace
 from core.atlas.records import Key
 from core.machine import device
 from core.models.models import load
 from core.neurons import Neuron, Pair
 from core.pictures.portrait import Portrait
-from core.rendering.batches import Packing, at_most
-from core.spec import ModelSpec, RenderSettings
+from core.rendering.batches import Batches, at_most
+from core.spec import ModelSpec, RenderSettings, StripKind
 
 if TYPE_CHECKING:
     from core.method.portraits import RenderedPortrait
     from core.method.strip import Strip
     from core.method.walk_strip import Walk
 
-Array = NDArray[np.float32]
-
 
 @lru_cache(maxsize=4)
 def pair_packing(
-    model: ModelSpec, layers: tuple[str, str], settings: RenderSettings, pack: int | Literal["auto"]
-) -> Packing[Pair, Strip]:
+    model: ModelSpec, layers: tuple[str, str], settings: RenderSettings, batch_pairs: BatchSize
+) -> Batches[Pair, Strip]:
     """The renderers for a pair of layers, traced once per process."""
     from core.method.strip import StripRenderer
 
-    return Packing(
+    return Batches(
         lambda strips: StripRenderer(load(model), layers, settings, strips=strips),
-        at_most(pack, settings.frames, settings.size_px),
-        spare_memory=pack == "auto",
+        at_most(batch_pairs, settings.frames, settings.size_px),
+        spare_memory=batch_pairs == "auto",
     )
 
 
 @lru_cache(maxsize=4)
 def walk_packing(
-    model: ModelSpec, layers: tuple[str, str], settings: RenderSettings, pack: int | Literal["auto"]
-) -> Packing[Walk, Strip]:
+    model: ModelSpec, layers: tuple[str, str], settings: RenderSettings, batch_pairs: BatchSize
+) -> Batches[Walk, Strip]:
     """As `pair_packing`, for strips between portraits."""
     from core.method.walk_strip import WalkRenderer
 
-    return Packing(
+    return Batches(
         lambda strips: WalkRenderer(load(model), layers, settings, strips=strips),
-        at_most(pack, settings.frames, settings.size_px),
-        spare_memory=pack == "auto",
+        at_most(batch_pairs, settings.frames, settings.size_px),
+        spare_memory=batch_pairs == "auto",
     )
 
 
@@ -65,15 +61,15 @@ class Canvas:
 
 @lru_cache(maxsize=4)
 def portrait_packing(
-    model: ModelSpec, layer: str, settings: RenderSettings, canvas: Canvas, pack: int | Literal["auto"]
-) -> Packing[Neuron, RenderedPortrait]:
+    model: ModelSpec, layer: str, settings: RenderSettings, canvas: Canvas, batch_pairs: BatchSize
+) -> Batches[Neuron, RenderedPortrait]:
     """The renderers for portraits of a layer, traced once per process."""
     from core.method.portraits import PortraitRenderer
 
-    return Packing(
+    return Batches(
         lambda portraits: PortraitRenderer(load(model), layer, settings, canvas.colours, portraits=portraits),
-        at_most(pack, 1, settings.size_px),
-        spare_memory=pack == "auto",
+        at_most(batch_pairs, 1, settings.size_px),
+        spare_memory=batch_pairs == "auto",
     )
 
 
@@ -82,23 +78,23 @@ def measure_pace(
     model_digest: str,
     settings: RenderSettings,
     pair: Pair,
-    strip: str,
+    strip: StripKind,
     *,
-    pack: int | Literal["auto"],
+    batch_pairs: BatchSize,
     most: int,
 ) -> None:
     """Do a few updates of one pair here, as a strip of that kind, and keep the pace that they had.
 
     Args:
-        pack: of `compute`: so many are updated at once, because on a GPU one alone takes many times as long.
+        batch_pairs: of `compute`: so many are updated at once, because on a GPU one alone takes many times as long.
         most: of them, if there are not more pairs to render.
 
     Raises:
         DeviceError: if the memory does not even suffice for one.
     """
     device.prepare()
-    batch = min(most, at_most(pack, settings.frames, settings.size_px))
-    packing = Packing(lambda strips: _Stopwatch(partial(_seconds_per_update, model, settings, strip, strips)), batch)
+    batch = min(most, at_most(batch_pairs, settings.frames, settings.size_px))
+    packing = Batches(lambda strips: _Stopwatch(partial(_seconds_per_update, model, settings, strip, strips)), batch)
     seconds = next(packing.render([pair] * batch))
     pace.keep(model_digest, pair.layers, settings.frames, settings.size_px, strip, seconds)
 
@@ -113,7 +109,7 @@ class _Stopwatch:
         return [self.seconds(pairs[0])] * len(pairs)
 
 
-def _seconds_per_update(model: ModelSpec, settings: RenderSettings, strip: str, strips: int, pair: Pair) -> float:
+def _seconds_per_update(model: ModelSpec, settings: RenderSettings, strip: StripKind, strips: int, pair: Pair) -> float:
     from core.method.strip import StripRenderer
     from core.method.walk_strip import Walk, WalkRenderer
 

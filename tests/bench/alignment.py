@@ -20,7 +20,7 @@ from core.atlas.selection import resolve_settings
 from core.machine import device
 from core.models.models import load
 from core.neurons import Neuron, Pair
-from core.pictures.sheets import pack
+from core.pictures.sheets import side_by_side
 from core.spec import Alignment, RenderSettings
 
 LAYER = "block9_expand_pre_relu"
@@ -65,7 +65,7 @@ def main() -> None:
         for name, made in strips.items()
     }
     if options.picture:
-        rows = [pack(strips[name][i].frames) for i in range(len(pairs)) for name in VARIANTS]
+        rows = [side_by_side(strips[name][i].frames) for i in range(len(pairs)) for name in VARIANTS]
         Image.fromarray(np.concatenate(rows)).save(options.picture)
     if options.json:
         print(json.dumps({"device": where, "pairs": len(pairs), "steps": options.steps, "variants": figures}))

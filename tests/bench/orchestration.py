@@ -90,7 +90,7 @@ def main() -> None:
 
 def engine(name: str, chunks: int, chunk_seconds: float) -> dict[str, Any]:
     """The figures of a build with one engine, with chunks that take as long as each other."""
-    compute = {"engine": name, "chunk_pairs": CHUNK_PAIRS, "pack": 1, **ENGINES[name]}
+    compute = {"engine": name, "chunk_pairs": CHUNK_PAIRS, "batch_pairs": 1, **ENGINES[name]}
     if name == "work-pool":  # two shards for each worker, so that a change of shards is among the figures
         compute["shard_minutes"] = max(1.0, chunks * chunk_seconds / PROCESSES / 2 / 60)
     pairs = {"select": "random", "neurons": [f"{LAYER}:0-{CHANNELS - 1}"], "n": chunks * CHUNK_PAIRS}
@@ -101,7 +101,7 @@ def engine(name: str, chunks: int, chunk_seconds: float) -> dict[str, Any]:
 def whole_layer(channels: int) -> dict[str, Any]:
     """The figures of all pairs of a layer."""
     pairs = {"select": "all", "neurons": [f"{LAYER}:0-{channels - 1}"]}
-    return build(pairs, {"chunk_pairs": 1, "pack": 1, **ENGINES["local"]}, 0)
+    return build(pairs, {"chunk_pairs": 1, "batch_pairs": 1, **ENGINES["local"]}, 0)
 
 
 def build(pairs: Mapping[str, Any], compute: Mapping[str, Any], pair_seconds: float) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from statistics import median
 import numpy as np
 from PIL import Image
 
-from core.atlas.chunks import ChunkOrder
+from core.atlas.chunks import PlannedChunk
 from core.atlas.plan import Plan, make_plan
 from core.atlas.recorded import read_portraits, read_records
 from core.atlas.records import Record, sheet_path
@@ -105,7 +105,7 @@ def render(specs: dict[str, AtlasSpec], stores: dict[str, DirectoryStore], proce
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
         while True:
             plans = {kind: make_plan(specs[kind], stores[kind], processes) for kind in KINDS}
-            left = sum(plan.left for plan in plans.values())
+            left = sum(plan.unrecorded for plan in plans.values())
             if not left or time.monotonic() > end:
                 return left
             # While there are portraits to be made first, no strip has anything to be compared with.
@@ -115,11 +115,11 @@ def render(specs: dict[str, AtlasSpec], stores: dict[str, DirectoryStore], proce
             list(pool.map(partial(render_one, end), turns))
 
 
-def orders_of(plan: Plan) -> list[ChunkOrder]:
-    return [ChunkOrder(plan.model, plan.model_digest, plan.settings, chunk) for chunk in plan.chunks]
+def orders_of(plan: Plan) -> list[PlannedChunk]:
+    return [PlannedChunk(plan.model, plan.model_digest, plan.settings, chunk) for chunk in plan.chunks]
 
 
-def render_one(end: float, turn: tuple[Path, ChunkOrder]) -> None:
+def render_one(end: float, turn: tuple[Path, PlannedChunk]) -> None:
     root, order = turn
     if time.monotonic() < end:
         render_chunk(order, DirectoryStore(root))

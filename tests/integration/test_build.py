@@ -124,7 +124,7 @@ def test_pixels_depend_neither_on_processes_nor_on_chunks_nor_on_packs(finished_
         return {path.stem: Image.open(path).convert("RGB").tobytes() for path in job.atlas.glob("sheets/*/*.png")}
 
     expected = pixels()
-    job.write(name="packed", compute={"processes": 1, "chunk_pairs": 6, "pack": 2})
+    job.write(name="packed", compute={"processes": 1, "chunk_pairs": 6, "batch_pairs": 2})
     job.build()
 
     assert len(expected) == 6 * 3  # with the pictures of two checkpoints

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from test_plan import make_spec
 
-from core.atlas.chunks import ChunkOrder
+from core.atlas.chunks import PlannedChunk
 from core.atlas.plan import make_plan
 from core.atlas.recorded import read_records
 from core.atlas.verify import verify
@@ -21,11 +21,11 @@ TINY = {
 }  # fmt: skip
 
 
-def order_for(store: DirectoryStore) -> ChunkOrder:
+def order_for(store: DirectoryStore) -> PlannedChunk:
     """Six pairs in one chunk."""
     plan = make_plan(make_spec(["stem:0-3"], render=TINY, compute={"chunk_pairs": 6}), store, 1)
     [chunk] = plan.chunks
-    return ChunkOrder(plan.model, plan.model_digest, plan.settings, chunk)
+    return PlannedChunk(plan.model, plan.model_digest, plan.settings, chunk)
 
 
 class WaitingStore(DirectoryStore):

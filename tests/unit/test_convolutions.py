@@ -112,11 +112,11 @@ def test_picked_channels_are_those_of_the_whole_layer(layer: str) -> None:
     model = load("efficientnet-lite0")
     images = tf.random.stateless_uniform((2, 64, 64, 3), (1, 2))
     whole = model.activations(images, [layer, "block1"])
-    picked = model.activations(images, [layer, "block1"], channels=tf.constant([9, 2, 9]))
+    selected = model.activations(images, [layer, "block1"], channels=tf.constant([9, 2, 9]))
 
-    assert model.picks([layer, "block1"])
-    np.testing.assert_allclose(picked[layer], whole[layer].numpy()[..., [9, 2, 9]], atol=1e-5)
-    np.testing.assert_array_equal(picked["block1"], whole["block1"])
+    assert model.can_select_channels([layer, "block1"])
+    np.testing.assert_allclose(selected[layer], whole[layer].numpy()[..., [9, 2, 9]], atol=1e-5)
+    np.testing.assert_array_equal(selected["block1"], whole["block1"])
 
 
 @pytest.mark.parametrize(
@@ -128,8 +128,8 @@ def test_no_channels_are_picked_where_others_need_the_whole_layer(layers: list[s
     model = load("efficientnet-lite0")
     assert isinstance(model, EfficientNetLite0)
 
-    assert not model.picks(layers)
-    assert not EfficientNetLite0(model.weights_file, plain=True).picks(["head"])
+    assert not model.can_select_channels(layers)
+    assert not EfficientNetLite0(model.weights_file, plain=True).can_select_channels(["head"])
 
 
 def test_a_gpu_gets_plain_convolutions(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,5 +139,5 @@ def test_a_gpu_gets_plain_convolutions(monkeypatch: pytest.MonkeyPatch) -> None:
     with tf.Graph().as_default() as graph:
         model.activations(tf.zeros((1, 64, 64, 3)), ["block1"])
 
-    assert not model.picks(["head"])
+    assert not model.can_select_channels(["head"])
     assert sum(op.type in ("Conv2D", "DepthwiseConv2dNative") for op in graph.get_operations()) == 1 + 2 + 3

@@ -10,7 +10,7 @@ import pytest
 from test_plan import MODEL_DIGEST, make_record, make_spec
 
 from core.atlas import pace
-from core.atlas.chunks import ChunkOrder, PlannedPair
+from core.atlas.chunks import PlannedChunk, PlannedPair
 from core.atlas.plan import make_plan
 from core.atlas.recorded import read_records
 from core.atlas.records import Record
@@ -120,7 +120,7 @@ def test_rendering_a_chunk_leaves_its_pace_for_the_next_plan(tmp_path: Path) -> 
     plan = make_plan(spec, store, 1)
     assert plan.basis == "assumed"
 
-    render_chunk(ChunkOrder(plan.model, plan.model_digest, plan.settings, plan.chunks[0]), store)
+    render_chunk(PlannedChunk(plan.model, plan.model_digest, plan.settings, plan.chunks[0]), store)
 
     took = sorted(read_records(store, lambda record: record.seconds).values())
     after = make_plan(spec, DirectoryStore(tmp_path / "other"), 1)

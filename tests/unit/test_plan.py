@@ -14,7 +14,7 @@ import pytest
 
 from core import METHOD_VERSION
 from core.atlas import pace
-from core.atlas.chunks import ChunkOrder, PlannedPair
+from core.atlas.chunks import PlannedChunk, PlannedPair
 from core.atlas.keys import keys, settings_digest
 from core.atlas.plan import Plan, make_plan, read_chunk, write_plan
 from core.atlas.recorded import read_records
@@ -393,7 +393,7 @@ def test_a_chunk_is_read_as_it_was_planned(store: DirectoryStore) -> None:
     write_plan(store, plan)
 
     for chunk in plan.chunks:
-        assert read_chunk(store, plan.path, chunk.name) == ChunkOrder(
+        assert read_chunk(store, plan.path, chunk.name) == PlannedChunk(
             plan.model, plan.model_digest, plan.settings, chunk
         )
     with pytest.raises(StoreError, match=r"nothing\.json: could not read, No such file or directory"):

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from core.errors import ShapeError
-from core.pictures.sheets import decode, encode_png, encode_webp, pack, unpack
+from core.pictures.sheets import decode, encode_png, encode_webp, side_by_side, split
 
 FRAMES = nps.arrays(
     np.float32,
@@ -27,9 +27,9 @@ FRAMES = nps.arrays(
 def test_png_gives_back_every_pixel(frames: NDArray[np.float32]) -> None:
     """Packed, encoded, decoded and unpacked, frames are what they were, to the nearest step of 1/255."""
     count, height, width, _ = frames.shape
-    sheet = pack(frames)
+    sheet = side_by_side(frames)
 
-    again = unpack(decode(encode_png(sheet)), count)
+    again = split(decode(encode_png(sheet)), count)
 
     assert sheet.shape == (height, count * width, 3)
     assert again.dtype == sheet.dtype == np.uint8
@@ -41,7 +41,7 @@ def test_png_gives_back_every_pixel(frames: NDArray[np.float32]) -> None:
 @given(FRAMES)
 def test_webp_gives_back_the_geometry(frames: NDArray[np.float32]) -> None:
     """The preview is as large as the sheet, so that both unpack alike."""
-    sheet = pack(frames)
+    sheet = side_by_side(frames)
 
     assert decode(encode_webp(sheet)).shape == sheet.shape
 
@@ -49,7 +49,7 @@ def test_webp_gives_back_the_geometry(frames: NDArray[np.float32]) -> None:
 def test_webp_looks_like_the_sheet() -> None:
     """A smooth picture is off by no more than a few steps in the mean."""
     ramp = np.linspace(0, 1, 64, dtype=np.float32)
-    sheet = pack(np.stack([np.broadcast_to(ramp[:, None, None], (64, 64, 3)), np.full((64, 64, 3), 0.3)]))
+    sheet = side_by_side(np.stack([np.broadcast_to(ramp[:, None, None], (64, 64, 3)), np.full((64, 64, 3), 0.3)]))
 
     difference = decode(encode_webp(sheet)).astype(int) - sheet
 
@@ -62,7 +62,7 @@ def test_frames_stand_side_by_side_in_their_order() -> None:
     frames[0, 1, 2] = [1, 0, 0]
     frames[1, 0, 0] = [0, 0, 1]
 
-    sheet = pack(frames)
+    sheet = side_by_side(frames)
 
     assert sheet[1, 2].tolist() == [255, 0, 0]
     assert sheet[0, 3].tolist() == [0, 0, 255]
@@ -75,14 +75,14 @@ def test_values_go_to_the_nearest_step() -> None:
     values = np.concatenate([steps + 0.49, steps + 0.51, [0, 255]]) / 255
     expected = np.concatenate([steps, steps + 1, [0, 255]])
 
-    sheet = pack(np.repeat(values.astype(np.float32), 3).reshape(1, 1, -1, 3))
+    sheet = side_by_side(np.repeat(values.astype(np.float32), 3).reshape(1, 1, -1, 3))
 
     np.testing.assert_array_equal(sheet[0], np.repeat(expected, 3).reshape(-1, 3))
 
 
 def test_the_same_pixels_have_the_same_bytes() -> None:
     """A sheet is compared by its digest, so encoding has no time or chance in it."""
-    sheet = pack(np.random.default_rng(0).random((3, 16, 16, 3), np.float32))
+    sheet = side_by_side(np.random.default_rng(0).random((3, 16, 16, 3), np.float32))
 
     assert encode_png(sheet) == encode_png(sheet.copy())
     assert encode_webp(sheet) == encode_webp(sheet.copy())
@@ -92,7 +92,7 @@ def test_the_same_pixels_have_the_same_bytes() -> None:
 def test_other_shapes_cannot_be_packed(shape: list[int]) -> None:
     """The message has the shape that was expected and the one that came."""
     with pytest.raises(ShapeError) as caught:
-        pack(np.zeros(shape, np.float32))
+        side_by_side(np.zeros(shape, np.float32))
 
     assert str(caught.value) == f"expected frames of shape (frame, height, width, 3), got {tuple(shape)}"
 
@@ -104,7 +104,7 @@ def test_other_shapes_cannot_be_packed(shape: list[int]) -> None:
 def test_a_sheet_of_another_shape_cannot_be_unpacked(shape: tuple[int, ...], frames: int) -> None:
     """The width must be a multiple of the number of frames, which is at least one."""
     with pytest.raises(ShapeError) as caught:
-        unpack(np.zeros(shape, np.uint8), frames)
+        split(np.zeros(shape, np.uint8), frames)
 
     assert str(caught.value) == f"expected a sheet of shape (height, {frames} * width, 3), got {shape}"
 

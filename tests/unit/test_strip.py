@@ -195,7 +195,7 @@ def test_a_layer_may_be_aligned_before_its_relu(model: Model, monkeypatch: pytes
     pairs = [Pair.of(Neuron(target, a), Neuron(target, b)) for a, b in ((3, 5), (7, 9))]
     aligned = {"steps": 2, "redirected_updates": 0, "alignment": {"layers": [LAYER], "weight": 1.0}}
     packed = render(model, *pairs, strips=2, **aligned)
-    monkeypatch.setattr(type(model), "picks", lambda *_: False)
+    monkeypatch.setattr(type(model), "can_select_channels", lambda *_: False)
     whole = render(model, *pairs, strips=2, **aligned)
 
     for strip, expected in zip(packed, whole, strict=True):

@@ -16,7 +16,7 @@ from core.atlas.plan import Plan, make_plan
 from core.atlas.records import Checkpoint, Picture, Record, preview_path, sheet_path, to_ndjson
 from core.atlas.verify import Report, repair, verify
 from core.gallery.publish import publish
-from core.pictures.sheets import encode_png, encode_webp, pack
+from core.pictures.sheets import encode_png, encode_webp, side_by_side
 from core.store.store import DirectoryStore
 
 SPEC = make_spec(["block5:0-2"], compute={"chunk_pairs": 2})
@@ -30,7 +30,7 @@ def plan_of(store: DirectoryStore) -> Plan:
 def store_picture(store: DirectoryStore, key: str, step: int | None) -> Picture:
     """Write a strip of noise as a chunk does: what is there already stays."""
     frames = np.random.default_rng(int(key[:8], 16) + (step or 0)).random((3, 16, 16, 3), np.float32)
-    sheet, preview = encode_png(pack(frames)), encode_webp(pack(frames))
+    sheet, preview = encode_png(side_by_side(frames)), encode_webp(side_by_side(frames))
     store.create(sheet_path(key, step), sheet)
     store.create(preview_path(key, step), preview)
     return Picture(

@@ -19,7 +19,7 @@ from core.method.walk_strip import Walk, WalkRenderer
 from core.models.models import Model
 from core.neurons import Neuron, Pair
 from core.pictures.portrait import Portrait
-from core.pictures.sheets import pack, unpack
+from core.pictures.sheets import side_by_side, split
 from core.spec import RenderSettings
 
 OTHER = "block1_expand_pre_relu"
@@ -85,7 +85,7 @@ def test_a_portrait_excites_its_neuron_and_lies_on_the_canvas(
     for neuron, portrait in zip(NEURONS, rendered, strict=True):
         assert portrait.activation > bare[neuron.channel] + 0.1
         assert portrait.failed_at is None
-        np.testing.assert_array_equal(portrait.pixels, pack(1 / (1 + np.exp(-portrait.colours))[None]))
+        np.testing.assert_array_equal(portrait.pixels, side_by_side(1 / (1 + np.exp(-portrait.colours))[None]))
         distance, from_grey = (np.abs(portrait.colours - other).mean() for other in (canvas.colours, 0))
         assert distance < from_grey
 
@@ -115,7 +115,7 @@ def test_a_strip_begins_and_ends_on_its_portraits_to_the_last_bit(
     [strip] = strips(model, portraits, pair, **changes)
 
     for frames in (strip.frames, *strip.checkpoints.values()):
-        pixels = unpack(pack(frames), len(frames))
+        pixels = split(side_by_side(frames), len(frames))
         np.testing.assert_array_equal(pixels[0], portraits[pair.a].pixels)
         np.testing.assert_array_equal(pixels[-1], portraits[pair.b].pixels)
         assert all((inner != portraits[pair.a].pixels).any() for inner in pixels[1:-1])

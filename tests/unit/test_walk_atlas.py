@@ -23,7 +23,7 @@ from core.atlas.verify import repair, verify
 from core.errors import RecordError
 from core.gallery.publish import publish
 from core.neurons import Neuron
-from core.pictures.sheets import decode, unpack
+from core.pictures.sheets import decode, split
 from core.rendering.chunk import ChunkResult, read_result, render_chunk
 from core.rendering.portrait_files import read_portrait
 from core.store.store import DirectoryStore
@@ -65,7 +65,7 @@ def ends_meet(store: DirectoryStore) -> bool:
     met = []
     for record in records_of(store).values():
         assert record.portraits is not None
-        frames = unpack(decode(store.read(sheet_path(record.key))), record.frames)
+        frames = split(decode(store.read(sheet_path(record.key))), record.frames)
         for frame, key in zip((frames[0], frames[-1]), record.portraits, strict=True):
             met.append(np.array_equal(frame, decode(store.read(portrait_path(key)))))
     return len(met) == 12 and all(met)
@@ -126,7 +126,7 @@ def test_a_build_that_dies_after_any_file_of_any_stage_completes_with_the_same_f
     """With the canvas's colours but no picture, with both but no record, and so on through portraits and strips."""
     store = DirectoryStore(tmp_path / "walk")
     deaths: Counter[str] = Counter()
-    while (plan := make_plan(SPEC, store, 1)).left:
+    while (plan := make_plan(SPEC, store, 1)).unrecorded:
         with suppress(DiedError):
             build(SPEC, DyingStore(store.root))
         deaths[plan.stage] += 1

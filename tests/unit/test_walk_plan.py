@@ -76,7 +76,7 @@ def test_a_strip_between_portraits_is_another_than_that_of_the_same_pair_alone(s
 
     assert strips_of(walk).keys() == strips_of(pair).keys()
     assert not set(strips_of(walk).values()) & set(strips_of(pair).values())
-    assert (len(pair.stages), pair.left) == (1, 6)
+    assert (len(pair.stages), pair.unrecorded) == (1, 6)
 
 
 def test_a_bigger_spec_over_the_same_layers_keeps_everything(store: DirectoryStore) -> None:
@@ -138,7 +138,7 @@ def test_stages_follow_one_another_and_every_number_says_what_it_counts(store: D
     plan = plan_of(store)
     seen = []
     while plan.chunks:
-        seen.append((plan.stage, len(plan.chunks), plan.missing, plan.missing_portraits, plan.left, plan.done))
+        seen.append((plan.stage, len(plan.chunks), plan.missing, plan.missing_portraits, plan.unrecorded, plan.done))
         assert plan.seconds(1) > 0
         assert plan.chunk_seconds > 0
         commit_stage(store, plan)
@@ -149,7 +149,7 @@ def test_stages_follow_one_another_and_every_number_says_what_it_counts(store: D
         ("portraits", 2, 6, 4, 10, 0),
         ("pairs", 3, 6, 0, 6, 0),
     ]
-    assert (plan.pairs, plan.done, plan.missing, plan.missing_portraits, plan.left) == (6, 6, 0, 0, 0)
+    assert (plan.pairs, plan.done, plan.missing, plan.missing_portraits, plan.unrecorded) == (6, 6, 0, 0, 0)
     assert (plan.seconds(1), plan.stored_bytes()) == (0, 0)
 
 

@@ -11,9 +11,8 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
+from core.arrays import Array
 
 
 def plain(x: tf.Tensor, kernel: Array, bias: Array, stride: int, *, depthwise: bool = False) -> tf.Tensor:

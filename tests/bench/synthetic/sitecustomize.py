@@ -24,7 +24,7 @@ import numpy as np
 import core.rendering.chunk
 from core.atlas.chunks import PlannedPair
 from core.neurons import Pair
-from core.rendering.batches import Packing
+from core.rendering.batches import Batches
 from core.spec import ModelSpec, RenderSettings
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class SyntheticRenderer:
         return [replace(self._strip, seconds=(time.perf_counter() - started) / len(pairs))] * len(pairs)
 
 
-class TimedPacking(Packing):
+class TimedPacking(Batches):
     """Writes down when it began and ended, which is once a chunk where an atlas has one pair of layers."""
 
     def render(self, planned: Sequence[PlannedPair]) -> Iterator[tuple[PlannedPair, Strip]]:
@@ -78,7 +78,7 @@ def one_coloured_strip(settings: RenderSettings) -> Strip:
 @lru_cache(maxsize=4)
 def synthetic_packing(
     _model: ModelSpec, _layers: tuple[str, str], settings: RenderSettings, pack: int | Literal["auto"]
-) -> Packing:
+) -> Batches:
     renderer: Any = SyntheticRenderer
     return TimedPacking(lambda _strips: renderer(settings), pack)
 

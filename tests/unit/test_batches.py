@@ -15,7 +15,7 @@ from core.machine import device
 from core.method.strip import StripRenderer
 from core.models.models import Model
 from core.neurons import Neuron, Pair
-from core.rendering.batches import Packing, suited
+from core.rendering.batches import Batches, suited
 from core.spec import RenderSettings
 
 LAYER = "stem_pre_relu"
@@ -49,14 +49,14 @@ class Device:
         return peak
 
 
-def rendered(packing: Packing[Pair, Pair], pairs: Sequence[Pair] = PAIRS) -> list[Pair]:
+def rendered(packing: Batches[Pair, Pair], pairs: Sequence[Pair] = PAIRS) -> list[Pair]:
     return list(packing.render(pairs))
 
 
 def test_too_large_a_pack_is_halved_and_nothing_is_left_out() -> None:
     """Where memory ends the pairs come in smaller batches, in their order, and it is not tried again."""
     gpu = Device(memory=3)
-    packing = Packing(gpu.renderer, 8)
+    packing = Batches(gpu.renderer, 8)
 
     assert rendered(packing) == PAIRS
     assert rendered(packing) == PAIRS
@@ -68,7 +68,7 @@ def test_memory_that_does_not_suffice_for_one_pair_is_told_with_a_remedy() -> No
     with pytest.raises(
         DeviceError, match=r"does not suffice for one pair; make render.size_px or render.frames smaller"
     ):
-        rendered(Packing(Device(memory=0).renderer, 4))
+        rendered(Batches(Device(memory=0).renderer, 4))
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_auto_leaves_a_fifth_of_the_memory(
     gpu.batches.clear()
     monkeypatch.setattr(device, "memory_used", gpu.used)
 
-    assert rendered(Packing(gpu.renderer, 64, spare_memory=True), PAIRS * 2) == PAIRS * 2
+    assert rendered(Batches(gpu.renderer, 64, spare_memory=True), PAIRS * 2) == PAIRS * 2
     assert gpu.batches == batches
 
 
@@ -96,14 +96,14 @@ def test_a_pack_that_somebody_asked_for_may_take_all_of_the_memory(monkeypatch: 
     gpu = Device(memory=7)
     monkeypatch.setattr(device, "memory_used", gpu.used)
 
-    assert rendered(Packing(gpu.renderer, 7), PAIRS * 2) == PAIRS * 2
+    assert rendered(Batches(gpu.renderer, 7), PAIRS * 2) == PAIRS * 2
     assert gpu.batches == [(7, 7), (7, 7)]
 
 
 def test_a_renderer_that_is_nearly_full_is_not_made_anew() -> None:
     """Making one takes as long as some batches; a place or two for nothing take less."""
     gpu = Device(memory=100)
-    packing = Packing(gpu.renderer, 8)
+    packing = Batches(gpu.renderer, 8)
 
     rendered(packing, [*PAIRS, PAIRS[0]])
     rendered(packing, PAIRS)
@@ -128,8 +128,8 @@ def test_batches_are_no_larger_than_the_pairs_and_share_them_evenly() -> None:
     """A batch that is not full takes as long as a full one: nine pairs, at most eight in a batch, are five and four."""
     gpu = Device(memory=100)
 
-    rendered(Packing(gpu.renderer, 64))
-    rendered(Packing(gpu.renderer, 8), [*PAIRS, *PAIRS[:2]])
+    rendered(Batches(gpu.renderer, 64))
+    rendered(Batches(gpu.renderer, 8), [*PAIRS, *PAIRS[:2]])
 
     assert gpu.batches == [(7, 7), (5, 5), (5, 4)]
 
