@@ -211,15 +211,11 @@ class Compute(_Frozen):
     ray_address: str | None = Field(
         None, pattern=_NO_CONTROLS, description="Of a Ray cluster, ray://host:10001; by default a Ray on this machine."
     )
-    deployment: str | None = Field(
-        None, pattern=_DEPLOYMENT, description="That renders shards for work-pool; by default render-shard/gpu."
+    deployment: str = Field(
+        "render-shard/gpu", pattern=_DEPLOYMENT, description="Deployment that renders the shards of work-pool."
     )
-    workers: StrictInt | None = Field(
-        None, ge=1, le=200, description="Shards that work-pool has in work at once; by default 4."
-    )
-    shard_minutes: Number | None = Field(
-        None, ge=1, le=600, description="About how long a shard of work-pool takes; by default 10."
-    )
+    workers: StrictInt = Field(4, ge=1, le=200, description="Shards of work-pool that are in flight at once.")
+    shard_minutes: Number = Field(10, ge=1, le=600, description="Minutes that a shard of work-pool should take.")
 
     @model_validator(mode="before")
     @classmethod
@@ -238,9 +234,14 @@ class Compute(_Frozen):
     def _fits_the_engine(self) -> Compute:
         for engine, keys in (("ray", ("ray_address",)), ("work-pool", ("deployment", "workers", "shard_minutes"))):
             for key in keys:
-                if getattr(self, key) is not None and self.engine != engine:
+                if getattr(self, key) != type(self).model_fields[key].default and self.engine != engine:
                     raise _model_mistake(key, f"no use for this key with engine {self.engine}; it belongs to {engine}")
         return self
+
+    @property
+    def renders_here(self) -> bool:
+        """Whether this machine does the rendering."""
+        return self.engine == "local" or (self.engine == "ray" and self.ray_address is None)
 
 
 class Storage(_Frozen):
@@ -253,7 +254,7 @@ class Storage(_Frozen):
         None, pattern=_NAME, description="Of the bucket; by default what boto3 is set up with, or else us-east-1."
     )
     retries: Literal["standard", "adaptive"] = Field(
-        "standard", description="Every call is tried up to 8 times; adaptive also slows down for a busy store."
+        "standard", description="Every call is tried up to 10 times; adaptive also slows down for a busy store."
     )
     checksums: Literal["when_supported", "when_required"] = Field(
         "when_supported", description="when_required: for old stores that do not know the newer checksums."

@@ -86,10 +86,9 @@ def atlas(
     """
     from core.bench.machine import Machine
     from core.machine.parallel import process_count
-    from core.spec import Compute
 
     machine = Machine.here()
-    at_once = process_count(Compute(processes=processes))
+    at_once = process_count(processes)
     counts = [at_once, 1] if single and at_once > 1 else [at_once]
     builds = [_build(pairs, steps, count) for count in counts]
     for build in builds:  # by what the bare model could do meanwhile

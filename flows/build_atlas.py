@@ -63,7 +63,7 @@ def build_atlas(spec: AtlasSpec) -> BuildResult | State[BuildResult]:
         UnfinishedBuildError: if rounds made no progress; the rest is published.
     """
     log = get_run_logger()
-    at_once = chunks_at_once(spec.compute)
+    at_once = chunks_at_once(spec.compute) or 1
     first = plan = plan_atlas(spec, at_once)
     report = Report(spec, first)
     futile = 0
@@ -94,7 +94,7 @@ def local_processes(spec: AtlasSpec, plan: Plan) -> AbstractContextManager[Local
     """Those that will render a plan, if it is rendered on this machine; a build that has begun them keeps them."""
     if spec.compute.engine != "local" or not plan.chunks:
         return nullcontext()
-    return render_processes(min(process_count(spec.compute), max(map(len, plan.stages))))
+    return render_processes(min(process_count(spec.compute.processes), max(map(len, plan.stages))))
 
 
 def _render_round(spec: AtlasSpec, plan: Plan, pool: LocalPool | None, finished: Finished) -> None:

@@ -101,9 +101,9 @@ def plan(spec: SpecFile, as_json: Json = False) -> None:
 
     atlas = read_spec(spec)
     store = open_store(atlas.uri, atlas.storage)
-    processes = chunks_at_once(atlas.compute)
+    processes = chunks_at_once(atlas.compute) or 1
     made = make_plan(atlas, store, processes)
-    if made.basis == "assumed" and made.missing and atlas.compute.engine == "local":
+    if made.basis == "assumed" and made.missing and atlas.compute.renders_here:
         _quiet_libraries(verbose=False)
         with errors.status("measuring how long an update takes here"):
             pair, batch_pairs = next(made.missing_pairs).pair, atlas.compute.batch_pairs
@@ -143,7 +143,7 @@ def build(spec: SpecFile, as_json: Json = False, verbose: Verbose = False) -> No
 
     atlas = read_spec(spec)
     store = open_store(atlas.uri, atlas.storage)
-    first = make_plan(atlas, store, chunks_at_once(atlas.compute))
+    first = make_plan(atlas, store, chunks_at_once(atlas.compute) or 1)
     if not first.chunks and is_current(store, json.loads(atlas.to_json()), first.recorded):
         result: dict[str, Any] = {"pairs": first.pairs, "done": first.done, "failed": first.failed}
         result |= {"missing": 0, "rendered": 0}

@@ -58,7 +58,7 @@ def render_on_ray(round_: Round, compute: Compute, finished: Finished) -> None:
 
 def _on_this_machine(compute: Compute) -> dict[str, Any]:
     return {
-        "num_cpus": process_count(compute),
+        "num_cpus": process_count(compute.processes),
         "include_dashboard": False,
         "log_to_driver": False,
         "logging_level": "error",

@@ -11,7 +11,7 @@ from core.arrays import BatchSize
 from core.errors import UnfinishedError
 from core.machine.parallel import process_count
 from core.rendering.chunk import ChunkResult
-from core.spec import Compute, Storage
+from core.spec import Storage
 from flows.local_pool import render_processes
 from flows.rounds import FUTILE_ROUNDS, Round
 from tasks.plan import missing_chunks
@@ -43,7 +43,7 @@ def render_shard(
     if not rest:
         return
     futile = 0
-    with render_processes(min(process_count(Compute(processes=processes)), len(rest))) as pool:
+    with render_processes(min(process_count(processes), len(rest))) as pool:
         while rest:
             pool.render(Round(uri, storage, plan_path, batch_pairs, rest), finished)
             before, rest = rest, missing_chunks(uri, storage, chunks)

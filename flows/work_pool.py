@@ -34,7 +34,6 @@ from prefect.states import Cancelling
 
 from core.atlas.recorded import recorded_chunks
 from core.errors import SpecError, TransientStoreError, UnfinishedError
-from core.machine import parallel as engine
 from core.rendering.chunk import read_result
 from core.spec import Compute
 from core.store.store import Store, open_store
@@ -62,7 +61,7 @@ def render_on_workers(round_: Round, compute: Compute, chunk_seconds: float, fin
         SpecError: if there is no such deployment.
         UnfinishedError: if no worker comes, or shard after shard fails without finishing a chunk.
     """
-    name = compute.deployment or engine.DEPLOYMENT
+    name = compute.deployment
     store = open_store(round_.uri, round_.storage)
     tag = children_tag(str(this_flow_run.id))
     with get_client(sync_client=True) as client:
@@ -138,7 +137,7 @@ class _Fleet:
         self._deployment, self._tag = deployment, tag
         self._patience_seconds = patience_seconds
         self._processes = compute.processes
-        self._size = compute.workers or engine.WORKERS
+        self._size = compute.workers
         self._running: dict[UUID, _Shard] = {}
         self._futile = 0
         self._heard = time.monotonic()
@@ -226,7 +225,7 @@ class _Fleet:
 
 
 def _chunks_per_shard(compute: Compute, chunk_seconds: float) -> int:
-    minutes = compute.shard_minutes or engine.SHARD_MINUTES
+    minutes = compute.shard_minutes
     return max(1, round(minutes * 60 * (compute.processes or 1) / chunk_seconds))
 
 

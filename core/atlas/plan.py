@@ -169,7 +169,7 @@ def make_plan(spec: AtlasSpec, store: Store, processes: int) -> Plan:
     settings = resolve_settings(spec.render, model)
     model_digest = digest(model)
     pairs = select_pairs(spec, model)
-    rendered_here = spec.compute.engine == "local"
+    rendered_here = spec.compute.renders_here
     recorded = read_records(store, _comparison(model_digest, settings, spec.strip, rendered_here))
     keyed = [PlannedPair(pair, key) for pair, key in keys(pairs, model_digest, settings)]
     canvas, portraits, recorded_portraits = None, {}, {}

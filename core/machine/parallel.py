@@ -1,4 +1,4 @@
-"""How much is rendered at once."""
+"""The number of chunks that are rendered at once."""
 
 from __future__ import annotations
 
@@ -7,19 +7,14 @@ import os
 from core.machine import device
 from core.spec import Compute
 
-DEPLOYMENT = "render-shard/gpu"
-WORKERS = 4
-SHARD_MINUTES = 10.0
-"""What a spec means that leaves these keys of `compute` out."""
+
+def process_count(processes: int | None) -> int:
+    """Return how many render processes this machine runs: *processes*, or else one per GPU, or else one per core."""
+    return processes or len(device.gpus()) or len(os.sched_getaffinity(0))
 
 
-def process_count(compute: Compute) -> int:
-    """Chunks at once on this machine: the number asked for, or else one per GPU, or else one per core."""
-    return compute.processes or len(device.gpus()) or len(os.sched_getaffinity(0))
-
-
-def chunks_at_once(compute: Compute) -> int:
-    """Chunks at once in all, as far as that can be known before the work is begun."""
+def chunks_at_once(compute: Compute) -> int | None:
+    """Return how many chunks are rendered at once, or None where only a Ray cluster elsewhere knows."""
     if compute.engine == "work-pool":
-        return (compute.workers or WORKERS) * (compute.processes or 1)
-    return process_count(compute)
+        return compute.workers * (compute.processes or 1)
+    return process_count(compute.processes) if compute.renders_here else compute.processes
