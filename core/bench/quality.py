@@ -12,8 +12,9 @@ import tensorflow as tf
 
 from core.arrays import Array
 from core.atlas.selection import resolve_settings
+from core.method.network import network
 from core.method.objectives import alignment_factor, frame_alignment, interpolation_weights, mean_over_positions
-from core.method.strip import Strip, StripRenderer, network
+from core.method.strip import Strip, StripRenderer
 from core.models.models import Model
 from core.neurons import Neuron, Pair
 from core.spec import RenderSettings

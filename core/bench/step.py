@@ -16,8 +16,9 @@ import numpy as np
 import tensorflow as tf
 
 from core.bench.machine import process_mb, process_peak_mb
+from core.method.network import network
 from core.method.objectives import mean_over_positions
-from core.method.strip import StripRenderer, network
+from core.method.strip import StripRenderer
 from core.models.efficientnet import EfficientNetLite0
 from core.models.models import Model, load
 from core.neurons import Neuron, Pair

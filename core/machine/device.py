@@ -118,6 +118,22 @@ def prepare() -> str:
     return _cpu()
 
 
+@contextmanager
+def tensor_float_32(allowed: bool) -> Iterator[None]:
+    """Let products and convolutions on a GPU round their inputs to TF32 inside, or not, and restore what was set.
+
+    TensorFlow has one switch for the whole process, which it looks at whenever it computes.
+    """
+    import tensorflow as tf
+
+    before = tf.config.experimental.tensor_float_32_execution_enabled()
+    tf.config.experimental.enable_tensor_float_32_execution(allowed)
+    try:
+        yield
+    finally:
+        tf.config.experimental.enable_tensor_float_32_execution(before)
+
+
 def expected() -> str:
     """What this machine should render on, in words, found without TensorFlow."""
     if not gpus():

@@ -18,15 +18,22 @@ import tensorflow as tf
 from core.arrays import Array, Pixels
 from core.errors import RenderDivergedError
 from core.method import objectives, optimise
+from core.method.network import Readout
 from core.method.optimise import Adam
-from core.method.parameterization import Parameterization, SharedInterpolation, shared_colours, squashed, start_values
+from core.method.parameterization import (
+    Parameterization,
+    shared_colours,
+    shared_start_values,
+    squashed,
+    start_values,
+)
+from core.method.renderer import Renderer, Subject, first_failure, seen_by_model, subject_of
 from core.method.schedule import Schedule
-from core.method.strip import StripRenderer
 from core.method.transforms import STANDARD
 from core.models.models import Model
-from core.neurons import Neuron, Pair
+from core.neurons import Neuron
 from core.pictures.sheets import side_by_side
-from core.spec import Alignment, RenderSettings
+from core.spec import RenderSettings
 
 ONE_FOR_ALL = ((1, 2), (1, 4), (1, 8), (1, 16))
 """(stored frames, divisor of the size) of the low-resolution terms that all frames share alike."""
@@ -108,45 +115,70 @@ class PortraitRenderer:
 
     Args:
         canvas: see `RenderedCanvas.colours`.
-        portraits: how many are packed into one batch.
+        portraits: portraits in a batch.
     """
 
     def __init__(
         self, model: Model, layer: str, settings: RenderSettings, canvas: Array, *, portraits: int = 1
     ) -> None:
-        self._strips = _OneFrame(model, layer, settings, canvas, portraits)
+        self._settings = settings
+        self._images = _OnCanvas(settings, canvas, portraits)
+        goal = _OneNeuron(self._images, Readout(model, (layer,), (), settings, portraits), settings)
+        self._renderer = Renderer(self._images, goal, settings, strips=portraits, neurons=1)
 
     def render(self, neurons: Sequence[Neuron]) -> list[RenderedPortrait]:
-        """Render up to as many portraits as are packed together; at least one."""
-        strips = self._strips.render([Pair(neuron, neuron) for neuron in neurons])
-        colours = self._strips.colours().numpy()
+        """Render up to as many portraits as a batch has; at least one."""
+        finished = self._renderer.render([_subject(self._settings, neuron) for neuron in neurons])
+        colours = self._images.colours().numpy()
         return [
             RenderedPortrait(
-                colours=colours[place].reshape(strip.frames.shape[1:]),
-                pixels=side_by_side(np.nan_to_num(strip.frames)),
-                activation=float(strip.activation_a[0]),
-                objective=strip.objective,
-                failed_at=strip.failed_at,
-                seconds=strip.seconds,
+                colours=colours[place].reshape(rendered.frames.shape[1:]),
+                pixels=side_by_side(np.nan_to_num(rendered.frames)),
+                activation=float(rendered.measured[0][0]),
+                objective=rendered.objective,
+                failed_at=first_failure(rendered.objective, rendered.frames),
+                seconds=rendered.seconds,
             )
-            for place, strip in enumerate(strips)
+            for place, rendered in enumerate(finished)
         ]
 
 
-class _OneFrame(StripRenderer):
-    """Strips of one frame, which lead from a neuron to itself, on a canvas."""
+class _OnCanvas:
+    """Single frames, each a spectrum and low-resolution terms of its own on top of one canvas."""
 
-    def __init__(self, model: Model, layer: str, settings: RenderSettings, canvas: Array, strips: int) -> None:
-        self._canvas = tf.constant(canvas.reshape(1, -1, 3))
-        alone = settings.model_copy(update={"frames": 1, "checkpoints": (), "alignment": Alignment(weight=0)})
-        super().__init__(model, (layer, layer), alone, strips=strips)
+    def __init__(self, settings: RenderSettings, canvas: Array, portraits: int) -> None:
+        self._sd = settings.sd
+        own = shared_colours(1, settings.size_px, _OF_A_PORTRAIT, strips=portraits)
+        below = tf.constant(canvas.reshape(1, -1, 3))
+        self.colours = Parameterization(own.variables, lambda: own() + below)
+        """Before they are squashed, shape (portrait, height * width, 3)."""
+        squashed_colours = squashed(self.colours, settings.size_px, 1)
+        self.variables = squashed_colours.variables
+        self.image = squashed_colours.image
+        self.by_position = squashed_colours.by_position
 
-    def colours(self) -> tf.Tensor:
-        """Before they are squashed, shape (strip, height * width, 3)."""
-        return self._colours()
+    def start(self, seeds: Sequence[int]) -> None:
+        values = shared_start_values(self.variables, seeds, self._sd)
+        for variable, value in zip(self.variables, values, strict=True):
+            variable.assign(value)
 
-    def _new_parameterization(self) -> SharedInterpolation:
-        size_px = self.settings.size_px
-        own = shared_colours(1, size_px, _OF_A_PORTRAIT, strips=self.strips)
-        self._colours = Parameterization(own.variables, lambda: own() + self._canvas)
-        return squashed(self._colours, size_px, 1)
+
+class _OneNeuron:
+    """The activation of one neuron on a single frame."""
+
+    def __init__(self, images: _OnCanvas, readout: Readout, settings: RenderSettings) -> None:
+        self._images, self._readout, self._settings = images, readout, settings
+
+    def objective(self, step: tf.Tensor, redirected: bool, channels: tf.Tensor, views: tf.Tensor) -> tf.Tensor:
+        seen = seen_by_model(self._images.by_position(), 1, self._settings, views)
+        _, [activation] = self._readout(seen, channels, redirected)
+        return tf.reduce_sum(activation, axis=1)
+
+    def measure(self, channels: tf.Tensor) -> Sequence[tf.Tensor]:
+        _, activations = self._readout.exact(self._images.image(), channels)
+        return activations
+
+
+def _subject(settings: RenderSettings, neuron: Neuron) -> Subject:
+    """Return the subject of a portrait, whose seed is that of a strip from the neuron to itself."""
+    return Subject((neuron.channel,), subject_of(settings, neuron, neuron).seed)

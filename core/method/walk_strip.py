@@ -15,17 +15,12 @@ import numpy as np
 import tensorflow as tf
 
 from core.arrays import Array
+from core.method.network import NetworkFunction, Readout, network
 from core.method.objectives import alignment_factor, interpolation_weights
-from core.method.parameterization import (
-    Parameterization,
-    SharedInterpolation,
-    frames_of,
-    shared_colours,
-    shared_start_values,
-    squashed,
-)
+from core.method.parameterization import Parameterization, frames_of, shared_colours, shared_start_values, squashed
 from core.method.portraits import ONE_FOR_ALL
-from core.method.strip import Strip, StripRenderer, mixed, network
+from core.method.renderer import Renderer, seen_by_model, subject_of
+from core.method.strip import Strip, aligned_layers, measure_strips, mixed, weighted_alignment
 from core.models.models import Model
 from core.neurons import Neuron, Pair
 from core.pictures.portrait import Portrait
@@ -51,88 +46,109 @@ class WalkRenderer:
 
     Args:
         layers: the layer of neurons a and that of neurons b; may be the same.
-        strips: how many pairs are packed into one batch.
+        strips: pairs in a batch.
     """
 
     def __init__(self, model: Model, layers: tuple[str, str], settings: RenderSettings, *, strips: int = 1) -> None:
-        self._strips = _Between(model, layers, settings, strips=strips)
+        self._settings = settings
+        self._strips = strips
+        self._aligned = aligned_layers(model, settings)
+        self._images = _BetweenPortraits(settings, strips)
+        readout = Readout(model, layers, self._aligned, settings, strips)
+        ends = network(model, self._aligned, precision=settings.precision, xla=settings.xla)
+        goal = _InnerFrames(self._images, readout, ends, settings)
+        self._renderer = Renderer(
+            self._images, goal, settings, strips=strips, neurons=2, checkpoints=settings.checkpoints
+        )
 
     def render(self, walks: Sequence[Walk]) -> list[Strip]:
-        """Render up to `strips` pairs together; at least one.
+        """Render up to as many pairs as a batch has; at least one.
 
         The first and the last frame of a strip are its portraits' pixels, divided by 255. Its objective is the mean
-        of two neighbouring updates, of which each looks at one of them; that before the first update is of one alone.
+        of two neighbouring updates, each of which looks at one of them; that before the first update is of one alone.
         """
         ends = [[walk.portrait_of(neuron) for neuron in walk.pair] for walk in walks]
-        self._strips.place([*ends, *[ends[-1]] * (self._strips.strips - len(ends))])
-        strips = self._strips.render([walk.pair for walk in walks])
+        self._images.place([*ends, *[ends[-1]] * (self._strips - len(ends))])
+        subjects = [subject_of(self._settings, *walk.pair) for walk in walks]
+        strips = [Strip.of(rendered, self._aligned) for rendered in self._renderer.render(subjects)]
         return [replace(strip, objective=_of_both_ends(strip.objective)) for strip in strips]
 
-    def seconds_per_update(self, walk: Walk) -> float:
-        """How long an update takes for each of the packed strips; asks for no portraits, which change nothing here."""
-        return self._strips.seconds_per_update(walk.pair)
+    def seconds_per_update(self, pair: Pair) -> float:
+        """Return how long an update takes for each strip of a batch; portraits change nothing about it."""
+        return self._renderer.stopwatch(subject_of(self._settings, *pair))() / self._strips
 
 
-class _Between(StripRenderer):
-    """Strips whose first and last frame are constants.
+class _BetweenPortraits:
+    """Frames of which the first and the last are constants, and the inner ones are optimised.
 
     Constants that change from batch to batch lie in variables, so that nothing is traced anew.
     """
+
+    def __init__(self, settings: RenderSettings, strips: int) -> None:
+        self._settings = settings
+        size_px, inner = settings.size_px, settings.frames - 2
+        self.ends = tf.Variable(tf.zeros((2, strips, size_px**2, 3)), trainable=False)
+        """Pixels of the portraits by position: those of neurons a, then those of neurons b."""
+        self._mix = tf.Variable(tf.zeros((strips, size_px**2, inner * 3)), trainable=False)
+        differences = shared_colours(inner, size_px, ONE_FOR_ALL, strips=strips)
+        colours = Parameterization(differences.variables, lambda: self._mix + _DIFFERENCE_GAIN * differences())
+        self.inner = squashed(colours, size_px, inner)
+        """The inner frames alone."""
+        self.variables = colours.variables
 
     def place(self, ends: Sequence[Sequence[Portrait]]) -> None:
         """Put portraits at the ends: for each strip that of neuron a and that of neuron b."""
         pixels = np.array([[portrait.pixels for portrait in pair] for pair in ends], np.float32) / np.float32(255)
         colours = np.array([[portrait.colours for portrait in pair] for pair in ends])
-        self._ends.assign([_by_position(pixels[:, end : end + 1]) for end in (0, 1)])
-        self._mix.assign(_by_position(np.einsum("fe,sehwc->sfhwc", _shares(self.settings.frames), colours)))
+        self.ends.assign([_by_position(pixels[:, end : end + 1]) for end in (0, 1)])
+        self._mix.assign(_by_position(np.einsum("fe,sehwc->sfhwc", _shares(self._settings.frames), colours)))
 
-    def _new_parameterization(self) -> SharedInterpolation:
-        """All frames, of which the inner ones are optimised."""
-        strips, size_px, inner = self.strips, self.settings.size_px, self.settings.frames - 2
-        self._ends = tf.Variable(tf.zeros((2, strips, size_px**2, 3)), trainable=False)
-        self._mix = tf.Variable(tf.zeros((strips, size_px**2, inner * 3)), trainable=False)
-        differences = shared_colours(inner, size_px, ONE_FOR_ALL, strips=strips)
-        colours = Parameterization(differences.variables, lambda: self._mix + _DIFFERENCE_GAIN * differences())
-        self._end_activations = network(
-            self._model, self._aligned, precision=self.settings.precision, xla=self.settings.xla
-        )
-        self._inner = squashed(colours, size_px, inner)
-        # Of the end of a and the inner frames; seen from b these come the other way.
-        factor = alignment_factor(inner + 1, self.settings.alignment.decay, first=2)
-        self._factors = np.stack([factor, np.concatenate([factor[:, :1], factor[:, :0:-1]], axis=1)])
-
-        def by_position() -> tf.Tensor:
-            return tf.concat([self._ends[0], self._inner.by_position(), self._ends[1]], axis=2)
-
-        frames = inner + 2
-        return SharedInterpolation(
-            colours.variables, lambda: frames_of(by_position(), (size_px, size_px), frames), by_position
-        )
-
-    def _start(self, seeds: Sequence[int]) -> None:
-        spectrum, *terms = self._parameterization.variables
-        [start] = shared_start_values([spectrum], seeds, self.settings.sd)
+    def start(self, seeds: Sequence[int]) -> None:
+        """Start with noise in the spectra and nothing in the low-resolution terms."""
+        spectrum, *terms = self.variables
+        [start] = shared_start_values([spectrum], seeds, self._settings.sd)
         spectrum.assign(start)
         for term in terms:
             term.assign(tf.zeros_like(term))
-        self._adam.reset()
 
-    def _objective(self, views: tf.Tensor, channels: tf.Tensor, step: tf.Tensor, redirected: bool) -> tf.Tensor:
-        """That of a strip, without the activations of the two ends, which nothing can change.
+    def image(self) -> tf.Tensor:
+        """Return all frames, the ends included, shape (strip * frame, height, width, 3)."""
+        by_position = tf.concat([self.ends[0], self.inner.by_position(), self.ends[1]], axis=2)
+        return frames_of(by_position, (self._settings.size_px, self._settings.size_px), self._settings.frames)
 
-        Alignment looks at one end in one update and at the other in the next, which then counts twice: on average that
-        is both, and spares the model a picture.
-        """
-        inner = self.settings.frames - 2
-        seen = self._seen(self._inner.by_position(), inner, views)
-        found, activations = self._excited(seen, channels, redirected)
-        objective = mixed(activations, interpolation_weights(inner + 2)[1:-1])
-        if not self._aligned:
+
+class _InnerFrames:
+    """The objective of a strip without the activations of its two ends, which nothing can change.
+
+    Alignment looks at one end in one update and at the other in the next, and counts it twice: on average that is both,
+    and spares the model a picture.
+    """
+
+    def __init__(
+        self, images: _BetweenPortraits, readout: Readout, ends: NetworkFunction, settings: RenderSettings
+    ) -> None:
+        self._images, self._readout, self._ends, self._settings = images, readout, ends, settings
+        self._inner = settings.frames - 2
+        # Of the end of a and the inner frames; seen from b these come the other way.
+        factor = alignment_factor(self._inner + 1, settings.alignment.decay, first=2)
+        self._factors = np.stack([factor, np.concatenate([factor[:, :1], factor[:, :0:-1]], axis=1)])
+
+    def objective(self, step: tf.Tensor, redirected: bool, channels: tf.Tensor, views: tf.Tensor) -> tf.Tensor:
+        settings, readout = self._settings, self._readout
+        seen = seen_by_model(self._images.inner.by_position(), self._inner, settings, views)
+        found, activations = readout(seen, channels, redirected)
+        objective = mixed(activations, interpolation_weights(settings.frames)[1:-1])
+        if not readout.aligned:
             return objective
         turn = step % 2
-        end = self._end_activations(self._seen(self._ends[turn], 1, views), False, None)
-        layers = [tf.concat([self._by_strip(t) for t in (end[layer], found[layer])], axis=1) for layer in self._aligned]
-        return objective + self._alignment(layers, tf.constant(self._factors)[turn])
+        end = self._ends(seen_by_model(self._images.ends[turn], 1, settings, views), False, None)
+        layers = [
+            tf.concat([readout.by_strip(t) for t in (end[layer], found[layer])], axis=1) for layer in readout.aligned
+        ]
+        return objective + weighted_alignment(layers, tf.constant(self._factors)[turn], settings)
+
+    def measure(self, channels: tf.Tensor) -> Sequence[tf.Tensor]:
+        return measure_strips(self._images.image(), channels, self._readout)
 
 
 def _of_both_ends(objective: Array) -> Array:

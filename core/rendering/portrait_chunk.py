@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from core import METHOD_VERSION
 from core.arrays import BatchSize
 from core.atlas.chunks import PlannedChunk
 from core.atlas.keys import settings_digest
 from core.atlas.portrait_plan import PlannedCanvas, PlannedPortrait, portrait_settings
-from core.atlas.records import PortraitRecord
+from core.atlas.records import Key, PortraitFiles, PortraitRecord
 from core.errors import DeviceError, RenderDivergedError
 from core.machine import device
 from core.machine.threads import in_threads
@@ -21,7 +22,7 @@ from core.pictures.portrait import Portrait
 from core.rendering import history
 from core.rendering.batches import at_most
 from core.rendering.portrait_files import read_portrait, store_portrait
-from core.rendering.renderers import Canvas, portrait_packing
+from core.rendering.renderers import Portraits, renderer_for
 from core.store.store import Store
 
 if TYPE_CHECKING:
@@ -30,44 +31,69 @@ if TYPE_CHECKING:
 _STORING_THREADS = 4
 
 
-def render_canvas(canvas: PlannedCanvas, order: PlannedChunk, where: str, store: Store) -> list[PortraitRecord]:
-    """Find a canvas and store it; gives its record.
+@dataclass(frozen=True)
+class _Outcome:
+    """What became of a portrait or a canvas.
 
-    Args:
-        where: the device, in words.
+    Attributes:
+        reason: why it failed, or None.
+        activation: of the portrait's neuron; None for a canvas.
+    """
+
+    seconds: float = 0
+    reason: str | None = None
+    files: PortraitFiles | None = None
+    activation: float | None = None
+    history: tuple[float, ...] = ()
+
+
+def render_canvas(canvas: PlannedCanvas, planned: PlannedChunk, device_name: str, store: Store) -> list[PortraitRecord]:
+    """Find a canvas, store it and return its record.
 
     Raises:
         DeviceError: if the device's memory does not suffice.
         StoreError: if the store cannot be written.
     """
+    return [
+        _record(
+            _find_canvas(canvas, planned, store),
+            planned,
+            device_name,
+            canvas.key,
+            sample=[str(neuron) for neuron in canvas.sample],
+        )
+    ]
+
+
+def _find_canvas(canvas: PlannedCanvas, planned: PlannedChunk, store: Store) -> _Outcome:
     from tensorflow.errors import ResourceExhaustedError
 
     from core.method.portraits import find_canvas
 
-    facts = {"key": canvas.key, "sample": [str(neuron) for neuron in canvas.sample]}
     started = time.perf_counter()
     try:
-        found = find_canvas(load(order.model), canvas.sample, portrait_settings(order.settings))
+        found = find_canvas(load(planned.model), canvas.sample, portrait_settings(planned.settings))
     except RenderDivergedError as error:
-        return [_record(order, where, time.perf_counter() - started, status="failed", reason=str(error), **facts)]
+        return _Outcome(time.perf_counter() - started, reason=str(error))
     except ResourceExhaustedError:
         raise DeviceError(
             f"the memory of the device does not suffice for the canvas, {len(canvas.sample)} images at once; "
             "make render.size_px smaller"
         ) from None
-    files = store_portrait(store, canvas.key, Portrait(found.colours, found.pixels))
-    means = history.means(found.objective)
-    return [_record(order, where, found.seconds, status="done", files=files, history=means, **facts)]
+    return _Outcome(
+        found.seconds,
+        files=store_portrait(store, canvas.key, Portrait(found.colours, found.pixels)),
+        history=tuple(history.means(found.objective)),
+    )
 
 
 def render_portraits(
-    canvas: PlannedCanvas, order: PlannedChunk, where: str, store: Store, batch_pairs: BatchSize
+    canvas: PlannedCanvas, planned: PlannedChunk, device_name: str, store: Store, batch_pairs: BatchSize
 ) -> list[PortraitRecord]:
-    """Render the portraits of a chunk on their canvas and store them; gives their records.
+    """Render the portraits of a chunk on their canvas, store them and return their records.
 
     Args:
-        where: the device, in words.
-        batch_pairs: how many portraits share a batch.
+        batch_pairs: portraits in a batch.
 
     Raises:
         DeviceError: if the device's memory does not suffice for one portrait.
@@ -76,65 +102,72 @@ def render_portraits(
     """
 
     def finish(rendered: tuple[PlannedPortrait, RenderedPortrait | None]) -> PortraitRecord:
-        return _finish(*rendered, canvas, order, where, store)
+        portrait, _ = rendered
+        outcome = _store(*rendered, store)
+        return _record(outcome, planned, device_name, portrait.key, neuron=str(portrait.neuron), canvas=canvas.key)
 
-    rendered = _portraits(canvas, order, store, batch_pairs)
-    held = max(_STORING_THREADS, at_most(batch_pairs, 1, order.settings.size_px))  # those of a batch come all at once
+    rendered = _portraits(canvas, planned, store, batch_pairs)
+    held = max(_STORING_THREADS, at_most(batch_pairs, 1, planned.settings.size_px))  # a batch is finished together
     return list(in_threads(finish, rendered, threads=_STORING_THREADS, held=held))
 
 
 def _portraits(
-    canvas: PlannedCanvas, order: PlannedChunk, store: Store, batch_pairs: BatchSize
+    canvas: PlannedCanvas, planned: PlannedChunk, store: Store, batch_pairs: BatchSize
 ) -> Iterator[tuple[PlannedPortrait, RenderedPortrait | None]]:
-    """Render portraits, those of one layer after those of another; None for those that cannot be rendered."""
-    settings = portrait_settings(order.settings)
-    possible = [planned for planned in order.chunk.portraits if planned.reason is None]
-    yield from ((planned, None) for planned in order.chunk.portraits if planned.reason is not None)
+    """Yield each portrait with what was rendered, layer by layer, or with None if it cannot be rendered."""
+    settings = portrait_settings(planned.settings)
+    possible = [portrait for portrait in planned.chunk.portraits if portrait.reason is None]
+    yield from ((portrait, None) for portrait in planned.chunk.portraits if portrait.reason is not None)
     if not possible:
         return
-    colours = Canvas(canvas.key, read_portrait(store, canvas.key, settings.size_px).colours)
-    for layer, members in groupby(possible, lambda planned: planned.neuron.layer):
+    colours = read_portrait(store, canvas.key, settings.size_px).colours
+    for layer, members in groupby(possible, lambda portrait: portrait.neuron.layer):
         alike = list(members)
-        packing = portrait_packing(order.model, layer, settings, colours, batch_pairs)
-        yield from zip(alike, packing.render([planned.neuron for planned in alike]), strict=True)
+        renderer = renderer_for(Portraits(layer, canvas.key, colours), planned.model, settings, batch_pairs)
+        yield from zip(alike, renderer.render([portrait.neuron for portrait in alike]), strict=True)
 
 
-def _finish(
-    planned: PlannedPortrait,
-    rendered: RenderedPortrait | None,
-    canvas: PlannedCanvas,
-    order: PlannedChunk,
-    where: str,
-    store: Store,
-) -> PortraitRecord:
-    facts = {"key": planned.key, "neuron": str(planned.neuron), "canvas": canvas.key}
+def _store(portrait: PlannedPortrait, rendered: RenderedPortrait | None, store: Store) -> _Outcome:
+    """Store the files of a portrait, unless it failed, and return the outcome."""
     if rendered is None:
-        return _record(order, where, 0, status="failed", reason=planned.reason, **facts)
+        return _Outcome(reason=portrait.reason)
     if rendered.failed_at is not None:
-        reason = history.failure(rendered.objective, rendered.failed_at)
-        return _record(order, where, rendered.seconds, status="failed", reason=reason, **facts)
-    return _record(
-        order,
-        where,
+        return _Outcome(rendered.seconds, reason=history.failure(rendered.objective, rendered.failed_at))
+    return _Outcome(
         rendered.seconds,
-        status="done",
-        files=store_portrait(store, planned.key, Portrait(rendered.colours, rendered.pixels)),
+        files=store_portrait(store, portrait.key, Portrait(rendered.colours, rendered.pixels)),
         activation=rendered.activation,
-        history=history.means(rendered.objective),
-        **facts,
+        history=tuple(history.means(rendered.objective)),
     )
 
 
-def _record(order: PlannedChunk, where: str, seconds: float, **facts: Any) -> PortraitRecord:
-    settings = portrait_settings(order.settings)
+def _record(
+    outcome: _Outcome,
+    planned: PlannedChunk,
+    device_name: str,
+    key: Key,
+    *,
+    neuron: str | None = None,
+    canvas: Key | None = None,
+    sample: list[str] | None = None,
+) -> PortraitRecord:
+    settings = portrait_settings(planned.settings)
     return PortraitRecord(
+        key=key,
+        neuron=neuron,
+        canvas=canvas,
+        sample=sample or [],
+        status="done" if outcome.files else "failed",
+        reason=outcome.reason,
         method=METHOD_VERSION,
-        model=order.model.name,
-        model_digest=order.model_digest,
+        model=planned.model.name,
+        model_digest=planned.model_digest,
         settings=settings.model_dump(mode="json"),
         settings_digest=settings_digest(settings),
-        seconds=round(seconds, 3),
-        device=where,
+        files=outcome.files,
+        activation=outcome.activation,
+        history=list(outcome.history),
+        seconds=round(outcome.seconds, 3),
+        device=device_name,
         versions=device.versions(),
-        **facts,
     )

@@ -1,74 +1,114 @@
-"""Renderers: made once per process for the layers and settings that they serve, since tracing one takes seconds."""
+"""Renderers, kept in a process for the layers and settings that they serve: tracing one takes seconds."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from core.arrays import Array, BatchSize
 from core.atlas import pace
 from core.atlas.records import Key
 from core.machine import device
 from core.models.models import load
-from core.neurons import Neuron, Pair
-from core.pictures.portrait import Portrait
-from core.rendering.batches import Batches, at_most
+from core.neurons import Pair
+from core.rendering.batches import Batches, BatchRenderer, at_most
 from core.spec import ModelSpec, RenderSettings, StripKind
 
 if TYPE_CHECKING:
-    from core.method.portraits import RenderedPortrait
-    from core.method.strip import Strip
-    from core.method.walk_strip import Walk
+    from core.method.portraits import PortraitRenderer
+    from core.method.strip import Strip, StripRenderer
+    from core.method.walk_strip import Walk, WalkRenderer
+
+_KEPT = 4  # a chunk needs one for every pair of layers in it, and hardly any chunk has several
+_Work = TypeVar("_Work")
+_Result = TypeVar("_Result")
+_Taken = TypeVar("_Taken", contravariant=True)
+_Given = TypeVar("_Given", covariant=True)
 
 
-@lru_cache(maxsize=4)
-def pair_packing(
-    model: ModelSpec, layers: tuple[str, str], settings: RenderSettings, batch_pairs: BatchSize
-) -> Batches[Pair, Strip]:
-    """The renderers for a pair of layers, traced once per process."""
-    from core.method.strip import StripRenderer
+class Subject(Protocol[_Taken, _Given]):
+    """What a renderer is made for, besides model and settings; equal subjects share one."""
 
-    return Batches(
-        lambda strips: StripRenderer(load(model), layers, settings, strips=strips),
-        at_most(batch_pairs, settings.frames, settings.size_px),
-        spare_memory=batch_pairs == "auto",
-    )
+    def frames(self, settings: RenderSettings) -> int:
+        """Return the frames of each piece of work."""
 
+    def __hash__(self) -> int: ...
 
-@lru_cache(maxsize=4)
-def walk_packing(
-    model: ModelSpec, layers: tuple[str, str], settings: RenderSettings, batch_pairs: BatchSize
-) -> Batches[Walk, Strip]:
-    """As `pair_packing`, for strips between portraits."""
-    from core.method.walk_strip import WalkRenderer
-
-    return Batches(
-        lambda strips: WalkRenderer(load(model), layers, settings, strips=strips),
-        at_most(batch_pairs, settings.frames, settings.size_px),
-        spare_memory=batch_pairs == "auto",
-    )
+    def renderer(self, model: ModelSpec, settings: RenderSettings, size: int) -> BatchRenderer[_Taken, _Given]:
+        """Return a new renderer for batches of *size*."""
 
 
 @dataclass(frozen=True)
-class Canvas:
-    """The colours of a canvas, which its key tells from others."""
+class Strips:
+    """Strips of pairs in two layers. This is the one place that knows which renderer makes which kind of strip."""
 
-    key: Key
+    layers: tuple[str, str]
+    kind: StripKind
+
+    def frames(self, settings: RenderSettings) -> int:
+        return settings.frames
+
+    def renderer(self, model: ModelSpec, settings: RenderSettings, size: int) -> _PairRenderer | WalkRenderer:
+        from core.method.strip import StripRenderer
+        from core.method.walk_strip import WalkRenderer
+
+        if self.kind == "walk":
+            return WalkRenderer(load(model), self.layers, settings, strips=size)
+        return _PairRenderer(StripRenderer(load(model), self.layers, settings, strips=size))
+
+
+@dataclass(frozen=True)
+class _PairRenderer:
+    """Renders strips with ends of their own, so it looks at no portraits."""
+
+    strips: StripRenderer
+
+    def render(self, work: Sequence[Walk], /) -> Sequence[Strip]:
+        return self.strips.render([walk.pair for walk in work])
+
+    def seconds_per_update(self, pair: Pair) -> float:
+        return self.strips.seconds_per_update(pair)
+
+
+@dataclass(frozen=True)
+class Portraits:
+    """Portraits of neurons of a layer on a canvas.
+
+    Attributes:
+        canvas: its key, by which it is compared.
+        colours: of the canvas, shape (height, width, 3).
+    """
+
+    layer: str
+    canvas: Key
     colours: Array = field(compare=False)
 
+    def frames(self, settings: RenderSettings) -> int:
+        return 1
 
-@lru_cache(maxsize=4)
-def portrait_packing(
-    model: ModelSpec, layer: str, settings: RenderSettings, canvas: Canvas, batch_pairs: BatchSize
-) -> Batches[Neuron, RenderedPortrait]:
-    """The renderers for portraits of a layer, traced once per process."""
-    from core.method.portraits import PortraitRenderer
+    def renderer(self, model: ModelSpec, settings: RenderSettings, size: int) -> PortraitRenderer:
+        from core.method.portraits import PortraitRenderer
 
+        return PortraitRenderer(load(model), self.layer, settings, self.colours, portraits=size)
+
+
+def renderer_for(
+    subject: Subject[_Work, _Result], model: ModelSpec, settings: RenderSettings, batch_pairs: BatchSize
+) -> Batches[_Work, _Result]:
+    """Return what renders the subject in batches, traced once per process."""
+    batches: Batches[_Work, _Result] = _kept(subject, model, settings, batch_pairs)
+    return batches
+
+
+@lru_cache(maxsize=_KEPT)
+def _kept(
+    subject: Subject[Any, Any], model: ModelSpec, settings: RenderSettings, batch_pairs: BatchSize
+) -> Batches[Any, Any]:
     return Batches(
-        lambda portraits: PortraitRenderer(load(model), layer, settings, canvas.colours, portraits=portraits),
-        at_most(batch_pairs, 1, settings.size_px),
+        lambda size: subject.renderer(model, settings, size),
+        at_most(batch_pairs, subject.frames(settings), settings.size_px),
         spare_memory=batch_pairs == "auto",
     )
 
@@ -78,43 +118,37 @@ def measure_pace(
     model_digest: str,
     settings: RenderSettings,
     pair: Pair,
-    strip: StripKind,
+    kind: StripKind,
     *,
     batch_pairs: BatchSize,
     most: int,
 ) -> None:
-    """Do a few updates of one pair here, as a strip of that kind, and keep the pace that they had.
+    """Do a few updates of one pair on this device, and keep the seconds that an update took for the next plan.
 
     Args:
-        batch_pairs: of `compute`: so many are updated at once, because on a GPU one alone takes many times as long.
-        most: of them, if there are not more pairs to render.
+        batch_pairs: of `compute`: a batch of that size is updated, because on a GPU a strip alone takes many times as
+            long as its share of a batch.
+        most: upper bound on the batch, if fewer pairs are to be rendered.
 
     Raises:
-        DeviceError: if the memory does not even suffice for one.
+        DeviceError: if the device's memory does not suffice for one pair.
     """
     device.prepare()
-    batch = min(most, at_most(batch_pairs, settings.frames, settings.size_px))
-    packing = Batches(lambda strips: _Stopwatch(partial(_seconds_per_update, model, settings, strip, strips)), batch)
-    seconds = next(packing.render([pair] * batch))
-    pace.keep(model_digest, pair.layers, settings.frames, settings.size_px, strip, seconds)
+    strips = Strips(pair.layers, kind)
+
+    def stopwatch(size: int) -> _Stopwatch:
+        return _Stopwatch(strips.renderer(model, settings, size))
+
+    size = min(most, at_most(batch_pairs, settings.frames, settings.size_px))
+    seconds = next(Batches(stopwatch, size).render([pair] * size))
+    pace.keep(model_digest, pair.layers, settings.frames, settings.size_px, kind, seconds)
 
 
 @dataclass(frozen=True)
 class _Stopwatch:
     """A renderer whose results are the seconds of an update."""
 
-    seconds: Callable[[Pair], float]
+    renderer: _PairRenderer | WalkRenderer
 
-    def render(self, pairs: Sequence[Pair]) -> list[float]:
-        return [self.seconds(pairs[0])] * len(pairs)
-
-
-def _seconds_per_update(model: ModelSpec, settings: RenderSettings, strip: StripKind, strips: int, pair: Pair) -> float:
-    from core.method.strip import StripRenderer
-    from core.method.walk_strip import Walk, WalkRenderer
-
-    if strip == "walk":
-        portraits: dict[Neuron, Portrait] = {}  # the time is the same without any
-        walk = Walk(pair, portraits.__getitem__)
-        return WalkRenderer(load(model), pair.layers, settings, strips=strips).seconds_per_update(walk)
-    return StripRenderer(load(model), pair.layers, settings, strips=strips).seconds_per_update(pair)
+    def render(self, pairs: Sequence[Pair], /) -> Sequence[float]:
+        return [self.renderer.seconds_per_update(pairs[0])] * len(pairs)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from core.atlas.selection import resolve_settings
 from core.machine import device
-from core.method.strip import StripRenderer, network
+from core.method.network import network
+from core.method.strip import StripRenderer
 from core.models.models import Model
 from core.neurons import Neuron, Pair
 from core.spec import RenderSettings
@@ -33,7 +36,7 @@ def test_bfloat16_agrees_with_float32_on_a_finished_strip(model: Model) -> None:
         excited = tf.reduce_mean(exact[frame, ..., channel])
         assert float(excited) > 1
         np.testing.assert_allclose(tf.reduce_mean(rough[frame, ..., channel]), excited, rtol=0.01)
-    assert {variable.dtype for variable in renderer._parameterization.variables} == {tf.float32}
+    assert {variable.dtype for variable in renderer._renderer._images.variables} == {tf.float32}
     assert rough.dtype == tf.float32
     assert not np.array_equal(strip.frames, expected.frames)
     found = tf.reduce_mean(network(model, {LAYER})(tf.constant(strip.frames), False, None)[LAYER], axis=(1, 2))
@@ -63,11 +66,47 @@ def test_xla_compiles_the_network_where_there_is_a_gpu(
     np.testing.assert_allclose(found[0][1], found[1][1], rtol=1e-2, atol=1e-3 * float(tf.reduce_max(found[0][1])))
 
 
-@pytest.mark.parametrize("precision", ["float32", "tf32"])
-def test_tf32_is_used_only_where_it_is_asked_for(model: Model, precision: str) -> None:
-    """TensorFlow's own default is the other way round."""
-    changed = RenderSettings.model_validate(SMALL | {"precision": precision})
+class Asking:
+    """The model, which notes whether TF32 is allowed whenever TensorFlow computes it, and for how many channels."""
 
-    StripRenderer(model, PAIR.layers, resolve_settings(changed, model))
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self.seen: list[tuple[bool, bool]] = []  # whether only some channels are computed, and whether TF32 is allowed
 
-    assert tf.config.experimental.tensor_float_32_execution_enabled() == (precision == "tf32")
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+    def activations(self, images: tf.Tensor, layers: Any, **options: Any) -> dict[str, tf.Tensor]:
+        selected = options.get("channels") is not None
+
+        def note() -> np.ndarray:
+            self.seen.append((selected, tf.config.experimental.tensor_float_32_execution_enabled()))
+            return np.float32(0)
+
+        asked = tf.numpy_function(note, [], tf.float32)
+        with tf.control_dependencies([asked]):
+            images = tf.identity(images)
+        return self._model.activations(images, layers, **options)
+
+
+def test_tf32_is_used_for_the_updates_that_ask_for_it_and_for_nothing_else(model: Model) -> None:
+    """Renderers of two precisions in one process do not change each other, and what is measured is float32."""
+    asking = Asking(model)
+    changes = {"size_px": 32, "frames": 2, "steps": 3}
+    rough, exact = (
+        StripRenderer(
+            asking, PAIR.layers, resolve_settings(RenderSettings.model_validate(SMALL | changes | more), model)
+        )
+        for more in ({"precision": "tf32"}, {"precision": "float32"})
+    )
+    seen = []
+    for renderer in (rough, exact, rough):
+        renderer.compile()
+        asking.seen.clear()
+        renderer.render([PAIR])
+        seen.append(list(asking.seen))
+
+    updates, measured = (True, True), (False, False)
+    assert seen[0] == seen[2] == [*[updates] * 3, measured]
+    assert seen[1] == [*[(True, False)] * 3, measured]
+    assert not tf.config.experimental.tensor_float_32_execution_enabled()

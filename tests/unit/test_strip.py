@@ -12,7 +12,8 @@ import tensorflow as tf
 from core.atlas.selection import resolve_settings
 from core.method import objectives as o
 from core.method.parameterization import shared_interpolation
-from core.method.strip import Strip, StripRenderer, pair_seed
+from core.method.renderer import subject_of
+from core.method.strip import Strip, StripRenderer
 from core.models.models import Model
 from core.neurons import Neuron, Pair
 from core.spec import Alignment, RenderSettings
@@ -63,11 +64,12 @@ def test_the_same_pair_gives_the_same_pixels_whatever_was_rendered_between(rende
 def test_start_values_belong_to_the_pair_and_the_seed(model: Model) -> None:
     """Another pair or another seed of the spec draws other numbers, and the same ones draw the same."""
     seeds = [
-        pair_seed(settings(model, seed=seed), pair) for seed, pair in ((0, PAIRS[0]), (0, PAIRS[1]), (1, PAIRS[0]))
+        subject_of(settings(model, seed=seed), *pair).seed
+        for seed, pair in ((0, PAIRS[0]), (0, PAIRS[1]), (1, PAIRS[0]))
     ]
 
     assert len(set(seeds)) == 3
-    assert pair_seed(settings(model), PAIRS[0]) == seeds[0]
+    assert subject_of(settings(model), *PAIRS[0]).seed == seeds[0]
 
 
 def test_progress_is_told_in_updates(renderer: StripRenderer) -> None:
@@ -88,7 +90,8 @@ def test_the_objective_is_interpolation_plus_alignment(model: Model, key_frames:
     packed = render(model, *pairs, strips=2, redirected_updates=0, **changes)
 
     for pair, strip in zip(pairs, packed, strict=True):
-        start = shared_interpolation(4, 32, key_frames=key_frames, seed=pair_seed(settings(model, **changes), pair))
+        seed = subject_of(settings(model, **changes), *pair).seed
+        start = shared_interpolation(4, 32, key_frames=key_frames, seed=seed)
         objective = o.channel_interpolate(*pair.a, *pair.b) + 0.7 * (o.alignment("stem", 3) + o.alignment("block0", 3))
         found = model.activations(start(), objective.layers)
 

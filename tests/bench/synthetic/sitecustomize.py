@@ -17,14 +17,14 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import core.rendering.chunk
-from core.atlas.chunks import PlannedPair
-from core.neurons import Pair
+from core.arrays import BatchSize
 from core.rendering.batches import Batches
+from core.rendering.renderers import Strips
 from core.spec import ModelSpec, RenderSettings
 
 if TYPE_CHECKING:
@@ -32,26 +32,26 @@ if TYPE_CHECKING:
 
 
 class SyntheticRenderer:
-    """Stands for a StripRenderer: gives the same strip for every pair."""
+    """A renderer that gives the same strip for every pair, after a pause."""
 
     def __init__(self, settings: RenderSettings) -> None:
         self._strip = one_coloured_strip(settings)
         self._pair_seconds = float(os.environ["SYNTHETIC_PAIR_SECONDS"])
 
-    def render(self, pairs: Sequence[Pair]) -> list[Strip]:
+    def render(self, work: Sequence[Any]) -> list[Strip]:
         started = time.perf_counter()
-        time.sleep(self._pair_seconds * len(pairs))
-        return [replace(self._strip, seconds=(time.perf_counter() - started) / len(pairs))] * len(pairs)
+        time.sleep(self._pair_seconds * len(work))
+        return [replace(self._strip, seconds=(time.perf_counter() - started) / len(work))] * len(work)
 
 
-class TimedPacking(Batches):
-    """Writes down when it began and ended, which is once a chunk where an atlas has one pair of layers."""
+class TimedBatches(Batches):
+    """Batches that log when a chunk's rendering began and ended: once a chunk, if an atlas has one pair of layers."""
 
-    def render(self, planned: Sequence[PlannedPair]) -> Iterator[tuple[PlannedPair, Strip]]:
+    def render(self, work: Sequence[Any]) -> Iterator[Strip]:
         began, seconds = time.time(), 0.0
-        for member, strip in super().render(planned):
+        for strip in super().render(work):
             seconds += strip.seconds
-            yield member, strip
+            yield strip
         line = {"process": os.getpid(), "began": began, "ended": time.time(), "seconds": seconds}
         with open(os.environ["SYNTHETIC_LOG"], "a", encoding="utf-8") as log:  # noqa: PTH123
             log.write(json.dumps(line) + "\n")
@@ -76,11 +76,10 @@ def one_coloured_strip(settings: RenderSettings) -> Strip:
 
 
 @lru_cache(maxsize=4)
-def synthetic_packing(
-    _model: ModelSpec, _layers: tuple[str, str], settings: RenderSettings, pack: int | Literal["auto"]
+def synthetic_renderer_for(
+    _subject: Strips, _model: ModelSpec, settings: RenderSettings, batch_pairs: BatchSize
 ) -> Batches:
-    renderer: Any = SyntheticRenderer
-    return TimedPacking(lambda _strips: renderer(settings), pack)
+    return TimedBatches(lambda _size: SyntheticRenderer(settings), batch_pairs)
 
 
-core.rendering.chunk.pair_packing = synthetic_packing
+core.rendering.chunk.renderer_for = synthetic_renderer_for

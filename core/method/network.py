@@ -1,0 +1,105 @@
+"""What a step reads from a model: activations of whole layers, and the mean activations of each strip's own neurons."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+
+import tensorflow as tf
+
+from core.machine import device
+from core.method.objectives import mean_over_positions
+from core.models.models import Model
+from core.spec import Precision, RenderSettings
+
+NetworkFunction = Callable[[tf.Tensor, bool, tf.Tensor | None], dict[str, tf.Tensor]]
+"""From images, whether ReLU gradients are redirected, and the channels to compute, to layer -> activations."""
+
+
+def network(
+    model: Model, layers: Collection[str], *, precision: Precision = "float32", xla: bool = False
+) -> NetworkFunction:
+    """Return the model as a step uses it: a function from images to their activations in some layers.
+
+    The function's second argument says whether ReLU gradients are redirected. The third lists the only channels to
+    compute of the deepest layer; None stands for all channels.
+
+    Images and activations are float32, whatever the precision in between. XLA compiles nothing on CPUs, where it was
+    measured to make convolutions 40 times slower.
+    """
+    inside = tf.bfloat16 if precision == "bfloat16" else tf.float32
+
+    def activations(images: tf.Tensor, redirected: bool, channels: tf.Tensor | None) -> dict[str, tf.Tensor]:
+        found = model.activations(tf.cast(images, inside), layers, redirected=redirected, channels=channels)
+        return {layer: tf.cast(t, tf.float32) for layer, t in found.items()}
+
+    if xla and device.has_gpu():
+        return tf.function(activations, jit_compile=True, autograph=False)
+    return activations
+
+
+class Readout:
+    """Reads, for a batch of strips, the mean activations of each strip's own neurons and the aligned layers.
+
+    Args:
+        layers: the layer of each neuron of a strip: of a and of b, or of the one neuron of a portrait.
+        aligned: layers whose activations are read whole.
+        strips: strips in a batch.
+    """
+
+    def __init__(
+        self, model: Model, layers: Sequence[str], aligned: Sequence[str], settings: RenderSettings, strips: int
+    ) -> None:
+        self.layers = tuple(layers)
+        self.aligned = tuple(aligned)
+        self.strips = strips
+        self._model = model
+        read = {*layers, *aligned}
+        deepest = max(read, key=list(model.layers).index)
+        # Decided without the batch size, so that a strip is rounded the same way in every batch.
+        alone = {deepest} == set(layers) and deepest not in aligned
+        self._selects_channels = alone and model.can_select_channels(read)
+        self._network = network(model, read, precision=settings.precision, xla=settings.xla)
+
+    def __call__(
+        self, images: tf.Tensor, channels: tf.Tensor, redirected: bool
+    ) -> tuple[Mapping[str, tf.Tensor], list[tf.Tensor]]:
+        """Return the activations of the layers that are read whole, and the neurons' mean activations.
+
+        Args:
+            images: shape (strip * frame, height, width, 3), float32 in [0, 1].
+            channels: shape (strip, neuron), int32: the channel of each neuron in its layer.
+            redirected: whether ReLUs have the gradient of `core.models.operations.relu`.
+
+        Returns:
+            layer -> activations, shape (strip * frame, ...); and for each neuron the means, shape (strip, frame).
+        """
+        if not self._selects_channels:
+            found = self._network(images, redirected, None)
+            return found, self._neurons(channels, found)
+        # A single column would make a product with a vector, which is rounded differently from a product of matrices,
+        # and so from a larger batch: a lone neuron is computed twice.
+        columns = tf.repeat(channels, 2, axis=1) if len(self.layers) == 1 else channels
+        found = self._network(images, redirected, tf.reshape(columns, (-1,)))
+        # Every strip has the channels of all strips. Its own are taken out before any mean: how a mean is rounded
+        # depends on how many values lie side by side.
+        of_all = tf.reshape(found.pop(self.layers[0]), (self.strips, -1, self.strips, columns.shape[1]))
+        own = tf.reduce_sum(of_all * tf.eye(self.strips)[:, None, :, None], axis=2)
+        by_frame = tf.reshape(own, (self.strips, images.shape[0] // self.strips, -1, columns.shape[1]))
+        return found, tf.unstack(tf.reduce_mean(by_frame, axis=2), axis=2)[: len(self.layers)]
+
+    def exact(self, images: tf.Tensor, channels: tf.Tensor) -> tuple[Mapping[str, tf.Tensor], list[tf.Tensor]]:
+        """Return what a call returns, computed from whole layers in float32: for measuring finished images."""
+        found = network(self._model, {*self.layers, *self.aligned})(images, False, None)
+        return found, self._neurons(channels, found)
+
+    def by_strip(self, t: tf.Tensor) -> tf.Tensor:
+        """Reshape (strip * frame, ...) to (strip, frame, ...)."""
+        return tf.reshape(t, (self.strips, t.shape[0] // self.strips, *t.shape[1:]))
+
+    def _neurons(self, channels: tf.Tensor, found: Mapping[str, tf.Tensor]) -> list[tf.Tensor]:
+        means = {layer: mean_over_positions(found[layer]) for layer in set(self.layers)}  # with a gradient for each
+        activations = []
+        for place, layer in enumerate(self.layers):
+            wanted = tf.one_hot(channels[:, place : place + 1], means[layer].shape[1])
+            activations.append(tf.reduce_sum(self.by_strip(means[layer]) * wanted, axis=2))
+        return activations

@@ -1,0 +1,264 @@
+"""The renderer: optimises a batch of images towards a goal, in loops that run inside TensorFlow's graph.
+
+It is handed two parts. `Images` are what is optimised: variables, their start values, and the images that they stand
+for. A `Goal` is what is wanted of them: the objective of an update, and the numbers that are measured in the end.
+`core.method.strip`, `core.method.portraits` and `core.method.walk_strip` fill in these parts.
+
+A renderer traces its step once with redirected gradients and once without. The channels are tensors, so every further
+batch of the same layers starts at once. The strips of a batch share nothing: each has its own start values and views.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Protocol
+
+import numpy as np
+import tensorflow as tf
+
+from core.arrays import Array
+from core.machine import device
+from core.method.optimise import UPDATES_PER_CALL, Adam, Updates, compile_in_threads
+from core.method.parameterization import frames_of
+from core.method.schedule import Schedule
+from core.method.transforms import resample_by_position, standard_views
+from core.neurons import Neuron
+from core.spec import RenderSettings
+
+_MEASURED_UPDATES = 8
+
+
+class Images(Protocol):
+    """What is optimised: all frames of all strips of a batch."""
+
+    @property
+    def variables(self) -> Sequence[tf.Variable]:
+        """What the optimizer changes."""
+
+    def start(self, seeds: Sequence[int]) -> None:
+        """Give the variables their start values, from one seed for each strip."""
+
+    def image(self) -> tf.Tensor:
+        """Return all frames as they are now, shape (strip * frame, height, width, 3), float32 in [0, 1]."""
+
+
+class Goal(Protocol):
+    """What is wanted of the images."""
+
+    def objective(self, step: tf.Tensor, redirected: bool, channels: tf.Tensor, views: tf.Tensor) -> tf.Tensor:
+        """Return the objective of each strip before an update, shape (strip,): it is maximised.
+
+        Args:
+            step: how many updates were done before, a scalar int32.
+            redirected: whether ReLUs have the gradient of `core.models.operations.relu`.
+            channels: shape (strip, neuron), int32.
+            views: the view of each strip in this update, shape (strip, 2, 3): see `core.method.transforms`.
+        """
+
+    def measure(self, channels: tf.Tensor) -> Sequence[tf.Tensor]:
+        """Return the numbers of the finished images; each tensor has the strip as its first axis."""
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """One finished strip of a batch.
+
+    Attributes:
+        frames: shape (frame, height, width, 3), float32 in [0, 1].
+        objective: shape (update,): the objective before each update, on the frames as the model saw them.
+        measured: what the goal measures, without the strip axis.
+        checkpoints: number of updates -> the frames then.
+        seconds: time to render, this strip's share of its batch.
+    """
+
+    frames: Array
+    objective: Array
+    measured: Sequence[Array]
+    checkpoints: dict[int, Array]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What one strip of a batch is about: the channels of its neurons, and the seed of its start values and views."""
+
+    channels: tuple[int, ...]
+    seed: int
+
+
+class Renderer:
+    """Renders batches of strips.
+
+    Args:
+        settings: `size_px`, `steps`, `schedule`, `learning_rate`, `redirected_updates` and `precision` count here.
+        strips: strips in a batch.
+        neurons: neurons that a strip is about.
+        checkpoints: numbers of updates after which the frames are kept too.
+    """
+
+    def __init__(
+        self,
+        images: Images,
+        goal: Goal,
+        settings: RenderSettings,
+        *,
+        strips: int,
+        neurons: int,
+        checkpoints: Sequence[int] = (),
+    ) -> None:
+        self._images, self._goal, self._settings = images, goal, settings
+        self._strips, self._neurons = strips, neurons
+        self._checkpoints = checkpoints
+        self._compiled = False
+        self._schedule = Schedule.of(settings)
+        self._adam = Adam(images.variables, self._schedule.learning_rate)
+        channels = tf.TensorSpec((strips, neurons), tf.int32)
+        views = tf.TensorSpec((None, strips, 2, 3), tf.float32)
+        self._optimise = Updates(self._update, settings.redirected_updates, shape=(strips,), others=[channels, views])
+        self._measure = tf.function(goal.measure, input_signature=[channels], autograph=False)
+
+    def render(
+        self, subjects: Sequence[Subject], progress: Callable[[int], None] = lambda updates: None
+    ) -> list[Rendered]:
+        """Render up to as many strips as a batch has; at least one.
+
+        Args:
+            progress: called with the number of updates done, every few updates.
+        """
+        started = time.perf_counter()
+        self.compile()
+        padded = [*subjects, *[subjects[-1]] * (self._strips - len(subjects))]
+        seeds = [subject.seed for subject in padded]
+        channels = tf.constant([subject.channels for subject in padded], tf.int32)
+        self._start(seeds)
+        steps = self._settings.steps
+        views = tf.constant(self._views(seeds, steps))
+        objective = []
+        kept = {}
+        stops = sorted({*range(UPDATES_PER_CALL, steps, UPDATES_PER_CALL), *self._checkpoints, steps})
+        for first, last in pairwise([0, *stops]):
+            objective.append(self._do_updates(first, last, channels, views))
+            if last in self._checkpoints:
+                kept[last] = self._frames()
+            progress(last)
+        with device.tensor_float_32(False):  # what is measured is float32, whatever the precision of the updates
+            measured = [t.numpy() for t in self._measure(channels)]
+        frames, history = self._frames(), np.concatenate(objective)
+        seconds = (time.perf_counter() - started) / len(subjects)
+        return [
+            Rendered(
+                frames=frames[i],
+                objective=history[:, i],
+                measured=[t[i] for t in measured],
+                checkpoints={step: images[i] for step, images in kept.items()},
+                seconds=seconds,
+            )
+            for i in range(len(subjects))
+        ]
+
+    @property
+    def traces(self) -> int:
+        """How often the step has been traced, with redirected gradients or without."""
+        return self._optimise.traces
+
+    def compile(self) -> None:
+        """Trace and compile all that a rendering needs, unless that is done; the first `render` begins with it.
+
+        XLA compiles its part in the first update.
+        """
+        if self._compiled:
+            return
+        channels = tf.zeros((self._strips, self._neurons), tf.int32)
+        views = tf.zeros((1, self._strips, 2, 3))
+        no_updates = [(loop, (0, 0, channels, views)) for loop in self._optimise.loops(self._settings.steps)]
+        compile_in_threads([*no_updates, (self._measure, (channels,))])
+        self._compiled = True
+
+    def stopwatch(self, subject: Subject) -> Callable[[], float]:
+        """Return a function that measures the seconds of an update of a whole batch of one subject.
+
+        The first updates, which take longer, are done here.
+        """
+        seeds = [subject.seed] * self._strips
+        channels = tf.constant([subject.channels] * self._strips, tf.int32)
+        self._start(seeds)
+        first = self._settings.redirected_updates  # the updates before are few, and slower
+        last = first + _MEASURED_UPDATES
+        views = tf.constant(np.concatenate([self._views(seeds, 1)] * last))
+
+        def timed() -> float:
+            started = time.perf_counter()
+            self._do_updates(first, last, channels, views)
+            return (time.perf_counter() - started) / _MEASURED_UPDATES
+
+        timed()  # traces, and warms the device up
+        return timed
+
+    def _do_updates(self, first: int, last: int, channels: tf.Tensor, views: tf.Tensor) -> Array:
+        with device.tensor_float_32(self._settings.precision == "tf32"):
+            return self._optimise(first, last, channels, views)
+
+    def _start(self, seeds: Sequence[int]) -> None:
+        self._images.start(seeds)
+        self._adam.reset()
+
+    def _frames(self) -> Array:
+        """The frames as they are now, shape (strip, frame, height, width, 3)."""
+        images = self._images.image()
+        frames: Array = tf.reshape(images, (self._strips, -1, *images.shape[1:])).numpy()
+        return frames
+
+    def _views(self, seeds: Sequence[int], steps: int) -> Array:
+        """The views of the first updates, shape (update, strip, 2, 3)."""
+        size_px = self._settings.size_px
+        views = np.stack([standard_views(size_px, size_px, steps, seed=(seed, 1)) for seed in seeds], axis=1)
+        return self._schedule.narrowed(views)
+
+    def _update(self, step: tf.Tensor, redirected: bool, channels: tf.Tensor, views: tf.Tensor) -> tf.Tensor:
+        """Do one update; return the objective before it, shape (strip,)."""
+        variables = self._images.variables
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(variables)
+            objective = self._goal.objective(step, redirected, channels, views[step])
+            loss = -tf.reduce_sum(objective)
+        self._adam.descend(tape.gradient(loss, variables), step + 1)
+        return objective
+
+
+def seen_by_model(pixels: tf.Tensor, frames: int, settings: RenderSettings, views: tf.Tensor) -> tf.Tensor:
+    """Return frames as the model sees them in one update, shape (strip * frame, size, size, 3).
+
+    Args:
+        pixels: by position, shape (strip, size * size, frame * 3).
+        views: shape (strip, 2, 3).
+    """
+    size = (settings.size_px, settings.size_px)
+    if settings.transforms == "standard":
+        pixels = resample_by_position(pixels, size, views, size)
+    return frames_of(pixels, size, frames)
+
+
+def subject_of(settings: RenderSettings, *neurons: Neuron) -> Subject:
+    """Return the subject of a strip about some neurons.
+
+    Its seed depends on the settings' seed and on the neurons alone, so start values and views are the same in every
+    batch and on every machine.
+    """
+    written = ":".join([str(settings.seed), *map(str, neurons)])
+    seed = int.from_bytes(hashlib.sha256(written.encode()).digest()[:8], "big")
+    return Subject(tuple(neuron.channel for neuron in neurons), seed)
+
+
+def first_failure(objective: Array, frames: Array) -> int | None:
+    """Return the first update whose objective was not a finite number, counted from 1, or None.
+
+    Frames that are not finite after finite objectives count as a failure of the last update.
+    """
+    bad = np.flatnonzero(~np.isfinite(objective))
+    if bad.size:
+        return int(bad[0]) + 1
+    return None if np.isfinite(frames).all() else len(objective)
