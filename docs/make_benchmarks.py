@@ -29,14 +29,14 @@ PAIR = "block9_expand_pre_relu:17", "block9_expand_pre_relu:81"
 
 HEAD = """# Benchmarks
 
-Written by `make bench`; do not edit. Machines differ and are noisy: ratios within one run are what to look at, and
-every figure is a median of repeats after a warm-up, unless it says otherwise. Nothing here ran on a GPU:
-[gpu.md](gpu.md) has what did.
+`make bench` writes this page; do not edit it. Machines differ and are noisy, so compare ratios within one run rather
+than times. Unless the text says otherwise, every figure is a median of repeats after a warm-up. Nothing here ran on a
+GPU: [gpu.md](gpu.md) has the measurements on one.
 
-The yardstick is the bare model: forward and backward of the network up to the layer that is excited, for the batch and
-size of the step, with whole layers and the gradients that TensorFlow derives. A step adds the parameterization, the
-random view, the alignment, the optimizer and all of Python. On CPUs it computes the same network with less work, as
-`core/models/operations/convolutions.py` says: *network* is what that takes.
+The reference is the bare model: a forward and a backward pass of the network up to the layer of the neurons, for the
+same batch and size, with whole layers and the gradients that TensorFlow derives. A step, one update of the images, adds
+the parameterization, the random view, the alignment, the optimizer and all of Python. On CPUs a step computes the same
+network with less work (`core/models/operations/convolutions.py`); *network* is the time of that.
 """
 
 
@@ -85,8 +85,9 @@ def steps(graph: Path) -> str:
         f"On {words(measured[0]['machine'])}.",
         table(rows, columns),
         "`isthmus bench step`, with `" + "`, `".join(configurations[:-1]) + "`, and for an InceptionV1-shaped graph "
-        "with random weights `--model inception-v1 --model-file FILE --layer mixed4a_pre_relu`. *MB a pair* is the "
-        "slope of the process's memory over 200 pairs of eight updates.",
+        "with random weights `--model inception-v1 --model-file FILE --layer mixed4a_pre_relu`. *batch* is the number "
+        "of strips in a batch. *MB a pair* is the growth of the process's memory per pair, the slope over 200 pairs of "
+        "eight updates.",
     )
 
 
@@ -96,10 +97,10 @@ def starts(folder: Path) -> str:
         {"what": what, "seconds": min(seconds_of(command) for _ in range(3))}
         for what, command in (
             ("`import tensorflow`", [sys.executable, "-c", "import tensorflow"]),
-            ("`isthmus preview A B --steps 64`, from nothing to the file", preview),
+            ("`isthmus preview A B --steps 64`, until the file is written", preview),
         )
     ]
-    return section("Start", "The best of three.", table(rows, {"what": "", "seconds": "s"}))
+    return section("Start", "Each time is the shortest of three.", table(rows, {"what": "command", "seconds": "s"}))
 
 
 def builds(full: bool) -> str:
@@ -109,20 +110,22 @@ def builds(full: bool) -> str:
         "pairs": "pairs",
         "steps": "updates",
         "processes": "processes",
-        "seconds": "s, all in all",
+        "seconds": "total s",
         "pair_seconds": "s a pair",
         "bare_pair_seconds": "bare s a pair",
-        "efficiency": "bare / all in all",
+        "efficiency": "bare / total",
         "rendering_efficiency": "bare / rendering",
-        "times_one_process": "times one process",
+        "times_one_process": "speed-up over one process",
     }
     return section(
         "Whole builds",
         f"On {words(answer['machine'])}.",
         table(answer["figures"], columns),
-        f"`isthmus bench {command}`: `isthmus build` with a temporary Prefect server, its start, tracing, encoding, "
-        "records and the gallery included. The bare model is timed before and after each build, and every minute while "
-        "the build is stopped for it; *times one process* compares what both made of that.",
+        f"`isthmus bench {command}` measures `isthmus build` with a temporary Prefect server. *total* includes the "
+        "server's start, tracing, encoding, records and the gallery; *rendering* is the time of the strips alone, from "
+        "their records. The bare model is timed before and after each build, and every minute, while the build is "
+        "paused. *speed-up over one process* compares the throughput of both builds, each relative to its own bare "
+        "model.",
     )
 
 
@@ -135,7 +138,7 @@ def schedules(full: bool) -> str:
         "pairs": "pairs",
         "updates": "updates",
         "seconds": "s a pair",
-        "share_of_plain": "share of plain's time",
+        "share_of_plain": "time / plain's time",
         "objective": "objective",
         "alignment": "alignment",
         "neighbour_distance": "neighbour distance",
@@ -144,11 +147,12 @@ def schedules(full: bool) -> str:
         "Schedules",
         f"On {words(answer['machine'])}.",
         table(answer["figures"], columns),
-        f"`isthmus bench {command}`: means over pairs drawn in four layers, judged on the finished frames rather than "
-        "on what random views show.",
+        f"`isthmus bench {command}` compares the two schedules. All values are means over pairs drawn in four layers, "
+        "measured on the finished frames and not through random views. *objective* and *alignment* are better when "
+        "higher, *neighbour distance* (the mean squared difference of neighbouring frames) when lower.",
         f"![Objective and alignment against seconds for both schedules]({course})",
         f"![Six pairs, each with the plain schedule above and the fast one below]({strips})",
-        "Above each other: plain, fast.",
+        "Each pair is shown twice: the plain schedule above, the fast one below.",
     )
 
 
@@ -160,8 +164,9 @@ def large_atlases(full: bool) -> str:
         "Large atlases",
         f"On {words(answer['machine'])}.",
         table(answer["figures"], columns),
-        f"`isthmus bench {command}`. What Prefect adds, and the gallery of 100,000 pairs in a browser, are measured by "
-        "`python tests/bench/orchestration.py` and `python tests/bench/gallery.py`.",
+        f"`isthmus bench {command}` plans and publishes synthetic atlases. `python tests/bench/orchestration.py` "
+        "measures what Prefect adds to a build, and `python tests/bench/gallery.py` the gallery of "
+        "100,000 pairs in a browser.",
     )
 
 
