@@ -1,4 +1,4 @@
-"""From an unbounded tensor to colours that natural images have.
+"""Colours that natural images have, from an unbounded tensor.
 
 Optimising in a decorrelated colour space keeps the result from drifting to primary colours: the columns of the matrix
 below are the principal directions of ImageNet's pixels, scaled by their standard deviation (Lucid,

@@ -1,8 +1,8 @@
-"""Objectives: functions from activations to a scalar that is to be maximised.
+"""Objectives: functions from activations to a scalar that is maximised.
 
-An `Objective` is called with `activations`, a function from layer name to that layer's activations (shape (frame,
-height, width, channel), or (frame, class)), and gives a scalar. It also knows which layers it reads, so that the model
-can be cut behind the deepest. Objectives add, subtract and scale: `channel(a, 1) + 0.1 * alignment(b)`.
+An `Objective` is called with `activations`, a function from layer name to that layer's activations, shape (frame,
+height, width, channel) or (frame, class), and returns a scalar. It also knows which layers it reads, so that the model
+can be cut behind the deepest one. Objectives add, subtract and scale: `channel(a, 1) + 0.1 * alignment(b)`.
 Definitions are those of Lucid's `optvis/objectives.py`.
 """
 
@@ -29,7 +29,7 @@ _FARTHEST_ALIGNED = 4  # Lucid compares frames up to four apart
 
 @dataclass(frozen=True)
 class Objective:
-    """A scalar function of activations, with the layers that it reads and words for people."""
+    """A scalar function of activations, with the layers that it reads and a description for people."""
 
     value: Callable[[Activations], tf.Tensor]
     layers: frozenset[str]
@@ -68,12 +68,12 @@ class Objective:
 
     @staticmethod
     def of(written: str | Objective) -> Objective:
-        """An objective as it is, or `layer:n` read as that channel."""
+        """Return an objective as it is, or read `layer:n` as that channel."""
         return written if isinstance(written, Objective) else channel(*Neuron.parse(written))
 
     @staticmethod
     def sum(objectives: Iterable[Objective]) -> Objective:
-        """The sum of one or more objectives, as `sum(...)` gives it too."""
+        """Return the sum of one or more objectives; Python's `sum(...)` works too."""
         first, *rest = objectives
         for objective in rest:
             first = first + objective
@@ -90,7 +90,7 @@ def _as_objective(number: Objective | float) -> Objective:
 
 
 def channel(layer: str, n: int, batch: BatchSlice = None) -> Objective:
-    """Mean activation of channel *n*, over positions and over the frames that *batch* selects (all by default)."""
+    """Return the mean activation of channel *n* over positions and the frames that *batch* selects, all by default."""
     return Objective(
         lambda activations: tf.reduce_mean(_frames(activations(layer), batch)[..., n]),
         frozenset({layer}),
@@ -99,7 +99,7 @@ def channel(layer: str, n: int, batch: BatchSlice = None) -> Objective:
 
 
 def neuron(layer: str, n: int, x: int | None = None, y: int | None = None, batch: BatchSlice = None) -> Objective:
-    """Mean over frames of channel *n* at one position: row *x* and column *y* as in Lucid, the centre by default."""
+    """Return the mean over frames of channel *n* at row *x* and column *y* as in Lucid, the centre by default."""
     return Objective(
         lambda activations: tf.reduce_mean(_position(_frames(activations(layer), batch), x, y)[..., n]),
         frozenset({layer}),
@@ -108,10 +108,9 @@ def neuron(layer: str, n: int, x: int | None = None, y: int | None = None, batch
 
 
 def direction(layer: str, vec: Array, cossim_pow: float = 0, batch: BatchSlice = None) -> Objective:
-    """Mean over positions of the inner product with a direction, shape (channel,).
+    """Return the mean over positions of the inner product with a direction, shape (channel,).
 
-    With *cossim_pow* p each position is weighted by max(0.1, cosine)^p, the cosine being that of activation and
-    direction.
+    With *cossim_pow* p each position is weighted by max(0.1, cosine)^p, with the cosine of activation and direction.
     """
     vector = tf.constant(vec, tf.float32)
     return Objective(
@@ -129,7 +128,7 @@ def direction_neuron(
     cossim_pow: float = 0,
     batch: BatchSlice = None,
 ) -> Objective:
-    """`direction` at one position: row *x* and column *y* as in Lucid, the centre by default."""
+    """Return `direction` at one position: row *x* and column *y* as in Lucid, the centre by default."""
     vector = tf.constant(vec, tf.float32)
     return Objective(
         lambda activations: _along(_position(_frames(activations(layer), batch), x, y), vector, cossim_pow),
@@ -139,17 +138,17 @@ def direction_neuron(
 
 
 def deepdream(layer: str) -> Objective:
-    """Mean square of a layer: whatever is there, more of it."""
+    """Return the mean square of a layer, which amplifies what the layer already sees."""
     return Objective(
         lambda activations: tf.reduce_mean(activations(layer) ** 2), frozenset({layer}), f"deepdream {layer}"
     )
 
 
 def diversity(layer: str) -> Objective:
-    """How alike frames are in style; with a negative weight they become different.
+    """Return the similarity of frames in style; with a negative weight they become different.
 
-    Sum over pairs of different frames of the inner product of their Gram matrices, each scaled to length 1, divided by
-    the number of frames. The Gram matrix of features F, shape (position, channel), is F^T F.
+    It is the sum over pairs of different frames of the inner product of their Gram matrices, each scaled to length 1,
+    divided by the number of frames. The Gram matrix of features F, shape (position, channel), is F^T F.
     """
 
     def value(activations: Activations) -> tf.Tensor:
@@ -164,14 +163,14 @@ def diversity(layer: str) -> Objective:
 
 
 def l1(layer: str = INPUT, constant: float = 0) -> Objective:
-    """Sum of the distances from *constant*."""
+    """Return the sum of the distances from *constant*."""
     return Objective(
         lambda activations: tf.reduce_sum(tf.abs(activations(layer) - constant)), frozenset({layer}), f"L1 {layer}"
     )
 
 
 def l2(layer: str = INPUT, constant: float = 0, epsilon: float = 1e-6) -> Objective:
-    """Euclidean distance from *constant*, smoothed by *epsilon* at zero."""
+    """Return the Euclidean distance from *constant*, smoothed by *epsilon* at zero."""
     return Objective(
         lambda activations: tf.sqrt(epsilon + tf.reduce_sum((activations(layer) - constant) ** 2)),
         frozenset({layer}),
@@ -180,7 +179,7 @@ def l2(layer: str = INPUT, constant: float = 0, epsilon: float = 1e-6) -> Object
 
 
 def total_variation(layer: str = INPUT) -> Objective:
-    """Sum over frames of the absolute differences of neighbouring positions, horizontal and vertical."""
+    """Return the sum over frames of the absolute differences of neighbouring positions, horizontal and vertical."""
     return Objective(
         lambda activations: tf.reduce_sum(tf.image.total_variation(activations(layer))),
         frozenset({layer}),
@@ -189,7 +188,7 @@ def total_variation(layer: str = INPUT) -> Objective:
 
 
 def channel_interpolate(layer1: str, n1: int, layer2: str, n2: int) -> Objective:
-    """A linear mix of two channels per frame, from all of the first to all of the second, summed over frames.
+    """Return a linear mix of two channels per frame, from only the first to only the second, summed over frames.
 
     Frame i of N has (1 - w) * channel 1 + w * channel 2 with w = i / (N - 1), each a mean over positions. A single
     frame has w = 0 (Lucid gives nan). The layers may differ in size.
@@ -204,9 +203,9 @@ def channel_interpolate(layer1: str, n1: int, layer2: str, n2: int) -> Objective
 
 
 def alignment(layer: str, decay_ratio: float = 2) -> Objective:
-    """Minus the differences between frames in a layer: add it with a positive weight to keep landmarks in place.
+    """Return minus the differences between frames in a layer: a positive weight keeps landmarks in place.
 
-    - sum over distances d = 1..4 of sum over i of mean((A[i] - A[i + d])^2) / decay_ratio^d, the mean being over
+    It is - sum over distances d = 1..4 of sum over i of mean((A[i] - A[i + d])^2) / decay_ratio^d, the mean being over
     positions and channels.
     """
 
@@ -221,24 +220,27 @@ def alignment(layer: str, decay_ratio: float = 2) -> Objective:
 
 
 def interpolation_weights(frames: int) -> Array:
-    """The second neuron's share in each frame: 0 to 1 in equal steps, shape (frame,)."""
+    """Return the second neuron's share in each frame, 0 to 1 in equal steps, shape (frame,)."""
     return np.linspace(0, 1, frames, dtype=np.float32)
 
 
 def mean_over_positions(t: tf.Tensor) -> tf.Tensor:
-    """Shape (batch, height, width, channel) to (batch, channel); a layer without positions is left as it is."""
+    """Reduce (batch, height, width, channel) to (batch, channel); return a layer without positions as it is."""
     return t if len(t.shape) == 2 else tf.reduce_mean(t, axis=(1, 2))
 
 
 def alignment_factor(frames: int, decay_ratio: float, *, first: float = 1.0) -> Array:
-    """A matrix R, shape (frame - 1, frame), with |R A|^2 = sum over pairs of weight * (A[i] - A[j])^2 for every A.
+    """Return a matrix R with |R A|^2 = sum over pairs of frames of weight * (A[i] - A[j])^2 for every A.
 
-    That sum is a quadratic form whose matrix is the Laplacian of the graph of compared frames. Its eigenvectors,
+    The sum is a quadratic form whose matrix is the Laplacian of the graph of compared frames. Its eigenvectors,
     scaled by the roots of their eigenvalues, are the rows of R; the constant vector, with eigenvalue 0, drops out. One
     small product then replaces a difference for each of the pairs.
 
     Args:
-        first: how often the differences from the first frame count.
+        first: weight of the differences from the first frame.
+
+    Returns:
+        shape (frame - 1, frame), float32.
     """
     apart = np.abs(np.subtract.outer(np.arange(frames), np.arange(frames)))
     compared = (apart >= 1) & (apart <= _FARTHEST_ALIGNED)
@@ -251,7 +253,7 @@ def alignment_factor(frames: int, decay_ratio: float, *, first: float = 1.0) -> 
 
 
 def frame_alignment(t: tf.Tensor, factor: tf.Tensor | Array) -> tf.Tensor:
-    """The value of `alignment` for several strips at once.
+    """Return the value of `alignment` for several strips at once.
 
     Args:
         t: activations, shape (strip, frame, ...).
@@ -261,11 +263,11 @@ def frame_alignment(t: tf.Tensor, factor: tf.Tensor | Array) -> tf.Tensor:
         shape (strip,), at most 0.
     """
     flat = tf.reshape(t, (*t.shape[:2], -1))
-    # The mean's division stands in the factor. Behind the squares it would be a constant as large as the activations,
-    # which TensorFlow joins with others if it is small enough: how a strip is rounded would depend on the batch.
+    # The mean's division stands in the factor. After the squares it would be a constant as large as the activations.
+    # TensorFlow folds such a constant into others if it is small enough, so rounding would depend on the batch.
     numbers = tf.cast(tf.shape(flat)[2], tf.float32)
     differences = tf.matmul(factor / tf.sqrt(numbers), flat)
-    # Summed over the last axis first: many small squares lose nothing that way.
+    # The last axis is summed first: many small squares lose no precision that way.
     return -tf.reduce_sum(tf.reduce_sum(differences**2, axis=2), axis=1)
 
 
@@ -276,7 +278,7 @@ def _frames(t: tf.Tensor, batch: BatchSlice) -> tf.Tensor:
 
 
 def _position(t: tf.Tensor, x: int | None, y: int | None) -> tf.Tensor:
-    """Shape (frame, height, width, channel) to (frame, channel) at row *x* and column *y*, the centre by default."""
+    """Reduce (frame, height, width, channel) to (frame, channel) at row *x* and column *y*, the centre by default."""
     if len(t.shape) == 2:
         return t
     row = tf.shape(t)[1] // 2 if x is None else x

@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from core.models.models import Model
 
 UPDATES_PER_CALL = 64
-"""The graph hands control back to Python after so many updates, to tell of progress."""
+"""Updates after which the graph hands control back to Python, which reports progress."""
 
 _BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-8
 
 
 class Optimizer(Protocol):
-    """What changes the variables; a minimiser."""
+    """Changes variables so that a loss becomes smaller."""
 
     def descend(self, gradients: Sequence[tf.Tensor], update: tf.Tensor) -> None:
         """Change every variable against its gradient; *update* counts from 1, a scalar integer."""
@@ -59,7 +59,7 @@ class Adam:
         self._second_moments = [tf.Variable(tf.zeros_like(variable)) for variable in variables]
 
     def reset(self) -> None:
-        """Forget all gradients seen so far."""
+        """Forget all earlier gradients."""
         for moment in (*self._first_moments, *self._second_moments):
             moment.assign(tf.zeros_like(moment))
 
@@ -86,12 +86,12 @@ class Adam:
 
 @dataclass(frozen=True)
 class Rendering:
-    """What `render` made.
+    """The result of `render`.
 
     Attributes:
         images: number of updates -> the images then, shape (batch, height, width, channel), float32 in [0, 1].
         objective: shape (update,): its value on the transformed images before each update.
-        seconds: how long it took.
+        seconds: rendering time.
     """
 
     images: Mapping[int, Array]
@@ -119,16 +119,17 @@ def render(
     """Optimise an image so that an objective becomes large: Lucid's `render_vis`.
 
     Args:
-        objective: what to maximise; text `layer:n` is that channel.
+        objective: the objective to maximise; text `layer:n` is that channel.
         parameterization: the image, optimised from its current values on; one image of 128 px by default.
-        checkpoints: after how many updates to keep the images. The largest is the number of updates. (Lucid's
-            threshold t keeps them after t + 1.)
+        checkpoints: numbers of updates after which the images are kept. The largest is the number of updates. (Lucid's
+            threshold t keeps images after t + 1 updates.)
         transforms: applied to the images, one after the other, before the model sees them; empty for none.
-        optimizer: makes one from the variables; `lambda variables: Adam(variables, 0.1)` has another learning rate.
+        optimizer: makes an optimizer from the variables; `lambda variables: Adam(variables, 0.1)` has another learning
+            rate.
         redirected_updates: number of first updates in which ReLUs have the gradient of `core.models.operations.relu`;
             0 switches it off. (Lucid: 17.)
-        seed: of the transforms' draws.
-        progress: called every few updates with their number and the objective.
+        seed: seed of the transforms' draws.
+        progress: called every few updates with the number of updates done and the objective.
 
     Raises:
         SpecError: if a checkpoint is not a positive number.
@@ -174,15 +175,15 @@ def render(
 
 
 class Updates:
-    """Does updates, in two loops inside the graph: with redirected gradients at first, and without.
+    """Updates, done in two loops inside the graph: the first with redirected gradients, the second without.
 
-    Each is traced and compiled once, which takes seconds, and only if it is needed.
+    Each loop is traced and compiled once, which takes seconds, and only if it is needed.
 
     Args:
-        update: does one, given how many were done before, whether ReLU gradients are redirected, and what else it
-            takes; gives the objective, of *shape*, before it.
-        redirected_updates: so many have redirected gradients.
-        others: what else an update takes.
+        update: does one update and returns the objective before it, of *shape*. Its arguments are the number of
+            updates done before, whether ReLU gradients are redirected, and *others*.
+        redirected_updates: number of first updates with redirected gradients.
+        others: signature of the other arguments of an update.
 
     Attributes:
         traces: how often a loop has been traced.
@@ -207,11 +208,11 @@ class Updates:
         }
 
     def __call__(self, first: int, last: int, *others: tf.Tensor) -> Array:
-        """Do the updates first + 1 .. last, at least one; gives the objectives, shape (update, *shape)."""
+        """Do the updates first + 1 .. last, at least one; return the objectives, shape (update, *shape)."""
         return np.concatenate([loop(*ends, *others).numpy() for loop, *ends in self._parts(first, last)])
 
     def loops(self, updates: int) -> list[Callable[..., tf.Tensor]]:
-        """The loops that so many updates need: functions of first, last and the others."""
+        """Return the loops that this number of updates needs: functions of first, last and the others."""
         return [loop for loop, _first, _last in self._parts(0, updates)]
 
     def _parts(self, first: int, last: int) -> list[tuple[Callable[..., tf.Tensor], int, int]]:
@@ -230,14 +231,14 @@ class Updates:
 
 
 def compile_in_threads(functions: Sequence[tuple[Any, Sequence[Any]]]) -> None:
-    """Trace functions for the graph one after the other, and compile each while the next ones are traced.
+    """Trace functions one after the other, and compile each while the next ones are traced.
 
-    Tracing is done in Python and thus on one core; compiling is not, and takes as long. It cannot be interrupted: an
-    error comes out when all that has been begun is done.
+    Tracing runs in Python and thus on one core; compiling does not, and takes as long. Compiling cannot be interrupted:
+    an error is raised when all that has been started is done.
 
     Args:
-        functions: `tf.function`s with an input signature, at least one, and what to call each with: TensorFlow compiles
-            a function when it is called.
+        functions: at least one `tf.function` with an input signature, each with the arguments of its first call:
+            TensorFlow compiles a function when it is called.
     """
     with ThreadPoolExecutor(len(functions)) as threads:
         calls = []

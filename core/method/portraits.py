@@ -1,9 +1,9 @@
 """Portraits: one picture of each neuron, on which all strips of a walkable atlas begin and end.
 
-A portrait is a spectrum and low-resolution terms of its own on top of a canvas, low frequencies that all portraits of
-an atlas have in common, so that landmarks lie at the same places in all of them. The canvas is found once, on a sample
-of neurons; after that it is fixed, and each portrait depends on it and on its own neuron alone, whichever portraits
-share its batch.
+A portrait is a spectrum and low-resolution terms of its own on top of a canvas: low frequencies that all portraits of
+an atlas share, so that landmarks lie at the same places in all of them. The canvas is found once, on a sample of
+neurons. Then it is fixed: a portrait depends on the canvas and on its own neuron alone, not on the other portraits of
+its batch.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from core.pictures.sheets import side_by_side
 from core.spec import RenderSettings
 
 ONE_FOR_ALL = ((1, 2), (1, 4), (1, 8), (1, 16))
-"""(stored frames, divisor of the size) of the low-resolution terms that all frames share alike."""
+"""(stored frames, divisor of the size) of the low-resolution terms that are the same in all frames."""
 _OF_A_PORTRAIT = (
     (1, 4),
     (1, 8),
@@ -46,12 +46,13 @@ _OF_A_PORTRAIT = (
 
 @dataclass(frozen=True)
 class RenderedCanvas:
-    """What all portraits have in common.
+    """The low frequencies that all portraits of an atlas share.
 
     Attributes:
         colours: shape (height, width, 3), float32, of any range: a portrait adds its own before they are squashed.
-        pixels: shape (height, width, 3), uint8: the picture of nothing but the canvas.
+        pixels: shape (height, width, 3), uint8: the picture of the canvas alone.
         objective: shape (update,): the sum over the sample before each update.
+        seconds: rendering time.
     """
 
     colours: Array
@@ -70,6 +71,7 @@ class RenderedPortrait:
         activation: mean activation of the neuron on the picture before it was rounded.
         objective: shape (update,): the activation on the transformed picture before each update.
         failed_at: the first update whose objective was not finite, counted from 1, or None.
+        seconds: rendering time, this portrait's share of its batch.
     """
 
     colours: Array
@@ -81,10 +83,10 @@ class RenderedPortrait:
 
 
 def find_canvas(model: Model, sample: Sequence[Neuron], settings: RenderSettings) -> RenderedCanvas:
-    """Optimise portraits of a sample together, and keep what they share.
+    """Optimise portraits of a sample together, and return what they share.
 
     Raises:
-        RenderDivergedError: if the objective is no longer a finite number.
+        RenderDivergedError: if the objective, or a colour of the canvas, is not a finite number.
     """
     started = time.perf_counter()
     frames, size_px = len(sample), settings.size_px

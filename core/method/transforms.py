@@ -1,13 +1,13 @@
-"""Random views of the image: what keeps an optimiser from finding noise that only one pixel grid can see.
+"""Random views of the image, which keep an optimiser from finding noise that only one pixel grid can see.
 
-A transform is made by a function of its settings and is itself a function of (images, seed): images have shape (batch,
-height, width, channel), all of them get the same draw, and the seed is a tensor of two integers, so that a draw can be
-repeated. `compose` chains transforms. `LUCID` is Lucid's standard chain (`optvis/transform.py`) to the letter, after
-which sizes vary from step to step.
+A function of some settings, such as `jitter(8)`, returns a transform: a function of (images, seed). Images have shape
+(batch, height, width, channel), and all images of a batch get the same draw. The seed is a tensor of two integers, so
+that a draw can be repeated. `compose` chains transforms. `LUCID` is Lucid's standard chain (`optvis/transform.py`) to
+the letter; its output sizes vary from step to step.
 
-`STANDARD` draws from the same distribution but looks through it in one bilinear resample of fixed output size, with
-an exact gradient. It works by views: affine maps from the pixels that the model sees to the pixels of the image, shape
-(2, 3), whose rows give the image's x and y from (x, y, 1).
+`STANDARD` draws from the same distribution but applies the draw as one bilinear resample of fixed output size, with an
+exact gradient. It works by views: affine maps from the pixels that the model sees to the pixels of the image. A view
+has shape (2, 3); its rows give the image's x and y from (x, y, 1).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _GREY = 0.5
 
 
 def standard_views(size_px: int, out_px: int, count: int, *, seed: int | tuple[int, ...]) -> Array:
-    """Draw views, shape (count, 2, 3), float32, the same on every machine. The first n of more draws are those of n.
+    """Draw views, shape (count, 2, 3), float32, the same on every machine; more draws begin with the same views.
 
     Args:
         size_px: height and width of the image.
@@ -42,7 +42,7 @@ def standard_views(size_px: int, out_px: int, count: int, *, seed: int | tuple[i
 
 
 def _views(uniform: tf.Tensor, size: tuple[int, int], out: tuple[int, int]) -> tf.Tensor:
-    """Views from numbers that are uniform in [0, 1), shape (count, 6), for an image of some (height, width)."""
+    """Return views made from numbers uniform in [0, 1), shape (count, 6), for an image of *size* (height, width)."""
 
     def choose(column: int, values: Sequence[float]) -> tf.Tensor:
         chosen = tf.minimum(tf.cast(uniform[:, column] * len(values), tf.int32), len(values) - 1)
@@ -68,7 +68,7 @@ def _views(uniform: tf.Tensor, size: tuple[int, int], out: tuple[int, int]) -> t
 
 
 def resample(images: tf.Tensor, views: tf.Tensor, out: tuple[int, int]) -> tf.Tensor:
-    """Look at images through views, bilinearly, with grey where a view leaves the image.
+    """Return images seen through views: resampled bilinearly, with grey where a view leaves the image.
 
     Args:
         images: shape (strip, frame, height, width, channel), float32 in [0, 1]; at least 2 x 2 pixels.
@@ -88,13 +88,17 @@ def resample(images: tf.Tensor, views: tf.Tensor, out: tuple[int, int]) -> tf.Te
 
 
 def resample_by_position(pixels: tf.Tensor, size: tuple[int, int], views: tf.Tensor, out: tuple[int, int]) -> tf.Tensor:
-    """`resample` for pixels of shape (strip, height * width, frame * channel), size being (height, width).
+    """Do what `resample` does, with pixels by position.
+
+    Args:
+        pixels: shape (strip, height * width, frame * channel).
+        size: height and width.
 
     Returns:
         shape (strip, out height * out width, frame * channel).
 
     Raises:
-        ShapeError: if there are fewer than 2 x 2 pixels to look at.
+        ShapeError: if the image has fewer than 2 x 2 pixels.
     """
     if min(size) < 2:
         raise ShapeError(f"a view needs an image of at least 2 x 2 pixels, got {size[0]} x {size[1]}")
@@ -110,14 +114,14 @@ def resample_by_position(pixels: tf.Tensor, size: tuple[int, int], views: tf.Ten
 
 
 def standard(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """One view for the whole batch, at the size of the images; see `STANDARD`."""
+    """Look at the whole batch through one random view, at the size of the images; see `STANDARD`."""
     size = (images.shape[1], images.shape[2])
     views = _views(tf.random.stateless_uniform((1, 6), seed), size, size)
     return resample(images[None], views, size)[0]
 
 
 def pad(width_px: int, mode: Literal["reflect", "constant"] = "reflect", constant_value: float = _GREY) -> Transform:
-    """Add a border on all four sides: the picture mirrored, or one value."""
+    """Return a transform that adds a border on all four sides: the mirrored picture, or one value."""
 
     def transform(images: tf.Tensor, _seed: tf.Tensor) -> tf.Tensor:
         border = [(0, 0), (width_px, width_px), (width_px, width_px), (0, 0)]
@@ -127,7 +131,7 @@ def pad(width_px: int, mode: Literal["reflect", "constant"] = "reflect", constan
 
 
 def jitter(distance_px: int) -> Transform:
-    """Crop to a size smaller by *distance_px*, at a random place."""
+    """Return a transform that crops to a size smaller by *distance_px*, at a random place."""
 
     def transform(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         top_left = tf.random.stateless_uniform((2,), seed, 0, distance_px + 1, tf.int32)
@@ -142,7 +146,10 @@ def jitter(distance_px: int) -> Transform:
 
 
 def random_scale(scales: Sequence[float]) -> Transform:
-    """Resize by one of *scales*, bilinearly in TensorFlow 1's convention; the new size is rounded down."""
+    """Return a transform that resizes by a random one of *scales*.
+
+    It resizes bilinearly in TensorFlow 1's convention and rounds the new size down.
+    """
 
     def transform(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         scale = _pick(scales, seed)
@@ -153,10 +160,11 @@ def random_scale(scales: Sequence[float]) -> Transform:
 
 
 def random_rotate(angles: Sequence[float], units: Literal["degrees", "radians"] = "degrees") -> Transform:
-    """Rotate counter-clockwise about the centre by one of *angles*: the nearest pixel, and black where there is none.
+    """Return a transform that rotates counter-clockwise about the centre by a random one of *angles*.
 
-    To the letter of Lucid, which takes 3.14 for pi and whose gradient resamples instead of transposing. `STANDARD`
-    rotates bilinearly, leaves grey, and has an exact gradient.
+    It takes the nearest pixel, and black outside the image. It follows Lucid to the letter, which takes 3.14 for pi and
+    whose gradient resamples instead of transposing. `STANDARD` rotates bilinearly, fills with grey, and has an exact
+    gradient.
     """
 
     def transform(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
@@ -177,12 +185,12 @@ def random_rotate(angles: Sequence[float], units: Literal["degrees", "radians"] 
 
 
 def crop_or_pad_to(height: int, width: int) -> Transform:
-    """Cut out the centre, or surround with zeros, to get a size."""
+    """Return a transform that cuts out the centre, or pads with zeros, to reach a size."""
     return lambda images, _seed: tf.image.resize_with_crop_or_pad(images, height, width)
 
 
 def compose(transforms: Sequence[Transform]) -> Transform:
-    """Transforms one after the other, each with draws of its own."""
+    """Return a transform that applies *transforms* one after the other, each with draws of its own."""
 
     def transform(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         for place, one in enumerate(transforms):
@@ -203,7 +211,7 @@ LUCID: tuple[Transform, ...] = (
 
 
 def _pick(values: Sequence[float], seed: tf.Tensor) -> tf.Tensor:
-    """One of the values, uniformly."""
+    """Draw one of the values, uniformly."""
     return tf.constant(values, tf.float32)[tf.random.stateless_uniform((), seed, 0, len(values), tf.int32)]
 
 
@@ -211,14 +219,14 @@ _Sparse = tuple[tf.Tensor, tf.Tensor, tuple[int, int]]
 
 
 def _bilinear_matrix(views: tf.Tensor, out: tuple[int, int], height: int, width: int) -> _Sparse:
-    """Entries of the matrix from all pixels of all images to all pixels seen: indices, values, shape."""
+    """Return the matrix from all pixels of all images to all pixels seen, as indices, values and shape."""
     strips, seen = views.shape[0], out[0] * out[1]
     along = views[:, :, :1] * tf.range(out[1], dtype=tf.float32)  # (strip, xy, column seen)
     down = views[:, :, 1:2] * tf.range(out[0], dtype=tf.float32) + views[:, :, 2:]  # (strip, xy, row seen)
     position = down[..., None] + along[:, :, None]  # (strip, xy, row seen, column seen)
-    # Along each axis two neighbouring pixels of the image, those beside the position if it lies inside. A pixel counts
-    # the less the farther it is, and not at all from 1 on: that is bilinear inside and fades to nothing outside. All
-    # pixels are the strip's own, those with weight 0 too: 0 times another's that is no longer a number is not 0.
+    # Each position reads two neighbouring pixels along each axis. A pixel's weight falls with its distance and is 0
+    # from a distance of 1 on: that is bilinear inside the image and fades to nothing outside. Pixels with weight 0 belong to
+    # the same strip too, because 0 times a NaN of another strip would not be 0.
     low = tf.clip_by_value(tf.floor(position), 0, tf.constant([[[width - 2]], [[height - 2]]], tf.float32))
     beyond = position - low
     x, y = zip(*(tf.unstack(tf.nn.relu(1 - tf.abs(beyond - step)), axis=1) for step in (0, 1)), strict=True)
@@ -227,10 +235,10 @@ def _bilinear_matrix(views: tf.Tensor, out: tuple[int, int], height: int, width:
     image_start = tf.range(strips, dtype=tf.int32)[:, None, None] * (height * width)
     column = image_start + tf.cast(low[:, 1] * width + low[:, 0], tf.int32)
     row = np.arange(strips * seen, dtype=np.int64).reshape(strips, *out)
-    # Row and column beside one another: the low and the high half of a number. tf.stack takes ten times as long.
+    # Row and column are the low and the high half of one 64-bit number. tf.stack takes ten times as long.
     entry = tf.bitwise.left_shift(tf.cast(column, tf.int64), tf.constant(32, tf.int64)) + row
     steps = np.array([0, 1, width, width + 1], np.int64)[:, None] << 32
-    # A line of what is seen after the other: what its entries have in common then stays in the cache.
+    # Entries follow each other line by line of the output, so that the pixels they share stay in the cache.
     indices = tf.bitcast(tf.reshape(entry[:, :, None] + steps, (-1,)), tf.int32)
     return indices, tf.reshape(values, (-1,)), (strips * seen, strips * height * width)
 

@@ -1,8 +1,8 @@
-"""Strips between portraits: the first and the last frame are given, and only those between are optimised.
+"""Strips between portraits: the first and the last frame are given, and the frames between them are optimised.
 
-An inner frame starts as the mix of the two portraits' colours before they are squashed, and what is optimised is its
-difference from that mix: a spectrum of its own, and low-resolution terms that all inner frames share. The portraits
-have no gradient, so they go through the model forward only, only as far as alignment looks at them, and in turn.
+An inner frame starts as the mix of the two portraits' colours before they are squashed. Its difference from that mix is
+optimised: a spectrum of its own, and low-resolution terms that all inner frames share. The portraits need no gradient,
+so the model computes them forward only, up to the deepest aligned layer, and one portrait in each update, in turn.
 """
 
 from __future__ import annotations
@@ -27,15 +27,16 @@ from core.pictures.portrait import Portrait
 from core.spec import RenderSettings
 
 _DIFFERENCE_GAIN = 0.125
-"""What is optimised counts so much, so that it moves the colours so much more slowly than in a portrait.
+"""Factor of the optimised difference, so that it moves the colours more slowly than in a portrait.
 
-With 1 the inner frames leave the mix further than they gain by: measured on pairs of EfficientNet-Lite0, an eighth
-takes two thirds off the distance of neighbouring frames, and 2 % off the activation of the inner ones.
+With a factor of 1, inner frames drift from the mix by more than the gained activation justifies. Measured on pairs of
+EfficientNet-Lite0, one eighth takes two thirds off the distance of neighbouring frames, and 2 % off the activation of
+the inner frames.
 """
 
 
 class Walk(NamedTuple):
-    """A pair, and where the portraits of its neurons come from."""
+    """A pair, and a function that returns the portrait of each of its neurons."""
 
     pair: Pair
     portrait_of: Callable[[Neuron], Portrait]
@@ -152,17 +153,17 @@ class _InnerFrames:
 
 
 def _of_both_ends(objective: Array) -> Array:
-    """The mean of each number and the one before it, shape (update,)."""
+    """Return the mean of each number and the one before it, shape (update,)."""
     return np.concatenate([objective[:1], (objective[1:] + objective[:-1]) / 2])
 
 
 def _shares(frames: int) -> Array:
-    """The shares of neuron a and of neuron b in each inner frame, shape (inner frame, 2)."""
+    """Return the shares of neuron a and of neuron b in each inner frame, shape (inner frame, 2)."""
     weights = interpolation_weights(frames)[1:-1]
     return np.stack([1 - weights, weights], axis=1)
 
 
 def _by_position(images: Array) -> Array:
-    """Shape (strip, frame, height, width, 3) to (strip, height * width, frame * 3)."""
+    """Reshape (strip, frame, height, width, 3) to pixels by position, (strip, height * width, frame * 3)."""
     strips, frames, height, width, channels = images.shape
     return images.transpose(0, 2, 3, 1, 4).reshape(strips, height * width, frames * channels)

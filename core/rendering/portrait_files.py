@@ -1,4 +1,4 @@
-"""Portraits as they are stored: colours before they are squashed as NumPy's `.npy`, and the picture as PNG."""
+"""The files of a portrait: its colours before they are squashed as NumPy's `.npy`, and its picture as PNG."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from core.store.store import Store, keep
 
 
 def store_portrait(store: Store, key: Key, portrait: Portrait) -> PortraitFiles:
-    """Write the files of a portrait, unless they are there already, and say what is stored.
+    """Store the files of a portrait unless they exist, and return the facts about what is stored.
 
     Raises:
         StoreError: if the store cannot be written.
@@ -34,23 +34,26 @@ def store_portrait(store: Store, key: Key, portrait: Portrait) -> PortraitFiles:
 
 
 def read_portrait(store: Store, key: Key, size_px: int) -> Portrait:
-    """Read a portrait of so many pixels in height and width.
+    """Read a portrait.
+
+    Args:
+        size_px: height and width that it must have.
 
     Raises:
-        RecordError: if it is not there, or not what is written there.
+        RecordError: if a file is missing, damaged or of another size.
         TransientStoreError: if the store cannot be reached.
     """
     for path in (colours_path(key), portrait_path(key)):
         if not store.exists(path):
-            raise _spoilt(store, path, "found nothing")
+            raise _damaged(store, path, "found nothing")
     colours = _read_colours(store, colours_path(key))
     try:
         pixels = sheets.decode(store.read(portrait_path(key)))
     except (OSError, ValueError) as error:
-        raise _spoilt(store, portrait_path(key), str(error)) from None
+        raise _damaged(store, portrait_path(key), str(error)) from None
     for path, found in ((colours_path(key), colours), (portrait_path(key), pixels)):
         if found.shape != (size_px, size_px, 3):
-            raise _spoilt(store, path, f"found numbers of shape {found.shape}")
+            raise _damaged(store, path, f"found numbers of shape {found.shape}")
     return Portrait(colours, pixels)
 
 
@@ -58,13 +61,13 @@ def _read_colours(store: Store, path: str) -> Array:
     try:
         colours = np.load(io.BytesIO(store.read(path)), allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise _spoilt(store, path, str(error)) from None
+        raise _damaged(store, path, str(error)) from None
     if not isinstance(colours, np.ndarray) or colours.dtype != np.float32:
-        raise _spoilt(store, path, "found something else")
+        raise _damaged(store, path, "found something else")
     return colours
 
 
-def _spoilt(store: Store, path: str, problem: str) -> RecordError:
+def _damaged(store: Store, path: str, problem: str) -> RecordError:
     return RecordError(
         f"{store}/{path}: expected part of a portrait, {problem}; run isthmus verify --repair, and build again"
     )

@@ -11,18 +11,11 @@ from golden_io import compare, load, rnd
 from lucid_layout import to_lucids, to_ours
 
 from core.method import objectives as o
-from core.method import parameterization
+from core.method import spectrum
 from core.method.color import COLOR_CORRELATION, COLOR_MEAN, to_valid_rgb
-from core.method.parameterization import (
-    Parameterization,
-    fft_image,
-    image,
-    key_frame_matrix,
-    lowres_tensor,
-    resize_matrix,
-    rfft2d_freqs,
-    shared_interpolation,
-)
+from core.method.parameterization import Parameterization, fft_image, image, lowres_tensor, shared_interpolation
+from core.method.resize import key_frame_matrix, resize_matrix
+from core.method.spectrum import rfft2d_freqs
 
 TOLERANCE = 1e-5
 
@@ -54,7 +47,7 @@ def image_and_gradients(made: Parameterization, gseed: int) -> tuple[tf.Tensor, 
 @pytest.mark.parametrize("case", spectra_meta["cases"], ids=name_of)
 def test_fft_images_are_lucids(case: dict[str, Any], gpu: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Odd and even sizes, several channels and decay powers give Lucid's pixels and gradients; so does a GPU's way."""
-    monkeypatch.setattr(parameterization, "has_gpu", lambda: gpu)
+    monkeypatch.setattr(spectrum, "has_gpu", lambda: gpu)
     made = fft_image(case["shape"], decay_power=case["decay_power"])
     made.variables[0].assign(rnd(case["seed"], case["var_shape"], case["scale"]))
 
@@ -72,7 +65,7 @@ def test_edges_are_those_of_the_real_image(height: int, width: int) -> None:
 
     expected = np.fft.rfft2(np.fft.irfft2(half, s=(height, width)))
 
-    np.testing.assert_allclose(parameterization.hermitian_edges(half), expected, atol=1e-9)
+    np.testing.assert_allclose(spectrum.hermitian_edges(half), expected, atol=1e-9)
 
 
 def test_frequencies_are_lucids() -> None:

@@ -13,7 +13,7 @@ from golden_io import compare, load, rnd
 
 from core.method import objectives as o
 from core.method.color import COLOR_CORRELATION, COLOR_MEAN, to_valid_rgb
-from core.method.parameterization import rfft2d_freqs, spectrum_to_image
+from core.method.spectrum import rfft2d_freqs, spectrum_to_image
 from core.models.frozen_graph import FrozenGraph
 
 TOLERANCE = 1e-5

@@ -1,0 +1,75 @@
+"""Linear interpolation along any axis, as products with matrices. After TensorFlow 1's resize, which Lucid uses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import tensorflow as tf
+
+from core.arrays import Array
+
+KeyFrames = Literal["lucid", "symmetric"]
+
+
+def resize_matrix(out: int, stored: int) -> Array:
+    """Return linear interpolation along one axis as a matrix, shape (out, stored), in TensorFlow 1's convention.
+
+    Output i reads position i * stored / out, without a half-pixel shift and without anti-aliasing. Positions beyond
+    the last stored value repeat it (`tf.image.resize_bilinear`, align_corners=False, half_pixel_centers=False).
+    """
+    position = np.arange(out, dtype=np.float32) * np.float32(stored / out)
+    low = np.floor(position).astype(int)
+    fraction = position - low
+    matrix = np.zeros((out, stored), np.float32)
+    rows = np.arange(out)
+    matrix[rows, low] += 1 - fraction
+    matrix[rows, np.minimum(low + 1, stored - 1)] += fraction
+    return matrix
+
+
+def key_frame_matrix(frames: int, stored: int, key_frames: KeyFrames) -> Array:
+    """Return the weights of *stored* key frames in each of the frames, shape (frames, stored).
+
+    `lucid` is Lucid's resize along the batch axis, in which the last key frame is reached early and repeated (two over
+    six frames: 0, 1/3, 2/3, 1, 1, 1). `symmetric` spaces them evenly from the first frame to the last (0, .2, .4, .6,
+    .8, 1), so that a strip run backwards is parameterized in the same way.
+    """
+    if key_frames == "lucid" or frames == 1:
+        return resize_matrix(frames, stored)
+    position = np.linspace(0, stored - 1, frames)
+    return np.maximum(0, 1 - np.abs(position[:, None] - np.arange(stored))).astype(np.float32)
+
+
+def resize_nd(t: tf.Tensor, shape: Sequence[int]) -> tf.Tensor:
+    """Resize every axis of *t* whose size differs from *shape* by `resize_matrix`, the last axis first.
+
+    The axes are independent, so their sequence changes rounding only; this one computes the fewest values.
+    """
+    for axis in reversed(range(len(shape))):
+        if t.shape[axis] != shape[axis]:
+            t = _along_axis(resize_matrix(shape[axis], t.shape[axis]), t, axis)
+    return t
+
+
+def resized_sum(terms: Sequence[tf.Variable], size_px: int) -> tf.Tensor:
+    """Return the sum of square images of several sizes, each resized to *size_px*.
+
+    Args:
+        terms: shape (batch, channel, height, width), each with its own height and width.
+
+    Returns:
+        shape (batch, channel, size_px, size_px): with the channels first every product is a large one.
+    """
+    matrices = [resize_matrix(size_px, term.shape[2]) for term in terms]
+    wide = [tf.matmul(term, matrix, transpose_b=True) for term, matrix in zip(terms, matrices, strict=True)]
+    # Along the height, one product with the matrices side by side resizes all terms and sums them.
+    return tf.constant(np.concatenate(matrices, axis=1)) @ tf.concat(wide, axis=2)
+
+
+def _along_axis(matrix: Array, t: tf.Tensor, axis: int) -> tf.Tensor:
+    """Multiply one axis of *t* by a matrix (out, in), with a single batched matrix product and no transpose."""
+    before, after = t.shape[:axis], t.shape[axis + 1 :]
+    flat = tf.reshape(t, (int(np.prod(before)), t.shape[axis], int(np.prod(after))))
+    return tf.reshape(tf.constant(matrix) @ flat, (*before, matrix.shape[0], *after))
