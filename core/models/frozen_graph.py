@@ -18,7 +18,11 @@ import numpy as np
 
 from core.arrays import Array
 from core.errors import ModelError
+from core.machine import device
 from core.models.fan_in import stack_towers
+from core.models.kind import ModelKind, check_file
+from core.models.weights import local_weights
+from core.spec import ModelSpec
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -523,3 +527,18 @@ def _port(source: str) -> str:
 
 def _short(text: str) -> str:
     return repr(text if len(text) <= 80 else f"{text[:77]}...")
+
+
+def _load(spec: ModelSpec) -> FrozenGraph:
+    weights = local_weights(spec)
+    device.prepare()
+    return FrozenGraph(weights, input_node=spec.input, value_range=spec.value_range or (0.0, 1.0))
+
+
+KIND = ModelKind(
+    "frozen-graph",
+    "any network in a frozen TensorFlow GraphDef, from `file`",
+    _load,
+    keys=("file", "sha256", "input", "value_range"),
+    check=check_file,
+)

@@ -15,9 +15,12 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from core.errors import ModelError
+from core.errors import ModelError, SpecError, one_line, short
+from core.machine import device
 from core.models.frozen_graph import COMPUTING_OPS, FrozenGraph
-from core.models.weights import file_sha256
+from core.models.kind import ModelKind, check_file_is_given
+from core.models.weights import file_sha256, is_remote, local_path
+from core.spec import ModelSpec
 
 _HOLDING_OPS = frozenset(
     """
@@ -27,10 +30,25 @@ _HOLDING_OPS = frozenset(
 )
 """What holds variables, and saves and restores them when it is asked to, which nobody here does."""
 _SIGNATURE = "serving_default"
+_GRAPH_FILE = "saved_model.pb"
 
 
-def saved_model(directory: Path, value_range: tuple[float, float]) -> FrozenGraph:
-    """The network behind the signature `serving_default` of a SavedModel.
+def _check(spec: ModelSpec) -> None:
+    directory = check_file_is_given(spec)
+    if is_remote(directory):
+        raise SpecError(f"file: expected a directory on this machine, got {short(directory)}")
+
+
+def _load(spec: ModelSpec) -> FrozenGraph:
+    directory = local_path(check_file_is_given(spec))
+    if not (directory / _GRAPH_FILE).is_file():
+        raise ModelError(f"model.file: expected the directory of a SavedModel, {directory} has no {_GRAPH_FILE}")
+    device.prepare()
+    return _saved_model(directory, spec.value_range or (0.0, 1.0))
+
+
+def _saved_model(directory: Path, value_range: tuple[float, float]) -> FrozenGraph:
+    """Return the network behind the signature `serving_default` of a SavedModel.
 
     Args:
         value_range: what the network expects for image values 0 and 1.
@@ -38,7 +56,7 @@ def saved_model(directory: Path, value_range: tuple[float, float]) -> FrozenGrap
     Raises:
         ModelError: if it is no SavedModel, is refused, or has no such signature with one image input.
     """
-    _check(directory)
+    _check_contents(directory)
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
@@ -49,8 +67,7 @@ def saved_model(directory: Path, value_range: tuple[float, float]) -> FrozenGrap
     except KeyError:
         raise ModelError(f"{directory}: expected a SavedModel with the signature {_SIGNATURE}, it has none") from None
     except Exception as error:  # whatever a damaged directory may provoke
-        reason = " ".join(str(error).split())[:200]
-        raise ModelError(f"{directory}: expected a SavedModel that TensorFlow can load, {reason}") from None
+        raise ModelError(f"{directory}: expected a SavedModel that TensorFlow can load, {one_line(error)}") from None
     images = [tensor for tensor in frozen.inputs if tensor.dtype != tf.resource]
     if len(images) != 1 or images[0].shape.rank not in (4, None):
         shapes = ", ".join(str(tensor.shape) for tensor in images) or "none"
@@ -66,7 +83,7 @@ def saved_model(directory: Path, value_range: tuple[float, float]) -> FrozenGrap
     )
 
 
-def _check(directory: Path) -> None:
+def _check_contents(directory: Path) -> None:
     """Make sure that nothing of a SavedModel does more than compute when it is loaded and called.
 
     Raises:
@@ -75,7 +92,7 @@ def _check(directory: Path) -> None:
     from google.protobuf.message import DecodeError
     from tensorflow.core.protobuf import saved_model_pb2
 
-    file = directory / "saved_model.pb"
+    file = directory / _GRAPH_FILE
     contents = saved_model_pb2.SavedModel()
     try:
         contents.ParseFromString(file.read_bytes())
@@ -111,6 +128,15 @@ def _all_nodes(graph_def: Any) -> Any:
 def _directory_sha256(directory: Path) -> str:
     """sha256 over the files that make the network, whatever else lies beside them."""
     digest = hashlib.sha256()
-    for path in (directory / "saved_model.pb", *sorted((directory / "variables").glob("variables.*"))):
+    for path in (directory / _GRAPH_FILE, *sorted((directory / "variables").glob("variables.*"))):
         digest.update(f"{path.name}:{file_sha256(path)}\n".encode())
     return digest.hexdigest()
+
+
+KIND = ModelKind(
+    "saved-model",
+    "any TensorFlow SavedModel, from the directory `file`",
+    _load,
+    keys=("file", "value_range"),
+    check=_check,
+)

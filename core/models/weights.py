@@ -19,7 +19,7 @@ from typing import Protocol
 
 from core.errors import ModelError
 from core.machine.lock import locked
-from core.spec import ModelSpec, is_remote
+from core.spec import ModelSpec
 
 CACHE = "ISTHMUS_CACHE"
 """Name of the environment variable for the folder that downloaded weights are kept in."""
@@ -27,21 +27,28 @@ _CHUNK_BYTES = 1 << 20
 _TIMEOUT_SECONDS = 60
 
 
+def is_remote(file: str) -> bool:
+    """Whether the `file` of a model is an address rather than a path."""
+    return "://" in file
+
+
+def local_path(file: str) -> Path:
+    """Return the path that the `file` of a model names, with `~` expanded."""
+    return Path(os.path.expanduser(file))  # noqa: PTH111  (Path.expanduser raises if there is no such user)
+
+
 def local_weights(spec: ModelSpec) -> Path:
-    """The file (for a SavedModel the directory) of a model on this machine; downloads it if need be.
+    """Return the weights file of a model on this machine; download it unless it is in the cache.
 
     Raises:
-        ModelError: if there is none, or one with another sha256 than the spec has.
+        ModelError: if there is no such file, or its sha256 is not the one in the spec.
     """
     assert spec.file is not None
     if is_remote(spec.file):
         assert spec.sha256 is not None
         return _cached(spec.file, spec.sha256)
-    path = Path(os.path.expanduser(spec.file))  # noqa: PTH111  (Path.expanduser raises for the home of nobody)
-    if spec.name == "saved-model":
-        if not (path / "saved_model.pb").is_file():
-            raise ModelError(f"model.file: expected the directory of a SavedModel, {path} has no saved_model.pb")
-    elif not path.is_file():
+    path = local_path(spec.file)
+    if not path.is_file():
         raise ModelError(f"model.file: expected the weights of {spec.name}, there is no file {path}")
     if spec.sha256 is not None:
         _check_sha256(path, spec.sha256, "give the right file, or the sha256 of this one")

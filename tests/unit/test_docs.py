@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from core.spec import parse_spec
+from core.spec_file import parse_spec
 
 ROOT = Path(__file__).parents[2]
 

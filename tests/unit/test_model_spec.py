@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from core.errors import SpecError
-from core.spec import AtlasSpec, ModelSpec, parse_model, parse_spec
+from core.spec import AtlasSpec, ModelSpec
+from core.spec_file import parse_model, parse_spec
 
 MINIMAL: dict[str, Any] = {"name": "small", "pairs": {"select": "all", "neurons": ["block5:0-3"]}}
 SHA256 = "0123456789abcdef" * 4

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from core.errors import SpecError
-from core.spec import Alignment, AllPairs, AtlasSpec, Compute, ListedPairs, RenderSettings, parse_settings, parse_spec
-from core.spec import read_spec as read
+from core.spec import Alignment, AllPairs, AtlasSpec, Compute, ListedPairs, RenderSettings
+from core.spec_file import parse_settings, parse_spec
+from core.spec_file import read_spec as read
 
 QUICKSTART = Path(__file__).parents[2] / "deploy" / "atlases" / "quickstart.yaml"
 MINIMAL: dict[str, Any] = {"name": "small", "pairs": {"select": "all", "neurons": ["block5:0-3"]}}
