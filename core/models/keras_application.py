@@ -1,4 +1,4 @@
-"""The networks of keras.applications, by name."""
+"""The networks of keras.applications, which Keras builds by name."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from core.models.kind import ModelKind
 from core.spec import ModelSpec
 
 _ONE_SIZE = ("NASNetLarge", "NASNetMobile")
-"""Networks that Keras can only build for images of one size."""
+"""Networks that Keras builds for images of one size only."""
 
 
 def _load(spec: ModelSpec) -> KerasModel:
@@ -29,11 +29,12 @@ def _load(spec: ModelSpec) -> KerasModel:
 
 
 def _application(name: str, weights: str) -> KerasModel:
-    """A network of keras.applications without its classifier, with the preprocessing of its family.
+    """Return a network of keras.applications without its classifier, with the preprocessing of its family.
 
     Args:
         name: `keras:NAME`.
-        weights: `imagenet`, downloaded by Keras unless it has them, or `none`: random ones, always the same.
+        weights: `imagenet`, which Keras downloads unless they are in its cache, or `none`: random weights from a
+            fixed seed.
 
     Raises:
         SpecError: if Keras has no network of that name.
@@ -48,17 +49,19 @@ def _application(name: str, weights: str) -> KerasModel:
         raise SpecError(f"model.name: expected a network of keras.applications, got {wanted!r}; near are {near}")
     build = getattr(keras.applications, wanted)
     preprocess = sys.modules[build.__module__].preprocess_input
-    keras.utils.clear_session()  # names of layers count up from here, whatever was built before
+    keras.utils.clear_session()  # Keras numbers layers from here on, whatever was built before
     keras.utils.set_random_seed(0)
     try:
-        with contextlib.redirect_stdout(sys.stderr):  # Keras shows its download there
+        with contextlib.redirect_stdout(sys.stderr):  # Keras prints the progress of its download to stdout
             network = build(
                 include_top=False, weights=None if weights == "none" else weights, input_shape=(None, None, 3)
             )
     except Exception as error:  # Keras raises a bare Exception when a download fails
         if weights == "none":
             raise ModelError(f"model {name}: Keras could not build it, {one_line(error)}") from None
-        raise ModelError(f"model {name}: its weights could not be had, {one_line(error)}; {_remedy(error)}") from None
+        raise ModelError(
+            f"model {name}: its weights could not be downloaded, {one_line(error)}; {_remedy(error)}"
+        ) from None
     return KerasModel(
         network,
         name,
@@ -70,6 +73,7 @@ def _application(name: str, weights: str) -> KerasModel:
 
 
 def _weights_digest(network: Any) -> str:
+    """Return the sha256 over paths, types, shapes and values of all weights, in hex."""
     digest = hashlib.sha256()
     for variable in network.weights:
         values = np.ascontiguousarray(variable.numpy())
@@ -79,7 +83,7 @@ def _weights_digest(network: Any) -> str:
 
 
 def _remedy(error: Exception) -> str:
-    """Where Keras looks for the file that it tried to download."""
+    """Return what to do when a download failed; Keras also looks for the file in its cache."""
     folder = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "models"
     address = re.search(r"https?://\S+", str(error))
     file = Path(address.group().rstrip(":.,")).name if address else "the file"

@@ -45,13 +45,13 @@ def _load(spec: ModelSpec) -> KerasModel:
 
 
 def _saved_in_file(path: Path, value_range: tuple[float, float]) -> KerasModel:
-    """A model that was saved as a `.keras` file, of Keras's own layers alone.
+    """Return the model in a `.keras` file.
 
     Args:
         value_range: what the network expects for image values 0 and 1.
 
     Raises:
-        ModelError: if it is no such file, or has layers that run code of the file.
+        ModelError: if it is not a `.keras` file, is refused, or has not exactly one image input.
     """
     _check_configuration(path)
     import keras
@@ -59,7 +59,7 @@ def _saved_in_file(path: Path, value_range: tuple[float, float]) -> KerasModel:
     keras.utils.clear_session()
     try:
         network = keras.saving.load_model(path, safe_mode=True, compile=False)
-    except Exception as error:  # whatever a damaged file may provoke
+    except Exception as error:  # a damaged file can cause errors of any type
         raise ModelError(f"{path}: expected a model that Keras can load, {one_line(error)}") from None
     inputs = getattr(network, "inputs", None) or []
     if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].shape[-1] != 3:
@@ -73,7 +73,7 @@ def _saved_in_file(path: Path, value_range: tuple[float, float]) -> KerasModel:
 
 
 def _check_configuration(path: Path) -> None:
-    """Make sure that a `.keras` file names nothing but harmless parts of Keras.
+    """Make sure that every part of a `.keras` file is Keras's own and runs no code from the file.
 
     Raises:
         ModelError: naming the first part that is refused.
@@ -87,7 +87,7 @@ def _check_configuration(path: Path) -> None:
         raise ModelError(f"{path}: expected a .keras file (of Keras 3), got something else or a damaged one") from None
     if not isinstance(config, dict):
         raise ModelError(f"{path}: expected a .keras file, its config.json has no model")
-    config.pop("compile_config", None)  # not used: the model is not compiled
+    config.pop("compile_config", None)  # Keras does not read it: the model is not compiled
     for part in _mappings(config):
         name = part.get("class_name")
         if not isinstance(name, str):
@@ -107,7 +107,7 @@ def _check_configuration(path: Path) -> None:
 
 
 def _mappings(value: Any) -> Iterator[dict[str, Any]]:
-    """All mappings in a JSON value, however deep."""
+    """Yield all mappings in a JSON value, at every depth."""
     ahead = [value]
     while ahead:
         one = ahead.pop()

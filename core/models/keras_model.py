@@ -57,21 +57,21 @@ class KerasModel:
 
     @cached_property
     def layers(self) -> Mapping[str, int]:
-        """Layer -> channels, as Keras names and orders them: whatever has positions and channels, or channels alone."""
+        """Layer -> channels, named and ordered by Keras: all with positions and channels, or channels alone."""
         found = {}
         for layer in self._network.layers:
-            output = getattr(layer, "output", None)  # a layer may have several, or none
+            output = getattr(layer, "output", None)  # a layer may have several outputs, or none
             shape: Sequence[int | None] = getattr(output, "shape", ())
             if type(layer).__name__ != "InputLayer" and len(shape) in (2, 4) and (channels := shape[-1]) is not None:
                 found[str(layer.name)] = int(channels)
         return found
 
     def kind(self, layer: str) -> str:
-        """The class of a layer."""
+        """Return the name of a layer's class."""
         return type(self._network.get_layer(layer)).__name__
 
     def sizes(self, size_px: int) -> Mapping[str, tuple[int, int] | None]:
-        """Layer -> height and width for images of some size; None where it has no positions, or no such size."""
+        """Return layer -> (height, width) for images of *size_px*; see `core.models.model.Model`."""
         names = tuple(self.layers)
         try:
             outputs = self._function(names, False, (1, size_px, size_px, 3)).outputs
@@ -84,7 +84,7 @@ class KerasModel:
         }
 
     def fan_in(self, layer: str) -> Array:
-        """The weights that feed a layer, shape (channel, weight), float32.
+        """Return the weights that feed a layer, shape (channel, weight), float32.
 
         Layers that are concatenated share no weights, so each has columns of its own.
 
@@ -97,7 +97,7 @@ class KerasModel:
         return stack_towers(blocks)
 
     def can_select_channels(self, layers: Collection[str]) -> bool:
-        """Never; see `core.models.models.Model`."""
+        """Return False: only whole layers are computed."""
         return False
 
     def activations(
@@ -108,7 +108,7 @@ class KerasModel:
         redirected: bool = False,
         channels: tf.Tensor | None = None,
     ) -> dict[str, tf.Tensor]:
-        """Run the network up to the layers that are asked for; see `core.models.models.Model`.
+        """Return layer -> activations, running only what these layers depend on; see `core.models.model.Model`.
 
         Raises:
             ModelError: if the network does not take images of this size.
@@ -121,7 +121,7 @@ class KerasModel:
         return dict(zip(wanted, self._functions[key](images), strict=True))
 
     def _function(self, wanted: Sequence[str], redirected: bool, shape: Any) -> Any:
-        """The cut network as a function of its own: gradients can only be overridden across such a border."""
+        """Return a function from images to layers. TensorFlow overrides gradients only inside a function."""
         import keras
         import tensorflow as tf
 
@@ -145,7 +145,7 @@ class KerasModel:
 
 
 def _kernels_feeding(layer: Any) -> Iterator[Array]:
-    """Per concatenated part: the kernel that it comes from, shape (channel, weight)."""
+    """Yield for each concatenated layer the kernel of its last convolution, shape (channel, weight)."""
     while True:
         kernel = next((getattr(layer, key) for key in ("pointwise_kernel", "kernel") if hasattr(layer, key)), None)
         if kernel is not None:
@@ -155,7 +155,7 @@ def _kernels_feeding(layer: Any) -> Iterator[Array]:
             yield np.moveaxis(values, -1, 0).reshape(values.shape[-1], -1)
             return
         before = layer.input if isinstance(layer.input, list) else [layer.input]
-        # Keras offers no public way from a tensor to the layer that makes it.
+        # Keras has no public way from a tensor to the layer that makes it.
         makers = [tensor._keras_history.operation for tensor in before]
         if type(layer).__name__ == "Concatenate":
             for maker in makers:
