@@ -141,7 +141,7 @@ def _first_of_all(error: ValidationError, model: type[BaseModel]) -> str:
 
 
 def _is_consequence(found: ErrorDetails) -> bool:
-    """Whether a list counts as too short only because some of its entries were refused."""
+    """Return whether a list counts as too short only because some of its entries were refused."""
     return found["type"] == "too_short" and len(found["input"]) >= found["ctx"]["min_length"]
 
 

@@ -181,7 +181,7 @@ class EfficientNetLite0:
         return np.moveaxis(kernel, channel_axis, 0).reshape(kernel.shape[channel_axis], -1)
 
     def can_select_channels(self, layers: Collection[str]) -> bool:
-        """Whether some channels of the deepest of these layers can be computed without the others."""
+        """Return whether some channels of the deepest of these layers can be computed without the others."""
         if self._plain or device.has_gpu():
             return False
         *others, deepest = sorted((layer.removesuffix("_pre_relu") for layer in layers), key=list(self.layers).index)

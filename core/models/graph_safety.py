@@ -1,4 +1,4 @@
-"""The safety of TensorFlow graphs from elsewhere: what is refused, and importing the rest within bounds of memory.
+"""The safety of untrusted TensorFlow graphs: refusing what is not known to be safe, and importing within memory bounds.
 
 A graph can read and write files and call Python, so every node must be of a type that only computes. Nothing of a file
 is given to TensorFlow's importer before all of it has been checked. TensorFlow's importer computes some tensors itself,

@@ -49,7 +49,7 @@ def _application(name: str, weights: str) -> KerasModel:
         raise SpecError(f"model.name: expected a network of keras.applications, got {wanted!r}; near are {near}")
     build = getattr(keras.applications, wanted)
     preprocess = sys.modules[build.__module__].preprocess_input
-    keras.utils.clear_session()  # Keras numbers layers from here on, whatever was built before
+    keras.utils.clear_session()  # Keras numbers layers anew, so names do not depend on earlier networks
     keras.utils.set_random_seed(0)
     try:
         with contextlib.redirect_stdout(sys.stderr):  # Keras prints the progress of its download to stdout

@@ -1,4 +1,4 @@
-"""The interface that the rest of the project needs of an image model, whatever its kind."""
+"""The interface of an image model of any kind, which is all that the rest of the project knows of it."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Model(Protocol):
         """Return the weights that feed a layer, shape (channel, weight)."""
 
     def can_select_channels(self, layers: Collection[str]) -> bool:
-        """Whether some channels of the deepest of these layers can be computed without the others."""
+        """Return whether some channels of the deepest of these layers can be computed without the others."""
 
     def activations(
         self,

@@ -28,7 +28,7 @@ _TIMEOUT_SECONDS = 60
 
 
 def is_remote(file: str) -> bool:
-    """Whether the `file` of a model is an address rather than a path."""
+    """Return whether the `file` of a model is an address rather than a path."""
     return "://" in file
 
 

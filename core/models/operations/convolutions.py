@@ -70,7 +70,7 @@ def depthwise(x: tf.Tensor, kernel: Array, bias: Array) -> tf.Tensor:
 
 
 def can_halve(x: tf.Tensor) -> bool:
-    """Whether `halving` takes images of this height and width, which must be known."""
+    """Return whether `halving` takes images of this height and width, which must be known."""
     return all(size is not None and size % 2 == 0 for size in x.shape[1:3])
 
 
