@@ -16,7 +16,7 @@ class ModelKind:
     """A kind of image model, with all that only this kind needs.
 
     A new kind is a module with a `KIND` and a row of the table in `core.models.models`, documented in docs/models.md.
-    Only a key that no kind has had so far is added in one more place, as a field of `core.spec.ModelSpec`.
+    A key that no kind has had so far is also a field of `core.spec.ModelSpec`, and an option of the command line.
 
     Attributes:
         name: its name in a spec; `family:NAME` stands for all names of a family, such as keras:VGG16.
