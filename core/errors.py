@@ -1,16 +1,21 @@
-"""Everything that can go wrong through no fault of ours, as one small family.
+"""Errors that a person can mend, as one small family, and the words that their messages share.
 
 Each message is one line that says what was expected, what came, where, and what to do. The command line prints it and
-leaves with code 2; a traceback is for our own faults only. Only a `TransientStoreError` is worth a retry: whatever else
-it is, the same input fails again.
+exits with code 2; a traceback appears only for faults of Isthmus itself. Only a `TransientStoreError` is worth a retry:
+after any other error the same input fails again.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+import reprlib
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
+
+LONGEST = 60
+"""Upper bound on the characters of a value that a message quotes."""
 
 
 class IsthmusError(Exception):
@@ -22,7 +27,7 @@ class SpecError(IsthmusError):
 
 
 class UnknownLayerError(SpecError):
-    """A layer that the model does not have; the message lists near ones."""
+    """A layer that the model does not have; the message lists layers with similar names."""
 
 
 class ModelError(IsthmusError):
@@ -38,19 +43,19 @@ class StoreError(IsthmusError):
 
 
 class TransientStoreError(StoreError):
-    """Trouble of an object store or of the way to it that may pass by itself: the same call is worth another try."""
+    """A fault of an object store or of the network that may pass: the same call is worth a retry."""
 
 
 class RecordError(IsthmusError):
-    """A record, plan or manifest that is not what this version writes; the message has file, line and field."""
+    """A record, plan or manifest that this version cannot read; the message has file, line and field."""
 
 
 class DeviceError(IsthmusError):
-    """A device that cannot do what the settings ask for; the message has what would fit."""
+    """A device that cannot do what the settings ask for; the message has what it can do."""
 
 
 class UnfinishedError(IsthmusError):
-    """A build that could not render all pairs; the message says how many are missing and where to look."""
+    """A build that could not render all pairs; the message has the number of missing pairs and where to look."""
 
 
 class RenderDivergedError(IsthmusError):
@@ -58,7 +63,26 @@ class RenderDivergedError(IsthmusError):
 
 
 def first_mistake(error: ValidationError, whole: str) -> str:
-    """The first thing that is wrong with stored JSON: its field, or *whole* where that is not one field, and why."""
+    """Return the first mistake in stored JSON: its field, or *whole* where it is not in one field, and the reason."""
     first = error.errors()[0]
     field = ".".join(str(part) for part in first["loc"]) or whole
     return f"{field}: {first['msg']}"
+
+
+def short(value: Any) -> str:
+    """Return any value, however large or deep, in one line of at most `LONGEST` characters."""
+    if value is None:
+        return "nothing"
+    shorten = reprlib.Repr()
+    shorten.maxlevel, shorten.maxstring, shorten.maxlong, shorten.maxother = 3, LONGEST, LONGEST, LONGEST
+    try:
+        text = shorten.repr(value)
+    except ValueError:  # Python does not write out whole numbers of thousands of digits
+        return "a number of very many digits"
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
+
+
+def one_line(error: Exception) -> str:
+    """Return the message of another library's error in one line of at most 200 characters, without colours."""
+    text = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", str(error)).split()) or type(error).__name__
+    return text if len(text) <= 200 else f"{text[:197]}..."

@@ -1,4 +1,4 @@
-"""Neurons and pairs of neurons, and how people write them.
+"""Neurons and pairs of neurons, and their notation.
 
 A neuron is a layer and a channel, written `mixed4a:476`. A range `mixed4a:0-31` names several at once. A pair is
 unordered: (b, a) is (a, b), and its strip always runs from the neuron that sorts first.
@@ -26,17 +26,17 @@ class Neuron(NamedTuple):
 
     @property
     def order(self) -> tuple[tuple[str | int, ...], str, int]:
-        """What neurons are sorted by: layer, numbers in its name as numbers (block9, block10), then channel."""
-        words = re.split(r"(\d+)", self.layer)  # words and numbers in turn, a word first
+        """Sort key: the layer, with numbers in its name as numbers (block9 before block10), then the channel."""
+        words = re.split(r"(\d+)", self.layer)  # words and numbers alternate, a word first
         natural = tuple(int(word) if place % 2 else word for place, word in enumerate(words))
-        return natural, self.layer, self.channel  # the name itself tells block9 from block09
+        return natural, self.layer, self.channel  # the name itself distinguishes block9 from block09
 
     @classmethod
     def parse(cls, text: str) -> Neuron:
         """Read `layer:channel`.
 
         Raises:
-            SpecError: if the text is anything else, a range included.
+            SpecError: if the text is anything else, including a range.
         """
         layer, channels = parse_range(text)
         if len(channels) != 1 or "-" in text.rpartition(":")[2]:
@@ -55,7 +55,7 @@ class Pair(NamedTuple):
 
     @classmethod
     def of(cls, first: Neuron, second: Neuron) -> Pair:
-        """The pair of two neurons, given in either order.
+        """Return the pair of two neurons, given in either order.
 
         Raises:
             SpecError: if they are the same neuron.
@@ -66,7 +66,7 @@ class Pair(NamedTuple):
 
     @property
     def layers(self) -> tuple[str, str]:
-        """The layer of a and that of b."""
+        """The layer of a and the layer of b."""
         return self.a.layer, self.b.layer
 
 
@@ -87,7 +87,7 @@ def parse_range(text: str) -> tuple[str, range]:
 
 
 def distinct_pairs(pairs: Iterable[tuple[Neuron, Neuron]]) -> Iterator[Pair]:
-    """Pairs in the order of their first appearance, each once, whichever way round they were given."""
+    """Yield each pair once, at its first appearance, in whichever order its neurons were given."""
     seen: set[Pair] = set()
     for first, second in pairs:
         pair = Pair.of(first, second)

@@ -53,7 +53,7 @@ def step(
     from core.machine import device
     from core.models.models import check_neuron, load
     from core.neurons import Neuron, Pair
-    from core.spec import parse_model, parse_settings
+    from core.spec_file import parse_model, parse_settings
 
     machine = Machine.here()
     network = load(parse_model({"name": model, "file": model_file}, "model"))
@@ -112,7 +112,7 @@ def quality(
     from core.models.models import load
     from core.pictures import sheets
     from core.pictures.plot import plot_courses
-    from core.spec import parse_settings
+    from core.spec_file import parse_settings
 
     machine = Machine.here()
     model = load("efficientnet-lite0")

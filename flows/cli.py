@@ -96,7 +96,7 @@ def plan(spec: SpecFile, as_json: Json = False) -> None:
     from core.atlas.plan import make_plan
     from core.machine.parallel import chunks_at_once
     from core.rendering.renderers import measure_pace
-    from core.spec import read_spec
+    from core.spec_file import read_spec
     from core.store.store import open_store
 
     atlas = read_spec(spec)
@@ -138,7 +138,7 @@ def build(spec: SpecFile, as_json: Json = False, verbose: Verbose = False) -> No
     from core.atlas.plan import make_plan
     from core.gallery.publish import is_current
     from core.machine.parallel import chunks_at_once
-    from core.spec import read_spec
+    from core.spec_file import read_spec
     from core.store.store import open_store
 
     atlas = read_spec(spec)
@@ -206,7 +206,7 @@ def preview(
     from core.atlas.selection import resolve_settings
     from core.models.models import check_neuron, load
     from core.neurons import Neuron, Pair
-    from core.spec import parse_model, parse_settings
+    from core.spec_file import parse_model, parse_settings
 
     model_spec = parse_model(_model_data(model, model_file, sha256, input_node, weights, value_range), "model")
     network = load(model_spec)
@@ -302,14 +302,14 @@ def models(context: typer.Context, as_json: Json = False) -> None:
     """List the kinds of model, or the layers of one."""
     if context.invoked_subcommand is not None:
         return
-    from core.spec import MODEL_KINDS
+    from core.models.models import KINDS
 
     if as_json:
-        kinds = [{"name": name, "summary": kind.summary, "keys": kind.keys} for name, kind in MODEL_KINDS.items()]
+        kinds = [{"name": name, "summary": kind.summary, "keys": kind.keys} for name, kind in KINDS.items()]
         print(json.dumps({"models": kinds}))
     else:
-        width = max(map(len, MODEL_KINDS))
-        print("\n".join(f"{name:<{width}}  {kind.summary}" for name, kind in MODEL_KINDS.items()))
+        width = max(map(len, KINDS))
+        print("\n".join(f"{name:<{width}}  {kind.summary}" for name, kind in KINDS.items()))
 
 
 @models_app.command()
@@ -324,7 +324,7 @@ def layers(
 ) -> None:
     """List the layers of a model with their channels, kind and size for images of 128 px."""
     from core.models.models import load
-    from core.spec import parse_model
+    from core.spec_file import parse_model
 
     spec = parse_model(_model_data(model, model_file, sha256, input_node, weights), "model")
     _quiet_libraries(verbose)
@@ -457,7 +457,7 @@ def _facts(plan: Plan, spec: AtlasSpec, processes: int) -> dict[str, Any]:
 
 def _existing(atlas: str) -> Store:
     """The store of an atlas that is named by its address or by its spec."""
-    from core.spec import read_spec
+    from core.spec_file import read_spec
     from core.store.store import open_store
 
     path = Path(atlas)

@@ -1,4 +1,4 @@
-"""GraphDefs made by hand: small ones, hostile ones, and one with the names and depths of Lucid's InceptionV1."""
+"""GraphDefs for tests: a small one, and one with the names and channels of Lucid's InceptionV1."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TOWERS = {  # 1x1, 3x3 bottleneck, 3x3, 5x5 bottleneck, 5x5, pool_reduce
 
 
 class Graph:
-    """A GraphDef that grows node by node; each method gives the name of its node."""
+    """A GraphDef that is built node by node; each method returns the name of the node that it adds."""
 
     def __init__(self) -> None:
         self.proto = graph_pb2.GraphDef()
@@ -36,7 +36,7 @@ class Graph:
         return data
 
     def node(self, name: str, op: str, *inputs: str, **attributes: Any) -> str:
-        """Add a node; whole numbers that name a type are given as `types`."""
+        """Add a node; attributes that are types are given as `types`."""
         node = self.proto.node.add(name=name, op=op, input=inputs)
         for key, value in attributes.pop("types", {"T": FLOAT}).items():
             node.attr[key].type = value
@@ -68,7 +68,7 @@ class Graph:
         return name
 
     def convolution(self, name: str, source: str, kernel: NDArray[np.float32], stride: int = 1) -> str:
-        """`name`_pre_relu/conv, `name`_pre_relu and `name`."""
+        """Add a convolution with bias and ReLU: `name`_pre_relu/conv, `name`_pre_relu and `name`."""
         weights = self.constant(f"{name}_w", kernel)
         bias = self.constant(f"{name}_b", np.zeros(kernel.shape[-1]))
         strides = [1, stride, stride, 1]
@@ -87,7 +87,7 @@ class Graph:
 
 
 def small_graph() -> Graph:
-    """input -> first, a convolution of 4 channels with bias and ReLU."""
+    """Return the graph input -> first, a convolution of 4 channels with bias and ReLU."""
     graph = Graph()
     kernel = np.random.default_rng(0).normal(size=(3, 3, 3, 4), scale=0.1).astype(np.float32)
     graph.convolution("first", graph.image(), kernel)
@@ -95,9 +95,9 @@ def small_graph() -> Graph:
 
 
 def inception_v1(*, old_concat: bool) -> Graph:
-    """The network of Lucid's InceptionV1.pb with random weights, two of its three heads included.
+    """Return the network of Lucid's InceptionV1.pb with random weights and two of its three heads.
 
-    The heads are reshaped to a fixed size, so that the whole graph takes images of 224 px alone.
+    The heads reshape to a fixed size, so the whole graph takes only images of 224 px.
     """
     random = np.random.default_rng(0)
     graph = Graph()

@@ -8,7 +8,8 @@ from typing import Any
 from core.atlas.chunks import Chunk, PlannedChunk
 from core.atlas.plan import Plan, make_plan
 from core.rendering.chunk import ChunkResult, render_chunk
-from core.spec import AtlasSpec, parse_spec
+from core.spec import AtlasSpec
+from core.spec_file import parse_spec
 from core.store.store import Store
 
 LAYER = "block0_depthwise_pre_relu"

@@ -25,7 +25,8 @@ from core.atlas.selection import resolve_settings, select_pairs
 from core.bench.machine import process_peak_mb
 from core.gallery.publish import publish
 from core.models.models import digest, load
-from core.spec import AtlasSpec, parse_spec
+from core.spec import AtlasSpec
+from core.spec_file import parse_spec
 from core.store.store import DirectoryStore
 
 _LAYER = "block9_expand_pre_relu"

@@ -225,8 +225,8 @@ def _bilinear_matrix(views: tf.Tensor, out: tuple[int, int], height: int, width:
     down = views[:, :, 1:2] * tf.range(out[0], dtype=tf.float32) + views[:, :, 2:]  # (strip, xy, row seen)
     position = down[..., None] + along[:, :, None]  # (strip, xy, row seen, column seen)
     # Each position reads two neighbouring pixels along each axis. A pixel's weight falls with its distance and is 0
-    # from a distance of 1 on: that is bilinear inside the image and fades to nothing outside. Pixels with weight 0 belong to
-    # the same strip too, because 0 times a NaN of another strip would not be 0.
+    # from a distance of 1 on: that is bilinear inside the image and fades to nothing outside. Pixels with weight 0
+    # belong to the same strip too, because 0 times a NaN of another strip would not be 0.
     low = tf.clip_by_value(tf.floor(position), 0, tf.constant([[[width - 2]], [[height - 2]]], tf.float32))
     beyond = position - low
     x, y = zip(*(tf.unstack(tf.nn.relu(1 - tf.abs(beyond - step)), axis=1) for step in (0, 1)), strict=True)

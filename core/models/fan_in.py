@@ -1,4 +1,4 @@
-"""Fan-in: the weights that feed the channels of a layer, as rows that can be compared."""
+"""The fan-in of a layer: the weights that feed its channels, as rows that can be compared."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from core.arrays import Array
 
 
 def stack_towers(towers: Sequence[Array]) -> Array:
-    """The fan-in of towers that are concatenated, which share no weights: each has columns of its own.
+    """Return the fan-in of concatenated towers. They share no weights, so each tower has columns of its own.
 
     Args:
         towers: at least one, each of shape (channel, weight).

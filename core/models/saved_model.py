@@ -1,23 +1,28 @@
-"""SavedModels: a directory with a graph, its functions and its variables, read as a frozen graph.
+"""SavedModels, directories with a graph, its functions and its variables, which are read as a frozen graph.
 
-What is protected: before TensorFlow loads anything, every operation of the graph and of all its functions must be one
-that only computes, or that holds or restores variables; whatever TensorFlow would run while it loads (assets,
-initialisers of tables and other resources, save and restore functions of objects' own) is refused. Then the signature
-`serving_default` is frozen, and the result goes through the same checks as any frozen graph.
+Before TensorFlow loads anything, every operation of the graph and of all its functions must be one that only computes,
+or that holds or restores variables. Everything that TensorFlow would run while loading is refused: assets, initialisers
+of tables and of other resources, objects with save and restore functions of their own. Then the signature
+`serving_default` is frozen, and the result is checked like any frozen graph.
 
-What is not: TensorFlow's own readers parse the variables' files, and the object graph's Python is TensorFlow's. A
-SavedModel of which you know nothing is better frozen elsewhere, in a container.
+What is not protected: TensorFlow's own readers parse the files of the variables, and TensorFlow's Python code reads the
+object graph. A SavedModel of unknown origin should be frozen elsewhere, in a container.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from core.errors import ModelError
-from core.models.frozen_graph import COMPUTING_OPS, FrozenGraph
-from core.models.weights import file_sha256
+from core.errors import ModelError, SpecError, one_line, short
+from core.machine import device
+from core.models.frozen_graph import FrozenGraph
+from core.models.graph_safety import COMPUTING_OPS
+from core.models.kind import ModelKind, check_file_is_given
+from core.models.weights import file_sha256, is_remote, local_path
+from core.spec import ModelSpec
 
 _HOLDING_OPS = frozenset(
     """
@@ -25,20 +30,35 @@ _HOLDING_OPS = frozenset(
     ShardedFilename StatefulPartitionedCall StaticRegexFullMatch StringJoin VarHandleOp VarIsInitializedOp
     """.split()
 )
-"""What holds variables, and saves and restores them when it is asked to, which nobody here does."""
+"""The types of operation that hold variables, and those that save and restore them, which Isthmus never runs."""
 _SIGNATURE = "serving_default"
+_GRAPH_FILE = "saved_model.pb"
 
 
-def saved_model(directory: Path, value_range: tuple[float, float]) -> FrozenGraph:
-    """The network behind the signature `serving_default` of a SavedModel.
+def _check(spec: ModelSpec) -> None:
+    directory = check_file_is_given(spec)
+    if is_remote(directory):
+        raise SpecError(f"file: expected a directory on this machine, got {short(directory)}")
+
+
+def _load(spec: ModelSpec) -> FrozenGraph:
+    directory = local_path(check_file_is_given(spec))
+    if not (directory / _GRAPH_FILE).is_file():
+        raise ModelError(f"model.file: expected the directory of a SavedModel, {directory} has no {_GRAPH_FILE}")
+    device.prepare()
+    return _saved_model(directory, spec.value_range or (0.0, 1.0))
+
+
+def _saved_model(directory: Path, value_range: tuple[float, float]) -> FrozenGraph:
+    """Return the network behind the signature `serving_default` of a SavedModel.
 
     Args:
         value_range: what the network expects for image values 0 and 1.
 
     Raises:
-        ModelError: if it is no SavedModel, is refused, or has no such signature with one image input.
+        ModelError: if it is not a SavedModel, is refused, or has no such signature with one image input.
     """
-    _check(directory)
+    _check_contents(directory)
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
@@ -48,9 +68,8 @@ def saved_model(directory: Path, value_range: tuple[float, float]) -> FrozenGrap
         frozen = convert_variables_to_constants_v2(signature, lower_control_flow=False)
     except KeyError:
         raise ModelError(f"{directory}: expected a SavedModel with the signature {_SIGNATURE}, it has none") from None
-    except Exception as error:  # whatever a damaged directory may provoke
-        reason = " ".join(str(error).split())[:200]
-        raise ModelError(f"{directory}: expected a SavedModel that TensorFlow can load, {reason}") from None
+    except Exception as error:  # a damaged directory can cause errors of any type
+        raise ModelError(f"{directory}: expected a SavedModel that TensorFlow can load, {one_line(error)}") from None
     images = [tensor for tensor in frozen.inputs if tensor.dtype != tf.resource]
     if len(images) != 1 or images[0].shape.rank not in (4, None):
         shapes = ", ".join(str(tensor.shape) for tensor in images) or "none"
@@ -66,16 +85,16 @@ def saved_model(directory: Path, value_range: tuple[float, float]) -> FrozenGrap
     )
 
 
-def _check(directory: Path) -> None:
-    """Make sure that nothing of a SavedModel does more than compute when it is loaded and called.
+def _check_contents(directory: Path) -> None:
+    """Make sure that a SavedModel only computes when it is loaded and called.
 
     Raises:
-        ModelError: naming the first thing that is refused.
+        ModelError: naming the first node or the kind of object that is refused.
     """
     from google.protobuf.message import DecodeError
     from tensorflow.core.protobuf import saved_model_pb2
 
-    file = directory / "saved_model.pb"
+    file = directory / _GRAPH_FILE
     contents = saved_model_pb2.SavedModel()
     try:
         contents.ParseFromString(file.read_bytes())
@@ -91,10 +110,10 @@ def _check(directory: Path) -> None:
             raise ModelError(
                 f"{file}: refused: node {node.name[:80]!r} is of type {node.op[:80]!r}, which is not known to be safe"
             )
-    for thing in graph.object_graph_def.nodes:
-        kind = thing.WhichOneof("kind")
-        own_saving = thing.registered_saver or any(
-            saving.save_function or saving.restore_function for saving in thing.saveable_objects.values()
+    for item in graph.object_graph_def.nodes:
+        kind = item.WhichOneof("kind")
+        own_saving = item.registered_saver or any(
+            saving.save_function or saving.restore_function for saving in item.saveable_objects.values()
         )
         if kind in ("asset", "resource", "captured_tensor") or own_saving:
             raise ModelError(
@@ -102,15 +121,25 @@ def _check(directory: Path) -> None:
             )
 
 
-def _all_nodes(graph_def: Any) -> Any:
+def _all_nodes(graph_def: Any) -> Iterator[Any]:
+    """Yield the nodes of a graph and of all its functions."""
     yield from graph_def.node
     for function in graph_def.library.function:
         yield from function.node_def
 
 
 def _directory_sha256(directory: Path) -> str:
-    """sha256 over the files that make the network, whatever else lies beside them."""
+    """Return the sha256 over the files that make the network, in hex; other files in the directory do not count."""
     digest = hashlib.sha256()
-    for path in (directory / "saved_model.pb", *sorted((directory / "variables").glob("variables.*"))):
+    for path in (directory / _GRAPH_FILE, *sorted((directory / "variables").glob("variables.*"))):
         digest.update(f"{path.name}:{file_sha256(path)}\n".encode())
     return digest.hexdigest()
+
+
+KIND = ModelKind(
+    "saved-model",
+    "any TensorFlow SavedModel, from the directory `file`",
+    _load,
+    keys=("file", "value_range"),
+    check=_check,
+)

@@ -2,9 +2,9 @@
 
 The format: three pickles (a magic number, a protocol version, facts about the writer's machine), a pickled state
 dictionary whose tensors refer to storages by persistent id, a pickled list of storage keys, then for each key an int64
-count and that many raw little-endian values. A pickle can name any function to be called, so the unpickler here knows
-ordered dictionaries, tensors and their types of numbers only, and refuses every other name. A pickle can also set
-attributes of what it is given, so tensors here have none that can be set.
+count and that many raw little-endian values. A pickle can name any function to be called, so the unpickler here accepts
+only ordered dictionaries, tensors and their number types, and refuses every other name. A pickle can also set
+attributes of the objects that it is given, so tensors here have none that can be set.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from core.errors import ModelError
 _MAGIC = 0x1950A86A20F9469CFC6C
 _DTYPES = {"FloatStorage": "<f4", "LongStorage": "<i8"}
 _MAX_VALUES = 1 << 30
-_MAX_NOTES = 1 << 20
+_MAX_MEMO = 1 << 20
 _DAMAGED = (
     *(pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError, LookupError),
-    *(OverflowError, MemoryError),  # a length that no file has
+    *(OverflowError, MemoryError),  # a length that is longer than any file
 )
 
 
 class _Storage(NamedTuple):
-    """A flat run of values that tensors are views of. The values come after the pickles."""
+    """A flat sequence of values that tensors are views of. The values come after the pickles."""
 
     dtype: str
     key: str
@@ -40,7 +40,7 @@ class _Storage(NamedTuple):
 
 
 class _Tensor(NamedTuple):
-    """What the pickle says of a tensor: where in which storage it lies."""
+    """A tensor in the pickle: its storage, and its place there."""
 
     storage: _Storage
     offset: int
@@ -48,7 +48,11 @@ class _Tensor(NamedTuple):
     strides: tuple[int, ...]
 
     def array(self, values: NDArray[Any]) -> NDArray[Any]:
-        """The tensor, given the values of its storage."""
+        """Return the tensor, given the values of its storage.
+
+        Raises:
+            ModelError: if it reaches outside the storage.
+        """
         last = self.offset + sum((size - 1) * stride for size, stride in zip(self.shape, self.strides, strict=True))
         if min((self.offset, *self.shape, *self.strides), default=0) < 0 or last >= values.size:
             raise ModelError("expected tensors inside their storage, got one that reaches outside")
@@ -58,7 +62,7 @@ class _Tensor(NamedTuple):
 
 
 class _TensorsOnly(pickle.Unpickler):
-    """An unpickler for which ordered dictionaries and tensors are all there is."""
+    """An unpickler that creates nothing but ordered dictionaries and tensors."""
 
     def __init__(self, file: BinaryIO) -> None:
         super().__init__(file)
@@ -66,13 +70,14 @@ class _TensorsOnly(pickle.Unpickler):
 
     @classmethod
     def of(cls, file: BinaryIO) -> _TensorsOnly:
-        """An unpickler for the pickle that comes next, which was looked through without loading anything.
+        """Return an unpickler for the next pickle in the file, after scanning the pickle without loading it.
 
-        A pickle numbers what it refers to again, and loading makes room for every number up to the largest.
+        A pickle numbers the objects that it refers to again, and loading reserves memory for every number up to the
+        largest. The scan therefore refuses large numbers.
         """
         start = file.tell()
         for opcode, number, _place in pickletools.genops(file):
-            if opcode.name in ("PUT", "LONG_BINPUT") and int(number or 0) > _MAX_NOTES:
+            if opcode.name in ("PUT", "LONG_BINPUT") and int(number or 0) > _MAX_MEMO:
                 raise ModelError(f"refused: the weights file asks for room for {number} things to refer to")
         file.seek(start)
         return cls(file)
@@ -133,12 +138,12 @@ def _read(file: BinaryIO) -> dict[str, NDArray[Any]]:
         storage = unpickler.storages[key]
         stored = int(np.frombuffer(file.read(8), "<i8")[0])
         size_bytes = storage.size * np.dtype(storage.dtype).itemsize
-        # Compared before anything is read: reading sets so much memory aside, however short the file is.
+        # Compared before reading, which reserves this much memory even if the file is shorter.
         if stored != storage.size or size_bytes > os.fstat(file.fileno()).st_size - file.tell():
             raise ModelError(f"expected {storage.size} values in storage {key}, the file ends early or disagrees")
         values[key] = np.frombuffer(file.read(size_bytes), storage.dtype)
     return {
-        str(name): tensor.array(values.get(tensor.storage.key, np.empty(0)))  # the pickle may promise what never came
+        str(name): tensor.array(values.get(tensor.storage.key, np.empty(0)))  # values may be missing from the file
         for name, tensor in state.items()
         if isinstance(tensor, _Tensor)
     }

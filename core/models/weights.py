@@ -1,8 +1,8 @@
-"""Weights files on this machine: found where a spec says, or downloaded once into a cache folder.
+"""Weights files on this machine: at the path in the spec, or downloaded once into a cache folder.
 
-A downloaded file is named by its sha256, so nothing in the cache is ever out of date and no two addresses get in each
-other's way. What has been downloaded of a file lies beside it as `.part` and is gone on with; the file appears only
-when it is whole and right.
+A downloaded file is named by its sha256, so the cache is never out of date and files from several addresses do not
+collide. A partial download has the suffix `.part` and is resumed. The file appears only when it is complete and its
+sha256 is right.
 """
 
 from __future__ import annotations
@@ -19,29 +19,36 @@ from typing import Protocol
 
 from core.errors import ModelError
 from core.machine.lock import locked
-from core.spec import ModelSpec, is_remote
+from core.spec import ModelSpec
 
 CACHE = "ISTHMUS_CACHE"
-"""Name of the environment variable for the folder that downloaded weights are kept in."""
+"""Name of the environment variable for the folder of downloaded weights."""
 _CHUNK_BYTES = 1 << 20
 _TIMEOUT_SECONDS = 60
 
 
+def is_remote(file: str) -> bool:
+    """Return whether the `file` of a model is an address rather than a path."""
+    return "://" in file
+
+
+def local_path(file: str) -> Path:
+    """Return the path that the `file` of a model names, with `~` expanded."""
+    return Path(os.path.expanduser(file))  # noqa: PTH111  (Path.expanduser raises if there is no such user)
+
+
 def local_weights(spec: ModelSpec) -> Path:
-    """The file (for a SavedModel the directory) of a model on this machine; downloads it if need be.
+    """Return the weights file of a model on this machine; download it unless it is in the cache.
 
     Raises:
-        ModelError: if there is none, or one with another sha256 than the spec has.
+        ModelError: if there is no such file, or its sha256 is not the one in the spec.
     """
     assert spec.file is not None
     if is_remote(spec.file):
         assert spec.sha256 is not None
         return _cached(spec.file, spec.sha256)
-    path = Path(os.path.expanduser(spec.file))  # noqa: PTH111  (Path.expanduser raises for the home of nobody)
-    if spec.name == "saved-model":
-        if not (path / "saved_model.pb").is_file():
-            raise ModelError(f"model.file: expected the directory of a SavedModel, {path} has no saved_model.pb")
-    elif not path.is_file():
+    path = local_path(spec.file)
+    if not path.is_file():
         raise ModelError(f"model.file: expected the weights of {spec.name}, there is no file {path}")
     if spec.sha256 is not None:
         _check_sha256(path, spec.sha256, "give the right file, or the sha256 of this one")
@@ -49,12 +56,12 @@ def local_weights(spec: ModelSpec) -> Path:
 
 
 def cache_folder() -> Path:
-    """Where downloaded weights are kept."""
+    """Return the folder of downloaded weights."""
     return Path(os.environ.get(CACHE) or Path.home() / ".cache" / "isthmus")
 
 
 def file_sha256(path: Path) -> str:
-    """sha256 of a file, in hex.
+    """Return the sha256 of a file, in hex.
 
     Raises:
         ModelError: if it cannot be read.
@@ -76,28 +83,29 @@ def _check_sha256(path: Path, wanted: str, remedy: str) -> None:
 
 
 def _cached(address: str, sha256: str) -> Path:
-    """A downloaded file in the cache."""
+    """Return the file of an address in the cache; download it unless it is there."""
     suffix = Path(address.partition("?")[0]).suffix
     final = cache_folder() / f"{sha256}{suffix if suffix.isascii() and suffix[1:].isalnum() else ''}"
     try:
         if not final.is_file():
             final.parent.mkdir(parents=True, exist_ok=True)
             with locked(final.parent / f"{sha256}.lock"):
-                if not final.is_file():  # another process may have been faster
+                if not final.is_file():  # another process may have downloaded it while this one waited
                     _download(address, sha256, final)
     except OSError as error:
-        raise ModelError(f"{final.parent}: could not keep weights there, {error.strerror}; set {CACHE}") from None
+        raise ModelError(f"{final.parent}: cannot store weights there, {error.strerror}; set {CACHE}") from None
     _check_sha256(final, sha256, "remove it, and it is downloaded again")  # it may have been put there by hand
     return final
 
 
 def _download(address: str, sha256: str, final: Path) -> None:
+    """Download a file beside its final path, resume a partial download, and rename it when its sha256 is right."""
     part = final.parent / f"{sha256}.part"
     by_hand = f"download it by hand and put it at {final.absolute()}"
     have = part.stat().st_size if part.exists() else 0
-    source = _open_s3 if address.startswith("s3://") else _open_http
+    opened = _open_s3 if address.startswith("s3://") else _open_http
     try:
-        with source(address, have) as (blocks, resumed), part.open("ab" if resumed else "wb") as file:
+        with opened(address, have) as (blocks, resumed), part.open("ab" if resumed else "wb") as file:
             for block in blocks:
                 file.write(block)
             file.flush()
@@ -119,10 +127,13 @@ class _DownloadError(Exception):
 
 
 class _Body(Protocol):
+    """The body of an answer, over HTTP or from boto3."""
+
     def read(self, amount: int = ..., /) -> bytes: ...
 
 
 def _blocks(body: _Body, expected: int | None) -> Iterator[bytes]:
+    """Yield the blocks of a body, and raise if it ends before the *expected* number of bytes."""
     got = 0
     while block := body.read(_CHUNK_BYTES):
         got += len(block)
@@ -133,7 +144,7 @@ def _blocks(body: _Body, expected: int | None) -> Iterator[bytes]:
 
 @contextmanager
 def _open_http(address: str, have: int) -> Iterator[tuple[Iterator[bytes], bool]]:
-    """The bytes of a file from `have` on, and whether the server did begin there."""
+    """Yield the blocks of a file, and whether they begin at byte *have* as asked, or at the start."""
     request = urllib.request.Request(address, headers={"Range": f"bytes={have}-"} if have else {})
     try:
         with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as answer:
@@ -141,7 +152,7 @@ def _open_http(address: str, have: int) -> Iterator[tuple[Iterator[bytes], bool]
             length = answer.headers.get("Content-Length")
             yield _blocks(answer, int(length) if length else None), resumed
     except urllib.error.HTTPError as error:
-        if error.code == 416 and have:  # all of it is here already, or more: the sha256 will tell
+        if error.code == 416 and have:  # the part is complete or too long, which its sha256 will show
             yield iter(()), True
             return
         raise _DownloadError(f"the server says {error.code} {error.reason}") from None
@@ -152,7 +163,7 @@ def _open_http(address: str, have: int) -> Iterator[tuple[Iterator[bytes], bool]
 
 @contextmanager
 def _open_s3(address: str, have: int) -> Iterator[tuple[Iterator[bytes], bool]]:
-    """As `_open_http`, with the endpoint and credentials of boto3's environment."""
+    """Do the same as `_open_http` for an object, with the endpoint and credentials of boto3's environment."""
     import boto3
     from botocore.exceptions import BotoCoreError, ClientError
 

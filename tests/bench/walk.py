@@ -34,7 +34,8 @@ from core.models.models import load
 from core.neurons import Neuron, Pair
 from core.pictures.sheets import decode
 from core.rendering.chunk import render_chunk
-from core.spec import AtlasSpec, parse_spec
+from core.spec import AtlasSpec
+from core.spec_file import parse_spec
 from core.store.store import DirectoryStore
 
 LAYERS = ("block6_expand_pre_relu", "block9_expand_pre_relu")

@@ -26,7 +26,7 @@ from sample_atlases import (
 )
 
 from core.atlas.plan import SPEC_PATH
-from core.spec import parse_spec
+from core.spec_file import parse_spec
 
 Open = Callable[..., Page]  # the fixture `open_atlas`
 RECORDS = [make_record(row) for row in range(PAIRS)]

@@ -30,7 +30,8 @@ from core.atlas.keys import keys
 from core.atlas.plan import SPEC_PATH
 from core.atlas.records import Checkpoint
 from core.neurons import Neuron, Pair
-from core.spec import ListedPairs, parse_spec
+from core.spec import ListedPairs
+from core.spec_file import parse_spec
 
 Open = Callable[..., Page]  # the fixture `open_atlas`
 Serve = Callable[[Path], str]  # the fixture `serve`

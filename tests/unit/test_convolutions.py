@@ -1,4 +1,4 @@
-"""The convolutions with gradients of their own: the same numbers as TensorFlow's, forwards and backwards."""
+"""The convolutions with their own gradients give the same values and gradients as TensorFlow's."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def test_a_pointwise_convolution_is_a_product() -> None:
 
 
 @pytest.mark.parametrize("size", [3, 5])
-def test_a_depthwise_convolution_turned_round_is_its_gradient(size: int) -> None:
-    """Wider and lower than the kernel, too: what lies beyond the border is nothing either way."""
+def test_the_gradient_of_a_depthwise_convolution_is_one_with_the_kernel_turned(size: int) -> None:
+    """The gradient is right also for images that are lower than the kernel, because the padding is zeros."""
     kernel, bias = noise(size, size, 6, 1), noise(6)
     for height, width in ((8, 9), (2, 12)):
         shape = (2, height, width, 6)
@@ -84,7 +84,7 @@ def test_only_images_of_even_and_known_size_are_halved() -> None:
 
 @pytest.mark.parametrize("size_px", [64, 45])
 def test_the_whole_network_is_that_of_plain_convolutions(size_px: int) -> None:
-    """Activations in all kinds of layers, and the gradient of the image."""
+    """Activations in all kinds of layers and the gradient of the image are those of plain convolutions."""
     model = load("efficientnet-lite0")
     assert isinstance(model, EfficientNetLite0)
     layers = ("stem", "block0_depthwise_pre_relu", "block2", "block4_expand", "block5", "block7_expand_pre_relu")
@@ -107,8 +107,8 @@ def test_the_whole_network_is_that_of_plain_convolutions(size_px: int) -> None:
 
 
 @pytest.mark.parametrize("layer", ["block3_expand", "block3_expand_pre_relu", "head"])
-def test_picked_channels_are_those_of_the_whole_layer(layer: str) -> None:
-    """In the order asked for, twice if asked twice; layers before the deepest stay whole."""
+def test_selected_channels_are_those_of_the_whole_layer(layer: str) -> None:
+    """Channels come in the given order, repeated if they are given twice; layers before the deepest stay whole."""
     model = load("efficientnet-lite0")
     images = tf.random.stateless_uniform((2, 64, 64, 3), (1, 2))
     whole = model.activations(images, [layer, "block1"])
@@ -123,8 +123,8 @@ def test_picked_channels_are_those_of_the_whole_layer(layer: str) -> None:
     "layers",
     [["stem"], ["block3"], ["block3_depthwise"], ["logits"], ["head_pre_relu", "head"], ["block2_expand", "block3"]],
 )
-def test_no_channels_are_picked_where_others_need_the_whole_layer(layers: list[str]) -> None:
-    """Before and after its ReLU a layer is one convolution; of other kinds of layers nothing is gained."""
+def test_no_channels_are_selected_where_others_need_the_whole_layer(layers: list[str]) -> None:
+    """A layer before and after its ReLU is one convolution; for other kinds of layers selecting saves nothing."""
     model = load("efficientnet-lite0")
     assert isinstance(model, EfficientNetLite0)
 
@@ -133,7 +133,7 @@ def test_no_channels_are_picked_where_others_need_the_whole_layer(layers: list[s
 
 
 def test_a_gpu_gets_plain_convolutions(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The other forms have not been measured there."""
+    """The other forms have not been measured on GPUs."""
     model = load("efficientnet-lite0")
     monkeypatch.setattr(device, "has_gpu", lambda: True)
     with tf.Graph().as_default() as graph:

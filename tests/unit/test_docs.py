@@ -13,7 +13,8 @@ import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from core.spec import AtlasSpec, parse_spec
+from core.spec import AtlasSpec
+from core.spec_file import parse_spec
 
 ROOT = Path(__file__).parents[2]
 PAGES = [

@@ -1,4 +1,4 @@
-"""Frozen graphs are untrusted: what is hostile or damaged is refused in one line, and nothing of it runs."""
+"""Frozen graphs are untrusted: hostile and damaged graphs are refused in one line, and nothing of them runs."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ HOSTILE: dict[Callable[[Graph, Path], None], str] = {
 
 
 def refusal(path: Path) -> str:
-    """Why a file is refused: one line that begins with the file, without the file."""
+    """Return the message that a file is refused with, without the file that it begins with."""
     with pytest.raises(ModelError) as caught:
         list(FrozenGraph(path).layers)
     message = str(caught.value)
@@ -177,7 +177,7 @@ def refusal(path: Path) -> str:
 
 @pytest.mark.parametrize("attack", HOSTILE, ids=lambda attack: attack.__name__)
 def test_a_hostile_graph_is_refused_in_one_line(tmp_path: Path, attack: Callable[[Graph, Path], None]) -> None:
-    """The line names the node; no file appears, and memory does not grow."""
+    """The line names the node, no file appears, and memory does not grow."""
     graph = small_graph()
     attack(graph, tmp_path / "trace")
     file = tmp_path / "net.pb"
@@ -199,16 +199,16 @@ def test_a_hostile_graph_is_refused_in_one_line(tmp_path: Path, attack: Callable
     ],
     ids=["truncated", "empty", "text"],
 )
-def test_a_file_that_is_no_graph_is_refused(tmp_path: Path, damage: Callable[[bytes], bytes], message: str) -> None:
-    """Half a graph, nothing and text are told apart from a graph."""
+def test_a_file_that_is_not_a_graph_is_refused(tmp_path: Path, damage: Callable[[bytes], bytes], message: str) -> None:
+    """Half a graph, an empty file and text are refused."""
     file = tmp_path / "net.pb"
     file.write_bytes(damage(bytes(small_graph())))
 
     assert refusal(file).startswith(message)
 
 
-def test_a_missing_file_is_told_with_the_reason(tmp_path: Path) -> None:
-    """A spec may name a file that is not there."""
+def test_the_message_for_a_missing_file_has_the_reason(tmp_path: Path) -> None:
+    """A file that does not exist is refused with the operating system's reason."""
     assert refusal(tmp_path / "no.pb") == "expected a frozen graph, No such file or directory"
 
 
@@ -216,7 +216,7 @@ def test_a_missing_file_is_told_with_the_reason(tmp_path: Path) -> None:
 def test_the_command_line_refuses_a_hostile_graph_with_exit_code_2(
     isthmus: Isthmus, tmp_path: Path, command: str
 ) -> None:
-    """Nothing is written, neither by the graph nor by the build."""
+    """Neither the graph nor the build writes a file."""
     graph = small_graph()
     writing(graph, tmp_path / "trace")
     Path("net.pb").write_bytes(bytes(graph))
@@ -232,7 +232,7 @@ def test_the_command_line_refuses_a_hostile_graph_with_exit_code_2(
 
 
 def test_how_a_graph_is_read_is_part_of_its_digest(tmp_path: Path) -> None:
-    """Another value range or other weights make another model; another path to the same file does not."""
+    """Another value range or other weights give another digest; another path to the same file does not."""
     first, copy, other = (tmp_path / name for name in ("first.pb", "copy.pb", "other.pb"))
     for path in (first, copy):
         path.write_bytes(bytes(small_graph()))
@@ -252,7 +252,7 @@ def test_how_a_graph_is_read_is_part_of_its_digest(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module", params=[True, False], ids=["Concat", "ConcatV2"])
 def inception(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> FrozenGraph:
-    """InceptionV1 with random weights, concatenated in the old way or in the new one."""
+    """InceptionV1 with random weights, with `Concat` or with `ConcatV2`."""
     file = tmp_path_factory.mktemp("inception") / "net.pb"
     file.write_bytes(bytes(inception_v1(old_concat=request.param)))
     model = load(ModelSpec(name="inception-v1", file=str(file)))
@@ -261,7 +261,7 @@ def inception(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
 
 
 def test_inception_has_lucids_layers(inception: FrozenGraph) -> None:
-    """Names and depths are those of Lucid, and each concatenation exists before its ReLUs too."""
+    """Names and channels are Lucid's, and each concatenation also exists before its ReLUs."""
     assert {layer: inception.layers[layer] for layer in DEPTHS} == DEPTHS
     assert all(inception.layers[f"{layer}_pre_relu"] == DEPTHS[layer] for layer in TOWERS)
     assert list(inception.alignment_layers) == ["mixed3b", "mixed4a"]
@@ -284,14 +284,14 @@ def test_a_concatenation_before_its_relus_is_that_of_its_towers(inception: Froze
 
 @pytest.mark.parametrize("size_px", [96, 128, 224])
 def test_inception_takes_images_of_any_size(inception: FrozenGraph, size_px: int) -> None:
-    """Cut behind a layer, the graph's heads of fixed size do not matter."""
+    """The graph is cut after a layer, so its heads of fixed size do not matter."""
     found = inception.activations(tf.fill((2, size_px, size_px, 3), 0.5), ["mixed4a_pre_relu"])["mixed4a_pre_relu"]
 
     assert tuple(found.shape) == (2, size_px // 16, size_px // 16, 508)
 
 
-def test_layers_behind_a_head_are_told_what_sizes_they_take(inception: FrozenGraph) -> None:
-    """A class can be rendered at the size that the head was made for, and at no other."""
+def test_the_layers_of_a_head_take_images_of_one_size(inception: FrozenGraph) -> None:
+    """A class can be rendered only at the size that the head was made for."""
     assert inception.activations(tf.fill((1, 224, 224, 3), 0.5), ["softmax2"])["softmax2"].shape == (1, 1008)
     with pytest.raises(ModelError, match="expected a graph that TensorFlow can import"):
         inception.activations(tf.fill((1, 128, 128, 3), 0.5), ["softmax2"])

@@ -24,7 +24,7 @@ MOBILE = ModelSpec(name="keras:MobileNetV2", weights="none")
 
 
 def small_network(bias: float = 0.0) -> Any:
-    """Two convolutions, named as here, with batch norm and a ReLU between them."""
+    """Return a network of two convolutions, `one` and `two`, with batch norm and a ReLU between them."""
     keras.utils.set_random_seed(1)
     image = keras.Input((None, None, 3), name="image")
     x = keras.layers.Conv2D(8, 3, padding="same", bias_initializer=keras.initializers.Constant(bias), name="one")(image)
@@ -48,7 +48,7 @@ def gradient(model: Model, layer: str, *, redirected: bool) -> float:
 
 
 def test_a_network_without_weights_is_always_the_same() -> None:
-    """Built again, after others, it has the same digest, the same names of layers and the same activations."""
+    """A network that is built again after others has the same digest, layer names and activations."""
     spec = ModelSpec(name="keras:InceptionV3", weights="none")  # its layers are numbered by Keras
     images = tf.fill((1, 96, 96, 3), 0.3)
 
@@ -66,7 +66,7 @@ def test_a_network_without_weights_is_always_the_same() -> None:
 
 
 def test_a_network_sees_images_as_its_family_prepares_them() -> None:
-    """MobileNetV2 expects -1 to 1, VGG16 blue first and without ImageNet's mean."""
+    """MobileNetV2 expects values from -1 to 1, VGG16 blue first and ImageNet's mean subtracted."""
     images = tf.random.stateless_uniform((1, 32, 32, 3), (0, 1))
 
     for name, prepared in (
@@ -81,7 +81,7 @@ def test_a_network_sees_images_as_its_family_prepares_them() -> None:
 
 
 def test_layers_have_channels_sizes_kinds_and_the_weights_that_feed_them() -> None:
-    """Layers that only pass on or concatenate are fed by the convolutions before them."""
+    """Activations, normalisations and concatenations are fed by the convolutions before them."""
     model = load(MOBILE)
 
     assert model.layers["block_3_expand"] == model.layers["block_3_expand_relu"] == 144
@@ -93,7 +93,7 @@ def test_layers_have_channels_sizes_kinds_and_the_weights_that_feed_them() -> No
 
 
 def test_a_model_that_needs_float32_says_so() -> None:
-    """One line that names what would do."""
+    """The message names the precisions that the model supports."""
     mobile = load(MOBILE)
 
     with pytest.raises(SpecError, match=r"render\.precision: expected float32 or tf32, keras:MobileNetV2 does not"):
@@ -109,8 +109,8 @@ def test_a_model_that_needs_float32_says_so() -> None:
         ("keras:mobilenet", "model.name: expected a network of keras.applications, got 'mobilenet'; near are "),
     ],
 )
-def test_an_unknown_network_is_told_with_near_ones(name: str, message: str) -> None:
-    """Names are those of keras.applications, capitals included."""
+def test_the_message_for_an_unknown_network_lists_similar_names(name: str, message: str) -> None:
+    """Names are case-sensitive, as in keras.applications."""
     with pytest.raises(SpecError) as caught:
         load(ModelSpec(name=name, weights="none"))
 
@@ -118,7 +118,7 @@ def test_an_unknown_network_is_told_with_near_ones(name: str, message: str) -> N
 
 
 def test_a_keras_file_and_its_saved_model_give_the_networks_activations(tmp_path: Path) -> None:
-    """Both forms, with a value range, give what the network itself gives."""
+    """A `.keras` file and a SavedModel, with a value range, give the same activations as the network itself."""
     network = small_network()
     network.save(tmp_path / "net.keras")
     exported(network, tmp_path / "net")
@@ -135,7 +135,7 @@ def test_a_keras_file_and_its_saved_model_give_the_networks_activations(tmp_path
 
 @pytest.mark.parametrize("form", ["keras", "saved-model"])
 def test_the_gradient_passes_through_dead_relus_while_it_is_redirected(tmp_path: Path, form: str) -> None:
-    """Where a bias has killed every unit there is no gradient, unless it is redirected."""
+    """A bias that makes every unit dead leaves no gradient unless it is redirected."""
     network = small_network(bias=-1e3)
     network.save(tmp_path / "net.keras")
     exported(network, tmp_path / "net")
@@ -178,7 +178,7 @@ def _narrow() -> Any:
 def test_a_keras_file_with_code_or_without_images_is_refused(
     tmp_path: Path, build: Callable[[], Any], message: str
 ) -> None:
-    """Lambda layers and classes that are not Keras's own are refused before Keras sees them."""
+    """Lambda layers and classes that are not Keras's own are refused before Keras loads the file."""
     file = tmp_path / "net.keras"
     build().save(file)
 
@@ -199,7 +199,7 @@ def test_a_keras_file_with_code_or_without_images_is_refused(
     ids=lambda part: part["class_name"],
 )
 def test_a_part_of_another_module_is_refused_however_deep(tmp_path: Path, part: dict[str, Any]) -> None:
-    """What a configuration names is looked at in all of its depth."""
+    """Parts at every depth of a configuration are checked."""
     whole, file = tmp_path / "whole.keras", tmp_path / "net.keras"
     small_network().save(whole)
     with zipfile.ZipFile(whole) as source, zipfile.ZipFile(file, "w") as changed:
@@ -219,7 +219,7 @@ def test_a_part_of_another_module_is_refused_however_deep(tmp_path: Path, part: 
 
 
 def test_damaged_files_are_refused_in_one_line(tmp_path: Path) -> None:
-    """Half a file, text, and a file without its weights."""
+    """Half a file, text, and a file without weights are refused in one line that begins with the file."""
     whole = tmp_path / "whole.keras"
     small_network().save(whole)
     half, text, bare = (tmp_path / f"{name}.keras" for name in ("half", "text", "bare"))
@@ -239,7 +239,7 @@ def test_damaged_files_are_refused_in_one_line(tmp_path: Path) -> None:
 
 
 class _Module(tf.Module):  # type: ignore[misc]
-    """A SavedModel's making, with one operation too many."""
+    """A module for a SavedModel, with one operation that is refused, if any."""
 
     def __init__(self, extra: str, file: Path) -> None:
         super().__init__()
@@ -259,7 +259,7 @@ class _Module(tf.Module):  # type: ignore[misc]
 
 @pytest.mark.parametrize(("extra", "kind"), [("write", "WriteFile"), ("python", "EagerPyFunc"), ("loop", "While")])
 def test_a_saved_model_that_does_more_than_compute_is_refused(tmp_path: Path, extra: str, kind: str) -> None:
-    """Operations in its functions count as well; nothing of it runs."""
+    """Operations in functions are checked too, and nothing of the SavedModel runs."""
     module = _Module(extra, tmp_path / "trace")
     tf.saved_model.save(module, str(tmp_path / "net"), signatures=module.network)
 
@@ -270,7 +270,7 @@ def test_a_saved_model_that_does_more_than_compute_is_refused(tmp_path: Path, ex
 
 
 def test_a_saved_model_with_a_table_or_without_a_signature_is_refused(tmp_path: Path) -> None:
-    """What TensorFlow would run while it loads is refused too."""
+    """A SavedModel is refused if TensorFlow would run something while loading it."""
     module = _Module("", tmp_path)
     tf.saved_model.save(module, str(tmp_path / "bare"), signatures={})
     (tmp_path / "words.txt").write_text("a 1\nb 2\n")

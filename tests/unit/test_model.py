@@ -39,7 +39,7 @@ def test_photographs_are_recognised(model: Model, photograph: Any, classes: set[
 
 
 def test_every_layer_has_the_channels_of_the_table(model: Model) -> None:
-    """Names and depths that people may ask for are those that the network computes."""
+    """The network computes exactly the layers of the table, with their channels."""
     found = model.activations(tf.zeros((1, 64, 64, 3)), list(model.layers))
 
     assert {name: t.shape[-1] for name, t in found.items()} == dict(model.layers)
@@ -49,7 +49,7 @@ def test_every_layer_has_the_channels_of_the_table(model: Model) -> None:
 
 
 def test_the_layer_table_is_that_of_the_design(model: Model) -> None:
-    """Stem, sixteen blocks with a linear end, head and logits, in that order; activations also before their ReLU6."""
+    """The layers are stem, sixteen blocks with a linear end, head and logits, with activations also before ReLU6."""
     names = list(model.layers)
     expected = ["stem_pre_relu", "stem"]
     for number in range(16):
@@ -65,8 +65,8 @@ def test_the_layer_table_is_that_of_the_design(model: Model) -> None:
     assert set(model.alignment_layers) == {"block5", "block7"}
 
 
-def test_an_activation_is_the_relu6_of_what_comes_before(model: Model) -> None:
-    """Each `..._pre_relu`, cut off at 0 and 6, is the layer of that name; blocks themselves are linear."""
+def test_an_activation_is_the_relu6_of_its_pre_relu_layer(model: Model) -> None:
+    """Each `..._pre_relu` layer, clipped to [0, 6], is the layer of that name; the blocks themselves are linear."""
     found = model.activations(tf.random.stateless_uniform((1, 64, 64, 3), (3, 4)), list(model.layers))
 
     for name in (name for name in model.layers if name.endswith("_pre_relu")):
@@ -74,8 +74,8 @@ def test_an_activation_is_the_relu6_of_what_comes_before(model: Model) -> None:
     assert all(found[f"block{number}"].numpy().min() < 0 for number in range(16))
 
 
-def test_redirecting_changes_gradients_and_no_activation(model: Model) -> None:
-    """The same numbers come out; on a black image, where units of the stem are dead, other gradients do."""
+def test_redirecting_changes_gradients_but_no_activation(model: Model) -> None:
+    """Activations are the same; gradients differ on a black image, where units of the stem are dead."""
     image = tf.zeros((1, 32, 32, 3))
     results = {}
     for redirected in (False, True):
@@ -91,8 +91,8 @@ def test_redirecting_changes_gradients_and_no_activation(model: Model) -> None:
     assert results[True][1].any()
 
 
-def test_the_model_is_cut_behind_the_deepest_layer(model: Model) -> None:
-    """A shallow layer costs only the convolutions before it."""
+def test_the_model_is_cut_after_the_deepest_layer(model: Model) -> None:
+    """A shallow layer needs only the convolutions up to it."""
 
     def convolutions(layer: str) -> int:
         with tf.Graph().as_default() as graph:
@@ -105,8 +105,8 @@ def test_the_model_is_cut_behind_the_deepest_layer(model: Model) -> None:
     assert convolutions("head") == 1 + 2 + 15 * 3 + 1
 
 
-def test_what_feeds_a_channel_is_what_moves_it(model: Model) -> None:
-    """fan_in has one row a channel: the 1x1 kernel that turns the block before into it."""
+def test_fan_in_is_the_kernel_that_computes_a_channel(model: Model) -> None:
+    """fan_in has one row per channel: for an expansion, the 1x1 kernel over the channels of the block before."""
     images = tf.random.stateless_uniform((1, 64, 64, 3), (1, 2))
     found = model.activations(images, ["block8", "block9_expand_pre_relu"])
     before = tf.reshape(found["block8"], (-1, model.layers["block8"])).numpy()
@@ -133,7 +133,7 @@ class Command:
 
 @pytest.mark.parametrize("place", range(4))
 def test_a_pickle_that_would_run_a_command_is_refused_and_runs_nothing(tmp_path: Path, place: int) -> None:
-    """In whichever of the file's pickles it hides, a command is not run and the message names what was asked for."""
+    """A command in any of the file's pickles is not run, and the message names it."""
     marker = tmp_path / "ran"
     pickles: list[Any] = [0x1950A86A20F9469CFC6C, 1001, {}, {}]
     pickles[place] = Command(f"touch {marker}")
@@ -149,7 +149,7 @@ def test_a_pickle_that_would_run_a_command_is_refused_and_runs_nothing(tmp_path:
 
 @pytest.mark.parametrize("name", ["numpy.core.multiarray._reconstruct", "builtins.eval", "torch.load"])
 def test_anything_but_tensors_is_refused(tmp_path: Path, name: str) -> None:
-    """A global that is not an ordered dictionary, a tensor or a storage is refused before it is looked up."""
+    """A name that is not an ordered dictionary, a tensor or a storage is refused before it is looked up."""
     module, _, attribute = name.rpartition(".")
     weights = tmp_path / "weights.pth"
     weights.write_bytes(f"c{module}\n{attribute}\n.".encode())
@@ -158,7 +158,7 @@ def test_anything_but_tensors_is_refused(tmp_path: Path, name: str) -> None:
         read_state_dict(weights)
 
 
-# A small weights file, written as text pickles, so that each part of it can be another ------------------------------
+# A small weights file of text pickles, so that each of its parts can be replaced --------------------------------------
 
 HEADER = b"".join(pickle.dumps(one, protocol=2) for one in (0x1950A86A20F9469CFC6C, 1001, {}))
 VALUES = struct.pack("<q6f", 6, *range(6))
@@ -173,14 +173,14 @@ def small_file(
     keys: object = ("0",),
     values: bytes = VALUES,
 ) -> bytes:
-    """One tensor `w` over one storage "0" of six numbers."""
+    """Return a file with one tensor `w` over one storage "0" of six numbers."""
     storage = f"(Vstorage\n{kind}V0\nVcpu\n{size}NtQ"
     tensor = f"ctorch._utils\n_rebuild_tensor_v2\n({storage}{offset}({shape}t({strides}tI00\nNtR"
     return HEADER + f"(dVw\n{tensor}s.".encode() + pickle.dumps(keys, protocol=2) + values
 
 
 def refusal(tmp_path: Path, content: bytes) -> str:
-    """The message of the error that reading the content gives, which is one line that names the file."""
+    """Return the message that a file with this content is refused with, which is one line and begins with the file."""
     weights = tmp_path / "weights.pth"
     weights.write_bytes(content)
     with pytest.raises(ModelError) as caught:
@@ -192,7 +192,7 @@ def refusal(tmp_path: Path, content: bytes) -> str:
 
 
 def test_a_small_file_is_read(tmp_path: Path) -> None:
-    """Shape, strides and offset say how a tensor lies in its storage, which no longer needs to be in order."""
+    """Shape, strides and offset give the place of each value of a tensor in its storage."""
     weights = tmp_path / "weights.pth"
 
     weights.write_bytes(small_file())
@@ -210,12 +210,12 @@ def test_a_small_file_is_read(tmp_path: Path) -> None:
         {"strides": "I-3\nI1\n"},
         {"offset": "I-1\n"},
         {"shape": "L99999999999999999999L\nI3\n"},
-        {"keys": ()},  # the storage is promised and its values never come
+        {"keys": ()},  # the values of the storage are missing
     ],
     ids=str,
 )
 def test_a_tensor_outside_its_storage_reads_no_memory(tmp_path: Path, change: dict[str, Any]) -> None:
-    """Only values that were in the file are ever looked at."""
+    """A tensor that reaches beyond the values in the file is refused."""
     assert "reaches outside" in refusal(tmp_path, small_file(**change))
 
 
@@ -237,14 +237,14 @@ def test_a_tensor_outside_its_storage_reads_no_memory(tmp_path: Path, change: di
     ],
     ids=str,
 )
-def test_a_file_that_contradicts_itself_is_one_clear_line(tmp_path: Path, change: dict[str, Any]) -> None:
+def test_a_file_that_contradicts_itself_is_refused_in_one_line(tmp_path: Path, change: dict[str, Any]) -> None:
     """Sizes, keys and types that do not fit together are refused."""
     refusal(tmp_path, small_file(**change))
 
 
 @pytest.mark.parametrize("change", [{"shape": "F2.0\nI3\n"}, {"offset": "N"}, {"strides": "I3\nN"}], ids=str)
-def test_a_tensor_is_made_of_whole_numbers(tmp_path: Path, change: dict[str, Any]) -> None:
-    """Anything else is told before it is computed with."""
+def test_shape_strides_and_offset_of_a_tensor_are_whole_numbers(tmp_path: Path, change: dict[str, Any]) -> None:
+    """Other values are refused before anything is computed with them."""
     assert "storage and whole numbers" in refusal(tmp_path, small_file(**change))
 
 
@@ -256,21 +256,21 @@ def test_a_tensor_is_made_of_whole_numbers(tmp_path: Path, change: dict[str, Any
         pytest.param(b"\x80\x04\x95" + struct.pack("<Q", 1 << 62) + b".", id="frame"),
     ],
 )
-def test_a_length_that_no_file_has_is_one_clear_line(tmp_path: Path, pickled: bytes) -> None:
-    """A few bytes that announce four exabytes end neither in a crash nor in a traceback."""
+def test_an_impossible_length_is_refused_in_one_line(tmp_path: Path, pickled: bytes) -> None:
+    """A few bytes that announce four exabytes are refused without a crash or a traceback."""
     assert "damaged one" in refusal(tmp_path, pickled)
 
 
 @pytest.mark.parametrize("opcode", [b"r" + struct.pack("<I", 1 << 24), b"p16777216\n"])
 def test_a_few_bytes_cannot_ask_for_much_memory(tmp_path: Path, opcode: bytes) -> None:
-    """A number so high under which to remember something, for which loading would make room, is refused before."""
+    """A high memo number, for which loading would reserve memory, is refused before loading."""
     assert "room for 16777216 things" in refusal(tmp_path, b"\x80\x02N" + opcode + b".")
 
 
 @pytest.mark.parametrize("name", ["array", "storage", "__new__"])
 @pytest.mark.parametrize("target", ["ctorch._utils\n_rebuild_tensor_v2\n", "ctorch\nFloatStorage\n"])
 def test_a_refused_file_leaves_nothing_behind(tmp_path: Path, target: str, name: str) -> None:
-    """A pickle that sets attributes of what it is given is refused, and a good file is then read as before."""
+    """A pickle that sets attributes of its objects is refused, and a good file is read as before."""
     refusal(tmp_path, HEADER + f"{target}(N(dV{name}\nccollections\nOrderedDict\nstb.".encode())
 
     weights = tmp_path / "good.pth"
@@ -278,8 +278,8 @@ def test_a_refused_file_leaves_nothing_behind(tmp_path: Path, target: str, name:
     assert read_state_dict(weights)["w"].tolist() == [[0, 1, 2], [3, 4, 5]]
 
 
-def test_whichever_bytes_are_wrong_a_file_is_read_or_refused(tmp_path: Path) -> None:
-    """Of many small files, each with up to three changed bytes, none gives any other error."""
+def test_a_file_with_any_wrong_bytes_is_read_or_refused(tmp_path: Path) -> None:
+    """Small files with up to three changed bytes give a dictionary or a ModelError, and no other error."""
     random = np.random.default_rng(0)
     weights = tmp_path / "weights.pth"
     whole = small_file()
@@ -298,8 +298,8 @@ def test_whichever_bytes_are_wrong_a_file_is_read_or_refused(tmp_path: Path) -> 
     assert outcomes == {dict, ModelError}
 
 
-def test_other_things_than_tensors_in_the_dictionary_are_passed_over(tmp_path: Path) -> None:
-    """PyTorch's own notes beside the tensors, such as numbers and empty dictionaries, are no weights."""
+def test_values_in_the_dictionary_that_are_not_tensors_are_skipped(tmp_path: Path) -> None:
+    """Numbers and empty dictionaries, which PyTorch stores beside the tensors, are not weights."""
     weights = tmp_path / "weights.pth"
     weights.write_bytes(HEADER + pickle.dumps(OrderedDict(epoch=3, notes=OrderedDict()), 2) + pickle.dumps([], 2))
 
@@ -307,8 +307,8 @@ def test_other_things_than_tensors_in_the_dictionary_are_passed_over(tmp_path: P
 
 
 @pytest.mark.parametrize("damage", ["empty", "text", "random", "cut", "cut in a pickle"])
-def test_damaged_weights_are_one_clear_line(model: EfficientNetLite0, tmp_path: Path, damage: str) -> None:
-    """Whatever is wrong with the file, the error names the file in one line."""
+def test_damaged_weights_are_refused_in_one_line(model: EfficientNetLite0, tmp_path: Path, damage: str) -> None:
+    """The error for any damage names the file in one line."""
     whole = model.weights_file.read_bytes()
     weights = tmp_path / "weights.pth"
     weights.write_bytes(
@@ -328,7 +328,7 @@ def test_damaged_weights_are_one_clear_line(model: EfficientNetLite0, tmp_path: 
     assert "\n" not in str(caught.value)
 
 
-def test_missing_weights_are_one_clear_line(tmp_path: Path) -> None:
-    """A path without a file is named."""
+def test_missing_weights_are_refused_in_one_line(tmp_path: Path) -> None:
+    """The message names the path."""
     with pytest.raises(ModelError, match=r"nothing\.pth: expected a weights file, found none"):
         read_state_dict(tmp_path / "nothing.pth")

@@ -1,17 +1,20 @@
-"""Models in a spec: a name, or a name and what the name needs; nothing that the name has no use for."""
+"""Models in a spec: a name, and the keys that its kind uses; other keys are refused."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from core.errors import SpecError
-from core.spec import AtlasSpec, ModelSpec, parse_model, parse_spec
+from core.models.models import KINDS, load
+from core.spec import AtlasSpec, ModelSpec
+from core.spec_file import parse_model, parse_spec
 
 MINIMAL: dict[str, Any] = {"name": "small", "pairs": {"select": "all", "neurons": ["block5:0-3"]}}
 SHA256 = "0123456789abcdef" * 4
-KINDS = "expected one of efficientnet-lite0, inception-v1, frozen-graph, keras:NAME, keras, saved-model"
+KINDS_EXPECTED = "expected one of efficientnet-lite0, inception-v1, frozen-graph, keras:NAME, keras, saved-model"
 
 
 @pytest.mark.parametrize(
@@ -30,8 +33,8 @@ KINDS = "expected one of efficientnet-lite0, inception-v1, frozen-graph, keras:N
     ids=str,
 )  # fmt: skip
 def test_a_model_is_a_name_or_a_mapping(model: Any) -> None:
-    """It survives JSON, can be a key of a dictionary, and Prefect's form takes what was written."""
-    # Only now: Prefect takes seconds to load, in every process that runs tests.
+    """A model survives JSON, can be a key of a dictionary, and is accepted by Prefect's form as it was written."""
+    # Imported here, because Prefect takes seconds to load in every process that runs tests.
     from prefect.utilities.callables import parameter_schema
     from prefect.utilities.schema_tools import is_valid_schema, validate
 
@@ -50,7 +53,7 @@ def test_a_model_is_a_name_or_a_mapping(model: Any) -> None:
 
 
 def test_the_name_alone_is_the_default() -> None:
-    """No model is the same as the default model's name, and as a mapping with that name."""
+    """A spec without a model has the default model, as a spec with its name or with an empty mapping has."""
     specs = [MINIMAL, MINIMAL | {"model": "efficientnet-lite0"}, MINIMAL | {"model": {}}]
 
     assert {parse_spec(spec, "here").model for spec in specs} == {ModelSpec(name="efficientnet-lite0")}
@@ -61,9 +64,9 @@ def test_the_name_alone_is_the_default() -> None:
     [
         (7, "model: expected the name of a model or a mapping, got 7"),
         (None, "model: expected the name of a model or a mapping, got nothing"),
-        ("vgg", f"model.name: {KINDS}, got 'vgg'"),
-        ("keras:NAME", f"model.name: {KINDS}, got 'keras:NAME'"),
-        ("keras:../x", f"model.name: {KINDS}, got 'keras:../x'"),
+        ("vgg", f"model.name: {KINDS_EXPECTED}, got 'vgg'"),
+        ("keras:NAME", f"model.name: {KINDS_EXPECTED}, got 'keras:NAME'"),
+        ("keras:../x", f"model.name: {KINDS_EXPECTED}, got 'keras:../x'"),
         ("inception-v1", "model.file: missing; inception-v1 needs it"),
         ({"name": 7}, "model.name: expected text, got 7"),
         ({"nmae": "vgg"}, "model.nmae: unknown key; did you mean 'name'? "
@@ -98,9 +101,35 @@ def test_the_name_alone_is_the_default() -> None:
          "model.value_range.1: expected greater than or equal to -1000000, got nan"),
     ],
 )  # fmt: skip
-def test_what_makes_no_sense_for_a_model_is_told_in_one_line(model: Any, message: str) -> None:
-    """The line has the key and what would be right."""
+def test_a_mistake_in_a_model_is_reported_in_one_line(model: Any, message: str) -> None:
+    """The line has the key and what was expected."""
     with pytest.raises(SpecError) as caught:
         parse_spec(MINIMAL | {"model": model}, "atlas.yaml")
 
     assert str(caught.value) == f"atlas.yaml: {message}"
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (ModelSpec(name="vgg"), f"model.name: {KINDS_EXPECTED}, got 'vgg'"),
+        (ModelSpec(name="keras", file="net.h5"), "model.file: expected a file that ends in .keras, got 'net.h5'"),
+        ("inception-v1", "model.file: missing; inception-v1 needs it"),
+    ],
+)
+def test_a_model_is_checked_again_when_it_is_loaded(model: ModelSpec | str, message: str) -> None:
+    """A flow receives its spec from Prefect, which does not know the kinds of model."""
+    with pytest.raises(SpecError) as caught:
+        load(model)
+
+    assert str(caught.value) == message
+
+
+def test_every_kind_of_model_is_documented_and_every_key_belongs_to_one() -> None:
+    """docs/models.md has a section for each kind, and a row for each key."""
+    documentation = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8").splitlines()
+
+    assert [line.removeprefix("## ") for line in documentation if line.removeprefix("## ") in KINDS] == list(KINDS)
+    assert {"name"}.union(*(kind.keys for kind in KINDS.values())) == set(ModelSpec.model_fields)
+    for key in ModelSpec.model_fields:
+        assert any(line.startswith(f"| `{key}` |") for line in documentation), key

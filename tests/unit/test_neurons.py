@@ -1,4 +1,4 @@
-"""How neurons are written, and that pairs have no direction."""
+"""The notation of neurons, and pairs, which have no direction."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ MALFORMED = [
 
 @given(NEURONS)
 def test_a_neuron_is_read_as_it_is_written(neuron: Neuron) -> None:
-    """Writing and reading are inverse, and spaces around do not matter."""
+    """Reading the notation of a neuron gives the neuron, with or without white space around it."""
     assert Neuron.parse(str(neuron)) == neuron
     assert Neuron.parse(f"  {neuron}\n") == neuron
 
 
 def test_a_range_names_both_its_ends() -> None:
-    """`layer:first-last` is all channels from first to last, and one channel is a range of one."""
+    """`layer:first-last` is all channels from first to last, both included, and one channel is a range of one."""
     assert parse_range("mixed4a:3-6") == ("mixed4a", range(3, 7))
     assert list(parse_range("mixed4a:5-5")[1]) == [5]
     assert list(parse_range("mixed4a:476")[1]) == [476]
 
 
 @pytest.mark.parametrize("text", MALFORMED)
-def test_what_is_not_a_neuron_is_refused_in_one_line(text: str) -> None:
-    """The message shows the text, and what would be right."""
+def test_text_that_is_not_a_neuron_is_refused_in_one_line(text: str) -> None:
+    """The message has the text and the expected notation."""
     for parse in (Neuron.parse, parse_range):
         with pytest.raises(SpecError, match="layer:channel") as caught:
             parse(text)
@@ -44,21 +44,21 @@ def test_what_is_not_a_neuron_is_refused_in_one_line(text: str) -> None:
 
 
 def test_a_range_that_runs_backwards_is_refused() -> None:
-    """First must not lie behind last."""
+    """The first channel must not be greater than the last."""
     with pytest.raises(SpecError, match=r"first <= last, got 'block9:7-3'"):
         parse_range("block9:7-3")
 
 
 @pytest.mark.parametrize("text", ["block9:3-7", "block9:3-3"])
 def test_a_range_is_not_one_neuron(text: str) -> None:
-    """Even a range of one channel is refused where a neuron is wanted."""
+    """A range, even of one channel, is refused where one neuron is expected."""
     with pytest.raises(SpecError, match="expected one neuron"):
         Neuron.parse(text)
 
 
 @given(NEURONS, NEURONS)
-def test_a_pair_is_the_same_either_way_round(first: Neuron, second: Neuron) -> None:
-    """(b, a) is (a, b), made of the two neurons given; a neuron has no pair with itself."""
+def test_a_pair_is_the_same_in_either_order(first: Neuron, second: Neuron) -> None:
+    """(b, a) equals (a, b) and has both neurons; a neuron has no pair with itself."""
     if first == second:
         with pytest.raises(SpecError, match="two different neurons"):
             Pair.of(first, second)
@@ -87,7 +87,7 @@ def test_a_strip_runs_from_the_neuron_that_sorts_first(first: str, second: str) 
 
 
 def test_pairs_are_kept_once_in_the_order_of_their_first_appearance() -> None:
-    """A repetition and a reversal are the pair that was there before."""
+    """A repeated or reversed pair is the same pair."""
     a, b, c = (Neuron("block9", channel) for channel in (1, 2, 3))
 
     pairs = list(distinct_pairs([(c, a), (b, a), (a, c), (a, b), (c, a), (b, c)]))
@@ -96,8 +96,8 @@ def test_pairs_are_kept_once_in_the_order_of_their_first_appearance() -> None:
 
 
 @given(st.lists(st.tuples(NEURONS, NEURONS).filter(lambda pair: pair[0] != pair[1]), max_size=12))
-def test_turning_pairs_round_changes_nothing(pairs: list[tuple[Neuron, Neuron]]) -> None:
-    """However each is written, the same pairs come out, all different."""
+def test_reversing_pairs_changes_nothing(pairs: list[tuple[Neuron, Neuron]]) -> None:
+    """Reversed pairs give the same pairs, each once."""
     forwards = list(distinct_pairs(pairs))
 
     assert forwards == list(distinct_pairs((b, a) for a, b in pairs))

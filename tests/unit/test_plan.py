@@ -23,7 +23,8 @@ from core.errors import IsthmusError, RecordError, StoreError
 from core.machine import device
 from core.models.models import Model, digest, load
 from core.neurons import Neuron, Pair
-from core.spec import Alignment, AtlasSpec, RenderSettings, parse_spec
+from core.spec import Alignment, AtlasSpec, RenderSettings
+from core.spec_file import parse_spec
 from core.store.store import DirectoryStore
 
 PAIR = Pair(Neuron("block5", 0), Neuron("block5", 1))

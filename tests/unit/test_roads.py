@@ -19,7 +19,7 @@ from core.atlas.selection import missing_links, select_pairs
 from core.errors import SpecError
 from core.models.models import Model
 from core.neurons import Neuron, Pair
-from core.spec import parse_spec
+from core.spec_file import parse_spec
 from core.store.store import DirectoryStore
 
 NODES = 6

@@ -10,7 +10,8 @@ import tensorflow as tf
 
 from core.method.schedule import Schedule
 from core.method.transforms import standard_views
-from core.spec import RenderSettings, parse_settings
+from core.spec import RenderSettings
+from core.spec_file import parse_settings
 
 VIEWS = standard_views(64, 64, 8, seed=1)
 

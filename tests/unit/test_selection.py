@@ -16,7 +16,8 @@ from core.atlas.selection import cosine_similarity, resolve_settings, select_pai
 from core.errors import SpecError, UnknownLayerError
 from core.models.models import load
 from core.neurons import Neuron, Pair
-from core.spec import Alignment, RenderSettings, parse_spec
+from core.spec import Alignment, RenderSettings
+from core.spec_file import parse_spec
 
 MODEL = load("efficientnet-lite0")
 

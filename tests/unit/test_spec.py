@@ -1,4 +1,4 @@
-"""Reading specs: what is right is read, and whatever is wrong is told in one line."""
+"""Reading specs: valid specs are read, and every mistake is reported in one line."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from core.errors import SpecError
-from core.spec import Alignment, AllPairs, AtlasSpec, Compute, ListedPairs, RenderSettings, parse_settings, parse_spec
-from core.spec import read_spec as read
+from core.spec import Alignment, AllPairs, AtlasSpec, Compute, ListedPairs, RenderSettings
+from core.spec_file import parse_settings, parse_spec
+from core.spec_file import read_spec as read
 
 QUICKSTART = Path(__file__).parents[2] / "deploy" / "atlases" / "quickstart.yaml"
 MINIMAL: dict[str, Any] = {"name": "small", "pairs": {"select": "all", "neurons": ["block5:0-3"]}}
@@ -29,7 +30,7 @@ Write = Callable[[str | bytes], Path]
 
 @pytest.fixture
 def write(tmp_path: Path) -> Write:
-    """Write a spec file and give its path."""
+    """Return a function that writes a spec file and returns its path."""
 
     def write_one(content: str | bytes) -> Path:
         path = tmp_path / "atlas.yaml"
@@ -40,7 +41,7 @@ def write(tmp_path: Path) -> Write:
 
 
 def refusal(path: Path) -> str:
-    """Why a spec file is refused: the message, which is one line and begins with the file, without the file."""
+    """Return the message that a spec file is refused with, without the file that it begins with."""
     with pytest.raises(SpecError) as caught:
         read(path)
     message = str(caught.value)
@@ -50,7 +51,7 @@ def refusal(path: Path) -> str:
 
 
 def test_the_shipped_spec_reads() -> None:
-    """The quickstart asks for sixteen listed pairs and says how its strips look."""
+    """The quickstart lists sixteen pairs and sets frames, size and steps."""
     spec = read(QUICKSTART)
 
     assert spec.name == "quickstart"
@@ -90,15 +91,15 @@ def test_name_and_pairs_are_enough() -> None:
         ({"select": "nearest", "neurons": ["block5:0-3", "stem:1"]}, {"k": 4, "connect": False}),
     ],
 )
-def test_pairs_are_selected_in_the_way_that_select_names(pairs: dict[str, Any], more: dict[str, Any]) -> None:
-    """Each selection has keys of its own, and defaults for some of them."""
+def test_select_names_the_way_in_which_pairs_are_selected(pairs: dict[str, Any], more: dict[str, Any]) -> None:
+    """Each selection has its own keys and defaults for some of them."""
     spec = parse_spec({"name": "small", "pairs": pairs}, "here")
 
     assert spec.model_dump(mode="json")["pairs"] == pairs | more
 
 
 def test_a_spec_survives_json() -> None:
-    """A flow gets its spec as JSON: what comes out is the same spec."""
+    """A flow receives its spec as JSON, which reads as the same spec."""
     spec = read(QUICKSTART)
 
     assert AtlasSpec.model_validate_json(spec.model_dump_json()) == spec
@@ -107,7 +108,7 @@ def test_a_spec_survives_json() -> None:
 
 @pytest.mark.parametrize("part", ["render", "compute", "pairs"])
 def test_a_spec_cannot_be_changed(part: str) -> None:
-    """Neither a spec nor a part of it takes another value, and settings can be keys of a dictionary."""
+    """Neither a spec nor a part of it accepts another value, and settings can be keys of a dictionary."""
     spec = parse_spec(MINIMAL, "here")
 
     with pytest.raises(ValidationError, match="frozen"):
@@ -177,8 +178,8 @@ def test_an_atlas_lies_in_the_output_under_its_name(output: str, uri: str) -> No
         ({"storage": {"checksums": True}}, "storage.checksums: expected 'when_supported' or 'when_required', got True"),
     ],
 )  # fmt: skip
-def test_a_wrong_key_or_value_is_told_with_what_would_be_right(change: dict[Any, Any], message: str) -> None:
-    """The message has the place, the field, what was expected and what came."""
+def test_the_message_for_a_wrong_key_or_value_says_what_is_expected(change: dict[Any, Any], message: str) -> None:
+    """The message has the source, the field, what was expected and what came."""
     with pytest.raises(SpecError) as caught:
         parse_spec(MINIMAL | change, "atlas.yaml")
 
@@ -221,8 +222,8 @@ def test_a_wrong_key_or_value_is_told_with_what_would_be_right(change: dict[Any,
         ({"alignment": {"layers": ["block5", 7]}}, "alignment.layers.1: expected text, got 7"),
     ],
 )  # fmt: skip
-def test_a_wrong_setting_is_told_with_what_would_be_right(settings: dict[str, Any], message: str) -> None:
-    """The same holds for the settings, within a spec and alone."""
+def test_the_message_for_a_wrong_setting_says_what_is_expected(settings: dict[str, Any], message: str) -> None:
+    """Settings have the same messages within a spec and alone."""
     with pytest.raises(SpecError) as of_spec:
         parse_spec(MINIMAL | {"render": settings}, "atlas.yaml")
     with pytest.raises(SpecError) as alone:
@@ -261,8 +262,8 @@ def test_a_wrong_setting_is_told_with_what_would_be_right(settings: dict[str, An
         ({"select": "list", "list": [["a:1", 17]]}, "pairs.list.0.1: expected text, got 17"),
     ],
 )  # fmt: skip
-def test_a_wrong_selection_is_told_with_what_would_be_right(pairs: Any, message: str) -> None:
-    """Positions are given as people count in their file's structure, without pydantic's own steps."""
+def test_the_message_for_a_wrong_selection_says_what_is_expected(pairs: Any, message: str) -> None:
+    """The field is a path of keys and positions in the file, without the names that pydantic adds."""
     with pytest.raises(SpecError) as caught:
         parse_spec({"name": "small", "pairs": pairs}, "atlas.yaml")
 
@@ -270,7 +271,7 @@ def test_a_wrong_selection_is_told_with_what_would_be_right(pairs: Any, message:
 
 
 def test_a_checkpoint_after_the_last_step_is_refused() -> None:
-    """The strip after the last step is kept anyway, and none comes after it."""
+    """The strip after the last step is kept anyway, so a checkpoint there or later is a mistake."""
     settings = {"steps": 64, "checkpoints": [8, 64]}
     message = "expected checkpoints below steps (64), which are kept anyway, got {'checkpoints': [8, 64], 'steps': 64}"
 
@@ -284,12 +285,12 @@ def test_a_checkpoint_after_the_last_step_is_refused() -> None:
 
 
 def test_checkpoints_are_put_in_order() -> None:
-    """However they are written, equal checkpoints are equal settings."""
+    """Equal checkpoints in any order, repeated or not, are equal settings."""
     assert parse_settings({"checkpoints": [32, 8, 32]}, "here") == RenderSettings(checkpoints=(8, 32))
 
 
-def test_the_first_of_several_mistakes_is_told_and_the_rest_counted() -> None:
-    """One line names one mistake; consequences of a mistake are no mistakes of their own."""
+def test_the_first_of_several_mistakes_is_reported_and_the_others_are_counted() -> None:
+    """One line names one mistake; a consequence of a mistake is not counted as another."""
     with pytest.raises(SpecError) as caught:
         parse_spec({"pairs": {"select": "list", "list": [["a:1"]]}, "render": {"frames": 1, "steps": 0}}, "here")
 
@@ -319,8 +320,8 @@ def test_the_first_of_several_mistakes_is_told_and_the_rest_counted() -> None:
         ("&a [*a]", " line 1 column 5: expected YAML, found an alias, which a spec may not have"),
     ],
 )  # fmt: skip
-def test_a_file_that_is_no_spec_is_told_with_the_place(write: Write, text: str, message: str) -> None:
-    """YAML that cannot be read is told with line and column, and YAML of another kind with what it is."""
+def test_the_message_for_a_file_that_is_not_a_spec_has_the_place(write: Write, text: str, message: str) -> None:
+    """The message has line and column for YAML that cannot be read, and the value for YAML that is not a spec."""
     assert refusal(write(text)) == message
 
 
@@ -332,19 +333,19 @@ def test_a_file_that_is_no_spec_is_told_with_the_place(write: Write, text: str, 
         (b"\x01\x02abc", "expected YAML, special characters are not allowed"),
     ],
 )
-def test_a_file_that_is_no_text_is_refused(write: Write, content: bytes, message: str) -> None:
-    """Whatever bytes a file has, the refusal is one line."""
+def test_a_file_that_is_not_text_is_refused(write: Write, content: bytes, message: str) -> None:
+    """A file of arbitrary bytes is refused in one line."""
     assert refusal(write(content)) == message
 
 
 def test_a_folder_and_a_missing_file_are_refused(tmp_path: Path) -> None:
-    """What cannot be read as a file is told with the system's reason."""
+    """The message has the operating system's reason."""
     assert refusal(tmp_path) == "expected a YAML file with an atlas spec, Is a directory"
     assert refusal(tmp_path / "no.yaml") == "expected a YAML file with an atlas spec, No such file or directory"
 
 
 def test_a_tag_runs_nothing(write: Write, tmp_path: Path) -> None:
-    """A spec is untrusted input: YAML's tags for Python are refused, not obeyed."""
+    """A spec is untrusted input, so YAML tags that call Python are refused."""
     trace = tmp_path / "trace"
 
     message = refusal(write(f"name: !!python/object/apply:os.system ['touch {trace}']\n"))
@@ -354,7 +355,7 @@ def test_a_tag_runs_nothing(write: Write, tmp_path: Path) -> None:
 
 
 def test_a_few_bytes_cannot_become_a_huge_spec(write: Write) -> None:
-    """Aliases of aliases would make a billion entries of a few lines, so aliases are refused."""
+    """Aliases are refused, because aliases of aliases make billions of entries from a few lines."""
     levels = [f"{level}: &{level} [{', '.join(['*' + below] * 9)}]" for below, level in pairwise("abcdefghijklmnopq")]
 
     message = refusal(write("\n".join(["a: &a [x]", *levels, "pairs: {select: *q}"])))
@@ -363,7 +364,7 @@ def test_a_few_bytes_cannot_become_a_huge_spec(write: Write) -> None:
 
 
 def test_a_number_may_be_written_with_an_exponent(write: Write) -> None:
-    """YAML takes 1e-3 for text, people do not."""
+    """1e-3 is a number in a spec, although YAML reads it as text."""
     spec = read(write("name: small\npairs: {select: all, neurons: ['block5:0-3']}\nrender: {sd: 1e-3}\n"))
 
     assert spec.render.sd == 0.001
@@ -401,7 +402,7 @@ DATA = st.recursive(
 
 
 def accept_or_refuse(parse: Callable[[], AtlasSpec]) -> None:
-    """Either a spec comes out, or one line."""
+    """Make sure that parsing returns a spec or raises an error of one line."""
     try:
         spec = parse()
     except SpecError as error:
@@ -415,22 +416,22 @@ def accept_or_refuse(parse: Callable[[], AtlasSpec]) -> None:
 
 @settings(deadline=None, max_examples=150)
 @given(DATA)
-def test_whatever_yaml_can_hold_is_accepted_or_refused_in_one_line(data: Any) -> None:
-    """No data makes anything but a spec or a SpecError."""
+def test_all_data_that_yaml_can_hold_is_accepted_or_refused_in_one_line(data: Any) -> None:
+    """Any data gives a spec or a SpecError."""
     accept_or_refuse(lambda: parse_spec(data, "here"))
 
 
 @settings(deadline=None, max_examples=150)
 @given(st.sampled_from(["name", "output", "model", "pairs", "render", "compute"]), DATA)
-def test_whatever_stands_at_one_key_is_accepted_or_refused_in_one_line(key: str, data: Any) -> None:
-    """The same holds for a spec that is right but for one key."""
+def test_all_data_at_one_key_is_accepted_or_refused_in_one_line(key: str, data: Any) -> None:
+    """A spec with one arbitrary value gives a spec or a SpecError."""
     accept_or_refuse(lambda: parse_spec(MINIMAL | {key: data}, "here"))
 
 
 @settings(deadline=None, max_examples=150)
 @given(st.text() | st.text("{}[]:,-?&*!|>'\"%@`#\n\t 0123456789.eabn_~<=", max_size=40) | DATA.map(yaml.safe_dump))
-def test_whatever_text_a_file_has_is_accepted_or_refused_in_one_line(text: str) -> None:
-    """No text makes anything but a spec or a SpecError."""
+def test_all_text_in_a_file_is_accepted_or_refused_in_one_line(text: str) -> None:
+    """Any text gives a spec or a SpecError."""
     with tempfile.NamedTemporaryFile(suffix=".yaml") as file:
         Path(file.name).write_bytes(text.encode("utf-8", "surrogatepass"))
         accept_or_refuse(lambda: read(Path(file.name)))

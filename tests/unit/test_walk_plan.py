@@ -15,7 +15,8 @@ from core.atlas.records import PortraitRecord, Record, records_path, to_ndjson
 from core.errors import SpecError
 from core.models.models import Model
 from core.neurons import Neuron, Pair
-from core.spec import AtlasSpec, parse_spec
+from core.spec import AtlasSpec
+from core.spec_file import parse_spec
 from core.store.store import DirectoryStore
 
 

@@ -1,4 +1,4 @@
-"""Weights from elsewhere: downloaded once, gone on with after a stop, and never anything but what was asked for."""
+"""Weights from elsewhere: they are downloaded once, partial downloads are resumed, and other files are refused."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SHA256 = hashlib.sha256(DATA).hexdigest()
 
 
 class Server(ThreadingHTTPServer):
-    """A file server on this machine that understands ranges and can be told to misbehave."""
+    """A file server on this machine that supports ranges and can be set to misbehave."""
 
     data = DATA
     ends_after: int | None = None
@@ -59,7 +59,7 @@ class Handler(BaseHTTPRequestHandler):
     do_HEAD = do_GET  # noqa: N815
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Print nothing."""
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ def refusal(model: ModelSpec) -> str:
 
 
 def test_a_file_is_downloaded_once_and_named_by_its_sha256(server: Server, cache: Path) -> None:
-    """The second time nothing is asked of the server."""
+    """A second use sends no request to the server."""
     model = spec(f"{server.address}/net.pb")
 
     assert local_weights(model) == local_weights(model) == cache / f"{SHA256}.pb"
@@ -103,8 +103,8 @@ def test_a_file_is_downloaded_once_and_named_by_its_sha256(server: Server, cache
     assert not list(cache.glob("*.part"))
 
 
-def test_a_download_that_ended_early_is_gone_on_with(server: Server, cache: Path) -> None:
-    """What is there already is not asked for again, and the message says that trying again helps."""
+def test_a_partial_download_is_resumed(server: Server, cache: Path) -> None:
+    """Only the missing bytes are requested, and the message says to try again."""
     server.ends_after = 1_000_000
     message = refusal(spec(f"{server.address}/net.pb"))
     server.ends_after = None
@@ -117,10 +117,10 @@ def test_a_download_that_ended_early_is_gone_on_with(server: Server, cache: Path
 
 @pytest.mark.parametrize("part", [DATA[:10], DATA, DATA[:-1] + b"x", b"something else"])
 @pytest.mark.parametrize("ranges", [True, False])
-def test_whatever_part_there_is_the_file_is_right_in_the_end(
+def test_with_any_partial_download_the_file_is_right_in_the_end(
     server: Server, cache: Path, part: bytes, ranges: bool
 ) -> None:
-    """A whole part, a wrong one and a server without ranges end in the right file, at the second try at the latest."""
+    """A complete part, a wrong one or a server without ranges give the right file, at the latest at the second try."""
     server.ranges = ranges
     cache.mkdir()
     (cache / f"{SHA256}.part").write_bytes(part)
@@ -132,8 +132,8 @@ def test_whatever_part_there_is_the_file_is_right_in_the_end(
     assert local_weights(model).read_bytes() == DATA
 
 
-def test_another_file_than_was_asked_for_is_not_kept(server: Server, cache: Path) -> None:
-    """Both sha256 are told, and nothing is left that a later try could take for the right file."""
+def test_a_file_with_another_sha256_is_not_kept(server: Server, cache: Path) -> None:
+    """The message has both sha256, and no file is left that a later try could use."""
     server.data = b"another"
     found = hashlib.sha256(b"another").hexdigest()
 
@@ -143,8 +143,8 @@ def test_another_file_than_was_asked_for_is_not_kept(server: Server, cache: Path
     assert not list(cache.glob("*.pb")) + list(cache.glob("*.part"))
 
 
-def test_a_file_that_cannot_be_had_is_told_with_where_to_put_it(server: Server, cache: Path) -> None:
-    """No such file, and no server at all: one line each, with the place for a download by hand."""
+def test_the_message_for_a_failed_download_says_where_to_put_the_file(server: Server, cache: Path) -> None:
+    """A missing file and a missing server each give one line with the place for a download by hand."""
     by_hand = f"or download it by hand and put it at {cache / SHA256}.pb"
 
     assert refusal(spec(f"{server.address}/no.pb")).endswith(f"the server says 404 Not Found; try again, {by_hand}")
@@ -155,15 +155,15 @@ def test_a_file_that_cannot_be_had_is_told_with_where_to_put_it(server: Server, 
 
 
 def test_a_file_put_there_by_hand_is_checked(cache: Path) -> None:
-    """The name of a file in the cache is a claim, not a proof."""
+    """The sha256 of a file in the cache is computed, because its name proves nothing."""
     cache.mkdir()
     (cache / f"{SHA256}.pb").write_bytes(b"another")
 
     assert f"{SHA256}.pb: expected a file with sha256 {SHA256}, found " in refusal(spec("https://example.org/net.pb"))
 
 
-def test_processes_that_want_the_same_file_download_it_once(server: Server, cache: Path) -> None:
-    """Of three at once one downloads, and the others wait for it."""
+def test_processes_that_need_the_same_file_download_it_once(server: Server, cache: Path) -> None:
+    """One of three concurrent processes downloads the file, and the others wait."""
     code = (
         "import sys; from core.spec import ModelSpec; from core.models.weights import local_weights; "
         "sys.stdin.readline(); "
@@ -179,7 +179,7 @@ def test_processes_that_want_the_same_file_download_it_once(server: Server, cach
     assert (cache / f"{SHA256}.pb").read_bytes() == DATA
 
 
-def test_a_file_in_an_object_store_is_downloaded_and_gone_on_with(
+def test_a_partial_download_from_an_object_store_is_resumed(
     server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Endpoint and credentials come from boto3's environment."""
@@ -197,7 +197,7 @@ def test_a_file_in_an_object_store_is_downloaded_and_gone_on_with(
 
 
 def test_a_file_on_this_machine_is_checked_if_its_sha256_is_given(tmp_path: Path) -> None:
-    """A wrong one and a missing one are told; without a sha256 any file will do."""
+    """A file with another sha256 and a missing file are refused; without a sha256 any file is accepted."""
     file = tmp_path / "net.pb"
     file.write_bytes(DATA)
 

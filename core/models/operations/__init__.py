@@ -1,1 +1,1 @@
-"""TensorFlow operations with gradients of our own."""
+"""TensorFlow operations whose gradients are defined here."""

@@ -1,10 +1,10 @@
-"""The redirected gradient of ReLU and ReLU6: help for images that excite nothing yet.
+"""The redirected gradient of ReLU and ReLU6, for images that do not excite a layer yet.
 
-Where a unit is dead for a whole image its gradient is zero and optimisation never starts. Lucid therefore lets a
-gradient through a dead unit when following it would wake the unit up (`misc/redirected_relu_grad.py`), and does so
-for one image and layer only while the true gradient there is zero everywhere, and only during the first updates.
+If all units of a layer are dead for an image, the image has no gradient and optimisation never starts. Lucid therefore
+passes the gradient through a dead unit if following it would raise the unit (`misc/redirected_relu_grad.py`). For each
+image and layer this happens only while the true gradient is zero everywhere, and only during the first updates.
 
-`gradient` below is that of the loss, which is minimised: a positive one pushes the unit down.
+`gradient` below is the gradient of the loss, which is minimised: a positive gradient lowers the unit.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from typing import Any
 
 import tensorflow as tf
 
-_LOOKED_AT = 1024  # numbers of an image, before all of them are
+_FEW = 1024  # values of an image that are tested before all of them are
 
 
 def redirected_relu(x: tf.Tensor) -> tf.Tensor:
-    """ReLU of *x*, shape (batch, ...), whose gradient is redirected per image."""
+    """Return ReLU of *x*, shape (batch, ...), with a gradient that is redirected per image."""
     return _redirected(tf.nn.relu, x)
 
 
 def redirected_relu6(x: tf.Tensor) -> tf.Tensor:
-    """ReLU6 of *x*, shape (batch, ...), whose gradient is redirected per image."""
+    """Return ReLU6 of *x*, shape (batch, ...), with a gradient that is redirected per image."""
     return _redirected(tf.nn.relu6, x)
 
 
@@ -37,18 +37,18 @@ def _redirected(function: Callable[[tf.Tensor], tf.Tensor], x: tf.Tensor) -> tf.
 
 
 def _gradient(x: tf.Tensor, y: tf.Tensor, gradient: tf.Tensor, *, six: bool) -> tf.Tensor:
-    """Of ReLU6 or of ReLU, whose value at *x* is *y*."""
+    """Return the redirected gradient of ReLU6 or of ReLU, whose value at *x* is *y*."""
     shape = gradient.shape if gradient.shape.is_fully_defined() else tf.shape(gradient)
     flat = (shape[0], -1)
     found = _gradient_by_image(tf.reshape(x, flat), tf.reshape(y, flat), tf.reshape(gradient, flat), six)
     return tf.reshape(found, shape)
 
 
-# Traced for any size once, and not anew for every layer; compiled once too, because TensorFlow may not copy it to where
-# it is called. On a CPU the loop is compiled in half of the time for that, and its few updates take 1 % longer.
+# Traced once for any size rather than for every layer, and compiled once, because TensorFlow is told not to inline it.
+# On a CPU this halves the time for compiling the loop, and the redirected updates take 1 % longer.
 @tf.function(autograph=False, reduce_retracing=True, experimental_attributes={"_noinline": True})
 def _gradient_by_image(x: tf.Tensor, y: tf.Tensor, gradient: tf.Tensor, six: bool) -> tf.Tensor:
-    """`_gradient` for tensors of shape (batch, number)."""
+    """Return the redirected gradient for tensors of shape (batch, values)."""
     nothing = tf.zeros_like(gradient)
     plain = _passed(x, y, gradient, six)
 
@@ -56,27 +56,27 @@ def _gradient_by_image(x: tf.Tensor, y: tf.Tensor, gradient: tf.Tensor, six: boo
         pushed_away = ((x < y) & (gradient > 0)) | ((x > y) & (gradient < 0))
         return tf.where(_alive(plain), plain, tf.where(pushed_away, nothing, gradient))
 
-    # Nearly always all images are alive, and a few numbers from the middle of each show that.
+    # Nearly always all images have a gradient, and a few values from the middle of each are enough to show it.
     middle = tf.shape(plain)[1] // 2
-    few = plain[:, middle : middle + _LOOKED_AT]
+    few = plain[:, middle : middle + _FEW]
     return tf.cond(tf.reduce_all(_alive(few)), lambda: plain, redirected_where_dead)
 
 
 def _passed(x: tf.Tensor, y: tf.Tensor, gradient: tf.Tensor, six: bool) -> tf.Tensor:
-    """The gradient where a function cuts nothing off; unlike TensorFlow's, Lucid's passes at exactly 0, and at 6."""
+    """Return the gradient where the function does not clip; unlike TensorFlow's, Lucid's passes at exactly 0 and 6."""
     if six and x.dtype == tf.float32:
-        # Clipping to [0, 6] has this gradient, if it is finite, whatever the number of bits; in a third of the time.
+        # This is the gradient of clipping to [0, 6] if it is finite, for any number of bits, in a third of the time.
         return tf.raw_ops.FakeQuantWithMinMaxArgsGradient(gradients=gradient, inputs=x, min=0.0, max=6.0, num_bits=2)
     return tf.where(tf.equal(x, y), gradient, tf.zeros_like(gradient))
 
 
 def _alive(gradient: tf.Tensor) -> tf.Tensor:
-    """Which images have a gradient somewhere, shape (batch, 1)."""
+    """Return whether each image has a gradient somewhere, shape (batch, 1)."""
     return tf.reduce_any(tf.not_equal(gradient, tf.zeros_like(gradient)), axis=1, keepdims=True)
 
 
 REDIRECTED_GRADIENTS = {"Relu": "IsthmusRedirectedRelu", "Relu6": "IsthmusRedirectedRelu6"}
-"""Op type -> name of its redirected gradient, for networks that are imported rather than built here."""
+"""Operation type -> name of its redirected gradient, for networks that are imported rather than built here."""
 
 
 @tf.RegisterGradient(REDIRECTED_GRADIENTS["Relu"])

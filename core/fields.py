@@ -1,0 +1,46 @@
+"""Building blocks of the spec's models: the base of its sections, types and patterns of fields, mistakes in keys."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
+
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
+NO_CONTROLS = r"^[^\x00-\x1f\x7f]+$"
+DEPLOYMENT = r"^[^/\x00-\x1f\x7f]+/[^/\x00-\x1f\x7f]+$"
+SHA256 = r"^[0-9a-f]{64}$"
+EXPECTED_TEXT = {
+    NAME: "at most 100 letters, digits, '.', '_' and '-', a letter or digit first",
+    NO_CONTROLS: "text without control characters",
+    SHA256: "64 hex digits",
+    DEPLOYMENT: "the name of a flow and of its deployment, such as render-shard/gpu",
+}
+"""Pattern of a field -> the text that matches it, in words for a message."""
+ENDPOINT = r"https?://[A-Za-z0-9._\-]+(:[0-9]{1,5})?/?|https?://\[[0-9a-fA-F:.]+\](:[0-9]{1,5})?/?"
+KEY_MISTAKE = "key_mistake"
+"""Type of the pydantic errors whose message says which key of a section is wrong, and why."""
+
+
+def key_mistake(key: str, problem: str) -> PydanticCustomError:
+    """Return the error for one key of a section."""
+    return PydanticCustomError(KEY_MISTAKE, "{key}: {problem}", {"key": key, "problem": problem})
+
+
+def _refuse_boolean(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise PydanticCustomError("float_type", "Input should be a number")
+    return value
+
+
+Number = Annotated[float, BeforeValidator(_refuse_boolean)]
+"""A number that is not a boolean. Text such as 1e-3 is accepted too, because YAML reads it as text."""
+FiniteNumber = Annotated[Number, Field(ge=-1e6, le=1e6)]
+"""A finite number in the range of image values that networks expect."""
+
+
+class Frozen(BaseModel):
+    """A section of a spec: it cannot change, and has no unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")

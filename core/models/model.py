@@ -1,0 +1,70 @@
+"""The interface of an image model of any kind, which is all that the rest of the project knows of it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from core.arrays import Array
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+
+class Model(Protocol):
+    """An image model with named layers."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def layers(self) -> Mapping[str, int]:
+        """Layer -> number of channels, in order from the image on."""
+
+    @property
+    def alignment_layers(self) -> Sequence[str]:
+        """Layers whose activations keep landmarks in place well."""
+
+    @property
+    def weights_digest(self) -> str:
+        """sha256 of the weights, in hex."""
+
+    @property
+    def reading(self) -> Mapping[str, Any]:
+        """Everything but the weights that changes the activations, such as the input and the value range."""
+
+    @property
+    def supports_bfloat16(self) -> bool:
+        """Whether the model computes in bfloat16 when its images are of that type; other models need float32."""
+
+    def kind(self, layer: str) -> str:
+        """Return the type of operation that computes a layer."""
+
+    def sizes(self, size_px: int) -> Mapping[str, tuple[int, int] | None]:
+        """Return layer -> (height, width) for images of *size_px*.
+
+        The size is None for a layer without positions, and for one that does not take images of *size_px*.
+        """
+
+    def fan_in(self, layer: str) -> Array:
+        """Return the weights that feed a layer, shape (channel, weight)."""
+
+    def can_select_channels(self, layers: Collection[str]) -> bool:
+        """Return whether some channels of the deepest of these layers can be computed without the others."""
+
+    def activations(
+        self,
+        images: tf.Tensor,
+        layers: Collection[str],
+        *,
+        redirected: bool = False,
+        channels: tf.Tensor | None = None,
+    ) -> dict[str, tf.Tensor]:
+        """Return layer -> activations.
+
+        Args:
+            images: shape (batch, height, width, 3) in [0, 1].
+            redirected: whether ReLUs have the gradient of `core.models.operations.relu`.
+            channels: shape (number,): the channels that are returned of the deepest layer, in this order. Only for
+                layers for which `can_select_channels` is true.
+        """

@@ -1,0 +1,210 @@
+"""Reading specs: YAML, JSON and options become the models of `core.spec`; a mistake becomes a message of one line."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+from yaml.composer import ComposerError
+from yaml.constructor import ConstructorError
+
+from core.errors import LONGEST, SpecError, short
+from core.fields import EXPECTED_TEXT, KEY_MISTAKE
+from core.models.models import check_spec
+from core.spec import (
+    AllPairs,
+    AtlasSpec,
+    ListedPairs,
+    ModelSpec,
+    NearestPairs,
+    RandomPairs,
+    RenderSettings,
+    named_model,
+)
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader with two of its gaps closed.
+
+    Aliases are refused, because aliases of aliases turn a few bytes into data of any size. Errors that Python raises
+    for values such as the 30th of February become errors of YAML.
+    """
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise ComposerError(None, None, "found an alias, which a spec may not have", mark)
+        return super().compose_node(parent, index)
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, LookupError, AttributeError, TypeError, ArithmeticError):
+            raise ConstructorError(None, None, f"cannot read {short(node.value)}", node.start_mark) from None
+
+
+def read_spec(path: Path) -> AtlasSpec:
+    """Read a spec from a YAML file.
+
+    Raises:
+        SpecError: in one line with file, field, what was expected and what came.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise SpecError(f"{path}: expected a YAML file with an atlas spec, {reason}") from None
+    try:
+        data = yaml.load(text, _Loader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f" line {mark.line + 1} column {mark.column + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "unreadable"
+        raise SpecError(f"{path}{place}: expected YAML, {problem}") from None
+    except RecursionError:
+        raise SpecError(f"{path}: expected a spec, got YAML that is nested too deeply") from None
+    return parse_spec(data, str(path))
+
+
+def parse_spec(data: Any, source: str) -> AtlasSpec:
+    """Check the data of a spec; messages begin with their *source*.
+
+    Raises:
+        SpecError: in one line with source, field, what was expected and what came.
+    """
+    spec = _parse(AtlasSpec, data, source)
+    _check_model(spec.model, f"{source}: model.")
+    return spec
+
+
+def parse_settings(data: Any, source: str) -> RenderSettings:
+    """Check the data of render settings alone; messages begin with their *source*.
+
+    Raises:
+        SpecError: as for `parse_spec`.
+    """
+    return _parse(RenderSettings, data, source)
+
+
+def parse_model(data: Any, source: str) -> ModelSpec:
+    """Check the data of a model alone, a name or a mapping; messages begin with their *source*.
+
+    Raises:
+        SpecError: as for `parse_spec`.
+    """
+    spec = _parse(ModelSpec, named_model(data), source)
+    _check_model(spec, f"{source}: ")
+    return spec
+
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+def _parse(model: type[_Model], data: Any, source: str) -> _Model:
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        raise SpecError(f"{source}: {_first_of_all(error, model)}") from None
+
+
+def _check_model(spec: ModelSpec, prefix: str) -> None:
+    try:
+        check_spec(spec)
+    except SpecError as error:
+        raise SpecError(f"{prefix}{error}") from None
+
+
+_EXPECTED = {
+    "bool_type": "true or false",
+    "float_parsing": "a number",
+    "float_type": "a number",
+    "int_type": "a whole number",
+    "invalid_key": "keys that are text",
+    "model_attributes_type": "a mapping",
+    "model_type": "a mapping",
+    "string_type": "text",
+    "too_short": "at least one entry",
+    "tuple_type": "a list",
+}
+"""Pydantic's type of an error -> what was expected."""
+
+
+def _first_of_all(error: ValidationError, model: type[BaseModel]) -> str:
+    """Return the message of the first mistake, and the number of the others."""
+    first, *more = dict.fromkeys(_message(found, model) for found in error.errors() if not _is_consequence(found))
+    return first + (f" (and {len(more)} more)" if more else "")
+
+
+def _is_consequence(found: ErrorDetails) -> bool:
+    """Return whether a list counts as too short only because some of its entries were refused."""
+    return found["type"] == "too_short" and len(found["input"]) >= found["ctx"]["min_length"]
+
+
+def _message(found: ErrorDetails, model: type[BaseModel]) -> str:
+    """Return the message for one mistake: field, what was expected and what came."""
+    path, given, kind = list(found["loc"]), found["input"], found["type"]
+    selection = ""
+    if path[:1] == ["pairs"] and len(path) > 1:
+        selection = str(path.pop(1))  # pydantic names the chosen selection there, which no key of a spec does
+    field = _dotted(path)
+    if (special := _special_message(path, given, kind)) is not None:
+        return special
+    if kind == KEY_MISTAKE:
+        return ".".join(filter(None, (field, found["msg"])))
+    if kind == "extra_forbidden":
+        known = _fields_at(model, path[:-1], selection)
+        near = difflib.get_close_matches(str(path[-1]), known, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        return f"{field}: unknown key{hint} (known: {', '.join(known)})"
+    if kind == "missing":
+        return f"{field}: missing; this key is required"
+    if kind.startswith("union_tag"):
+        chosen = given.get("select") if isinstance(given, Mapping) else given
+        return f"{field}.select: expected one of list, all, random, nearest, got {short(chosen)}"
+    return f"{field + ': ' if field else ''}expected {_expected(found, field)}, got {short(given)}"
+
+
+def _special_message(path: list[str | int], given: Any, kind: str) -> str | None:
+    """Return the message for a field whose mistakes have words of their own, or None for any other field."""
+    if kind == KEY_MISTAKE:
+        return None
+    if path[:2] == ["pairs", "list"] and kind in ("missing", "too_long", "tuple_type") and len(path) > 2:
+        return f"{_dotted(path[:3])}: expected two neurons, got {short(given)}"
+    if path[:2] in (["compute", "batch_pairs"], ["compute", "pack"]):
+        return f"compute.{path[1]}: expected auto or a whole number from 1 to 1024, got {short(given)}"
+    if path == ["model"]:
+        return f"model: expected the name of a model or a mapping, got {short(given)}"
+    if path[:2] == ["model", "value_range"] and kind in ("missing", "tuple_type", "too_long"):
+        return f"model.value_range: expected two numbers, got {short(given)}"
+    return None
+
+
+def _expected(found: ErrorDetails, field: str) -> str:
+    match found["type"]:
+        case "too_long":
+            return f"at most {found['ctx']['max_length']} entries"
+        case "model_type" if not field:
+            return "a mapping with name and pairs"
+        case "string_pattern_mismatch":
+            return EXPECTED_TEXT.get(found["ctx"]["pattern"], found["msg"])
+        case kind:
+            return _EXPECTED.get(kind, found["msg"].removeprefix("Input should be "))
+
+
+def _dotted(path: list[str | int]) -> str:
+    parts = (str(part) for part in path)
+    return ".".join(part if part.isprintable() and 0 < len(part) <= LONGEST else short(part) for part in parts)
+
+
+def _fields_at(model: type[BaseModel], path: list[str | int], selection: str) -> list[str]:
+    """Return the known keys of one section of a model."""
+    selections = {"list": ListedPairs, "all": AllPairs, "random": RandomPairs, "nearest": NearestPairs}
+    for part in path:
+        inner: Any = selections[selection] if part == "pairs" else model.model_fields[str(part)].annotation
+        model = inner
+    return list(model.model_fields)
