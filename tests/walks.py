@@ -1,4 +1,4 @@
-"""A walkable atlas for tests: small enough to be rendered in a second or two, by the real functions."""
+"""A walkable atlas for tests, so small that the real functions render it in one or two seconds."""
 
 from __future__ import annotations
 
@@ -19,25 +19,26 @@ RENDER: dict[str, Any] = {
 
 
 def walk_spec(neurons: str = f"{LAYER}:0-3", **changes: Any) -> AtlasSpec:
-    """All pairs among some neurons, with portraits at their ends."""
+    """Return a spec of all pairs among some neurons, with strips between portraits."""
     pairs = {"select": "all", "neurons": neurons.split()}
     facts = {"name": "walk", "strip": "walk", "pairs": pairs, "render": RENDER, "compute": {"chunk_pairs": 2}}
     return parse_spec(facts | changes, "here")
 
 
-def order(plan: Plan, chunk: Chunk) -> PlannedChunk:
+def planned(plan: Plan, chunk: Chunk) -> PlannedChunk:
+    """Return what a render task is given for a chunk of the plan."""
     return PlannedChunk(plan.model, plan.model_digest, plan.settings, chunk)
 
 
 def build(spec: AtlasSpec, store: Store, rendered: Callable[[Chunk], Any] = lambda chunk: None) -> list[ChunkResult]:
-    """Do what a build does, in this process: plan anew and render, until nothing is missing.
+    """Plan and render in this process, as a build does, until nothing is missing; return the results of all chunks.
 
     Args:
-        rendered: called with each chunk when it is done.
+        rendered: called with each chunk after it has been rendered.
     """
     results = []
     while (plan := make_plan(spec, store, 1)).chunks:
         for chunk in plan.chunks:
-            results.append(render_chunk(order(plan, chunk), store))
+            results.append(render_chunk(planned(plan, chunk), store))
             rendered(chunk)
     return results

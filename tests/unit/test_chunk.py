@@ -1,4 +1,4 @@
-"""Rendering a chunk with the real model: what is stored when, and what an error on the way does."""
+"""Rendering a chunk with the real model: when its files are stored, and the effect of an error."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ TINY = {
 }  # fmt: skip
 
 
-def order_for(store: DirectoryStore) -> PlannedChunk:
-    """Six pairs in one chunk."""
+def planned_for(store: DirectoryStore) -> PlannedChunk:
+    """Return a chunk of six pairs."""
     plan = make_plan(make_spec(["stem:0-3"], render=TINY, compute={"chunk_pairs": 6}), store, 1)
     [chunk] = plan.chunks
     return PlannedChunk(plan.model, plan.model_digest, plan.settings, chunk)
 
 
 class WaitingStore(DirectoryStore):
-    """A store in which the first picture is written only after one of another pair."""
+    """A store that writes the first picture only after a sheet of another pair has arrived."""
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)
@@ -50,25 +50,23 @@ class WaitingStore(DirectoryStore):
 
 
 def test_pictures_are_stored_while_the_next_pairs_are_rendered(tmp_path: Path) -> None:
-    """Nobody waits for a slow store; the records come in the order of the plan and after every picture."""
+    """Rendering does not wait for a slow store; records are in the order of the plan, stored after all pictures."""
     store = WaitingStore(tmp_path)
-    order = order_for(store)
+    planned = planned_for(store)
 
-    result = render_chunk(order, store)
+    result = render_chunk(planned, store)
 
     assert store.in_time
     assert (result.done, result.failed) == (6, 0)
     assert len(store.created) == 6 * 2 * 2 + 1
-    assert store.created[-1] == f"records/{order.chunk.name}.ndjson"
-    assert list(read_records(store, view=lambda record: record.status)) == [
-        planned.key for planned in order.chunk.pairs
-    ]
+    assert store.created[-1] == f"records/{planned.chunk.name}.ndjson"
+    assert list(read_records(store, view=lambda record: record.status)) == [pair.key for pair in planned.chunk.pairs]
     report = verify(store)
     assert (report.missing, report.damaged, report.extra) == (("index.html", "manifest.json"), (), ())
 
 
 class FailingStore(DirectoryStore):
-    """A store that takes a few previews and no more."""
+    """A store that raises an error after three previews."""
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)
@@ -81,11 +79,11 @@ class FailingStore(DirectoryStore):
         return super().create(path, data)
 
 
-def test_an_error_of_the_store_is_told_as_itself_and_nothing_is_recorded(tmp_path: Path) -> None:
-    """A picture that could not be stored, in whichever thread, leaves its chunk without records."""
+def test_an_error_of_the_store_is_raised_and_nothing_is_recorded(tmp_path: Path) -> None:
+    """If a picture cannot be stored, in any of the storing threads, its chunk has no records."""
     store = FailingStore(tmp_path)
 
     with pytest.raises(StoreError, match="no more room for previews"):
-        render_chunk(order_for(store), store)
+        render_chunk(planned_for(store), store)
 
     assert list(store.list("records/")) == []

@@ -1,4 +1,4 @@
-"""Arithmetic of less precision, and XLA: settings for GPUs that are tried on a CPU here."""
+"""Lower precisions and XLA: settings for GPUs, tested on a CPU."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SMALL = {"frames": 3, "size_px": 64, "steps": 24, "redirected_updates": 0, "alig
 
 
 def test_bfloat16_agrees_with_float32_on_a_finished_strip(model: Model) -> None:
-    """What excites a neuron excites it by as much, to a hundredth, and image, variables and records stay float32."""
+    """The ends' activations agree to 1 %; images, variables and measured activations stay float32."""
     settings = resolve_settings(RenderSettings.model_validate(SMALL | {"precision": "bfloat16"}), model)
     renderer = StripRenderer(model, PAIR.layers, settings)
     [strip] = renderer.render([PAIR])
@@ -45,10 +45,10 @@ def test_bfloat16_agrees_with_float32_on_a_finished_strip(model: Model) -> None:
 
 
 @pytest.mark.parametrize("redirected", [False, True])
-def test_xla_compiles_the_network_where_there_is_a_gpu(
+def test_xla_compiles_the_network_if_there_is_a_gpu(
     model: Model, monkeypatch: pytest.MonkeyPatch, redirected: bool
 ) -> None:
-    """Activations and their gradients agree; without a GPU nothing is compiled."""
+    """Without a GPU XLA compiles nothing; with XLA, activations and gradients are the same up to rounding."""
     images = tf.random.stateless_uniform((2, 32, 32, 3), seed=(1, 2))
     plain = network(model, {"block1"}, xla=True)
     assert not hasattr(plain, "experimental_get_compiler_ir")
@@ -66,12 +66,12 @@ def test_xla_compiles_the_network_where_there_is_a_gpu(
     np.testing.assert_allclose(found[0][1], found[1][1], rtol=1e-2, atol=1e-3 * float(tf.reduce_max(found[0][1])))
 
 
-class Asking:
-    """The model, which notes whether TF32 is allowed whenever TensorFlow computes it, and for how many channels."""
+class Observed:
+    """The model, which notes at every forward pass whether TF32 is allowed and whether channels are selected."""
 
     def __init__(self, model: Model) -> None:
         self._model = model
-        self.seen: list[tuple[bool, bool]] = []  # whether only some channels are computed, and whether TF32 is allowed
+        self.seen: list[tuple[bool, bool]] = []  # channels are selected, TF32 is allowed
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._model, name)
@@ -83,28 +83,28 @@ class Asking:
             self.seen.append((selected, tf.config.experimental.tensor_float_32_execution_enabled()))
             return np.float32(0)
 
-        asked = tf.numpy_function(note, [], tf.float32)
-        with tf.control_dependencies([asked]):
+        noted = tf.numpy_function(note, [], tf.float32)
+        with tf.control_dependencies([noted]):
             images = tf.identity(images)
         return self._model.activations(images, layers, **options)
 
 
-def test_tf32_is_used_for_the_updates_that_ask_for_it_and_for_nothing_else(model: Model) -> None:
-    """Renderers of two precisions in one process do not change each other, and what is measured is float32."""
-    asking = Asking(model)
+def test_tf32_is_used_only_for_the_updates_of_renderers_with_that_precision(model: Model) -> None:
+    """Renderers of two precisions in one process do not affect each other, and measurements use float32."""
+    observed = Observed(model)
     changes = {"size_px": 32, "frames": 2, "steps": 3}
     rough, exact = (
         StripRenderer(
-            asking, PAIR.layers, resolve_settings(RenderSettings.model_validate(SMALL | changes | more), model)
+            observed, PAIR.layers, resolve_settings(RenderSettings.model_validate(SMALL | changes | more), model)
         )
         for more in ({"precision": "tf32"}, {"precision": "float32"})
     )
     seen = []
     for renderer in (rough, exact, rough):
         renderer.compile()
-        asking.seen.clear()
+        observed.seen.clear()
         renderer.render([PAIR])
-        seen.append(list(asking.seen))
+        seen.append(list(observed.seen))
 
     updates, measured = (True, True), (False, False)
     assert seen[0] == seen[2] == [*[updates] * 3, measured]

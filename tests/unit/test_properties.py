@@ -1,4 +1,4 @@
-"""What must hold of every parameterization and every objective, whatever their details."""
+"""Properties that every parameterization and every objective must have."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ PARAMETERIZATIONS: dict[str, Callable[[], p.Parameterization]] = {
 
 @pytest.mark.parametrize("name", PARAMETERIZATIONS)
 def test_every_parameterization_can_become_a_photograph(name: str) -> None:
-    """Gradient descent on the difference from a photograph of a cat brings it near in every frame."""
+    """200 updates bring every frame close to a photograph of a cat, and reduce the difference to less than a tenth."""
     made = PARAMETERIZATIONS[name]()
     adam = Adam(made.variables)
 
@@ -81,7 +81,7 @@ OBJECTIVES: dict[str, o.Objective] = {
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_every_objective_rises_and_images_stay_in_range(tiny_net: FrozenGraph, name: str) -> None:
-    """A dozen updates raise it, and what comes out are colours."""
+    """12 updates raise the objective, and all colours lie in [0, 1]."""
     rendering = render(
         tiny_net,
         OBJECTIVES[name],
@@ -99,7 +99,7 @@ def test_every_objective_rises_and_images_stay_in_range(tiny_net: FrozenGraph, n
 
 @pytest.mark.parametrize("name", ["channel_interpolate", "direction with cosine", "less diversity", "a sum"])
 def test_gradients_are_those_of_finite_differences(name: str) -> None:
-    """Along a random direction the objective changes by what the gradient says (in double-step differences)."""
+    """The slope along a random direction equals a central difference."""
     objective = OBJECTIVES[name]
     sizes = {"layer2": 16, "layer3_pre_relu": 20, "mixed": 24}
     activations = {layer: tf.constant(rnd(3, (4, 5, 6, sizes[layer]))) for layer in objective.layers}
@@ -120,7 +120,7 @@ def test_gradients_are_those_of_finite_differences(name: str) -> None:
 @given(frames=st.integers(2, 9), seed=st.integers(0, 1000))
 @settings(max_examples=20, deadline=None)
 def test_the_ends_of_an_interpolation_are_the_single_neurons(frames: int, seed: int) -> None:
-    """Of the first frame only the first neuron counts, and of the last only the second."""
+    """In the first frame only the first neuron counts, and in the last frame only the second."""
     a = rnd(seed, (frames, 3, 4, 5))
     interpolation = o.channel_interpolate("x", 1, "x", 3)
 
@@ -139,7 +139,7 @@ def test_the_ends_of_an_interpolation_are_the_single_neurons(frames: int, seed: 
 @given(frames=st.integers(2, 9), seed=st.integers(0, 1000))
 @settings(max_examples=20, deadline=None)
 def test_mirrored_variables_give_the_mirror_of_the_strip(frames: int, seed: int) -> None:
-    """With spectra and key frames in the opposite order the frames are in the opposite order, and else the same."""
+    """Reversing the spectra and the key frames reverses the frames and changes nothing else."""
     forth, back = (p.shared_interpolation(frames, SIZE, sd=1.0, seed=seed) for _ in range(2))
     mirror(forth, back)
 
@@ -147,15 +147,15 @@ def test_mirrored_variables_give_the_mirror_of_the_strip(frames: int, seed: int)
 
 
 def test_lucids_key_frames_have_no_mirror() -> None:
-    """With Lucid's weights the same exchange gives other frames: they lean to the second end."""
+    """With Lucid's weights, reversed variables give other frames, because the weights favour the second end."""
     forth, back = (p.shared_interpolation(6, SIZE, key_frames="lucid", sd=1.0) for _ in range(2))
     mirror(forth, back)
 
     assert np.abs(forth().numpy() - back().numpy()[::-1]).max() > 0.1
 
 
-def test_the_strip_of_the_turned_pair_is_the_mirror(tiny_net: FrozenGraph) -> None:
-    """A whole optimisation from b to a, started from mirrored values, ends with the mirrored frames."""
+def test_the_strip_of_the_reversed_pair_is_the_mirror(tiny_net: FrozenGraph) -> None:
+    """A whole optimisation from b to a that starts with mirrored values ends with mirrored frames."""
     forth, back = (p.shared_interpolation(5, SIZE, seed=3) for _ in range(2))
     mirror(forth, back)
     aligned = 0.1 * o.alignment("layer2", 5)
@@ -176,7 +176,7 @@ def test_the_strip_of_the_turned_pair_is_the_mirror(tiny_net: FrozenGraph) -> No
 
 
 def mirror(forth: p.Parameterization, back: p.Parameterization) -> None:
-    """Give *back* the values of *forth* with the frames, and the key frames, in the opposite order."""
+    """Assign to *back* the values of *forth* with the frames, and the key frames, in reverse order."""
     for one, other in zip(forth.variables, back.variables, strict=True):
         other.assign(tf.reverse(one, [0]))
 
@@ -184,7 +184,7 @@ def mirror(forth: p.Parameterization, back: p.Parameterization) -> None:
 @given(frames=st.integers(2, 9), decay=st.floats(0.5, 10), seed=st.integers(0, 1000))
 @settings(max_examples=20, deadline=None)
 def test_alignment_is_the_sum_of_all_differences_up_to_four_apart(frames: int, decay: float, seed: int) -> None:
-    """The quadratic form is the definition, computed by NumPy pair by pair."""
+    """The quadratic form agrees with the definition, which NumPy computes pair by pair."""
     a = rnd(seed, (frames, 3, 4, 5)).astype(np.float64)
     expected = -sum(((a[i] - a[i + d]) ** 2).mean() / decay**d for d in range(1, 5) for i in range(frames - d))
 
@@ -193,8 +193,8 @@ def test_alignment_is_the_sum_of_all_differences_up_to_four_apart(frames: int, d
     assert got == pytest.approx(expected, rel=1e-4)
 
 
-def test_rendering_tells_of_progress_and_takes_another_optimizer(tiny_net: FrozenGraph) -> None:
-    """The callback sees the updates and the objective; a larger learning rate moves the image further."""
+def test_rendering_reports_progress_and_accepts_another_optimizer(tiny_net: FrozenGraph) -> None:
+    """The callback gets the number of updates and the objective; a higher learning rate changes the image more."""
     seen: list[tuple[int, float]] = []
     start = p.image(SIZE).image().numpy()
     slow, fast = (
@@ -217,18 +217,19 @@ def test_rendering_tells_of_progress_and_takes_another_optimizer(tiny_net: Froze
 
 
 def test_a_seed_draws_the_same_views_to_the_last_bit() -> None:
-    """What the model is shown is repeated exactly by a seed, and a tuple of transforms is what a list is."""
+    """The same seed gives the same view exactly, and a tuple of transforms does the same as a list."""
     x = tf.constant(rnd(8, (2, SIZE, SIZE, 3)))
     for step in range(8):
         seed = tf.constant([1, step])
         np.testing.assert_array_equal(t.compose(t.LUCID)(x, seed), t.compose(list(t.LUCID))(x, seed))
 
 
-def test_a_rendering_is_repeated_by_its_seed_up_to_rounding(tiny_net: FrozenGraph) -> None:
-    """The same seed gives the same picture; another gives another.
+def test_a_seed_gives_the_same_picture_up_to_rounding(tiny_net: FrozenGraph) -> None:
+    """The same seed gives the same picture; another seed gives another.
 
-    Not to the last bit: TensorFlow's convolutions, for images whose size changes from step to step, were seen to
-    round differently in about one run of twenty. Strips of an atlas have one size and are exact (test_strip).
+    The pictures need not agree to the last bit: for images whose size changes from step to step, TensorFlow's
+    convolutions rounded differently in about one of twenty runs. Strips of an atlas have one size and are exact
+    (test_strip).
     """
     one, same, other = (
         render(
@@ -241,8 +242,8 @@ def test_a_rendering_is_repeated_by_its_seed_up_to_rounding(tiny_net: FrozenGrap
     assert np.abs(one - other).max() > 0.01
 
 
-def test_what_cannot_be_rendered_is_refused_in_one_line(tiny_net: FrozenGraph) -> None:
-    """No updates, an objective that is not a number, shapes that do not fit."""
+def test_invalid_arguments_and_nan_objectives_are_errors(tiny_net: FrozenGraph) -> None:
+    """No updates, an objective of nan and shapes that do not fit are errors that say so."""
     with pytest.raises(SpecError, match="checkpoints: expected positive numbers"):
         render(tiny_net, "mixed:4", checkpoints=[0])
     with pytest.raises(RenderDivergedError, match=r"at update 1$"):

@@ -1,4 +1,4 @@
-"""Strips on the fast path, small: traced once, reproducible, packed without mixing."""
+"""Small strips: traced once, reproducible, and the same in every batch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from core.models.models import Model
 from core.neurons import Neuron, Pair
 from core.spec import Alignment, RenderSettings
 
-LAYER = "block1_expand_pre_relu"  # near the image: what a step costs to trace grows with the depth
+LAYER = "block1_expand_pre_relu"  # near the image, because the time for tracing a step grows with the depth
 PAIRS = [Pair.of(Neuron(LAYER, a), Neuron(LAYER, b)) for a, b in ((3, 40), (30, 70), (20, 33))]
 
 
@@ -39,20 +39,20 @@ def renderer(model: Model) -> StripRenderer:
 
 @pytest.fixture(scope="module")
 def alone(renderer: StripRenderer) -> list[Strip]:
-    """The strips of all pairs, each rendered by itself."""
+    """The strips of all pairs, each rendered in a batch of one."""
     return [renderer.render([pair])[0] for pair in PAIRS]
 
 
-def test_a_second_pair_of_the_same_layers_is_not_traced_again(renderer: StripRenderer) -> None:
-    """The channels are tensors: what was traced with redirected gradients and without serves every pair."""
+def test_another_pair_of_the_same_layers_is_not_traced_again(renderer: StripRenderer) -> None:
+    """Two traces, with redirected gradients and without, serve every pair, because the channels are tensors."""
     renderer.render(PAIRS[:1])
     renderer.render(PAIRS[1:2])
 
     assert renderer.traces == 2
 
 
-def test_the_same_pair_gives_the_same_pixels_whatever_was_rendered_between(renderer: StripRenderer) -> None:
-    """Nothing is left behind by another pair: no value, no moment of the optimiser, no random state."""
+def test_a_pair_gives_the_same_pixels_after_another_pair(renderer: StripRenderer) -> None:
+    """Another pair leaves no state in the renderer: no values, no moments of the optimizer, no random state."""
     first = renderer.render(PAIRS[:1])[0]
     renderer.render(PAIRS[1:2])
     again = renderer.render(PAIRS[:1])[0]
@@ -62,7 +62,7 @@ def test_the_same_pair_gives_the_same_pixels_whatever_was_rendered_between(rende
 
 
 def test_start_values_belong_to_the_pair_and_the_seed(model: Model) -> None:
-    """Another pair or another seed of the spec draws other numbers, and the same ones draw the same."""
+    """Another pair or another seed of the spec has other start values; the same pair and seed have the same."""
     seeds = [
         subject_of(settings(model, seed=seed), *pair).seed
         for seed, pair in ((0, PAIRS[0]), (0, PAIRS[1]), (1, PAIRS[0]))
@@ -72,24 +72,24 @@ def test_start_values_belong_to_the_pair_and_the_seed(model: Model) -> None:
     assert subject_of(settings(model), *PAIRS[0]).seed == seeds[0]
 
 
-def test_progress_is_told_in_updates(renderer: StripRenderer) -> None:
-    """The callback hears of the last update, and of no more than there are."""
-    told: list[int] = []
+def test_progress_is_reported_in_updates(renderer: StripRenderer) -> None:
+    """The callback is called with the number of updates done, and the last number is `steps`."""
+    reported: list[int] = []
 
-    renderer.render(PAIRS[:1], told.append)
+    renderer.render(PAIRS[:1], reported.append)
 
-    assert told == [24]
+    assert reported == [24]
 
 
 @pytest.mark.parametrize("key_frames", ["symmetric", "lucid"])
 def test_the_objective_is_interpolation_plus_alignment(model: Model, key_frames: Any) -> None:
-    """Before the first update, of packed pairs across layers, it is what the objectives themselves give each alone."""
+    """Before the first update of a batch of pairs across layers, each has the value of its objective alone."""
     pairs = [Pair.of(Neuron("block0", a), Neuron("block1_expand", b)) for a, b in ((3, 7), (11, 90))]
     weighted = {"layers": ["stem", "block0"], "weight": 0.7, "decay": 3}
     changes: dict[str, Any] = {"key_frames": key_frames, "alignment": weighted, "transforms": "none", "steps": 1}
-    packed = render(model, *pairs, strips=2, redirected_updates=0, **changes)
+    batch = render(model, *pairs, strips=2, redirected_updates=0, **changes)
 
-    for pair, strip in zip(pairs, packed, strict=True):
+    for pair, strip in zip(pairs, batch, strict=True):
         seed = subject_of(settings(model, **changes), *pair).seed
         start = shared_interpolation(4, 32, key_frames=key_frames, seed=seed)
         objective = o.channel_interpolate(*pair.a, *pair.b) + 0.7 * (o.alignment("stem", 3) + o.alignment("block0", 3))
@@ -99,7 +99,7 @@ def test_the_objective_is_interpolation_plus_alignment(model: Model, key_frames:
 
 
 def strip_of(objective: list[float], frame: float = 0.5) -> Strip:
-    """A strip of three frames that differ, the last of some value, with this course of the objective."""
+    """Return a strip with a history of the objective and three different frames, the last filled with *frame*."""
     frames = np.zeros((3, 2, 2, 3), np.float32)
     frames[1], frames[2] = 0.25, frame
     return Strip(
@@ -114,8 +114,8 @@ def strip_of(objective: list[float], frame: float = 0.5) -> Strip:
     )
 
 
-def test_a_strip_backwards_has_everything_turned_round() -> None:
-    """Frames, activations, distances and checkpoints run from b to a; the course of the objective stays."""
+def test_a_strip_backwards_runs_from_b_to_a() -> None:
+    """Frames, activations, distances and checkpoints are reversed; the history of the objective is not."""
     strip = strip_of([1, 2, 3])
     turned = strip.backwards()
 
@@ -136,19 +136,18 @@ def test_a_strip_backwards_has_everything_turned_round() -> None:
         ([1, np.nan, np.nan], 0.5, 2),
         ([np.nan, 1, 2], 0.5, 1),
         ([1, 2, -np.inf], 0.5, 3),
-        ([1, 2, 3], np.nan, 3),  # the last update itself broke the frames
+        ([1, 2, 3], np.nan, 3),  # the last update made the frames nan
     ],
 )
-def test_a_strip_failed_at_the_first_update_that_was_no_number(
+def test_a_strip_failed_at_its_first_update_that_is_not_finite(
     objective: list[float], frame: float, failed_at: int | None
 ) -> None:
-    """Updates count from 1, and frames that are no numbers are a failure of the last."""
+    """Updates count from 1; frames that are not finite are a failure of the last update."""
     assert strip_of(objective, frame).failed_at == failed_at
 
 
-def test_strips_are_pictures_whose_objective_rose(alone: list[Strip]) -> None:
-    """Frames lie in [0, 1] and have contrast; the objective ends far above its start; there is a distance less than
-    frames."""
+def test_strips_have_contrast_and_their_objective_rises(alone: list[Strip]) -> None:
+    """Frames lie in [0, 1] and have contrast, the objective rises by over 1, and four frames have three distances."""
     strip = alone[0]
 
     assert strip.frames.shape == (4, 32, 32, 3)
@@ -161,17 +160,17 @@ def test_strips_are_pictures_whose_objective_rose(alone: list[Strip]) -> None:
 
 
 def test_each_neuron_is_strongest_at_its_own_end(alone: list[Strip]) -> None:
-    """The first frame excites a more than the last does, and the last excites b more than the first does."""
+    """Neuron a is more active in the first frame than in the last, and neuron b in the last than in the first."""
     for strip in alone:
         assert strip.activation_a[0] > strip.activation_a[-1]
         assert strip.activation_b[-1] > strip.activation_b[0]
 
 
-def test_packed_strips_do_not_mix(model: Model, alone: list[Strip]) -> None:
-    """Three pairs in one batch of four look as each does alone, in whichever place of the batch they lie."""
-    packed = StripRenderer(model, (LAYER, LAYER), settings(model), strips=4)
-    strips = packed.render(PAIRS)
-    turned = packed.render(PAIRS[::-1])[::-1]
+def test_strips_do_not_depend_on_their_batch(model: Model, alone: list[Strip]) -> None:
+    """Three pairs in a batch of four give the same pixels as each alone, in any place of the batch."""
+    together = StripRenderer(model, (LAYER, LAYER), settings(model), strips=4)
+    strips = together.render(PAIRS)
+    turned = together.render(PAIRS[::-1])[::-1]
 
     assert len(strips) == 3
     for strip, *others in zip(strips, alone, turned, strict=True):
@@ -180,33 +179,33 @@ def test_packed_strips_do_not_mix(model: Model, alone: list[Strip]) -> None:
             np.testing.assert_array_equal(strip.activation_a, other.activation_a)
 
 
-def test_a_packed_strip_of_standard_size_is_the_strip_alone(model: Model) -> None:
-    """To the last bit on a CPU: how TensorFlow joins constants must not depend on how large the batch is."""
+def test_a_strip_of_standard_size_does_not_depend_on_its_batch(model: Model) -> None:
+    """A CPU gives the same bits: which constants TensorFlow folds must not depend on the size of the batch."""
     standard = {"frames": 6, "size_px": 128, "steps": 4, "redirected_updates": 2, "alignment": {}}
-    packed = render(model, *PAIRS[:2], strips=2, **standard)
+    batch = render(model, *PAIRS[:2], strips=2, **standard)
     alone = StripRenderer(model, (LAYER, LAYER), settings(model, **standard))
 
-    for pair, strip in zip(PAIRS[:2], packed, strict=True):
+    for pair, strip in zip(PAIRS[:2], batch, strict=True):
         [other] = alone.render([pair])
         np.testing.assert_array_equal(strip.frames, other.frames)
         np.testing.assert_array_equal(strip.objective, other.objective)
 
 
-def test_a_layer_may_be_aligned_before_its_relu(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    """That is the same convolution, of which alignment needs all channels, not only those of the pairs."""
+def test_the_layer_of_a_pair_can_be_aligned_before_its_relu(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both come from the same convolution: alignment sees all its channels, and the pairs need only their own."""
     target = LAYER.removesuffix("_pre_relu")
     pairs = [Pair.of(Neuron(target, a), Neuron(target, b)) for a, b in ((3, 5), (7, 9))]
     aligned = {"steps": 2, "redirected_updates": 0, "alignment": {"layers": [LAYER], "weight": 1.0}}
-    packed = render(model, *pairs, strips=2, **aligned)
+    selected = render(model, *pairs, strips=2, **aligned)
     monkeypatch.setattr(type(model), "can_select_channels", lambda *_: False)
     whole = render(model, *pairs, strips=2, **aligned)
 
-    for strip, expected in zip(packed, whole, strict=True):
+    for strip, expected in zip(selected, whole, strict=True):
         np.testing.assert_allclose(strip.objective, expected.objective, rtol=1e-5)
 
 
-def test_neurons_of_different_layers_and_of_the_logits_have_strips_too(model: Model) -> None:
-    """The two layers may differ in size, and need not have positions."""
+def test_pairs_across_layers_and_pairs_of_logits_have_strips(model: Model) -> None:
+    """The two layers may differ in size, and a layer needs no positions."""
     block0_and_block1 = Pair.of(Neuron("block0", 3), Neuron("block1_depthwise", 7))
     across = render(model, block0_and_block1, steps=16, redirected_updates=0)[0]
     cat_and_cup = Pair.of(Neuron("logits", 282), Neuron("logits", 967))
@@ -218,7 +217,7 @@ def test_neurons_of_different_layers_and_of_the_logits_have_strips_too(model: Mo
 
 
 def test_sharing_and_alignment_bring_neighbours_closer(model: Model) -> None:
-    """Independent frames differ most, shared ones less, aligned ones least."""
+    """Independent frames differ most, frames that share their parameterization less, aligned frames least."""
     independent, shared, aligned = (
         render(model, PAIRS[0], steps=48, redirected_updates=0, **change)[0].neighbour_distance.mean()
         for change in (
@@ -231,8 +230,8 @@ def test_sharing_and_alignment_bring_neighbours_closer(model: Model) -> None:
     assert aligned < shared < independent
 
 
-def test_a_checkpoint_is_the_strip_that_fewer_updates_give(model: Model) -> None:
-    """The frames kept after eight of twenty updates are those of a strip with eight, to the last bit."""
+def test_a_checkpoint_is_the_strip_after_that_number_of_updates(model: Model) -> None:
+    """The frames kept after 8 of 20 updates equal those of a strip with 8 updates, to the last bit."""
     pair = Pair.of(Neuron("stem_pre_relu", 3), Neuron("stem_pre_relu", 17))
     small: dict[str, Any] = {"frames": 2, "redirected_updates": 0, "alignment": {"weight": 0}}
     kept = render(model, pair, steps=20, checkpoints=[8, 3], **small)[0]
@@ -242,8 +241,8 @@ def test_a_checkpoint_is_the_strip_that_fewer_updates_give(model: Model) -> None
         np.testing.assert_array_equal(frames, render(model, pair, steps=step, **small)[0].frames)
 
 
-def test_distances_are_those_of_the_finished_frames(model: Model, alone: list[Strip]) -> None:
-    """Neighbour distances in pixels and in the alignment layers agree with NumPy's of the frames themselves."""
+def test_distances_and_activations_are_measured_on_the_finished_frames(model: Model, alone: list[Strip]) -> None:
+    """Neighbour distances in pixels and in the alignment layers, and activations, agree with NumPy on the frames."""
     strip = alone[0]
     found = model.activations(tf.constant(strip.frames), ["stem", "block0", LAYER])
 
@@ -259,8 +258,8 @@ def test_distances_are_those_of_the_finished_frames(model: Model, alone: list[St
         np.testing.assert_allclose(activation, expected, rtol=1e-3, atol=1e-3)
 
 
-def test_without_transforms_the_frames_are_seen_as_they_are(model: Model, alone: list[Strip]) -> None:
-    """`transforms: none` gives other pixels than the standard views, and a higher objective on what it sees."""
+def test_without_transforms_the_model_sees_the_frames_themselves(model: Model, alone: list[Strip]) -> None:
+    """`transforms: none` gives other pixels than the standard views, and a higher objective."""
     plain = render(model, PAIRS[0], transforms="none")[0]
 
     assert not np.array_equal(plain.frames, alone[0].frames)
@@ -268,13 +267,14 @@ def test_without_transforms_the_frames_are_seen_as_they_are(model: Model, alone:
 
 
 class Breaking:
-    """The real model, except that what it makes of a first strip with much contrast is not a number.
+    """The real model, but if the first strip of a batch has much contrast, its activations are nan.
 
-    Its gradients are numbers, or, if it *diverges*, are not either, which spoils the strip's pixels with the update.
+    Args:
+        diverges: the gradients of the first strip are nan too, so that the update makes its pixels nan.
     """
 
     def __init__(self, model: Model, *, diverges: bool) -> None:
-        self.contrast = tf.Variable(0.15)  # a variable, so that it changes without another trace
+        self.contrast = tf.Variable(0.15)  # a variable, because it changes between calls of the traced function
         self._model = model
         self._diverges = diverges
 
@@ -284,16 +284,16 @@ class Breaking:
     def activations(self, images: tf.Tensor, layers: Collection[str], **wanted: Any) -> dict[str, tf.Tensor]:
         found = self._model.activations(images, layers, **wanted)
         first_strip = tf.reshape(tf.range(images.shape[0]) < images.shape[0] // 2, (-1, 1, 1, 1))
-        contrasty = tf.math.reduce_std(images[: images.shape[0] // 2]) > self.contrast
-        broken = first_strip & contrasty
+        much_contrast = tf.math.reduce_std(images[: images.shape[0] // 2]) > self.contrast
+        broken = first_strip & much_contrast
         if self._diverges:
             return {name: t * tf.where(broken, np.nan, 1.0) for name, t in found.items()}
         return {name: tf.where(broken, np.nan, t) for name, t in found.items()}
 
 
 @pytest.mark.parametrize("diverges", [False, True])
-def test_a_strip_that_breaks_is_told_apart_from_its_neighbour(model: Model, diverges: bool) -> None:
-    """When one strip's objective stops being a number, its update is known and the strip beside it knows nothing."""
+def test_a_failed_strip_does_not_affect_the_other_strips_of_its_batch(model: Model, diverges: bool) -> None:
+    """The update at which a strip's objective became nan is known, and the strip beside it keeps its pixels."""
     breaking = Breaking(model, diverges=diverges)
     renderer = StripRenderer(breaking, (LAYER, LAYER), settings(model, redirected_updates=0), strips=2)
 

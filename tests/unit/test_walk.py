@@ -1,4 +1,4 @@
-"""Portraits and the strips between them, small: exact at the ends, traced once, and independent of batches."""
+"""Small portraits and the strips between them: exact at the ends, traced once, and the same in every batch."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def canvas(model: Model) -> RenderedCanvas:
     return find_canvas(model, SAMPLE, portrait_settings(settings(model)))
 
 
-def portraits_on(canvas: RenderedCanvas, model: Model, pack: int) -> list[RenderedPortrait]:
-    """Portraits of the neurons in batches of so many."""
-    renderer = PortraitRenderer(model, LAYER, portrait_settings(settings(model)), canvas.colours, portraits=pack)
-    batches = [renderer.render(NEURONS[first : first + pack]) for first in range(0, len(NEURONS), pack)]
+def portraits_on(canvas: RenderedCanvas, model: Model, size: int) -> list[RenderedPortrait]:
+    """Render portraits of all neurons in batches of *size*."""
+    renderer = PortraitRenderer(model, LAYER, portrait_settings(settings(model)), canvas.colours, portraits=size)
+    batches = [renderer.render(NEURONS[first : first + size]) for first in range(0, len(NEURONS), size)]
     return [portrait for batch in batches for portrait in batch]
 
 
@@ -50,37 +50,37 @@ def rendered(canvas: RenderedCanvas, model: Model) -> list[RenderedPortrait]:
 
 @pytest.fixture(scope="module")
 def portraits(rendered: list[RenderedPortrait], model: Model) -> dict[Neuron, Portrait]:
-    """Portraits of the neurons, and of one of another layer: any picture will do."""
+    """Portraits of the neurons, and for a neuron of another layer a reversed one, since any picture will do."""
     found = {neuron: Portrait(one.colours, one.pixels) for neuron, one in zip(NEURONS, rendered, strict=True)}
     return found | {Neuron(OTHER, 7): Portrait(rendered[0].colours[::-1], rendered[0].pixels[::-1])}
 
 
-def strips(model: Model, portraits: dict[Neuron, Portrait], *pairs: Pair, pack: int = 1, **changes: Any) -> list[Strip]:
-    renderer = renderer_of(model, pairs[0].layers, settings(model, **changes), pack)
+def strips(model: Model, portraits: dict[Neuron, Portrait], *pairs: Pair, size: int = 1, **changes: Any) -> list[Strip]:
+    renderer = renderer_of(model, pairs[0].layers, settings(model, **changes), size)
     return renderer.render([Walk(pair, portraits.__getitem__) for pair in pairs])
 
 
 @lru_cache
-def renderer_of(model: Model, layers: tuple[str, str], settings: RenderSettings, pack: int) -> WalkRenderer:
-    """Traced once for all tests."""
-    return WalkRenderer(model, layers, settings, strips=pack)
+def renderer_of(model: Model, layers: tuple[str, str], settings: RenderSettings, size: int) -> WalkRenderer:
+    """Return a renderer that all tests share, so that it is traced once."""
+    return WalkRenderer(model, layers, settings, strips=size)
 
 
 def test_portraits_depend_neither_on_their_batch_nor_on_its_size(
     canvas: RenderedCanvas, rendered: list[RenderedPortrait], model: Model
 ) -> None:
-    """Thousands of them come in whatever batches there are: the canvas is fixed, and nothing else is shared."""
-    for alone, packed in zip(rendered, portraits_on(canvas, model, 2), strict=True):
-        np.testing.assert_array_equal(alone.pixels, packed.pixels)
-        np.testing.assert_array_equal(alone.colours, packed.colours)
-        np.testing.assert_array_equal(alone.objective, packed.objective)
-        assert alone.activation == packed.activation
+    """Portraits share only the canvas, which is fixed, so each is the same alone and in a batch of two."""
+    for alone, batched in zip(rendered, portraits_on(canvas, model, 2), strict=True):
+        np.testing.assert_array_equal(alone.pixels, batched.pixels)
+        np.testing.assert_array_equal(alone.colours, batched.colours)
+        np.testing.assert_array_equal(alone.objective, batched.objective)
+        assert alone.activation == batched.activation
 
 
 def test_a_portrait_excites_its_neuron_and_lies_on_the_canvas(
     canvas: RenderedCanvas, rendered: list[RenderedPortrait], model: Model
 ) -> None:
-    """Optimised, it excites the neuron more than the canvas alone does; its colours squashed are its pixels."""
+    """It excites its neuron more than the bare canvas does, and its pixels are its colours, squashed."""
     bare = model.activations((canvas.pixels / 255.0).astype(np.float32)[None], {LAYER})[LAYER].numpy().mean((0, 1, 2))
     for neuron, portrait in zip(NEURONS, rendered, strict=True):
         assert portrait.activation > bare[neuron.channel] + 0.1
@@ -90,8 +90,8 @@ def test_a_portrait_excites_its_neuron_and_lies_on_the_canvas(
         assert distance < from_grey
 
 
-def test_the_canvas_is_what_a_sample_across_layers_has_in_common(canvas: RenderedCanvas, model: Model) -> None:
-    """Found again it is the same to the last bit; it holds low frequencies only, and another seed gives another."""
+def test_the_canvas_is_reproducible_and_has_low_frequencies_only(canvas: RenderedCanvas, model: Model) -> None:
+    """A second search on the same sample, across layers, gives the same bits; another seed gives another canvas."""
     again = find_canvas(model, SAMPLE, portrait_settings(settings(model)))
     other = find_canvas(model, SAMPLE, portrait_settings(settings(model, seed=1)))
 
@@ -100,7 +100,7 @@ def test_the_canvas_is_what_a_sample_across_layers_has_in_common(canvas: Rendere
     assert canvas.objective[-1] > canvas.objective[0]
     steps = np.abs(np.diff(canvas.colours, axis=0)).mean(axis=(1, 2))
     assert canvas.colours.std() > 0
-    np.testing.assert_allclose(steps[0:-1:2].mean(), steps[1::2].mean(), rtol=0.5)  # smooth: no step at stored pixels
+    np.testing.assert_allclose(steps[0:-1:2].mean(), steps[1::2].mean(), rtol=0.5)  # no blocks of stored pixels
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_the_canvas_is_what_a_sample_across_layers_has_in_common(canvas: Rendere
 def test_a_strip_begins_and_ends_on_its_portraits_to_the_last_bit(
     model: Model, portraits: dict[Neuron, Portrait], changes: dict[str, Any]
 ) -> None:
-    """Whatever is optimised between them, in the finished strip and at its checkpoints."""
+    """The ends are the portraits' pixels in the finished strip and at every checkpoint, for every setting."""
     pair = Pair.of(*NEURONS[:2])
 
     [strip] = strips(model, portraits, pair, **changes)
@@ -123,10 +123,10 @@ def test_a_strip_begins_and_ends_on_its_portraits_to_the_last_bit(
 
 
 def test_strips_depend_neither_on_their_batch_nor_on_its_size(model: Model, portraits: dict[Neuron, Portrait]) -> None:
-    """Each has start values, views and portraits of its own, and the last ones leave nothing behind."""
+    """Each strip has its own start values, views and portraits, and earlier batches leave no state."""
     pairs = [Pair.of(NEURONS[0], other) for other in NEURONS[1:]]
 
-    together = strips(model, portraits, *pairs, pack=3)
+    together = strips(model, portraits, *pairs, size=3)
     alone = [strips(model, portraits, pair)[0] for pair in (*pairs, pairs[0])]
 
     for one, other in zip([*together, together[0]], alone, strict=True):
@@ -135,8 +135,8 @@ def test_strips_depend_neither_on_their_batch_nor_on_its_size(model: Model, port
         np.testing.assert_array_equal(one.neighbour_distance, other.neighbour_distance)
 
 
-def test_inner_frames_gain_what_they_are_optimised_for(model: Model, portraits: dict[Neuron, Portrait]) -> None:
-    """The objective rises; the inner frame that is nearer to b has more of b's activation, and less of a's."""
+def test_inner_frames_are_more_active_for_the_nearer_neuron(model: Model, portraits: dict[Neuron, Portrait]) -> None:
+    """The objective rises, and the activation of b minus that of a is larger in the inner frame nearer to b."""
     [strip] = strips(model, portraits, Pair.of(*NEURONS[:2]), steps=24, transforms="none")
 
     assert strip.objective[-1] > strip.objective[0] + 0.01
@@ -146,17 +146,20 @@ def test_inner_frames_gain_what_they_are_optimised_for(model: Model, portraits: 
 def test_the_objective_is_interpolation_of_the_inner_frames_plus_alignment_with_the_ends(
     model: Model, portraits: dict[Neuron, Portrait]
 ) -> None:
-    """On average over two updates, of which each sees one end, and without what no update can change: the activations
-    of the ends, and how they differ from one another. Across layers and packed too."""
+    """The mean of two updates, each of which sees one end, is the objective of the whole strip without its constants.
+
+    The constants are the activations of the ends and the distance between the ends, which no update can change. The
+    pairs go across layers and share a batch.
+    """
     neurons = [(NEURONS[0], Neuron(OTHER, 7)), (NEURONS[1], Neuron(OTHER, 7))]
     pairs = [Pair.of(*pair) for pair in neurons]
     weighted = {"layers": ["stem", "block0"], "weight": 0.7, "decay": 3}
     changes: dict[str, Any] = {"alignment": weighted, "transforms": "none", "steps": 2}
     changes |= {"learning_rate": 1e-9}  # so that the finished frames are those before the updates
 
-    packed = strips(model, portraits, *pairs, pack=2, **changes)
+    batch = strips(model, portraits, *pairs, size=2, **changes)
 
-    for pair, strip in zip(pairs, packed, strict=True):
+    for pair, strip in zip(pairs, batch, strict=True):
         aligned = 0.7 * (o.alignment("stem", 3) + o.alignment("block0", 3))
         whole = o.channel_interpolate(*pair.a, *pair.b) + aligned
         found = model.activations(strip.frames, whole.layers)
@@ -170,8 +173,8 @@ def test_the_objective_is_interpolation_of_the_inner_frames_plus_alignment_with_
         assert abs(strip.objective[0] - strip.objective[1]) > 1e-3
 
 
-def test_a_portrait_of_no_numbers_has_failed(canvas: RenderedCanvas, model: Model) -> None:
-    """Colours that are not numbers are no picture, even if the model makes numbers of them: then at the last one."""
+def test_a_portrait_whose_colours_are_nan_has_failed(canvas: RenderedCanvas, model: Model) -> None:
+    """If the objective stays finite although the colours are nan, the portrait has failed at the last update."""
     broken = np.full_like(canvas.colours, np.nan)
     renderer = PortraitRenderer(model, LAYER, portrait_settings(settings(model)), broken)
 

@@ -1,4 +1,4 @@
-"""A small walkable atlas, rendered chunk by chunk by the real functions: where roads meet, and what mends it."""
+"""A small walkable atlas, rendered chunk by chunk by the real functions: roads meet, and damage is repaired."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from threading import Lock
 
 import numpy as np
 import pytest
-from walks import LAYER, RENDER, build, order, walk_spec
+from walks import LAYER, RENDER, build, planned, walk_spec
 
 from core.atlas.plan import make_plan
 from core.atlas.recorded import read_portraits, read_records, recorded_chunks
@@ -28,13 +28,13 @@ from core.rendering.chunk import ChunkResult, read_result, render_chunk
 from core.rendering.portrait_files import read_portrait
 from core.store.store import DirectoryStore
 
-SPEC = walk_spec(render=RENDER | {"transforms": "none"})  # what files there are has nothing to do with views
+SPEC = walk_spec(render=RENDER | {"transforms": "none"})  # faster, and the same files
 FIRST, SECOND = Neuron(LAYER, 0), Neuron(LAYER, 1)
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[DirectoryStore, list[ChunkResult]]:
-    """The atlas, and what became of its chunks."""
+    """The store of the atlas, and the results of its chunks."""
     store = DirectoryStore(tmp_path_factory.mktemp("built") / "walk")
     results = build(SPEC, store)
     publish(store, SPEC.name)
@@ -43,7 +43,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[DirectoryStore, lis
 
 @pytest.fixture
 def store(built: tuple[DirectoryStore, list[ChunkResult]], tmp_path: Path) -> DirectoryStore:
-    """A copy to be damaged."""
+    """A copy of the atlas, which the test may damage."""
     shutil.copytree(built[0].root, tmp_path / "walk")
     return DirectoryStore(tmp_path / "walk")
 
@@ -61,7 +61,7 @@ def files_of(store: DirectoryStore) -> dict[str, bytes]:
 
 
 def ends_meet(store: DirectoryStore) -> bool:
-    """Whether the first and the last frame of every sheet are the portraits' pixels."""
+    """Return whether the first and the last frame of all six sheets are the portraits' pixels."""
     met = []
     for record in records_of(store).values():
         assert record.portraits is not None
@@ -72,7 +72,7 @@ def ends_meet(store: DirectoryStore) -> bool:
 
 
 def test_every_strip_of_an_atlas_begins_and_ends_on_the_stored_portraits(store: DirectoryStore) -> None:
-    """Pixel by pixel, so that any two strips of a neuron meet; records say which portraits those are."""
+    """Any two strips of a neuron meet in the same pixels, and each record names the portraits at its ends."""
     portraits = portraits_of(store)
 
     assert ends_meet(store)
@@ -84,8 +84,8 @@ def test_every_strip_of_an_atlas_begins_and_ends_on_the_stored_portraits(store: 
     assert neurons == ["", *(f"{LAYER}:{number}" for number in range(4))]
 
 
-def test_chunks_tell_what_they_held(built: tuple[DirectoryStore, list[ChunkResult]]) -> None:
-    """Portraits are counted as portraits, the canvas among them, and anybody can read that later."""
+def test_the_result_of_a_chunk_counts_its_pairs_or_portraits(built: tuple[DirectoryStore, list[ChunkResult]]) -> None:
+    """The canvas counts as a portrait, and reading the records later gives the same results."""
     store, results = built
 
     assert [(result.what, result.done, result.failed) for result in results] == [
@@ -100,30 +100,30 @@ def test_chunks_tell_what_they_held(built: tuple[DirectoryStore, list[ChunkResul
 
 
 class DiedError(Exception):
-    """What ends a process at once."""
+    """Stands for the death of the process."""
 
 
 class DyingStore(DirectoryStore):
-    """A store whose user dies before the second new file."""
+    """A store that raises `DiedError` when the second new file is to be written."""
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)
-        self._grown = False
+        self._has_new_file = False
         self._one_at_a_time = Lock()
 
     def create(self, path: str, data: bytes) -> bool:
         with self._one_at_a_time:
-            if self._grown and not self.exists(path):
+            if self._has_new_file and not self.exists(path):
                 raise DiedError
             new = super().create(path, data)
-            self._grown |= new
+            self._has_new_file |= new
             return new
 
 
 def test_a_build_that_dies_after_any_file_of_any_stage_completes_with_the_same_files(
     built: tuple[DirectoryStore, list[ChunkResult]], tmp_path: Path
 ) -> None:
-    """With the canvas's colours but no picture, with both but no record, and so on through portraits and strips."""
+    """For instance after the canvas's colours and before its picture, or after both and before the record."""
     store = DirectoryStore(tmp_path / "walk")
     deaths: Counter[str] = Counter()
     while (plan := make_plan(SPEC, store, 1)).unrecorded:
@@ -132,7 +132,7 @@ def test_a_build_that_dies_after_any_file_of_any_stage_completes_with_the_same_f
         deaths[plan.stage] += 1
     publish(store, SPEC.name)
 
-    # one for each file of a picture, and for each record
+    # One death for each file of a picture and for each file of records.
     assert deaths == {"the canvas of all portraits": 3, "portraits": 10, "pairs": 15}
     assert verify(store).intact
     assert ends_meet(store)
@@ -142,20 +142,20 @@ def test_a_build_that_dies_after_any_file_of_any_stage_completes_with_the_same_f
         assert store.read(path) == built[0].read(path), path
 
 
-def test_a_walk_over_a_neuron_has_its_portrait_once(store: DirectoryStore) -> None:
-    """The middle frame of a road of two strips is the portrait of the neuron between."""
+def test_a_route_shows_the_portrait_between_two_roads_once(store: DirectoryStore) -> None:
+    """The frames of a route of two roads meet in one frame, which is the portrait of the neuron between."""
     roads = [road for road in read_roads(store) if {str(FIRST), str(SECOND)} != set(road.neurons)]
 
-    way = shortest(roads, FIRST, SECOND)
-    frames = read_frames(store, way)
+    route = shortest(roads, FIRST, SECOND)
+    frames = read_frames(store, route)
 
-    assert len(way) == 2
+    assert len(route) == 2
     assert len(frames) == 4 + 4 - 1
-    np.testing.assert_array_equal(frames[3], decode(store.read(portrait_path(way[0].ends[1]))))
+    np.testing.assert_array_equal(frames[3], decode(store.read(portrait_path(route[0].ends[1]))))
 
 
-def test_what_was_just_built_is_intact_and_counts_every_file_once(store: DirectoryStore) -> None:
-    """Six strips with a preview each, four portraits and a canvas in two files each, and three files of data."""
+def test_a_new_atlas_is_intact_and_verify_checks_every_file_once(store: DirectoryStore) -> None:
+    """Six strips, four portraits and a canvas have two files each, and three files are data."""
     report = verify(store)
 
     assert (report.checked, report.intact, report.extra, report.stale) == (6 * 2 + 5 * 2 + 3, True, (), ())
@@ -168,15 +168,15 @@ def damage(store: DirectoryStore, path: str) -> None:
 
 
 @pytest.mark.parametrize("harm", [damage, DirectoryStore.delete])
-def test_a_spoilt_portrait_takes_its_strips_with_it_and_a_build_brings_all_back(
+def test_repair_removes_a_damaged_portrait_with_its_strips_and_a_build_renders_them_again(
     store: DirectoryStore, harm: Callable[[DirectoryStore, str], None]
 ) -> None:
-    """Whoever renders it again may round otherwise: no strip may stay that ends on the old one."""
+    """Another machine may round the new portrait differently, so no strip that ends on the old one may stay."""
     before = files_of(store)
     record = next(iter(records_of(store).values()))
     assert record.portraits is not None
     path = portrait_path(record.portraits[0])
-    standing = {
+    strips_on_it = {
         picture(other.key)
         for other in records_of(store).values()
         if record.portraits[0] in (other.portraits or ())
@@ -188,13 +188,13 @@ def test_a_spoilt_portrait_takes_its_strips_with_it_and_a_build_brings_all_back(
     repair(store, report)
 
     assert (*report.missing, *report.damaged) == (path,)
-    assert set(report.stale) == standing
-    assert len(standing) == 6
+    assert set(report.stale) == strips_on_it
+    assert len(strips_on_it) == 6
     gone = set(before) - set(files_of(store))
-    assert standing < gone
-    assert {kind.partition("/")[0] for kind in gone - standing} == {"portraits", "records"}
+    assert strips_on_it < gone
+    assert {kind.partition("/")[0] for kind in gone - strips_on_it} == {"portraits", "records"}
     plan = make_plan(SPEC, store, 1)
-    assert record.portraits[0] in {planned.key for chunk in plan.chunks for planned in chunk.portraits}
+    assert record.portraits[0] in {portrait.key for chunk in plan.chunks for portrait in chunk.portraits}
     build(SPEC, store)
     publish(store, SPEC.name)
     assert verify(store).intact
@@ -204,8 +204,8 @@ def test_a_spoilt_portrait_takes_its_strips_with_it_and_a_build_brings_all_back(
     }
 
 
-def test_spoilt_colours_cost_a_portrait_only(store: DirectoryStore) -> None:
-    """Strips stand on its picture; new ones need its colours, which are rendered again."""
+def test_damaged_colours_of_a_portrait_leave_its_strips_valid(store: DirectoryStore) -> None:
+    """Existing strips need only the portrait's picture; the colours, which new strips need, are rendered again."""
     before = files_of(store)
     record = next(iter(records_of(store).values()))
     assert record.portraits is not None
@@ -222,23 +222,23 @@ def test_spoilt_colours_cost_a_portrait_only(store: DirectoryStore) -> None:
     assert store.read(path) == before[path]
 
 
-def test_a_portrait_without_a_record_is_extra_and_is_used(store: DirectoryStore) -> None:
-    """A killed chunk leaves such files, and the next run's record tells of them as they are."""
+def test_a_portrait_without_a_record_is_extra_and_a_build_keeps_it(store: DirectoryStore) -> None:
+    """A killed chunk leaves such files, and the next run records them unchanged."""
     portraits = [key for key, record in portraits_of(store).items() if record.neuron]
     records = [path for path in store.list("portraits/records/") if "portraits-" in path]
     before = files_of(store)
     for path in records:
         store.delete(path)
 
-    assert verify(store).extra == tuple(sorted(map(colours_path, portraits)))  # strips still need the pictures
+    assert verify(store).extra == tuple(sorted(map(colours_path, portraits)))  # strips still use the pictures
     build(SPEC, store)
 
     kept = {path: data for path, data in files_of(store).items() if path.endswith((".png", ".npy"))}
     assert kept == {path: data for path, data in before.items() if path.endswith((".png", ".npy"))}
 
 
-def test_a_portrait_that_cannot_be_read_is_told_with_the_remedy(store: DirectoryStore) -> None:
-    """No strip is made from half of it, and nothing that is stored there is trusted."""
+def test_a_portrait_that_cannot_be_read_is_an_error_with_a_remedy(store: DirectoryStore) -> None:
+    """A file that is cut off, is no picture, has another size or is missing is refused, so no strip is made from it."""
     record = next(iter(records_of(store).values()))
     assert record.portraits is not None
     key = record.portraits[0]
@@ -260,15 +260,15 @@ def test_a_portrait_that_cannot_be_read_is_told_with_the_remedy(store: Directory
 
 
 def test_strips_on_a_failed_portrait_are_recorded_with_its_reason_and_the_rest_is_rendered(tmp_path: Path) -> None:
-    """The atlas gets done, and nobody tries again and again."""
+    """The build ends: a strip on a failed portrait counts as failed and is not planned again."""
     store = DirectoryStore(tmp_path / "walk")
     plan = make_plan(SPEC, store, 1)
-    render_chunk(order(plan, plan.chunks[0]), store)
+    render_chunk(planned(plan, plan.chunks[0]), store)
     plan = make_plan(SPEC, store, 1)
     first, second = plan.chunks
-    hopeless = (replace(first.portraits[0], reason="objective not finite at update 1; there was none before"),)
-    render_chunk(order(plan, replace(first, portraits=(*hopeless, *first.portraits[1:]))), store)
-    render_chunk(order(plan, second), store)
+    failed_before = (replace(first.portraits[0], reason="objective not finite at update 1; there was none before"),)
+    render_chunk(planned(plan, replace(first, portraits=(*failed_before, *first.portraits[1:]))), store)
+    render_chunk(planned(plan, second), store)
 
     results = build(SPEC, store)
 
