@@ -1,8 +1,8 @@
-"""How well do sharing and alignment keep landmarks in place, and what do they cost the ends?
+"""Measure how well sharing and alignment keep landmarks in place, and how much activation the ends lose by them.
 
-Renders pairs three ways at equal updates: independent frames, shared parameterization, shared with alignment. Reports
-the mean squared difference of neighbouring frames and the activation of the two ends, both on the finished frames,
-relative to independent frames.
+Render pairs in three ways with equal numbers of updates: independent frames, shared parameterization, and shared
+parameterization with alignment. Report the mean squared difference of neighbouring frames and the activation of the
+two ends, both on the finished frames, also relative to independent frames.
 
     python tests/bench/alignment.py [--pairs 8] [--steps 256] [--picture strips.png] [--json]
 """
@@ -36,11 +36,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=len(CHANNELS), choices=range(1, len(CHANNELS) + 1))
     parser.add_argument("--steps", type=int, default=256)
-    parser.add_argument("--picture", type=Path, help="write the strips here, three rows a pair")
+    parser.add_argument("--picture", type=Path, help="write the strips to this file, three rows for each pair")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
 
-    where = device.prepare()
+    device_name = device.prepare()
     from core.method.strip import StripRenderer
 
     model = load("efficientnet-lite0")
@@ -68,9 +68,9 @@ def main() -> None:
         rows = [side_by_side(strips[name][i].frames) for i in range(len(pairs)) for name in VARIANTS]
         Image.fromarray(np.concatenate(rows)).save(options.picture)
     if options.json:
-        print(json.dumps({"device": where, "pairs": len(pairs), "steps": options.steps, "variants": figures}))
+        print(json.dumps({"device": device_name, "pairs": len(pairs), "steps": options.steps, "variants": figures}))
         return
-    print(f"{len(pairs)} pairs of {LAYER}, {options.steps} updates, {where}")
+    print(f"{len(pairs)} pairs of {LAYER}, {options.steps} updates, {device_name}")
     columns = ("neighbour distance", "of independent", "worst", "ends kept", "worst", "s/pair")
     print(f"{'':12} {columns[0]:>20} {columns[1]:>15} {columns[2]:>7} {columns[3]:>10} {columns[4]:>7} {columns[5]:>7}")
     for name, f in figures.items():

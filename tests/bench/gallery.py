@@ -1,11 +1,11 @@
-"""How fast is the gallery of a large atlas in Chromium, from a folder and from a web server?
+"""Measure how fast the gallery of a large atlas is in Chromium, from a folder and from a web server.
 
-The atlas is synthetic: records as a chunk writes them, of a few layers, all strips between portraits, and pictures that
-all pairs share by links.
+The atlas is synthetic: it has records of a few layers as rendering writes them, all strips are between portraits, and
+the pairs share a few pictures through symbolic links.
 
     python tests/bench/gallery.py [--pairs 100000] [--atlas FOLDER] [--json]
 
---atlas keeps the atlas in a folder, or takes one that is there already.
+--atlas keeps the atlas in a folder, or uses the atlas that is in it.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ def write_atlas(root: Path, pairs: int) -> None:
 
 
 def write_picture(path: Path, seed: int) -> tuple[Path, Path]:
-    """A strip of smooth noise, as a sheet and as a preview of about the size that strips have."""
+    """Write a strip of smooth noise as sheet and preview, of about the size that real ones have; return their paths."""
     random_numbers = np.random.default_rng(seed)
     small = [random_numbers.uniform(0, 255, (32, 32, 3)).astype(np.uint8) for _ in range(FRAMES)]
     frames = [
@@ -152,7 +152,7 @@ def write_picture(path: Path, seed: int) -> tuple[Path, Path]:
 
 
 def synthetic_records(pairs: int) -> Iterator[dict[str, Any]]:
-    """Different pairs with plausible numbers, the same ones each time; one in a thousand has failed."""
+    """Yield records of different pairs with plausible numbers, the same in every run; one in a thousand has failed."""
     from core import METHOD_VERSION
     from core.atlas.keys import settings_digest
     from core.spec import RenderSettings
@@ -203,7 +203,7 @@ def synthetic_records(pairs: int) -> Iterator[dict[str, Any]]:
 
 
 def code_kb(root: Path) -> dict[str, float]:
-    """What a reader's browser loads but data and pictures: with a fresh page, and with all pages."""
+    """Return the size in kB of pages, scripts and styles: of those that the grid loads at first, and of all."""
     page = root / "index.html"
     first = [root / path for path in re.findall('(?:src|href)="(assets/[^"]+)"', page.read_text(encoding="utf-8"))]
     files = {"fresh": [page, *first], "all": [page, *root.glob("assets/*")]}
@@ -214,7 +214,7 @@ def code_kb(root: Path) -> dict[str, float]:
 
 
 def measure(root: Path) -> dict[str, Any]:
-    """The figures, times in ms."""
+    """Return the figures; times are in ms."""
     with sync_playwright() as playwright, served(root) as address:
         path = shutil.which("chromium") or shutil.which("google-chrome")
         browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_ARGUMENTS)
@@ -238,7 +238,7 @@ def measure(root: Path) -> dict[str, Any]:
 
 @contextmanager
 def served(root: Path) -> Iterator[str]:
-    """A plain web server on the folder, in a process of its own."""
+    """Serve the folder with Python's web server in its own process; yield the address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -258,7 +258,7 @@ def served(root: Path) -> Iterator[str]:
 
 
 def ready(browser: Browser, address: str) -> dict[str, float]:
-    """From the start of loading, in a browser that has kept nothing, to counts and first pictures."""
+    """Return the times from the start of loading, with an empty cache, until counts and first pictures are shown."""
 
     def once() -> float:
         context = browser.new_context(viewport={"width": 1440, "height": 900})
@@ -272,7 +272,10 @@ def ready(browser: Browser, address: str) -> dict[str, float]:
 
 
 def choosing(page: Page) -> dict[str, dict[str, float]]:
-    """Filters and orders, with a pause between two as people make it, until the new tiles are laid out."""
+    """Return the times from a change of a filter or of the order until the new tiles are laid out.
+
+    Between two changes there is a pause, as between those of a person.
+    """
 
     def change(field: str, value: str) -> float:
         page.wait_for_timeout(PAUSE)
@@ -289,12 +292,12 @@ def choosing(page: Page) -> dict[str, dict[str, float]]:
 
 
 def scrolling(page: Page) -> dict[str, dict[str, float]]:
-    """Frames while the list moves evenly, by so many px a frame."""
+    """Return the times of frames while the list scrolls at constant speed, for several speeds in px per frame."""
     return {f"{step}_px": summary(page.evaluate(SCROLL, [step, 3])) for step in (40, 200, 1000)}
 
 
 def places(root: Path) -> dict[str, list[str]]:
-    """What is opened: pairs all over the atlas, their neurons a, and routes between neurons of different pairs."""
+    """Return pages to open: pairs from all over the atlas, their neurons a, and routes between neurons of two pairs."""
     with (root / "data/pairs.ndjson").open() as file:
         lines = file.readlines()
     chosen = random.Random(1).sample(lines, OPENED * 2)
@@ -307,7 +310,7 @@ def places(root: Path) -> dict[str, list[str]]:
 
 
 def opening(page: Page, kind: str, values: list[str]) -> dict[str, float]:
-    """From the click until all of a page is there."""
+    """Return the times from following a link until the page and all its pictures are shown."""
     script = OPEN.replace("PAGE", kind).replace("IS_OPEN", IS_OPEN[kind])
     times = []
     for value in values:

@@ -1,14 +1,14 @@
-"""What does everything round the rendering cost, with each engine, and does it carry a whole layer?
+"""Measure the time of a build besides rendering, for each engine, and the build of all pairs of a layer.
 
 Builds are real: `isthmus build` with a Prefect server, a directory store, records and a gallery. Only the pixels are
-synthetic, by a renderer that sleeps (`synthetic/`). The engines get chunks of some seconds; `layer` builds all pairs of
-a layer with 508 channels on `local`, in as many chunks as a plan may have, with no time for rendering.
+synthetic: the renderer sleeps (`synthetic/`). The engines get chunks of some seconds. `layer` builds all pairs of a
+layer with 508 channels on `local`, in as many chunks as a plan may have, with no time for rendering.
 
     python tests/bench/orchestration.py [local] [ray] [work-pool] [layer] [--chunk-seconds 10] [--chunks 24] [--json]
 
-Seconds are told in parts: start-up, until the first chunk begins, with the loading of TensorFlow; rendering, from
-there to the end of the last chunk; the end, with publishing. Ratios are against what two processes would need if they
-did nothing but render. Memory is the peak of what is resident.
+Seconds are reported in three parts: start-up, until the first chunk begins, which includes loading TensorFlow;
+rendering, from there to the end of the last chunk; and the end, which includes publishing. Ratios are relative to the
+time that two processes need for rendering alone. Memory is the peak of resident memory.
 """
 
 from __future__ import annotations
@@ -57,9 +57,9 @@ POLL_SECONDS = 0.1
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", nargs="*", metavar="WHAT", help=f"{', '.join(ENGINES)} (by default these) or layer")
-    parser.add_argument("--chunk-seconds", type=float, default=10.0, help="of the engines; a chunk has 10 pairs")
-    parser.add_argument("--chunks", type=int, default=24, help="of the engines, for both processes together")
-    parser.add_argument("--channels", type=int, default=CHANNELS, help="for layer: the pairs of so many channels")
+    parser.add_argument("--chunk-seconds", type=float, default=10.0, help="of a chunk of 10 pairs, for engines")
+    parser.add_argument("--chunks", type=int, default=24, help="chunks for both processes together, for engines")
+    parser.add_argument("--channels", type=int, default=CHANNELS, help="build their pairs, for layer")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     what = options.what or list(ENGINES)
@@ -68,7 +68,7 @@ def main() -> None:
     if not (1 <= options.chunk_seconds <= 500 and options.chunks >= 1):
         parser.error("expected chunks of 1 to 500 seconds, and at least one of them")
 
-    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))  # and stop what was started
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))  # which stops the child processes
     machine = {
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "versions": {"python": platform.python_version()}
@@ -89,9 +89,9 @@ def main() -> None:
 
 
 def engine(name: str, chunks: int, chunk_seconds: float) -> dict[str, Any]:
-    """The figures of a build with one engine, with chunks that take as long as each other."""
+    """Return the figures of a build with one engine, in which all chunks take the same time."""
     compute = {"engine": name, "chunk_pairs": CHUNK_PAIRS, "batch_pairs": 1, **ENGINES[name]}
-    if name == "work-pool":  # two shards for each worker, so that a change of shards is among the figures
+    if name == "work-pool":  # two shards for each worker, so that the time between two shards counts
         compute["shard_minutes"] = max(1.0, chunks * chunk_seconds / PROCESSES / 2 / 60)
     pairs = {"select": "random", "neurons": [f"{LAYER}:0-{CHANNELS - 1}"], "n": chunks * CHUNK_PAIRS}
     figures = build(pairs, compute, chunk_seconds / CHUNK_PAIRS)
@@ -99,13 +99,13 @@ def engine(name: str, chunks: int, chunk_seconds: float) -> dict[str, Any]:
 
 
 def whole_layer(channels: int) -> dict[str, Any]:
-    """The figures of all pairs of a layer."""
+    """Return the figures of a build of all pairs of a layer."""
     pairs = {"select": "all", "neurons": [f"{LAYER}:0-{channels - 1}"]}
     return build(pairs, {"chunk_pairs": 1, "batch_pairs": 1, **ENGINES["local"]}, 0)
 
 
 def build(pairs: Mapping[str, Any], compute: Mapping[str, Any], pair_seconds: float) -> dict[str, Any]:
-    """Build an atlas in a folder that is removed afterwards, with a Prefect server of its own."""
+    """Build an atlas in a temporary folder, with its own Prefect server; return the figures."""
     with tempfile.TemporaryDirectory(prefix="isthmus-bench-") as folder:
         home = Path(folder)
         environment = {
@@ -129,7 +129,7 @@ def build(pairs: Mapping[str, Any], compute: Mapping[str, Any], pair_seconds: fl
 
 
 def write_network(path: Path) -> None:
-    """InceptionV1 with random weights: a plan needs its layers and its digest."""
+    """Write InceptionV1 with random weights, because a plan needs its layers and its digest."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from graphs import inception_v1
 
@@ -137,13 +137,13 @@ def write_network(path: Path) -> None:
 
 
 def steps(pair_seconds: float) -> int:
-    """So many updates that a plan expects the seconds that a pair will take."""
+    """Return the number of updates for which a plan expects a pair to take this time."""
     return max(1, round(pair_seconds / assumed(FRAMES, SIZE_PX)))
 
 
 @contextmanager
 def served(home: Path, environment: Mapping[str, str], *, workers: bool) -> Iterator[PrefectServer]:
-    """A Prefect server and, for shards, the deployments and a worker that takes as many shards as it is given."""
+    """Run a Prefect server and, with *workers*, the deployments and a worker without a limit; yield the server."""
     server = PrefectServer(home)
     worker = Worker(server, "gpu", **environment)
     try:
@@ -151,8 +151,8 @@ def served(home: Path, environment: Mapping[str, str], *, workers: bool) -> Iter
         if workers:
             for pool in ("cpu", "gpu"):
                 template = ("--base-job-template", "deploy/pools/process.json")
-                say(server, environment, "work-pool", "create", pool, "--type", "process", *template)
-            say(server, environment | {"ISTHMUS_HOME": str(home)}, "deploy", "--all")
+                prefect(server, environment, "work-pool", "create", pool, "--type", "process", *template)
+            prefect(server, environment | {"ISTHMUS_HOME": str(home)}, "deploy", "--all")
             worker.start()
             wait_for(lambda: server.post("work_pools/gpu/workers/filter", {}), "the worker")
         yield server
@@ -161,14 +161,15 @@ def served(home: Path, environment: Mapping[str, str], *, workers: bool) -> Iter
         server.kill()
 
 
-def say(server: PrefectServer, environment: Mapping[str, str], *arguments: str) -> None:
+def prefect(server: PrefectServer, environment: Mapping[str, str], *arguments: str) -> None:
+    """Run a command of Prefect; exit with its output if it fails."""
     finished = server.run(*arguments, **environment)
     if finished.returncode:
         sys.exit(f"prefect {' '.join(arguments)}: {finished.stdout}{finished.stderr}")
 
 
 def measured(job: Job, server: PrefectServer) -> dict[str, Any]:
-    """Build, and see that every chunk was rendered by the synthetic renderer and that the atlas is intact."""
+    """Build; check that every chunk came from the synthetic renderer and the atlas is intact; return the figures."""
     log = Path(job.environment["SYNTHETIC_LOG"])
     began, started = time.time(), time.monotonic()
     flow_mb = server_mb = 0.0
@@ -180,7 +181,7 @@ def measured(job: Job, server: PrefectServer) -> dict[str, Any]:
                 server_mb = max(server_mb, sum(map(peak_mb, [server.pid, *descendants(server.pid)])))
                 time.sleep(POLL_SECONDS)
         finally:
-            process.terminate()  # does nothing to one that has ended
+            process.terminate()  # does nothing if the process has ended
             process.wait()
     build_s, load = time.monotonic() - started, os.getloadavg()[0]
     if process.returncode:
@@ -210,7 +211,7 @@ def measured(job: Job, server: PrefectServer) -> dict[str, Any]:
 
 
 def phases(chunks: list[dict[str, Any]], began: float, build_s: float) -> dict[str, Any]:
-    """Where the seconds of a build went."""
+    """Return how the seconds of a build divide into parts."""
     first, last = min(chunk["began"] for chunk in chunks), max(chunk["ended"] for chunk in chunks)
     gaps = between(chunks)
     return {
@@ -223,9 +224,9 @@ def phases(chunks: list[dict[str, Any]], began: float, build_s: float) -> dict[s
 
 
 def ratios(figures: Mapping[str, Any]) -> dict[str, Any]:
-    """The seconds of a build against those of its chunks.
+    """Return the time of a build relative to the time of its chunks.
 
-    `holds_from_min` says from which length on a build's own ratio is the wanted one, start-up and end included.
+    `holds_from_min` is the length in minutes from which a build, start-up and end included, reaches the wanted ratio.
     """
     ideal_s, constant_s = figures["chunk_s_per_process"], figures["start_s"] + figures["end_s"]
     ratio = figures["rendering_s"] / ideal_s
@@ -238,7 +239,7 @@ def ratios(figures: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def between(chunks: list[dict[str, Any]]) -> list[float]:
-    """Seconds from the end of each chunk to the begin of the next one in the same process."""
+    """Return the seconds from the end of each chunk to the start of the next one in the same process."""
     by_process: dict[int, list[dict[str, Any]]] = {}
     for chunk in sorted(chunks, key=lambda chunk: chunk["began"]):
         by_process.setdefault(chunk["process"], []).append(chunk)
@@ -246,7 +247,7 @@ def between(chunks: list[dict[str, Any]]) -> list[float]:
 
 
 def task_runs(server: PrefectServer) -> int:
-    """How many the server has recorded, once no more come: it writes them down in its own time."""
+    """Return the number of recorded task runs, once it no longer grows: the server records them with a delay."""
     counts = [-1, int(server.post("task_runs/count", {}))]
     while counts[-1] != counts[-2]:
         time.sleep(3)
@@ -255,7 +256,7 @@ def task_runs(server: PrefectServer) -> int:
 
 
 def peak_mb(pid: int) -> float:
-    """The peak of a process's resident memory so far; 0 if it has ended."""
+    """Return the peak resident memory of a process so far, or 0 if it has ended."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:

@@ -1,10 +1,10 @@
-"""Are strips between portraits as smooth as strips with ends of their own, do they keep their ends, and how fast?
+"""Compare strips between portraits with strips that have ends of their own: smoothness, activations and time.
 
-Builds two atlases of the same pairs of 24 neurons in two layers at equal updates, a chunk of one and a chunk of the
-other in turn, so that what else the machine does counts for both. Reports, walk against pair: the mean squared
-difference of neighbouring frames, also as a share of the variance of the pixels; the activation of the two ends and of
-the frames between; and the seconds for a pair, without and with the portraits' share. What is rendered stays in the
-folder: the same command goes on after a stop.
+Build two atlases of the same pairs of 24 neurons in two layers with equal numbers of updates. Render a chunk of one
+and a chunk of the other in turn, so that other load on the machine affects both alike. Report, walk against pair: the
+mean squared difference of neighbouring frames, also as a share of the variance of the pixels; the activation of the two
+ends and of the frames between; and the seconds for a pair, without and with the portraits' share. Rendered strips stay
+in the folder, so the same command resumes after a stop.
 
     python tests/bench/walk.py FOLDER [--pairs 48] [--steps 256] [--minutes 60] [--picture strips.png] [--json]
 """
@@ -52,32 +52,32 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=48)
     parser.add_argument("--steps", type=int, default=256)
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--minutes", type=float, default=60, help="begin nothing new after so long")
-    parser.add_argument("--picture", type=Path, help="write some strips here, two rows a pair: pair, walk")
+    parser.add_argument("--minutes", type=float, default=60, help="start no chunk after this time")
+    parser.add_argument("--picture", type=Path, help="write some strips to this file, two rows a pair: pair, walk")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
 
     pairs = draw_pairs(options.pairs)
     specs = {kind: spec_of(kind, pairs, options.steps) for kind in KINDS}
     stores = {kind: DirectoryStore(options.folder / kind) for kind in KINDS}
-    left = render(specs, stores, options.processes, time.monotonic() + 60 * options.minutes)
-    if left:
-        print(f"{left} pairs and portraits are left; the same command goes on")
+    missing = render(specs, stores, options.processes, time.monotonic() + 60 * options.minutes)
+    if missing:
+        print(f"{missing} pairs and portraits are missing; run the same command again to continue")
         return
     figures = compare(specs, stores)
     if options.picture:
         Image.fromarray(picture(pairs[:SHOWN], stores)).save(options.picture)
-    where = device.expected()
+    device_name = device.expected()
     if options.json:
-        print(json.dumps({"device": where, "pairs": len(pairs), "steps": options.steps, **figures}))
+        print(json.dumps({"device": device_name, "pairs": len(pairs), "steps": options.steps, **figures}))
         return
-    print(f"{len(pairs)} pairs of {2 * NEURONS} neurons, {options.steps} updates, {where}")
+    print(f"{len(pairs)} pairs of {2 * NEURONS} neurons, {options.steps} updates, {device_name}")
     for name, figure in figures.items():
         print(f"  {name.replace('_', ' '):34} " + "  ".join(f"{kind} {value:.4g}" for kind, value in figure.items()))
 
 
 def draw_pairs(count: int) -> list[Pair]:
-    """Pairs within the first layer, within the second, and a sixth of them across, shuffled."""
+    """Return pairs within the first layer, pairs within the second, and a sixth across both, shuffled."""
     random = np.random.default_rng(0)
     model = load("efficientnet-lite0")
     first, second = (
@@ -102,32 +102,32 @@ def spec_of(kind: str, pairs: Sequence[Pair], steps: int) -> AtlasSpec:
 
 
 def render(specs: dict[str, AtlasSpec], stores: dict[str, DirectoryStore], processes: int, end: float) -> int:
-    """Render what is missing, as far as the time allows; gives what is left."""
+    """Render missing pairs and portraits until *end* of `time.monotonic`; return the number that is still missing."""
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
         while True:
             plans = {kind: make_plan(specs[kind], stores[kind], processes) for kind in KINDS}
-            left = sum(plan.unrecorded for plan in plans.values())
-            if not left or time.monotonic() > end:
-                return left
-            # While there are portraits to be made first, no strip has anything to be compared with.
+            missing = sum(plan.unrecorded for plan in plans.values())
+            if not missing or time.monotonic() > end:
+                return missing
+            # Portraits come first and alone: there are no walk strips yet that could take turns with the others.
             stage = ["walk"] if plans["walk"].missing_portraits else list(KINDS)
-            orders = [[(stores[kind].root, order) for order in orders_of(plans[kind])] for kind in stage]
-            turns = [turn for turn in chain.from_iterable(zip_longest(*orders)) if turn is not None]
-            list(pool.map(partial(render_one, end), turns))
+            work = [[(stores[kind].root, planned) for planned in planned_chunks(plans[kind])] for kind in stage]
+            in_turn = [one for one in chain.from_iterable(zip_longest(*work)) if one is not None]
+            list(pool.map(partial(render_one, end), in_turn))
 
 
-def orders_of(plan: Plan) -> list[PlannedChunk]:
+def planned_chunks(plan: Plan) -> list[PlannedChunk]:
     return [PlannedChunk(plan.model, plan.model_digest, plan.settings, chunk) for chunk in plan.chunks]
 
 
-def render_one(end: float, turn: tuple[Path, PlannedChunk]) -> None:
-    root, order = turn
+def render_one(end: float, work: tuple[Path, PlannedChunk]) -> None:
+    root, planned = work
     if time.monotonic() < end:
-        render_chunk(order, DirectoryStore(root))
+        render_chunk(planned, DirectoryStore(root))
 
 
 def compare(specs: dict[str, AtlasSpec], stores: dict[str, DirectoryStore]) -> Figures:
-    """What is reported, for both kinds, and walk against pair."""
+    """Return the figures for both kinds, and the ratio of walk to pair."""
     records = {kind: _by_pair(stores[kind]) for kind in KINDS}
     pairs = sorted(records["pair"])
 
@@ -137,7 +137,7 @@ def compare(specs: dict[str, AtlasSpec], stores: dict[str, DirectoryStore]) -> F
 
     ends = {kind: np.array([_ends(records[kind][pair]) for pair in pairs]) for kind in KINDS}
     kept = ends["walk"] / ends["pair"]
-    # The first strips of a process wait for their step to be compiled.
+    # The median, because the first strips of a process include the time for compiling the step.
     seconds = {kind: median(records[kind][pair].seconds for pair in pairs) for kind in KINDS}
     portraits = list(read_portraits(stores["walk"], lambda record: record).values())
     canvas = sum(record.seconds for record in portraits if record.neuron is None)
@@ -178,7 +178,7 @@ def _ends(record: Record) -> tuple[float, float]:
 
 
 def _between(record: Record) -> float:
-    """The mixed activation of the inner frames."""
+    """Return the mean over the inner frames of the mix of both activations."""
     weights = np.linspace(0, 1, record.frames)
     mixed = (1 - weights) * np.array(record.activation_a) + weights * np.array(record.activation_b)
     return float(mixed[1:-1].mean())

@@ -1,4 +1,4 @@
-"""Lucid's order of the axes of `interpolate_f`'s variables, and ours, which needs no transposes."""
+"""Conversion of `interpolate_f`'s variables between Lucid's order of axes and ours, which needs no transposes."""
 
 from __future__ import annotations
 
@@ -9,10 +9,15 @@ Array = NDArray[np.float32]
 
 
 def to_ours(value: Array) -> Array:
-    """A spectrum with its two parts first, or a term with its channels last, with them where we have them."""
+    """Return a variable of Lucid's in our order of axes.
+
+    Args:
+        value: a spectrum with its real and imaginary part on the first axis, which becomes the last; or a
+            low-resolution term with its channels on the last axis, which becomes the second.
+    """
     return np.moveaxis(value, 0, -1) if value.ndim == 5 else np.moveaxis(value, -1, 1)
 
 
 def to_lucids(value: Array) -> Array:
-    """The inverse of `to_ours`."""
+    """Return a variable of ours in Lucid's order of axes: the inverse of `to_ours`."""
     return np.moveaxis(value, -1, 0) if value.ndim == 5 else np.moveaxis(value, 1, -1)

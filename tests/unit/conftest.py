@@ -1,4 +1,4 @@
-"""TensorFlow is set up as in a render process, and what tests share can be imported."""
+"""Fixtures of the unit tests, with TensorFlow set up as in a render process."""
 
 from __future__ import annotations
 
@@ -27,27 +27,27 @@ _KERAS_AFTER_PREPARE = "keras" in sys.modules
 
 
 def pytest_collection_finish() -> None:
-    """What the libraries have made by now stays to the end: the garbage collector need not look at it again."""
+    """Exempt all objects created so far from garbage collection, because the libraries keep them to the end."""
     gc.collect()
     gc.freeze()
 
 
 @pytest.fixture(autouse=True)
 def _new_machine(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Nothing has been rendered or downloaded on this machine before, and it has no GPU: both decide about plans."""
+    """Give every test an empty cache and no GPU, because measurements in the cache and a GPU affect plans."""
     monkeypatch.setenv(CACHE, str(tmp_path_factory.mktemp("cache")))
     monkeypatch.setattr(device, "_DEVICE_FILES", tmp_path_factory.mktemp("dev"))
 
 
 @pytest.fixture(scope="session")
 def model() -> Model:
-    """The real default model."""
+    """The real default model, loaded once."""
     return load("efficientnet-lite0")
 
 
 @pytest.fixture
 def isthmus(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Isthmus:
-    """Run the command line in an empty folder, within this process: an error that is not told escapes to the test."""
+    """Run the command line in an empty folder within this process; an error that it does not report fails the test."""
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: str) -> Said:
@@ -63,13 +63,13 @@ def isthmus(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 
 @pytest.fixture
 def tf32_after_prepare() -> bool:
-    """Whether TF32 was in use in this process just after it was prepared, before anybody changed that."""
+    """Whether TF32 was enabled in this process just after `device.prepare`, before a test could change that."""
     return _TF32_AFTER_PREPARE
 
 
 @pytest.fixture
 def keras_after_prepare() -> bool:
-    """Whether Keras was loaded in this process just after it was prepared, before anybody needed it."""
+    """Whether Keras was loaded in this process just after `device.prepare`, before a test could load it."""
     return _KERAS_AFTER_PREPARE
 
 

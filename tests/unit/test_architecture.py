@@ -1,4 +1,4 @@
-"""The sources themselves: who imports whom, what stays light, and what does not belong in them."""
+"""The source files: which modules may import which, which load quickly, and what no file may contain."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 HOUSES = ("core", "tasks", "flows")
 SOURCES = sorted(path.relative_to(ROOT).as_posix() for house in HOUSES for path in (ROOT / house).rglob("*.py"))
 WITH_TENSORFLOW = ("core/method/", "core/models/operations/", "core/bench/")
-"""The folders whose modules may import TensorFlow when they are imported; all others load light."""
+"""The folders whose modules may import TensorFlow at import time."""
 FLOORS = (
     ("core",),
     ("core.machine",),
@@ -35,12 +35,12 @@ ROOMS = {room for rooms in FLOORS for room in rooms}
 
 
 def imports_of(path: str) -> set[str]:
-    """Every module that a source imports anywhere, by its full name."""
+    """Return the full name of every module that a source file imports anywhere."""
     return set(_imported(ast.walk(_parsed(path)), path))
 
 
 def imports_at_once(path: str) -> set[str]:
-    """The modules that a source imports when it is itself imported."""
+    """Return the modules that a source file imports at import time."""
     return set(_imported(_executed(_parsed(path).body), path))
 
 
@@ -49,7 +49,7 @@ def _parsed(path: str) -> ast.Module:
 
 
 def _executed(body: list[ast.stmt]) -> Iterator[ast.AST]:
-    """Statements that run when a module is imported: those in functions do not, nor those for type checkers only."""
+    """Yield the statements that run at import time, so not those in functions or for type checkers only."""
     for statement in body:
         yield statement
         for name, inner in ast.iter_fields(statement):
@@ -77,8 +77,8 @@ def packages(modules: set[str]) -> set[str]:
     return {module.partition(".")[0] for module in modules}
 
 
-def test_the_walk_over_the_sources_sees_what_it_should() -> None:
-    """The rules below would hold of nothing: there are sources, and imports are found in all their places."""
+def test_sources_and_their_imports_are_found() -> None:
+    """There are sources to check, and imports are found at the top of a module and in functions."""
     assert len(SOURCES) > 20
     assert "core.atlas.plan" in imports_of("tasks/plan.py")
     assert "tensorflow" in imports_of("core/models/model.py")
@@ -89,7 +89,7 @@ def test_the_walk_over_the_sources_sees_what_it_should() -> None:
 
 @pytest.mark.parametrize("path", SOURCES)
 def test_imports_point_from_flows_to_tasks_to_core(path: str) -> None:
-    """The method knows nothing of what runs it, and a task nothing of the flow that it is part of."""
+    """No module of core imports a task, a flow or Prefect, and no task imports a flow."""
     forbidden = {
         "core": {"tasks", "flows", "prefect", "typer", "rich"},
         "tasks": {"flows", "typer", "rich"},
@@ -100,7 +100,7 @@ def test_imports_point_from_flows_to_tasks_to_core(path: str) -> None:
 
 
 def room_of(module: str) -> str:
-    """The room that a module lies in: its folder, or `core` for modules that lie in no room of core."""
+    """Return the room of a module: its folder, or `core` for a module of core that is in no room."""
     package = module if module in ROOMS else module.rpartition(".")[0]
     while package not in ROOMS:
         package = package.rpartition(".")[0]
@@ -108,7 +108,7 @@ def room_of(module: str) -> str:
 
 
 def imports_of_our_own() -> dict[str, set[str]]:
-    """Module -> the modules of this project that it imports anywhere, for type checkers only or in functions too."""
+    """Return module -> modules of this project that it imports anywhere, also in functions or for type checkers."""
     modules = {path.removesuffix(".py").removesuffix("/__init__").replace("/", "."): path for path in SOURCES}
     found: dict[str, set[str]] = {}
     for module, path in modules.items():
@@ -121,7 +121,7 @@ def imports_of_our_own() -> dict[str, set[str]]:
 
 
 def imported_names(path: str) -> Iterator[str]:
-    """Full names of all that a source imports: modules, and `module.name` for what it takes from one."""
+    """Yield the full names of the imports of a source file: modules, and `module.name` for a name from a module."""
     for node in ast.walk(_parsed(path)):
         if isinstance(node, ast.Import):
             yield from (name.name for name in node.names)
@@ -130,7 +130,7 @@ def imported_names(path: str) -> Iterator[str]:
 
 
 def test_no_room_imports_from_a_higher_floor() -> None:
-    """Whoever reads from the lowest floor up never meets a word that is explained above; neighbours are strangers."""
+    """A room imports only from lower floors, so also not from another room of its own floor."""
     floor = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
     arrows = {(module, used) for module, uses in imports_of_our_own().items() for used in uses}
     climbing = {
@@ -144,7 +144,7 @@ def test_no_room_imports_from_a_higher_floor() -> None:
 
 
 def test_no_modules_import_one_another_in_a_circle() -> None:
-    """Modules can be put in an order in which each comes after all that it imports."""
+    """The modules can be sorted so that each comes after all modules that it imports."""
     rest = imports_of_our_own()
     while free := {module for module, uses in rest.items() if not uses & rest.keys()}:
         rest = {module: uses for module, uses in rest.items() if module not in free}
@@ -153,22 +153,22 @@ def test_no_modules_import_one_another_in_a_circle() -> None:
 
 
 @pytest.mark.parametrize("path", SOURCES)
-def test_only_what_makes_images_imports_tensorflow_at_once(path: str) -> None:
-    """Everything else leaves seconds of loading to the moment when an image is made."""
+def test_only_some_folders_import_tensorflow_at_import_time(path: str) -> None:
+    """Loading TensorFlow takes seconds, so all other modules import it only when they need it."""
     assert "tensorflow" not in packages(imports_at_once(path)) or path.startswith(WITH_TENSORFLOW)
 
 
 @pytest.mark.parametrize("path", SOURCES)
-def test_only_the_store_speaks_with_object_stores(path: str) -> None:
-    """Where bytes are kept is the business of one room, and where weights come from of one module."""
+def test_only_the_store_and_the_weights_import_boto3(path: str) -> None:
+    """Object stores are used by one room, and by the module that finds the weights of models."""
     allowed = path.startswith("core/store/") or path == "core/models/weights.py"
     assert not packages(imports_of(path)) & {"boto3", "botocore"} or allowed
 
 
-def test_light_modules_stay_light() -> None:
-    """In a process that imports them one after the other, no module of a light folder brings a heavy library along."""
-    heavy_by_trade = (*WITH_TENSORFLOW, "core/store/s3.py")
-    light = [path for path in SOURCES if path.startswith("core/") and not path.startswith(heavy_by_trade)]
+def test_light_modules_load_no_heavy_library() -> None:
+    """Importing all modules that may not be heavy, one after the other, loads no TensorFlow, Prefect or boto3."""
+    may_be_heavy = (*WITH_TENSORFLOW, "core/store/s3.py")
+    light = [path for path in SOURCES if path.startswith("core/") and not path.startswith(may_be_heavy)]
     modules = [path.removesuffix(".py").removesuffix("/__init__").replace("/", ".") for path in light]
     modules += ["tasks", "flows", "flows.cli"]
     unwanted = ["tensorflow", "prefect", "boto3"]
@@ -179,11 +179,11 @@ def test_light_modules_stay_light() -> None:
         f"    print(name, *(heavy for heavy in {unwanted} if heavy in sys.modules))\n"
     )
 
-    said = subprocess.run(
+    finished = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT, timeout=60
     )
 
-    assert said.stdout.splitlines() == modules
+    assert finished.stdout.splitlines() == modules
 
 
 LOCKS = sorted(path.name for path in (ROOT / "locks").glob("*.lock"))
@@ -191,13 +191,13 @@ REQUIREMENT = re.compile(r"^[a-zA-Z0-9._-]+==[^ ]+( ; .+?)? \\$")
 
 
 def test_there_are_locks_for_use_and_for_development() -> None:
-    """What users run, what checks run with and what installs it is pinned, each in a file of its own."""
+    """The packages for users, for development and for installing are pinned, each group in its own file."""
     assert {"runtime.lock", "dev.lock", "installer.lock"} <= set(LOCKS)
 
 
 @pytest.mark.parametrize("name", LOCKS)
 def test_locks_pin_by_hash_and_name_no_server(name: str) -> None:
-    """Whoever installs decides from where; what is installed is decided here."""
+    """A lock decides what is installed, and the user decides from which server."""
     text = (ROOT / "locks" / name).read_text(encoding="utf-8")
     entries = re.split(r"\n(?=[^ #])", text.strip())
 
@@ -210,8 +210,8 @@ def test_locks_pin_by_hash_and_name_no_server(name: str) -> None:
         assert re.match(r"    --hash=sha256:[0-9a-f]{64}( \\)?$", rest[0]), requirement
 
 
-def test_no_source_has_a_path_of_somebodys_machine() -> None:
-    """Whatever works here works elsewhere: no folder of a home or of a workplace is written down."""
+def test_no_file_has_a_path_of_one_machine() -> None:
+    """No file names a home folder or another folder that exists on some machines only."""
     machine = re.compile(r"(?<![\w.:/-])/(home|root|Users|work|workspace|mnt|tmp)(/|\b)")
     kinds = {".py", ".toml", ".yaml", ".yml", ".j2", ".js", ".css", ".md", ".lock", ""}
     places = [*HOUSES, "deploy", "docs", "locks", "tests/bench", "tests/integration", "tests/browser", ".ci"]

@@ -1,4 +1,4 @@
-"""The parts of the method against values and gradients that Lucid's own code made, to a hundred-thousandth."""
+"""The parts of the method against values and gradients that Lucid's own code made, to a relative error of 1e-5."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def agrees(golden: Any, key: str, got: Any) -> None:
 
 
 def image_and_gradients(made: Parameterization, gseed: int) -> tuple[tf.Tensor, list[tf.Tensor]]:
-    """The image, and the gradients of its inner product with the golden files' random numbers."""
+    """Return the image, and the gradients of its inner product with the random numbers of the golden files."""
     with tf.GradientTape() as tape:
         pixels = made()
         total = tf.reduce_sum(pixels * rnd(gseed, pixels.shape))
@@ -45,8 +45,8 @@ def image_and_gradients(made: Parameterization, gseed: int) -> tuple[tf.Tensor, 
 
 @pytest.mark.parametrize("gpu", [False, True], ids=["cpu", "gpu"])
 @pytest.mark.parametrize("case", spectra_meta["cases"], ids=name_of)
-def test_fft_images_are_lucids(case: dict[str, Any], gpu: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Odd and even sizes, several channels and decay powers give Lucid's pixels and gradients; so does a GPU's way."""
+def test_fft_images_are_those_of_lucid(case: dict[str, Any], gpu: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Odd and even sizes, several channels and decay powers give Lucid's pixels and gradients, also in the GPU form."""
     monkeypatch.setattr(spectrum, "has_gpu", lambda: gpu)
     made = fft_image(case["shape"], decay_power=case["decay_power"])
     made.variables[0].assign(rnd(case["seed"], case["var_shape"], case["scale"]))
@@ -58,8 +58,8 @@ def test_fft_images_are_lucids(case: dict[str, Any], gpu: bool, monkeypatch: pyt
 
 
 @pytest.mark.parametrize(("height", "width"), [(8, 6), (7, 10), (1, 4), (128, 128)])
-def test_edges_are_those_of_the_real_image(height: int, width: int) -> None:
-    """What GPUs ask for, and need not be asked to drop: the half spectrum that the image itself has."""
+def test_hermitian_edges_give_the_half_spectrum_of_the_real_image(height: int, width: int) -> None:
+    """GPUs need the half spectrum of a real image: the one that results from transforming to the image and back."""
     dice = np.random.default_rng(0)
     half = dice.standard_normal((2, height, width // 2 + 1)) + 1j * dice.standard_normal((2, height, width // 2 + 1))
 
@@ -68,15 +68,15 @@ def test_edges_are_those_of_the_real_image(height: int, width: int) -> None:
     np.testing.assert_allclose(spectrum.hermitian_edges(half), expected, atol=1e-9)
 
 
-def test_frequencies_are_lucids() -> None:
-    """The magnitudes of the frequencies, with the additional column for odd widths."""
+def test_frequencies_are_those_of_lucid() -> None:
+    """The magnitudes of the frequencies agree, with the additional column for odd widths."""
     np.testing.assert_allclose(rfft2d_freqs(8, 8), spectra["freqs_8x8"], rtol=1e-6)
     np.testing.assert_allclose(rfft2d_freqs(8, 9), spectra["freqs_8x9"], rtol=1e-6)
 
 
 @pytest.mark.parametrize("case", lowres_meta["cases"], ids=name_of)
-def test_lowres_tensors_are_lucids(case: dict[str, Any]) -> None:
-    """Any rank, axis and offset gives Lucid's interpolation and gradient, and leaves its arguments as they were."""
+def test_lowres_tensors_are_those_of_lucid(case: dict[str, Any]) -> None:
+    """Every rank, axis and offset gives Lucid's interpolation and gradient, and the offsets passed in do not change."""
     offset = list(case["offset"]) if isinstance(case["offset"], list) else case["offset"]
     made = lowres_tensor(case["shape"], case["underlying"], offset)
     made.variables[0].assign(rnd(case["seed"], case["underlying"]))
@@ -88,8 +88,8 @@ def test_lowres_tensors_are_lucids(case: dict[str, Any]) -> None:
     assert offset == case["offset"]
 
 
-def test_the_weights_of_key_frames_are_lucids_exactly() -> None:
-    """Along one axis every weight of the golden tables is met without any error."""
+def test_the_weights_of_key_frames_are_exactly_those_of_lucid() -> None:
+    """Along one axis every weight equals that of the golden tables, without any tolerance."""
     tables = [key for key in lowres.files if key.startswith("W_")]
     assert len(tables) > 20
     for key in tables:
@@ -98,7 +98,7 @@ def test_the_weights_of_key_frames_are_lucids_exactly() -> None:
 
 
 def test_symmetric_key_frames_are_their_own_mirror() -> None:
-    """Reversing frames and key frames leaves the symmetric weights as they are; Lucid's weights are not symmetric."""
+    """Reversing frames and key frames does not change the symmetric weights; Lucid's weights are not symmetric."""
     for frames, stored in ((6, 2), (5, 2), (7, 3)):
         weights = key_frame_matrix(frames, stored, "symmetric")
         np.testing.assert_allclose(weights, weights[::-1, ::-1], atol=1e-7)
@@ -108,8 +108,11 @@ def test_symmetric_key_frames_are_their_own_mirror() -> None:
 
 
 @pytest.mark.parametrize("case", [c for c in color_meta["cases"] if "sigmoid" in c], ids=name_of)
-def test_colors_are_lucids(case: dict[str, Any]) -> None:
-    """Values for every combination, and gradients wherever Lucid's are right: with the sigmoid."""
+def test_colors_are_those_of_lucid(case: dict[str, Any]) -> None:
+    """Every combination of options gives Lucid's colours, and with the sigmoid also its gradients.
+
+    Without the sigmoid the gradient differs on purpose: see test_golden_whole.
+    """
     x = tf.constant(colors["x"])
     with tf.GradientTape() as tape:
         tape.watch(x)
@@ -121,10 +124,10 @@ def test_colors_are_lucids(case: dict[str, Any]) -> None:
         agrees(colors, f"{case['name']}.grad", tape.gradient(total, x))
 
 
-def test_clipped_colors_are_led_back_into_the_range() -> None:
-    """Descent brings values back from beyond either end, and does not push them further out."""
+def test_clipped_colors_return_into_the_range() -> None:
+    """Gradient descent moves values outside [0, 1] back towards the range, and never further out."""
     x = tf.constant([[-0.5, -0.5, 1.5, 1.5, 0.5, 0.5]])
-    upstream = tf.constant([[1.0, -1.0, 1.0, -1.0, 1.0, -1.0]])  # descent moves against it
+    upstream = tf.constant([[1.0, -1.0, 1.0, -1.0, 1.0, -1.0]])  # descent moves against the gradient
     with tf.GradientTape() as tape:
         tape.watch(x)
         total = tf.reduce_sum(to_valid_rgb(x, sigmoid=False) * upstream)
@@ -132,14 +135,14 @@ def test_clipped_colors_are_led_back_into_the_range() -> None:
     assert tape.gradient(total, x).numpy().tolist() == [[0, -1, 1, 0, 1, -1]]
 
 
-def test_the_color_matrix_is_lucids() -> None:
-    """The normalised matrix and the mean colour."""
+def test_the_color_matrix_is_that_of_lucid() -> None:
+    """The normalised matrix and the mean colour agree."""
     np.testing.assert_allclose(COLOR_CORRELATION, colors["matrix_normalized"], rtol=1e-6)
     np.testing.assert_allclose(COLOR_MEAN, colors["color_mean"], rtol=1e-6)
 
 
 @pytest.mark.parametrize("case", [c for c in color_meta["cases"] if "kwargs" in c], ids=name_of)
-def test_images_are_lucids(case: dict[str, Any]) -> None:
+def test_images_are_those_of_lucid(case: dict[str, Any]) -> None:
     """`image` with each of its options gives Lucid's pixels and gradients."""
     options = dict(case["kwargs"])
     made = image(options.pop("w"), options.pop("h", None), **options)
@@ -152,8 +155,8 @@ def test_images_are_lucids(case: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("case", shared_meta["cases"], ids=name_of)
-def test_the_shared_interpolation_is_the_notebooks(case: dict[str, Any]) -> None:
-    """The image of `interpolate_f` and its gradient for all seven variables."""
+def test_the_shared_interpolation_is_that_of_the_notebook(case: dict[str, Any]) -> None:
+    """The image agrees with `interpolate_f`, and so do the gradients of all seven variables."""
     made = shared_interpolation(case["n"], case["size"], key_frames="lucid")
     for variable, seed, shape, scale in zip(
         made.variables, case["seeds"], case["var_shapes"], case["scales"], strict=True
@@ -170,14 +173,14 @@ def test_the_shared_interpolation_is_the_notebooks(case: dict[str, Any]) -> None
 OBJECTIVES = [
     case
     for case in value_meta["cases"]
-    # elsewhere: further objectives (test_golden_render) and Lucid's nan (test_golden_whole)
+    # The other cases are in test_golden_render (further objectives) and test_golden_whole (Lucid's nan).
     if case["objname"] not in ("deepdream", "diversity", "L1", "L2") and case["name"] != "interp_b1_is_nan"
 ]
 
 
 @pytest.mark.parametrize("case", OBJECTIVES, ids=name_of)
-def test_objectives_and_their_algebra_are_lucids(case: dict[str, Any]) -> None:
-    """Values and gradients of each objective, of sums, products and slices of the batch."""
+def test_objectives_and_their_algebra_are_those_of_lucid(case: dict[str, Any]) -> None:
+    """Values and gradients agree for each objective, and for sums, products and slices of the batch."""
     activations = {name: tf.constant(rnd(a["seed"], a["shape"])) for name, a in case["acts"].items()}
     objective = eval(case["expr"].replace("o.as_objective", "o.Objective.of"), {"o": o, "np": np})
 
@@ -191,8 +194,8 @@ def test_objectives_and_their_algebra_are_lucids(case: dict[str, Any]) -> None:
         agrees(values, f"{case['name']}.grad.{name}", tape.gradient(value, activation))
 
 
-def test_one_frame_is_the_first_neuron() -> None:
-    """Where Lucid's interpolation gives nan, a single frame is all of the first channel."""
+def test_the_interpolation_of_one_frame_is_the_first_channel() -> None:
+    """A single frame, for which Lucid's interpolation gives nan, has the value of the first channel."""
     t = tf.constant(rnd(416, (1, 6, 7, 5)))
 
     interpolation = o.channel_interpolate("a", 3, "a", 1)({"a": t}.__getitem__)

@@ -29,12 +29,12 @@ SEED = tf.constant([1, 2])
 
 
 def written(expression: str) -> Any:
-    """Evaluate an expression of the golden files' own metadata, in which our names stand for Lucid's."""
+    """Evaluate an expression of the golden files' metadata, with Lucid's names replaced by ours."""
     return eval(expression.replace("o.L1", "o.l1").replace("o.L2", "o.l2"), {"o": o, "t": t, "np": np})
 
 
 @pytest.mark.parametrize("case", transform_meta["cases"], ids=lambda case: case["name"])
-def test_transforms_and_their_gradients_are_lucids(case: dict[str, Any]) -> None:
+def test_transforms_and_their_gradients_are_those_of_lucid(case: dict[str, Any]) -> None:
     """Each deterministic transform gives Lucid's pixels and Lucid's gradient."""
     made = written(case["expr"])
     x = tf.constant(transforms["x"])
@@ -50,7 +50,7 @@ def test_transforms_and_their_gradients_are_lucids(case: dict[str, Any]) -> None
 
 
 def of_each(numbers: Iterable[int], function: Callable[[tf.Tensor], tf.Tensor]) -> np.ndarray:
-    """An integer of each number, all in one graph: calls one by one would take many times as long."""
+    """Return an integer for each number, computed in one graph: separate calls would take many times as long."""
 
     @tf.function(autograph=False)
     def together(x: tf.Tensor) -> tf.Tensor:
@@ -71,8 +71,8 @@ def test_scaled_sizes_are_rounded_as_lucid_rounds_them() -> None:
         np.testing.assert_array_equal(out, transforms["scale_sizes_out"][:, column])
 
 
-def test_lucids_chain_gives_lucids_sizes() -> None:
-    """The literal chain draws the sizes that Lucid's draws, and nearly all of them within three hundred draws."""
+def test_the_literal_chain_gives_the_sizes_of_lucids_chain() -> None:
+    """300 draws give only sizes that Lucid's chain gives, and all of these but at most one."""
     chain, blank = t.compose(t.LUCID), tf.zeros((1, 128, 128, 1))
     expected = set(np.unique(transforms["standard_out_sizes_from_128"]).tolist())
 
@@ -83,7 +83,7 @@ def test_lucids_chain_gives_lucids_sizes() -> None:
 
 
 def test_jitter_reaches_every_offset_equally_often() -> None:
-    """Over many draws each of the (d + 1)^2 offsets of a jitter by d is as frequent as the others."""
+    """In 2500 draws of a jitter by 4 px, each of the 25 offsets occurs 61 to 149 times."""
     rows, jitter = tf.reshape(tf.range(25), (1, 5, 5, 1)), t.jitter(4)
 
     corners = of_each(range(2500), lambda draw: jitter(rows, tf.stack([7, draw]))[0, 0, 0, 0])
@@ -98,8 +98,8 @@ FURTHER = [case for case in value_meta["cases"] if case["objname"] in ("deepdrea
 
 
 @pytest.mark.parametrize("case", FURTHER, ids=lambda case: case["name"])
-def test_further_objectives_are_lucids(case: dict[str, Any]) -> None:
-    """Values and gradients of deepdream, diversity, L1 and L2 are those of Lucid."""
+def test_further_objectives_are_those_of_lucid(case: dict[str, Any]) -> None:
+    """Values and gradients of deepdream, diversity, L1 and L2 agree."""
     activations = {name: tf.constant(rnd(a["seed"], a["shape"])) for name, a in case["acts"].items()}
 
     with tf.GradientTape(persistent=True) as tape:
@@ -113,7 +113,7 @@ def test_further_objectives_are_lucids(case: dict[str, Any]) -> None:
 
 
 def test_total_variation_is_the_sum_of_neighbours_differences() -> None:
-    """Checked against differences taken by NumPy."""
+    """It is the sum of absolute differences along height and width, which NumPy computes."""
     x = rnd(1, (2, 5, 6, 3))
     expected = np.abs(np.diff(x, axis=1)).sum() + np.abs(np.diff(x, axis=2)).sum()
 
@@ -123,7 +123,7 @@ def test_total_variation_is_the_sum_of_neighbours_differences() -> None:
 # End to end ----------------------------------------------------------------------------------------------------------
 
 IMAGE_TOLERANCES = {
-    # golden README: image1 and image8 hold to 2e-5 except for these, image32 only where it says so
+    # Golden README: image1 and image8 hold to 2e-5 except in the first two of these runs, image32 only in some.
     "dead_relu_align_override": {1: 1e-4},
     "transforms_override": {1: 2e-5, 8: 2e-3, 32: 0.2},
     "prerelu_align_plain": {1: 2e-5, 8: 2e-5, 32: 0.05},
@@ -141,7 +141,7 @@ def tiny_net() -> FrozenGraph:
 
 
 def start(case: dict[str, Any]) -> Parameterization:
-    """The shared interpolation with the golden run's start values."""
+    """Return the shared interpolation with the start values of the golden run."""
     made = shared_interpolation(case["n"], case["size"], key_frames="lucid")
     for variable, seed, shape in zip(made.variables, case["seeds"], case["var_shapes"], strict=True):
         variable.assign(to_ours(rnd(seed, shape, case["scale"])))
@@ -149,9 +149,11 @@ def start(case: dict[str, Any]) -> Parameterization:
 
 
 @pytest.mark.parametrize("case", run_meta["cases"], ids=lambda case: case["name"])
-def test_whole_optimisations_are_lucids(case: dict[str, Any], tiny_net: FrozenGraph) -> None:
-    """Images after 1, 8 and 32 updates and the curve of the objective agree with Lucid's run from the same start, and
-    so do all seven variables after 32 updates, in the runs that rounding does not lead astray."""
+def test_whole_optimisations_are_those_of_lucid(case: dict[str, Any], tiny_net: FrozenGraph) -> None:
+    """Images after 1, 8 and 32 updates and the history of the objective agree with Lucid's run from the same start.
+
+    All seven variables agree after 32 updates too, in the runs that do not amplify rounding.
+    """
     name, made = case["name"], start(case)
     rendering = render(
         tiny_net,
@@ -169,7 +171,7 @@ def test_whole_optimisations_are_lucids(case: dict[str, Any], tiny_net: FrozenGr
     # A flipped ReLU or max-pool moves the prerelu runs more than that measurement caught (golden README).
     relative = 2e-3 if name.startswith("prerelu") else 2e-5
     allowed = np.maximum(10 * np.array(case["noise"]["losses"][:32]), relative * np.maximum(1, np.abs(lucid)))
-    checked = 8 if name == "dead_relu_align_override" else 32  # chaotic from the first update on, says the README
+    checked = 8 if name == "dead_relu_align_override" else 32  # chaotic from the first update on (golden README)
     assert (np.abs(rendering.objective - lucid) <= allowed)[:checked].all()
     if IMAGE_TOLERANCES[name].get(32) == 2e-5:
         for number, variable in enumerate(made.variables):
@@ -178,9 +180,8 @@ def test_whole_optimisations_are_lucids(case: dict[str, Any], tiny_net: FrozenGr
 
 
 @pytest.mark.parametrize("case", run_meta["cases"], ids=lambda case: case["name"])
-def test_the_first_gradients_are_lucids(case: dict[str, Any], tiny_net: FrozenGraph) -> None:
-    """What Adam receives in the first update agrees with Lucid for all seven variables."""
-
+def test_the_first_gradients_are_those_of_lucid(case: dict[str, Any], tiny_net: FrozenGraph) -> None:
+    """In the first update Adam receives Lucid's gradients for all seven variables."""
     made = start(case)
     transform = t.compose(written(case["transforms"]) if case["transforms"] else ())
     objective = written(case["expr"])

@@ -1,4 +1,4 @@
-"""That no golden value is left out, and the few that the other golden tests cannot ask for in their common form."""
+"""A check that every golden value is tested, and the tests of values that the other golden tests leave out."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ spectra, _ = load("fft_image.npz")
 colors, color_meta = load("color_image.npz")
 values, value_meta = load("objectives.npz")
 
-ASKED_HERE = {"interp_b1_is_nan"}
+TESTED_HERE = {"interp_b1_is_nan"}
 CLIPPED = [case for case in color_meta["cases"] if case.get("sigmoid") is False]
 
 
@@ -30,27 +30,27 @@ def names(cases: list[dict[str, Any]]) -> list[str]:
     return [case["name"] for case in cases]
 
 
-def test_every_golden_objective_is_asked_for_once() -> None:
-    """The cases of the three modules are together all cases of the file, and none is asked for twice."""
-    asked = names(parts.OBJECTIVES) + names(whole.FURTHER) + sorted(ASKED_HERE)
+def test_every_golden_objective_is_tested_once() -> None:
+    """The cases of the three golden modules are together all cases of the file, each once."""
+    tested = names(parts.OBJECTIVES) + names(whole.FURTHER) + sorted(TESTED_HERE)
 
-    assert sorted(asked) == sorted(names(value_meta["cases"]))
+    assert sorted(tested) == sorted(names(value_meta["cases"]))
 
 
-def test_every_golden_color_is_asked_for() -> None:
-    """Each case is one of `to_valid_rgb` or of `image`, and those without a sigmoid are two."""
+def test_every_golden_color_is_tested() -> None:
+    """Each case is either one of `to_valid_rgb` or one of `image`, and two cases have no sigmoid."""
     assert all(("sigmoid" in case) != ("kwargs" in case) for case in color_meta["cases"])
     assert names(CLIPPED) == ["dec1_sig0", "dec0_sig0"]
 
 
 def test_every_golden_run_is_compared_with_an_image() -> None:
-    """Each whole optimisation has at least the image after the first update checked."""
+    """For each whole optimisation at least the image after the first update is compared."""
     assert set(whole.IMAGE_TOLERANCES) == set(names(whole.run_meta["cases"]))
     assert all(1 in tolerances for tolerances in whole.IMAGE_TOLERANCES.values())
 
 
-def test_an_explicit_spectrum_becomes_lucids_image() -> None:
-    """The one spectrum that is stored number by number gives the pixels that are stored beside it."""
+def test_an_explicit_spectrum_gives_the_image_of_lucid() -> None:
+    """The one spectrum that is stored in full gives the pixels that are stored with it."""
     image = spectrum_to_image(tf.constant(spectra["explicit.spectrum"]), spectra["explicit.image"].shape)
 
     np.testing.assert_allclose(
@@ -58,16 +58,16 @@ def test_an_explicit_spectrum_becomes_lucids_image() -> None:
     )
 
 
-def test_the_frequencies_of_the_usual_size_are_lucids() -> None:
-    """All magnitudes at 128 px, by samples and sums."""
+def test_the_frequencies_at_128_px_are_those_of_lucid() -> None:
+    """All magnitudes agree, in samples and in sums."""
     error, largest = compare(spectra, "freqs_128x128", rfft2d_freqs(128, 128))
 
     assert error <= 1e-6 * largest
 
 
 @pytest.mark.parametrize("case", CLIPPED, ids=lambda case: case["name"])
-def test_the_gradient_of_clipped_colors_differs_from_lucids_only_beyond_the_range(case: dict[str, Any]) -> None:
-    """Inside the two agree; beyond it one of the two blocks what the other passes: Lucid blocks the way back."""
+def test_the_gradient_of_clipped_colors_differs_from_lucids_only_outside_the_range(case: dict[str, Any]) -> None:
+    """Inside the range both agree; outside it Lucid passes only gradients that lead further out, ours the others."""
     x = tf.constant(colors["x"])
     upstream = rnd(case["gseed"], x.shape)
     with tf.GradientTape() as tape:
@@ -75,7 +75,7 @@ def test_the_gradient_of_clipped_colors_differs_from_lucids_only_beyond_the_rang
         total = tf.reduce_sum(to_valid_rgb(x, decorrelate=case["decorrelate"], sigmoid=False) * upstream)
     lucids, ours = colors[f"{case['name']}.grad"], tape.gradient(total, x).numpy()
     before_clip = colors["x"]
-    if case["decorrelate"]:  # the gradients are compared where the clip is, behind the matrix
+    if case["decorrelate"]:  # compare the gradients at the clip, which comes after the matrix
         before_clip = before_clip @ COLOR_CORRELATION.T + COLOR_MEAN
         lucids, ours = (gradient @ np.linalg.inv(COLOR_CORRELATION) for gradient in (lucids, ours))
 
@@ -90,7 +90,7 @@ def test_the_gradient_of_clipped_colors_differs_from_lucids_only_beyond_the_rang
 
 
 def test_descent_brings_saturated_colors_back() -> None:
-    """Colours that start far beyond either end arrive at a target inside the range."""
+    """60 updates bring colours from outside either end of the range to a target inside it."""
     x = tf.Variable([[-0.7, 1.6, 0.5]])
     for _ in range(60):
         with tf.GradientTape() as tape:
@@ -100,8 +100,8 @@ def test_descent_brings_saturated_colors_back() -> None:
     np.testing.assert_allclose(x, [[0.3, 0.8, 0.4]], atol=1e-3)
 
 
-def test_one_frame_is_nan_for_lucid_and_a_number_here() -> None:
-    """An interpolation of a single frame, which Lucid divides by zero, has a finite value and gradient."""
+def test_the_interpolation_of_one_frame_is_nan_for_lucid_and_finite_here() -> None:
+    """For a single frame Lucid divides by zero; our value and gradient are finite."""
     [case] = [case for case in value_meta["cases"] if case["name"] == "interp_b1_is_nan"]
     [(layer, made)] = case["acts"].items()
     t = tf.constant(rnd(made["seed"], made["shape"]))
@@ -115,8 +115,8 @@ def test_one_frame_is_nan_for_lucid_and_a_number_here() -> None:
     assert np.isfinite(tape.gradient(value, t)).all()
 
 
-def test_the_start_of_the_runs_is_lucids() -> None:
-    """The image before any update, and what every layer of the tiny network makes of it."""
+def test_the_start_of_the_runs_is_that_of_lucid() -> None:
+    """The image before any update agrees, and so do the activations of every layer of the tiny network."""
     net = FrozenGraph(whole.GOLDEN / "tiny_net.pb", input_node="input", value_range=(-117, 138))
     layers = {key.split(".")[2].split("__")[0] for key in whole.runs.files if key.startswith("init.act.")}
     image = whole.start(whole.run_meta["cases"][0])()

@@ -10,11 +10,11 @@ import tensorflow as tf
 
 from core.method.optimise import Adam, Updates, compile_in_threads
 
-BETA1, BETA2 = float(np.float32(0.9)), float(np.float32(0.999))  # the numbers that float32 has
+BETA1, BETA2 = float(np.float32(0.9)), float(np.float32(0.999))  # the nearest float32 values
 
 
 def adam(start: np.ndarray, gradients: Sequence[np.ndarray], learning_rate: float, epsilon: float = 1e-8) -> np.ndarray:
-    """Adam in float64, with epsilon added to the root of the uncorrected second moment."""
+    """Return what Adam gives in float64, with epsilon added to the root of the uncorrected second moment."""
     x, m, v = start.astype(np.float64), np.zeros(start.shape), np.zeros(start.shape)
     for t, g in enumerate((g.astype(np.float64) for g in gradients), start=1):
         m = BETA1 * m + (1 - BETA1) * g
@@ -38,7 +38,7 @@ def descend(variable: tf.Variable, gradients: Sequence[np.ndarray], optimizer: A
 @pytest.mark.parametrize("scale", [1.0, 1e-4, 1e-7, 1e-9])
 @pytest.mark.parametrize("learning_rate", [0.05, 0.3])
 def test_adam_agrees_with_adam_in_numpy(scale: float, learning_rate: float) -> None:
-    """Forty updates agree, also where gradients are so small that epsilon decides."""
+    """40 updates agree, also with gradients so small that epsilon dominates."""
     gradients = draws(scale, 40)
     variable = tf.Variable(tf.zeros((3, 5)))
 
@@ -49,20 +49,20 @@ def test_adam_agrees_with_adam_in_numpy(scale: float, learning_rate: float) -> N
 
 
 def test_epsilon_is_lucids_and_not_that_of_keras() -> None:
-    """With small gradients, another epsilon or one added to the corrected moment would go elsewhere."""
+    """With small gradients, Keras's epsilon, or epsilon beside the corrected moment, gives values over 0.05 away."""
     gradients = draws(1e-7, 10)
     variable = tf.Variable(tf.zeros((3, 5)))
 
     got = descend(variable, gradients, Adam([variable]))
 
-    corrected = 1e-8 * np.sqrt(1 - BETA2)  # what epsilon beside the corrected second moment amounts to at first
+    corrected = 1e-8 * np.sqrt(1 - BETA2)  # epsilon beside the corrected moment, as it acts in the first update
     assert np.abs(got - adam(np.zeros((3, 5)), gradients, 0.05)).max() < 1e-5
     assert np.abs(got - adam(np.zeros((3, 5)), gradients, 0.05, epsilon=1e-7)).max() > 0.05
     assert np.abs(got - adam(np.zeros((3, 5)), gradients, 0.05, epsilon=corrected)).max() > 0.05
 
 
 def test_the_first_update_is_as_long_as_the_learning_rate() -> None:
-    """It goes against the sign of the gradient, however large that is."""
+    """It goes against the sign of the gradient, and its length does not depend on the gradient's size."""
     variable = tf.Variable([1.0, 1.0, 1.0])
 
     got = descend(variable, [np.array([5.0, -0.02, 800.0], np.float32)], Adam([variable], 0.1))
@@ -70,8 +70,8 @@ def test_the_first_update_is_as_long_as_the_learning_rate() -> None:
     np.testing.assert_allclose(got, [0.9, 1.1, 0.9], atol=1e-5)
 
 
-def test_a_reset_optimizer_has_forgotten_everything() -> None:
-    """From the same values the same gradients lead to the same place, to the last bit."""
+def test_a_reset_optimizer_acts_like_a_new_one() -> None:
+    """After a reset the same gradients lead from the same values to the same result, to the last bit."""
     variable = tf.Variable(tf.ones((3, 5)))
     optimizer = Adam([variable])
     gradients = draws(1.0, 12)
@@ -86,7 +86,7 @@ def test_a_reset_optimizer_has_forgotten_everything() -> None:
 
 
 def test_variables_do_not_share_moments() -> None:
-    """Two variables end where each would alone."""
+    """Two variables end at the same values together as each does alone."""
     gradients, others = draws(1.0, 8), draws(0.3, 8)[::-1]
     a, b = tf.Variable(tf.zeros((3, 5))), tf.Variable(tf.zeros((3, 5)))
     together = Adam([a, b])
@@ -100,7 +100,7 @@ def test_variables_do_not_share_moments() -> None:
 
 
 def test_each_update_is_done_once_and_the_first_ones_are_redirected() -> None:
-    """Updates are numbered from where they start, and the ReLU gradient is switched at the right one."""
+    """A call does the updates from its first number up to its last, and redirects gradients in the first three only."""
     updates = Updates(lambda step, redirected: tf.cast(step, tf.float32) + 100 * redirected, 3)
 
     assert updates(0, 5).tolist() == [100, 101, 102, 3, 4]
@@ -110,25 +110,25 @@ def test_each_update_is_done_once_and_the_first_ones_are_redirected() -> None:
     assert updates.traces == 2
 
 
-@pytest.mark.parametrize(("redirected", "asked"), [(0, {False}), (4, {True}), (3, {True, False})])
-def test_only_the_loops_that_are_needed_are_built(redirected: int, asked: set[bool]) -> None:
-    """Tracing takes seconds: no loop with redirected gradients where there are none, and none without where all are."""
-    built: set[bool] = set()
+@pytest.mark.parametrize(("redirected", "expected"), [(0, {False}), (4, {True}), (3, {True, False})])
+def test_only_the_loops_that_are_needed_are_traced(redirected: int, expected: set[bool]) -> None:
+    """Tracing takes seconds, so the loop with redirected gradients, or the one without, is traced only if it runs."""
+    traced: set[bool] = set()
 
     def update(step: tf.Tensor, redirected: bool, factor: tf.Tensor) -> tf.Tensor:
-        built.add(redirected)
+        traced.add(redirected)
         return factor * tf.cast(step, tf.float32)
 
     updates = Updates(update, redirected, others=[tf.TensorSpec(())])
 
     compile_in_threads([(loop, (0, 0, 2.0)) for loop in updates.loops(4)])
-    assert built == asked
+    assert traced == expected
     assert updates(0, 4, tf.constant(2.0)).tolist() == [0, 2, 4, 6]
-    assert updates.traces == len(asked)
+    assert updates.traces == len(expected)
 
 
-def test_what_fails_while_functions_are_traced_or_called_in_threads_is_told() -> None:
-    """As the error that it is, which may say that memory has ended."""
+def test_errors_of_tracing_and_calling_in_threads_are_raised() -> None:
+    """They keep their types, so that an error for lack of memory can be handled."""
 
     @tf.function(autograph=False, input_signature=[tf.TensorSpec(None)])
     def fails(number: tf.Tensor) -> tf.Tensor:

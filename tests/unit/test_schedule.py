@@ -1,4 +1,4 @@
-"""Schedules: what changes in the course of the updates, and what stays."""
+"""Schedules: the learning rate and the views over the updates."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ def schedule(**given: Any) -> Schedule:
     return Schedule.of(parse_settings(given, "here"))
 
 
-def test_fast_has_its_own_number_of_updates_unless_one_is_given() -> None:
-    """96 instead of 256; a number that is written counts."""
+def test_fast_has_its_own_default_number_of_updates() -> None:
+    """The default is 96 for `fast` and 256 for `plain`; a given number of steps is kept."""
     assert RenderSettings().steps == 256
     assert parse_settings({"schedule": "fast"}, "here").steps == 96
     assert parse_settings({"schedule": "fast", "steps": 256}, "here").steps == 256
     assert parse_settings({"schedule": "plain"}, "here").steps == 256
 
 
-def test_the_plain_schedule_is_lucids() -> None:
-    """A constant rate, and every view as it was drawn, to the bit."""
+def test_the_plain_schedule_is_that_of_lucid() -> None:
+    """The learning rate is constant, and every view stays as it was drawn, to the last bit."""
     plain = schedule(steps=8, learning_rate=0.03)
 
     assert {plain.learning_rate(tf.constant(update)) for update in range(1, 9)} == {0.03}
     np.testing.assert_array_equal(plain.narrowed(VIEWS), VIEWS)
 
 
-def test_fast_starts_slowly_and_ends_close_to_the_frame_itself() -> None:
-    """The rate grows evenly to five times the given one; from the middle on views close in on the identity."""
+def test_fast_starts_with_a_low_rate_and_ends_with_narrow_views() -> None:
+    """The rate grows linearly to five times the given rate; from the middle on views approach the identity."""
     fast = schedule(schedule="fast", steps=8, learning_rate=0.03)
     narrowed = fast.narrowed(VIEWS)
     identity = [[1, 0, 0], [0, 1, 0]]
@@ -49,10 +49,10 @@ def test_fast_starts_slowly_and_ends_close_to_the_frame_itself() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 3, 8])
-def test_the_first_views_do_not_depend_on_how_many_are_asked_for(count: int) -> None:
-    """Packed strips have an axis more, and the same views."""
+def test_the_first_views_do_not_depend_on_the_number_of_views(count: int) -> None:
+    """Views of a batch have one more axis, for the strip, and are narrowed alike."""
     fast = schedule(schedule="fast", steps=8)
-    packed = np.stack([VIEWS, VIEWS[::-1]], axis=1)
+    batch = np.stack([VIEWS, VIEWS[::-1]], axis=1)
 
     np.testing.assert_array_equal(fast.narrowed(VIEWS[:count]), fast.narrowed(VIEWS)[:count])
-    np.testing.assert_array_equal(fast.narrowed(packed)[:, 0], fast.narrowed(VIEWS))
+    np.testing.assert_array_equal(fast.narrowed(batch)[:, 0], fast.narrowed(VIEWS))

@@ -1,12 +1,12 @@
 """A renderer that sleeps instead of rendering, for every process that has this folder on its PYTHONPATH.
 
-Python imports a module of this name as it starts, so the renderer comes into the processes of a pool, of Ray and of a
-worker alike, and no part of Isthmus knows of it. Another module of this name, such as a distribution's, is not run
-then. All else that a chunk is made of is the real thing.
+Python imports a module of this name when it starts, so the processes of a pool, of Ray and of a worker all get the
+renderer, and no part of Isthmus needs to know about it. Another module of this name, such as the one of a Linux
+distribution, is then not imported. All other parts of a chunk are real.
 
 Environment:
-    SYNTHETIC_PAIR_SECONDS: how long a pair takes.
-    SYNTHETIC_LOG: file that gets a JSON object a line for each chunk: process, begin, end, seconds of its pairs.
+    SYNTHETIC_PAIR_SECONDS: rendering time of a pair.
+    SYNTHETIC_LOG: file that gets one line for each chunk, a JSON object: process, begin, end, seconds of its pairs.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class SyntheticRenderer:
-    """A renderer that gives the same strip for every pair, after a pause."""
+    """A renderer that returns the same strip for every pair, after a pause."""
 
     def __init__(self, settings: RenderSettings) -> None:
         self._strip = one_coloured_strip(settings)
@@ -45,7 +45,7 @@ class SyntheticRenderer:
 
 
 class TimedBatches(Batches):
-    """Batches that log when a chunk's rendering began and ended: once a chunk, if an atlas has one pair of layers."""
+    """Batches that log when rendering began and ended: once for each chunk, if the atlas has one pair of layers."""
 
     def render(self, work: Sequence[Any]) -> Iterator[Strip]:
         began, seconds = time.time(), 0.0
@@ -58,7 +58,7 @@ class TimedBatches(Batches):
 
 
 def one_coloured_strip(settings: RenderSettings) -> Strip:
-    """From black to white, with numbers of the usual size."""
+    """Return a strip from black to white, with numbers of the usual size."""
     from core.method.strip import Strip
 
     ramp = np.linspace(0, 1, settings.frames, dtype=np.float32)
