@@ -113,7 +113,7 @@ def test_further_objectives_are_those_of_lucid(case: dict[str, Any]) -> None:
 
 
 def test_total_variation_is_the_sum_of_neighbours_differences() -> None:
-    """It is the sum of absolute differences along height and width, which NumPy computes."""
+    """The value is the sum of absolute differences along height and width, as NumPy computes it."""
     x = rnd(1, (2, 5, 6, 3))
     expected = np.abs(np.diff(x, axis=1)).sum() + np.abs(np.diff(x, axis=2)).sum()
 

@@ -62,7 +62,7 @@ def test_epsilon_is_lucids_and_not_that_of_keras() -> None:
 
 
 def test_the_first_update_is_as_long_as_the_learning_rate() -> None:
-    """It goes against the sign of the gradient, and its length does not depend on the gradient's size."""
+    """The first update goes against the sign of the gradient, and its length does not depend on the gradient's size."""
     variable = tf.Variable([1.0, 1.0, 1.0])
 
     got = descend(variable, [np.array([5.0, -0.02, 800.0], np.float32)], Adam([variable], 0.1))
@@ -128,7 +128,7 @@ def test_only_the_loops_that_are_needed_are_traced(redirected: int, expected: se
 
 
 def test_errors_of_tracing_and_calling_in_threads_are_raised() -> None:
-    """They keep their types, so that an error for lack of memory can be handled."""
+    """Errors keep their types, so that a caller can handle lack of memory."""
 
     @tf.function(autograph=False, input_signature=[tf.TensorSpec(None)])
     def fails(number: tf.Tensor) -> tf.Tensor:

@@ -80,7 +80,7 @@ def test_portraits_depend_neither_on_their_batch_nor_on_its_size(
 def test_a_portrait_excites_its_neuron_and_lies_on_the_canvas(
     canvas: RenderedCanvas, rendered: list[RenderedPortrait], model: Model
 ) -> None:
-    """It excites its neuron more than the bare canvas does, and its pixels are its colours, squashed."""
+    """A portrait excites its neuron more than the bare canvas does, and its pixels are its colours, squashed."""
     bare = model.activations((canvas.pixels / 255.0).astype(np.float32)[None], {LAYER})[LAYER].numpy().mean((0, 1, 2))
     for neuron, portrait in zip(NEURONS, rendered, strict=True):
         assert portrait.activation > bare[neuron.channel] + 0.1
