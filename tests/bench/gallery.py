@@ -1,7 +1,8 @@
 """Measure how fast the gallery of a large atlas is in Chromium, from a folder and from a web server.
 
 The atlas is synthetic: it has records of a few layers as rendering writes them, all strips are between portraits, and
-the pairs share a few pictures through symbolic links.
+the pairs share a few pictures through symbolic links. Routes are opened between any two neurons, so an atlas of much
+fewer than 8000 pairs, in which some neurons are not connected, makes the benchmark wait for ever.
 
     python tests/bench/gallery.py [--pairs 100000] [--atlas FOLDER] [--json]
 
