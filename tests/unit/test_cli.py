@@ -233,7 +233,7 @@ def test_what_is_wrong_with_an_atlas_is_told_with_exit_code_1(isthmus: Isthmus, 
 
     assert (for_people.code, for_people.err) == (1, "")
     assert for_people.out.splitlines()[:2] == ["missing: index.html", "missing: manifest.json"]
-    assert for_people.out.splitlines()[-1].startswith("To mend it: isthmus verify --repair")
+    assert for_people.out.splitlines()[-1].startswith("To repair it: isthmus verify --repair")
     assert (for_machines.code, for_machines.err) == (1, "")
     assert json.loads(for_machines.out)["missing"] == ["index.html", "manifest.json"]
     assert json.loads(for_machines.out)["intact"] is False

@@ -6,7 +6,7 @@ import numpy as np
 
 from core.bench.quality import draw_pairs, follow
 from core.models.models import Model
-from core.pictures.plot import plot_courses
+from core.pictures.plot import plot_histories
 from core.spec import RenderSettings
 
 
@@ -16,16 +16,16 @@ def test_a_course_is_judged_on_the_frames_themselves(model: Model) -> None:
     settings = RenderSettings.model_validate(
         {"frames": 3, "size_px": 32, "steps": 9, "redirected_updates": 0, "alignment": {"layers": ["stem_pre_relu"]}}
     )
-    course, strips = follow(model, pairs, settings)
+    history, strips = follow(model, pairs, settings)
 
     weights = np.array([0, 0.5, 1])
     reached = [((1 - weights) * strip.activation_a + weights * strip.activation_b).sum() for strip in strips]
-    np.testing.assert_allclose(course.objective[-1], np.mean(reached), rtol=1e-3)
+    np.testing.assert_allclose(history.objective[-1], np.mean(reached), rtol=1e-3)
     assert len(pairs) == len(strips) == 4
-    assert course.updates == (1, 2, 3, 4, 6, 7, 8, 9)
-    assert course.objective[0] < course.objective[-1]
-    assert list(course.seconds) == sorted(course.seconds)
-    assert max(course.alignment) <= 0
+    assert history.updates == (1, 2, 3, 4, 6, 7, 8, 9)
+    assert history.objective[0] < history.objective[-1]
+    assert list(history.seconds) == sorted(history.seconds)
+    assert max(history.alignment) <= 0
 
 
 def test_pairs_are_drawn_inside_layers_and_always_the_same(model: Model) -> None:
@@ -37,8 +37,8 @@ def test_pairs_are_drawn_inside_layers_and_always_the_same(model: Model) -> None
 
 
 def test_courses_are_drawn_over_a_common_axis() -> None:
-    """A course that ends at half the time ends in the middle of the panel; each has a colour of its own."""
-    pixels = plot_courses({"objective": {"long": ([1, 4], [0, 1]), "short": ([1, 2], [0, 1])}}, "s")
+    """A history that ends at half the time ends in the middle of the panel; each has a colour of its own."""
+    pixels = plot_histories({"objective": {"long": ([1, 4], [0, 1]), "short": ([1, 2], [0, 1])}}, "s")
 
     def columns(color: tuple[int, int, int]) -> np.ndarray:
         below_title = pixels[46:]
