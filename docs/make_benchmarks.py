@@ -1,9 +1,9 @@
-"""Measure on this machine and write benchmarks.md with its pictures.
+"""Run the benchmarks on this machine and write benchmarks.md with its pictures.
 
     python docs/make_benchmarks.py [--full]
 
-The short form takes about ten minutes on two cores, the full one half an hour. Every figure comes from a command that
-stands beside it on the page.
+The short form takes about ten minutes on two cores, the full one half an hour. The page names the command of every
+figure.
 """
 
 from __future__ import annotations
@@ -29,20 +29,21 @@ PAIR = "block9_expand_pre_relu:17", "block9_expand_pre_relu:81"
 
 HEAD = """# Benchmarks
 
-Written by `make bench`; do not edit. Machines differ and are noisy: ratios within one run are what to look at, and
-every figure is a median of repeats after a warm-up, unless it says otherwise. Nothing here ran on a GPU:
-[gpu.md](gpu.md) has what did.
+Written by `make bench`; do not edit. Machines differ and are noisy, so compare ratios within one run. Unless stated
+otherwise, a figure is the median of repeats after a warm-up. Nothing on this page was measured on a GPU; for that see
+[gpu.md](gpu.md).
 
-The yardstick is the bare model: forward and backward of the network up to the layer that is excited, for the batch and
-size of the step, with whole layers and the gradients that TensorFlow derives. A step adds the parameterization, the
-random view, the alignment, the optimizer and all of Python. On CPUs it computes the same network with less work, as
-`core/models/operations/convolutions.py` says: *network* is what that takes.
+The yardstick is the bare model: the forward and backward pass of the network up to the layer that is excited, for the
+batch and size of the step, with whole layers and the gradients that TensorFlow derives. A step (one update of the
+strips) adds the parameterization, the random view, the alignment, the optimizer and all of Python. On CPUs the step
+computes the same network with less work, as `core/models/operations/convolutions.py` explains; *network* is the time
+of the network in that form.
 """
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--full", action="store_true")
+    parser.add_argument("--full", action="store_true", help="take more pairs and larger atlases")
     full = parser.parse_args().full
 
     (DOCS / PICTURES).mkdir(parents=True, exist_ok=True)
@@ -84,7 +85,7 @@ def steps(graph: Path) -> str:
         "Step",
         f"On {words(measured[0]['machine'])}.",
         table(rows, columns),
-        "`isthmus bench step`, with `" + "`, `".join(configurations[:-1]) + "`, and for an InceptionV1-shaped graph "
+        "`isthmus bench step` with `" + "`, `".join(configurations[:-1]) + "`, and for an InceptionV1-shaped graph "
         "with random weights `--model inception-v1 --model-file FILE --layer mixed4a_pre_relu`. *MB a pair* is the "
         "slope of the process's memory over 200 pairs of eight updates.",
     )
@@ -109,10 +110,10 @@ def builds(full: bool) -> str:
         "pairs": "pairs",
         "steps": "updates",
         "processes": "processes",
-        "seconds": "s, all in all",
+        "seconds": "s, whole build",
         "pair_seconds": "s a pair",
         "bare_pair_seconds": "bare s a pair",
-        "efficiency": "bare / all in all",
+        "efficiency": "bare / whole build",
         "rendering_efficiency": "bare / rendering",
         "times_one_process": "times one process",
     }
@@ -120,16 +121,17 @@ def builds(full: bool) -> str:
         "Whole builds",
         f"On {words(answer['machine'])}.",
         table(answer["figures"], columns),
-        f"`isthmus bench {command}`: `isthmus build` with a temporary Prefect server, its start, tracing, encoding, "
-        "records and the gallery included. The bare model is timed before and after each build, and every minute while "
-        "the build is stopped for it; *times one process* compares what both made of that.",
+        f"`isthmus bench {command}`: `isthmus build` with a temporary Prefect server, including its start, tracing, "
+        "encoding, records and the gallery. The bare model is timed before and after each build, and about every "
+        "minute during it, while the build is paused. *times one process* is the speedup over the build with one "
+        "process, corrected for the speed of the bare model during each build.",
     )
 
 
 def schedules(full: bool) -> str:
-    course, strips = f"{PICTURES}/schedules.png", f"{PICTURES}/schedules.webp"
+    curves, strips = f"{PICTURES}/schedules.png", f"{PICTURES}/schedules.webp"
     command = "quality" if full else "quality --pairs 2"
-    answer = bench(f"{command} --picture {DOCS / course} --strips {DOCS / strips}")
+    answer = bench(f"{command} --picture {DOCS / curves} --strips {DOCS / strips}")
     columns = {
         "schedule": "schedule",
         "pairs": "pairs",
@@ -144,11 +146,11 @@ def schedules(full: bool) -> str:
         "Schedules",
         f"On {words(answer['machine'])}.",
         table(answer["figures"], columns),
-        f"`isthmus bench {command}`: means over pairs drawn in four layers, judged on the finished frames rather than "
-        "on what random views show.",
-        f"![Objective and alignment against seconds for both schedules]({course})",
+        f"`isthmus bench {command}`: means over random pairs of four layers, measured on the finished frames and not "
+        "on the random views.",
+        f"![Objective and alignment against seconds for both schedules]({curves})",
         f"![Six pairs, each with the plain schedule above and the fast one below]({strips})",
-        "Above each other: plain, fast.",
+        "Each pair: plain above, fast below.",
     )
 
 
@@ -160,8 +162,8 @@ def large_atlases(full: bool) -> str:
         "Large atlases",
         f"On {words(answer['machine'])}.",
         table(answer["figures"], columns),
-        f"`isthmus bench {command}`. What Prefect adds, and the gallery of 100,000 pairs in a browser, are measured by "
-        "`python tests/bench/orchestration.py` and `python tests/bench/gallery.py`.",
+        f"`isthmus bench {command}`. The overhead of Prefect is measured by `python tests/bench/orchestration.py`, and "
+        "the gallery of 100,000 pairs in a browser by `python tests/bench/gallery.py`.",
     )
 
 
@@ -179,7 +181,7 @@ def seconds_of(command: Sequence[object]) -> float:
 
 
 def inception_shaped() -> bytes:
-    device.prepare()  # quietly
+    device.prepare()  # silences TensorFlow
     sys.path.insert(0, str(DOCS.parent / "tests"))
     from graphs import inception_v1
 

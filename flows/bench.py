@@ -208,7 +208,7 @@ def _renamed_pack(batch_pairs: int, pack: int | None) -> int:
         return batch_pairs
     if batch_pairs not in (_BATCH_PAIRS, pack):
         raise SpecError("--pack: the old name of --batch-pairs, which is given too; remove it")
-    warn("--pack is called --batch-pairs now; rename it, the old name still works")
+    warn("--pack is called --batch-pairs now; the old name still works")
     return pack
 
 
