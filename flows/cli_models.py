@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 models_app = typer.Typer(rich_markup_mode=None)
 _LISTED_SIZE_PX = 128
+Schedule = Annotated[str, typer.Option(help="plain: Lucid's schedule. fast: equally good strips in fewer updates.")]
+Steps = Annotated[int | None, typer.Option(help="Updates of the strip.  [default: 256, or 96 with schedule fast]")]
 
 
 @models_app.callback(invoke_without_command=True)
@@ -98,12 +100,8 @@ def preview(
     weights: Weights = None,
     frames: Frames = 6,
     size_px: SizePx = 128,
-    schedule: Annotated[
-        str, typer.Option(help="plain: Lucid's schedule. fast: equally good strips in fewer updates.")
-    ] = "plain",
-    steps: Annotated[
-        int | None, typer.Option(help="Updates of the strip.  [default: 256, or 96 with schedule fast]")
-    ] = None,
+    schedule: Schedule = "plain",
+    steps: Steps = None,
     seed: Annotated[int, typer.Option(help="Seed of the random numbers; another seed gives another strip.")] = 0,
     plot: Annotated[
         bool, typer.Option("--plot", help="Draw curves of the activations and the objective below the strip.")
