@@ -46,8 +46,8 @@ isthmus.pair = (() => {
   // Link to the previous and next pair among those that pass the filters.
   function showPlace(row) {
     const { place, of, previous, next } = isthmus.grid.around(row);
-    byId("place").textContent =
-      place < 0 ? "hidden by the filters" : `${isthmus.whole(place + 1)} of ${isthmus.whole(of)}`;
+    const number = `${isthmus.whole(place + 1)} of ${isthmus.whole(of)}`;
+    byId("place").textContent = place >= 0 ? number : pair ? "hidden by the filters" : "";
     for (const [id, other] of Object.entries({ previous, next })) {
       const link = byId(id);
       if (other === undefined) link.removeAttribute("href");

@@ -44,8 +44,8 @@ isthmus.walk = (() => {
 
   const say = (...words) => byId("walk-state").replaceChildren(...words);
 
-  // Return the portraits of a walk past these neurons: the last ones, back to the first that no road joins to the next.
-  // With several settings, return the longest such walk.
+  // Return the portraits of these neurons, from the last one back until no road joins two of them. With several
+  // settings, return the longest such walk.
   function along(neurons) {
     const walks = roads.portraitsOf(neurons.at(-1)).map((last) => {
       const walk = [last];
