@@ -111,7 +111,7 @@ def quality(
     from core.machine import device
     from core.models.models import load
     from core.pictures import sheets
-    from core.pictures.plot import plot_courses
+    from core.pictures.plot import plot_curves
     from core.spec import parse_settings
 
     machine = Machine.here()
@@ -128,13 +128,13 @@ def quality(
             "objective on the frames": {c.schedule: (c.seconds, c.objective) for c in courses},
             "alignment": {c.schedule: (c.seconds, c.alignment) for c in courses},
         }
-        picture.write_bytes(sheets.encode_png(plot_courses(panels, "s")))
+        picture.write_bytes(sheets.encode_png(plot_curves(panels, "s")))
     if strips:
         shown = range(0, len(drawn), max(1, len(drawn) // _SHOWN_STRIPS))
         sheets_shown = [
             sheets.encode_png(sheets.side_by_side(made[number].frames)) for number in shown for _, made in followed
         ]
-        strips.write_bytes(sheets.stack(sheets_shown, most_px=_STRIPS_PX))
+        strips.write_bytes(sheets.stack(sheets_shown, width_limit_px=_STRIPS_PX))
     plain_seconds = courses[0].seconds[-1]
     rows = [
         {

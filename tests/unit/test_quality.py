@@ -6,7 +6,7 @@ import numpy as np
 
 from core.bench.quality import draw_pairs, follow
 from core.models.models import Model
-from core.pictures.plot import plot_courses
+from core.pictures.plot import plot_curves
 from core.spec import RenderSettings
 
 
@@ -38,7 +38,7 @@ def test_pairs_are_drawn_inside_layers_and_always_the_same(model: Model) -> None
 
 def test_courses_are_drawn_over_a_common_axis() -> None:
     """A course that ends at half the time ends in the middle of the panel; each has a colour of its own."""
-    pixels = plot_courses({"objective": {"long": ([1, 4], [0, 1]), "short": ([1, 2], [0, 1])}}, "s")
+    pixels = plot_curves({"objective": {"long": ([1, 4], [0, 1]), "short": ([1, 2], [0, 1])}}, "s")
 
     def columns(color: tuple[int, int, int]) -> np.ndarray:
         below_title = pixels[46:]
