@@ -283,18 +283,18 @@ def route(
     _check_folder(output)
     ends = Neuron.parse(a), Neuron.parse(b)
     store = _existing(atlas)
-    way = roads.shortest(roads.read_roads(store), *ends)
-    frames = routes.read_frames(store, way)
+    found = roads.shortest(roads.read_roads(store), *ends)
+    frames = routes.read_frames(store, found)
     if captions:
-        frames = routes.with_captions(frames, routes.captions(way))
+        frames = routes.with_captions(frames, routes.captions(found))
     DirectoryStore(output.parent).replace(output.name, routes.encode(frames, output))
-    neurons = [way[0].neurons[0], *(road.neurons[1] for road in way)]
-    distance = sum(road.distance for road in way)
+    neurons = [found[0].neurons[0], *(road.neurons[1] for road in found)]
+    distance = sum(road.distance for road in found)
     if as_json:
-        facts = {"file": str(output), "neurons": neurons, "strips": len(way), "frames": len(frames)}
+        facts = {"file": str(output), "neurons": neurons, "strips": len(found), "frames": len(frames)}
         print(json.dumps({**facts, "distance": float(f"{distance:.6g}")}))
     else:
-        print(f"{output}: {len(frames)} frames over {len(way)} strips: {' - '.join(neurons)}")
+        print(f"{output}: {len(frames)} frames over {len(found)} strips: {' - '.join(neurons)}")
 
 
 @models_app.callback(invoke_without_command=True)

@@ -15,7 +15,7 @@ import pytest
 from core import METHOD_VERSION
 from core.atlas import pace
 from core.atlas.chunks import PlannedChunk, PlannedPair
-from core.atlas.keys import keys, settings_digest
+from core.atlas.keys import pair_keys, settings_digest
 from core.atlas.plan import Plan, make_plan, read_chunk, write_plan
 from core.atlas.recorded import read_records
 from core.atlas.records import Checkpoint, Record, to_ndjson
@@ -66,7 +66,7 @@ def make_spec(neurons: Iterable[str] = ("block5:0-4",), **changes: Any) -> Atlas
 
 
 def key_of(settings: RenderSettings | None = None, *, pair: Pair = PAIR, model_digest: str = MODEL_DIGEST) -> str:
-    [(_, key)] = keys([pair], model_digest, settings or RenderSettings())
+    [(_, key)] = pair_keys([pair], model_digest, settings or RenderSettings())
     return key
 
 
@@ -234,7 +234,7 @@ def test_of_an_empty_store_everything_is_missing(store: DirectoryStore) -> None:
     assert plan.model.name == "efficientnet-lite0"
     assert plan.model_digest == digest(load("efficientnet-lite0"))
     assert plan.settings.alignment.layers == ("block5", "block7")
-    expected = keys([planned.pair for planned in planned_pairs(plan)], plan.model_digest, plan.settings)
+    expected = pair_keys([planned.pair for planned in planned_pairs(plan)], plan.model_digest, plan.settings)
     assert {planned.pair: planned.key for planned in planned_pairs(plan)} == dict(expected)
     assert not store.root.exists()
 
@@ -457,7 +457,7 @@ def test_a_damaged_plan_is_told_with_its_place_and_mended_by_the_next_build(
         read_chunk(store, plan.path, plan.chunks[0].name)
 
     assert str(caught.value).startswith(f"{store}/{path}: expected a chunk of a plan, but {field}: ")
-    assert str(caught.value).endswith("; build again to write it anew")
+    assert str(caught.value).endswith("; build again to rewrite the file")
     assert len(str(caught.value).splitlines()) == 1
     write_plan(store, plan)
     assert store.read(path) == sound
@@ -580,7 +580,7 @@ def test_a_damaged_record_file_is_told_with_file_line_and_field(
         make_plan(make_spec(), store, 2)
 
     assert str(caught.value).startswith(f"{store}/records/x.ndjson line 2: {message}")
-    assert str(caught.value).endswith("move the file away and build again to render its pairs anew")
+    assert str(caught.value).endswith("move the file away and build again to render its pairs again")
     assert len(str(caught.value).splitlines()) == 1
 
 
