@@ -158,7 +158,7 @@ def quality(
         sheets_shown = [
             sheets.encode_png(sheets.side_by_side(made[number].frames)) for number in shown for _, made in followed
         ]
-        strips.write_bytes(sheets.stack(sheets_shown, most_px=_STRIPS_PX))
+        strips.write_bytes(sheets.stack(sheets_shown, width_limit_px=_STRIPS_PX))
     plain_seconds = histories[0].seconds[-1]
     rows = [
         {

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from core import METHOD_VERSION
-from core.atlas.keys import keys, settings_digest
+from core.atlas.keys import pair_keys, settings_digest
 from core.atlas.plan import make_plan, write_plan
 from core.atlas.records import Checkpoint, Record, to_ndjson
 from core.atlas.selection import resolve_settings, select_pairs
@@ -75,7 +75,7 @@ def synthetic_records(spec: AtlasSpec) -> Iterator[Record]:
     def numbers(count: int, largest: float) -> list[float]:
         return [dice.random() * largest for _ in range(count)]
 
-    for pair, key in keys(select_pairs(spec, model), digest(model), settings):
+    for pair, key in pair_keys(select_pairs(spec, model), digest(model), settings):
         yield Record(
             **facts,
             key=key,

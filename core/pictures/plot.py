@@ -20,7 +20,7 @@ _FONT = ImageFont.load_default(12)
 
 
 def plot_strip(sheet: Pixels, names: tuple[str, str], activations: tuple[Array, Array], objective: Array) -> Pixels:
-    """Draw a strip above two panels.
+    """Draw a strip above the trade-off curve and the objective's history.
 
     Args:
         sheet: shape (height, frame * width, 3), uint8.

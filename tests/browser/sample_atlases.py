@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from core.atlas.keys import keys, settings_digest
+from core.atlas.keys import pair_keys, settings_digest
 from core.atlas.manifest import Manifest
 from core.atlas.records import Checkpoint, Record, preview_path, sheet_path, to_ndjson
 from core.gallery import publish as publishing
@@ -40,7 +40,7 @@ def make_record(row: int, **changes: Any) -> Record:
     """
     a = Neuron(LAYERS[0] if row % 3 == 0 else LAYERS[row % 2], 17 * row % 480)
     b = Neuron(LAYERS[1] if row % 3 == 0 else LAYERS[row % 2], 17 * row % 480 + 64)
-    [(_, key)] = keys([Pair(a, b)], MODEL_DIGEST, SETTINGS)
+    [(_, key)] = pair_keys([Pair(a, b)], MODEL_DIGEST, SETTINGS)
     done = row != FAILED_ROW
     rise = [round(0.4 + row / 10 + 4 * i / (FRAMES - 1), 4) for i in range(FRAMES)]
     fall = [round((0.4 + row / 10) + 4 * (1 - i / (FRAMES - 1)) ** (1 + row / 20), 4) for i in range(FRAMES)]

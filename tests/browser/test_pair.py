@@ -26,7 +26,7 @@ from sample_atlases import (
 )
 from screen import assert_no_sideways_scroll, frame_of
 
-from core.atlas.keys import keys
+from core.atlas.keys import pair_keys
 from core.atlas.plan import SPEC_PATH
 from core.atlas.records import Checkpoint
 from core.neurons import Neuron, Pair
@@ -213,7 +213,7 @@ def test_the_spec_renders_the_same_pair_again(open_atlas: Open, tmp_path: Path, 
     """The text is a valid spec of the model as it was built, and its only pair has the same key."""
     pair = Pair.of(Neuron(layer, 3), Neuron(layer, 70))
     settings = RECORD.settings | {"seed": 7, "checkpoints": [32, 64]}
-    [(_, key)] = keys(
+    [(_, key)] = pair_keys(
         [pair],
         MODEL_DIGEST,
         parse_spec({"name": "x", "pairs": {"select": "list", "list": [["a:1", "a:2"]]}, "render": settings}, "").render,
@@ -232,7 +232,7 @@ def test_the_spec_renders_the_same_pair_again(open_atlas: Open, tmp_path: Path, 
     }
     assert isinstance(spec.pairs, ListedPairs)
     [(a, b)] = spec.pairs.list
-    [(_, again)] = keys([Pair.of(Neuron.parse(a), Neuron.parse(b))], MODEL_DIGEST, spec.render)
+    [(_, again)] = pair_keys([Pair.of(Neuron.parse(a), Neuron.parse(b))], MODEL_DIGEST, spec.render)
     assert again == key
 
 
