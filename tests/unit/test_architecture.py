@@ -160,9 +160,8 @@ def test_only_what_makes_images_imports_tensorflow_at_once(path: str) -> None:
 
 @pytest.mark.parametrize("path", SOURCES)
 def test_only_the_store_speaks_with_object_stores(path: str) -> None:
-    """Where bytes are kept is the business of one room, and where weights come from of one module."""
-    allowed = path.startswith("core/store/") or path == "core/models/weights.py"
-    assert not packages(imports_of(path)) & {"boto3", "botocore"} or allowed
+    """boto3 is imported in the room of the store, and nowhere else."""
+    assert not packages(imports_of(path)) & {"boto3", "botocore"} or path.startswith("core/store/")
 
 
 def test_light_modules_stay_light() -> None:
