@@ -1,8 +1,8 @@
 """The method and the formats of Isthmus.
 
-Data flows one way, spec -> pairs -> frames -> sheet -> record -> manifest -> page, and there is about one module for
-each of these nouns. Nothing in here knows of Prefect, and only the modules that make images (`color`,
-`parameterization`, `objectives`, `transforms`, `convolutions`, `optimise`, `strip`, `relu`) import TensorFlow.
+Data flows one way: spec -> pairs -> frames -> sheet -> record -> manifest -> page. The rooms stand on floors, and each
+imports from lower floors only: machine, store, pictures, models, then method beside atlas, rendering, gallery, bench.
+Nothing here imports Prefect. CONTRIBUTING.md has one line for every module.
 """
 
 METHOD_VERSION = 5

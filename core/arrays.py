@@ -1,4 +1,4 @@
-"""Types of arrays, and of the numbers that say how many share a batch."""
+"""Types of arrays and batch sizes."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
-"""Numbers of images, activations and weights."""
+"""Images, activations or weights."""
 Pixels = NDArray[np.uint8]
-"""A picture, shape (height, width, 3), values 0 to 255."""
+"""A picture, shape (height, width, 3), or several along a first axis; values 0 to 255."""
 BatchSize = int | Literal["auto"]
-"""Pairs that share a forward pass; auto: as many as suit the device."""
+"""Number of pairs that share a forward pass; auto: as many as suit the device."""

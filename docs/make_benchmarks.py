@@ -1,9 +1,9 @@
-"""Measure on this machine and write benchmarks.md with its pictures.
+"""Run the benchmarks on this machine and write benchmarks.md with its pictures.
 
     python docs/make_benchmarks.py [--full]
 
-The short form takes about ten minutes on two cores, the full one half an hour. Every figure comes from a command that
-stands beside it on the page.
+The short form takes about ten minutes on two cores, the full one half an hour. The page names the command of every
+figure.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ network with less work (`core/models/operations/convolutions.py`); *network* is 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--full", action="store_true")
+    parser.add_argument("--full", action="store_true", help="take more pairs and larger atlases")
     full = parser.parse_args().full
 
     (DOCS / PICTURES).mkdir(parents=True, exist_ok=True)
@@ -130,9 +130,9 @@ def builds(full: bool) -> str:
 
 
 def schedules(full: bool) -> str:
-    course, strips = f"{PICTURES}/schedules.png", f"{PICTURES}/schedules.webp"
+    curves, strips = f"{PICTURES}/schedules.png", f"{PICTURES}/schedules.webp"
     command = "quality" if full else "quality --pairs 2"
-    answer = bench(f"{command} --picture {DOCS / course} --strips {DOCS / strips}")
+    answer = bench(f"{command} --picture {DOCS / curves} --strips {DOCS / strips}")
     columns = {
         "schedule": "schedule",
         "pairs": "pairs",
@@ -150,7 +150,7 @@ def schedules(full: bool) -> str:
         f"`isthmus bench {command}` compares the two schedules. All values are means over pairs drawn in four layers, "
         "measured on the finished frames and not through random views. *objective* and *alignment* are better when "
         "higher, *neighbour distance* (the mean squared difference of neighbouring frames) when lower.",
-        f"![Objective and alignment against seconds for both schedules]({course})",
+        f"![Objective and alignment against seconds for both schedules]({curves})",
         f"![Six pairs, each with the plain schedule above and the fast one below]({strips})",
         "Each pair is shown twice: the plain schedule above, the fast one below.",
     )
@@ -184,7 +184,7 @@ def seconds_of(command: Sequence[object]) -> float:
 
 
 def inception_shaped() -> bytes:
-    device.prepare()  # quietly
+    device.prepare()  # silences TensorFlow
     sys.path.insert(0, str(DOCS.parent / "tests"))
     from graphs import inception_v1
 

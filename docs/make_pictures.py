@@ -2,8 +2,8 @@
 
     python docs/make_pictures.py
 
-A block that is followed by a picture leaves it in `images` (shape (frame, height, width, 3), values in [0, 1]; laid out
-six to a row at most) or, for names that end in `-play`, in `animation` (the bytes of a file).
+A block that is followed by a picture assigns it to `images` (shape (frame, height, width, 3), values in [0, 1]; drawn
+in rows of at most six) or, if the name of the picture ends in `-play`, to `animation` (the bytes of a file).
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ _BLOCK = re.compile(r"```python\n(?P<code>.*?)```\n(?:\n!\[[^\]]*\]\((?P<picture
 
 
 def blocks(page: str) -> Iterator[tuple[str, str | None]]:
-    """(code, path of the picture that follows or None) of every block of ours; Lucid's are marked `python lucid`."""
+    """Yield (code, path of the picture that follows or None) of every block, except Lucid's (`python lucid`)."""
     for match in _BLOCK.finditer(page):
         yield match["code"], match["picture"]
 
 
 def run(page: str) -> Iterator[tuple[str, bytes]]:
-    """Run all blocks in one namespace; gives (path, file) of each picture."""
+    """Run all blocks in one namespace; yield (path, bytes of the file) of each picture."""
     namespace: dict[str, Any] = {}
     for code, picture in blocks(page):
         exec(compile(code, str(PAGE), "exec"), namespace)

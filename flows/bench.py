@@ -1,4 +1,4 @@
-"""`isthmus bench`: measurements for people and, with --json, for machines."""
+"""`isthmus bench`: measurements as text or, with --json, as one JSON object."""
 
 from __future__ import annotations
 
@@ -19,35 +19,49 @@ from typing import Annotated, Any
 import typer
 import yaml
 
+from core.errors import SpecError
+from flows.options import Frames, Json, ModelFile, ModelName, SizePx
+from flows.terminal import warn
+
 app = typer.Typer(
-    help="Measure speed and quality here, as ratios within one run.", no_args_is_help=True, rich_markup_mode=None
+    help="""Measure speed and quality on this machine.
+
+    Times that are compared are taken in turn within one run, because machines differ and are noisy. The yardstick is
+    the bare model: the forward and backward pass of the network up to a layer.""",
+    no_args_is_help=True,
+    rich_markup_mode=None,
 )
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object for machines.")]
-Layer = Annotated[str, typer.Option(metavar="LAYER", help="Of the neurons that are rendered.")]
 _LAYER = "block9_expand_pre_relu"
-_MOST_BARE_SECONDS = 6
+_BATCH_PAIRS = 1
+_MAX_BARE_SECONDS = 6
 _BETWEEN_BARE_SECONDS = 50
 _SHOWN_STRIPS = 6
 _STRIPS_PX = 576
+_PUBLISHED = (1_000, 10_000, 100_000)
 
 
 @app.command()
 def step(
-    model: Annotated[str, typer.Option(metavar="NAME", help="The image model.")] = "efficientnet-lite0",
-    model_file: Annotated[str | None, typer.Option(metavar="FILE", help="Its weights, where it needs a file.")] = None,
-    layer: Layer = _LAYER,
-    frames: Annotated[int, typer.Option(help="Frames in a strip.")] = 6,
-    size_px: Annotated[int, typer.Option("--size-px", help="Height and width of a frame.")] = 128,
-    batch_pairs: Annotated[int, typer.Option(help="Strips in one batch.", min=1, max=1024)] = 1,
-    precision: Annotated[str, typer.Option(help="float32, tf32 or bfloat16.")] = "float32",
+    model: ModelName = "efficientnet-lite0",
+    model_file: ModelFile = None,
+    layer: Annotated[str, typer.Option(metavar="LAYER", help="Layer of the neurons that are rendered.")] = _LAYER,
+    frames: Frames = 6,
+    size_px: SizePx = 128,
+    batch_pairs: Annotated[int, typer.Option(help="Pairs in one batch.", min=1, max=1024)] = _BATCH_PAIRS,
+    pack: Annotated[int | None, typer.Option(hidden=True, min=1, max=1024)] = None,
+    precision: Annotated[
+        str, typer.Option(help="Precision of the network's arithmetic: float32, tf32 or bfloat16.")
+    ] = "float32",
     xla: Annotated[
-        bool, typer.Option("--xla", help="Compile the step's network, on a GPU; never the bare one.")
+        bool, typer.Option("--xla", help="On a GPU, compile the update's network with XLA, but not the bare model.")
     ] = False,
-    repeats: Annotated[int, typer.Option(help="Times that each is taken.", min=1, max=1000)] = 15,
-    pairs: Annotated[int, typer.Option(help="Also render so many pairs, for how memory grows.", min=0)] = 0,
+    repeats: Annotated[int, typer.Option(help="How often each time is taken.", min=1, max=1000)] = 15,
+    pairs: Annotated[
+        int, typer.Option(help="If 2 or more, also render this many pairs and measure how memory grows.", min=0)
+    ] = 0,
     as_json: Json = False,
 ) -> None:
-    """Compare an update with the bare model: forward and backward of the network up to the layer."""
+    """Compare the time of one update with that of the bare model."""
     from core.atlas.selection import resolve_settings
     from core.bench.machine import Machine
     from core.machine import device
@@ -55,6 +69,7 @@ def step(
     from core.neurons import Neuron, Pair
     from core.spec_file import parse_model, parse_settings
 
+    batch_pairs = _renamed_pack(batch_pairs, pack)
     machine = Machine.here()
     network = load(parse_model({"name": model, "file": model_file}, "model"))
     pair = Pair.of(Neuron(layer, 0), Neuron(layer, 1))
@@ -72,17 +87,20 @@ def step(
 
 @app.command()
 def atlas(
-    pairs: Annotated[int, typer.Option(help="In the atlas.", min=1, max=100_000)] = 40,
+    pairs: Annotated[int, typer.Option(help="Pairs in the atlas.", min=1, max=100_000)] = 40,
     steps: Annotated[int, typer.Option(help="Updates of each strip.", min=1)] = 256,
-    processes: Annotated[int | None, typer.Option(help="At once; by default one per core.", min=1)] = None,
-    single: Annotated[bool, typer.Option(help="Build it with one process too.")] = True,
+    processes: Annotated[
+        int | None, typer.Option(help="Render processes; by default one per GPU, or one per core.", min=1)
+    ] = None,
+    single: Annotated[bool, typer.Option(help="Also build the atlas with one process.")] = True,
     as_json: Json = False,
 ) -> None:
-    """Compare whole builds, start and gallery included, with what the bare model alone would take.
+    """Compare the time of whole builds with that of the bare model.
 
-    Efficiency: pairs per second of the build, over processes x those of the bare model in one process. That is timed
-    before and after each build, and every minute while the build is stopped for it, because a machine's clock may
-    wander by a third within minutes; the seconds of the build are those in which it was not stopped.
+    A whole build includes its start and the gallery. Efficiency is the build's pairs per second, divided by the number
+    of processes times the pairs per second of the bare model in one process. The bare model is timed before and after
+    each build, and about every minute during it, because the clock of a machine may drift by a third within minutes.
+    The build is paused meanwhile, and the pauses do not count.
     """
     from core.bench.machine import Machine
     from core.machine.parallel import process_count
@@ -91,7 +109,7 @@ def atlas(
     at_once = process_count(processes)
     counts = [at_once, 1] if single and at_once > 1 else [at_once]
     builds = [_build(pairs, steps, count) for count in counts]
-    for build in builds:  # by what the bare model could do meanwhile
+    for build in builds:  # compared by efficiency, because the clock may have drifted from one build to the next
         speedup = build["processes"] * build["efficiency"] / builds[-1]["efficiency"] / builds[-1]["processes"]
         build["times_one_process"] = round(speedup, 3)
     _show(asdict(machine), builds, as_json)
@@ -99,19 +117,25 @@ def atlas(
 
 @app.command()
 def quality(
-    pairs: Annotated[int, typer.Option(help="In each of four layers.", min=1, max=100)] = 6,
-    picture: Annotated[Path | None, typer.Option(help="PNG file for the courses of the schedules.")] = None,
+    pairs: Annotated[int, typer.Option(help="Pairs in each of four layers.", min=1, max=100)] = 6,
+    picture: Annotated[
+        Path | None, typer.Option(help="PNG file to write: objective and alignment against seconds.")
+    ] = None,
     strips: Annotated[
-        Path | None, typer.Option(help="WebP file for some strips, one schedule above the other.")
+        Path | None, typer.Option(help="WebP file to write: some strips, plain above and fast below.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Compare the schedules plain and fast: what they reach on the finished frames, and in which time."""
+    """Compare the quality and the time of the schedules plain and fast.
+
+    Quality is measured on the frames themselves: the objective, the alignment of the frames, and the distance between
+    neighbouring frames.
+    """
     from core.bench.machine import Machine
     from core.machine import device
     from core.models.models import load
     from core.pictures import sheets
-    from core.pictures.plot import plot_courses
+    from core.pictures.plot import plot_histories
     from core.spec_file import parse_settings
 
     machine = Machine.here()
@@ -122,65 +146,88 @@ def quality(
     drawn = draw_pairs(model, LAYERS, pairs)
     settings = [parse_settings({"schedule": schedule}, "bench") for schedule in ("plain", "fast")]
     followed = [follow(model, drawn, each) for each in settings]
-    courses = [course for course, _ in followed]
+    histories = [history for history, _ in followed]
     if picture:
         panels = {
-            "objective on the frames": {c.schedule: (c.seconds, c.objective) for c in courses},
-            "alignment": {c.schedule: (c.seconds, c.alignment) for c in courses},
+            "objective on the frames": {each.schedule: (each.seconds, each.objective) for each in histories},
+            "alignment": {each.schedule: (each.seconds, each.alignment) for each in histories},
         }
-        picture.write_bytes(sheets.encode_png(plot_courses(panels, "s")))
+        picture.write_bytes(sheets.encode_png(plot_histories(panels, "s")))
     if strips:
         shown = range(0, len(drawn), max(1, len(drawn) // _SHOWN_STRIPS))
         sheets_shown = [
             sheets.encode_png(sheets.side_by_side(made[number].frames)) for number in shown for _, made in followed
         ]
-        strips.write_bytes(sheets.stack(sheets_shown, most_px=_STRIPS_PX))
-    plain_seconds = courses[0].seconds[-1]
+        strips.write_bytes(sheets.stack(sheets_shown, width_limit_px=_STRIPS_PX))
+    plain_seconds = histories[0].seconds[-1]
     rows = [
         {
-            "schedule": course.schedule,
+            "schedule": history.schedule,
             "pairs": len(drawn),
-            "updates": course.updates[-1],
-            "seconds": course.seconds[-1],
-            "share_of_plain": round(course.seconds[-1] / plain_seconds, 3),
-            "objective": course.objective[-1],
-            "alignment": course.alignment[-1],
-            "neighbour_distance": course.neighbour_distance,
+            "updates": history.updates[-1],
+            "seconds": history.seconds[-1],
+            "share_of_plain": round(history.seconds[-1] / plain_seconds, 3),
+            "objective": history.objective[-1],
+            "alignment": history.alignment[-1],
+            "neighbour_distance": history.neighbour_distance,
         }
-        for course in courses
+        for history in histories
     ]
-    _show(asdict(machine), rows, as_json, courses=[asdict(course) for course in courses])
+    _show(asdict(machine), rows, as_json, courses=[asdict(history) for history in histories])
 
 
 @app.command()
 def scale(
-    channels: Annotated[int, typer.Option(help="Plan all pairs among so many channels.", min=2, max=672)] = 508,
-    records: Annotated[list[int] | None, typer.Option(help="Publish so many records; may be repeated.")] = None,
+    channels: Annotated[
+        int, typer.Option(help="Channels of a layer; all pairs among them are planned.", min=2, max=672)
+    ] = 508,
+    records: Annotated[
+        list[int] | None,
+        typer.Option(help="Records to publish; may be repeated.  [default: 1000, 10000 and 100000]"),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Plan and publish large synthetic atlases: seconds and memory."""
+    """Measure the seconds and the memory that large atlases take.
+
+    Synthetic atlases are planned and published; nothing is rendered.
+    """
     from core.bench.machine import Machine
     from core.bench.scale import measure_plan, measure_publish
 
     machine = Machine.here()
-    _show(asdict(machine), [*measure_plan(channels), *measure_publish(records or [1_000, 10_000, 100_000])], as_json)
+    _show(asdict(machine), [*measure_plan(channels), *measure_publish(records or _PUBLISHED)], as_json)
+
+
+def _renamed_pack(batch_pairs: int, pack: int | None) -> int:
+    """Return the value of --batch-pairs, also if it was given by its old name --pack.
+
+    Raises:
+        SpecError: if the two names were given with different values.
+    """
+    if pack is None:
+        return batch_pairs
+    if batch_pairs not in (_BATCH_PAIRS, pack):
+        raise SpecError("--pack: the old name of --batch-pairs, which is given too; remove it")
+    warn("--pack is called --batch-pairs now; the old name still works")
+    return pack
 
 
 def _bare_seconds(pairs: int) -> float:
-    """Of an update of the bare model for one strip; timed for longer beside large builds, but never for long.
+    """Return the seconds of the bare model for one update of one strip, timed in a new process.
 
-    In a process of its own, which then leaves all memory to the build.
+    The process ends before the build resumes, so that the build has all memory. The model is timed for half a second
+    per pair of the build, up to an upper bound.
     """
-    seconds = min(_MOST_BARE_SECONDS, pairs / 2)
+    seconds = min(_MAX_BARE_SECONDS, pairs / 2)
     code = (
-        "from core.machine import device; device.prepare(); "  # before anything imports TensorFlow: it would talk
+        "from core.machine import device; device.prepare(); "  # before TensorFlow is imported, to silence it
         f"from core.bench.step import bare_seconds; print(bare_seconds({_LAYER!r}, seconds={seconds}))"
     )
     return float(subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.PIPE).stdout)
 
 
 def _build(pairs: int, steps: int, processes: int) -> dict[str, Any]:
-    """Build an atlas by the command line, in a folder that is removed again, and time the bare model in between."""
+    """Build an atlas by the command line in a temporary folder, and time the bare model before, during and after."""
     with tempfile.TemporaryDirectory() as folder:
         spec = Path(folder) / "bench.yaml"
         content = {
@@ -192,7 +239,7 @@ def _build(pairs: int, steps: int, processes: int) -> dict[str, Any]:
         }
         spec.write_text(yaml.safe_dump(content))
         command = [sys.executable, "-m", "flows.cli", "build", str(spec), "--json"]
-        # With a temporary server, whatever server the environment or a profile names.
+        # The build starts a temporary server, even if the environment or a profile names another one.
         alone = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
         alone["PREFECT_PROFILES_PATH"] = str(Path(folder) / "profiles.toml")
         bare = [_bare_seconds(pairs)]
@@ -227,10 +274,10 @@ def _build(pairs: int, steps: int, processes: int) -> dict[str, Any]:
 
 
 def _has_ended(build: subprocess.Popen[bytes], *, within: float) -> bool:
-    """Whether a build has, after waiting for it.
+    """Wait up to *within* seconds for a build; return whether it has ended.
 
     Raises:
-        CalledProcessError: if it has failed.
+        CalledProcessError: if the build failed.
     """
     try:
         build.communicate(timeout=within)
@@ -242,7 +289,7 @@ def _has_ended(build: subprocess.Popen[bytes], *, within: float) -> bool:
 
 
 def _show(machine: Mapping[str, Any], rows: Iterable[Mapping[str, Any]], as_json: bool, **more: Any) -> None:
-    """Print a line a row, or everything, with what is for machines only."""
+    """Print the machine and one line for each row, or, if *as_json*, one JSON object that has *more* too."""
     if as_json:
         print(json.dumps({"machine": machine, "figures": list(rows), **more}))
         return

@@ -1,8 +1,8 @@
 """The Prefect server of a build: the configured one, or else a temporary one.
 
-Prefect would start a temporary one itself, but only after it has loaded the whole server into the flow's process too,
-which takes seconds of every build; and it leaves it running for ever when the flow's process is killed. The one below
-loads while the flow's process still loads its own part, and ends with it.
+Prefect can start a temporary server itself. But it loads the whole server into the flow's process first, which takes
+seconds of every build, and it leaves the server running if the flow's process is killed. The temporary server of this
+module loads while the flow's process loads its own modules, and ends with that process.
 """
 
 from __future__ import annotations
@@ -30,24 +30,26 @@ from core.machine.loading import keep_loaded, quick_loading
 _HOST = "127.0.0.1"
 _WAITING_CONNECTIONS = 128
 _START_FAILURE_SECONDS = 60
-_GOODBYE_SECONDS = 5  # to write down what it has heard
+_GOODBYE_SECONDS = 5  # for the server to store the events that it has received
 
 _temporary: dict[str, subprocess.Popen[bytes]] = {}
-"""Address -> the server there."""
+"""Address -> process of the temporary server there; at most one."""
 
 
 def configured_server() -> str | None:
-    """The address of the Prefect server that somebody has set; a temporary one does not count."""
+    """Return the address of the Prefect server that is configured, or None; a temporary server does not count."""
     address = PREFECT_API_URL.value()
     return None if address in _temporary else address
 
 
-def start_where_none_is_configured() -> Callable[[], None]:
-    """From now on this process has a Prefect server. Gives a function that waits until it answers.
+def start_unless_configured() -> Callable[[], None]:
+    """Start a temporary Prefect server unless one is configured.
+
+    Returns:
+        a function that waits until the server answers; it raises a SpecError if the server does not.
 
     Raises:
-        SpecError: if none is configured and Prefect's settings forbid a temporary one; by that function, if the server
-            does not answer.
+        SpecError: if no server is configured and Prefect's settings forbid a temporary one.
     """
     address = configured_server()
     if address:
@@ -72,10 +74,10 @@ def _wait_for_configured(address: str) -> None:
 def _wait_for_temporary(address: str, process: subprocess.Popen[bytes]) -> None:
     patience = get_current_settings().server.ephemeral.startup_timeout_seconds
     try:
-        httpx.get(f"{address}/health", timeout=patience, trust_env=False).raise_for_status()  # by no proxy
+        httpx.get(f"{address}/health", timeout=patience, trust_env=False).raise_for_status()  # not through a proxy
     except httpx.HTTPError as error:
         became = f"does not answer within {patience} s"
-        if not isinstance(error, httpx.TimeoutException):  # it closes its connections some time before it is gone
+        if not isinstance(error, httpx.TimeoutException):  # the server closes its connections some time before it ends
             with suppress(subprocess.TimeoutExpired):
                 became = f"ended with code {process.wait(_START_FAILURE_SECONDS)}"
         raise SpecError(
@@ -85,29 +87,29 @@ def _wait_for_temporary(address: str, process: subprocess.Popen[bytes]) -> None:
 
 
 def _start() -> None:
-    """Start a server on the database of Prefect's home, and make it the one of this process and of all below it.
+    """Start a server on the database of Prefect's home; this process and its children use it.
 
-    It takes connections at once, and answers when it has loaded, after some seconds. It ends with this process and not
-    before, since Prefect sends it the last lines of the log when Python ends.
+    The server accepts connections at once and answers them once it has loaded, after some seconds. It ends with this
+    process and not earlier, because Prefect sends the last lines of the log when Python exits.
     """
     with socket.socket() as listening:
         listening.bind((_HOST, 0))
         listening.listen(_WAITING_CONNECTIONS)
         address = f"http://{_HOST}:{listening.getsockname()[1]}/api"
-        # Modules come from where they came from here, and not from the folder that somebody stands in.
+        # The server imports modules from the same folders as this process, not from the current folder.
         code = f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import serve; serve({listening.fileno()})"
         process = subprocess.Popen(
             [sys.executable, "-c", code],
             pass_fds=[listening.fileno()],
-            stdin=subprocess.PIPE,  # which closes when this process ends, in whatever way: nobody else holds this end
+            stdin=subprocess.PIPE,  # closes however this process ends, because no other process holds this end
             stdout=subprocess.DEVNULL,
             stderr=None if os.environ.get(VERBOSE) else subprocess.DEVNULL,
-            start_new_session=True,  # an interrupt from the keyboard is for the build alone
+            start_new_session=True,  # so that an interrupt from the keyboard reaches the build only
         )
     _temporary[address] = process
-    atexit.register(_end, process)  # first, and so it comes after what Prefect registers
+    atexit.register(_end, process)  # registered before the handlers of Prefect, so it runs after them
     os.environ["PREFECT_API_URL"] = address
-    refresh_global_settings_context()  # Prefect has read the environment already, and its threads look there
+    refresh_global_settings_context()  # Prefect has read the environment already; its threads read the settings
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -120,10 +122,10 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def serve(listening: int) -> None:
-    """In a process of its own: be the server, until the parent is gone.
+    """Run the server in this process until the parent process ends.
 
     Args:
-        listening: the number of an open socket that listens.
+        listening: file descriptor of an open socket that listens.
     """
     threading.Thread(target=_end_with_parent, name="end-with-parent", daemon=True).start()
     with quick_loading():
@@ -137,7 +139,7 @@ def serve(listening: int) -> None:
 
 
 def _end_with_parent() -> None:
-    os.read(sys.stdin.fileno(), 1)  # of which there never is one
+    os.read(sys.stdin.fileno(), 1)  # the parent never writes, so this returns when the pipe closes
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(_GOODBYE_SECONDS)
     os._exit(1)

@@ -1,4 +1,4 @@
-"""A proxy before an object store that makes trouble on request: refused, broken, slow and lost answers."""
+"""A proxy in front of an object store that injects faults: refused, broken, slow, lost and incomplete answers."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _CONDITIONS = ("if-match", "if-none-match")
 
 @dataclass
 class Fault:
-    """Trouble for the next requests of a method whose path, without query, matches a pattern.
+    """A fault for the next requests of a method whose path, without query, matches a pattern.
 
     Attributes:
         kind: "refuse": answer with `status` instead of forwarding. "reset": break the connection instead of
             forwarding. "slow": wait `seconds` before forwarding. "drop": forward, then break the connection instead
             of answering. "cut": forward, answer with half of the body, then break the connection.
-        times: for how many requests; counts down.
+        times: number of requests that it still strikes.
     """
 
     kind: Literal["refuse", "reset", "slow", "drop", "cut"]
@@ -44,13 +44,13 @@ class Fault:
 
 
 class FaultProxy:
-    """Forwards to an object store, apart from the faults that it was given.
+    """A proxy that forwards requests to an object store, except where a fault strikes.
 
     Attributes:
         url: the endpoint to use instead of the store's.
-        ignore_conditions: forward writes without their conditions, as stores do that do not know them.
-        refuse_conditions: answer writes with a condition as stores do that say they do not know them.
-        requests: (method, path) of everything that arrived, in order.
+        ignore_conditions: forward writes without their conditions, like a store that does not know conditions.
+        refuse_conditions: refuse writes with a condition, like a store that answers "not implemented".
+        requests: (method, path) of every request, in order of arrival.
     """
 
     def __init__(self, upstream: str) -> None:
@@ -66,13 +66,13 @@ class FaultProxy:
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
     def inject(self, fault: Fault) -> Fault:
-        """Make trouble from now on; of several faults that fit a request the first one strikes."""
+        """Add a fault; of several faults that match a request, the first one strikes."""
         with self._lock:
             self._faults.append(fault)
         return fault
 
     def die(self, seconds: float) -> None:
-        """Break every connection for so long."""
+        """Break every connection for this time."""
         self._dead_until = time.monotonic() + seconds
 
     @contextmanager
@@ -104,12 +104,12 @@ class FaultProxy:
             disable_nagle_algorithm = True
 
             def log_message(self, *_: Any) -> None:
-                """Say nothing."""
+                """Log nothing."""
 
             def handle_one_request(self) -> None:
                 try:
                     super().handle_one_request()
-                except ConnectionError:  # the other side has hung up
+                except ConnectionError:  # the client has closed the connection
                     self.close_connection = True
 
             def do(self) -> None:
@@ -167,14 +167,14 @@ class FaultProxy:
                 self.answer(status, [("Content-Type", "application/xml")], error.encode())
 
             def reset(self) -> None:
-                """Break the connection so that the other side sees it as broken, not as ended."""
+                """Break the connection so that the client sees it as broken, not as closed."""
                 self.wfile.flush()
                 self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 self.connection.close()
                 self.close_connection = True
 
             def without_conditions(self, headers: dict[str, str], body: bytes) -> dict[str, str]:
-                """Sign what is left anew: conditions are part of what a client signs."""
+                """Remove the conditions and sign the request again, because a signature covers the conditions."""
                 dropped = (*_CONDITIONS, "authorization", "x-amz-date", "x-amz-content-sha256", "expect", "connection")
                 kept = {name: value for name, value in headers.items() if name.lower() not in dropped}
                 request = AWSRequest(self.command, f"http://{self.headers['Host']}{self.path}", kept, body)

@@ -1,4 +1,4 @@
-"""A real object store that speaks S3: a SeaweedFS server on this machine, with a bucket and users of its own."""
+"""A real object store with the S3 protocol: a SeaweedFS server on this machine, with a bucket and two users."""
 
 from __future__ import annotations
 
@@ -26,22 +26,18 @@ BUCKET = "atlases"
 KEY, SECRET = "isthmus-test-key", "isthmus-test-secret-7f3a"
 READER_KEY, READER_SECRET = "isthmus-reader-key", "isthmus-reader-secret-1c9e"
 _SERVICES = 5
-_GRPC_OFFSET = 10_000  # each service listens on a second port, so much higher
+_GRPC_OFFSET = 10_000  # each service also listens on the port that is higher by this
 
 
 @dataclass(frozen=True)
 class Seaweed:
-    """A running server.
-
-    Attributes:
-        url: its endpoint.
-    """
+    """A running server with its endpoint."""
 
     url: str
 
     @property
     def environment(self) -> dict[str, str]:
-        """What boto3 has to be told by environment variables to use it."""
+        """Environment variables with which boto3 uses this server."""
         return environment(self.url)
 
     def client(self) -> S3Client:
@@ -56,7 +52,7 @@ class Seaweed:
 
 
 def environment(url: str, key: str = KEY, secret: str = SECRET) -> dict[str, str]:
-    """Environment variables for an endpoint, and for nothing else that boto3 might find on this machine."""
+    """Return environment variables for an endpoint, which hide everything else that boto3 finds on this machine."""
     return {
         "AWS_ENDPOINT_URL": url,
         "AWS_ACCESS_KEY_ID": key,
@@ -116,7 +112,7 @@ def _user(name: str, key: str, secret: str, actions: list[str]) -> dict[str, obj
 
 
 def _wait_until_ready(seaweed: Seaweed, server: subprocess.Popen[bytes], log: Path) -> None:
-    """Until the bucket can be made."""
+    """Wait until the bucket could be created."""
     end = time.monotonic() + 60
     while True:
         if server.poll() is not None or time.monotonic() > end:
@@ -129,7 +125,7 @@ def _wait_until_ready(seaweed: Seaweed, server: subprocess.Popen[bytes], log: Pa
 
 
 def _free_ports() -> int:
-    """The first of some ports in a row that nobody listens on."""
+    """Return the first of five consecutive ports that are free, together with the ports of the second kind."""
     for _ in range(100):
         first = random.randrange(20_000, 40_000)
         ports = [*range(first, first + _SERVICES)]

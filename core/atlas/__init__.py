@@ -1,1 +1,1 @@
-"""The facts of an atlas: pairs, plan, records, manifest, roads."""
+"""The facts of an atlas: its pairs, keys, plan, records, manifest and roads."""

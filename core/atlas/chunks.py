@@ -1,4 +1,4 @@
-"""Chunks: what one render task does, and how what is missing is cut into them."""
+"""Chunks: what one render task does, and the cutting of missing pairs and portraits into chunks."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from core.neurons import Pair
 from core.spec import ModelSpec, RenderSettings, StripKind
 
 _CHUNK_SECONDS = 60  # long against the cost of a task run, short against a night
-_LAST_CHUNK_SECONDS = 10  # those at the end are shorter, so that nobody waits long for the last one
-_MOST_CHUNKS = 2000  # what a Prefect server records without strain
+_LAST_CHUNK_SECONDS = 10  # the last chunks are shorter, so that the end of a build does not wait long for one process
+_MAX_CHUNKS = 2000  # task runs that a Prefect server records without strain
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedPair:
-    """A pair and the key of its sheet.
+    """A pair and the key of its strip.
 
     Attributes:
-        portraits: keys of those that its strip begins and ends on, if the atlas is walkable.
-        reason: why it cannot be rendered, if so.
+        portraits: keys of the portraits that the strip begins and ends on; None if it has ends of its own.
+        reason: why the strip cannot be rendered; None if it can.
     """
 
     pair: Pair
@@ -39,22 +39,19 @@ class PlannedPair:
 
     @property
     def strip(self) -> StripKind:
-        """Whether its strip begins and ends on portraits."""
+        """The kind of strip: with ends of its own, or between portraits."""
         return "pair" if self.portraits is None else "walk"
-
-
-Planned = TypeVar("Planned", PlannedPair, PlannedPortrait)
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """What one task renders: pairs of one pair of layers, or portraits of one layer, or a canvas.
+    """The work of one render task: pairs of the same two layers, portraits of one layer, or a canvas.
 
-    Where there are too many layers for tasks of their own, there are several in a chunk.
+    If there are too many layers for chunks of their own, a chunk spans several layers.
 
     Attributes:
-        name: made of its keys.
-        canvas: that of its portraits; or, without any, the one to be rendered.
+        name: a digest of the keys.
+        canvas: the canvas of the portraits; without portraits, the canvas to render.
     """
 
     name: str
@@ -65,7 +62,7 @@ class Chunk:
 
 @dataclass(frozen=True)
 class PlannedChunk:
-    """All that is needed to render one chunk."""
+    """A chunk with everything else that rendering it needs."""
 
     model: ModelSpec
     model_digest: str
@@ -73,68 +70,80 @@ class PlannedChunk:
     chunk: Chunk
 
 
-def cut_by_time(missing: Sequence[Planned], seconds: float, processes: int) -> list[tuple[Planned, ...]]:
-    """Parts of about a minute, and shorter ones towards the end.
-
-    Whoever is free takes half of its even share of what is left, if that is less than a minute (guided
-    self-scheduling, Polychronopoulos and Kuck 1987). So all end at about the same time, even if some are slower.
-
-    Args:
-        seconds: that one takes.
-    """
-    shares = 2 * processes
-    most = max(1, round(_CHUNK_SECONDS / seconds))
-    least = max(1, min(most, round(_LAST_CHUNK_SECONDS / seconds), len(missing) // shares))
-    parts = cut(missing, most, least=least, shares=shares)
-    while len(parts) > _MOST_CHUNKS:
-        most, least = 2 * most, 2 * least
-        parts = cut(missing, most, least=least, shares=shares)
-    return parts
-
-
-def cut(
-    missing: Sequence[Planned], most: int, *, least: int | None = None, shares: int = 1
-) -> list[tuple[Planned, ...]]:
-    """Parts of at most so many, or more where there would be too many parts; each within one layer or pair of layers.
-
-    A part is as long as the others that could follow it in its layers, lest a small rest be left, which would end alone
-    and need another size of batch.
-
-    Args:
-        least: if given, a part is also at most one of so many *shares* of all that is left, but not less than this.
-    """
-    by_layers: dict[tuple[str, ...], list[Planned]] = {}
-    for planned in missing:
-        by_layers.setdefault(planned.layers, []).append(planned)
-    groups = list(by_layers.values())
-    if len(groups) > _MOST_CHUNKS // 2:
-        groups = [list(chain.from_iterable(groups))]
-    # Every group may have a part more than its share; all have to share what then is left.
-    most = max(most, math.ceil(len(missing) / (_MOST_CHUNKS - len(groups))))
-    parts: list[tuple[Planned, ...]] = []
-    left = len(missing)
-    for members in groups:
-        first = 0
-        while first < len(members):
-            size = most if least is None else min(most, max(least, math.ceil(left / shares)))
-            rest = len(members) - first
-            alike = math.ceil(rest / math.ceil(rest / size))
-            parts.append(tuple(members[first : first + alike]))
-            first += alike
-            left -= alike
-    return parts
-
-
 def pair_chunk(pairs: tuple[PlannedPair, ...]) -> Chunk:
     return Chunk(_digest_of_keys(pairs), pairs)
 
 
-def portrait_chunk(portraits: tuple[PlannedPortrait, ...], canvas: PlannedCanvas | None) -> Chunk:
+def portrait_chunk(portraits: tuple[PlannedPortrait, ...], canvas: PlannedCanvas) -> Chunk:
     return Chunk(f"portraits-{_digest_of_keys(portraits)}", portraits=portraits, canvas=canvas)
 
 
 def canvas_chunk(canvas: PlannedCanvas) -> Chunk:
     return Chunk(f"canvas-{canvas.key}", canvas=canvas)
+
+
+Planned = TypeVar("Planned", PlannedPair, PlannedPortrait)
+
+
+def cut_by_time(missing: Sequence[Planned], seconds: float, processes: int) -> list[tuple[Planned, ...]]:
+    """Cut into parts of about a minute, with shorter parts towards the end.
+
+    This is guided self-scheduling (Polychronopoulos and Kuck 1987): a part takes a minute, or half of an even share of
+    what remains if that is less. So all processes end at about the same time, even if some are slower.
+
+    Args:
+        seconds: time for each pair or portrait.
+        processes: number of processes that render concurrently.
+    """
+    shares = 2 * processes
+    largest = max(1, round(_CHUNK_SECONDS / seconds))
+    smallest = max(1, min(largest, round(_LAST_CHUNK_SECONDS / seconds), len(missing) // shares))
+    parts = cut(missing, largest, smallest=smallest, shares=shares)
+    while len(parts) > _MAX_CHUNKS:
+        largest, smallest = 2 * largest, 2 * smallest
+        parts = cut(missing, largest, smallest=smallest, shares=shares)
+    return parts
+
+
+def cut(
+    missing: Sequence[Planned], largest: int, *, smallest: int | None = None, shares: int = 1
+) -> list[tuple[Planned, ...]]:
+    """Cut into parts that each lie within one layer or pair of layers.
+
+    The parts of the same layers are nearly equal, so that no short remainder needs a batch size of its own and is
+    rendered when all other processes have ended. If there were more than 2000 parts, parts are larger than *largest*;
+    if there are more than 1000 groups of layers, parts span layers.
+
+    Args:
+        largest: number of pairs or portraits in a part, at most.
+        smallest: if given, a part is also at most one of *shares* equal shares of what remains, or this if that is
+            more.
+    """
+    groups = _by_layers(missing)
+    # Each group may have one part more than its share, so the groups share the number of parts that is left over.
+    largest = max(largest, math.ceil(len(missing) / (_MAX_CHUNKS - len(groups))))
+    parts: list[tuple[Planned, ...]] = []
+    remaining = len(missing)
+    for group in groups:
+        start = 0
+        while start < len(group):
+            limit = largest if smallest is None else min(largest, max(smallest, math.ceil(remaining / shares)))
+            remaining_in_group = len(group) - start
+            size = math.ceil(remaining_in_group / math.ceil(remaining_in_group / limit))
+            parts.append(tuple(group[start : start + size]))
+            start += size
+            remaining -= size
+    return parts
+
+
+def _by_layers(missing: Sequence[Planned]) -> list[list[Planned]]:
+    """Group by layers; return one group if there would be too many."""
+    groups: dict[tuple[str, ...], list[Planned]] = {}
+    for planned in missing:
+        groups.setdefault(planned.layers, []).append(planned)
+    if len(groups) > _MAX_CHUNKS // 2:
+        return [list(chain.from_iterable(groups.values()))]
+    return list(groups.values())
 
 
 def _digest_of_keys(planned: Iterable[PlannedPair | PlannedPortrait]) -> str:

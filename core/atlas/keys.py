@@ -1,4 +1,4 @@
-"""Keys: equal if and only if the pixels are, as far as anybody decides about pixels."""
+"""Keys: digests of every input that affects pixels, so equal keys mean equal pixels."""
 
 from __future__ import annotations
 
@@ -11,25 +11,14 @@ from core.neurons import Pair
 from core.spec import RenderSettings
 
 
-def canonical_json(value: object) -> str:
-    """One text for equal values, whoever writes it."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+def pair_keys(pairs: Iterable[Pair], model_digest: str, settings: RenderSettings) -> Iterator[tuple[Pair, str]]:
+    """Yield each pair with the key of its strip.
 
-
-def short_digest(data: bytes) -> str:
-    """Twenty hex digits: enough never to meet the same ones twice."""
-    return hashlib.sha256(data).hexdigest()[:20]
-
-
-def key_of(facts: object) -> str:
-    """The key of what some facts decide."""
-    return short_digest(canonical_json(facts).encode())
-
-
-def keys(pairs: Iterable[Pair], model_digest: str, settings: RenderSettings) -> Iterator[tuple[Pair, str]]:
-    """The key of each pair: equal if and only if the pixels are, as far as anybody decides about pixels."""
+    Two keys are equal exactly when every input that affects pixels is equal. These inputs are the method version, the
+    digest of the model, the settings and the two neurons.
+    """
     shared = {"method": METHOD_VERSION, "model": model_digest, "settings": settings.model_dump(mode="json")}
-    rest = canonical_json(shared)[1:]  # once for all pairs, whose "a" and "b" sort before everything that is shared
+    rest = canonical_json(shared)[1:]  # written once for all pairs: "a" and "b" sort before every shared name
     for pair in pairs:
         neurons = canonical_json({"a": str(pair.a), "b": str(pair.b)})[:-1]
         yield pair, short_digest(f"{neurons},{rest}".encode())
@@ -37,3 +26,18 @@ def keys(pairs: Iterable[Pair], model_digest: str, settings: RenderSettings) -> 
 
 def settings_digest(settings: RenderSettings) -> str:
     return key_of(settings.model_dump(mode="json"))
+
+
+def key_of(facts: object) -> str:
+    """Return the key of facts that can be written as JSON."""
+    return short_digest(canonical_json(facts).encode())
+
+
+def short_digest(data: bytes) -> str:
+    """Return the first 20 hex digits of the sha256, enough to rule out collisions."""
+    return hashlib.sha256(data).hexdigest()[:20]
+
+
+def canonical_json(value: object) -> str:
+    """Return JSON that is the same text for equal values in every process."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""The manifest: an index of everything that is published, computed from records alone."""
+"""The manifest: the index of a published atlas, computed from its records alone."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class _Frozen(BaseModel):
 
 
 class DataFile(_Frozen):
-    """A published file, by path, and what it must contain."""
+    """A published file: its path, its digest and size, and the number of pairs in it."""
 
     path: str = Field(pattern=r"^data/[A-Za-z0-9][A-Za-z0-9._-]*$")  # never outside the atlas
     sha256: str
@@ -35,14 +35,14 @@ class Counts(_Frozen):
 
 
 class Manifest(_Frozen):
-    """What an atlas consists of.
+    """The content of a published atlas.
 
     Attributes:
-        spec: the newest spec that was built into this atlas, or None if only its records are there.
-        settings: settings digest -> the settings that rendered some of the pairs.
-        devices, versions: that rendered some of the pairs.
-        shards: the column shards of the gallery, in order.
-        details: the gallery's shards of whole records, in order.
+        spec: the last spec that was built into this atlas, or None if the store has only records.
+        settings: settings digest -> settings, for all settings of rendered pairs.
+        devices, versions: all devices and package versions that rendered pairs.
+        shards: the column shards of the gallery, in order of their pairs.
+        details: the shards of whole records, in order of their pairs.
         records: the file with every record.
     """
 
@@ -67,8 +67,8 @@ def read_manifest(store: Store) -> Manifest:
     """Read the manifest of a published atlas.
 
     Raises:
-        StoreError: if there is none.
-        RecordError: naming the first field that is not as it should be.
+        StoreError: if there is no manifest.
+        RecordError: if it is damaged; the message names the first wrong field.
     """
     try:
         return Manifest.model_validate_json(store.read(MANIFEST_PATH))

@@ -1,6 +1,6 @@
-"""The pace: seconds that an update of a strip takes on this machine, kept from one rendering for the next plan.
+"""The pace: seconds that an update of a strip takes on this machine, measured by one rendering for the next plan.
 
-It only makes estimates and chunks better, so nothing is said where it cannot be kept or read.
+The pace only improves estimates and chunks, so errors of reading or writing it are ignored.
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ from core.neurons import Neuron
 from core.spec import StripKind
 from core.store.store import DirectoryStore
 
-_ASSUMED_SECONDS = 0.025  # measured: six frames of 128 px on one core to the tenth block of EfficientNet-Lite0
+_ASSUMED_SECONDS = 0.025  # measured: six frames of 128 px, one core, the first ten blocks of EfficientNet-Lite0
 _ASSUMED_PIXELS = 6 * 128 * 128
-_ASSUMED_FASTER = 20  # a GPU than a core, to be careful: an H200 was 60 times as fast
+_ASSUMED_GPU_SPEEDUP = 20  # over one core; cautious, because an H200 was measured 60 times as fast
 
 
 class _Pace(BaseModel):
-    """A file in the cache folder; what else is in it is for people."""
+    """A file in the cache folder; its other fields are for human readers."""
 
     update_seconds: float = Field(gt=0, allow_inf_nan=False)
 
 
 def assumed(frames: int, size_px: int, *, on_gpu: bool = False) -> float:
-    """Seconds for an update of a strip where nothing has been measured: those of a CPU core, or of a slow GPU."""
-    return _ASSUMED_SECONDS * frames * size_px**2 / _ASSUMED_PIXELS / (_ASSUMED_FASTER if on_gpu else 1)
+    """Return the seconds for an update of a strip if none were measured: those of a CPU core, or of a slow GPU."""
+    return _ASSUMED_SECONDS * frames * size_px**2 / _ASSUMED_PIXELS / (_ASSUMED_GPU_SPEEDUP if on_gpu else 1)
 
 
 def remembered(
     model_digest: str, layers: tuple[str, str], frames: int, size_px: int, strip: StripKind = "pair"
 ) -> float | None:
-    """Seconds for an update of a strip of some kind between two layers as last measured here, or None."""
+    """Return the last measured seconds for an update of a strip between two layers on this machine, or None."""
     try:
         data = DirectoryStore(cache_folder()).read(_path(_work(model_digest, layers, frames, size_px, strip)))
         return _Pace.model_validate_json(data).update_seconds
@@ -49,21 +49,21 @@ def remembered(
 
 
 def remember(records: Sequence[Record]) -> None:
-    """Keep the pace of pairs that have just been rendered here, one after the other.
+    """Keep the pace of pairs that this process has just rendered one after the other.
 
-    The first pair of its layers in a process takes longer, because it waits for the step to be compiled, and so do all
-    pairs of a first batch. So the median counts, of two the lower, and a single pair tells nothing.
+    The first pair of its layers in a process takes longer, because the step is compiled first, and so do all pairs of a
+    first batch. So the pace is the median, the lower one of an even number, and a single pair is ignored.
     """
     by_layers: dict[tuple[str, str], list[Record]] = {}
     for record in records:
-        if record.seconds == 0:  # not tried
+        if record.seconds == 0:  # was not tried
             continue
         by_layers.setdefault((Neuron.parse(record.a).layer, Neuron.parse(record.b).layer), []).append(record)
-    for layers, alike in by_layers.items():
-        if len(alike) > 1:
-            one = alike[0]
-            seconds = median_low(record.seconds / record.settings["steps"] for record in alike)
-            keep(one.model_digest, layers, one.frames, one.size_px, one.strip, seconds)
+    for layers, rendered in by_layers.items():
+        if len(rendered) > 1:
+            first = rendered[0]
+            seconds = median_low(record.seconds / record.settings["steps"] for record in rendered)
+            keep(first.model_digest, layers, first.frames, first.size_px, first.strip, seconds)
 
 
 def keep(
@@ -78,7 +78,7 @@ def keep(
 
 
 def _work(model_digest: str, layers: tuple[str, str], frames: int, size_px: int, strip: StripKind) -> dict[str, object]:
-    """All that a pace is taken to depend on."""
+    """Return everything that a pace is assumed to depend on."""
     facts = {"model_digest": model_digest, "layers": layers, "frames": frames, "size_px": size_px, "strip": strip}
     return {"device": device.expected(), **facts}
 

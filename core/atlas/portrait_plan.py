@@ -1,7 +1,7 @@
-"""Which portraits an atlas needs, and what their pixels depend on.
+"""The portraits that an atlas needs, and the keys of portraits, canvases and the strips between portraits.
 
-That is the spec and the model alone, never what happens to be in the store: the canvas belongs to the layers that the
-atlas's pairs lie in, and a portrait to its canvas and its neuron. So a bigger spec over the same layers keeps both.
+The pixels depend on the spec and the model alone, never on what is in the store. A canvas depends on the layers of the
+atlas's pairs, and a portrait on its canvas and its neuron. So a bigger spec over the same layers keeps both.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from core.neurons import Neuron, Pair
 from core.spec import Alignment, RenderSettings
 
 _SAMPLED = 16
-"""Neurons that a canvas is found on, or one of each layer where there are more layers."""
+"""Number of neurons that a canvas is optimised for; with more layers than that, one neuron of each layer."""
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedPortrait:
-    """A neuron, the key of its portrait, and why that cannot be rendered, if so."""
+    """A neuron, the key of its portrait, and the reason why this cannot be rendered (None: it can)."""
 
     neuron: Neuron
     key: Key
@@ -38,23 +38,23 @@ class PlannedPortrait:
 
 @dataclass(frozen=True)
 class PlannedCanvas:
-    """The canvas of some layers: the sample that it is found on, and its key."""
+    """The canvas of some layers: the sample of neurons that it is optimised for, and its key."""
 
     sample: tuple[Neuron, ...]
     key: Key
 
 
 def portrait_settings(settings: RenderSettings) -> RenderSettings:
-    """What a portrait depends on, with defaults for what is about several frames or about the course only."""
+    """Return the settings that a portrait depends on, with defaults for those about several frames or checkpoints."""
     defaults = RenderSettings()
-    several = ("frames", "checkpoints", "sharing", "key_frames")
-    return settings.model_copy(update={key: getattr(defaults, key) for key in several} | {"alignment": Alignment()})
+    unused = ("frames", "checkpoints", "sharing", "key_frames")
+    return settings.model_copy(update={key: getattr(defaults, key) for key in unused} | {"alignment": Alignment()})
 
 
 def plan_canvas(pairs: Iterable[Pair], model: Model, model_digest: str, settings: RenderSettings) -> PlannedCanvas:
-    """The canvas of the layers that some pairs lie in.
+    """Plan the canvas for the layers of some pairs.
 
-    The sample is drawn by the seed from all channels of those layers, as many from each.
+    The seed draws the sample from all channels of these layers, the same number from each.
     """
     layers = {neuron.layer for pair in pairs for neuron in pair}
     sample = tuple(_sample(layers, model, settings.seed))
@@ -72,18 +72,18 @@ def plan_canvas(pairs: Iterable[Pair], model: Model, model_digest: str, settings
 
 
 def portrait_key(canvas: Key, neuron: Neuron) -> Key:
-    """The key of a neuron's portrait on a canvas."""
+    """Return the key of a neuron's portrait on a canvas."""
     return key_of({"canvas": canvas, "neuron": str(neuron)})
 
 
 def walk_key(pair_key: Key, portraits: tuple[Key, Key]) -> Key:
-    """The key of a strip between portraits, from that of the same pair's strip with ends of its own."""
+    """Return the key of a strip between portraits, from the key of the same pair's strip with ends of its own."""
     return key_of({"pair": pair_key, "portraits": portraits, "strip": "walk"})
 
 
 def _sample(layers: Collection[str], model: Model, seed: int) -> Iterable[Neuron]:
-    each = math.ceil(_SAMPLED / len(layers))
+    per_layer = math.ceil(_SAMPLED / len(layers))
     for layer in sorted(layers, key=lambda layer: Neuron(layer, 0).order):
         channels = model.layers[layer]
-        drawn = np.random.Generator(np.random.Philox(seed)).choice(channels, min(each, channels), replace=False)
+        drawn = np.random.Generator(np.random.Philox(seed)).choice(channels, min(per_layer, channels), replace=False)
         yield from (Neuron(layer, int(channel)) for channel in sorted(drawn))

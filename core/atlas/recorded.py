@@ -1,6 +1,6 @@
-"""What has been recorded: the records in a store, by key.
+"""The records in a store, by key.
 
-Records are large, so a reader says what it keeps of each.
+Records are large, so a caller passes a function that returns the part of each record to keep.
 """
 
 from __future__ import annotations
@@ -18,9 +18,13 @@ _AnyRecord = TypeVar("_AnyRecord", Record, PortraitRecord)
 
 
 def read_records(store: Store, view: Callable[[Record], _View]) -> dict[str, _View]:
-    """Key -> what *view* keeps of a record, in the order of their files; records themselves are large.
+    """Return key -> view of the pair's record, in the order of the record files.
 
-    Two runs that overlapped may both have recorded a pair; the first one counts, and a finished one before a failed.
+    Concurrent runs may both have recorded a pair. Then the first record counts, but a finished one replaces a failed
+    one.
+
+    Args:
+        view: returns the part of a record to keep.
 
     Raises:
         RecordError: if a record cannot be read.
@@ -29,12 +33,12 @@ def read_records(store: Store, view: Callable[[Record], _View]) -> dict[str, _Vi
 
 
 def read_portraits(store: Store, view: Callable[[PortraitRecord], _View]) -> dict[str, _View]:
-    """As `read_records`, for portraits and canvases."""
+    """Return key -> view of the record of a portrait or canvas; the rest is the same as in `read_records`."""
     return _read(store, PORTRAIT_RECORDS, portraits_from_ndjson, view)
 
 
 def recorded_chunks(store: Store) -> set[str]:
-    """Names of the chunks that have records."""
+    """Return the names of all chunks that have records."""
     paths = chain(store.list(RECORDS), store.list(PORTRAIT_RECORDS))
     return {PurePosixPath(path).stem for path in paths}
 

@@ -1,8 +1,8 @@
-"""Records: the facts about finished pairs, one JSON object a line.
+"""Records: the facts about finished pairs, one JSON object in each line.
 
 A chunk writes its records last and only once (`records/<chunk>.ndjson`), so a pair is finished exactly when it has a
-record. Everything that is published is computed from records. The portraits of a walkable atlas have records of their
-own, in `portraits/records/`, by the same rules.
+record. Everything that is published is computed from records. The portraits of a walkable atlas have their own records,
+in `portraits/records/`, with the same rules.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from core.errors import RecordError, first_mistake
 from core.spec import StripKind
 
 Key = Annotated[str, Field(pattern="^[0-9a-f]{20}$")]
-"""The key of a sheet; checked wherever it is read, because it is part of paths."""
+"""The key of a sheet or portrait. It is checked wherever it is read, because it is a part of paths."""
 
 
 class Picture(BaseModel):
@@ -33,9 +33,9 @@ class Picture(BaseModel):
 class Checkpoint(BaseModel):
     """The strip after `step` updates.
 
-    `objective` is the value before the last of them, on the transformed frames; between portraits it is the mean of the
-    last two, of which each looks at one end. `picture` is there unless this is the finished strip, whose picture the
-    record itself describes.
+    `objective` is its value before the last of these updates, on the transformed frames. Between portraits it is the
+    mean of its values in the last two updates, because each of these covers one end. `picture` is None for the finished
+    strip, whose picture the record itself describes.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -49,9 +49,9 @@ class Record(BaseModel):
 
     `activation_a[i]` and `activation_b[i]` are the mean activation of each neuron on the finished, untransformed frame
     i: the trade-off curve. `neighbour_distance[i]` is the mean squared difference of frames i and i + 1, values in
-    [0, 1]; `layer_distance` has the same of the activations in each alignment layer. `history` is the objective's
-    course: means over equal stretches of updates. A failed pair has `reason` and no sheet; its lists are empty.
-    `portraits` has the keys of the portraits that a `walk` strip begins and ends on.
+    [0, 1]; `layer_distance` has the same for the activations in each alignment layer. `history` is the objective's
+    history: means over equal numbers of updates. A failed pair has a `reason`, no sheet, and empty lists. `portraits`
+    has the keys of the portraits that a `walk` strip begins and ends on.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -87,15 +87,29 @@ class Record(BaseModel):
 
     @property
     def subject(self) -> str:
-        """What it tells of, for people."""
+        """The pair that it describes, for messages."""
         return f"{self.a} - {self.b}"
+
+    @property
+    def picture(self) -> Picture | None:
+        """The finished strip's picture; None if the pair failed."""
+        if self.sheet_sha256 is None or self.sheet_bytes is None:
+            return None
+        if self.preview_sha256 is None or self.preview_bytes is None:
+            return None
+        return Picture(
+            sheet_sha256=self.sheet_sha256,
+            sheet_bytes=self.sheet_bytes,
+            preview_sha256=self.preview_sha256,
+            preview_bytes=self.preview_bytes,
+        )
 
     def to_line(self) -> str:
         return json.dumps(self.model_dump(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 class PortraitFiles(BaseModel):
-    """What is stored of a portrait: its colours before they are squashed, and its picture."""
+    """The stored files of a portrait: its colours before the squashing that makes pixels, and its picture."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     colours_sha256: str
@@ -107,10 +121,10 @@ class PortraitFiles(BaseModel):
 class PortraitRecord(BaseModel):
     """One finished portrait, or the canvas that portraits have in common.
 
-    A portrait has `neuron` and the key of its `canvas`, and `activation` is the neuron's on its picture; the canvas has
-    neither, but the neurons of the `sample` that it was found on. `history` is the objective's course: means over equal
-    stretches of updates. A failed one has `reason` and no `files`. `settings` are those that a portrait depends on, and
-    defaults for the rest.
+    A portrait has its `neuron`, the key of its `canvas`, and the `activation` of the neuron on its picture. A canvas
+    has none of these, but the neurons of the `sample` that it was optimised for. `history` is the objective's history:
+    means over equal numbers of updates. If it failed, it has a `reason` and no `files`. `settings` has the settings
+    that a portrait depends on, and defaults for the rest.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -135,7 +149,7 @@ class PortraitRecord(BaseModel):
 
     @property
     def subject(self) -> str:
-        """What it tells of, for people."""
+        """The neuron or canvas that it describes, for messages."""
         return self.neuron or "canvas"
 
     def to_line(self) -> str:
@@ -147,23 +161,23 @@ def to_ndjson(records: Iterable[Record | PortraitRecord]) -> bytes:
 
 
 def from_ndjson(data: bytes, path: str) -> Iterator[Record]:
-    """Read records; `path` is for messages only.
+    """Yield the records of a file; `path` is for messages only.
 
     Raises:
-        RecordError: naming file, line and field of the first thing that is not a record.
+        RecordError: if a line is not a record; the message names file, line and field.
     """
     return _lines(Record, data, path, "pairs")
 
 
 def portraits_from_ndjson(data: bytes, path: str) -> Iterator[PortraitRecord]:
-    """Read records of portraits; otherwise as `from_ndjson`."""
+    """Yield the records of portraits in a file; the rest is the same as in `from_ndjson`."""
     return _lines(PortraitRecord, data, path, "portraits")
 
 
 _Line = TypeVar("_Line", bound=BaseModel)
 
 
-def _lines(kind: type[_Line], data: bytes, path: str, what: str) -> Iterator[_Line]:
+def _lines(kind: type[_Line], data: bytes, path: str, subjects: str) -> Iterator[_Line]:
     for number, line in enumerate(data.splitlines(), start=1):
         try:
             yield kind.model_validate_json(line)
@@ -171,7 +185,7 @@ def _lines(kind: type[_Line], data: bytes, path: str, what: str) -> Iterator[_Li
             mistake = first_mistake(error, "the whole line")
             raise RecordError(
                 f"{path} line {number}: expected a record, but {mistake}; "
-                f"move the file away and build again to render its {what} anew"
+                f"move the file away and build again to render its {subjects} again"
             ) from None
 
 
@@ -180,23 +194,23 @@ PORTRAIT_RECORDS = "portraits/records/"
 
 
 def records_path(chunk: str) -> str:
-    """Where the records of a chunk lie; a chunk of portraits, or of their canvas, is told by its name."""
+    """Return the path of a chunk's records; the name tells chunks of portraits and canvases from chunks of pairs."""
     folder = PORTRAIT_RECORDS if chunk.startswith(("portraits-", "canvas-")) else RECORDS
     return f"{folder}{chunk}.ndjson"
 
 
 def portrait_path(key: str) -> str:
-    """Where the picture of a portrait lies, or that of a canvas."""
+    """Return the path of the picture of a portrait or canvas."""
     return f"portraits/{key[:2]}/{key}.png"
 
 
 def colours_path(key: str) -> str:
-    """Where the colours of a portrait lie before they are squashed, or those of a canvas."""
+    """Return the path of the colours, before squashing, of a portrait or canvas."""
     return f"portraits/{key[:2]}/{key}.npy"
 
 
 def sheet_path(key: str, step: int | None = None) -> str:
-    """Where a finished strip lies, or that of a checkpoint."""
+    """Return the path of the sheet of a finished strip, or of its checkpoint after *step* updates."""
     return f"sheets/{key[:2]}/{_name(key, step)}.png"
 
 

@@ -1,4 +1,4 @@
-"""A route as one picture: the strips of a road one after the other, as a movie or as one sheet."""
+"""A route as one picture: the strips of its roads one after the other, as a movie or as one sheet."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from core.pictures import sheets
 from core.store.store import Store
 
 SUFFIXES = (".webp", ".png")
-_FRAME_MILLISECONDS, _REST_MILLISECONDS = 200, 1000
+_FRAME_MILLISECONDS, _END_MILLISECONDS = 200, 1000
 _CAPTION_PX, _LARGEST_LETTERS, _SMALLEST_LETTERS = 18, 13, 6
 _PAPER, _INK = (255, 255, 255), (27, 28, 29)
 
 
 def check_suffix(output: Path) -> None:
-    """Make sure that a route can be written as a file of that name.
+    """Make sure that a route can be written to a file of that name.
 
     Raises:
-        SpecError: if it ends in anything else.
+        SpecError: if the name does not end in .webp or .png.
     """
     if output.suffix.lower() not in SUFFIXES:
         raise SpecError(
@@ -33,32 +33,35 @@ def check_suffix(output: Path) -> None:
         )
 
 
-def read_frames(store: Store, way: Sequence[Road]) -> Pixels:
-    """The frames of a way, shape (frame, height, width, 3), uint8: where two strips meet, their portrait once.
+def read_frames(store: Store, route: Sequence[Road]) -> Pixels:
+    """Return the frames of a route, shape (frame, height, width, 3), uint8; where two strips meet, there is one frame.
 
     Raises:
         RecordError: if a sheet cannot be read.
         StoreError: if the store cannot be reached, or a sheet is missing.
     """
-    paths = [sheet_path(road.key) for road in way]
+    paths = [sheet_path(road.key) for road in route]
     strips = [
         _frames(data, road, f"{store}/{path}")
-        for road, path, data in zip(way, paths, store.read_many(paths), strict=True)
+        for road, path, data in zip(route, paths, store.read_many(paths), strict=True)
     ]
     return np.concatenate([strips[0][:1], *(frames[1:] for frames in strips)])
 
 
-def captions(way: Sequence[Road]) -> list[str]:
-    """For each frame of a way, the neuron whose portrait is nearer to it on its strip."""
-    names = [way[0].neurons[0]]
-    for road in way:
+def captions(route: Sequence[Road]) -> list[str]:
+    """Return for each frame of a route the neuron whose portrait is nearer to it on its strip."""
+    names = [route[0].neurons[0]]
+    for road in route:
         for frame in range(1, road.frames):
             names.append(road.neurons[2 * frame >= road.frames])
     return names
 
 
 def with_captions(frames: Pixels, names: Sequence[str]) -> Pixels:
-    """Frames with a name below each, in letters as large as the longest name allows; its end is always seen."""
+    """Return frames with a name below each, in letters as large as the longest name allows.
+
+    Of a name that is too long even in the smallest letters, the end is visible.
+    """
     height, width = frames.shape[1:3]
     font = _font(names, width)
     pages = []
@@ -72,19 +75,19 @@ def with_captions(frames: Pixels, names: Sequence[str]) -> Pixels:
 
 
 def encode(frames: Pixels, output: Path) -> bytes:
-    """A movie or a sheet of frames, as the suffix of a file says; a movie rests for a second at its two ends."""
+    """Encode frames as a movie or a sheet, by the suffix of the file; a movie shows its two ends for a second each."""
     if output.suffix.lower() == ".png":
         return sheets.encode_png(np.concatenate(list(frames), axis=1))
     between = [_FRAME_MILLISECONDS] * (len(frames) - 2)
-    return sheets.encode_movie(frames, [_REST_MILLISECONDS, *between, _REST_MILLISECONDS])
+    return sheets.encode_movie(frames, [_END_MILLISECONDS, *between, _END_MILLISECONDS])
 
 
-def _frames(data: bytes, road: Road, where: str) -> Pixels:
+def _frames(data: bytes, road: Road, source: str) -> Pixels:
     try:
         frames = sheets.split(sheets.decode(data), road.frames)
     except (OSError, ValueError, ShapeError) as error:
-        raise RecordError(f"{where}: expected a sheet of {road.frames} frames, {error}; run isthmus verify") from None
-    return frames[::-1] if road.turned else frames
+        raise RecordError(f"{source}: expected a sheet of {road.frames} frames, {error}; run isthmus verify") from None
+    return frames[::-1] if road.is_reversed else frames
 
 
 def _font(names: Sequence[str], width_px: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:

@@ -1,4 +1,4 @@
-"""From the selection in a spec to pairs: listed, all, random or nearest; each pair once, all of them checked."""
+"""The pairs that a spec selects: listed, all, random or nearest ones, each once and checked against the model."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from core.models.models import Model, check_layer, check_neuron
 from core.neurons import Neuron, Pair, distinct_pairs, parse_range
 from core.spec import Alignment, AllPairs, AtlasSpec, ListedPairs, NearestPairs, RandomPairs, RenderSettings
 
-_MOST_PAIRS = 5_000_000
+_MAX_PAIRS = 5_000_000
 
 
 def select_pairs(spec: AtlasSpec, model: Model) -> list[Pair]:
-    """The pairs of a spec, without repetition, in the order in which the spec gives them.
+    """Return the pairs that a spec selects, each once, in the order of the spec.
 
     Raises:
-        SpecError: if a neuron does not exist, or the selection asks for more pairs than there are.
+        SpecError: if a neuron does not exist, or there are fewer pairs than the selection asks for, or too many.
     """
     match spec.pairs:
         case ListedPairs(list=listed):
@@ -36,7 +36,7 @@ def select_pairs(spec: AtlasSpec, model: Model) -> list[Pair]:
 
 
 def resolve_settings(settings: RenderSettings, model: Model) -> RenderSettings:
-    """The settings with the model's defaults written out, so that equal pictures have equal settings.
+    """Return the settings with the model's defaults written out, so that equal pictures have equal settings.
 
     Raises:
         UnknownLayerError: if an alignment layer does not exist.
@@ -58,27 +58,27 @@ def resolve_settings(settings: RenderSettings, model: Model) -> RenderSettings:
 
 def _listed(listed: Sequence[tuple[str, str]], model: Model) -> Iterator[tuple[Neuron, Neuron]]:
     for number, (first, second) in enumerate(listed):
-        where = f"pairs.list.{number}"
+        source = f"pairs.list.{number}"
         try:
             neurons = Neuron.parse(first), Neuron.parse(second)
             Pair.of(*neurons)
         except SpecError as error:
-            raise SpecError(f"{where}: {error}") from None
+            raise SpecError(f"{source}: {error}") from None
         for neuron in neurons:
-            check_neuron(model, neuron, where)
+            check_neuron(model, neuron, source)
         yield neurons
 
 
 def _neurons(written: Sequence[str], model: Model) -> list[Neuron]:
-    """All neurons of a list of neurons and ranges, each once; at least two."""
+    """Return the neurons of a list of neurons and ranges, each once; at least two are required."""
     neurons: dict[Neuron, None] = {}
     for number, text in enumerate(written):
-        where = f"pairs.neurons.{number}"
+        source = f"pairs.neurons.{number}"
         try:
             layer, channels = parse_range(text)
         except SpecError as error:
-            raise SpecError(f"{where}: {error}") from None
-        check_neuron(model, Neuron(layer, channels[-1]), where)
+            raise SpecError(f"{source}: {error}") from None
+        check_neuron(model, Neuron(layer, channels[-1]), source)
         neurons.update(dict.fromkeys(Neuron(layer, channel) for channel in channels))
     if len(neurons) < 2:
         raise SpecError(f"pairs.neurons: expected at least two neurons, got {', '.join(map(str, neurons))}")
@@ -90,10 +90,8 @@ def _count_pairs(neurons: Sequence[Neuron]) -> int:
 
 
 def _check_count(count: int) -> None:
-    if count > _MOST_PAIRS:
-        raise SpecError(
-            f"pairs: expected at most {_MOST_PAIRS:,} pairs in one atlas, got {count:,}; name fewer neurons"
-        )
+    if count > _MAX_PAIRS:
+        raise SpecError(f"pairs: expected at most {_MAX_PAIRS:,} pairs in one atlas, got {count:,}; name fewer neurons")
 
 
 def _random(neurons: Sequence[Neuron], n: int, seed: int) -> list[Pair]:
@@ -104,17 +102,18 @@ def _random(neurons: Sequence[Neuron], n: int, seed: int) -> list[Pair]:
     drawn = np.random.Generator(np.random.Philox(seed)).choice(count, n, replace=False)
     # Pair number p of neurons (i, j), i < j, with j major: p = j (j - 1) / 2 + i.
     later = ((1 + np.sqrt(1 + 8 * drawn.astype(np.float64))) / 2).astype(np.int64)
-    later -= later * (later - 1) // 2 > drawn  # the root may have been rounded up
+    later -= later * (later - 1) // 2 > drawn  # the square root may have been rounded up
     earlier = drawn - later * (later - 1) // 2
     return [Pair.of(neurons[i], neurons[j]) for i, j in zip(earlier, later, strict=True)]
 
 
 def _nearest(neurons: Sequence[Neuron], k: int, model: Model, connect: bool) -> Iterator[tuple[Neuron, Neuron]]:
-    """Pairs of each neuron with its k nearest, layer by layer; of equally near ones the lower channel first.
+    """Yield pairs of each neuron with its k nearest, layer by layer; of equally near ones the first listed.
 
     Args:
-        connect: add to each layer the nearest pairs that make one whole of it. Similarity is not defined between
-            layers, so each is joined to the next by a pair of the neurons that are most like the others of their own.
+        connect: add the nearest pairs that make each layer one connected component. Similarity is not defined between
+            layers, so each layer is joined to the next by a pair of typical neurons: those with the largest sum of
+            similarities to the neurons of their own layer.
     """
     by_layer: dict[str, list[Neuron]] = {}
     typical: list[Neuron] = []
@@ -140,26 +139,27 @@ def _nearest(neurons: Sequence[Neuron], k: int, model: Model, connect: bool) -> 
 
 
 def missing_links(similarity: NDArray[np.float64], edges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """The most similar pairs of different components, one after the other, until there is one component.
+    """Return the edges of largest total similarity that, added to some edges, make one connected component.
 
-    This is Kruskal's algorithm, begun with some edges; so the sum of the similarities is as large as can be.
+    This is Kruskal's algorithm, started with the given edges: it joins the most similar nodes of different components
+    until one component is left.
 
     Args:
         similarity: shape (node, node), symmetric.
-        edges: that are there already.
+        edges: the edges that exist already.
     """
     component = np.arange(len(similarity))
     for edge in edges:
         _join(component, *edge)
-    apart = len(np.unique(component)) - 1
+    missing = len(np.unique(component)) - 1
     first, second = np.nonzero(np.triu(component[:, None] != component[None, :]))
     nearest = np.argsort(-similarity[first, second], kind="stable")
     candidates = ((int(first[place]), int(second[place])) for place in nearest)
-    return list(islice((edge for edge in candidates if _join(component, *edge)), apart))
+    return list(islice((edge for edge in candidates if _join(component, *edge)), missing))
 
 
 def _join(component: NDArray[np.int_], first: int, second: int) -> bool:
-    """Make one component of those of two nodes; False if they are one already."""
+    """Merge the components of two nodes; return whether they were different."""
     if component[first] == component[second]:
         return False
     component[component == component[second]] = component[first]
@@ -167,7 +167,7 @@ def _join(component: NDArray[np.int_], first: int, second: int) -> bool:
 
 
 def cosine_similarity(rows: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Cosine of every row with every row, shape (row, row); a row of zeros is unlike all others."""
+    """Return the cosine of every row with every row, shape (row, row); with a row of zeros the cosine is 0."""
     norms = np.linalg.norm(rows.astype(np.float64), axis=1, keepdims=True)
     unit = rows / np.where(norms == 0, 1, norms)
     similarity: NDArray[np.float64] = unit @ unit.T

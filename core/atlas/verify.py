@@ -1,16 +1,17 @@
-"""Verifying an atlas: is everything there that the records and the manifest promise, and intact?"""
+"""Verification of an atlas: whether everything that its records and manifest name is there and intact."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from core.atlas.manifest import MANIFEST_PATH, PAGE_PATH, read_manifest
 from core.atlas.records import (
     PORTRAIT_RECORDS,
     RECORDS,
+    Picture,
     Record,
     colours_path,
     from_ndjson,
@@ -28,9 +29,9 @@ class Report:
     """Paths by what is wrong with them.
 
     Attributes:
-        checked: how many objects were compared with their digest.
+        checked: number of objects that were compared with their digest.
         extra: sheets, previews and portraits without a record; a killed run leaves some, and the next run uses them.
-        spoilt_records: record files that cannot be read, or promise something that is missing or damaged.
+        spoilt_records: record files that cannot be read, or name an object that is missing or damaged.
         stale: pictures of strips that begin or end on a portrait that is missing or damaged.
     """
 
@@ -46,74 +47,42 @@ class Report:
         return not (self.missing or self.damaged)
 
 
-class _Promise(NamedTuple):
-    """An object that must be there, and its sha256, unless somebody else promises that."""
-
-    path: str
-    sha256: str | None
-
-
 def verify(store: Store) -> Report:
     """Compare every object that a record or the manifest names with its sha256."""
     stored = set(store.list(""))
-    damaged: set[str] = set()
-    promises: dict[str, list[_Promise]] = {}  # path of records or manifest -> what it promises
-    standing: dict[str, set[str]] = {}  # path of a portrait's picture -> pictures of the strips that stand on it
-
-    def pairs_of(data: bytes, path: str) -> Iterator[_Promise]:
-        for record in from_ndjson(data, path):
-            pictures = list(_pictures(record))
-            portraits = [portrait_path(key) for key in record.portraits or () if pictures]
-            for portrait in portraits:
-                standing.setdefault(portrait, set()).update(picture for picture, _ in pictures)
-            yield from (*pictures, *(_Promise(portrait, None) for portrait in portraits))
-
-    for folder, promised_by in ((RECORDS, pairs_of), (PORTRAIT_RECORDS, _portraits_of)):
-        promises |= _read(store, [path for path in sorted(stored) if path.startswith(folder)], promised_by, damaged)
-    record_paths = sorted(promises)
-    if MANIFEST_PATH in stored:
-        try:
-            manifest = read_manifest(store)
-            files = (*manifest.shards, *manifest.details, manifest.records)
-            promises[MANIFEST_PATH] = [_Promise(file.path, file.sha256) for file in files]
-        except RecordError:
-            damaged.add(MANIFEST_PATH)
-    promised = {path for named in promises.values() for path, _ in named}
-    present = sorted(promised & stored)
+    index = _read_index(store, stored)
+    expected = {path for named in index.named.values() for path, _ in named}
+    present = sorted(expected & stored)
     found = {
         path: hashlib.sha256(data).hexdigest() for path, data in zip(present, store.read_many(present), strict=True)
     }
-    missing = (promised | {MANIFEST_PATH, PAGE_PATH}) - stored
-    damaged |= {
-        path for named in promises.values() for path, sha256 in named if sha256 and found.get(path, sha256) != sha256
+    missing = (expected | {MANIFEST_PATH, PAGE_PATH}) - stored
+    damaged = index.unreadable | {
+        path for named in index.named.values() for path, sha256 in named if sha256 and found.get(path, sha256) != sha256
     }
-    spoilt = [
-        record_path
-        for record_path in record_paths
-        if record_path in damaged or any(path in missing | damaged for path, _ in promises[record_path])
-    ]
-    pictures = {
-        path
-        for path in stored
-        if path.startswith(("sheets/", "previews/", "portraits/")) and not path.startswith(PORTRAIT_RECORDS)
+    broken = missing | damaged
+    spoilt = {
+        source
+        for source, named in index.named.items()
+        if source != MANIFEST_PATH and (source in damaged or any(path in broken for path, _ in named))
     }
-    stale = {picture for portrait in standing.keys() & (missing | damaged) for picture in standing[portrait]}
+    stale = {picture for portrait in index.strips_on.keys() & broken for picture in index.strips_on[portrait]}
     return Report(
-        checked=len(promised),
+        checked=len(expected),
         missing=tuple(sorted(missing)),
         damaged=tuple(sorted(damaged)),
-        extra=tuple(sorted(pictures - promised)),
-        spoilt_records=tuple(spoilt),
+        extra=tuple(sorted(path for path in stored - expected if _is_picture(path))),
+        spoilt_records=tuple(sorted(spoilt)),
         stale=tuple(sorted(stale & stored)),
     )
 
 
 def repair(store: Store, report: Report) -> None:
-    """Remove what is damaged and the records that promised it, so that the next build renders those pairs anew.
+    """Delete damaged objects and the records that name them, so that the next build renders those pairs again.
 
-    Strips that begin or end on a portrait that is missing or damaged go too: another machine may round the new portrait
-    otherwise, and roads must meet. Where something published is missing or damaged the manifest goes, so that the next
-    build publishes anew.
+    Strips that begin or end on a portrait that is missing or damaged are deleted, too: another machine may round the
+    new portrait differently, and roads must meet. If a published file is missing or damaged, the manifest is deleted,
+    so that the next build publishes again.
     """
     rendered = (RECORDS, "sheets/", "previews/", "portraits/")
     published = [path for path in (*report.missing, *report.damaged) if not path.startswith(rendered)]
@@ -122,36 +91,73 @@ def repair(store: Store, report: Report) -> None:
         store.delete(path)
 
 
-def _read(
-    store: Store,
-    paths: list[str],
-    promised_by: Callable[[bytes, str], Iterator[_Promise]],
-    damaged: set[str],
-) -> dict[str, list[_Promise]]:
-    """What record files promise, up to the first mistake of those that cannot be read, which are *damaged*."""
-    promises: dict[str, list[_Promise]] = {}
-    for path, data in zip(paths, store.read_many(paths), strict=True):
-        promises[path] = []
+class _Named(NamedTuple):
+    """An object that a file names, and its sha256; None if another file has the sha256."""
+
+    path: str
+    sha256: str | None
+
+
+@dataclass
+class _Index:
+    """The objects that record files and the manifest name.
+
+    Attributes:
+        named: path of a record file or the manifest -> the objects that it names.
+        strips_on: path of a portrait's picture -> pictures of the strips that begin or end on it.
+        unreadable: record files, and the manifest, that cannot be read; `named` has what comes before the mistake.
+    """
+
+    named: dict[str, list[_Named]] = field(default_factory=dict)
+    strips_on: dict[str, set[str]] = field(default_factory=dict)
+    unreadable: set[str] = field(default_factory=set)
+
+    def add_pairs(self, source: str, data: bytes) -> None:
+        for record in from_ndjson(data, source):
+            pictures = list(_pictures(record))
+            self.named[source] += pictures
+            for key in record.portraits or () if pictures else ():
+                portrait = portrait_path(key)
+                self.named[source].append(_Named(portrait, None))
+                self.strips_on.setdefault(portrait, set()).update(path for path, _ in pictures)
+
+    def add_portraits(self, source: str, data: bytes) -> None:
+        for record in portraits_from_ndjson(data, source):
+            if record.files:
+                self.named[source].append(_Named(colours_path(record.key), record.files.colours_sha256))
+                self.named[source].append(_Named(portrait_path(record.key), record.files.picture_sha256))
+
+
+def _read_index(store: Store, stored: set[str]) -> _Index:
+    index = _Index()
+    for folder, add in ((RECORDS, index.add_pairs), (PORTRAIT_RECORDS, index.add_portraits)):
+        paths = sorted(path for path in stored if path.startswith(folder))
+        for path, data in zip(paths, store.read_many(paths), strict=True):
+            index.named[path] = []
+            try:
+                add(path, data)
+            except RecordError:
+                index.unreadable.add(path)
+    if MANIFEST_PATH in stored:
         try:
-            for promise in promised_by(data, path):
-                promises[path].append(promise)
+            manifest = read_manifest(store)
         except RecordError:
-            damaged.add(path)
-    return promises
+            index.unreadable.add(MANIFEST_PATH)
+        else:
+            files = (*manifest.shards, *manifest.details, manifest.records)
+            index.named[MANIFEST_PATH] = [_Named(file.path, file.sha256) for file in files]
+    return index
 
 
-def _pictures(record: Record) -> Iterator[_Promise]:
-    """The pictures of a strip, at the end and at its checkpoints."""
-    pictures = [(checkpoint.step, checkpoint.picture) for checkpoint in record.checkpoints]
-    for step, picture in [(None, record), *pictures]:
-        if picture and picture.sheet_sha256 and picture.preview_sha256:
-            yield _Promise(sheet_path(record.key, step), picture.sheet_sha256)
-            yield _Promise(preview_path(record.key, step), picture.preview_sha256)
+def _pictures(record: Record) -> Iterator[_Named]:
+    """Yield the files of the finished strip and of its checkpoints."""
+    pictures: list[tuple[int | None, Picture | None]] = [(None, record.picture)]
+    pictures += [(checkpoint.step, checkpoint.picture) for checkpoint in record.checkpoints]
+    for step, picture in pictures:
+        if picture is not None:
+            yield _Named(sheet_path(record.key, step), picture.sheet_sha256)
+            yield _Named(preview_path(record.key, step), picture.preview_sha256)
 
 
-def _portraits_of(data: bytes, path: str) -> Iterator[_Promise]:
-    """The files of all portraits of a record file."""
-    for record in portraits_from_ndjson(data, path):
-        if record.files:
-            yield _Promise(colours_path(record.key), record.files.colours_sha256)
-            yield _Promise(portrait_path(record.key), record.files.picture_sha256)
+def _is_picture(path: str) -> bool:
+    return path.startswith(("sheets/", "previews/", "portraits/")) and not path.startswith(PORTRAIT_RECORDS)

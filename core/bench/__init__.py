@@ -1,4 +1,4 @@
-"""Measuring: how close the step comes to the bare model, what a schedule reaches in which time, and large atlases.
+"""Benchmarks: an update against the bare model, the quality and time of the schedules, and large atlases.
 
-Every figure that is compared is a ratio of times taken in turn within one run, because machines are shared and noisy.
+Figures that are compared are ratios of times taken in turn within one run, because machines are shared and noisy.
 """

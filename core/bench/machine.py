@@ -1,4 +1,4 @@
-"""What was measured on."""
+"""The machine that a benchmark runs on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,14 @@ from core.machine import device
 
 @dataclass(frozen=True)
 class Machine:
-    """A machine, as busy as it was when the measuring began."""
+    """A machine when a benchmark begins.
+
+    Attributes:
+        device: name of the device that renders.
+        cores: CPU cores that this process may use.
+        load: mean number of running processes over the last minute.
+        versions: package -> version.
+    """
 
     device: str
     cores: int
@@ -22,16 +29,17 @@ class Machine:
 
     @classmethod
     def here(cls) -> Machine:
+        """Describe this machine."""
         versions = {"python": platform.python_version(), **device.versions()}
         return cls(device.expected(), len(os.sched_getaffinity(0)), round(os.getloadavg()[0], 1), versions)
 
 
 def process_mb() -> float:
-    """The memory that this process has now, in MB."""
+    """Return the resident memory of this process, in MB."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 def process_peak_mb() -> float:
-    """The most memory that this process has had, in MB."""
+    """Return the largest resident memory that this process has had, in MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6

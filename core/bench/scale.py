@@ -1,7 +1,7 @@
-"""How long planning and publishing take for a large atlas, and how much memory.
+"""The time and the memory that planning and publishing a large atlas take.
 
-The atlas is synthetic: all pairs among the first channels of a layer, with records as a chunk writes them but without
-sheets, which neither of the two reads. Every figure is that of a process of its own.
+The atlas is synthetic: it has all pairs among the first channels of a layer, and records as a chunk writes them. It has
+no sheets, because neither planning nor publishing reads them. Every step is measured in a new process.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from core import METHOD_VERSION
-from core.atlas.keys import keys, settings_digest
+from core.atlas.keys import pair_keys, settings_digest
 from core.atlas.plan import make_plan, write_plan
 from core.atlas.records import Checkpoint, Record, to_ndjson
 from core.atlas.selection import resolve_settings, select_pairs
@@ -38,7 +38,7 @@ Figures = dict[str, Any]
 
 
 def measure_plan(channels: int) -> Iterator[Figures]:
-    """Plan all pairs among so many channels, first with no record and then with every one."""
+    """Plan all pairs among *channels* channels: first without records, then with a record of every pair."""
     with tempfile.TemporaryDirectory() as folder:
         yield {"what": "plan, nothing recorded", **_measured("plan", folder, channels)}
         _measured("write", folder, channels, channels**2)
@@ -46,7 +46,7 @@ def measure_plan(channels: int) -> Iterator[Figures]:
 
 
 def measure_publish(records: Sequence[int]) -> Iterator[Figures]:
-    """Publish atlases of so many records."""
+    """Publish one atlas for each number of records."""
     for count in records:
         with tempfile.TemporaryDirectory() as folder:
             _measured("write", folder, min(_MOST_CHANNELS, int((2 * count) ** 0.5) + 2), count)
@@ -54,7 +54,7 @@ def measure_publish(records: Sequence[int]) -> Iterator[Figures]:
 
 
 def synthetic_records(spec: AtlasSpec) -> Iterator[Record]:
-    """A record for every pair of a spec, the same ones each time."""
+    """Yield a record for every pair of a spec; the same spec gives the same records."""
     model = load(spec.model)
     settings = resolve_settings(spec.render, model)
     facts: dict[str, Any] = {
@@ -75,7 +75,7 @@ def synthetic_records(spec: AtlasSpec) -> Iterator[Record]:
     def numbers(count: int, largest: float) -> list[float]:
         return [dice.random() * largest for _ in range(count)]
 
-    for pair, key in keys(select_pairs(spec, model), digest(model), settings):
+    for pair, key in pair_keys(select_pairs(spec, model), digest(model), settings):
         yield Record(
             **facts,
             key=key,
@@ -96,13 +96,13 @@ def synthetic_records(spec: AtlasSpec) -> Iterator[Record]:
 
 
 def spec_of(channels: int) -> AtlasSpec:
-    """A spec of all pairs among the first channels of a layer."""
+    """Return a spec of all pairs among the first channels of a layer."""
     neurons = [f"{_LAYER}:0-{channels - 1}"]
     return parse_spec({"name": "synthetic", "pairs": {"select": "all", "neurons": neurons}}, "bench")
 
 
 def _measured(step: str, *arguments: object) -> Figures:
-    """The figures that one of the steps gives in a fresh process, with its seconds and its peak of memory."""
+    """Run a step of `_STEPS` in a new process; return its figures with its seconds and its peak memory in MB."""
     command = [sys.executable, "-m", "core.bench.scale", step, json.dumps(arguments)]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
     figures: Figures = json.loads(done.stdout)
@@ -122,7 +122,7 @@ def _publish(folder: str) -> Figures:
 
 
 def _write(folder: str, channels: int, most: int) -> Figures:
-    """Write the first records of a finished atlas."""
+    """Write the first *most* records of a finished atlas."""
     records = islice(synthetic_records(spec_of(channels)), most)
     (Path(folder) / "records").mkdir(exist_ok=True)
     number = 0
@@ -136,7 +136,7 @@ _STEPS: dict[str, Callable[..., Figures]] = {"plan": _plan, "publish": _publish,
 
 
 def _main() -> None:
-    """In a process of its own: run one step and print its figures."""
+    """Run one step and print its figures; the entry point of the process that is measured."""
     step, arguments = sys.argv[1:]
     started = time.perf_counter()
     figures = _STEPS[step](*json.loads(arguments))

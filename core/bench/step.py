@@ -1,8 +1,9 @@
-"""How close the step comes to the bare model: forward and backward of the truncated network, and nothing else.
+"""The time of one update (the step) against that of the bare model.
 
-The bare model is what TensorFlow makes of it: whole layers, and the gradients that it derives. The step computes the
-same numbers with less work (`core.models.operations.convolutions`, and only the channels that are wanted), so it may
-come closer than its other parts would allow; what the network takes in that form is measured too.
+The bare model is the forward and backward pass of the truncated network, with whole layers and the gradients that
+TensorFlow derives. The step computes the same numbers with less work: it uses `core.models.operations.convolutions`
+and computes only the channels that the objective reads. That saving hides part of the time of the step's other parts,
+so the network in this form is timed too.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from core.bench.machine import process_mb, process_peak_mb
+from core.machine import device
 from core.method.network import network
 from core.method.objectives import mean_over_positions
 from core.method.strip import StripRenderer
@@ -26,22 +28,23 @@ from core.rendering.batches import suited
 from core.spec import RenderSettings
 
 _FEW_UPDATES = 8
-_BARE_STEPS = 4  # one after the other, not in a loop: there TensorFlow finds slower kernels for some gradients
+_BARE_STEPS = 4  # unrolled: in a loop TensorFlow chooses slower kernels for some gradients
 
 
 @dataclass(frozen=True)
 class StepFigures:
-    """One configuration.
+    """Figures of one configuration.
 
     Attributes:
-        batch_pairs: strips in a batch.
-        bare_ms, step_ms: median milliseconds for the whole batch.
-        network_ms: the same of the network alone, in the form that the step uses.
-        efficiency: median of bare / step, each pair of times taken one right after the other.
-        first_seconds: from nothing to the first updates: making the renderer, tracing and compiling what a strip needs.
-        peak_mb: the most memory that the process has had so far.
-        mb_per_pair: how much memory grows with every pair that is rendered, the slope of a straight line; None unless
-            asked for.
+        batch_pairs: pairs in a batch.
+        bare_ms, step_ms: median milliseconds of one update of the whole batch.
+        network_ms: median milliseconds of the network alone, in the form that the step uses.
+        efficiency: median of bare / step; the two times of each ratio are taken right after one another.
+        first_seconds: seconds from the start to the end of the first updates: creating the renderer, tracing and
+            compiling.
+        peak_mb: largest memory that the process has had so far, in MB.
+        mb_per_pair: growth of memory in MB for each pair that is rendered, the slope of a fitted line; None if it was
+            not measured.
     """
 
     layers: tuple[str, str]
@@ -62,7 +65,7 @@ class StepFigures:
 def measure_step(
     model: Model, pair: Pair, settings: RenderSettings, *, batch_pairs: int = 1, repeats: int = 15
 ) -> StepFigures:
-    """Time the bare model and the whole step in turn; both have been warmed up."""
+    """Time the bare model, the network and the whole step in turn, after a warm-up of each."""
     started = time.perf_counter()
     renderer = StripRenderer(model, pair.layers, settings, strips=batch_pairs)
     renderer.compile()
@@ -88,7 +91,10 @@ def measure_step(
 
 
 def memory_slope(model: Model, layer: str, settings: RenderSettings, pairs: int) -> float:
-    """MB by which this process grows with every pair of a few updates, after the first tenth of them."""
+    """Return the MB by which this process grows with every pair that it renders.
+
+    Each pair gets a few updates. The first tenth of the pairs is left out of the fit.
+    """
     few = {"steps": _FEW_UPDATES, "redirected_updates": min(settings.redirected_updates, _FEW_UPDATES // 2)}
     renderer = StripRenderer(model, (layer, layer), settings.model_copy(update=few))
     channels = model.layers[layer]
@@ -101,9 +107,11 @@ def memory_slope(model: Model, layer: str, settings: RenderSettings, pairs: int)
 
 
 def bare_seconds(layer: str, *, seconds: float) -> float:
-    """Median seconds of the bare default model for one strip of default settings, timed for about so long.
+    """Return the median seconds of the bare default model for one update of one strip with default settings.
 
-    As many strips are in a batch as suit the device.
+    Args:
+        layer: layer up to which the network is computed.
+        seconds: how long it is timed, about. A batch has as many strips as suit the device.
     """
     model = load(EfficientNetLite0.name)
     settings = RenderSettings()
@@ -117,9 +125,9 @@ def bare_seconds(layer: str, *, seconds: float) -> float:
 
 
 def _network_stopwatch(model: Model, pair: Pair, settings: RenderSettings, batch_pairs: int) -> Callable[[], float]:
-    """Gives the seconds that forward and backward take, whenever it is called.
+    """Return a function that times one forward and backward pass, in seconds.
 
-    The channel is a tensor and the gradient is used, so that nothing of either can be left out.
+    The channel is a tensor and the gradient is used, so that TensorFlow cannot optimise either of them away.
     """
     shape = (batch_pairs * settings.frames, settings.size_px, settings.size_px, 3)
     images = tf.constant(np.random.Generator(np.random.Philox(0)).random(shape, dtype=np.float32))
@@ -143,17 +151,18 @@ def _network_stopwatch(model: Model, pair: Pair, settings: RenderSettings, batch
             activation, gradient = once(images, channel)
             images += 1e-9 * gradient
             total += activation
-        return total + tf.reduce_mean(images)  # and so the last gradient is wanted too
+        return total + tf.reduce_mean(images)  # uses the last gradient, which would be optimised away otherwise
 
     def timed() -> float:
-        started = time.perf_counter()
-        steps(images, pair.a.channel).numpy()
-        return (time.perf_counter() - started) / _BARE_STEPS
+        with device.tensor_float_32(settings.precision == "tf32"):
+            started = time.perf_counter()
+            steps(images, pair.a.channel).numpy()
+            return (time.perf_counter() - started) / _BARE_STEPS
 
     timed()
     return timed
 
 
 def _plain(model: Model) -> Model:
-    """The model with every convolution as TensorFlow has it."""
+    """Return the model with the convolutions of TensorFlow."""
     return EfficientNetLite0(model.weights_file, plain=True) if isinstance(model, EfficientNetLite0) else model

@@ -1,4 +1,4 @@
-"""The page with its scripts and styles."""
+"""The gallery's page with its scripts and styles."""
 
 from __future__ import annotations
 
@@ -17,8 +17,11 @@ if TYPE_CHECKING:
     from core.atlas.manifest import Manifest
 
 _WEB = Path(__file__).parent / "web"
-_FIRST = "page.css grid.css text.js data.js filter.js rows.js strip.js grid.js assets.js address.js".split()
-_LATER = {  # page -> its own styles and scripts, as they run, which are loaded when it is opened
+# Scripts run in the order of these lists.
+_LOADED_WITH_PAGE = (
+    "page.css grid.css strip.css text.js data.js filter.js rows.js strip.js grid.js assets.js address.js".split()
+)
+_LOADED_LATER = {  # page -> its own styles and scripts, which are loaded before it is opened
     "pair": ["pair.css", "chart.js", "record.js", "pair.js"],
     "neuron": ["neuron.js"],
     "map": ["map.css", "map.js"],
@@ -26,12 +29,15 @@ _LATER = {  # page -> its own styles and scripts, as they run, which are loaded 
     "route": ["walk.css", "roads.js", "movie.js", "route.js"],
     "about": ["about.js"],
 }
-_LONGEST_SPEC = 20_000  # characters; more is a list of pairs that nobody reads in a page
+_LONGEST_SPEC = 20_000  # characters; a longer spec lists thousands of pairs and would make every page load slower
 
 
 def pages(manifest: Manifest) -> dict[str, bytes]:
-    """The page with its scripts and styles, as path -> bytes; the page is last, so that it names no missing file."""
-    assets = {name: _asset(name) for name in [*_FIRST, *chain.from_iterable(_LATER.values())]}
+    """Return the page, its scripts and its styles as path -> bytes.
+
+    The page is the last entry: if the files are written in this order, the page never refers to a missing file.
+    """
+    assets = {name: _asset(name) for name in [*_LOADED_WITH_PAGE, *chain.from_iterable(_LOADED_LATER.values())]}
     paths = {name: _asset_path(name, data) for name, data in assets.items()}
     jinja = Environment(
         loader=FileSystemLoader(_WEB), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -43,27 +49,27 @@ def pages(manifest: Manifest) -> dict[str, bytes]:
         spec=_spec_text(manifest.spec),
         model=json.dumps(_model(manifest)),
         isthmus=sorted({versions.get("isthmus", "unknown") for versions in manifest.versions}),
-        styles=[paths[name] for name in _FIRST if name.endswith(".css")],
-        scripts=[paths[name] for name in _FIRST if name.endswith(".js")],
-        later={page: " ".join(paths[name] for name in names) for page, names in _LATER.items()},
+        styles=[paths[name] for name in _LOADED_WITH_PAGE if name.endswith(".css")],
+        scripts=[paths[name] for name in _LOADED_WITH_PAGE if name.endswith(".js")],
+        later={page: " ".join(paths[name] for name in names) for page, names in _LOADED_LATER.items()},
     )
     return {**{paths[name]: data for name, data in assets.items()}, "index.html": page.encode()}
 
 
 def _asset(name: str) -> bytes:
-    """A style, or a script without its comments and indentation."""
+    """Read a style, or a script without its comments and indentation."""
     source = (_WEB / name).read_text(encoding="utf-8")
     return (jsmin(source) if name.endswith(".js") else source).encode()
 
 
 def _asset_path(name: str, data: bytes) -> str:
-    """With a digest of its content, so that a page never runs a script of another version."""
+    """Return a path with a digest of the content, so that a page never runs a script of another version."""
     stem, dot, suffix = name.rpartition(".")
     return f"assets/{stem}-{hashlib.sha256(data).hexdigest()[:10]}{dot}{suffix}"
 
 
 def _model(manifest: Manifest) -> Any:
-    """The model as a spec has it: with its file, if the spec that was built is of this model."""
+    """Return the model as the stored spec describes it, or only its name if that spec is of another model."""
     model = (manifest.spec or {}).get("model")
     if not (isinstance(model, dict) and model.get("name") == manifest.model):
         return {"name": manifest.model}
@@ -71,20 +77,21 @@ def _model(manifest: Manifest) -> Any:
 
 
 def _shape(settings: Mapping[str, Mapping[str, Any]]) -> str:
-    """What the strips are, such as `6 frames of 128 px, 512 steps`; several, where the settings differ in it."""
+    """Describe the strips, such as `6 frames of 128 px, 512 steps`; shapes that differ are joined by `or`."""
     shapes = {f"{one['frames']} frames of {one['size_px']} px, {one['steps']} steps" for one in settings.values()}
     return " or ".join(sorted(shapes))
 
 
 def _spec_text(spec: Mapping[str, Any] | None) -> str | None:
-    """The spec as YAML without the keys that are not set; None if there is none, or none that fits a page."""
-    text = yaml.safe_dump(_without_nothing(spec), sort_keys=False, allow_unicode=True, width=1000) if spec else None
+    """Return the spec as YAML without unset keys, or None if there is no spec or it is too long for a page."""
+    text = yaml.safe_dump(_without_unset(spec), sort_keys=False, allow_unicode=True, width=1000) if spec else None
     return text if text and len(text) <= _LONGEST_SPEC else None
 
 
-def _without_nothing(value: Any) -> Any:
+def _without_unset(value: Any) -> Any:
+    """Drop keys whose value is None, and objects that have no other keys."""
     if isinstance(value, dict):
-        kept = {key: _without_nothing(inner) for key, inner in value.items() if inner is not None}
+        kept = {key: _without_unset(inner) for key, inner in value.items() if inner is not None}
         return {key: inner for key, inner in kept.items() if inner != {}}
     return value
 

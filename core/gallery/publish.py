@@ -1,7 +1,7 @@
 """Publishing: from the records to manifest, data and gallery.
 
-Publishing the same records again gives the same bytes. Objects are written in the order in which they refer to one
-another, the page last, so a reader never meets a reference to something that is not there yet.
+Publishing is idempotent: the same records give the same bytes. Files are written before the files that refer to them,
+the page last, so a reader never follows a reference to a missing file.
 """
 
 from __future__ import annotations
@@ -23,59 +23,62 @@ from core.neurons import Neuron
 from core.store.store import Store
 
 _PAIRS_PER_SHARD = 5000
-_PAIRS_PER_DETAIL = 250  # some 700 kB, which is what a reader loads to see a pair
+_PAIRS_PER_DETAIL = 250  # about 700 kB, which a reader loads to see one pair
 _ATTEMPTS = 10
 
 
 def publish(store: Store, name: str) -> Manifest:
     """Compute manifest, data and gallery from the records, and write them.
 
-    Of several who publish at once the last one has read every record that the others have read, or begins anew.
+    Of several concurrent publishers, the last one has read every record that the others have read; the others start
+    again.
 
     Args:
-        name: of the atlas.
+        store: the atlas.
+        name: the atlas's name.
 
     Raises:
-        RecordError: if there are no records, or one of them or the stored spec cannot be read.
-        TransientStoreError: if others kept publishing at the same moments.
+        RecordError: if there are no records, or if a record or the stored spec cannot be read.
+        TransientStoreError: if other publishers overtook every attempt.
     """
     for _ in range(_ATTEMPTS):
-        published = _publish_unless_others_do(store, name)
-        if published is not None:
-            return published
+        manifest = _try_to_publish(store, name)
+        if manifest is not None:
+            return manifest
     raise TransientStoreError(f"{store}: could not publish, others kept publishing it; publish it again")
 
 
-def _publish_unless_others_do(store: Store, name: str) -> Manifest | None:
-    """Publish, or stop with None where somebody else has published since this call began."""
-    earlier = {path: store.version(path) for path in (PAIRS_PATH, MANIFEST_PATH, PAGE_PATH)}
-    leftover = {*store.list("data/"), *store.list("assets/")}
-    lines = _lines(store)
+def _try_to_publish(store: Store, name: str) -> Manifest | None:
+    """Publish, or return None if another publisher has written since this call began."""
+    versions = {path: store.version(path) for path in (PAIRS_PATH, MANIFEST_PATH, PAGE_PATH)}
+    present = {*store.list("data/"), *store.list("assets/")}
+    lines = _record_lines(store)
     if not lines:
         raise RecordError(f"{store}: expected an atlas with records, found none; build it first")
     spec = _read_spec(store)
-    contents = _Contents(store)
+    data = _PairData(store)
     for part in _parts(lines, _PAIRS_PER_SHARD):
-        contents.add(part)
+        data.add(part)
     pairs = b"".join(lines)
-    first = Record.model_validate_json(lines[0])
-    manifest = contents.manifest(name, spec, first, _data_file(PAIRS_PATH, pairs, len(lines)))
-    published = {**contents.shards, PAIRS_PATH: pairs, MANIFEST_PATH: manifest.to_json(), **pages(manifest)}
-    for path, data in published.items():
-        if path not in earlier:
-            store.replace(path, data)
-        elif not store.swap(path, data, earlier[path]):
+    manifest = data.manifest(
+        name, spec, Record.model_validate_json(lines[0]), _data_file(PAIRS_PATH, pairs, len(lines))
+    )
+    files = {**data.index_shards, PAIRS_PATH: pairs, MANIFEST_PATH: manifest.to_json(), **pages(manifest)}
+    for path, content in files.items():
+        if path not in versions:
+            store.replace(path, content)
+        elif not store.swap(path, content, versions[path]):
             return None
     details = {file.path for file in manifest.details}
-    # Only what was there when this call began: others may be writing new ones now.
-    for path in leftover.difference(published, details):
+    # Files that appeared after this call began may belong to a concurrent publisher, so they stay.
+    for path in present.difference(files, details):
         store.delete(path)
-    # Somebody who publishes too may have taken the first of these files for what an earlier publication left.
+    # A concurrent publisher may have deleted new detail shards as leftovers of an earlier publication.
     return manifest if details.issubset(store.list("data/")) else None
 
 
 def is_current(store: Store, spec: dict[str, Any], records: int) -> bool:
-    """Whether what is published is all of a spec and of so many records, the page included."""
+    """Return whether manifest and page were published from this spec and this number of records."""
     if not (store.exists(MANIFEST_PATH) and store.exists(PAGE_PATH)):
         return False
     try:
@@ -84,63 +87,75 @@ def is_current(store: Store, spec: dict[str, Any], records: int) -> bool:
         return False
     if manifest.spec != spec or manifest.counts.pairs != records:
         return False
-    in_its_order = manifest.model_copy(update={"spec": spec})  # in which the page shows it; the manifest sorts its keys
-    return store.read(PAGE_PATH) == pages(in_its_order)[PAGE_PATH]
+    # The page shows the keys of the spec in their own sequence; the manifest has them sorted.
+    as_published = manifest.model_copy(update={"spec": spec})
+    return store.read(PAGE_PATH) == pages(as_published)[PAGE_PATH]
 
 
-def _lines(store: Store) -> list[bytes]:
-    """A line for each pair, in reading order; parsed, the records of a large atlas would take several times as much."""
+def _record_lines(store: Store) -> list[bytes]:
+    """Return one line for each pair, sorted by neurons.
+
+    Lines and not records, because parsed records take several times as much memory.
+    """
 
     def view(record: Record) -> tuple[tuple[Any, ...], bytes]:
-        return _reading_order(record), to_ndjson([record])
+        return _sort_key(record), to_ndjson([record])
 
     return [line for _, line in sorted(read_records(store, view).values())]
 
 
 def _parts(lines: Sequence[bytes], size: int) -> Iterator[Sequence[bytes]]:
-    """So many lines after the other."""
+    """Yield consecutive parts of *size* lines; the last part may be shorter."""
     for first in range(0, len(lines), size):
         yield lines[first : first + size]
 
 
-class _Contents:
-    """What is published about the pairs, gathered from one part of their lines after the other.
+class _PairData:
+    """Everything that is published about the pairs, gathered from one part of their lines at a time.
 
-    Detail shards are written at once, because all of them together would take as much memory as all lines.
+    Detail shards are written as soon as they are made, because all of them together take as much memory as all lines.
     """
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self.shards: dict[str, bytes] = {}
-        self.shard_files: list[DataFile] = []
-        self.details: list[DataFile] = []
+        self.index_shards: dict[str, bytes] = {}
+        self.index_files: list[DataFile] = []
+        self.detail_files: list[DataFile] = []
         self.settings: dict[str, dict[str, Any]] = {}
         self.devices: set[str] = set()
         self.versions: dict[str, dict[str, str]] = {}
         self.failed = 0
 
     def add(self, lines: Sequence[bytes]) -> None:
-        """Take the lines of one index shard."""
-        details = [self._write_details(few) for few in _parts(lines, _PAIRS_PER_DETAIL)]
+        """Add the lines of one index shard."""
+        details = [self._write_detail_shard(part) for part in _parts(lines, _PAIRS_PER_DETAIL)]
         records = [Record.model_validate_json(line) for line in lines]
         data = index_shard(records, details, _PAIRS_PER_DETAIL)
-        path = _data_path("index", len(self.shards), data)
-        self.shards[path] = data
-        self.shard_files.append(_data_file(path, data, len(lines)))
+        path = _data_path("index", len(self.index_files), data)
+        self.index_shards[path] = data
+        self.index_files.append(_data_file(path, data, len(lines)))
         for record in records:
             self.settings[record.settings_digest] = record.settings
             self.devices.add(record.device)
             self.versions[json.dumps(record.versions, sort_keys=True)] = record.versions
             self.failed += record.status == "failed"
 
-    def _write_details(self, lines: Sequence[bytes]) -> str:
+    def _write_detail_shard(self, lines: Sequence[bytes]) -> str:
         data = detail_shard(lines)
-        path = _data_path("detail", len(self.details), data)
+        path = _data_path("detail", len(self.detail_files), data)
         self.store.replace(path, data)
-        self.details.append(_data_file(path, data, len(lines)))
+        self.detail_files.append(_data_file(path, data, len(lines)))
         return path
 
     def manifest(self, name: str, spec: dict[str, Any] | None, first: Record, records: DataFile) -> Manifest:
+        """Return the manifest of what was added.
+
+        Args:
+            name: the atlas's name.
+            spec: the stored spec, if there is one.
+            first: any record; all have the same model.
+            records: the file of all records.
+        """
         return Manifest(
             name=name,
             spec=spec,
@@ -150,22 +165,22 @@ class _Contents:
             counts=Counts(pairs=records.pairs, done=records.pairs - self.failed, failed=self.failed),
             devices=sorted(self.devices),
             versions=[self.versions[text] for text in sorted(self.versions)],
-            shards=self.shard_files,
-            details=self.details,
+            shards=self.index_files,
+            details=self.detail_files,
             records=records,
         )
 
 
-def _reading_order(record: Record) -> tuple[Any, ...]:
-    """By neuron a, then neuron b: the order of the gallery."""
+def _sort_key(record: Record) -> tuple[Any, ...]:
+    """Return a key that sorts pairs by neuron a, then by neuron b, as the gallery shows them."""
     try:
-        return _neuron_order(record.a), _neuron_order(record.b), record.key
+        return _neuron_sort_key(record.a), _neuron_sort_key(record.b), record.key
     except SpecError as error:
         raise RecordError(f"record {record.key}: {error}") from None
 
 
 @lru_cache(maxsize=10_000)  # a large atlas has many pairs of few neurons
-def _neuron_order(written: str) -> tuple[Any, ...]:
+def _neuron_sort_key(written: str) -> tuple[Any, ...]:
     return Neuron.parse(written).order
 
 
@@ -182,7 +197,7 @@ def _read_spec(store: Store) -> dict[str, Any] | None:
 
 
 def _data_path(kind: str, number: int, data: bytes) -> str:
-    """With a digest of the content, so that a new page never reads an old shard."""
+    """Return a path with a digest of the content, so that a new page never reads an old shard."""
     return f"data/{kind}-{number:05d}-{hashlib.sha256(data).hexdigest()[:10]}.js"
 
 

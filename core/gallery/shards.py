@@ -1,4 +1,4 @@
-"""The page's data: index shards with what tiles and filters need, detail shards with whole records."""
+"""The page's data: index shards, with what tiles and filters need, and detail shards, with whole records."""
 
 from __future__ import annotations
 
@@ -13,25 +13,28 @@ from core.atlas.records import Record
 from core.errors import RecordError
 
 _DONE, _FAILED = 0, 1
-_SIGNIFICANT_DIGITS = 4  # more than anybody reads off a tile, and a third of the bytes of a full float
+_SIGNIFICANT_DIGITS = 4  # a third of the bytes of a full float; a tile shows three digits
 
 
 def index_shard(records: Sequence[Record], details: Sequence[str], pairs_per_detail: int) -> bytes:
-    """The fields that a tile shows and that filters and orders need, as a script with one list per field.
+    """Return a script with the fields that tiles show and that filtering and sorting need, one list per field.
 
-    A field that has the same value in every row is that value instead of a list. `keys` are all keys in one string.
-    `a_layer` and `b_layer` are indices into `layers`, `setting` into `settings`, the settings' digests; `walk` is 1
-    where a strip begins and ends on the portraits of its neurons; `reason` maps the rows of failed pairs to their
+    If every row has the same value, that value stands instead of the list. `keys` is one string of all keys. `a_layer`
+    and `b_layer` are indices into `layers`; `setting` is an index into `settings`, the settings' digests. `walk` is 1
+    if the strip begins and ends on the portraits of its neurons. `reason` maps the rows of failed pairs to their
     reasons. Numbers that a pair does not have are null. The scores are
 
-    - `activation_a`, `activation_b`: of a on the first frame, of b on the last: how well each end excites its neuron;
+    - `activation_a`, `activation_b`: activation of a on the first frame and of b on the last frame;
     - `smoothness`: mean squared difference of neighbouring frames, values in [0, 1]; the smaller, the smoother;
-    - `distance`: the same of their activations, mean over the alignment layers; the smaller, the more alike;
-    - `balance`: how equally both neurons are excited, see `_balance`;
-    - `objective`: its last value.
+    - `distance`: mean squared difference of neighbouring frames' activations, averaged over the alignment layers; the
+      smaller, the more alike;
+    - `balance`: how equally the frames excite both neurons, see `_balance`;
+    - `objective`: the last value of the objective.
 
     Args:
-        details: paths of the detail shards that have these records, so many pairs in each but the last.
+        records: the records of the shard, one for each row.
+        details: paths of the detail shards that have these records.
+        pairs_per_detail: number of pairs in each detail shard but the last.
 
     Raises:
         RecordError: if a record's neuron is not written `layer:channel`.
@@ -72,12 +75,15 @@ def index_shard(records: Sequence[Record], details: Sequence[str], pairs_per_det
 
 
 def detail_shard(lines: Sequence[bytes]) -> bytes:
-    """Whole records, each as the text of its line, so that a reader's browser parses only the one that is shown."""
+    """Return a script with whole records.
+
+    Each record is the text of its line, so that a browser parses only the record that it shows.
+    """
     return f"isthmus.details({_script_json([line.decode().rstrip() for line in lines])});\n".encode()
 
 
 def _neuron(written: str, key: str) -> tuple[str, int]:
-    """Layer and channel. More lenient than `Neuron.parse`: whatever a layer is called, its record can be shown."""
+    """Return layer and channel. More lenient than `Neuron.parse`: a layer of any name can be shown."""
     layer, _, channel = written.rpartition(":")
     if not (layer and channel.isascii() and channel.isdigit()):
         raise RecordError(f"record {key}: expected a neuron as 'layer:channel', got {written!r}")
@@ -85,9 +91,10 @@ def _neuron(written: str, key: str) -> tuple[str, int]:
 
 
 def _balance(activation_a: Sequence[float], activation_b: Sequence[float]) -> float | None:
-    """1 - mean |a - b| over the frames, each curve as a share of its greatest value, below 0 counting as 0.
+    """Return 1 - mean |a - b| over the frames, each activation as a share of the neuron's greatest.
 
-    1: every frame excites both neurons alike; 0: each frame excites one of them only.
+    Negative activations count as 0. The result is 1 if every frame excites both neurons alike, and 0 if each frame
+    excites only one of them. It is None if a neuron is never excited.
     """
     greatest_a, greatest_b = max(activation_a, default=0.0), max(activation_b, default=0.0)
     if greatest_a <= 0 or greatest_b <= 0:
@@ -97,17 +104,17 @@ def _balance(activation_a: Sequence[float], activation_b: Sequence[float]) -> fl
 
 
 def _column(values: list[Any]) -> Any:
-    """The list, or its only value if all rows have the same."""
+    """Return the list, or the one value that all rows have."""
     return values[0] if values and all(value == values[0] for value in values) else values
 
 
 def _mean(values: Sequence[float]) -> float | None:
-    """The mean, or None where there is none to speak of."""
+    """Return the mean, rounded, or None if there are no values or the mean is not finite."""
     if not values or not math.isfinite(mean := fmean(values)):
         return None
     return float(f"{mean:.{_SIGNIFICANT_DIGITS}g}")
 
 
 def _script_json(value: object) -> str:
-    """JSON that no script can misread: ASCII only, and without `<` it cannot close or open an element."""
+    """Return JSON that is safe inside a script: ASCII, and without `<` it cannot open or close an element."""
     return json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")

@@ -1,9 +1,8 @@
 """The device that renders: set up once per process, before TensorFlow starts to compute.
 
-On a CPU one process computes in one thread, because several such processes beat one with several threads, and because
-sums are then always taken in the same order, so that pixels do not depend on the number of cores. With GPUs each
-process claims one card, sees only that one, and takes memory as it needs it. What has been run on a GPU stands in
-docs/gpu.md.
+On a CPU, each process computes in one thread. Several such processes are faster than one process with several threads,
+and sums are always taken in the same order, so pixels do not depend on the number of cores. With GPUs, each process
+claims one GPU, sees only that one, and allocates memory as it needs it. docs/gpu.md says what has been run on a GPU.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from typing import BinaryIO
 from core.machine.loading import quick_loading
 
 VERBOSE = "ISTHMUS_VERBOSE"
-"""Name of the environment variable that lets TensorFlow and Prefect talk."""
+"""Name of the environment variable that shows the messages of TensorFlow and Prefect."""
 _DEVICE_FILES = Path("/dev")
 _CARDS = Path("/proc/driver/nvidia/gpus")
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -33,25 +32,26 @@ _LEGACY_KERAS = "TF_USE_LEGACY_KERAS"
 
 
 def gpus() -> list[str]:
-    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them; does not need TensorFlow."""
+    """Return the GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them; this does not load TensorFlow."""
     visible = os.environ.get(_VISIBLE)
     if visible is not None:
         return [name for name in visible.split(",") if name and name != "-1"]
-    # CUDA counts the cards that it sees from 0; in a container the files may have other numbers.
+    # CUDA numbers the GPUs that it sees from 0; in a container the device files may have other numbers.
     return [str(number) for number, _ in enumerate(_DEVICE_FILES.glob("nvidia[0-9]*"))]
 
 
 def claim_gpu(available: Sequence[str], folder: Path | None = None) -> BinaryIO | None:
-    """Make this process see one GPU only: the first that fewest other processes have claimed.
+    """Make this process see one GPU only: the first of those that the fewest other processes have claimed.
 
-    A claim is a lock, so it ends with the process, however that ends, and whoever replaces it takes the same GPU.
+    A claim is a lock, so it ends with the process, also when that is killed. The process that replaces it then claims
+    the same GPU.
 
     Args:
-        available: names of GPUs; nothing happens if there are none.
-        folder: for the locks; must be the same for all processes of a machine.
+        available: names of GPUs; if it is empty, nothing is claimed.
+        folder: where the locks are; must be the same for all processes of a machine.
 
     Returns:
-        the lock, to be kept open as long as the GPU is used.
+        the lock, which must stay open as long as the GPU is used; None without GPUs.
     """
     folder = folder or Path(tempfile.gettempdir()) / f"isthmus-gpus-{os.getuid()}"
     folder.mkdir(exist_ok=True, parents=True)
@@ -69,16 +69,16 @@ def claim_gpu(available: Sequence[str], folder: Path | None = None) -> BinaryIO 
 
 
 def has_gpu() -> bool:
-    """Whether TensorFlow computes on a GPU in this process."""
+    """Return whether TensorFlow computes on a GPU in this process."""
     import tensorflow as tf
 
     return bool(tf.config.list_physical_devices("GPU"))
 
 
 def memory_used() -> float:
-    """The most of a GPU's memory that was used since this was last asked, as a share of what this process can have.
+    """Return the peak of the GPU memory in use since the last call, as a share of what this process can have.
 
-    Always 0 on a CPU.
+    On a CPU this is always 0.
     """
     if not has_gpu():
         return 0.0
@@ -91,23 +91,23 @@ def memory_used() -> float:
 
 @lru_cache(maxsize=1)
 def _memory_limit() -> int:
-    """Bytes of the GPU that TensorFlow may take."""
-    from tensorflow.python.client import device_lib  # the only place that tells it
+    """Return how many bytes of the GPU TensorFlow may allocate."""
+    from tensorflow.python.client import device_lib  # no public API has it
 
     return max(int(found.memory_limit) for found in device_lib.list_local_devices() if found.device_type == "GPU")
 
 
 @lru_cache(maxsize=1)
 def prepare() -> str:
-    """Set TensorFlow up in this process and say in words what it renders on.
+    """Set up TensorFlow in this process and return the name of the device that it renders on.
 
-    TensorFlow's own messages are kept quiet unless the environment has ISTHMUS_VERBOSE.
+    TensorFlow's own messages are hidden unless the environment has ISTHMUS_VERBOSE.
     """
     with nullcontext() if os.environ.get(VERBOSE) else _silence(), _without_keras(), quick_loading():
         import tensorflow as tf
 
     if not os.environ.get(VERBOSE):
-        tf.get_logger().setLevel(logging.ERROR)  # it warns of every renderer after the fourth: each is traced once
+        tf.get_logger().setLevel(logging.ERROR)  # it warns of every renderer after the fourth, because each is traced
     tf.config.experimental.enable_tensor_float_32_execution(False)  # float32 is float32, unless a renderer says tf32
     gpus = tf.config.list_physical_devices("GPU")
     if gpus:
@@ -135,7 +135,7 @@ def tensor_float_32(allowed: bool) -> Iterator[None]:
 
 
 def expected() -> str:
-    """What this machine should render on, in words, found without TensorFlow."""
+    """Return the name of the device that this machine should render on; this does not load TensorFlow."""
     if not gpus():
         return _cpu()
     facts = [line for card in sorted(_CARDS.glob("*/information")) for line in card.read_text().splitlines()]
@@ -143,7 +143,7 @@ def expected() -> str:
 
 
 def is_gpu(name: str) -> bool:
-    """Whether a device that `prepare` or `expected` told of, perhaps on another machine, is a GPU."""
+    """Return whether a name that `prepare` or `expected` returned, perhaps on another machine, is that of a GPU."""
     return not name.startswith("CPU")
 
 
@@ -152,30 +152,31 @@ def _cpu() -> str:
 
 
 def versions() -> dict[str, str]:
-    """The versions that a picture may depend on."""
+    """Return the versions of the packages that pixels may depend on."""
     return {name: version(name) for name in ("isthmus", "tensorflow", "numpy")}
 
 
 @contextmanager
 def _without_keras() -> Iterator[None]:
-    """Let TensorFlow load without Keras, which takes a seventh of the time; whoever needs Keras still gets it.
+    """Load TensorFlow without Keras, which takes a seventh of the time; Keras can still be imported later.
 
-    It loads Keras's optimizers at once, and passes over those of the older Keras if that is not installed.
+    TensorFlow imports Keras's optimizers when it is loaded. With TF_USE_LEGACY_KERAS it looks for those of the older
+    Keras instead, and goes on without them if that is not installed.
     """
-    set_already = os.environ.get(_LEGACY_KERAS)
+    previous = os.environ.get(_LEGACY_KERAS)
     os.environ[_LEGACY_KERAS] = "1"
     try:
         yield
     finally:
-        if set_already is None:
+        if previous is None:
             del os.environ[_LEGACY_KERAS]
         else:
-            os.environ[_LEGACY_KERAS] = set_already
+            os.environ[_LEGACY_KERAS] = previous
 
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    """Close standard error for a while: TensorFlow's libraries write to it as they load, before any setting counts."""
+    """Redirect standard error to nowhere: TensorFlow's libraries write to it while they load, whatever the settings."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.stderr.flush()
     kept = os.dup(2)

@@ -1,4 +1,4 @@
-"""Loading large libraries quickly."""
+"""Faster loading of large libraries."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from contextlib import contextmanager
 
 @contextmanager
 def quick_loading() -> Iterator[None]:
-    """Load modules without the garbage collector.
+    """Switch the garbage collector off while modules are loaded.
 
-    It would look at the hundreds of thousands of objects of TensorFlow or Prefect again and again, as they become more,
-    which takes a fifth of the time that they need to load; they stay for ever.
+    As the number of objects grows, the collector would scan the hundreds of thousands of objects of TensorFlow or
+    Prefect again and again. That takes a fifth of the loading time and frees nothing, because modules stay loaded.
     """
     was_enabled = gc.isenabled()
     gc.disable()
@@ -24,8 +24,9 @@ def quick_loading() -> Iterator[None]:
 
 
 def keep_loaded() -> None:
-    """Let the garbage collector never look again at what there is now; for processes of our own, who load once.
+    """Exempt all objects loaded so far from garbage collection.
 
-    It would whenever a step is traced, which then takes 7 % longer, and at the end, which then takes most of a second.
+    This is for processes of Isthmus, which load their libraries once. Otherwise the collector would scan these objects
+    whenever a step is traced, which then takes 7 % longer, and at exit, which then takes most of a second.
     """
     gc.freeze()

@@ -11,15 +11,15 @@ from pathlib import Path
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold a lock that other processes respect; it goes with the process, however that ends.
+    """Hold a lock between processes; it ends with the process, also when that is killed.
 
     Raises:
-        OSError: if the file of the lock cannot be made.
+        OSError: if the lock's file cannot be created.
     """
     while True:
         with path.open("ab") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            if not _is(path, file.fileno()):  # whoever had the lock has removed its file: that is nobody's lock now
+            if not _is(path, file.fileno()):  # its last holder has deleted it, so others may lock a new file
                 continue
             try:
                 yield

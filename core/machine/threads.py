@@ -1,4 +1,4 @@
-"""Work that waits for a store or a network, done by a few threads."""
+"""Work that waits for a disk or a network, done by a few threads."""
 
 from __future__ import annotations
 
@@ -14,21 +14,22 @@ _Result = TypeVar("_Result")
 def in_threads(
     work: Callable[[_Item], _Result], items: Iterable[_Item], *, threads: int, held: int
 ) -> Iterator[_Result]:
-    """The results of *work* in the order of the items.
+    """Yield the results of *work* in the order of the items.
 
-    An error of *work* comes out in the place of its result; what had begun is finished first, and nothing else begins.
+    An exception of *work* is raised in the place of its result. Work that had started is finished before that, and no
+    other work is started.
 
     Args:
-        held: the next item is taken only while fewer than so many are worked on or wait for their turn.
+        held: upper bound on items started and not yet yielded.
     """
-    begun: deque[Future[_Result]] = deque()
+    started: deque[Future[_Result]] = deque()
     pool = ThreadPoolExecutor(threads)
     try:
         for item in items:
-            begun.append(pool.submit(work, item))
-            while begun and (len(begun) >= held or begun[0].done()):
-                yield begun.popleft().result()
-        while begun:
-            yield begun.popleft().result()
+            started.append(pool.submit(work, item))
+            while started and (len(started) >= held or started[0].done()):
+                yield started.popleft().result()
+        while started:
+            yield started.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)

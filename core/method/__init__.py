@@ -1,1 +1,1 @@
-"""The method: parameterizations, objectives, transforms, and the strips that are optimised with them."""
+"""The method: how the frames of strips and portraits are parameterized, seen, optimised and measured."""

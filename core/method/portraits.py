@@ -20,13 +20,7 @@ from core.errors import RenderDivergedError
 from core.method import objectives, optimise
 from core.method.network import Readout
 from core.method.optimise import Adam
-from core.method.parameterization import (
-    Parameterization,
-    shared_colours,
-    shared_start_values,
-    squashed,
-    start_values,
-)
+from core.method.parameterization import Parameterization, shared_colours, shared_start_values, squashed, start_values
 from core.method.renderer import Renderer, Subject, first_failure, seen_by_model, subject_of
 from core.method.schedule import Schedule
 from core.method.transforms import STANDARD

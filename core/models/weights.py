@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from core.errors import ModelError
+from core.errors import ModelError, StoreError
 from core.machine.lock import locked
 from core.spec import ModelSpec
 
@@ -164,22 +164,9 @@ def _open_http(address: str, have: int) -> Iterator[tuple[Iterator[bytes], bool]
 @contextmanager
 def _open_s3(address: str, have: int) -> Iterator[tuple[Iterator[bytes], bool]]:
     """Do the same as `_open_http` for an object, with the endpoint and credentials of boto3's environment."""
-    import boto3
-    from botocore.exceptions import BotoCoreError, ClientError
+    from core.store.s3 import read_from
 
-    bucket, _, key = address.removeprefix("s3://").partition("/")
     try:
-        client = boto3.client("s3")
-        if have:
-            if client.head_object(Bucket=bucket, Key=key)["ContentLength"] <= have:
-                yield iter(()), True
-                return
-            answer = client.get_object(Bucket=bucket, Key=key, Range=f"bytes={have}-")
-        else:
-            answer = client.get_object(Bucket=bucket, Key=key)
-        yield _blocks(answer["Body"], answer["ContentLength"]), bool(have)
-    except ClientError as error:
-        facts = error.response.get("Error", {})
-        raise _DownloadError(f"the store says {facts.get('Code')} {facts.get('Message')}") from None
-    except (BotoCoreError, ValueError) as error:
-        raise _DownloadError(" ".join(str(error).split())) from None
+        yield read_from(address, have), bool(have)
+    except StoreError as error:
+        raise _DownloadError(str(error).removeprefix(f"{address}: could not read, ")) from None

@@ -1,1 +1,1 @@
-"""Frames and numbers as pictures."""
+"""Sheets, portraits and plots."""

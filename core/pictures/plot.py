@@ -1,4 +1,4 @@
-"""One picture of a strip with the numbers behind it: frames, trade-off curve and the objective's course."""
+"""Plots: a strip above its trade-off curve and the history of its objective, and the histories of schedules."""
 
 from __future__ import annotations
 
@@ -14,22 +14,23 @@ from core.arrays import Array, Pixels
 Floats = NDArray[np.float64]
 
 _PAPER, _INK, _FAINT, _LINE = (255, 255, 255), (27, 28, 29), (92, 95, 98), (216, 217, 215)
-_COLORS = ((11, 87, 208), (179, 86, 0))  # of a and of b
-_MARGIN, _PANEL_PX, _TITLE_PX, _COURSE_PX = 56, 150, 26, 640
+_COLORS = ((11, 87, 208), (179, 86, 0))  # of the first and the second curve of a panel
+_MARGIN, _PANEL_PX, _TITLE_PX, _AXIS_PX = 56, 150, 26, 640
 _FONT = ImageFont.load_default(12)
 
 
 def plot_strip(sheet: Pixels, names: tuple[str, str], activations: tuple[Array, Array], objective: Array) -> Pixels:
-    """Draw a strip above two panels.
+    """Draw a strip above the trade-off curve and the objective's history.
 
     Args:
         sheet: shape (height, frame * width, 3), uint8.
-        names: of neuron a and neuron b.
-        activations: of a and of b on every frame, each of shape (frame,); drawn under the middle of its frame.
-        objective: shape (update,), on the transformed frames.
+        names: names of neuron a and neuron b.
+        activations: activations of a and of b on every frame, each of shape (frame,); each is drawn under the middle of
+            its frame.
+        objective: history of the objective on the transformed frames, shape (update,).
 
     Returns:
-        shape (height, width, 3), uint8.
+        the picture, shape (height, width, 3), uint8.
     """
     height, width = sheet.shape[:2]
     panel = _TITLE_PX + _PANEL_PX + _TITLE_PX
@@ -53,36 +54,36 @@ def plot_strip(sheet: Pixels, names: tuple[str, str], activations: tuple[Array, 
     return np.asarray(picture)
 
 
-def plot_courses(panels: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[float]]]], unit: str) -> Pixels:
-    """Draw panels under one another, each with a curve for every name.
+def plot_histories(panels: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[float]]]], unit: str) -> Pixels:
+    """Draw panels one above the other, each with one curve per name.
 
     Args:
-        panels: title -> name -> x and y; x starts at 0 in all of them.
-        unit: of x.
+        panels: title -> name -> x and y; the axis of x starts at 0 in all panels.
+        unit: unit of x.
 
     Returns:
-        shape (height, width, 3), uint8.
+        the picture, shape (height, width, 3), uint8.
     """
     panel = 2 * _TITLE_PX + _PANEL_PX
-    picture = Image.new("RGB", (_COURSE_PX + 2 * _MARGIN, len(panels) * panel + _MARGIN), _PAPER)
+    picture = Image.new("RGB", (_AXIS_PX + 2 * _MARGIN, len(panels) * panel + _MARGIN), _PAPER)
     draw = ImageDraw.Draw(picture)
     last = max(max(x) for curves in panels.values() for x, _ in curves.values())
     for number, (title, curves) in enumerate(panels.items()):
         top = _MARGIN // 2 + number * panel
-        scaled = [(_MARGIN + np.asarray(x) * _COURSE_PX / last, np.asarray(y)) for x, y in curves.values()]
-        _panel(draw, top, _COURSE_PX, f"{title}:  ", scaled)
+        scaled = [(_MARGIN + np.asarray(x) * _AXIS_PX / last, np.asarray(y)) for x, y in curves.values()]
+        _panel(draw, top, _AXIS_PX, f"{title}:  ", scaled)
         x = _MARGIN + draw.textlength(f"{title}:  ", _FONT)
         for name, color in zip(curves, _COLORS, strict=False):
             draw.text((x, top), name, color, _FONT)
             x += draw.textlength(name + "   ", _FONT)
-        draw.text((_MARGIN + _COURSE_PX, top + panel - _TITLE_PX + 4), f"{last:.3g} {unit}", _FAINT, _FONT, anchor="ra")
+        draw.text((_MARGIN + _AXIS_PX, top + panel - _TITLE_PX + 4), f"{last:.3g} {unit}", _FAINT, _FONT, anchor="ra")
     return np.asarray(picture)
 
 
 def _panel(
     draw: ImageDraw.ImageDraw, top: int, width: int, title: str, curves: Sequence[tuple[Floats, NDArray[Any]]]
 ) -> None:
-    """A title, and curves of x in pixels and y, scaled to the panel with the range written at its left."""
+    """Draw one panel: a title, the curves (x in pixels, y scaled to the panel) and the range of y at the left."""
     low, high = min(float(y.min()) for _, y in curves), max(float(y.max()) for _, y in curves)
     bottom = top + _TITLE_PX + _PANEL_PX
     draw.text((_MARGIN, top), title, _INK, _FONT, anchor="la")

@@ -9,10 +9,10 @@ from core.arrays import Array, Pixels
 
 @dataclass(frozen=True)
 class Portrait:
-    """What a strip needs of a portrait, or a portrait of its canvas.
+    """A portrait as strips use it, or a canvas as portraits use it.
 
     Attributes:
-        colours: shape (height, width, 3), float32, of any range: before they are squashed into the picture.
+        colours: shape (height, width, 3), float32, of any range: the colours before the squashing that makes pixels.
         pixels: shape (height, width, 3), uint8: the picture that strips begin or end on.
     """
 

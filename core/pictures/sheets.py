@@ -1,4 +1,4 @@
-"""Sheets: the frames of a strip side by side in one picture, lossless as PNG and small as WebP."""
+"""Sheets: the frames of a strip side by side in one picture, as lossless PNG and lossy WebP."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def side_by_side(frames: NDArray[np.float32]) -> Pixels:
         frames: shape (frame, height, width, 3), float32 in [0, 1].
 
     Returns:
-        shape (height, frame * width, 3), uint8, values rounded to the nearest.
+        shape (height, frame * width, 3), uint8, values rounded to the nearest of the 256 steps.
 
     Raises:
         ShapeError: if the frames have another shape, or there are none.
@@ -32,7 +32,7 @@ def side_by_side(frames: NDArray[np.float32]) -> Pixels:
 
 
 def split(pixels: Pixels, frames: int) -> Pixels:
-    """The frames of a sheet, shape (frame, height, width, 3), uint8.
+    """Return the frames of a sheet, shape (frame, height, width, 3), uint8.
 
     Raises:
         ShapeError: if the sheet's width is not a multiple of *frames*.
@@ -47,28 +47,28 @@ def encode_png(pixels: Pixels) -> bytes:
 
 
 def encode_webp(pixels: Pixels) -> bytes:
-    """A lossy preview of the same geometry, about a sixth of the PNG's size."""
+    """Return a lossy preview of the same geometry; it has about a sixth of the PNG's size."""
     return _encode(pixels, "WEBP", quality=85, method=4)
 
 
 def encode_animation(frames: NDArray[np.float32], seconds: float = 1.5) -> bytes:
-    """An animated WebP that runs through the frames and back, for ever.
+    """Return an animated WebP that runs through the frames and back, without end.
 
     Args:
         frames: shape (frame, height, width, 3), float32 in [0, 1].
-        seconds: for one way.
+        seconds: duration in one direction.
     """
-    there = split(side_by_side(frames), len(frames))
-    loop = np.concatenate([there, there[-2:0:-1]])
+    forward = split(side_by_side(frames), len(frames))
+    loop = np.concatenate([forward, forward[-2:0:-1]])
     return encode_movie(loop, [round(1000 * seconds / len(frames))] * len(loop))
 
 
 def encode_movie(frames: Pixels, milliseconds: Sequence[int]) -> bytes:
-    """An animated WebP that runs for ever.
+    """Return an animated WebP that repeats without end.
 
     Args:
         frames: shape (frame, height, width, 3), uint8.
-        milliseconds: how long each of them is shown.
+        milliseconds: how long each frame is shown.
     """
     first, *rest = [Image.fromarray(frame) for frame in frames]
     buffer = io.BytesIO()
@@ -77,15 +77,18 @@ def encode_movie(frames: Pixels, milliseconds: Sequence[int]) -> bytes:
 
 
 def decode(data: bytes) -> Pixels:
-    """The pixels of a PNG or WebP, shape (height, width, 3), uint8."""
+    """Return the pixels of a PNG or WebP, shape (height, width, 3), uint8."""
     with Image.open(io.BytesIO(data)) as picture:
         return np.asarray(picture.convert("RGB"))
 
 
-def stack(pictures: Sequence[bytes], most_px: int) -> bytes:
-    """Pictures of strips, PNG or WebP, under one another in one WebP: all as wide as the widest, or as *most_px*."""
+def stack(pictures: Sequence[bytes], width_limit_px: int) -> bytes:
+    """Return a WebP with strips, each PNG or WebP, below one another.
+
+    Every strip is scaled to the width of the widest one, at most *width_limit_px*.
+    """
     strips = [Image.fromarray(decode(picture)) for picture in pictures]
-    width_px = min(most_px, max(strip.width for strip in strips))
+    width_px = min(width_limit_px, max(strip.width for strip in strips))
     strips = [strip.resize((width_px, max(1, round(strip.height * width_px / strip.width)))) for strip in strips]
     whole = Image.new("RGB", (width_px, sum(strip.height for strip in strips)))
     top = 0

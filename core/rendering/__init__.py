@@ -1,1 +1,1 @@
-"""Rendering the chunks of a plan and recording what became of them."""
+"""Rendering: the chunks of a plan become pictures and records in a store."""

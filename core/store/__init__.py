@@ -1,1 +1,1 @@
-"""Where an atlas is kept: a directory or a bucket."""
+"""The store of an atlas: a directory or a bucket."""

@@ -1,8 +1,8 @@
-"""The store: named bytes under one address, written whole or not at all.
+"""The store: named objects under one address, each written atomically.
 
-Paths are relative and use forward slashes. `create` never overwrites and says whether it was first, which is what
-makes records commit markers; `replace` is for what may be rebuilt at any time; `swap` is for what several may rebuild
-at once, so that the older one does not win.
+Paths are relative and use forward slashes. `create` never overwrites and returns whether it was first, which makes
+records commit markers. `replace` is for objects that can be rebuilt at any time. `swap` is for objects that several
+processes may rebuild concurrently: an older version never replaces a newer one.
 """
 
 from __future__ import annotations
@@ -20,57 +20,60 @@ from core.machine.lock import locked
 from core.spec import Storage
 
 ONE_WRITER = "this store ignores conditional writes; let only one build or publish of an atlas run at a time"
-"""What to tell of a store that does not allow many writers."""
+"""The warning about a store that does not allow many writers."""
 
 
 class Store(Protocol):
-    """What every kind of store offers. Every method raises StoreError, in one line, when it cannot do its work."""
+    """The interface of every kind of store. Every method that fails raises a StoreError of one line."""
 
     @property
     def name(self) -> str:
         """The last part of the store's address: the name of its atlas."""
 
     def location(self, path: str) -> str:
-        """Where an object is found without Isthmus: the path of a file, or the address of a page."""
+        """Return where other programs find an object: the path of a file, or a URL."""
 
     def allows_many_writers(self) -> bool:
-        """Whether `create` and `swap` hold between several processes. May write, and remove, an object to find out."""
+        """Return whether `create` and `swap` are atomic between processes.
+
+        The call may write and delete an object to find out.
+        """
 
     def create(self, path: str, data: bytes) -> bool:
-        """Write an object unless it is there already; True if this call wrote it.
+        """Write an object unless it exists; return whether this call wrote it.
 
-        Of several processes that create one path at once exactly one gets True.
+        Of several processes that create one path concurrently, exactly one gets True.
         """
 
     def replace(self, path: str, data: bytes) -> None:
-        """Write an object, whether or not it is there already; readers see the old or the new one, whole."""
+        """Write an object, whether or not it exists; readers see the whole old object or the whole new one."""
 
     def version(self, path: str) -> str | None:
-        """A text that is another one as soon as the object has other bytes; None if there is no object."""
+        """Return a text that changes whenever the object's bytes change, or None if there is no object."""
 
     def swap(self, path: str, data: bytes, version: str | None) -> bool:
-        """Write an object if it still has this version (None: if there is still none); True if this call wrote it.
+        """Write an object if it still has this version (None: if it still does not exist); return whether it did.
 
-        Of several processes that swap one version of a path at once exactly one gets True, unless all of them write
-        the bytes that are there already.
+        Of several processes that swap one version of a path concurrently, exactly one gets True, unless all of them
+        write the bytes that the object has already.
         """
 
     def read(self, path: str) -> bytes: ...
 
     def read_many(self, paths: Iterable[str]) -> Iterator[bytes]:
-        """The bytes of objects in the order of their paths; only a few of them are in memory at a time."""
+        """Yield the bytes of objects in the order of their paths; only a few objects are in memory at a time."""
 
     def exists(self, path: str) -> bool: ...
 
     def delete(self, path: str) -> None:
-        """Remove an object; nothing happens if there is none."""
+        """Delete an object if it exists."""
 
     def list(self, prefix: str) -> Iterator[str]:
-        """Paths of all objects below a folder such as `records/`, sorted; `""` is the whole store."""
+        """Return the sorted paths of all objects below a folder such as `records/`; `""` is the whole store."""
 
 
 class DirectoryStore:
-    """A store in a directory of a local (or mounted) file system that has hard links."""
+    """A store in a directory of a local or mounted file system that has hard links."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -159,7 +162,7 @@ class DirectoryStore:
         return iter(found)
 
     def _write_temporary(self, path: str, data: bytes) -> Path:
-        """Write a file beside the final one and make sure it is on the disk."""
+        """Write a file beside the final one and make sure that its bytes are on the disk."""
         final = self.root / path
         final.parent.mkdir(parents=True, exist_ok=True)
         temporary = final.with_name(f".{final.name}.{uuid.uuid4().hex}.tmp")
@@ -180,7 +183,7 @@ class DirectoryStore:
 
 
 def keep(store: Store, path: str, data: bytes) -> bytes:
-    """Write an object and give what is stored: what another run wrote before stays, and is what a record tells of."""
+    """Create an object unless it exists; return the stored bytes, which a record describes."""
     return data if store.create(path, data) else store.read(path)
 
 
@@ -188,26 +191,28 @@ def _is_temporary(name: str) -> bool:
     return name.startswith(".") and name.endswith(".tmp")
 
 
-def open_store(uri: str, storage: Storage = Storage()) -> Store:  # noqa: B008  (it cannot be changed)
-    """The store at an address, a directory or s3://bucket/prefix; nothing is read or written by opening it.
+def open_store(uri: str, storage: Storage = Storage()) -> Store:  # noqa: B008  (immutable)
+    """Open the store at an address, a directory or s3://bucket/prefix; this reads and writes nothing.
 
     Args:
-        storage: how to speak with an object store.
+        storage: options of the connection to an object store.
 
     Raises:
-        StoreError: if the address is neither, or something else stands in a directory's place.
+        StoreError: if the address is neither, or a file is in the place of the directory.
     """
     if uri.startswith("s3://"):
         from core.store.s3 import S3Store
 
         return S3Store(uri, storage)
     if "://" in uri:
-        raise StoreError(f"output {uri}: expected a directory or s3://bucket/prefix; there is no other kind of store")
+        raise StoreError(
+            f"output {uri}: expected a directory or s3://bucket/prefix; other kinds of store are not supported"
+        )
     try:
         root = Path(uri).expanduser()
-        in_the_way = next((path for path in (root, *root.parents) if path.exists()), None)
-    except (OSError, RuntimeError) as error:  # a name that is too long, or the home of nobody
+        existing = next((path for path in (root, *root.parents) if path.exists()), None)
+    except (OSError, RuntimeError) as error:  # the name is too long, or ~user names no user
         raise StoreError(f"output {uri}: expected a directory, {getattr(error, 'strerror', error)}") from None
-    if in_the_way is not None and not in_the_way.is_dir():
-        raise StoreError(f"output {uri}: expected a directory, but {in_the_way} is a file")
+    if existing is not None and not existing.is_dir():
+        raise StoreError(f"output {uri}: expected a directory, but {existing} is a file")
     return DirectoryStore(root)

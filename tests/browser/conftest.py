@@ -29,7 +29,7 @@ _CHROMIUM_ARGUMENTS = [
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    """The system's Chromium. Without one the tests are skipped, but on CI they fail."""
+    """The system's Chromium. Without Chromium the tests are skipped, but on CI they fail."""
     path = next(filter(None, map(shutil.which, _CHROMIUM)), None)
     if path is None:
         reason = "no Chromium: apt-get install -y --no-install-recommends chromium fonts-dejavu-core"
@@ -44,13 +44,13 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def atlas(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A published atlas of 30 pairs in two layers, of which one has failed. Not to be changed."""
+    """A published atlas of 30 pairs in two layers; one pair has failed. Tests must not change it."""
     return small_atlas(tmp_path_factory.mktemp("atlas"))
 
 
 @pytest.fixture(scope="session")
 def walk_atlas(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A published atlas whose strips meet. Not to be changed."""
+    """A published atlas whose strips meet. Tests must not change it."""
     return small_walk_atlas(tmp_path_factory.mktemp("walk"))
 
 
@@ -58,9 +58,9 @@ def walk_atlas(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def open_atlas(browser: Browser) -> Iterator[Callable[..., Page]]:
     """Open the page in a folder: `open_atlas(root, hash="#...", viewport={...}, may_fail=False, at=address)`.
 
-    Further arguments are properties of the browser, such as `reduced_motion="reduce"`. Whatever a test does, no request
-    may go anywhere else than to the atlas (one that the page's own policy stops has not) and nothing may pop up; nor
-    may there be an error in the console, unless `may_fail`.
+    Further arguments are properties of the browser's context, such as `reduced_motion="reduce"`. In every test, all
+    requests must go to the atlas (requests that the page's own policy blocks do not count), no dialog may open, and the
+    console may have errors only if `may_fail`.
     """
     contexts = []
     errors: list[str] = []
@@ -103,11 +103,11 @@ def open_atlas(browser: Browser) -> Iterator[Callable[..., Page]]:
 
 @pytest.fixture
 def serve() -> Iterator[Callable[[Path], str]]:
-    """Serve a folder from a web server, below a path of its own: `serve(root)` gives the address."""
+    """Serve a folder from a web server, below a path of its own: `serve(root)` returns the address."""
     servers = []
 
     def start(root: Path) -> str:
-        server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(root.parent)))
+        server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_QuietHandler, directory=str(root.parent)))
         servers.append(server)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         return f"http://127.0.0.1:{server.server_port}/{root.name}/"
@@ -118,8 +118,8 @@ def serve() -> Iterator[Callable[[Path], str]]:
         server.server_close()
 
 
-class _Quiet(SimpleHTTPRequestHandler):
-    """A server that says nothing."""
+class _QuietHandler(SimpleHTTPRequestHandler):
+    """A request handler that logs nothing."""
 
     def log_message(self, format: str, *args: Any) -> None:
         pass

@@ -1,8 +1,8 @@
-"""Pictures of every page of a gallery at three widths in both colour schemes, to be looked at.
+"""Take screenshots of every page of a gallery, at three widths and in both colour schemes, for people to look at.
 
     python tests/browser/make_screenshots.py [ATLAS] [--output FOLDER]
 
-Without ATLAS, the folder of a published one, two small atlases are made for it: one with a failed pair, and one whose
+ATLAS is the folder of a published atlas. Without it, two small atlases are made: one with a failed pair, and one whose
 strips meet.
 """
 
@@ -51,7 +51,7 @@ def main() -> None:
                     page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
                     for root, named in atlases:
                         for name, place in named.items():
-                            page.goto("about:blank")  # so that the next address is loaded and not only gone to
+                            page.goto("about:blank")  # so that the next address loads the page anew
                             page.goto((root / "index.html").as_uri() + place)
                             page.wait_for_timeout(500)
                             path = options.output / f"{name}-{size}-{scheme}.png"
@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def places(root: Path) -> dict[str, str]:
-    """Each page, by name, of an atlas: of its first finished pair, its first neuron and its first layer."""
+    """Return name -> address of every kind of page: of the first finished pair, its neuron a and its layer."""
     lines = (root / "data/pairs.ndjson").read_text(encoding="utf-8").splitlines()
     records = [json.loads(line) for line in lines]
     record = next(record for record in records if record["status"] == "done")

@@ -1,4 +1,4 @@
-"""Small atlases to look at: plausible records, pictures that are quick to make, published the way a build does."""
+"""Small sample atlases: plausible records and pictures that are quick to make, published as a build publishes them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from core.atlas.keys import keys, settings_digest
+from core.atlas.keys import pair_keys, settings_digest
 from core.atlas.manifest import Manifest
 from core.atlas.records import Checkpoint, Record, preview_path, sheet_path, to_ndjson
 from core.gallery import publish as publishing
@@ -33,13 +33,14 @@ MODEL_DIGEST = "0123456789abcdef" * 4
 
 
 def make_record(row: int, **changes: Any) -> Record:
-    """A plausible record; every third pair joins the two layers, the others lie within one.
+    """Return a plausible record; every third pair joins the two layers, the others lie within one layer.
 
-    What rises in a strip rises linearly for b and falls with a bend for a, both further the larger *row* is.
+    In a strip the activation of b rises linearly and the activation of a falls along a curve. Both are greater, the
+    larger *row* is.
     """
     a = Neuron(LAYERS[0] if row % 3 == 0 else LAYERS[row % 2], 17 * row % 480)
     b = Neuron(LAYERS[1] if row % 3 == 0 else LAYERS[row % 2], 17 * row % 480 + 64)
-    [(_, key)] = keys([Pair(a, b)], MODEL_DIGEST, SETTINGS)
+    [(_, key)] = pair_keys([Pair(a, b)], MODEL_DIGEST, SETTINGS)
     done = row != FAILED_ROW
     rise = [round(0.4 + row / 10 + 4 * i / (FRAMES - 1), 4) for i in range(FRAMES)]
     fall = [round((0.4 + row / 10) + 4 * (1 - i / (FRAMES - 1)) ** (1 + row / 20), 4) for i in range(FRAMES)]
@@ -77,7 +78,7 @@ def make_record(row: int, **changes: Any) -> Record:
 
 
 def write_pictures(root: Path, key: str, row: int, step: int | None = None) -> None:
-    """A sheet of waves that bend and change colour from frame to frame, and its preview."""
+    """Write a sheet of waves that bend and change colour from frame to frame, and its preview."""
     random = np.random.default_rng(row)
     y, x = np.mgrid[0:SIZE_PX, 0:SIZE_PX] / SIZE_PX
     ends = random.uniform(2, 9, (2, 4)), random.uniform(0, 2 * np.pi, (2, 3))
@@ -91,7 +92,7 @@ def write_pictures(root: Path, key: str, row: int, step: int | None = None) -> N
 
 
 def write_coloured_pictures(root: Path, key: str, colours: Sequence[tuple[int, int, int]]) -> None:
-    """A sheet whose frames have one colour each."""
+    """Write a sheet whose frames have one colour each, and its preview."""
     sheet = Image.new("RGB", (len(colours) * SIZE_PX, SIZE_PX))
     for frame, colour in enumerate(colours):
         sheet.paste(colour, (frame * SIZE_PX, 0, (frame + 1) * SIZE_PX, SIZE_PX))
@@ -105,14 +106,14 @@ def save_pictures(root: Path, key: str, sheet: Image.Image, step: int | None = N
 
 
 def publish(root: Path, records: Sequence[Record], name: str = "first-light") -> Manifest:
-    """Write the records of an atlas and publish it; records that are there already stay."""
+    """Write records into an atlas and publish it; records that it has already stay."""
     store = DirectoryStore(root)
     store.create(f"records/{len(list(store.list('records/')))}.ndjson", to_ndjson(records))
     return publishing.publish(store, name)
 
 
 def small_atlas(root: Path) -> Path:
-    """Publish an atlas of 30 pairs in two layers, of which one has failed, and give its folder."""
+    """Publish an atlas of 30 pairs in two layers, one of them failed, and return its folder."""
     records = [make_record(row) for row in range(PAIRS)]
     for row, record in enumerate(records):
         if record.status == "done":
@@ -123,8 +124,8 @@ def small_atlas(root: Path) -> Path:
 
 # ---- an atlas whose strips meet
 
-HUB = 1  # the channel that has the most roads
-FURTHER = range(10, 23)  # channels that only the hub has a road to
+HUB = 1  # the channel with the most roads
+FURTHER = range(10, 23)  # channels with a road to the hub only
 WALKS = {  # strips between channels of the first layer, with the differences of their frames
     (1, 2): 0.1, (2, 3): 0.1, (3, 4): 0.1, (4, 5): 0.1,  # a long way from 1 to 5
     (1, 6): 0.2, (5, 6): 0.2,  # the shortest, the second strip backwards
@@ -135,7 +136,7 @@ WALKS = {  # strips between channels of the first layer, with the differences of
 
 
 def walk_record(a: int, b: int, difference: float, **changes: Any) -> Record:
-    """A strip between the portraits of two channels; neighbouring frames differ by `difference`."""
+    """Return a record of a strip between two channels' portraits; neighbouring frames differ by *difference*."""
     first, second = (f"{LAYERS[0]}:{channel}" for channel in (a, b))
     portraits = tuple(hashlib.sha256(name.encode()).hexdigest()[:20] for name in (first, second))
     facts: dict[str, Any] = {
@@ -151,13 +152,13 @@ def walk_record(a: int, b: int, difference: float, **changes: Any) -> Record:
 
 
 def portrait_colour(channel: int) -> tuple[int, int, int]:
-    """The colour of a portrait's disc, its own for each channel."""
+    """Return the colour of a portrait's disc; each channel has its own."""
     red, green, blue = colorsys.hsv_to_rgb(channel * 0.381966 % 1, 0.5 + 0.4 * (channel % 2), 0.9)
     return round(255 * red), round(255 * green), round(255 * blue)
 
 
 def portrait(channel: int) -> NDArray[np.float64]:
-    """A disc before rays, values in [0, 255]."""
+    """Return a disc in front of rays, shape (height, width, channel), values in [0, 255]."""
     y, x = np.mgrid[0:SIZE_PX, 0:SIZE_PX] / SIZE_PX - 0.5
     rays = 0.5 + 0.5 * np.sin((3 + channel % 9) * np.arctan2(y, x) + 20 * np.hypot(x, y) + channel)
     colour = np.array(portrait_colour(channel))
@@ -165,24 +166,24 @@ def portrait(channel: int) -> NDArray[np.float64]:
 
 
 def write_walk_pictures(root: Path, key: str, a: int, b: int) -> None:
-    """A sheet that begins and ends exactly on the portraits of two channels."""
+    """Write a sheet that begins and ends exactly on the portraits of two channels, and its preview."""
     frames = [(1 - mix) * portrait(a) + mix * portrait(b) for mix in np.linspace(0, 1, FRAMES)]
     save_pictures(root, key, Image.fromarray(np.concatenate(frames, axis=1).round().astype(np.uint8)))
 
 
 def small_walk_atlas(root: Path) -> Path:
-    """Publish an atlas of strips that meet, and of some things that are no roads, and give its folder.
+    """Publish an atlas of strips that meet, and of some strips that are no roads, and return its folder.
 
-    From 1 to 5 there are no roads either: the strip between portraits that has failed, and one of the other kind. What
-    has other settings has other portraits: no road goes on from 5 to 30.
+    Two strips from 1 to 5 are no roads: a failed strip between portraits, and a strip with ends of its own. The strip
+    from 5 to 30 has other settings and so other portraits: no other road leads to it.
     """
     records = [walk_record(a, b, difference) for (a, b), difference in WALKS.items()]
     failed = make_record(
         FAILED_ROW, **{name: getattr(walk_record(1, 5, 1), name) for name in ("key", "a", "b", "strip")}
     )
-    no_walk = walk_record(1, 5, 0.01, key="0" * 20, strip="pair", portraits=None)
+    own_ends = walk_record(1, 5, 0.01, key="0" * 20, strip="pair", portraits=None)
     other = walk_record(5, 30, 0.1, settings_digest="f" * 20)
-    for record in (*records, no_walk, other):
+    for record in (*records, own_ends, other):
         write_walk_pictures(root, record.key, *(int(name.rpartition(":")[2]) for name in (record.a, record.b)))
-    publish(root, [*records, failed, no_walk, other], name="walkable")
+    publish(root, [*records, failed, own_ends, other], name="walkable")
     return root

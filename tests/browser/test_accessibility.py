@@ -1,4 +1,4 @@
-"""What axe-core finds on each page, in both colour schemes: nothing."""
+"""Accessibility: axe-core finds no violation on any page, in either colour scheme."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ WALK_PLACES = {
 def test_no_page_has_a_barrier(
     open_atlas: Open, request: pytest.FixtureRequest, kind: str, places: dict[str, str]
 ) -> None:
-    """Names, roles, focus and structure hold for readers who see, hear or type; contrast does in both schemes."""
-    # Without motion, so that nothing is looked at while it is half faded in.
+    """Names, roles, focus and structure pass on every page, and contrast passes in both colour schemes."""
+    # Without motion, so that no element is examined while it fades in.
     page = open_atlas(request.getfixturevalue(kind), reduced_motion="reduce")
     page.locator("#filters > summary").click()
     found = []
@@ -53,12 +53,15 @@ def test_no_page_has_a_barrier(
 
 
 def shown(hash: str) -> str:
-    """The page that an address leads to."""
+    """Return the page that an address leads to."""
     return next((page for page in ("pair", "neuron", "map", "walk", "route", "about") if f"#{page}" in hash), "grid")
 
 
 def violations(page: Page, **options: Any) -> list[str]:
-    """What axe-core finds, with the elements concerned; of its styles it may fetch none, which the page forbids."""
+    """Return axe-core's findings with the elements concerned.
+
+    It must not fetch styles, because the page's policy forbids that.
+    """
     found = Axe().run(page, options={"preload": False, "resultTypes": ["violations"], **options}).response
     assert len(found["passes"]) > 0
     return [f"{one['id']}: {[node['html'] for node in one['nodes'][:3]]}" for one in found["violations"]]

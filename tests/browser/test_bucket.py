@@ -1,4 +1,4 @@
-"""The gallery as a bucket serves it to everybody."""
+"""The gallery in a public bucket."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PUBLIC = {
 def test_a_public_bucket_is_a_web_server(
     open_atlas: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """Scripts, styles and pictures come with types that a browser takes: the grid, a pair and a permalink work."""
+    """Scripts, styles and pictures have content types that a browser accepts: grid, pair and permalink work."""
     record = make_record(0)
     write_pictures(tmp_path, record.key, 0)
     with serving(tmp_path_factory.mktemp("seaweed")) as seaweed:

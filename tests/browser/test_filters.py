@@ -1,4 +1,4 @@
-"""Finding pairs: filters that combine, orders, counts, and an address that keeps all of it."""
+"""Finding pairs: filters that combine, sort orders, counts, and an address that keeps all choices."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from pathlib import Path
 from statistics import fmean
 
 import pytest
-from looking import keys_shown
 from playwright.sync_api import Page, expect
 from sample_atlases import FAILED_REASON, FAILED_ROW, LAYERS, PAIRS, make_record, publish
+from screen import keys_shown
 
 from core.atlas.records import Record
 
 Open = Callable[..., Page]  # the fixture `open_atlas`
 RECORDS = [make_record(row) for row in range(PAIRS)]
 DONE = [record for record in RECORDS if record.status == "done"]
-TALL = {"width": 1280, "height": 2600}  # all thirty tiles are on the screen
+TALL = {"width": 1280, "height": 2600}  # room for all thirty tiles
 
 
 def keys_of(*records: Record) -> set[str]:
@@ -25,7 +25,7 @@ def keys_of(*records: Record) -> set[str]:
 
 
 def test_words_narrow_the_tiles(open_atlas: Open, atlas: Path) -> None:
-    """All words must match, in any order and case; count and address follow, and a reload keeps them."""
+    """All words must match, in any sequence and case; count and address follow, and a reload keeps them."""
     page = open_atlas(atlas)
     page.get_by_role("searchbox").fill("DEPTHWISE:64 block9")
 
@@ -38,7 +38,7 @@ def test_words_narrow_the_tiles(open_atlas: Open, atlas: Path) -> None:
 
 
 def test_words_find_status_reason_and_key(open_atlas: Open, atlas: Path) -> None:
-    """What has failed is found by saying so, or by why; and any pair by the first digits of its key."""
+    """A failed pair is found by its status or its reason, and any pair by the first digits of its key."""
     page = open_atlas(atlas)
 
     for words in ("failed", "step 41", "not FINITE"):
@@ -53,7 +53,7 @@ def test_words_find_status_reason_and_key(open_atlas: Open, atlas: Path) -> None
 
 
 def test_a_neuron_is_found_at_either_end(open_atlas: Open, atlas: Path) -> None:
-    """A neuron, or a channel of any layer, is met as a and as b, and 68 is not 680 or 168."""
+    """A neuron, or a channel of any layer, is found as a and as b, and 68 does not find 680 or 168."""
     page = open_atlas(atlas, viewport=TALL)
     page.locator("#filters > summary").click()
 
@@ -66,7 +66,7 @@ def test_a_neuron_is_found_at_either_end(open_atlas: Open, atlas: Path) -> None:
 
 
 def test_filters_combine_and_count_what_they_would_leave(open_atlas: Open, atlas: Path) -> None:
-    """Layers, status and a range of a score hold together; each list says how many pairs its values would leave."""
+    """Filters for layers and a range apply together; each list says how many pairs its values would leave."""
     page = open_atlas(atlas, viewport=TALL)
     page.locator("#filters > summary").click()
     page.get_by_label("Layer of a").select_option(LAYERS[0])
@@ -93,7 +93,7 @@ def test_filters_combine_and_count_what_they_would_leave(open_atlas: Open, atlas
 
 
 def test_a_range_has_two_ends(open_atlas: Open, atlas: Path) -> None:
-    """A least and a greatest value hold both, and pairs without the score are left out."""
+    """Both the least and the greatest value apply, and pairs without the score are left out."""
     page = open_atlas(atlas, hash="#objective=8..12.5", viewport=TALL)
 
     wanted = [r for r in DONE if 8 <= r.checkpoints[-1].objective <= 12.5]
@@ -105,7 +105,7 @@ def test_a_range_has_two_ends(open_atlas: Open, atlas: Path) -> None:
 
 
 def test_a_filter_without_result_says_so_and_can_be_cleared(open_atlas: Open, atlas: Path) -> None:
-    """The page shows what is sought and offers the way back."""
+    """The page shows the filter, says that no pair passes, and offers to clear all filters."""
     page = open_atlas(atlas)
     page.get_by_role("searchbox").fill("mixed4a:476")
 
@@ -133,7 +133,7 @@ ORDERS: dict[str, Callable[[Record], float]] = {
 
 
 def test_the_best_come_first_and_failed_pairs_last(open_atlas: Open, atlas: Path) -> None:
-    """Whatever the order, and when it is reversed, pairs without a value come last."""
+    """In every sort order, reversed or not, pairs without a value come last."""
     page = open_atlas(atlas, viewport=TALL)
     failed = RECORDS[FAILED_ROW].key
 
@@ -152,8 +152,8 @@ def test_the_best_come_first_and_failed_pairs_last(open_atlas: Open, atlas: Path
         page.get_by_role("button", name="Reverse").click()
 
 
-def test_a_choice_is_kept_by_whoever_goes_on_at_once(open_atlas: Open, atlas: Path) -> None:
-    """However quickly a pair is opened after a choice, going back leads to the grid with that choice."""
+def test_a_choice_is_kept_if_a_pair_is_opened_at_once(open_atlas: Open, atlas: Path) -> None:
+    """If a pair is opened right after a choice, going back leads to the grid with that choice."""
     page = open_atlas(atlas)
     page.locator("#sort").select_option("Smoothest first")
     page.locator("#grid .player").nth(2).focus()
@@ -167,7 +167,7 @@ def test_a_choice_is_kept_by_whoever_goes_on_at_once(open_atlas: Open, atlas: Pa
 
 
 def test_tiles_show_the_score_that_they_are_sorted_by(open_atlas: Open, atlas: Path) -> None:
-    """The number at the end of a tile is the one that decides about its place."""
+    """The last number on a tile is the score that the tiles are sorted by."""
     page = open_atlas(atlas)
     page.locator("#sort").select_option("Highest objective first")
 
@@ -175,7 +175,7 @@ def test_tiles_show_the_score_that_they_are_sorted_by(open_atlas: Open, atlas: P
 
 
 def test_by_name_means_by_layer_and_then_by_channel(open_atlas: Open, atlas: Path) -> None:
-    """Without another order pairs stand by a and then b, numbers as numbers."""
+    """Without another sort order, pairs are sorted by a and then by b, numbers as numbers."""
     page = open_atlas(atlas)
 
     names = [text.split("block")[1] for text in page.locator(".names").all_text_contents()[:4]]
@@ -183,7 +183,7 @@ def test_by_name_means_by_layer_and_then_by_channel(open_atlas: Open, atlas: Pat
 
 
 def test_pairs_of_several_settings_can_be_told_apart(open_atlas: Open, tmp_path: Path) -> None:
-    """An atlas that was rendered twice offers its settings as a filter; one that was not has no such list."""
+    """An atlas with two settings offers them as a filter; an atlas with one has no such list."""
     failed = make_record(FAILED_ROW)
     other = failed.model_copy(update={"key": "0" * 20, "settings_digest": "f" * 20})
     publish(tmp_path, [failed])

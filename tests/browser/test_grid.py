@@ -1,4 +1,4 @@
-"""The grid of strips: what tiles show, how they play, and that a hundred thousand are no more than thirty."""
+"""The grid of strips: what tiles show, how they play and scrub, and a virtual list of thousands of pairs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from looking import (
+from playwright.sync_api import Page, expect
+from sample_atlases import FAILED_REASON, FAILED_ROW, FRAMES, PAIRS, SIZE_PX, make_record, publish
+from screen import (
     assert_no_sideways_scroll,
     frame_of,
     frames_seen,
@@ -16,15 +18,13 @@ from looking import (
     motions,
     point_at_frame,
 )
-from playwright.sync_api import Page, expect
-from sample_atlases import FAILED_REASON, FAILED_ROW, FRAMES, PAIRS, SIZE_PX, make_record, publish
 
 Open = Callable[..., Page]  # the fixture `open_atlas`
 
 
 @pytest.fixture(scope="module")
 def large_atlas(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve thousand failed pairs, which need no pictures. Not to be changed."""
+    """A published atlas of 12,000 failed pairs, which need no pictures. Tests must not change it."""
     root = tmp_path_factory.mktemp("large")
     failed = make_record(FAILED_ROW)
     publish(root, [failed.model_copy(update={"a": f"stem:{row}", "key": f"{row:020x}"}) for row in range(12_000)])
@@ -48,7 +48,7 @@ def test_every_tile_has_its_names_and_numbers(open_atlas: Open, atlas: Path) -> 
 
 
 def test_every_finished_pair_has_its_picture(open_atlas: Open, atlas: Path) -> None:
-    """All previews load at the size of their strip."""
+    """All previews load, each at the size of its strip."""
     page = open_atlas(atlas, viewport={"width": 1280, "height": 2400})
 
     expect(page.locator("#grid img")).to_have_count(PAIRS - 1)
@@ -58,7 +58,7 @@ def test_every_finished_pair_has_its_picture(open_atlas: Open, atlas: Path) -> N
 
 
 def test_a_failed_pair_shows_its_reason_and_no_broken_image(open_atlas: Open, atlas: Path) -> None:
-    """The tile of a failed pair says why, in the room of a picture."""
+    """The tile of a failed pair has the reason in place of the picture."""
     page = open_atlas(atlas, hash="#status=failed")
     tile = page.locator(".tile")
 
@@ -72,7 +72,7 @@ def test_a_failed_pair_shows_its_reason_and_no_broken_image(open_atlas: Open, at
 def test_a_missing_data_shard_is_reported_and_the_rest_is_shown(
     open_atlas: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The page names the file that it could not read, and shows the pairs of the others with their own records."""
+    """The page names the file that it could not read, and shows the other shards' pairs with their own records."""
     monkeypatch.setattr("core.gallery.publish._PAIRS_PER_SHARD", 2)
     monkeypatch.setattr("core.gallery.publish._PAIRS_PER_DETAIL", 1)
     failed = make_record(FAILED_ROW)
@@ -89,7 +89,7 @@ def test_a_missing_data_shard_is_reported_and_the_rest_is_shown(
 
 
 def test_a_page_without_any_data_is_an_error_and_not_an_empty_atlas(open_atlas: Open, tmp_path: Path) -> None:
-    """When no shard can be read the page does not claim that there are no pairs."""
+    """If no shard can be read, the page does not say that there are no pairs."""
     (tmp_path / publish(tmp_path, [make_record(FAILED_ROW)]).shards[0].path).unlink()
     page = open_atlas(tmp_path, may_fail=True)
 
@@ -98,7 +98,7 @@ def test_a_page_without_any_data_is_an_error_and_not_an_empty_atlas(open_atlas: 
 
 
 def test_a_missing_picture_is_named(open_atlas: Open, tmp_path: Path) -> None:
-    """A tile whose preview is not there names the file instead of showing a broken image."""
+    """A tile whose preview is missing names the file instead of showing a broken image."""
     publish(tmp_path, [make_record(0)])
     page = open_atlas(tmp_path, may_fail=True)
 
@@ -107,7 +107,7 @@ def test_a_missing_picture_is_named(open_atlas: Open, tmp_path: Path) -> None:
 
 
 def test_without_javascript_the_page_says_where_the_strips_are(open_atlas: Open, atlas: Path) -> None:
-    """A reader without scripts is sent to the files, can read about the atlas, and waits for nothing."""
+    """Without scripts the page names the files and shows the text about the atlas, and does not seem to load."""
     page = open_atlas(atlas, java_script_enabled=False)
 
     expect(page.locator("noscript p")).to_be_visible()
@@ -121,7 +121,7 @@ def test_without_javascript_the_page_says_where_the_strips_are(open_atlas: Open,
 
 
 def test_pointing_at_a_tile_plays_its_strip(open_atlas: Open, atlas: Path) -> None:
-    """The strip under the pointer moves by itself through whole frames; its neighbour rests."""
+    """The strip at the pointer plays through whole frames; the strip beside it does not move."""
     page = open_atlas(atlas)
     page.locator("#grid .window").nth(0).hover()
 
@@ -133,7 +133,7 @@ def test_pointing_at_a_tile_plays_its_strip(open_atlas: Open, atlas: Path) -> No
 
 
 def test_focusing_a_tile_plays_its_strip(open_atlas: Open, atlas: Path) -> None:
-    """The strip that the keyboard has reached moves by itself, and stops when the focus goes on."""
+    """The strip with the focus plays, and stops when the focus leaves it."""
     page = open_atlas(atlas)
     page.locator("#filters > summary").focus()
     page.keyboard.press("Tab")
@@ -145,7 +145,7 @@ def test_focusing_a_tile_plays_its_strip(open_atlas: Open, atlas: Path) -> None:
 
 
 def test_play_all_moves_every_strip_until_it_is_paused(open_atlas: Open, atlas: Path) -> None:
-    """The button plays all tiles at once, at the chosen speed, and then offers to pause them."""
+    """The button plays all tiles at once, at the chosen speed, and then pauses them."""
     page = open_atlas(atlas)
     page.get_by_role("button", name="Play all").click()
 
@@ -159,7 +159,7 @@ def test_play_all_moves_every_strip_until_it_is_paused(open_atlas: Open, atlas: 
 
 
 def test_a_reader_who_wants_less_motion_sees_none_unless_asked_for(open_atlas: Open, atlas: Path) -> None:
-    """With prefers-reduced-motion pointing and focusing move nothing; scrubbing and the play button still work."""
+    """With prefers-reduced-motion, pointing and focusing play nothing; scrubbing and the play button still work."""
     page = open_atlas(atlas, reduced_motion="reduce")
     page.locator("#grid .window").first.hover()
     page.locator("#grid .player").first.focus()
@@ -175,7 +175,7 @@ def test_a_reader_who_wants_less_motion_sees_none_unless_asked_for(open_atlas: O
 
 
 def test_moving_along_the_bar_shows_the_frame_under_the_pointer(open_atlas: Open, atlas: Path) -> None:
-    """Each position on the bar shows its frame at once and says so; the tile plays again after the pointer has left."""
+    """Each position on the bar shows and names its frame at once; the tile plays again after the pointer has left."""
     page = open_atlas(atlas)
     player = page.locator("#grid .player").first
 
@@ -190,7 +190,7 @@ def test_moving_along_the_bar_shows_the_frame_under_the_pointer(open_atlas: Open
 
 
 def test_dragging_across_the_picture_scrubs_and_does_not_open_it(open_atlas: Open, atlas: Path) -> None:
-    """A drag follows the pointer through the frames, also beyond the edge, and is not taken for a click."""
+    """A drag follows the pointer through the frames, also beyond the edge, and does not count as a click."""
     page = open_atlas(atlas)
     box = page.locator("#grid .window").first.bounding_box()
     assert box is not None
@@ -207,7 +207,7 @@ def test_dragging_across_the_picture_scrubs_and_does_not_open_it(open_atlas: Ope
 
 
 def test_pressing_the_bar_shows_the_frame_and_does_not_open_it(open_atlas: Open, atlas: Path) -> None:
-    """A click or a tap on the bar is a choice of frame."""
+    """A click or a tap on the bar chooses a frame."""
     page = open_atlas(atlas, has_touch=True)
     point_at_frame(page, 5)
     page.mouse.down()
@@ -220,7 +220,7 @@ def test_pressing_the_bar_shows_the_frame_and_does_not_open_it(open_atlas: Open,
 
 
 def test_arrow_keys_change_the_frame(open_atlas: Open, atlas: Path) -> None:
-    """Left and right, Home and End move a focused tile by frames and stop at its ends."""
+    """Left, right, Home and End change the frame of a focused tile and stop at the ends of its strip."""
     page = open_atlas(atlas)
     player, strip = page.locator("#grid .player").first, page.locator(".strip").first
     player.focus()
@@ -242,7 +242,7 @@ def test_arrow_keys_change_the_frame(open_atlas: Open, atlas: Path) -> None:
 
 
 def test_the_keyboard_moves_from_tile_to_tile(open_atlas: Open, atlas: Path) -> None:
-    """Up and down go by rows, Shift with left and right by tiles; one tile at a time can be reached with Tab."""
+    """Up and down move by rows, Shift with left and right by tiles; Tab reaches only one tile at a time."""
     page = open_atlas(atlas)
     page.locator("#grid .player").first.focus()
 
@@ -262,7 +262,7 @@ def test_the_keyboard_moves_from_tile_to_tile(open_atlas: Open, atlas: Path) -> 
 
 
 def test_thousands_of_pairs_are_a_few_rows(open_atlas: Open, large_atlas: Path) -> None:
-    """Rows come as the reader scrolls and go again; the list tells assistive technology how long it is."""
+    """Only rows near the screen exist; the grid tells assistive technology the number of all rows."""
     page = open_atlas(large_atlas)
     grid = page.get_by_role("grid")
 
@@ -280,7 +280,7 @@ def test_thousands_of_pairs_are_a_few_rows(open_atlas: Open, large_atlas: Path) 
 
 
 def test_the_focused_tile_stays_when_its_row_leaves_the_screen(open_atlas: Open, large_atlas: Path) -> None:
-    """Scrolling away takes the focus from nobody, and the next key leads back."""
+    """Scrolling away does not move the focus, and the next arrow key leads back to it."""
     page = open_atlas(large_atlas)
     page.locator("#grid .player").nth(2).focus()
     page.evaluate("scrollTo(0, 20_000)")
@@ -293,7 +293,7 @@ def test_the_focused_tile_stays_when_its_row_leaves_the_screen(open_atlas: Open,
 
 
 def test_a_list_longer_than_browsers_can_draw_is_scrolled_to_its_end(open_atlas: Open, large_atlas: Path) -> None:
-    """In one column small steps move by as many pixels as anywhere, jumps by their share, and every tile is reached."""
+    """In one column, small steps scroll by their pixels and jumps by their share of the list; every tile is reached."""
     page = open_atlas(large_atlas, hash="#columns=1", viewport={"width": 1280, "height": 1000})
     list_height = page.evaluate("document.querySelector('#grid').offsetHeight")
     row_height = (
@@ -325,7 +325,7 @@ def test_a_list_longer_than_browsers_can_draw_is_scrolled_to_its_end(open_atlas:
 
 
 def test_tab_reaches_what_is_on_the_screen(open_atlas: Open, large_atlas: Path) -> None:
-    """After scrolling far away the keyboard enters the grid there and not nowhere."""
+    """After scrolling far away, Tab enters the grid at a tile on the screen."""
     page = open_atlas(large_atlas)
     page.evaluate("scrollTo(0, 50_000)")
     expect(page.locator("#grid .tile[data-place='0']")).to_have_count(0)
@@ -336,7 +336,7 @@ def test_tab_reaches_what_is_on_the_screen(open_atlas: Open, large_atlas: Path) 
 
 
 def test_the_reader_chooses_the_number_of_columns(open_atlas: Open, atlas: Path) -> None:
-    """From one column to sixteen, tiles are whole pixels wide, side by side, and the address keeps the choice."""
+    """From one column to sixteen, tiles are whole pixels wide and side by side, and the address keeps the choice."""
     page = open_atlas(atlas)
 
     for columns in (1, 3, 16):
@@ -355,7 +355,7 @@ def test_the_reader_chooses_the_number_of_columns(open_atlas: Open, atlas: Path)
 
 
 def test_the_grid_fits_every_screen(open_atlas: Open, atlas: Path) -> None:
-    """From a telephone to a wall, there are at least two columns and nothing is wider than the screen."""
+    """From a telephone to a wall, the grid has at least two columns and nothing is wider than the screen."""
     page = open_atlas(atlas, viewport={"width": 360, "height": 800})
 
     for width, columns in ((360, 2), (820, 4), (3840, 16)):

@@ -1,4 +1,4 @@
-"""What a page costs to load, and that the rest of it comes when it is wanted."""
+"""The size of a fresh page, and the loading of the other pages' scripts and styles."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ LOADED = """() => [...performance.getEntriesByType("navigation"), ...performance
 
 
 def code_loaded(page: Page, at: str) -> dict[str, int]:
-    """Bytes of everything that has been loaded but data and pictures, by path."""
+    """Return path -> bytes of every loaded file except data and pictures."""
     loaded = {name.removeprefix(at): size for name, size in page.evaluate(LOADED)}
     return {path: size for path, size in loaded.items() if not path.startswith(("data", "previews/"))}
 
 
 def test_a_fresh_page_is_less_than_60_kb_of_code(open_atlas: Open, serve: Serve, atlas: Path) -> None:
-    """Styles and scripts of other pages than the grid come only when a reader stirs, and then all at once."""
+    """Styles and scripts of the other pages are loaded, all at once, when the reader first moves the pointer."""
     at = serve(atlas)
     page = open_atlas(atlas, at=at)
     expect(page.locator("#count")).to_have_text("30 of 30 pairs")
@@ -38,7 +38,7 @@ def test_a_fresh_page_is_less_than_60_kb_of_code(open_atlas: Open, serve: Serve,
 
 
 def test_an_open_page_whose_scripts_are_gone_says_what_to_do(open_atlas: Open, tmp_path: Path) -> None:
-    """Where an atlas was published anew by another version, the page names the file and the way out of it."""
+    """If another version has published the atlas again, an open page names the missing file and the remedy."""
     publish(tmp_path, [make_record(FAILED_ROW)])
     page = open_atlas(tmp_path, may_fail=True)
     expect(page.locator("#count")).to_have_text("1 of 1 pair")
@@ -47,7 +47,7 @@ def test_an_open_page_whose_scripts_are_gone_says_what_to_do(open_atlas: Open, t
 
     page.evaluate("location.hash = '#map'")
     expect(page.locator("#gone")).to_contain_text(
-        f"assets/{script.name} could not be read. If the atlas was published anew, load this page again."
+        f"assets/{script.name} could not be read. If the atlas has been published again, reload this page."
     )
     expect(page.locator(".page.shown")).to_have_count(0)
     page.evaluate("location.hash = '#about'")

@@ -1,4 +1,4 @@
-"""The pages of a neuron, of the map, and about the atlas."""
+"""The page of a neuron, the map, and the page about the atlas."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from pathlib import Path
 from urllib.parse import quote
 
 import yaml
-from looking import assert_no_sideways_scroll, keys_shown
 from PIL import Image
 from playwright.sync_api import Page, expect
 from sample_atlases import (
@@ -24,6 +23,7 @@ from sample_atlases import (
     publish,
     write_coloured_pictures,
 )
+from screen import assert_no_sideways_scroll, keys_shown
 
 from core.atlas.plan import SPEC_PATH
 from core.spec_file import parse_spec
@@ -36,7 +36,7 @@ RECORDS = [make_record(row) for row in range(PAIRS)]
 
 
 def test_all_strips_of_a_neuron_start_from_it(open_atlas: Open, tmp_path: Path) -> None:
-    """Where it is b the frames are reversed, so that every row begins with what excites it."""
+    """If the neuron is b, the frames are reversed, so that every row begins with the image that excites it."""
     colours = [(250 - 40 * frame, 40 * frame, 90) for frame in range(FRAMES)]
     records = [make_record(2, a="stem:1", b="stem:5"), make_record(3, a="stem:5", b="stem:9")]
     for record in records:
@@ -57,7 +57,7 @@ def test_all_strips_of_a_neuron_start_from_it(open_atlas: Open, tmp_path: Path) 
 
 
 def test_partners_are_sorted_and_lead_on(open_atlas: Open, tmp_path: Path) -> None:
-    """The most similar partner comes first unless another order is chosen; its name leads to its own page."""
+    """The most similar partner comes first unless another sort order is chosen; a name leads to its neuron's page."""
     failed = make_record(FAILED_ROW)
     similar = {"stem:7": 0.3, "stem:8": 0.1, "stem:9": 0.2}
     records = [
@@ -79,8 +79,8 @@ def test_partners_are_sorted_and_lead_on(open_atlas: Open, tmp_path: Path) -> No
     expect(page.locator("#pair-title")).to_have_text("stem:5stem:7")
 
 
-def test_an_unknown_neuron_is_told(open_atlas: Open, atlas: Path) -> None:
-    """A link to a neuron without pairs says so."""
+def test_the_page_of_an_unknown_neuron_says_so(open_atlas: Open, atlas: Path) -> None:
+    """The page of a neuron without pairs says that the atlas has none."""
     page = open_atlas(atlas, hash="#neuron=mixed4a:476")
 
     expect(page.locator("#neuron-page")).to_contain_text("This atlas has no pair of mixed4a:476.")
@@ -90,7 +90,7 @@ def test_an_unknown_neuron_is_told(open_atlas: Open, atlas: Path) -> None:
 
 
 def test_the_map_counts_and_leads_to_the_strips(open_atlas: Open, atlas: Path) -> None:
-    """Each cell has the mean of the chosen score and the number of pairs, and a click shows them."""
+    """Each cell has the mean of the chosen score and the number of pairs; opening it shows these pairs."""
     page = open_atlas(atlas, hash="#map")
     page.get_by_label("Colour").select_option("Objective")
     across = [r for r in RECORDS if (r.a.split(":")[0], r.b.split(":")[0]) == LAYERS]
@@ -107,7 +107,7 @@ def test_the_map_counts_and_leads_to_the_strips(open_atlas: Open, atlas: Path) -
 
 
 def test_inside_two_layers_the_map_goes_channel_by_channel(open_atlas: Open, atlas: Path) -> None:
-    """Arrow keys move over the channels and say what is there; Enter and a click open the pair."""
+    """Arrow keys move over the channels and say which pairs are there; Enter and a click open the pair."""
     page = open_atlas(atlas, hash="#map")
     page.get_by_role("link", name=f"{LAYERS[0]} to {LAYERS[0]}, channel by channel").click()
     within = sorted((int(r.a.split(":")[1]), int(r.b.split(":")[1]), r) for r in RECORDS if r.b.startswith(LAYERS[0]))
@@ -125,8 +125,8 @@ def test_inside_two_layers_the_map_goes_channel_by_channel(open_atlas: Open, atl
     expect(page.locator("#facts")).to_contain_text(within[0][2].key)
 
 
-def test_a_map_of_unknown_layers_is_that_of_all(open_atlas: Open, atlas: Path) -> None:
-    """Whatever stands in the address, there is a map."""
+def test_a_map_of_unknown_layers_is_the_map_of_all_layers(open_atlas: Open, atlas: Path) -> None:
+    """Any text in the address leads to a map."""
     page = open_atlas(atlas)
 
     for wrong in ("nonsense", '["nowhere","stem"]', "{}", "[1]"):
@@ -139,7 +139,7 @@ def test_a_map_of_unknown_layers_is_that_of_all(open_atlas: Open, atlas: Path) -
 
 
 def test_the_atlas_explains_itself(open_atlas: Open, tmp_path: Path) -> None:
-    """Model, settings, counts, versions, failures with reasons, how to cite it; and its spec builds it again."""
+    """The page has model, settings, counts, versions, failures with reasons, a citation, and a spec that builds it."""
     spec = parse_spec(
         {"name": "small", "pairs": {"select": "all", "neurons": ["stem:0-3"]}, "render": {"steps": 99}}, ""
     )
@@ -167,8 +167,8 @@ def test_the_atlas_explains_itself(open_atlas: Open, tmp_path: Path) -> None:
     assert keys_shown(page) == [make_record(FAILED_ROW).key]
 
 
-def test_a_spec_that_is_too_long_for_a_page_is_referred_to(open_atlas: Open, tmp_path: Path) -> None:
-    """Thousands of listed pairs do not make the page heavy."""
+def test_a_spec_that_is_too_long_for_a_page_is_left_out(open_atlas: Open, tmp_path: Path) -> None:
+    """A spec with thousands of listed pairs does not make the page larger; the page says where it is."""
     listed = [["stem:0", f"stem:{channel}"] for channel in range(1, 3000)]
     (tmp_path / SPEC_PATH).parent.mkdir()
     (tmp_path / SPEC_PATH).write_text(json.dumps({"name": "x", "pairs": {"select": "list", "list": listed}}))
@@ -180,7 +180,7 @@ def test_a_spec_that_is_too_long_for_a_page_is_referred_to(open_atlas: Open, tmp
 
 
 def test_the_other_pages_fit_a_telephone(open_atlas: Open, atlas: Path) -> None:
-    """At 360 px nothing is wider than the screen; what has to be, scrolls by itself."""
+    """At 360 px nothing is wider than the screen; wide tables scroll by themselves."""
     page = open_atlas(atlas, viewport={"width": 360, "height": 740})
 
     for name, place in (("map", "#map"), ("about", "#about"), ("neuron", f"#neuron={LAYERS[0]}:68")):

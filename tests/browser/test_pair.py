@@ -1,4 +1,4 @@
-"""The page of one pair: everything that its record says, and the ways on from it."""
+"""The page of one pair: its frames, curves and record, and its links to other pages."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from looking import assert_no_sideways_scroll, frame_of
 from PIL import Image
 from playwright.sync_api import Page, expect
 from sample_atlases import (
@@ -25,8 +24,9 @@ from sample_atlases import (
     write_coloured_pictures,
     write_pictures,
 )
+from screen import assert_no_sideways_scroll, frame_of
 
-from core.atlas.keys import keys
+from core.atlas.keys import pair_keys
 from core.atlas.plan import SPEC_PATH
 from core.atlas.records import Checkpoint
 from core.neurons import Neuron, Pair
@@ -40,7 +40,7 @@ RECORD = make_record(4)
 
 @pytest.mark.parametrize("part", [".window", ".names", "Enter"])
 def test_picture_name_and_enter_open_the_pair_and_back_returns(open_atlas: Open, atlas: Path, part: str) -> None:
-    """The pair has an address of its own; going back leads to the tile where the reader was, with the focus on it."""
+    """The pair has an address of its own; going back leads to the tile, which has the focus again."""
     page = open_atlas(atlas, hash="#columns=1&sort=smoothness")
     page.evaluate("scrollTo(0, 3000)")
     place = 4
@@ -75,8 +75,8 @@ def test_a_permalink_opens_its_pair(open_atlas: Open, atlas: Path) -> None:
     expect(page.locator(f"#grid [data-key='{RECORD.key}']")).to_be_in_viewport()
 
 
-def test_an_unknown_key_is_told(open_atlas: Open, atlas: Path) -> None:
-    """A link to a pair that is not in this atlas says so, and the way to the strips is open."""
+def test_the_page_of_an_unknown_key_says_so(open_atlas: Open, atlas: Path) -> None:
+    """A link to a pair that is not in this atlas says so, and the link to the strips works."""
     page = open_atlas(atlas, hash="#pair=00112233445566778899")
 
     expect(page.locator("#reason")).to_contain_text("no pair with the key 00112233445566778899")
@@ -85,7 +85,7 @@ def test_an_unknown_key_is_told(open_atlas: Open, atlas: Path) -> None:
 
 
 def test_each_frame_is_its_part_of_the_sheet(open_atlas: Open, tmp_path: Path) -> None:
-    """Frame i shows the i-th square of the sheet and nothing of its neighbours."""
+    """Frame i shows the i-th square of the sheet and nothing of the squares beside it."""
     colours = [(40 * frame, 255 - 40 * frame, 90) for frame in range(FRAMES)]
     write_coloured_pictures(tmp_path, RECORD.key, colours)
     publish(tmp_path, [RECORD])
@@ -130,7 +130,7 @@ def test_the_scrubber_moves_through_frames_and_curves(open_atlas: Open, atlas: P
 
 
 def test_a_curve_point_lies_below_its_frame(open_atlas: Open, atlas: Path) -> None:
-    """Point i of a curve is in the middle of frame i, at a height between the greatest value and zero."""
+    """Point i of a curve is in the middle of frame i, on a scale from zero to the greatest value."""
     page = open_atlas(atlas, hash=f"#pair={RECORD.key}")
     points = page.locator("#curves .curve-a").get_attribute("points") or ""
 
@@ -141,7 +141,7 @@ def test_a_curve_point_lies_below_its_frame(open_atlas: Open, atlas: Path) -> No
 
 
 def test_the_large_frame_plays_while_everything_plays(open_atlas: Open, atlas: Path) -> None:
-    """The play button moves the large frame and the cursor too, and pausing stops them."""
+    """The play button also plays the large frame, and pausing stops it."""
     page = open_atlas(atlas, hash=f"#pair={RECORD.key}")
     page.get_by_label("Speed").select_option("4")
     page.get_by_role("button", name="Play all").click()
@@ -155,7 +155,7 @@ def test_the_large_frame_plays_while_everything_plays(open_atlas: Open, atlas: P
 
 
 def test_every_number_of_the_record_is_there(open_atlas: Open, atlas: Path) -> None:
-    """Frame by frame and field by field, and the download is the record itself."""
+    """The page has the numbers of every frame and every field, and the download is the record itself."""
     page = open_atlas(atlas, hash=f"#pair={RECORD.key}")
     expect(page.locator("#numbers tbody tr")).to_have_count(FRAMES)
 
@@ -181,7 +181,7 @@ def test_every_number_of_the_record_is_there(open_atlas: Open, atlas: Path) -> N
 
 
 def test_sheet_and_preview_can_be_downloaded(open_atlas: Open, serve: Serve, atlas: Path) -> None:
-    """The links give the files of the atlas, byte for byte."""
+    """The links download the files of the atlas, byte for byte."""
     page = open_atlas(atlas, hash=f"#pair={RECORD.key}", at=serve(atlas))
 
     for name, path in (
@@ -194,7 +194,7 @@ def test_sheet_and_preview_can_be_downloaded(open_atlas: Open, serve: Serve, atl
 
 
 def test_link_and_spec_can_be_copied(open_atlas: Open, serve: Serve, atlas: Path) -> None:
-    """The link is the pair's own, without the reader's filters; the page says what it has copied."""
+    """The copied link has no filters, and the page says what it has copied."""
     at = serve(atlas)
     page = open_atlas(
         atlas, hash=f"#status=done&pair={RECORD.key}", at=at, permissions=["clipboard-read", "clipboard-write"]
@@ -210,10 +210,10 @@ def test_link_and_spec_can_be_copied(open_atlas: Open, serve: Serve, atlas: Path
 
 @pytest.mark.parametrize("layer", ["block9_expand_pre_relu", "a\"ä'\\{}[]#&*!|>%@`\U0001f98a<é"])
 def test_the_spec_renders_the_same_pair_again(open_atlas: Open, tmp_path: Path, layer: str) -> None:
-    """Pasted into a file it is a valid spec, of the model as it was built, whose only pair has the same key."""
+    """The text is a valid spec of the model as it was built, and its only pair has the same key."""
     pair = Pair.of(Neuron(layer, 3), Neuron(layer, 70))
     settings = RECORD.settings | {"seed": 7, "checkpoints": [32, 64]}
-    [(_, key)] = keys(
+    [(_, key)] = pair_keys(
         [pair],
         MODEL_DIGEST,
         parse_spec({"name": "x", "pairs": {"select": "list", "list": [["a:1", "a:2"]]}, "render": settings}, "").render,
@@ -232,7 +232,7 @@ def test_the_spec_renders_the_same_pair_again(open_atlas: Open, tmp_path: Path, 
     }
     assert isinstance(spec.pairs, ListedPairs)
     [(a, b)] = spec.pairs.list
-    [(_, again)] = keys([Pair.of(Neuron.parse(a), Neuron.parse(b))], MODEL_DIGEST, spec.render)
+    [(_, again)] = pair_keys([Pair.of(Neuron.parse(a), Neuron.parse(b))], MODEL_DIGEST, spec.render)
     assert again == key
 
 
@@ -240,8 +240,8 @@ def yaml_of(value: object) -> str:
     return json.dumps(value)
 
 
-def test_previous_and_next_go_through_what_is_filtered(open_atlas: Open, atlas: Path) -> None:
-    """In the order and with the filters of the grid, by link or by Shift and an arrow, and the ends have no further."""
+def test_previous_and_next_go_through_the_filtered_pairs(open_atlas: Open, atlas: Path) -> None:
+    """Links, and Shift with an arrow key, follow the filters and the sort order of the grid, up to its ends."""
     page = open_atlas(atlas, hash="#objective=20..&sort=objective")
     wanted = [make_record(row).key for row in range(PAIRS - 1, 14, -1)]
     page.locator("#grid .names").first.click()
@@ -259,7 +259,7 @@ def test_previous_and_next_go_through_what_is_filtered(open_atlas: Open, atlas: 
 
 
 def test_earlier_checkpoints_are_shown(open_atlas: Open, tmp_path: Path) -> None:
-    """A pair that kept its strip after 32 and 64 updates shows both, whole; and the objective's course."""
+    """A pair that kept its strip after 32 and 64 updates shows both strips, and the history of the objective."""
     picture = {"sheet_sha256": "3" * 64, "sheet_bytes": 3, "preview_sha256": "4" * 64, "preview_bytes": 4}
     steps = [Checkpoint(step=step, objective=step / 100, picture=picture) for step in (32, 64)]  # type: ignore[arg-type]
     record = make_record(0, checkpoints=[*steps, Checkpoint(step=512, objective=5)])
@@ -280,7 +280,7 @@ def test_earlier_checkpoints_are_shown(open_atlas: Open, tmp_path: Path) -> None
 
 
 def test_other_pairs_of_both_neurons_are_shown(open_atlas: Open, tmp_path: Path) -> None:
-    """The pairs that share a neuron stand below it, at most six of each, most similar first, and lead on."""
+    """For each neuron, at most six of its other pairs are shown, the most similar first, as links."""
     records = [
         make_record(row, a="stem:0", b=f"stem:{channel}", layer_distance={"x": [10 - channel]}, key=f"{channel:020x}")
         for row, channel in enumerate(range(1, 10), start=8)
@@ -302,7 +302,7 @@ def test_other_pairs_of_both_neurons_are_shown(open_atlas: Open, tmp_path: Path)
 
 
 def test_a_failed_pair_has_a_page_with_its_reason(open_atlas: Open, atlas: Path) -> None:
-    """There are no pictures and no curves, but the reason, the settings, the record and the spec."""
+    """The page has no pictures and no curves, but the reason, the settings, the record and the spec."""
     key = make_record(FAILED_ROW).key
     page = open_atlas(atlas, hash=f"#pair={key}")
 
@@ -315,8 +315,8 @@ def test_a_failed_pair_has_a_page_with_its_reason(open_atlas: Open, atlas: Path)
     page.get_by_role("button", name="Play all").click()
 
 
-def test_a_record_that_cannot_be_read_is_told_and_can_be_tried_again(open_atlas: Open, tmp_path: Path) -> None:
-    """The pictures are there all the same; when the file is back, so is the record."""
+def test_a_record_that_cannot_be_read_is_named_and_can_be_tried_again(open_atlas: Open, tmp_path: Path) -> None:
+    """The pictures show without the record; when the file is back, trying again shows the record."""
     record = make_record(0)
     write_pictures(tmp_path, record.key, 0)
     path = tmp_path / publish(tmp_path, [record]).details[0].path

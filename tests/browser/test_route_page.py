@@ -1,4 +1,4 @@
-"""The shortest road between two neurons, as one movie."""
+"""The route: the shortest path of roads between two neurons, as one movie."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from itertools import combinations
 from pathlib import Path
 
 import pytest
-from looking import assert_no_sideways_scroll, assert_only_between_portraits, watch_colours
 from playwright.sync_api import Page, Route, expect
 from sample_atlases import FRAMES, LAYERS, SIZE_PX, publish, walk_record
+from screen import assert_no_sideways_scroll, assert_only_between_portraits, watch_colours
 
 from core.atlas.records import preview_path
 
@@ -21,12 +21,12 @@ LAYER = LAYERS[0]
 
 
 def assert_place(page: Page, words: str) -> None:
-    """Where the movie is, as the scrubber says it."""
+    """Check the position of the movie, in the words of its scrubber."""
     expect(page.get_by_role("slider", name="Frame of the route")).to_have_attribute("aria-valuetext", words)
 
 
 def play(page: Page, to: int) -> None:
-    """From where the movie is to its end, at the greatest speed."""
+    """Play the movie from its position to its end, at the greatest speed."""
     page.get_by_label("Speed").select_option("4")
     watch_colours(page, "#route-movie")
     page.get_by_role("button", name="Play", exact=True).click()
@@ -34,11 +34,13 @@ def play(page: Page, to: int) -> None:
     expect(page.locator("#route-play")).to_have_text("Play")
 
 
-def test_the_shortest_road_is_one_movie(open_atlas: Open, serve: Serve, walk_atlas: Path) -> None:
-    """Two neurons are named; portraits and strips stand in a row, and play without a jump or a frame twice."""
+def test_the_shortest_route_is_one_movie(open_atlas: Open, serve: Serve, walk_atlas: Path) -> None:
+    """Portraits and strips between two named neurons stand in a row, and play without a jump."""
     page = open_atlas(walk_atlas, at=serve(walk_atlas))
     page.get_by_role("link", name="Route").click()
-    expect(page.locator("#route-state")).to_have_text("Name two neurons to see the shortest road between them.")
+    expect(page.locator("#route-state")).to_have_text(
+        "Name two neurons to see the shortest route between them: strips that lead from portrait to portrait."
+    )
     page.get_by_label("From", exact=True).press_sequentially(":1")
     expect(page.locator("#from-neurons option").first).to_have_attribute("value", f"{LAYER}:1")
     page.get_by_label("From", exact=True).fill(f"{LAYER}:1")
@@ -72,12 +74,12 @@ def test_the_shortest_road_is_one_movie(open_atlas: Open, serve: Serve, walk_atl
     assert_place(page, f"From {LAYER}:6 to {LAYER}:5, frame 2 of 6")
     page.keyboard.press(" ")
     expect(page.locator("#route-play")).to_have_text("Play")
-    page.get_by_role("link", name="Walk it").click()
+    page.get_by_role("link", name="Walk this route").click()
     expect(page.locator("#crumbs")).to_have_text(f"{LAYER}:1:6:5")
 
 
-def test_no_road_is_shorter(open_atlas: Open, tmp_path: Path) -> None:
-    """In a random graph: the fewest strips, and of as many the smallest sum of differences; or none at all."""
+def test_no_route_is_shorter(open_atlas: Open, tmp_path: Path) -> None:
+    """In a random graph, the route has the fewest strips, then the smallest sum of differences, or does not exist."""
     dice = random.Random(5)
     strips = {pair: dice.randint(1, 9) / 100 for pair in dice.sample(list(combinations(range(40), 2)), 36)}
     publish(tmp_path, [walk_record(a, b, difference) for (a, b), difference in strips.items()])
@@ -89,8 +91,8 @@ def test_no_road_is_shorter(open_atlas: Open, tmp_path: Path) -> None:
     found = page.evaluate(
         """([layer, asked]) => asked.map((channels) => {
             const neurons = channels.map((channel) => isthmus.pairs.neuronByName.get(`${layer}:${channel}`));
-            const road = isthmus.roads.shortest(...neurons);
-            return road ? [road.rows.length, road.difference] : null;
+            const route = isthmus.roads.shortest(...neurons);
+            return route ? [route.rows.length, route.difference] : null;
         })""",
         [LAYER, asked],
     )
@@ -101,7 +103,7 @@ def test_no_road_is_shorter(open_atlas: Open, tmp_path: Path) -> None:
 
 
 def shortest(strips: dict[tuple[int, int], float], start: int, end: int) -> list[float] | None:
-    """Strips and sum of differences, found by going on from every neuron again and again."""
+    """Return the number of strips and the sum of differences of the shortest route, by repeated relaxation."""
     best: dict[int, tuple[int, float]] = {start: (0, 0.0)}
     for _ in strips:
         for (a, b), difference in strips.items():
@@ -113,7 +115,7 @@ def shortest(strips: dict[tuple[int, int], float], start: int, end: int) -> list
 
 
 def test_the_movie_waits_at_a_portrait_for_the_next_strip(open_atlas: Open, serve: Serve, walk_atlas: Path) -> None:
-    """While the next strip is on its way the portrait stays, and nothing else or empty is shown."""
+    """While the next strip is loading, the movie shows the portrait and nothing else."""
     at = serve(walk_atlas)
     page = open_atlas(walk_atlas, at=at)
     held: list[Route] = []
@@ -134,10 +136,8 @@ def test_the_movie_waits_at_a_portrait_for_the_next_strip(open_atlas: Open, serv
     assert_only_between_portraits(page, (1, 6, 5))
 
 
-def test_a_strip_that_is_missing_is_passed_over(
-    open_atlas: Open, serve: Serve, walk_atlas: Path, tmp_path: Path
-) -> None:
-    """Of as many strips the smallest differences win; the movie names the file that it cannot show, and plays on."""
+def test_a_missing_strip_is_skipped(open_atlas: Open, serve: Serve, walk_atlas: Path, tmp_path: Path) -> None:
+    """The page names the file that the movie cannot show, and the movie plays on after it."""
     shutil.copytree(walk_atlas, tmp_path, dirs_exist_ok=True)
     lost = preview_path(walk_record(3, 4, 0).key)
     (tmp_path / lost).unlink()
@@ -148,21 +148,21 @@ def test_a_strip_that_is_missing_is_passed_over(
     play(page, 5)
     assert_only_between_portraits(page, (2, 3), (4, 5))
     expect(page.locator("#route-lost")).to_contain_text(
-        f"{lost} could not be read: the movie passes over the strip from {LAYER}:3 to {LAYER}:4."
+        f"{lost} could not be read: the movie skips the strip from {LAYER}:3 to {LAYER}:4."
     )
 
 
 WHY = {
-    f"{LAYER}:1..9": f"No road leads from {LAYER}:1 to {LAYER}:9. A spec that selects its pairs by nearest with",
-    f"{LAYER}:1..30": f"No road leads from {LAYER}:1 to {LAYER}:30.",  # whose portraits are others
-    f"{LAYER}:1..77": f"No strip that one could walk along begins at {LAYER}:77 in this atlas.",
-    f"nonsense..{LAYER}:1": "No strip that one could walk along begins at nonsense in this atlas.",
+    f"{LAYER}:1..9": f"No route leads from {LAYER}:1 to {LAYER}:9. A spec that selects its pairs by nearest with",
+    f"{LAYER}:1..30": f"No route leads from {LAYER}:1 to {LAYER}:30.",  # whose portraits are others
+    f"{LAYER}:1..77": f"{LAYER}:77 has no road in this atlas: no finished strip joins it to another neuron.",
+    f"nonsense..{LAYER}:1": "nonsense has no road in this atlas: no finished strip joins it to another neuron.",
     f"{LAYER}:6..6": "Both are the same neuron",
 }
 
 
-def test_where_no_road_leads_the_page_says_why(open_atlas: Open, walk_atlas: Path) -> None:
-    """Each mistake has its own words, the fields keep what was asked, and one can ask again."""
+def test_the_page_says_why_there_is_no_route(open_atlas: Open, walk_atlas: Path) -> None:
+    """Each mistake has its own message, the fields keep the neurons, and another search works."""
     page = open_atlas(walk_atlas, viewport={"width": 360, "height": 740})
 
     for names, words in WHY.items():
@@ -173,6 +173,6 @@ def test_where_no_road_leads_the_page_says_why(open_atlas: Open, walk_atlas: Pat
         assert_no_sideways_scroll(page)
     page.get_by_label("From", exact=True).fill(f"{LAYER}:1")
     page.get_by_label("To", exact=True).fill(f"{LAYER}:4")
-    page.get_by_role("button", name="Find the shortest").click()
+    page.get_by_role("button", name="Find the shortest route").click()
     expect(page.locator(".stop")).to_have_count(4)
     assert_no_sideways_scroll(page)

@@ -1,4 +1,4 @@
-"""Names are data, the page keeps to itself, and it works wherever it lies."""
+"""Names are untrusted text, the page reaches no other host, and it works from any web server."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from looking import assert_no_sideways_scroll
 from playwright.sync_api import Page, expect
 from sample_atlases import FAILED_ROW, FRAMES, SIZE_PX, make_record, publish, write_pictures
+from screen import assert_no_sideways_scroll
 
 from core.neurons import Neuron
 
@@ -27,7 +27,7 @@ HOSTILE_NAMES = (
 
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An atlas in which every name, reason and setting tries to be more than text. Not to be changed."""
+    """An atlas in which every name, reason and setting tries to be more than text. Tests must not change it."""
     root = tmp_path_factory.mktemp("hostile")
     everything = " ".join(HOSTILE_NAMES)
     records = []
@@ -67,7 +67,7 @@ PLACES = [
 
 
 def test_hostile_names_are_text_and_do_not_stretch_the_page(open_atlas: Open, hostile: Path) -> None:
-    """On every page nothing runs, nothing is loaded, and the page is no wider than a telephone."""
+    """On no page does a name run or load anything, and every page is as wide as a telephone."""
     page = open_atlas(hostile, viewport={"width": 360, "height": 700})
 
     for place in PLACES:
@@ -80,7 +80,7 @@ def test_hostile_names_are_text_and_do_not_stretch_the_page(open_atlas: Open, ho
 
 
 def test_hostile_names_show_as_they_are(open_atlas: Open, hostile: Path) -> None:
-    """In tiles, titles, lists and reasons every sign is the one that was written, and pages of such neurons open."""
+    """Tiles, titles and lists show every character as it was written, and the pages of these neurons open."""
     page = open_atlas(hostile, viewport={"width": 1280, "height": 2000})
 
     in_order = sorted(HOSTILE_NAMES, key=lambda name: Neuron(name, 1).order)
@@ -98,7 +98,7 @@ def test_hostile_names_show_as_they_are(open_atlas: Open, hostile: Path) -> None
 
 
 def test_the_page_may_not_reach_another_host(open_atlas: Open, atlas: Path) -> None:
-    """Even a script that got into the page could neither run inline nor load or send anything elsewhere."""
+    """Elements injected into the page can neither run inline scripts nor load from or send to another host."""
     page = open_atlas(atlas, may_fail=True)
     said: list[str] = []
     page.on("console", lambda message: said.append(message.text))
@@ -118,7 +118,7 @@ def test_the_page_may_not_reach_another_host(open_atlas: Open, atlas: Path) -> N
 
 
 def test_it_works_the_same_from_a_web_server_below_any_path(open_atlas: Open, serve: Serve, atlas: Path) -> None:
-    """Grid, pictures, a record and a permalink, with nothing asked of any other place."""
+    """Grid, pictures, a record and a permalink work, and no request goes anywhere else."""
     at = serve(atlas)
     page = open_atlas(atlas, at=at)
 
@@ -131,16 +131,16 @@ def test_it_works_the_same_from_a_web_server_below_any_path(open_atlas: Open, se
 
 
 def test_a_page_that_is_open_never_mixes_with_a_newer_atlas(open_atlas: Open, serve: Serve, tmp_path: Path) -> None:
-    """When the atlas is published anew, an open page says that files are gone; loaded again it shows the new ones."""
+    """After another publication, an open page says that files are missing; a reload shows the new atlas."""
     old, new = (make_record(FAILED_ROW, a=f"stem:{channel}", key=f"{channel:020x}") for channel in (2, 1))
     publish(tmp_path, [old])
-    os.utime(tmp_path / "index.html", (0, 0))  # web servers tell what is newer by whole seconds
+    os.utime(tmp_path / "index.html", (0, 0))  # web servers compare times by whole seconds
     page = open_atlas(tmp_path, at=serve(tmp_path), may_fail=True)
     expect(page.locator("#count")).to_have_text("1 of 1 pair")
 
     publish(tmp_path, [new])
     page.locator("#grid .names").first.click()
-    expect(page.locator("#detail-state")).to_contain_text("If the atlas was published anew, load this page again")
+    expect(page.locator("#detail-state")).to_contain_text("If the atlas has been published again, reload this page")
     page.reload()
     expect(page.locator("#facts")).to_contain_text(old.key)
     expect(page.locator("#place")).to_have_text("2 of 2")

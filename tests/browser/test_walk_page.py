@@ -1,4 +1,4 @@
-"""Walking from portrait to portrait along strips that meet, and drifting."""
+"""The walk: from portrait to portrait along roads, and drifting at random."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
-from looking import assert_no_sideways_scroll, assert_only_between_portraits, watch_colours
 from playwright.sync_api import Page, expect
 from sample_atlases import FURTHER, HUB, LAYERS, SIZE_PX, WALKS, portrait_colour, walk_record
+from screen import assert_no_sideways_scroll, assert_only_between_portraits, watch_colours
 
 from core.atlas.records import preview_path
 
@@ -20,7 +20,7 @@ LAYER = LAYERS[0]
 
 
 def assert_at(page: Page, channel: int) -> None:
-    """The reader stands at a neuron, whose portrait is on the screen."""
+    """Check that the walk is at a neuron and shows its portrait."""
     expect(page.locator("#portrait")).to_have_attribute("aria-label", f"Portrait of {LAYER}:{channel}")
     expect(page.locator("#portrait")).to_have_js_property("width", SIZE_PX)
     expect(page.locator("#walk-title")).to_have_text(f"{LAYER}:{channel}")
@@ -29,12 +29,12 @@ def assert_at(page: Page, channel: int) -> None:
 
 
 def crumbs(page: Page) -> list[int]:
-    """The channels that one came by."""
+    """Return the channels in the breadcrumbs."""
     return [int(text.rpartition(":")[2]) for text in page.locator("#crumbs a").all_text_contents()]
 
 
-def test_one_walks_from_portrait_to_portrait(open_atlas: Open, serve: Serve, walk_atlas: Path) -> None:
-    """Roads lie round the portrait; each leads through its own strip only; address, crumbs, focus and Back follow."""
+def test_roads_lead_from_portrait_to_portrait(open_atlas: Open, serve: Serve, walk_atlas: Path) -> None:
+    """Roads lie around the portrait; each plays its own strip only; address, breadcrumbs, focus and Back follow."""
     page = open_atlas(walk_atlas, at=serve(walk_atlas))
     page.get_by_label("Speed").select_option("4")
     page.get_by_role("link", name="Walk", exact=True).click()
@@ -65,8 +65,8 @@ def test_one_walks_from_portrait_to_portrait(open_atlas: Open, serve: Serve, wal
     assert crumbs(page) == [HUB, 6]
 
 
-def test_a_drift_goes_on_by_itself_until_it_is_stopped(open_atlas: Open, walk_atlas: Path) -> None:
-    """Every step is a road, none leads straight back where there is another, and the address follows."""
+def test_a_drift_walks_on_until_it_is_stopped(open_atlas: Open, walk_atlas: Path) -> None:
+    """Every step is a road, and leads straight back only if there is no other road; the address follows."""
     page = open_atlas(walk_atlas)
     page.get_by_label("Speed").select_option("4")
     page.get_by_role("link", name="Walk", exact=True).click()
@@ -76,20 +76,20 @@ def test_a_drift_goes_on_by_itself_until_it_is_stopped(open_atlas: Open, walk_at
     page.get_by_role("button", name="Stop drifting").click()
     expect(page.get_by_role("button", name="Drift", exact=True)).to_have_attribute("aria-pressed", "false")
 
-    came_by = crumbs(page)
-    assert all((min(step), max(step)) in WALKS for step in pairwise(came_by))
-    for before, there, after in zip(came_by, came_by[1:], came_by[2:], strict=False):
+    visited = crumbs(page)
+    assert all((min(step), max(step)) in WALKS for step in pairwise(visited))
+    for before, there, after in zip(visited, visited[1:], visited[2:], strict=False):
         assert before != after or sum(there in strip for strip in WALKS) == 1
-    assert_at(page, came_by[-1])
+    assert_at(page, visited[-1])
     page.reload()
-    assert_at(page, came_by[-1])
-    assert crumbs(page) == came_by
+    assert_at(page, visited[-1])
+    assert crumbs(page) == visited
     page.go_back()
     expect(page.locator("#grid")).to_be_visible()
 
 
-def test_who_asked_for_less_motion_arrives_at_once(open_atlas: Open, serve: Serve, walk_atlas: Path) -> None:
-    """No strip plays, chosen or adrift; a drift goes on by one strip for each press."""
+def test_a_reader_who_wants_less_motion_arrives_at_once(open_atlas: Open, serve: Serve, walk_atlas: Path) -> None:
+    """No strip plays, neither chosen nor drifting; each press of the drift button walks along one strip."""
     page = open_atlas(walk_atlas, at=serve(walk_atlas), hash=f"#walk={LAYER}:3", reduced_motion="reduce")
     page.get_by_label("Speed").select_option("0.25")
     assert_at(page, 3)
@@ -105,7 +105,7 @@ def test_who_asked_for_less_motion_arrives_at_once(open_atlas: Open, serve: Serv
 
 
 def test_a_walk_stays_among_portraits_of_the_same_settings(open_atlas: Open, walk_atlas: Path) -> None:
-    """What has other settings, is of the other kind or has failed is no road; a pair's page leads to its own walk."""
+    """Strips that failed, have ends of their own or other settings are no roads here; a pair links to its own walk."""
     page = open_atlas(walk_atlas, hash=f"#walk={LAYER}:5")
     assert_at(page, 5)
     expect(page.locator("#around .channel")).to_have_text([":4", ":6", ":7"])
@@ -123,7 +123,7 @@ def test_a_walk_stays_among_portraits_of_the_same_settings(open_atlas: Open, wal
 
 
 def test_a_long_or_broken_address_is_still_a_walk(open_atlas: Open, walk_atlas: Path) -> None:
-    """Where no road joins two neurons the walk begins anew, and says so; of a long walk the last part is kept."""
+    """If no road joins two neurons in the address, the walk begins after them and says so; a long walk is cut."""
     page = open_atlas(walk_atlas, hash=f"#walk={LAYER}:2..1..5..6", reduced_motion="reduce")
     assert_at(page, 6)
     assert crumbs(page) == [5, 6]
@@ -139,10 +139,10 @@ def test_a_long_or_broken_address_is_still_a_walk(open_atlas: Open, walk_atlas: 
         assert_no_sideways_scroll(page)
 
 
-def test_what_cannot_be_walked_is_told(open_atlas: Open, atlas: Path, walk_atlas: Path) -> None:
-    """A neuron without roads, and an atlas without any, which has no links to these pages."""
+def test_the_page_says_why_there_is_no_walk(open_atlas: Open, atlas: Path, walk_atlas: Path) -> None:
+    """A neuron without roads and an atlas without roads are explained; such an atlas has no links to these pages."""
     page = open_atlas(walk_atlas, hash="#walk=stem:77")
-    expect(page.locator("#walk-state")).to_contain_text("No strip that one could walk along begins at stem:77")
+    expect(page.locator("#walk-state")).to_contain_text("stem:77 has no road in this atlas")
     expect(page.locator("#walk-stage")).to_be_hidden()
     page.get_by_label("Begin at").press_sequentially(":22")
     expect(page.locator("#walk-neurons option")).to_have_attribute("value", f"{LAYER}:22")
@@ -154,9 +154,9 @@ def test_what_cannot_be_walked_is_told(open_atlas: Open, atlas: Path, walk_atlas
     expect(page.locator("#kind")).to_have_text(kind)
 
     page = open_atlas(atlas, hash="#walk")
-    expect(page.locator("#walk-state")).to_contain_text("A spec with strip: walk makes an atlas in which they do.")
+    expect(page.locator("#walk-state")).to_contain_text("A spec with strip: walk makes an atlas whose strips meet.")
     page.evaluate("location.hash = '#route'")
-    expect(page.locator("#route-state")).to_contain_text("A spec with strip: walk makes an atlas in which they do.")
+    expect(page.locator("#route-state")).to_contain_text("A spec with strip: walk makes an atlas whose strips meet.")
     expect(page.locator("#route-form")).to_be_hidden()
     for name in ("Walk", "Route"):
         expect(page.get_by_role("link", name=name, exact=True)).to_have_count(0)
@@ -164,8 +164,8 @@ def test_what_cannot_be_walked_is_told(open_atlas: Open, atlas: Path, walk_atlas
     expect(page.locator("#kind")).to_have_text("Each strip has ends of its own, made for its pair.")
 
 
-def test_a_strip_whose_picture_is_missing_can_be_passed(open_atlas: Open, walk_atlas: Path, tmp_path: Path) -> None:
-    """The file is named, and the road leads on all the same."""
+def test_a_strip_whose_picture_is_missing_can_be_walked(open_atlas: Open, walk_atlas: Path, tmp_path: Path) -> None:
+    """The page names the missing file, and the road still leads to its other end."""
     shutil.copytree(walk_atlas, tmp_path, dirs_exist_ok=True)
     lost = preview_path(walk_record(5, 6, 0).key)
     (tmp_path / lost).unlink()

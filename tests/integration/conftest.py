@@ -1,4 +1,4 @@
-"""Atlases that are built for real, with a real Prefect server."""
+"""Fixtures: jobs that build real atlases with a real Prefect server."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from prefect_parts import PrefectServer, make_home
 
 @pytest.fixture(scope="session")
 def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The API address of a real Prefect server on this machine, with a database of its own."""
+    """The API address of a real Prefect server on this machine, with its own database."""
     server = PrefectServer(make_home(tmp_path_factory.mktemp("prefect")))
     try:
         yield server.start().api
@@ -24,7 +24,7 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def job(tmp_path: Path, prefect_server: str) -> Job:
-    """A small atlas of six pairs, to be built with the Prefect server."""
+    """A job with the spec of a small atlas of six pairs; nothing is built yet."""
     return _new_job(tmp_path, prefect_server)
 
 
@@ -38,8 +38,10 @@ def _finished_atlas(tmp_path_factory: pytest.TempPathFactory, prefect_server: st
 
 @pytest.fixture
 def finished_job(job: Job, _finished_atlas: Path) -> Job:
-    """The small atlas with checkpoints after its build, by two processes in three chunks: a copy, to do with what one
-    likes."""
+    """A job whose atlas, with checkpoints, has been built by two processes in three chunks.
+
+    Each test gets its own copy and may change it.
+    """
     _write_finished(job)
     shutil.copytree(_finished_atlas, job.atlas)
     return job

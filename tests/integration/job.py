@@ -1,4 +1,4 @@
-"""A build as a person would do it: by the command line, in processes of its own."""
+"""Builds by the command line in new processes, as a user starts them."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ ISTHMUS = Path(sys.executable).with_name("isthmus")
 SMALL: dict[str, Any] = {
     "steps": 12, "size_px": 64, "frames": 3, "redirected_updates": 0, "alignment": {"layers": ["block0"]},
 }  # fmt: skip
-LAYER = "block1_expand_pre_relu"  # shallow, and without redirected gradients, so that the step is soon traced
+LAYER = "block1_expand_pre_relu"  # a shallow layer, and no redirected gradients, so that the step is traced quickly
 
 
 @dataclass
 class Job:
-    """An atlas spec in a folder of its own, and ways to run isthmus on it."""
+    """An atlas spec in a separate folder, and methods that run isthmus on it."""
 
     folder: Path
     environment: dict[str, str]
@@ -49,14 +49,14 @@ class Job:
         )
 
     def build(self, *options: str) -> dict[str, Any]:
-        """Build, expect success, and give what --json says."""
+        """Build, expect success, and return the object that --json prints."""
         finished = self.run("build", str(self.spec_file), "--json", *options)
         assert finished.returncode == 0, finished.stderr
         result: dict[str, Any] = json.loads(finished.stdout)
         return result
 
     def start(self, *isthmus: str) -> subprocess.Popen[str]:
-        """Begin a build as the leader of a process group, so that everything it starts can be killed with it."""
+        """Start a build as the leader of a process group, so that all its processes can be killed at once."""
         return subprocess.Popen(
             [*(isthmus or (str(ISTHMUS),)), "build", str(self.spec_file), "--json"],
             env=self.environment,
@@ -67,29 +67,29 @@ class Job:
         )
 
     def records(self) -> dict[str, dict[str, Any]]:
-        """key -> record, from the record files."""
+        """Return key -> record, from the record files."""
         lines = [line for path in sorted(self.atlas.glob("records/*.ndjson")) for line in path.read_text().splitlines()]
         return {record["key"]: record for record in map(json.loads, lines)}
 
     def sheets(self) -> dict[str, tuple[bytes, int]]:
-        """key -> (bytes, time of the last change in nanoseconds)."""
+        """Return key -> (bytes, time of the last change in nanoseconds)."""
         return {
             path.stem: (path.read_bytes(), path.stat().st_mtime_ns)
             for path in sorted(self.atlas.glob("sheets/*/*.png"))
         }
 
     def processes(self) -> list[int]:
-        """All that were started for it, in whatever session: their environment names its folder."""
+        """Return the ids of all processes, in any session, that have this job's folder in their environment."""
         found = []
         for environment in Path("/proc").glob("[0-9]*/environ"):
-            with contextlib.suppress(OSError):  # ended, or another user's
+            with contextlib.suppress(OSError):  # the process has ended, or belongs to another user
                 if os.fsencode(self.folder) in environment.read_bytes():
                     found.append(int(environment.parent.name))
         return found
 
 
 def finish(build: subprocess.Popen[str], seconds: float = 240) -> tuple[str, str]:
-    """Wait for a build that was started, and never leave it behind."""
+    """Wait for a build and return its output; kill it if it does not end in time."""
     try:
         return build.communicate(timeout=seconds)
     finally:
@@ -98,10 +98,10 @@ def finish(build: subprocess.Popen[str], seconds: float = 240) -> tuple[str, str
 
 
 def wait_for(condition: Callable[[], object], what: str, seconds: float = 180) -> None:
-    """Poll until something is true.
+    """Poll until a condition is true.
 
     Raises:
-        TimeoutError: saying what did not happen.
+        TimeoutError: with *what* was waited for.
     """
     end = time.monotonic() + seconds
     while not condition():

@@ -1,4 +1,4 @@
-"""A real Prefect server and real workers, as processes that can be stopped, killed and started again."""
+"""A real Prefect server and real workers: processes that can be killed and started again."""
 
 from __future__ import annotations
 
@@ -27,9 +27,10 @@ PREFECT = Path(sys.executable).with_name("prefect")
 
 
 def make_home(home: Path) -> Path:
-    """Give a server its folder, with a database that is set up already: that takes it twice as long as all else.
+    """Create the folder of a server, with a database that has been set up.
 
-    It is a copy of one that whoever comes first makes, for all processes and test runs with this version of Prefect.
+    Setting up a database takes twice as long as the rest of the server's start. So it is done once for each version of
+    Prefect, under a lock, and every server gets a copy.
     """
     folder = Path(tempfile.gettempdir()) / f"isthmus-tests-prefect-{version('prefect')}-{os.getuid()}"
     folder.mkdir(exist_ok=True)
@@ -50,10 +51,10 @@ def make_home(home: Path) -> Path:
 
 
 class PrefectServer:
-    """A server on 127.0.0.1 with a database of its own, in a folder that `make_home` made.
+    """A server on 127.0.0.1 with its own database, in a folder that `make_home` has created.
 
     Attributes:
-        api: address of its API.
+        api: address of the server's API.
     """
 
     def __init__(self, home: Path) -> None:
@@ -66,7 +67,7 @@ class PrefectServer:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What a process needs to use it."""
+        """The environment of a process that uses this server."""
         return os.environ | {
             "PREFECT_HOME": str(self.home),
             "PREFECT_API_URL": self.api,
@@ -89,7 +90,7 @@ class PrefectServer:
 
     @property
     def pid(self) -> int:
-        """Of the process that was started; the server may have others below it."""
+        """Id of the process that was started; the server may have child processes."""
         assert self._process is not None, "the server is not running"
         return self._process.pid
 
@@ -112,14 +113,14 @@ class PrefectServer:
         )
 
     def find(self, what: str, **query: Any) -> list[dict[str, Any]]:
-        """Objects of a kind, such as `flow_runs`, by a filter."""
+        """Return the objects of a kind, such as `flow_runs`, that match a filter."""
         return find(self.api, what, **query)
 
     def post(self, path: str, body: dict[str, Any]) -> Any:
         return _post(f"{self.api}/{path}", body)
 
     def flow_run(self, name: str) -> dict[str, Any] | None:
-        """The newest flow run of a name."""
+        """Return the newest flow run with this name, or None."""
         runs = self.find("flow_runs", flow_runs={"name": {"any_": [name]}}, sort="EXPECTED_START_TIME_DESC", limit=1)
         return runs[0] if runs else None
 
@@ -132,15 +133,15 @@ class PrefectServer:
 
 
 class Worker:
-    """A worker of a process pool, and the flow runs that it has started.
+    """A worker of a work pool, with the flow runs that it has started.
 
     Attributes:
-        pool: its name.
+        pool: name of the work pool.
     """
 
     def __init__(self, server: PrefectServer, pool: str, **environment: str) -> None:
         self._server, self.pool = server, pool
-        often = {"PREFECT_WORKER_QUERY_SECONDS": "2"}  # it asks for flow runs; by default every ten seconds
+        often = {"PREFECT_WORKER_QUERY_SECONDS": "2"}  # seconds between polls for flow runs; 10 by default
         self._environment = server.environment | often | environment
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -156,7 +157,7 @@ class Worker:
         return self
 
     def kill(self) -> None:
-        """SIGKILL to the worker and to everything below it, at once."""
+        """Send SIGKILL to the worker and to all its descendants."""
         if self._process is not None:
             for pid in [self._process.pid, *descendants(self._process.pid)]:
                 kill(pid)
@@ -168,7 +169,7 @@ class Worker:
 
 
 def find(api: str, what: str, **query: Any) -> list[dict[str, Any]]:
-    """Objects of a kind, such as `flow_runs`, that the server at an address has, by a filter."""
+    """Return the objects of a kind, such as `flow_runs`, that match a filter, from the server at an address."""
     found: list[dict[str, Any]] = _post(f"{api}/{what}/filter", query)
     return found
 
@@ -178,7 +179,7 @@ def _post(address: str, body: dict[str, Any]) -> Any:
     for wait_seconds in (0.5, 1, 2, 4):
         try:
             return _answer(request)
-        except urllib.error.HTTPError as error:  # the server asks to come again, as when its database is locked
+        except urllib.error.HTTPError as error:  # the server asks for a retry, such as when its database is locked
             if error.code != HTTPStatus.SERVICE_UNAVAILABLE:
                 raise
             time.sleep(wait_seconds)
@@ -191,12 +192,12 @@ def _answer(request: urllib.request.Request) -> Any:
 
 
 def descendants(pid: int) -> list[int]:
-    """Children of a process, their children and so on, by what Linux says."""
+    """Return the ids of all descendants of a process, from /proc."""
     found = []
     for listing in Path(f"/proc/{pid}/task").glob("*/children"):
         try:
             children = [int(child) for child in listing.read_text().split()]
-        except OSError:  # it has just ended
+        except OSError:  # the process has just ended
             continue
         for child in children:
             found += [child, *descendants(child)]
@@ -204,10 +205,10 @@ def descendants(pid: int) -> list[int]:
 
 
 def render_processes(pids: list[int]) -> list[int]:
-    """Those that render, in a pool of Python's."""
+    """Return the ids of the processes that render: those that Python's process pool has spawned."""
     found = []
     for pid in pids:
-        with contextlib.suppress(OSError):  # it has just ended
+        with contextlib.suppress(OSError):  # the process has just ended
             if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes():
                 found.append(pid)
     return found

@@ -1,4 +1,4 @@
-"""`isthmus bench`, as small as it gets: figures of the right kind, from the real thing."""
+"""`isthmus bench` with small settings: the figures are plausible."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def bench(*arguments: str) -> list[dict[str, Any]]:
 
 
 def test_a_step_takes_longer_than_the_bare_model_in_it() -> None:
-    """Both are timed, and so is how memory grows."""
+    """The bare model, the network and the step are timed, and the growth of memory is measured."""
     small = ("--layer", "block5", "--frames", "3", "--size-px", "96", "--repeats", "5", "--pairs", "5")
     [figures] = bench("step", *small)
 
@@ -32,8 +32,18 @@ def test_a_step_takes_longer_than_the_bare_model_in_it() -> None:
     assert isinstance(figures["mb_per_pair"], float)
 
 
+def test_the_old_name_of_batch_pairs_still_works() -> None:
+    """`--pack 2` measures batches of two pairs, with one warning line on standard error."""
+    small = ["--pack", "2", "--layer", "block5", "--frames", "3", "--size-px", "32", "--repeats", "2", "--json"]
+    done = subprocess.run([ISTHMUS, "bench", "step", *small], capture_output=True, text=True, check=True, timeout=180)
+
+    [figures] = json.loads(done.stdout)["figures"]
+    assert figures["batch_pairs"] == 2
+    assert done.stderr == "isthmus: warning: --pack is called --batch-pairs now; the old name still works\n"
+
+
 def test_a_whole_build_takes_longer_than_its_rendering() -> None:
-    """Start and gallery are in the one number and not in the other."""
+    """The seconds of a build include its start and the gallery, those of rendering do not."""
     [figures] = bench("atlas", "--pairs", "2", "--steps", "4", "--processes", "1")
 
     assert figures["processes"] == 1
@@ -42,7 +52,7 @@ def test_a_whole_build_takes_longer_than_its_rendering() -> None:
 
 
 def test_large_atlases_are_planned_and_published() -> None:
-    """Each in a process of its own, with its memory."""
+    """Every step is measured in a new process, with its peak memory."""
     rows = bench("scale", "--channels", "12", "--records", "70")
 
     assert [row["what"] for row in rows] == ["plan, nothing recorded", "plan, all recorded", "publish"]
@@ -53,7 +63,7 @@ def test_large_atlases_are_planned_and_published() -> None:
 
 @pytest.mark.parametrize(("option", "value"), [("--precision", "float8"), ("--layer", "nowhere"), ("--size-px", "30")])
 def test_nonsense_gets_one_line(option: str, value: str) -> None:
-    """Exit code 2, before anything is measured."""
+    """A wrong option gives exit code 2 and one line, before anything is measured."""
     done = subprocess.run([ISTHMUS, "bench", "step", option, value], stderr=subprocess.PIPE, text=True, timeout=60)
 
     assert done.returncode == 2

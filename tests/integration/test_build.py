@@ -16,7 +16,7 @@ from prefect_parts import find
 
 
 def test_an_atlas_is_built_in_silence_without_a_prefect_server(job: Job) -> None:
-    """With nothing configured a build starts what it needs, says two lines, and leaves the contract's layout."""
+    """Without configuration, a build starts a temporary server, prints two lines, and leaves the contract's layout."""
     del job.environment["PREFECT_API_URL"]
     (Path(job.environment["PREFECT_HOME"]) / "prefect.db").unlink()  # Prefect has never run here
 
@@ -40,8 +40,8 @@ def test_an_atlas_is_built_in_silence_without_a_prefect_server(job: Job) -> None
 
 
 def test_a_build_does_only_what_is_missing(job: Job) -> None:
-    """What has a record is never rendered again, not by the same spec and not by a bigger one; what an earlier build
-    did not publish any more is published."""
+    """A pair with a record is not rendered again, neither by the same spec nor by a bigger one. What an earlier build
+    could not publish any more is published."""
     started = time.monotonic()
     assert job.build()["rendered"] == 6
     first_seconds = time.monotonic() - started
@@ -63,7 +63,7 @@ def test_a_build_does_only_what_is_missing(job: Job) -> None:
     assert {key: job.sheets()[key] for key in sheets} == sheets
     assert json.loads((job.atlas / "manifest.json").read_text())["counts"] == {"pairs": 10, "done": 10, "failed": 0}
 
-    # Stopped before all was published: every pair has a record, and the spec is in the store.
+    # A build that stopped before it published: every pair has a record, and the spec is in the store.
     newer = {path: path.read_bytes() for path in older}
     for path, data in older.items():
         path.write_bytes(data)
@@ -73,8 +73,8 @@ def test_a_build_does_only_what_is_missing(job: Job) -> None:
     assert {path: path.read_bytes() for path in older} == newer
 
 
-def test_a_temporary_server_that_cannot_start_is_told_in_one_line(job: Job) -> None:
-    """Here its database is in a folder that does not exist. Nothing is rendered, and no process waits for it."""
+def test_a_temporary_server_that_cannot_start_is_reported_in_one_line(job: Job) -> None:
+    """Its database is in a folder that does not exist. Nothing is rendered, and no process remains."""
     del job.environment["PREFECT_API_URL"]
     job.environment["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = f"sqlite+aiosqlite:///{job.folder}/nowhere/prefect.db"
 
@@ -89,8 +89,8 @@ def test_a_temporary_server_that_cannot_start_is_told_in_one_line(job: Job) -> N
     assert not job.records()
 
 
-def test_where_prefect_may_start_no_temporary_server_one_must_be_configured(job: Job) -> None:
-    """As Prefect itself would refuse it, but before anything is loaded."""
+def test_without_temporary_servers_a_server_must_be_configured(job: Job) -> None:
+    """The build fails as Prefect itself would, but before Prefect is loaded."""
     del job.environment["PREFECT_API_URL"]
     job.environment["PREFECT_SERVER_EPHEMERAL_ENABLED"] = "false"
 
@@ -103,8 +103,8 @@ def test_where_prefect_may_start_no_temporary_server_one_must_be_configured(job:
     )
 
 
-def test_a_server_that_is_not_there_is_told_in_one_line(job: Job) -> None:
-    """A build with a configured server that does not answer says so at once, and writes nothing."""
+def test_a_server_that_does_not_answer_is_reported_in_one_line(job: Job) -> None:
+    """The build fails at once, and writes nothing."""
     job.environment["PREFECT_API_URL"] = "http://127.0.0.1:9/api"
 
     finished = job.run("build", str(job.spec_file))
@@ -116,15 +116,15 @@ def test_a_server_that_is_not_there_is_told_in_one_line(job: Job) -> None:
     assert not job.atlas.exists()
 
 
-def test_pixels_depend_neither_on_processes_nor_on_chunks_nor_on_packs(finished_job: Job) -> None:
-    """Two processes with small chunks, and one with a big one and batches, render identical sheets."""
+def test_pixels_depend_neither_on_processes_nor_on_chunks_nor_on_batches(finished_job: Job) -> None:
+    """Two processes with small chunks render the same sheets as one process with one big chunk and batches."""
     job = finished_job
 
     def pixels() -> dict[str, bytes]:
         return {path.stem: Image.open(path).convert("RGB").tobytes() for path in job.atlas.glob("sheets/*/*.png")}
 
     expected = pixels()
-    job.write(name="packed", compute={"processes": 1, "chunk_pairs": 6, "batch_pairs": 2})
+    job.write(name="batched", compute={"processes": 1, "chunk_pairs": 6, "batch_pairs": 2})
     job.build()
 
     assert len(expected) == 6 * 3  # with the pictures of two checkpoints
@@ -133,7 +133,7 @@ def test_pixels_depend_neither_on_processes_nor_on_chunks_nor_on_packs(finished_
 
 
 def test_checkpoints_are_kept_recorded_and_verified(finished_job: Job) -> None:
-    """A spec that asks for earlier strips gets their pictures beside the finished one, each with its objective."""
+    """Each checkpoint of the spec has its picture beside the finished strip's, and its objective in the record."""
     job = finished_job
 
     for key, record in job.records().items():
@@ -150,15 +150,15 @@ def test_checkpoints_are_kept_recorded_and_verified(finished_job: Job) -> None:
     assert job.run("verify", str(job.atlas)).returncode == 1
 
 
-def test_the_server_knows_the_flow_run_and_one_task_run_per_chunk(finished_job: Job, prefect_server: str) -> None:
-    """On Prefect's pages an atlas is one flow run that names it, with a finished task run for every chunk."""
+def test_the_server_has_the_flow_run_and_one_task_run_per_chunk(finished_job: Job, prefect_server: str) -> None:
+    """Prefect shows one flow run, which has the atlas's name, with a completed task run for every chunk."""
     flow_runs = find(
         prefect_server,
         "flow_runs",
         flow_runs={"name": {"any_": [f"build-atlas {finished_job.spec['name']}"]}},
         sort="EXPECTED_START_TIME_ASC",
     )
-    flow_run = flow_runs[0]  # later ones are of copies
+    flow_run = flow_runs[0]  # later ones build copies of the job
     assert flow_run["state_type"] == "COMPLETED"
 
     def finished_chunks() -> int:
@@ -169,7 +169,7 @@ def test_the_server_knows_the_flow_run_and_one_task_run_per_chunk(finished_job: 
 
 
 def test_the_page_is_rebuilt_from_the_records_alone(finished_job: Job) -> None:
-    """Publishing again gives the same bytes, also when all that was published is gone."""
+    """Publishing again writes the same bytes, also after every published file was deleted."""
     job = finished_job
     published = [job.atlas / name for name in ("manifest.json", "data", "index.html", "assets")]
     before = _bytes_of(published)
@@ -183,8 +183,8 @@ def test_the_page_is_rebuilt_from_the_records_alone(finished_job: Job) -> None:
     assert _bytes_of(published) == before
 
 
-def test_damage_is_found_and_mended_with_the_same_pixels(finished_job: Job) -> None:
-    """A flipped byte and a lost file are named, removed by --repair and rendered again by a build."""
+def test_damage_is_found_and_repaired_with_the_same_pixels(finished_job: Job) -> None:
+    """A sheet with a flipped bit and a lost one are reported, removed by --repair, and rendered again by a build."""
     job = finished_job
     pixels = {path: np.asarray(Image.open(path)) for path in sorted(job.atlas.glob("sheets/*/*.png"))}
     damaged, lost = list(pixels)[:2]
@@ -207,7 +207,7 @@ def test_damage_is_found_and_mended_with_the_same_pixels(finished_job: Job) -> N
 
 
 def test_pairs_whose_objective_overflows_are_recorded_as_failed(job: Job) -> None:
-    """A pair that cannot be rendered has a record with the reason; the build says so and exits with 1."""
+    """A pair that cannot be rendered has a record with the reason, and the build exits with code 1."""
     job.write(render=SMALL | {"alignment": {"weight": 1e6, "decay": 1e-9}})
 
     finished = job.run("build", str(job.spec_file), "--json")
@@ -219,8 +219,8 @@ def test_pairs_whose_objective_overflows_are_recorded_as_failed(job: Job) -> Non
     assert (again.returncode, json.loads(again.stdout)["rendered"]) == (1, 0)
 
 
-def test_a_preview_is_the_atlas_sheet_and_backwards_its_mirror(job: Job) -> None:
-    """`isthmus preview A B` gives the pixels that an atlas has for the pair, and B A the same frames from the end."""
+def test_a_preview_is_the_atlas_sheet_and_that_of_the_reversed_pair_its_mirror(job: Job) -> None:
+    """`isthmus preview A B` writes the pixels of the pair's sheet in an atlas, and B A the same frames reversed."""
     a, b = f"{LAYER}:0", f"{LAYER}:1"
     job.write(pairs={"select": "list", "list": [[a, b]]}, render={"steps": 12, "size_px": 64, "frames": 3})
     job.build()
@@ -238,7 +238,7 @@ def test_a_preview_is_the_atlas_sheet_and_backwards_its_mirror(job: Job) -> None
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"pairs": {"select": "list", "list": [["block99:1", "stem:2"]]}}, "expected a layer of efficientnet-lite0"),
         ({"pairs": {"select": "list", "list": [["stem:99", "stem:2"]]}}, "expected a channel of stem from 0 to 31"),
@@ -246,14 +246,16 @@ def test_a_preview_is_the_atlas_sheet_and_backwards_its_mirror(job: Job) -> None
         ({"rendr": {}}, "did you mean 'render'"),
     ],
 )
-def test_bad_specs_end_in_one_line_and_nothing_is_written(job: Job, change: dict[str, Any], said: str) -> None:
-    """A wrong spec gives exit code 2 and one line that says what would be right, before anything starts."""
+def test_an_invalid_spec_is_reported_in_one_line_and_nothing_is_written(
+    job: Job, change: dict[str, Any], message: str
+) -> None:
+    """The build ends with exit code 2 and one line that says what was expected, before it starts anything."""
     job.write(**change)
 
     finished = job.run("build", str(job.spec_file))
 
     assert finished.returncode == 2
-    assert said in finished.stderr
+    assert message in finished.stderr
     assert len(finished.stderr.splitlines()) == 1
     assert finished.stdout == ""
     assert not job.atlas.exists()

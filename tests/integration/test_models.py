@@ -1,4 +1,4 @@
-"""Atlases of other models than the default one, built by the command line in processes of their own."""
+"""Atlases of other models than the default one, built by the command line in new processes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ def pixels(job: Job) -> np.ndarray:
 
 
 def test_inception_renders_lucids_first_pair(job: Job) -> None:
-    """Neurons before ReLU, alignment on the layers that Lucid's notebook uses, from a graph whose heads need 224 px."""
+    """An atlas and a preview of neurons before ReLU agree, aligned on the layers that Lucid's notebook uses.
+
+    The graph has heads that need images of 224 px.
+    """
     file = job.folder / "InceptionV1.pb"
     file.write_bytes(bytes(inception_v1(old_concat=True)))
     pair = ["mixed4a_pre_relu:476", "mixed4a_pre_relu:460"]
@@ -50,7 +53,7 @@ def test_inception_renders_lucids_first_pair(job: Job) -> None:
 
 
 def test_a_keras_network_without_weights_renders_the_same_pixels_each_time(job: Job) -> None:
-    """Random weights are the same in every process, so an atlas and a preview agree."""
+    """Random weights are the same in every process: an atlas and a preview have the same pixels."""
     pair = ["block_1_expand_relu:3", "block_3_expand_relu:5"]
     job.write(
         model={"name": "keras:MobileNetV2", "weights": "none"},
@@ -65,8 +68,8 @@ def test_a_keras_network_without_weights_renders_the_same_pixels_each_time(job: 
     np.testing.assert_array_equal(np.asarray(Image.open(job.folder / "strip.png").convert("RGB")), pixels(job))
 
 
-def test_weights_that_cannot_be_downloaded_are_told_with_where_keras_expects_them(job: Job) -> None:
-    """Without a network the one line has the place for a download by hand."""
+def test_a_failed_download_of_weights_is_reported_with_the_place_where_keras_expects_them(job: Job) -> None:
+    """Without a network the one line of the error says where to put a file that was downloaded by hand."""
     job.environment |= {"https_proxy": "http://127.0.0.1:9", "KERAS_HOME": str(job.folder / "keras")}
 
     finished = job.run("models", "layers", "keras:MobileNetV2")

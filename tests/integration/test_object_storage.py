@@ -1,4 +1,4 @@
-"""An atlas in a bucket: built, verified, found again and opened, on a real object store with a real Prefect server."""
+"""Building, verifying and opening an atlas in a bucket, with a real object store and a real Prefect server."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweed]:
 
 @pytest.fixture
 def bucket_job(job: Job, seaweed: Seaweed) -> Job:
-    """A job whose atlas goes into the bucket; the endpoint is in the spec, the credentials in the environment."""
+    """A job whose atlas is in the bucket; the endpoint is in the spec, the credentials are in the environment."""
     job.environment |= {name: value for name, value in seaweed.environment.items() if name != "AWS_ENDPOINT_URL"}
     job.write(
         name="in-a-bucket",
@@ -48,7 +48,7 @@ def bucket_job(job: Job, seaweed: Seaweed) -> Job:
 def test_an_atlas_is_built_in_a_bucket_and_its_secret_stays_secret(
     bucket_job: Job, seaweed: Seaweed, prefect_server: str
 ) -> None:
-    """Build, verify, build again, open; and the secret key is in nothing that was said, stored or logged."""
+    """All commands succeed, and the secret key is in no output, object, run or log."""
     job, spec = bucket_job, str(bucket_job.spec_file)
     address = f"s3://{BUCKET}/galleries/in-a-bucket"
     page = f"{seaweed.url}/{BUCKET}/galleries/in-a-bucket/index.html"
@@ -71,7 +71,7 @@ def test_an_atlas_is_built_in_a_bucket_and_its_secret_stays_secret(
         assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
         assert answer.read().startswith(b"<!doctype html>")
 
-    said = "".join(ended.stdout + ended.stderr for ended in everything)
+    output = "".join(ended.stdout + ended.stderr for ended in everything)
     stored = {
         listed["Key"]: client.get_object(Bucket=BUCKET, Key=listed["Key"])
         for listed in client.list_objects_v2(Bucket=BUCKET)["Contents"]
@@ -84,32 +84,32 @@ def test_an_atlas_is_built_in_a_bucket_and_its_secret_stays_secret(
     assert seaweed.url in json.dumps(flow_run["parameters"])
     assert any("pairs" in str(line["message"]) for line in logs)
     assert len(task_runs) >= 4
-    assert SECRET not in said
+    assert SECRET not in output
     assert SECRET not in json.dumps([flow_run, task_runs, logs])
     assert not [key for key, found in stored.items() if SECRET.encode() in found["Body"].read()]
 
 
-def test_damage_in_a_bucket_is_found_and_mended(bucket_job: Job, seaweed: Seaweed) -> None:
-    """A lost sheet is named, and rendered again by the next build, which renders nothing else."""
+def test_damage_in_a_bucket_is_found_and_repaired(bucket_job: Job, seaweed: Seaweed) -> None:
+    """A lost sheet is reported, and the next build renders the pairs of its chunk again and no others."""
     job = bucket_job
-    job.write(name="mended")
+    job.write(name="repaired")
     job.build()
     [sheet, *_] = [
         listed["Key"]
-        for listed in seaweed.client().list_objects_v2(Bucket=BUCKET, Prefix="galleries/mended/sheets/")["Contents"]
+        for listed in seaweed.client().list_objects_v2(Bucket=BUCKET, Prefix="galleries/repaired/sheets/")["Contents"]
     ]
     seaweed.client().delete_object(Bucket=BUCKET, Key=sheet)
 
     found = job.run("verify", str(job.spec_file), "--repair", "--json")
 
     assert found.returncode == 1
-    assert json.loads(found.stdout)["missing"] == [sheet.removeprefix("galleries/mended/")]
+    assert json.loads(found.stdout)["missing"] == [sheet.removeprefix("galleries/repaired/")]
     assert job.build()["rendered"] == 3  # the pairs of its chunk
     assert job.run("verify", str(job.spec_file)).returncode == 0
 
 
 def test_a_store_that_is_full_ends_a_build_in_one_line(bucket_job: Job, seaweed: Seaweed) -> None:
-    """A render process meets it, the build says it with exit code 2; with more room the same command goes on."""
+    """The build reports the error of a render process with exit code 2; with more room, the same command resumes."""
     job = bucket_job
     with FaultProxy(seaweed.url).running() as proxy:
         job.write(name="full", storage={"endpoint_url": proxy.url})

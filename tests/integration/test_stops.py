@@ -120,7 +120,7 @@ def test_a_stopped_build_ends_soon_and_goes_on_later(job: Job, stop: signal.Sign
         _, complaints = build.communicate(timeout=60)
 
         assert build.returncode == 128 + stop, complaints
-        assert complaints.splitlines() == ["isthmus: interrupted; the same command goes on from here"]
+        assert complaints.splitlines() == ["isthmus: interrupted; to resume, run the same command again"]
         wait_for(lambda: not job.processes(), "all processes of the build to end", seconds=20)
     finally:
         with contextlib.suppress(ProcessLookupError):
@@ -162,7 +162,7 @@ def test_a_build_that_is_stopped_while_it_begins_a_process_says_one_line(job: Jo
     _, complaints = finish(build, seconds=60)
 
     assert build.returncode == 128 + signal.SIGTERM, complaints
-    assert complaints.splitlines() == ["isthmus: interrupted; the same command goes on from here"]
+    assert complaints.splitlines() == ["isthmus: interrupted; to resume, run the same command again"]
     wait_for(lambda: not job.processes(), "all processes of the build to end", seconds=20)
 
 
@@ -178,7 +178,7 @@ def test_a_build_that_is_stopped_while_it_loads_ends_soon(job: Job, stop: signal
         _, complaints = build.communicate(timeout=60)
 
         assert build.returncode == 128 + stop, complaints
-        assert complaints.splitlines() == ["isthmus: interrupted; the same command goes on from here"]
+        assert complaints.splitlines() == ["isthmus: interrupted; to resume, run the same command again"]
         wait_for(lambda: not job.processes(), "all processes of the build to end", seconds=20)
     finally:
         with contextlib.suppress(ProcessLookupError):

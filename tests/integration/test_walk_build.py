@@ -1,4 +1,4 @@
-"""A walkable atlas, built for real by the command line: killed in its stages, completed, checked and walked."""
+"""A walkable atlas, built by the command line: killed in each stage, completed, verified and used for a route."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def recorded(job: Job, name: str) -> set[Path]:
 
 
 def kill_when(job: Job, condition: Callable[[], object], what: str) -> set[int]:
-    """Begin a build, and kill it and all its processes as soon as something is true. Gives those that rendered."""
+    """Start a build, kill it with all its processes once the condition holds, and return the ids of its renderers."""
     build = job.start()
     rendered: set[int] = set()
 
@@ -48,8 +48,8 @@ def pixels(path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
     return np.asarray(Image.open(path).convert("RGB"))
 
 
-def test_a_walkable_atlas_that_is_killed_in_its_stages_completes_and_its_roads_meet(job: Job) -> None:
-    """SIGKILL loses nothing that has a record; every strip begins and ends on its portraits; then it can be walked."""
+def test_a_walkable_atlas_that_is_killed_in_its_stages_is_completed_and_its_roads_meet(job: Job) -> None:
+    """SIGKILL loses nothing that has a record; every strip begins and ends on its portraits; a route can be written."""
     job.write(strip="walk", pairs={"select": "all", "neurons": [f"{LAYER}:0-3"]}, render=SLOW, compute=ONE_BY_ONE)
     kill_when(job, lambda: recorded(job, "portraits"), "the first portrait")
     portraits = {path: path.read_bytes() for path in recorded(job, "portraits") | recorded(job, "canvas")}
@@ -73,7 +73,7 @@ def test_a_walkable_atlas_that_is_killed_in_its_stages_completes_and_its_roads_m
     assert job.build()["rendered"] == 0
 
     movie = job.folder / "route.webp"
-    walked = job.run("route", f"{LAYER}:3", f"{LAYER}:0", str(job.atlas), "-o", str(movie), "--captions", "--json")
-    assert json.loads(walked.stdout)["neurons"] == [f"{LAYER}:3", f"{LAYER}:0"]
+    routed = job.run("route", f"{LAYER}:3", f"{LAYER}:0", str(job.atlas), "-o", str(movie), "--captions", "--json")
+    assert json.loads(routed.stdout)["neurons"] == [f"{LAYER}:3", f"{LAYER}:0"]
     with Image.open(movie) as shown:
         assert (getattr(shown, "n_frames", 1), shown.size) == (4, (32, 32 + 18))

@@ -1,4 +1,4 @@
-"""What calls of the command line within the tests' own process give; the fixture `isthmus` makes them."""
+"""Types for calls of the command line within the test process, which the fixture `isthmus` makes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Said:
-    """What a command said, and the code that it ended with."""
+    """The output of a command on standard output and standard error, and its exit code."""
 
     code: int
     out: str

@@ -159,10 +159,9 @@ def test_only_some_folders_import_tensorflow_at_import_time(path: str) -> None:
 
 
 @pytest.mark.parametrize("path", SOURCES)
-def test_only_the_store_and_the_weights_import_boto3(path: str) -> None:
-    """Object stores are used by one room, and by the module that finds the weights of models."""
-    allowed = path.startswith("core/store/") or path == "core/models/weights.py"
-    assert not packages(imports_of(path)) & {"boto3", "botocore"} or allowed
+def test_only_the_store_imports_boto3(path: str) -> None:
+    """Only modules of the store's room import boto3."""
+    assert not packages(imports_of(path)) & {"boto3", "botocore"} or path.startswith("core/store/")
 
 
 def test_light_modules_load_no_heavy_library() -> None:

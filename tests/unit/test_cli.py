@@ -1,8 +1,9 @@
-"""The command line, called as its installed script calls it: what is said where, and with which exit code."""
+"""The command line, called as its installed script calls it: its output, messages and exit codes."""
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -38,8 +39,8 @@ def below(folder: Path) -> list[str]:
         (["plan", "unknown.yaml"], "pairs.neurons.0: expected a layer of efficientnet-lite0, got 'blok5'; near are"),
         (["build", "unknown.yaml"], "pairs.neurons.0: expected a layer of efficientnet-lite0, got 'blok5'; near are"),
         (["plan", "model.yaml"], "model.yaml: model.name: expected one of efficientnet-lite0, "),
-        (["build", "cloud.yaml"], "output s3://b/small: expected s3://bucket/prefix, b is no name of a bucket"),
-        (["open", "s3://"], "output s3://: expected s3://bucket/prefix, nothing is no name of a bucket"),
+        (["build", "cloud.yaml"], "output s3://b/small: expected s3://bucket/prefix, b is not a bucket name"),
+        (["open", "s3://"], "output s3://: expected s3://bucket/prefix, nothing is not a bucket name"),
         (["preview", "blok5:1", "block5:2"], "preview: expected a layer of efficientnet-lite0, got 'blok5'; near are "),
         (["preview", "block5:1", "block5:9999"], "preview: expected a channel of block5 from 0 to "),
         (["preview", "block5", "block5:1"], "expected a neuron as 'layer:channel'"),
@@ -66,13 +67,17 @@ def below(folder: Path) -> list[str]:
         (["route", "block5", "block5:1", "empty"], "expected a neuron as 'layer:channel'"),
         (["route", *NEURONS, "no"], "no: expected the folder of an atlas or a spec file, found neither"),
         (["verify", "bad.yaml"], "bad.yaml line 2 column 1: expected YAML, "),
+        (["plan", "both.yaml"], "both.yaml: compute.pack: the old name of batch_pairs, which is given too; remove it"),
+        (["build", "both.yaml"], "both.yaml: compute.pack: the old name of batch_pairs, which is given too; remove it"),
+        (["plan", "old.yaml"], "old.yaml: compute.pack: expected auto or a whole number from 1 to 1024, got 0"),
+        (["bench", "step", "--pack", "2", "--batch-pairs", "3"], "--pack: the old name of --batch-pairs, which is "),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("for_machines", [False, True])
-def test_bad_input_is_told_in_one_line(
+def test_bad_input_is_reported_in_one_line(
     isthmus: Isthmus, tmp_path: Path, arguments: list[str], complaint: str, for_machines: bool
 ) -> None:
-    """Exit code 2, one line on standard error that begins with the program's name, and nothing else anywhere."""
+    """The exit code is 2, standard error has one line that begins with the program's name, and no file is written."""
     (tmp_path / "empty").mkdir()
     (tmp_path / "bad.yaml").write_text("name: [\n")
     unknown = SPEC | {"pairs": {"select": "all", "neurons": ["blok5:0-2"]}}
@@ -80,6 +85,8 @@ def test_bad_input_is_told_in_one_line(
         ("unknown", unknown),
         ("model", SPEC | {"model": "vgg"}),
         ("cloud", SPEC | {"output": "s3://b"}),
+        ("both", SPEC | {"compute": {"pack": 2, "batch_pairs": 2}}),
+        ("old", SPEC | {"compute": {"pack": 0}}),
     ):
         (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(spec))
     before = below(tmp_path)
@@ -104,10 +111,10 @@ def test_bad_input_is_told_in_one_line(
         (["preview", *NEURONS, "--frames", "two"], "Invalid value for '--frames'"),
     ],
 )
-def test_wrong_usage_is_told_with_the_right_one(
+def test_wrong_usage_is_reported_with_the_right_one(
     isthmus: Isthmus, tmp_path: Path, arguments: list[str], complaint: str
 ) -> None:
-    """Exit code 2, the usage and what was wrong on standard error, and nothing written."""
+    """The exit code is 2, standard error has the usage and the mistake, and no file is written."""
     said = isthmus(*arguments)
 
     assert said.code == 2
@@ -118,8 +125,56 @@ def test_wrong_usage_is_told_with_the_right_one(
     assert below(tmp_path) == []
 
 
-def test_the_installed_script_says_the_same() -> None:
-    """What people type ends with the same code, one line, and no traceback."""
+@pytest.mark.parametrize("filter_", ["", "error", "ignore"])
+def test_an_old_name_of_a_key_is_reported_in_one_line(tmp_path: Path, filter_: str) -> None:
+    """The spec is read, and standard error has one line with the new name, whatever PYTHONWARNINGS says."""
+    spec = tmp_path / "atlas.yaml"
+    spec.write_text(yaml.safe_dump(SPEC | {"output": str(tmp_path), "compute": {"pack": 2}}))
+
+    said = subprocess.run(
+        [ISTHMUS, "verify", spec, "--json"],
+        env=os.environ | {"PYTHONWARNINGS": filter_},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+    assert said.returncode == 1  # the atlas has not been built
+    assert json.loads(said.stdout)["intact"] is False
+    assert said.stderr == (
+        f"isthmus: warning: {spec}: compute.pack is called compute.batch_pairs now; rename it, the old name still "
+        "works\n"
+    )
+
+
+def test_a_plan_of_a_spec_with_an_old_name_is_one_json_object(isthmus: Isthmus, tmp_path: Path) -> None:
+    """The old name has the effect of the new one, and the warning is printed once and not on standard output."""
+    (tmp_path / "atlas.yaml").write_text(yaml.safe_dump(SPEC | {"compute": SPEC["compute"] | {"pack": 2}}))
+
+    said = isthmus("plan", "atlas.yaml", "--json")
+
+    assert said.code == 0
+    assert json.loads(said.out)["missing"] == 21
+    assert said.err.startswith("isthmus: warning: atlas.yaml: compute.pack is called compute.batch_pairs now; ")
+    assert said.err.count("\n") == 1
+
+
+def test_the_old_name_of_an_option_is_reported_and_hidden(isthmus: Isthmus) -> None:
+    """`bench step --pack` prints a line with the new name, and help lists the new name only."""
+    said = isthmus("bench", "step", "--pack", "2", "--layer", "nowhere")
+    described = isthmus("bench", "step", "--help")
+
+    warning, refusal = said.err.splitlines()
+    assert warning == "isthmus: warning: --pack is called --batch-pairs now; the old name still works"
+    assert refusal.startswith("isthmus: --layer: ")
+    assert (said.code, said.out) == (2, "")
+    assert "--batch-pairs" in described.out
+    assert "--pack" not in described.out
+
+
+def test_the_installed_script_reports_the_same() -> None:
+    """The installed script exits with the same code, prints one line, and shows no traceback."""
     said = subprocess.run([ISTHMUS, "plan", "no.yaml"], capture_output=True, text=True, check=False, timeout=60)
 
     assert said.returncode == 2
@@ -128,17 +183,19 @@ def test_the_installed_script_says_the_same() -> None:
 
 
 def test_help_lists_every_command(isthmus: Isthmus) -> None:
-    """Whoever knows nothing finds everything from here."""
+    """Help names every command with a description that is not cut off."""
     said = isthmus("--help")
 
     assert said.code == 0
     assert said.err == ""
     for command in ("plan", "build", "preview", "models", "verify", "publish", "open"):
         assert f"\n  {command} " in said.out
+    _, commands = said.out.split("Commands:")
+    assert "..." not in commands
 
 
 def test_a_plan_for_machines_is_one_json_object(isthmus: Isthmus, tmp_path: Path) -> None:
-    """It has the counts and the estimates, and planning writes nothing to the atlas."""
+    """The object has the counts and the estimates, and planning writes nothing to the atlas."""
     (tmp_path / "atlas.yaml").write_text(yaml.safe_dump(SPEC))
 
     said = isthmus("plan", "atlas.yaml", "--json")
@@ -163,7 +220,7 @@ def test_a_plan_for_machines_is_one_json_object(isthmus: Isthmus, tmp_path: Path
 
 
 def test_a_plan_for_people_has_the_same_numbers(isthmus: Isthmus, tmp_path: Path) -> None:
-    """One line says what a build would do."""
+    """Without --json one line has the numbers of a build."""
     (tmp_path / "atlas.yaml").write_text(yaml.safe_dump(SPEC))
 
     said = isthmus("plan", "atlas.yaml")
@@ -174,8 +231,8 @@ def test_a_plan_for_people_has_the_same_numbers(isthmus: Isthmus, tmp_path: Path
     assert said.out.count("\n") == 1
 
 
-def test_a_plan_for_gpus_tells_gpu_hours(isthmus: Isthmus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Cards cost by the hour, all of them until the build is over; processes that share a card cost nothing more."""
+def test_a_plan_for_gpus_has_gpu_hours(isthmus: Isthmus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every GPU in use counts until the end of the build; processes that share a GPU count once."""
     (tmp_path / "dev").mkdir()
     for name in ("nvidia0", "nvidia1", "nvidiactl"):
         (tmp_path / "dev" / name).touch()
@@ -198,7 +255,7 @@ def test_a_plan_for_gpus_tells_gpu_hours(isthmus: Isthmus, tmp_path: Path, monke
 
 
 def test_models_are_listed(isthmus: Isthmus) -> None:
-    """One line for each kind for people, one object for machines."""
+    """`models` prints one line for each kind of model, and one object with --json."""
     for_people, for_machines = isthmus("models"), isthmus("models", "--json")
 
     assert (for_people.code, for_machines.code) == (0, 0)
@@ -208,7 +265,7 @@ def test_models_are_listed(isthmus: Isthmus) -> None:
 
 
 def test_layers_of_a_model_are_listed_with_channels_size_and_kind(isthmus: Isthmus) -> None:
-    """Both forms have every layer, in order from the image on."""
+    """Both forms list every layer, in order from the image to the logits."""
     for_people, for_machines = (
         isthmus("models", "layers", "efficientnet-lite0"),
         isthmus("models", "layers", "efficientnet-lite0", "--json"),
@@ -225,15 +282,15 @@ def test_layers_of_a_model_are_listed_with_channels_size_and_kind(isthmus: Isthm
     assert for_people.out.splitlines()[0].split()[1:] == ["32", "channels", "64x64", "Conv2D"]
 
 
-def test_what_is_wrong_with_an_atlas_is_told_with_exit_code_1(isthmus: Isthmus, tmp_path: Path) -> None:
-    """An atlas that is not intact is no bad input: each missing file has a line, and the remedy follows."""
+def test_faults_of_an_atlas_are_listed_with_exit_code_1(isthmus: Isthmus, tmp_path: Path) -> None:
+    """An atlas that is not intact gives exit code 1, not 2: a line for each missing file, and then the remedy."""
     (tmp_path / "empty").mkdir()
 
     for_people, for_machines = isthmus("verify", "empty"), isthmus("verify", "empty", "--json")
 
     assert (for_people.code, for_people.err) == (1, "")
     assert for_people.out.splitlines()[:2] == ["missing: index.html", "missing: manifest.json"]
-    assert for_people.out.splitlines()[-1].startswith("To mend it: isthmus verify --repair")
+    assert for_people.out.splitlines()[-1].startswith("To repair it: isthmus verify --repair")
     assert (for_machines.code, for_machines.err) == (1, "")
     assert json.loads(for_machines.out)["missing"] == ["index.html", "manifest.json"]
     assert json.loads(for_machines.out)["intact"] is False

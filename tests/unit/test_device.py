@@ -1,4 +1,4 @@
-"""Which GPU a process takes; on machines without one, with names that stand for them."""
+"""The GPU that a process claims, tested with names of GPUs that need not exist."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ sys.stdin.read()
 
 
 class Claimant:
-    """A process that takes a GPU and keeps it until it is killed."""
+    """A process that claims a GPU and keeps it until it is killed."""
 
     def __init__(self, folder: Path, names: list[str]) -> None:
         self._process = subprocess.Popen(
@@ -43,8 +43,8 @@ class Claimant:
         self._process.communicate()
 
 
-def test_each_process_takes_a_gpu_of_its_own_and_a_dead_ones_is_free_again(tmp_path: Path) -> None:
-    """Four processes share two GPUs evenly; whoever replaces a killed one takes the GPU that it had."""
+def test_processes_share_gpus_evenly_and_a_killed_ones_claim_ends(tmp_path: Path) -> None:
+    """Four processes share two GPUs; the replacement of a killed process claims the GPU that it had."""
     claimants = [Claimant(tmp_path, ["0", "3"]) for _ in range(4)]
     try:
         assert [claimant.gpu for claimant in claimants] == ["0", "3", "0", "3"]
@@ -59,7 +59,7 @@ def test_each_process_takes_a_gpu_of_its_own_and_a_dead_ones_is_free_again(tmp_p
 
 
 def test_without_gpus_nothing_is_claimed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the process sees stays as it was, and no lock is left."""
+    """The environment stays as it was, and no lock is created."""
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
 
     assert claim_gpu([], tmp_path) is None
@@ -71,38 +71,38 @@ def test_without_gpus_nothing_is_claimed(tmp_path: Path, monkeypatch: pytest.Mon
 def test_only_gpus_that_the_environment_leaves_visible_count(
     monkeypatch: pytest.MonkeyPatch, visible: str, expected: list[str]
 ) -> None:
-    """Whoever starts a worker decides which cards it may use."""
+    """CUDA_VISIBLE_DEVICES decides which GPUs a worker may use."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
 
     assert gpus() == expected
 
 
-def test_the_memory_of_a_cpu_is_not_shared_out() -> None:
-    """Batches are never too large for it."""
+def test_on_a_cpu_no_gpu_memory_is_used() -> None:
+    """So no batch counts as too large."""
     assert memory_used() == 0
 
 
-def test_of_a_gpus_memory_the_peak_since_the_last_question_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As TensorFlow tells it, with a GPU that is not there."""
+def test_the_memory_in_use_is_the_peak_since_the_last_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The peak comes from TensorFlow, here with a simulated GPU, and is reset by each call."""
     import tensorflow as tf
 
-    told = [{"current": 1, "peak": 6}, {"current": 1, "peak": 2}]
-    forgotten: list[str] = []
+    infos = [{"current": 1, "peak": 6}, {"current": 1, "peak": 2}]
+    reset: list[str] = []
     monkeypatch.setattr(device, "has_gpu", lambda: True)
     monkeypatch.setattr(device, "_memory_limit", lambda: 8)
-    monkeypatch.setattr(tf.config.experimental, "get_memory_info", lambda name: told.pop(0))
-    monkeypatch.setattr(tf.config.experimental, "reset_memory_stats", forgotten.append)
+    monkeypatch.setattr(tf.config.experimental, "get_memory_info", lambda name: infos.pop(0))
+    monkeypatch.setattr(tf.config.experimental, "reset_memory_stats", reset.append)
 
     assert [memory_used(), memory_used()] == [0.75, 0.25]
-    assert forgotten == ["GPU:0", "GPU:0"]
+    assert reset == ["GPU:0", "GPU:0"]
 
 
-def test_float32_is_float32_from_the_start(tf32_after_prepare: bool) -> None:
-    """TensorFlow alone would use TF32 on GPUs that have it, three digits instead of seven."""
+def test_prepare_switches_tf32_off(tf32_after_prepare: bool) -> None:
+    """By default TensorFlow uses TF32, with three digits instead of seven, on GPUs that have it."""
     assert tf32_after_prepare is False
 
 
-def test_tensorflow_loads_without_keras_and_nobody_notices(keras_after_prepare: bool) -> None:
-    """It takes a seventh of the time that TensorFlow needs, in every process; the setting for that is gone again."""
+def test_tensorflow_is_loaded_without_keras(keras_after_prepare: bool) -> None:
+    """Keras would take a seventh of the loading time. The setting that prevents it is removed again."""
     assert keras_after_prepare is False
     assert "TF_USE_LEGACY_KERAS" not in os.environ

@@ -1,4 +1,4 @@
-"""Publishing: manifest, data and page are a function of the records, and of nothing else."""
+"""Publishing: manifest, data and page are a function of the records and the spec alone."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from core.store.store import DirectoryStore
 
 
 def record_of(a: str, b: str, status: str = "done", **changes: Any) -> Record:
-    """A record of two neurons, under a key that is made of their names."""
+    """Return a record of two neurons; its key is a digest of their names."""
     key = hashlib.sha256(f"{a} {b}".encode()).hexdigest()[:20]
     return make_record(PlannedPair(Pair(Neuron.parse(a), Neuron.parse(b)), key), status, **changes)
 
@@ -38,7 +38,7 @@ RECORDS = [
 
 
 def atlas(root: Path, *files: Sequence[Record]) -> DirectoryStore:
-    """A store with these record files."""
+    """Return a store with these record files."""
     store = DirectoryStore(root)
     for number, records in enumerate(files):
         store.create(f"records/{number}.ndjson", to_ndjson(records))
@@ -46,12 +46,12 @@ def atlas(root: Path, *files: Sequence[Record]) -> DirectoryStore:
 
 
 def contents(store: DirectoryStore) -> dict[str, bytes]:
-    """Path -> bytes of everything but the records."""
+    """Return path -> bytes of every file except the records."""
     return {path: store.read(path) for path in store.list("") if not path.startswith("records/")}
 
 
-def test_what_is_published_lies_where_the_contract_says(tmp_path: Path) -> None:
-    """Manifest, index and detail shards, every record, and a page with its assets."""
+def test_published_files_lie_where_the_contract_says(tmp_path: Path) -> None:
+    """Publishing writes manifest, index and detail shards, all records, and a page with its assets."""
     store = atlas(tmp_path, RECORDS)
 
     manifest = publish(store, "small")
@@ -64,8 +64,8 @@ def test_what_is_published_lies_where_the_contract_says(tmp_path: Path) -> None:
     assert all(path in page for path in (*assets, manifest.shards[0].path))
 
 
-def test_the_manifest_tells_what_the_atlas_consists_of(tmp_path: Path) -> None:
-    """Name, model, settings and counts; and it reads back as it was written."""
+def test_the_manifest_describes_the_atlas(tmp_path: Path) -> None:
+    """The manifest has name, model, settings and counts, and reads back as it was written."""
     store = atlas(tmp_path, RECORDS)
 
     manifest = publish(store, "small")
@@ -79,7 +79,7 @@ def test_the_manifest_tells_what_the_atlas_consists_of(tmp_path: Path) -> None:
 
 
 def test_every_published_data_file_is_as_the_manifest_says(tmp_path: Path) -> None:
-    """Digest, size and number of pairs can be checked by whoever downloads an atlas."""
+    """The manifest has the digest, the size and the number of pairs of every data file."""
     store = atlas(tmp_path, RECORDS)
     publish(store, "small")
 
@@ -98,7 +98,7 @@ def test_every_published_data_file_is_as_the_manifest_says(tmp_path: Path) -> No
 
 
 def test_publishing_again_gives_the_same_bytes(tmp_path: Path) -> None:
-    """Nothing of the time or the process is in what is published."""
+    """Published files do not depend on the time or the process."""
     store = atlas(tmp_path, RECORDS)
     publish(store, "small")
     first = contents(store)
@@ -108,8 +108,8 @@ def test_publishing_again_gives_the_same_bytes(tmp_path: Path) -> None:
     assert contents(store) == first
 
 
-def test_neither_the_order_nor_the_repetition_of_records_matters(tmp_path: Path) -> None:
-    """However the records are spread over files, the same atlas comes out."""
+def test_neither_sequence_nor_repetition_of_records_matters(tmp_path: Path) -> None:
+    """The same records in other files give the same published files."""
     one = atlas(tmp_path / "one", RECORDS)
     other = atlas(tmp_path / "other", RECORDS[3:], RECORDS[2::-1], RECORDS[:4])
 
@@ -119,14 +119,14 @@ def test_neither_the_order_nor_the_repetition_of_records_matters(tmp_path: Path)
 
 @pytest.mark.parametrize("order", [("done", "failed"), ("failed", "done")])
 def test_a_pair_that_failed_and_was_done_is_done(tmp_path: Path, order: tuple[str, str]) -> None:
-    """Whichever run recorded first, a finished strip is what readers want to see."""
+    """A finished record wins over a failed one, whichever was written first."""
     manifest = publish(atlas(tmp_path, *([record_of("stem:0", "stem:1", status)] for status in order)), "small")
 
     assert manifest.counts == Counts(pairs=1, done=1, failed=0)
 
 
 def test_pairs_are_in_natural_order(tmp_path: Path) -> None:
-    """Numbers count as numbers, in layers and channels, and the second neuron decides after the first."""
+    """Pairs are sorted by neuron a, then by neuron b; numbers in layers and channels are compared as numbers."""
     store = atlas(tmp_path, RECORDS)
     publish(store, "small")
 
@@ -145,7 +145,7 @@ def test_pairs_are_in_natural_order(tmp_path: Path) -> None:
 
 
 def test_every_record_is_published_whole(tmp_path: Path) -> None:
-    """The file of all records has what the chunks wrote, line by line."""
+    """The file of all records has the lines that the chunks wrote."""
     store = atlas(tmp_path, RECORDS[:2], RECORDS[2:])
     publish(store, "small")
 
@@ -153,8 +153,8 @@ def test_every_record_is_published_whole(tmp_path: Path) -> None:
     assert sorted(published) == sorted(record.to_line().encode() for record in RECORDS)
 
 
-def test_what_an_earlier_publication_left_is_removed(tmp_path: Path) -> None:
-    """A smaller or newer atlas leaves no shard or script behind that nobody refers to."""
+def test_files_of_an_earlier_publication_are_removed(tmp_path: Path) -> None:
+    """After publishing, no shard or script is left that the manifest or the page does not name."""
     store = atlas(tmp_path, RECORDS[:3])
     [before] = publish(store, "small").shards
     store.create("assets/gallery-0123456789.js", b"of another version")
@@ -168,7 +168,7 @@ def test_what_an_earlier_publication_left_is_removed(tmp_path: Path) -> None:
 
 
 def test_a_large_atlas_has_several_shards(tmp_path: Path) -> None:
-    """Index shards hold five thousand pairs, detail shards 250, together all of them, in order."""
+    """Index shards hold 5,000 pairs and detail shards 250, numbered in sequence, and together they hold all pairs."""
     records = [record_of("stem:0", f"head:{channel}", "failed") for channel in range(5001)]
 
     manifest = publish(atlas(tmp_path, records), "small")
@@ -180,10 +180,10 @@ def test_a_large_atlas_has_several_shards(tmp_path: Path) -> None:
     assert manifest.records.pairs == manifest.counts.failed == 5001
 
 
-def test_an_atlas_of_many_shards_is_published_as_if_it_were_one(
+def test_shards_do_not_depend_on_how_records_are_spread_over_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Records go through memory a shard at a time, and each byte is what all of them together would give."""
+    """Records are read one shard at a time, and each shard has the bytes that all sorted records give."""
     monkeypatch.setattr("core.gallery.publish._PAIRS_PER_SHARD", 4)
     monkeypatch.setattr("core.gallery.publish._PAIRS_PER_DETAIL", 2)
     records = [record_of(f"stem:{a}", f"head:{b}", "failed" if a == b else "done") for b in range(3) for a in range(3)]
@@ -204,8 +204,8 @@ def test_an_atlas_of_many_shards_is_published_as_if_it_were_one(
     assert manifest.counts == Counts(pairs=9, done=6, failed=3)
 
 
-class NotingStore(DirectoryStore):
-    """A store that notes in which order it is changed."""
+class ListingStore(DirectoryStore):
+    """A store that lists its changes in sequence."""
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)
@@ -224,9 +224,9 @@ class NotingStore(DirectoryStore):
         super().delete(path)
 
 
-def test_nothing_refers_to_what_is_not_there_yet(tmp_path: Path) -> None:
-    """Data comes before the manifest, the page after what it loads, and only then what is old goes."""
-    store = NotingStore(tmp_path)
+def test_no_file_is_written_before_the_files_it_refers_to(tmp_path: Path) -> None:
+    """Data is written before the manifest, the page after the files that it loads; old files are deleted last."""
+    store = ListingStore(tmp_path)
     store.create("records/0.ndjson", to_ndjson(RECORDS))
     store.create("data/index-00000-old.js", b"")
 
@@ -241,7 +241,7 @@ def test_nothing_refers_to_what_is_not_there_yet(tmp_path: Path) -> None:
 
 
 class OvertakenStore(DirectoryStore):
-    """A store in which somebody else publishes more records just before this one writes a path for the first time."""
+    """A store in which another publisher adds a record and publishes before each of the first writes of a path."""
 
     def __init__(self, root: Path, path: str, times: int = 1) -> None:
         super().__init__(root)
@@ -262,7 +262,7 @@ OTHERS = [record_of("head:0", f"head:{channel}") for channel in range(1, 30)]
 
 @pytest.mark.parametrize("path", [PAIRS_PATH, MANIFEST_PATH, "index.html"])
 def test_an_older_publication_never_lands_on_a_newer_one(tmp_path: Path, path: str) -> None:
-    """Whoever is overtaken reads the records again, so that all is published in the end, and all of it fits."""
+    """A publisher that is overtaken reads the records again, so all records are published and all files agree."""
     atlas(tmp_path, RECORDS)
     publish(DirectoryStore(tmp_path), "small")
     store = OvertakenStore(tmp_path, path)
@@ -277,8 +277,8 @@ def test_an_older_publication_never_lands_on_a_newer_one(tmp_path: Path, path: s
     assert hashlib.sha256(store.read(PAIRS_PATH)).hexdigest() == manifest.records.sha256
 
 
-def test_whoever_is_overtaken_without_end_says_so(tmp_path: Path) -> None:
-    """It is worth another try later, and what is published is what the others wrote."""
+def test_a_publisher_that_is_overtaken_without_end_says_so(tmp_path: Path) -> None:
+    """The error is transient, and the published files are those of the other publishers."""
     atlas(tmp_path, RECORDS)
     store = OvertakenStore(tmp_path, MANIFEST_PATH, times=len(OTHERS))
 
@@ -291,8 +291,8 @@ def test_whoever_is_overtaken_without_end_says_so(tmp_path: Path) -> None:
     assert read_manifest(store).counts.pairs == len(RECORDS) + tries
 
 
-def test_what_another_publisher_has_just_written_stays(tmp_path: Path) -> None:
-    """A shard whose manifest is still to come belongs to nobody yet, but it was not there when publishing began."""
+def test_new_files_of_another_publisher_stay(tmp_path: Path) -> None:
+    """A shard that appears while publishing is not deleted, because its manifest may be written next."""
     shard = "data/index-00000-0123456789.js"
 
     class BusyStore(DirectoryStore):
@@ -305,28 +305,28 @@ def test_what_another_publisher_has_just_written_stays(tmp_path: Path) -> None:
     assert DirectoryStore(tmp_path).read(shard) == b"of the other one"
 
 
-def test_whose_new_files_were_swept_away_writes_them_again(tmp_path: Path) -> None:
-    """Another publisher may take detail shards that no manifest names yet for what is left of an earlier one."""
+def test_detail_shards_that_another_publisher_deleted_are_written_again(tmp_path: Path) -> None:
+    """Another publisher may delete new detail shards as leftovers, because no manifest names them yet."""
 
-    class SweptStore(DirectoryStore):
-        swept: str | None = None
+    class DeletingStore(DirectoryStore):
+        deleted: str | None = None
 
         def swap(self, path: str, data: bytes, version: str | None) -> bool:
-            if self.swept is None:
-                self.swept = next(self.list("data/"))
-                self.delete(self.swept)
+            if self.deleted is None:
+                self.deleted = next(self.list("data/"))
+                self.delete(self.deleted)
             return super().swap(path, data, version)
 
-    store = SweptStore(atlas(tmp_path, RECORDS).root)
+    store = DeletingStore(atlas(tmp_path, RECORDS).root)
 
     manifest = publish(store, "small")
 
-    assert store.swept == manifest.details[0].path
-    assert store.exists(store.swept)
+    assert store.deleted == manifest.details[0].path
+    assert store.exists(store.deleted)
 
 
-def test_the_manifest_tells_what_rendered_the_atlas(tmp_path: Path) -> None:
-    """Each device and each set of versions is listed once, whichever pairs it rendered."""
+def test_the_manifest_lists_devices_and_versions(tmp_path: Path) -> None:
+    """Each device and each set of versions is listed once."""
     newer = {"isthmus": "0.2.0"}
     others = [record_of("stem:0", f"stem:{i}", device="GPU", versions=newer) for i in (1, 2)]
 
@@ -336,8 +336,8 @@ def test_the_manifest_tells_what_rendered_the_atlas(tmp_path: Path) -> None:
     assert manifest.versions == [{"isthmus": "0.1.0"}, newer]
 
 
-def test_the_spec_is_that_of_the_last_build(tmp_path: Path) -> None:
-    """The stored spec is quoted; where there is none the records are enough."""
+def test_the_manifest_has_the_spec_of_the_last_build(tmp_path: Path) -> None:
+    """The manifest has the stored spec; without a stored spec, publishing works from the records alone."""
     store = atlas(tmp_path, RECORDS)
     assert publish(store, "small").spec is None
 
@@ -348,8 +348,8 @@ def test_the_spec_is_that_of_the_last_build(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damaged", [b"", b"{", b"[]", b"null", b"\xff"])
-def test_a_damaged_spec_is_told_with_its_place(tmp_path: Path, damaged: bytes) -> None:
-    """Publishing stops before it writes, and says which file it is."""
+def test_a_damaged_spec_is_named_by_its_path(tmp_path: Path, damaged: bytes) -> None:
+    """Publishing stops before it writes, and the error names the file."""
     store = atlas(tmp_path, RECORDS)
     store.replace(SPEC_PATH, damaged)
 
@@ -361,7 +361,7 @@ def test_a_damaged_spec_is_told_with_its_place(tmp_path: Path, damaged: bytes) -
 
 
 def test_an_atlas_without_records_cannot_be_published(tmp_path: Path) -> None:
-    """The message says what to do first, and nothing is written."""
+    """The error says to build the atlas first, and nothing is written."""
     with pytest.raises(RecordError) as caught:
         publish(DirectoryStore(tmp_path / "none"), "small")
 
@@ -383,8 +383,8 @@ GOOD = RECORDS[0].to_line()
         GOOD.replace(RECORDS[0].key, "../../" + RECORDS[0].key),
     ],
 )
-def test_a_damaged_record_is_told_with_file_and_line(tmp_path: Path, line: str) -> None:
-    """Publishing stops before it writes, and says where to look and what to do."""
+def test_a_damaged_record_is_named_by_file_and_line(tmp_path: Path, line: str) -> None:
+    """Publishing stops before it writes, and the one-line error names file and line."""
     store = atlas(tmp_path, RECORDS[1:3])
     assert line != GOOD
     store.create("records/x.ndjson", to_ndjson(RECORDS[3:]) + line.encode() + b"\n")
@@ -397,8 +397,8 @@ def test_a_damaged_record_is_told_with_file_and_line(tmp_path: Path, line: str) 
     assert contents(store) == {}
 
 
-def test_a_record_of_no_neuron_is_told_with_its_key(tmp_path: Path) -> None:
-    """A neuron that is not written as one cannot be put in order."""
+def test_a_record_with_a_malformed_neuron_is_named_by_its_key(tmp_path: Path) -> None:
+    """A neuron that is not written `layer:channel` is an error that names the record's key."""
     with pytest.raises(RecordError) as caught:
         publish(atlas(tmp_path, [RECORDS[0].model_copy(update={"a": "stem"})]), "small")
 
@@ -418,8 +418,8 @@ def test_a_record_of_no_neuron_is_told_with_its_key(tmp_path: Path) -> None:
         ({"records": {"path": "plan/spec.json", "sha256": "0", "bytes": 1, "pairs": 1}}, "records.path"),
     ],
 )
-def test_a_damaged_manifest_is_told_with_the_field(tmp_path: Path, change: dict[str, Any], field: str) -> None:
-    """One line names the file, the first field that is wrong, and the remedy."""
+def test_a_damaged_manifest_is_named_with_the_field(tmp_path: Path, change: dict[str, Any], field: str) -> None:
+    """The one-line error names the file, the first wrong field, and the remedy."""
     store = atlas(tmp_path, RECORDS)
     publish(store, "small")
     store.replace(MANIFEST_PATH, json.dumps(json.loads(store.read(MANIFEST_PATH)) | change).encode())
@@ -433,8 +433,8 @@ def test_a_damaged_manifest_is_told_with_the_field(tmp_path: Path, change: dict[
 
 
 @pytest.mark.parametrize("damaged", [b"", b"{", b"\xff\x00", b"[]"])
-def test_a_manifest_that_is_none_is_told_in_one_line(tmp_path: Path, damaged: bytes) -> None:
-    """Whatever bytes the file has, the message says that the whole file is wrong."""
+def test_a_manifest_that_is_no_json_object_is_one_line(tmp_path: Path, damaged: bytes) -> None:
+    """For any bytes that are no manifest, the one-line error says that the whole file is wrong."""
     store = atlas(tmp_path)
     store.replace(MANIFEST_PATH, damaged)
 
@@ -445,6 +445,6 @@ def test_a_manifest_that_is_none_is_told_in_one_line(tmp_path: Path, damaged: by
 
 
 def test_an_atlas_that_was_never_published_has_no_manifest(tmp_path: Path) -> None:
-    """A missing manifest is the store's matter."""
+    """Reading a missing manifest is an error of the store."""
     with pytest.raises(StoreError, match=r"manifest\.json: could not read, No such file or directory"):
         read_manifest(atlas(tmp_path, RECORDS))

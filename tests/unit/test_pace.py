@@ -1,4 +1,4 @@
-"""The pace of this machine, as it is kept from one rendering for the next plan."""
+"""The pace of this machine, measured by one rendering for the next plan."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ LAYERS = ("block5", "block7")
 
 
 def records(*seconds: float, layers: tuple[str, str] = LAYERS) -> list[Record]:
-    """Records of 256 updates of three frames of 64 px that took so long."""
+    """Return records of 256 updates of three frames of 64 px that took these seconds."""
     pairs = [Pair(Neuron(layers[0], channel), Neuron(layers[1], channel)) for channel in range(len(seconds))]
-    return [make_record(PlannedPair(pair, "0" * 20), seconds=took) for pair, took in zip(pairs, seconds, strict=True)]
+    return [make_record(PlannedPair(pair, "0" * 20), seconds=each) for pair, each in zip(pairs, seconds, strict=True)]
 
 
 def remembered(layers: tuple[str, str] = LAYERS) -> float | None:
@@ -38,7 +38,7 @@ def only_file() -> Path:
 
 
 def test_a_pace_is_remembered_for_the_same_work_only() -> None:
-    """Another model, other layers, more frames and larger ones take another time."""
+    """Another model, other layers, more frames or larger frames have no pace yet."""
     pace.remember(records(2.56, 2.56, 2.56))
 
     assert remembered() == pytest.approx(0.01)
@@ -49,11 +49,11 @@ def test_a_pace_is_remembered_for_the_same_work_only() -> None:
 
 
 def test_a_pace_belongs_to_a_device(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A cache folder that several machines share keeps one for each kind of device; a card is known by its name."""
+    """A cache folder that several machines share keeps a pace for each kind of device; a GPU is known by its name."""
     pace.remember(records(2.56, 2.56))
-    card = tmp_path / "cards" / "0000:01:00.0" / "information"
-    card.parent.mkdir(parents=True)
-    card.write_text("Model: \t\t NVIDIA H100 80GB HBM3\nIRQ:   \t\t 120\n")
+    gpu = tmp_path / "cards" / "0000:01:00.0" / "information"
+    gpu.parent.mkdir(parents=True)
+    gpu.write_text("Model: \t\t NVIDIA H100 80GB HBM3\nIRQ:   \t\t 120\n")
     (tmp_path / "nvidia0").touch()
     monkeypatch.setattr(device, "_DEVICE_FILES", tmp_path)
     assert device.expected() == "GPU"
@@ -67,7 +67,7 @@ def test_a_pace_belongs_to_a_device(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 
 
 def test_the_first_pair_of_a_process_does_not_count() -> None:
-    """It waits for the step to be compiled; a pair alone may be such a one, and leaves the pace as it was."""
+    """Its time includes the compilation of the step. A single pair may be the first one, so it is ignored."""
     pace.remember(records(9.9, 2.56))
     assert remembered() == pytest.approx(0.01)
 
@@ -80,8 +80,8 @@ def test_the_first_pair_of_a_process_does_not_count() -> None:
 
 
 @pytest.mark.parametrize("damaged", [b"", b"{", b"\xff", b"[]", b"{}"])
-def test_a_damaged_pace_counts_for_nothing(damaged: bytes) -> None:
-    """A cache may be thrown away at any time; it is written anew by the next rendering."""
+def test_a_damaged_pace_is_ignored(damaged: bytes) -> None:
+    """A cache may be deleted at any time; the next rendering writes it again."""
     pace.remember(records(2.56, 2.56))
     only_file().write_bytes(damaged)
     assert remembered() is None
@@ -91,16 +91,16 @@ def test_a_damaged_pace_counts_for_nothing(damaged: bytes) -> None:
 
 
 @pytest.mark.parametrize("seconds", [0, -1, "fast", None, 1e999])
-def test_a_pace_that_cannot_be_counts_for_nothing(seconds: object) -> None:
-    """A plan divides by it."""
+def test_an_impossible_pace_is_ignored(seconds: object) -> None:
+    """A plan divides by the pace, so it must be a positive number."""
     pace.remember(records(2.56, 2.56))
     only_file().write_text(json.dumps(json.loads(only_file().read_text()) | {"update_seconds": seconds}))
 
     assert remembered() is None
 
 
-def test_where_a_pace_cannot_be_kept_nothing_happens(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Rendering goes on without; the folder may be a file, or on a disk that is read only."""
+def test_a_pace_that_cannot_be_written_is_ignored(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Rendering continues; the cache folder may be a file, or on a read-only disk."""
     (tmp_path / "file").touch()
     monkeypatch.setenv("ISTHMUS_CACHE", str(tmp_path / "file"))
 
@@ -109,8 +109,8 @@ def test_where_a_pace_cannot_be_kept_nothing_happens(monkeypatch: pytest.MonkeyP
     assert remembered() is None
 
 
-def test_rendering_a_chunk_leaves_its_pace_for_the_next_plan(tmp_path: Path) -> None:
-    """A new atlas on this machine is estimated by what another one took."""
+def test_rendering_a_chunk_keeps_its_pace_for_the_next_plan(tmp_path: Path) -> None:
+    """A new atlas on this machine is estimated from the time that another one took."""
     render = {
         "frames": 2, "size_px": 32, "steps": 4, "transforms": "none", "redirected_updates": 0,
         "alignment": {"weight": 0},
@@ -122,6 +122,6 @@ def test_rendering_a_chunk_leaves_its_pace_for_the_next_plan(tmp_path: Path) -> 
 
     render_chunk(PlannedChunk(plan.model, plan.model_digest, plan.settings, plan.chunks[0]), store)
 
-    took = sorted(read_records(store, lambda record: record.seconds).values())
+    seconds = sorted(read_records(store, lambda record: record.seconds).values())
     after = make_plan(spec, DirectoryStore(tmp_path / "other"), 1)
-    assert (after.basis, after.pair_seconds) == ("device", pytest.approx(max(0.001, took[1])))
+    assert (after.basis, after.pair_seconds) == ("device", pytest.approx(max(0.001, seconds[1])))

@@ -1,4 +1,4 @@
-"""The page, its scripts and its styles, as they are published."""
+"""The published page with its scripts and styles."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from test_manifest import RECORDS, atlas
 from core.atlas.manifest import Manifest
 from core.gallery.page import pages
 from core.gallery.publish import publish
+from core.spec import RenderSettings
 
 
 @pytest.fixture
 def manifest(tmp_path: Path) -> Manifest:
-    """That of a small atlas of two settings."""
+    """The manifest of a small atlas with two settings."""
     return publish(atlas(tmp_path, RECORDS), "small")
 
 
 def test_the_page_comes_last_and_names_all_its_files(manifest: Manifest) -> None:
-    """Each script and style has the digest of its content in its name, and the page names exactly these."""
+    """Each script and style has the digest of its content in its name, and the page names exactly these files."""
     files = pages(manifest)
     *assets, last = files
 
@@ -32,8 +33,8 @@ def test_the_page_comes_last_and_names_all_its_files(manifest: Manifest) -> None
         assert hashlib.sha256(files[path]).hexdigest()[:10] in path
 
 
-def test_scripts_and_styles_lie_in_the_package_and_nothing_is_left_out(manifest: Manifest) -> None:
-    """Every script and style of the gallery is published."""
+def test_every_script_and_style_in_the_package_is_published(manifest: Manifest) -> None:
+    """The published assets are exactly the scripts and styles in the package."""
     folder = Path("core/gallery/web")
     sources = {path.name for kind in ("*.js", "*.css") for path in (Path(__file__).parents[2] / folder).glob(kind)}
 
@@ -41,32 +42,40 @@ def test_scripts_and_styles_lie_in_the_package_and_nothing_is_left_out(manifest:
     assert published == sources | {"index.html"}
 
 
-def test_scripts_travel_without_comments(manifest: Manifest) -> None:
-    """Comments are for whoever reads the sources; what a reader's browser loads has none."""
+def test_published_scripts_have_no_comments(manifest: Manifest) -> None:
+    """Comments stay in the sources; the scripts that a browser loads have none."""
     for path, data in pages(manifest).items():
         if path.endswith(".js"):
             assert not re.search(rb"^\s|\s// ", data, re.MULTILINE), path
 
 
-def test_nothing_is_asked_of_another_host(manifest: Manifest) -> None:
-    """No address is written anywhere but the name of SVG's elements."""
+def test_no_file_names_another_host(manifest: Manifest) -> None:
+    """The only address in the published files is the namespace of SVG elements."""
     for path, data in pages(manifest).items():
         assert set(re.findall(rb"https?://[^\"' ]+", data)) <= {b"http://www.w3.org/2000/svg"}, path
         assert not re.search(rb"(src|href)=\"//", data), path
 
 
-def test_all_shapes_of_strips_are_told(manifest: Manifest) -> None:
-    """Where settings differ in frames, size or steps, the page names each."""
+def test_the_page_names_all_shapes_of_strips(manifest: Manifest) -> None:
+    """If settings differ in frames, size or steps, the page names each combination."""
     shapes = "3 frames of 64 px, 256 steps or 4 frames of 32 px, 8 steps"
 
     assert shapes in pages(manifest)["index.html"].decode()
 
 
 def test_a_page_of_an_atlas_without_spec_says_so(manifest: Manifest) -> None:
-    """The spec is told where there is one, and else how pairs can be rendered again all the same."""
+    """With a spec the page shows it; without one the page says so."""
     without = pages(manifest)["index.html"].decode()
     with_spec = pages(manifest.model_copy(update={"spec": {"name": "small", "model": None}}))["index.html"].decode()
 
     assert "The spec was not kept" in without
     assert "isthmus build atlas.yaml" in with_spec
     assert "name: small\n</pre>" in with_spec
+
+
+def test_every_setting_is_explained_on_the_page_about_the_atlas(manifest: Manifest) -> None:
+    """The script of that page has an explanation for each setting of a render, and for no other name."""
+    [script] = [data.decode() for path, data in pages(manifest).items() if path.startswith("assets/about-")]
+
+    [explanations] = re.findall(r"SETTINGS=\{(.*?)\};", script, re.DOTALL)
+    assert re.findall(r'([a-z_]+):"', explanations) == sorted(RenderSettings.model_fields)

@@ -1,4 +1,4 @@
-"""Keys, plans and chunks, with records that are written by hand."""
+"""Keys, plans and chunks, with records that the tests write."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from core import METHOD_VERSION
 from core.atlas import pace
 from core.atlas.chunks import PlannedChunk, PlannedPair
-from core.atlas.keys import keys, settings_digest
+from core.atlas.keys import pair_keys, settings_digest
 from core.atlas.plan import Plan, make_plan, read_chunk, write_plan
 from core.atlas.recorded import read_records
 from core.atlas.records import Checkpoint, Record, to_ndjson
@@ -33,7 +33,7 @@ LAYERS_TWO = ["block5:0-4", "block10:0-3"]  # 10 + 6 pairs within, 20 across
 
 
 def make_record(planned: PlannedPair, status: str = "done", **changes: Any) -> Record:
-    """A record as a chunk writes it, but for the sheet that it tells of."""
+    """Return a record as rendering writes it, but without a sheet."""
     render = RenderSettings(frames=3, size_px=64)
     done = status == "done"
     facts: dict[str, Any] = {
@@ -62,12 +62,12 @@ def make_record(planned: PlannedPair, status: str = "done", **changes: Any) -> R
 
 
 def make_spec(neurons: Iterable[str] = ("block5:0-4",), **changes: Any) -> AtlasSpec:
-    """A spec of all pairs among the neurons."""
+    """Return a spec of all pairs among the neurons."""
     return parse_spec({"name": "small", "pairs": {"select": "all", "neurons": list(neurons)}, **changes}, "here")
 
 
 def key_of(settings: RenderSettings | None = None, *, pair: Pair = PAIR, model_digest: str = MODEL_DIGEST) -> str:
-    [(_, key)] = keys([pair], model_digest, settings or RenderSettings())
+    [(_, key)] = pair_keys([pair], model_digest, settings or RenderSettings())
     return key
 
 
@@ -76,12 +76,12 @@ def planned_pairs(plan: Plan) -> list[PlannedPair]:
 
 
 def keys_of(spec: AtlasSpec, store: DirectoryStore) -> dict[Pair, str]:
-    """Pair -> key for everything that is missing."""
+    """Return pair -> key for all missing pairs."""
     return {planned.pair: planned.key for planned in planned_pairs(make_plan(spec, store, 2))}
 
 
 def like(plan: Plan) -> dict[str, Any]:
-    """What a record has in common with the pairs of a plan."""
+    """Return the fields of a record of the same model and settings as the plan."""
     return {"model_digest": plan.model_digest, "settings_digest": settings_digest(plan.settings)}
 
 
@@ -95,8 +95,8 @@ def store(tmp_path: Path) -> DirectoryStore:
     return DirectoryStore(tmp_path / "atlas")
 
 
-def test_a_key_is_the_start_of_a_digest_of_all_that_makes_the_picture() -> None:
-    """Anybody can compute a key: canonical JSON, sha256, twenty hex digits; nothing of this process is in it."""
+def test_a_key_is_the_start_of_a_digest_of_every_input_that_affects_pixels() -> None:
+    """A key is the first 20 hex digits of the sha256 of canonical JSON, and does not depend on the process."""
     facts = {
         "method": METHOD_VERSION,
         "model": MODEL_DIGEST,
@@ -132,9 +132,9 @@ def test_a_key_is_the_start_of_a_digest_of_all_that_makes_the_picture() -> None:
         ),
     ],
 )
-def test_keys_stay_what_they_are(pair: Pair, settings: RenderSettings, key: str) -> None:
-    """Atlases that exist are found again by a new version; other keys would render all of them anew."""
-    assert METHOD_VERSION == 5, "a new method has new keys: compute those of this test anew"
+def test_keys_do_not_change(pair: Pair, settings: RenderSettings, key: str) -> None:
+    """A new version finds the strips of existing atlases; with other keys it would render all of them again."""
+    assert METHOD_VERSION == 5, "a new method has new keys: update the keys of this test"
     assert key_of(settings, pair=pair) == key
 
 
@@ -164,7 +164,7 @@ OTHER_SETTINGS: dict[str, list[Any]] = {
 
 
 def test_every_setting_changes_the_key() -> None:
-    """Whatever changes a pixel leads to another sheet; a setting that is new needs a value here."""
+    """Every setting affects pixels, so it affects the key; a new setting needs a value in this test."""
     changed = [
         RenderSettings.model_validate(RenderSettings().model_dump() | {name: value})
         for name, values in OTHER_SETTINGS.items()
@@ -177,7 +177,7 @@ def test_every_setting_changes_the_key() -> None:
 
 
 def test_another_model_or_pair_has_another_key() -> None:
-    """A key tells of the weights and of both neurons."""
+    """The key depends on the weights and on both neurons."""
     others = [
         key_of(model_digest="f" * 64),
         key_of(pair=Pair(Neuron("block5", 0), Neuron("block5", 2))),
@@ -201,12 +201,12 @@ def test_another_model_or_pair_has_another_key() -> None:
     ],
 )
 def test_what_changes_no_pixel_changes_no_key(store: DirectoryStore, change: dict[str, Any]) -> None:
-    """Name, place and division of labour are free, and so is writing out what is the default anyway."""
+    """Name, output and compute options do not affect the keys, and neither do defaults that are written out."""
     assert keys_of(make_spec(**change), store) == keys_of(make_spec(), store)
 
 
 def test_without_weight_the_alignment_layers_do_not_matter(store: DirectoryStore) -> None:
-    """Alignment that is switched off is the same whatever it would be aligned to."""
+    """With weight 0, every list of alignment layers gives the same keys."""
     off = [
         keys_of(make_spec(render={"alignment": {"weight": 0, "layers": layers}}), store)
         for layers in (None, [], ["stem"], ["stem", "head"])
@@ -217,7 +217,7 @@ def test_without_weight_the_alignment_layers_do_not_matter(store: DirectoryStore
 
 
 def test_the_key_does_not_depend_on_the_order_in_which_a_pair_is_written(store: DirectoryStore) -> None:
-    """(b, a) is found again as (a, b)."""
+    """(b, a) has the key of (a, b)."""
     one, other = (
         make_spec(pairs={"select": "list", "list": [neurons]})
         for neurons in (["block10:3", "block9:4"], ["block9:4", "block10:3"])
@@ -227,21 +227,21 @@ def test_the_key_does_not_depend_on_the_order_in_which_a_pair_is_written(store: 
     assert list(keys_of(one, store)) == [Pair(Neuron("block9", 4), Neuron("block10", 3))]
 
 
-def test_of_an_empty_store_everything_is_missing(store: DirectoryStore) -> None:
-    """A first plan has all pairs, with the model's defaults written out, and making it writes nothing."""
+def test_with_an_empty_store_everything_is_missing(store: DirectoryStore) -> None:
+    """The first plan has all pairs and the model's defaults written out, and making it writes nothing."""
     plan = make_plan(make_spec(LAYERS_TWO), store, 2)
 
     assert (plan.pairs, plan.done, plan.failed, plan.missing) == (36, 0, 0, 36)
     assert plan.model.name == "efficientnet-lite0"
     assert plan.model_digest == digest(load("efficientnet-lite0"))
     assert plan.settings.alignment.layers == ("block5", "block7")
-    expected = keys([planned.pair for planned in planned_pairs(plan)], plan.model_digest, plan.settings)
+    expected = pair_keys([planned.pair for planned in planned_pairs(plan)], plan.model_digest, plan.settings)
     assert {planned.pair: planned.key for planned in planned_pairs(plan)} == dict(expected)
     assert not store.root.exists()
 
 
-def test_what_has_a_record_is_not_planned_again(store: DirectoryStore) -> None:
-    """Done and failed pairs are counted, and the rest is missing."""
+def test_a_pair_with_a_record_is_not_planned_again(store: DirectoryStore) -> None:
+    """Done and failed pairs are counted, and all others are missing."""
     first = planned_pairs(make_plan(make_spec(), store, 2))
     commit(store, "one", *map(make_record, first[:3]))
     commit(store, "two", make_record(first[3], "failed"))
@@ -253,7 +253,7 @@ def test_what_has_a_record_is_not_planned_again(store: DirectoryStore) -> None:
 
 
 def test_a_finished_atlas_has_an_empty_plan(store: DirectoryStore) -> None:
-    """Where nothing is missing there are no chunks."""
+    """If no pair is missing, there are no chunks."""
     commit(store, "all", *map(make_record, planned_pairs(make_plan(make_spec(), store, 2))))
 
     plan = make_plan(make_spec(), store, 2)
@@ -262,8 +262,8 @@ def test_a_finished_atlas_has_an_empty_plan(store: DirectoryStore) -> None:
     assert (plan.pairs, plan.done, plan.missing, plan.seconds(2), plan.stored_bytes()) == (10, 10, 0, 0, 0)
 
 
-def test_records_of_other_pairs_are_no_part_of_the_plan(store: DirectoryStore) -> None:
-    """A smaller spec over a bigger atlas counts its own pairs only, and a bigger one misses only what is new."""
+def test_records_of_other_pairs_do_not_count(store: DirectoryStore) -> None:
+    """A smaller spec over a bigger atlas counts its own pairs only; for a bigger spec only new pairs are missing."""
     commit(store, "all", *map(make_record, planned_pairs(make_plan(make_spec(["block5:0-4"]), store, 2))))
 
     smaller, bigger = (make_plan(make_spec([neurons]), store, 2) for neurons in ("block5:0-2", "block5:0-5"))
@@ -273,7 +273,7 @@ def test_records_of_other_pairs_are_no_part_of_the_plan(store: DirectoryStore) -
 
 
 def test_other_settings_make_everything_missing_again(store: DirectoryStore) -> None:
-    """A changed setting asks for other pictures and never takes the old ones for them."""
+    """Strips of other settings do not count."""
     commit(store, "all", *map(make_record, planned_pairs(make_plan(make_spec(), store, 2))))
 
     plan = make_plan(make_spec(render={"seed": 1}), store, 2)
@@ -283,7 +283,7 @@ def test_other_settings_make_everything_missing_again(store: DirectoryStore) -> 
 
 @pytest.mark.parametrize("order", [("done", "failed"), ("failed", "done")])
 def test_of_two_records_of_a_pair_the_finished_one_counts(store: DirectoryStore, order: tuple[str, str]) -> None:
-    """Whichever file is read first, done beats failed; of two finished ones the first counts."""
+    """A finished record counts before a failed one, in any order of files; of two finished ones, the first counts."""
     [planned] = [PlannedPair(PAIR, key_of())]
     for name, status in zip(("a", "b"), order, strict=True):
         commit(store, name, make_record(planned, status))
@@ -294,7 +294,7 @@ def test_of_two_records_of_a_pair_the_finished_one_counts(store: DirectoryStore,
 
 @pytest.mark.parametrize("chunk_pairs", [1, 4, 7, 1000])
 def test_chunks_hold_every_pair_once_and_one_pair_of_layers_each(store: DirectoryStore, chunk_pairs: int) -> None:
-    """A chunk needs one compiled step only, and is no bigger than asked for."""
+    """A chunk needs only one compiled step, and has at most the requested number of pairs."""
     plan = make_plan(make_spec(LAYERS_TWO, compute={"chunk_pairs": chunk_pairs}), store, 2)
 
     assert sum(len(chunk.pairs) for chunk in plan.chunks) == 36
@@ -305,14 +305,14 @@ def test_chunks_hold_every_pair_once_and_one_pair_of_layers_each(store: Director
     assert len(plan.chunks) == sum(math.ceil(pairs / chunk_pairs) for pairs in (10, 6, 20))
 
 
-def test_chunks_are_made_for_about_a_minute_and_for_all_processes(store: DirectoryStore) -> None:
-    """Cheap pairs come many to a chunk, expensive ones few, and everybody gets at least two chunks."""
+def test_chunks_take_about_a_minute_and_keep_all_processes_busy(store: DirectoryStore) -> None:
+    """A chunk has many cheap pairs or few expensive ones, and there are at least two chunks for each process."""
 
     def largest(processes: int, **render: Any) -> int:
         plan = make_plan(make_spec(["head:0-19"], render=render), store, processes)
         return max(len(chunk.pairs) for chunk in plan.chunks)
 
-    assert largest(2, steps=240) == 10  # 6 seconds each
+    assert largest(2, steps=240) == 10  # 6 s for each pair
     assert largest(2, steps=2400) == 1
     assert largest(2, steps=1) == math.ceil(190 / 4)
     assert largest(10, steps=1) == math.ceil(190 / 20)
@@ -321,22 +321,22 @@ def test_chunks_are_made_for_about_a_minute_and_for_all_processes(store: Directo
 @pytest.mark.parametrize(
     ("processes", "steps", "sizes"),
     [
-        (2, 400, [6] * 28 + [6, 4, 3, 3, 2, 1, 1, 1, 1]),  # 10 seconds each: the last chunks are single pairs
-        (2, 40, [48, 36, 27, 20, 15, 11, 9, 8, 8, 8]),  # 1 second each: about 10 are worth a task run
+        (2, 400, [6] * 28 + [6, 4, 3, 3, 2, 1, 1, 1, 1]),  # 10 s for each pair: the last chunks are single pairs
+        (2, 40, [48, 36, 27, 20, 15, 11, 9, 8, 8, 8]),  # 1 s for each pair: about 10 are worth a task run
         (1, 1, [95, 95]),
     ],
 )
 def test_chunks_get_shorter_towards_the_end(
     store: DirectoryStore, processes: int, steps: int, sizes: list[int]
 ) -> None:
-    """So all processes end at about the same time: the last chunks take 10 seconds, if a pair does not take more."""
+    """The last chunks take 10 s, or one pair if that takes longer, so all processes end at about the same time."""
     plan = make_plan(make_spec(["head:0-19"], render={"steps": steps}), store, processes)
 
     assert [len(chunk.pairs) for chunk in plan.chunks] == sizes
 
 
-def test_the_last_chunk_is_not_a_small_rest(store: DirectoryStore) -> None:
-    """It would end after the others began to wait for it, and a GPU would have to be told of another size of batch."""
+def test_the_last_chunk_is_not_a_small_remainder(store: DirectoryStore) -> None:
+    """The chunks of the same layers are nearly equal, so a GPU does not need another batch size for the last one."""
     plan = make_plan(make_spec(LAYERS_TWO, render={"steps": 240}, compute={"chunk_pairs": 9}), store, 1)
 
     assert [len(chunk.pairs) for chunk in plan.chunks] == [5, 5, 7, 7, 6, 6]  # 10, 20 and 6 pairs
@@ -346,7 +346,7 @@ def test_the_last_chunk_is_not_a_small_rest(store: DirectoryStore) -> None:
 def test_a_gpu_is_not_assumed_to_be_as_slow_as_a_core(
     store: DirectoryStore, monkeypatch: pytest.MonkeyPatch, engine: str, seconds: float
 ) -> None:
-    """Unless somebody else renders: what that is, nobody knows here."""
+    """For rendering elsewhere, on an unknown device, the time of a core is assumed."""
     monkeypatch.setattr(device, "expected", lambda: "NVIDIA H200")
 
     plan = make_plan(make_spec(compute={"engine": engine}), store, 1)
@@ -356,7 +356,7 @@ def test_a_gpu_is_not_assumed_to_be_as_slow_as_a_core(
 
 @pytest.mark.parametrize("layers", [1, 44, 45, 63])
 def test_there_are_never_more_than_two_thousand_chunks(store: DirectoryStore, model: Model, layers: int) -> None:
-    """Every chunk is a task run, and a server keeps them all: however few pairs are asked for, and of any layers."""
+    """Every chunk is a task run that the server stores, so the number is bounded for any chunk size and any layers."""
     channels = 70 if layers == 1 else 2
     neurons = [f"{layer}:0-{channels - 1}" for layer in list(model.layers)[-layers:]]
 
@@ -367,9 +367,9 @@ def test_there_are_never_more_than_two_thousand_chunks(store: DirectoryStore, mo
     assert 500 < len(plan.chunks) <= 2000
 
 
-def test_many_processes_get_shorter_chunks_at_the_end_too(store: DirectoryStore) -> None:
-    """Where that would be too many chunks, all are longer; the last ones are still far shorter than the first."""
-    plan = make_plan(make_spec(["head:0-199"], render={"steps": 400}), store, 500)  # 10 seconds each
+def test_chunks_of_many_processes_get_shorter_towards_the_end_too(store: DirectoryStore) -> None:
+    """If there would be too many chunks, all are longer, and the last ones still shorter than the first."""
+    plan = make_plan(make_spec(["head:0-199"], render={"steps": 400}), store, 500)  # 10 s for each pair
     sizes = [len(chunk.pairs) for chunk in plan.chunks]
 
     assert sum(sizes) == plan.pairs == 19900
@@ -377,8 +377,8 @@ def test_many_processes_get_shorter_chunks_at_the_end_too(store: DirectoryStore)
     assert sizes[-1] <= sizes[0] / 2
 
 
-def test_the_name_of_a_chunk_is_made_of_its_keys(store: DirectoryStore) -> None:
-    """The same pairs in a chunk give the same name, so that its records are written once; others give another."""
+def test_the_name_of_a_chunk_depends_on_its_keys_alone(store: DirectoryStore) -> None:
+    """A chunk of the same pairs has the same name, so its records are written once; other pairs have another name."""
 
     def names(**changes: Any) -> set[str]:
         plan = make_plan(make_spec(compute={"chunk_pairs": 4}, **changes), store, 2)
@@ -389,7 +389,7 @@ def test_the_name_of_a_chunk_is_made_of_its_keys(store: DirectoryStore) -> None:
 
 
 def test_a_chunk_is_read_as_it_was_planned(store: DirectoryStore) -> None:
-    """Whoever renders a chunk needs only the plan's address and the chunk's name."""
+    """A render task needs only the plan's path and the chunk's name."""
     plan = make_plan(make_spec(LAYERS_TWO, render={"sd": 0.013}, compute={"chunk_pairs": 4}), store, 2)
     write_plan(store, plan)
 
@@ -402,7 +402,7 @@ def test_a_chunk_is_read_as_it_was_planned(store: DirectoryStore) -> None:
 
 
 class CountingStore(DirectoryStore):
-    """A store that counts what is read of it."""
+    """A store that records the size of every read."""
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)
@@ -414,20 +414,20 @@ class CountingStore(DirectoryStore):
         return data
 
 
-def test_of_a_plan_only_the_own_chunk_is_read(tmp_path: Path) -> None:
-    """Two thousand workers that each read the whole plan would read it two thousand times."""
+def test_reading_a_chunk_reads_no_other_chunk(tmp_path: Path) -> None:
+    """One object is read, and its size does not grow with the number of chunks."""
     store = CountingStore(tmp_path)
-    cost = []
+    reads = []
     for channels in (3, 40):
         plan = make_plan(make_spec([f"head:0-{channels - 1}"], compute={"chunk_pairs": 2}), store, 2)
         write_plan(store, plan)
         assert len(plan.chunks) == math.ceil(channels * (channels - 1) / 4)
         store.bytes_read.clear()
         read_chunk(store, plan.path, plan.chunks[0].name)
-        cost.append(store.bytes_read.copy())
+        reads.append(store.bytes_read.copy())
 
-    assert len(cost[0]) == len(cost[1]) == 1
-    assert cost[0] == pytest.approx(cost[1], abs=8)  # channels with more digits
+    assert len(reads[0]) == len(reads[1]) == 1
+    assert reads[0] == pytest.approx(reads[1], abs=8)  # channels with more digits
 
 
 @pytest.mark.parametrize(
@@ -443,29 +443,29 @@ def test_of_a_plan_only_the_own_chunk_is_read(tmp_path: Path) -> None:
         (lambda data: data.replace(b'"model_digest"', b'"digest"'), "model_digest"),
     ],
 )
-def test_a_damaged_plan_is_told_with_its_place_and_mended_by_the_next_build(
+def test_a_damaged_plan_is_reported_with_its_field_and_rewritten_by_the_next_build(
     store: DirectoryStore, damage: Callable[[bytes], bytes], field: str
 ) -> None:
-    """One line says which file it is and what to do, and doing that helps."""
+    """One line names the file and the remedy, and the remedy works."""
     plan = make_plan(make_spec(compute={"chunk_pairs": 4}), store, 2)
     write_plan(store, plan)
     path = f"{plan.path}/{plan.chunks[0].name}.json"
-    sound = store.read(path)
-    assert damage(sound) != sound
-    store.replace(path, damage(sound))
+    intact = store.read(path)
+    assert damage(intact) != intact
+    store.replace(path, damage(intact))
 
     with pytest.raises(RecordError) as caught:
         read_chunk(store, plan.path, plan.chunks[0].name)
 
     assert str(caught.value).startswith(f"{store}/{path}: expected a chunk of a plan, but {field}: ")
-    assert str(caught.value).endswith("; build again to write it anew")
+    assert str(caught.value).endswith("; build again to rewrite the file")
     assert len(str(caught.value).splitlines()) == 1
     write_plan(store, plan)
-    assert store.read(path) == sound
+    assert store.read(path) == intact
 
 
-def test_a_plan_that_cannot_be_written_is_told(tmp_path: Path) -> None:
-    """Also an error in one of the threads that write comes out as one line."""
+def test_a_plan_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
+    """An error in one of the writing threads is raised as an error of one line."""
     (tmp_path / "plan").touch()
     store = DirectoryStore(tmp_path)
 
@@ -473,16 +473,16 @@ def test_a_plan_that_cannot_be_written_is_told(tmp_path: Path) -> None:
         write_plan(store, make_plan(make_spec(), store, 2))
 
 
-def test_the_name_of_a_plan_is_made_of_its_content(store: DirectoryStore) -> None:
-    """A round that plans the same writes the same file; another plan never overwrites it."""
+def test_the_path_of_a_plan_is_a_digest_of_its_content(store: DirectoryStore) -> None:
+    """An equal plan writes the same files; another plan never overwrites them."""
     plans = [make_plan(make_spec(render={"seed": seed}), store, 2) for seed in (0, 0, 1)]
 
     assert plans[0].path == plans[1].path != plans[2].path
     assert plans[0].path.startswith("plan/")
 
 
-def test_the_estimate_falls_with_processes_and_with_what_is_done(store: DirectoryStore) -> None:
-    """Twice the processes take half the time, and finished pairs take none."""
+def test_the_estimate_falls_with_processes_and_with_finished_pairs(store: DirectoryStore) -> None:
+    """Twice the processes take half the time, and finished pairs take no time."""
     plan = make_plan(make_spec(), store, 2)
     assert plan.seconds(1) == pytest.approx(2 * plan.seconds(2)) == pytest.approx(10 * 256 * 0.025)
     assert plan.stored_bytes() == pytest.approx(10 * 6 * 128 * 128 * 2.4)
@@ -494,8 +494,8 @@ def test_the_estimate_falls_with_processes_and_with_what_is_done(store: Director
     assert rest.stored_bytes() == pytest.approx(plan.stored_bytes() / 2, abs=1)
 
 
-def test_an_estimate_is_measured_as_near_to_the_pairs_as_can_be(store: DirectoryStore) -> None:
-    """Nothing, then this machine's pace with this model and size, then records of this atlas, of any of its pairs."""
+def test_an_estimate_uses_the_best_available_measurement(store: DirectoryStore) -> None:
+    """It is assumed at first, then uses this machine's pace for the layers, then the records of this atlas."""
     spec = make_spec(["block5:0-2", "block7:0-2"])  # 3 + 3 pairs within a layer, 9 across
     first = make_plan(spec, store, 2)
     assert (first.basis, first.pair_seconds) == ("assumed", pytest.approx(256 * 0.025))
@@ -503,12 +503,12 @@ def test_an_estimate_is_measured_as_near_to_the_pairs_as_can_be(store: Directory
     within, across = (
         [p for p in planned_pairs(first) if (p.pair.a.layer == p.pair.b.layer) is same] for same in (True, False)
     )
-    here = {"frames": 6, "size_px": 128, "settings": {"steps": 256}, **like(first)}
-    pace.remember([make_record(planned, seconds=256.0, **here) for planned in across])
+    rendered_here = {"frames": 6, "size_px": 128, "settings": {"steps": 256}, **like(first)}
+    pace.remember([make_record(planned, seconds=256.0, **rendered_here) for planned in across])
     assert make_plan(spec, store, 2).pair_seconds == pytest.approx(256)
-    pace.remember([make_record(planned, seconds=512.0, **here) for planned in within])
-    here_measured = make_plan(spec, store, 2)
-    assert (here_measured.basis, here_measured.pair_seconds) == ("device", pytest.approx((9 * 256 + 6 * 512) / 15))
+    pace.remember([make_record(planned, seconds=512.0, **rendered_here) for planned in within])
+    from_pace = make_plan(spec, store, 2)
+    assert (from_pace.basis, from_pace.pair_seconds) == ("device", pytest.approx((9 * 256 + 6 * 512) / 15))
     assert make_plan(make_spec(render={"size_px": 64}), store, 2).basis == "assumed"
 
     commit(store, "one", make_record(PlannedPair(PAIR, "0" * 20), seconds=3.0, **like(first)))
@@ -520,8 +520,8 @@ def test_an_estimate_is_measured_as_near_to_the_pairs_as_can_be(store: Directory
 @pytest.mark.parametrize(
     "change", [{"settings_digest": "f" * 20}, {"model_digest": "f" * 64}, {"device": "NVIDIA H100 80GB HBM3"}]
 )
-def test_records_of_other_work_are_no_measure(store: DirectoryStore, change: dict[str, str]) -> None:
-    """Another model, other settings and the other kind of device take another time."""
+def test_records_of_other_work_are_not_used_for_the_estimate(store: DirectoryStore, change: dict[str, str]) -> None:
+    """Another model, other settings or the other kind of device take another time."""
     plan = make_plan(make_spec(), store, 2)
     first = planned_pairs(plan)[0]
     commit(store, "one", make_record(first, seconds=3.0, **like(plan) | change))
@@ -529,8 +529,8 @@ def test_records_of_other_work_are_no_measure(store: DirectoryStore, change: dic
     assert make_plan(make_spec(), store, 2).basis == "assumed"
 
 
-def test_for_workers_elsewhere_what_they_took_is_the_measure(store: DirectoryStore) -> None:
-    """A machine without a GPU that only plans for workers with some learns from their records."""
+def test_the_estimate_for_workers_elsewhere_uses_their_records(store: DirectoryStore) -> None:
+    """A machine without a GPU, which only plans, estimates from the records of workers with GPUs."""
     compute = {"engine": "work-pool"}
     plan = make_plan(make_spec(compute=compute), store, 4)
     first = planned_pairs(plan)[0]
@@ -540,10 +540,10 @@ def test_for_workers_elsewhere_what_they_took_is_the_measure(store: DirectorySto
     assert (rest.basis, rest.pair_seconds) == ("atlas", pytest.approx(0.5))
 
 
-def test_on_a_gpu_records_of_gpus_are_the_measure(
+def test_the_estimate_for_a_gpu_uses_records_of_gpus(
     store: DirectoryStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An atlas that was begun on a CPU says nothing about how long a card takes for the rest."""
+    """Records of pairs that a CPU rendered say nothing about the time of a GPU."""
     first, second, *_ = planned_pairs(plan := make_plan(make_spec(), store, 2))
     commit(store, "one", make_record(first, seconds=9.0, **like(plan)))
     commit(store, "two", make_record(second, seconds=0.5, device="NVIDIA H100 80GB HBM3", **like(plan)))
@@ -553,8 +553,8 @@ def test_on_a_gpu_records_of_gpus_are_the_measure(
     assert make_plan(make_spec(), store, 2).pair_seconds == 0.5
 
 
-def test_pairs_that_took_no_time_at_all_can_be_planned_for(store: DirectoryStore) -> None:
-    """A clock may have said zero seconds; that is no reason to fail."""
+def test_a_record_of_zero_seconds_is_accepted(store: DirectoryStore) -> None:
+    """A clock may have measured 0 s; the plan is made nevertheless."""
     first = planned_pairs(make_plan(make_spec(), store, 2))
     commit(store, "one", make_record(first[0], seconds=0, **like(make_plan(make_spec(), store, 2))))
 
@@ -571,22 +571,22 @@ def test_pairs_that_took_no_time_at_all_can_be_planned_for(store: DirectoryStore
         (b"[1]", "expected a record, but the whole line: "),
     ],
 )
-def test_a_damaged_record_file_is_told_with_file_line_and_field(
+def test_a_damaged_record_file_is_reported_with_file_line_and_field(
     store: DirectoryStore, line: bytes, message: str
 ) -> None:
-    """Planning on top of a damaged file would render again what is there, so it stops and says where."""
+    """Without the damaged file finished pairs would be rendered again, so planning stops with an error."""
     store.create("records/x.ndjson", to_ndjson([make_record(PlannedPair(PAIR, key_of()))]) + line + b"\n")
 
     with pytest.raises(RecordError) as caught:
         make_plan(make_spec(), store, 2)
 
     assert str(caught.value).startswith(f"{store}/records/x.ndjson line 2: {message}")
-    assert str(caught.value).endswith("move the file away and build again to render its pairs anew")
+    assert str(caught.value).endswith("move the file away and build again to render its pairs again")
     assert len(str(caught.value).splitlines()) == 1
 
 
 @pytest.mark.parametrize("key", ["", "0" * 19, "0" * 21, "G" * 20, "../../../../etc/pass", "0" * 20 + "\n"])
-def test_a_record_whose_key_is_no_key_is_refused(key: str) -> None:
-    """Keys become paths, and records may come from anywhere."""
+def test_a_record_with_an_invalid_key_is_refused(key: str) -> None:
+    """Keys become parts of paths, and records may come from anywhere."""
     with pytest.raises(ValueError, match="String should match pattern"):
         make_record(PlannedPair(PAIR, key))

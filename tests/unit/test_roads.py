@@ -1,4 +1,4 @@
-"""Roads through an atlas: which of them is the shortest, against a search through all of them; and connected graphs."""
+"""The shortest route against a search through all routes, and the pairs that connect a graph."""
 
 from __future__ import annotations
 
@@ -30,46 +30,48 @@ def neuron(number: int) -> Neuron:
 
 
 def road(a: int, b: int, distance: float, atlas: int = 0) -> Road:
-    """A strip between the portraits of two neurons, of whichever atlas."""
+    """A strip between the portraits of two neurons; another number of the atlas stands for another canvas."""
     key = f"{atlas:02d}{a:09d}{b:09d}"
     return Road(key, (f"{atlas:02d}{a:018d}", f"{atlas:02d}{b:018d}"), (f"stem:{a}", f"stem:{b}"), 4, distance)
 
 
-edges = st.dictionaries(
+graphs = st.dictionaries(
     st.tuples(st.integers(0, NODES - 1), st.integers(0, NODES - 1)).filter(lambda edge: edge[0] < edge[1]),
     st.integers(1, 9),
 )
 
 
 @settings(deadline=None, max_examples=150)
-@given(edges)
-def test_the_way_has_the_fewest_strips_and_of_those_the_smallest_distance(graph: dict[tuple[int, int], int]) -> None:
-    """Compared with every way that there is; each strip begins where the one before ends, at the portrait itself."""
+@given(graphs)
+def test_the_route_has_the_fewest_roads_and_among_these_the_smallest_distance(
+    graph: dict[tuple[int, int], int],
+) -> None:
+    """The route is compared with every possible route; each road begins at the portrait where the one before ends."""
     roads = [road(a, b, distance) for (a, b), distance in graph.items()]
-    both_ways = graph | {(b, a): distance for (a, b), distance in graph.items()}
-    ways = [
-        (len(way) - 1, sum(both_ways[edge] for edge in pairwise(way)))
+    both_directions = graph | {(b, a): distance for (a, b), distance in graph.items()}
+    lengths = [
+        (len(nodes) - 1, sum(both_directions[edge] for edge in pairwise(nodes)))
         for count in range(2, NODES + 1)
-        for way in permutations(range(NODES), count)
-        if way[0] == 0 and way[-1] == 1 and all(edge in both_ways for edge in pairwise(way))
+        for nodes in permutations(range(NODES), count)
+        if nodes[0] == 0 and nodes[-1] == 1 and all(edge in both_directions for edge in pairwise(nodes))
     ]
-    if not ways:
-        with pytest.raises(SpecError, match=r"no road from stem:0 to stem:1|expected a neuron with a strip"):
+    if not lengths:
+        with pytest.raises(SpecError, match=r"no route from stem:0 to stem:1|expected a neuron with a strip"):
             shortest(roads, neuron(0), neuron(1))
         return
 
-    way = shortest(roads, neuron(0), neuron(1))
+    route = shortest(roads, neuron(0), neuron(1))
 
-    assert (len(way), sum(strip.distance for strip in way)) == min(ways)
-    assert (way[0].neurons[0], way[-1].neurons[1]) == ("stem:0", "stem:1")
-    assert all(one.ends[1] == other.ends[0] for one, other in pairwise(way))
-    assert all(strip.turned == (strip.neurons[0] > strip.neurons[1]) for strip in way)
+    assert (len(route), sum(strip.distance for strip in route)) == min(lengths)
+    assert (route[0].neurons[0], route[-1].neurons[1]) == ("stem:0", "stem:1")
+    assert all(one.ends[1] == other.ends[0] for one, other in pairwise(route))
+    assert all(strip.is_reversed == (strip.neurons[0] > strip.neurons[1]) for strip in route)
 
 
-def test_strips_of_two_canvases_do_not_meet() -> None:
-    """A neuron has a portrait on each: a way stays on one of them, and takes the better one."""
+def test_roads_on_two_canvases_do_not_meet() -> None:
+    """A neuron has a portrait on each canvas. A route stays on one canvas, the one with the shorter route."""
     roads = [road(0, 2, 1, atlas=1), road(2, 1, 1, atlas=2)]
-    with pytest.raises(SpecError, match="no road from stem:0 to stem:1: "):
+    with pytest.raises(SpecError, match="no route from stem:0 to stem:1: "):
         shortest(roads, neuron(0), neuron(1))
 
     roads += [road(2, 1, 3, atlas=1), road(0, 2, 2, atlas=2)]
@@ -77,8 +79,8 @@ def test_strips_of_two_canvases_do_not_meet() -> None:
     assert {strip.ends[0][:2] for strip in shortest(roads, neuron(0), neuron(1))} == {"02"}
 
 
-def test_what_cannot_be_walked_is_told_with_near_neurons() -> None:
-    """One line each, with what would be right."""
+def test_an_impossible_route_is_reported_with_similar_neurons() -> None:
+    """One line says what was expected."""
     roads = [road(10, 11, 1)]
 
     with pytest.raises(SpecError, match="expected two different neurons, got stem:10 twice"):
@@ -88,7 +90,7 @@ def test_what_cannot_be_walked_is_told_with_near_neurons() -> None:
 
 
 def test_only_finished_strips_between_portraits_are_roads(tmp_path: Path) -> None:
-    """Strips with ends of their own lead nowhere, and failed ones are none."""
+    """Neither a strip with ends of its own nor a failed one is a road."""
     store = DirectoryStore(tmp_path)
 
     def record(number: int, status: str = "done", **changes: Any) -> Record:
@@ -106,25 +108,25 @@ def test_only_finished_strips_between_portraits_are_roads(tmp_path: Path) -> Non
 
 
 def components(nodes: int, joined: list[tuple[int, int]]) -> int:
-    """By walking from node to node."""
-    unseen, found = set(range(nodes)), 0
+    """Count connected components by walking from node to node."""
+    unseen, count = set(range(nodes)), 0
     while unseen:
-        found += 1
+        count += 1
         reached = [unseen.pop()]
         while reached:
             here = reached.pop()
             near = {b if a == here else a for a, b in joined if here in (a, b)} & unseen
             unseen -= near
             reached += near
-    return found
+    return count
 
 
 @settings(deadline=None, max_examples=100)
 @given(st.integers(2, 7), st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6))), st.integers(0, 2**32 - 1))
-def test_missing_links_make_one_whole_with_as_few_and_as_similar_pairs_as_can_be(
+def test_missing_links_connect_a_graph_with_the_fewest_and_most_similar_pairs(
     nodes: int, joined: list[tuple[int, int]], seed: int
 ) -> None:
-    """One link less than there were components; and no other link would do for one of them that is more similar."""
+    """There is one link less than there were components, and no link can be replaced by a more similar one."""
     joined = [(a, b) for a, b in joined if a < nodes and b < nodes and a != b]
     values = np.random.default_rng(seed).random((nodes, nodes))
     similarity = values + values.T
@@ -139,24 +141,24 @@ def test_missing_links_make_one_whole_with_as_few_and_as_similar_pairs_as_can_be
         assert similarity[link] == max(similarity[other] for other in others)
 
 
-def test_nearest_pairs_of_real_layers_can_all_be_reached_when_asked(model: Model) -> None:
-    """With one neighbour each the neurons of a layer lie in many parts; one more link joins the two layers."""
+def test_connect_makes_the_nearest_pairs_of_real_layers_one_component(model: Model) -> None:
+    """With one neighbour each, the neurons of a layer form many components; one more link joins the two layers."""
 
     def pairs(connect: bool) -> list[Pair]:
         neurons = ["block5_expand_pre_relu:0-59", "block2:0-9"]
         chosen = {"select": "nearest", "neurons": neurons, "k": 1, "connect": connect}
         return select_pairs(parse_spec({"name": "near", "pairs": chosen}, "here"), model)
 
-    def parts(chosen: list[Pair]) -> int:
+    def count_components(chosen: list[Pair]) -> int:
         numbers = {one: number for number, one in enumerate(sorted({one for pair in chosen for one in pair}))}
         assert len(numbers) == 70
         return components(70, [(numbers[pair.a], numbers[pair.b]) for pair in chosen])
 
     apart, joined = pairs(connect=False), pairs(connect=True)
 
-    assert parts(apart) > 10
-    assert parts(joined) == 1
+    assert count_components(apart) > 10
+    assert count_components(joined) == 1
     assert set(apart) < set(joined)
-    assert len(joined) == len(apart) + parts(apart) - 1
+    assert len(joined) == len(apart) + count_components(apart) - 1
     assert sum(pair.a.layer != pair.b.layer for pair in joined) == 1
     assert len(joined) == len(set(joined))

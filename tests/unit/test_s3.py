@@ -1,6 +1,6 @@
-"""A store in a bucket: what others see of it, what it makes of trouble on the way, and what it says about that.
+"""A store in a bucket: its objects as other clients see them, its retries, and its error messages.
 
-What it has in common with a store in a directory is tested in test_store.py.
+test_store.py tests what it has in common with a store in a directory.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ ISTHMUS = Path(sys.executable).with_name("isthmus")
 
 @pytest.fixture
 def credentials(seaweed: Seaweed, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The right credentials, and nothing else, for boto3 to find."""
+    """Set the valid credentials, and nothing else that boto3 would find."""
     for variable, value in seaweed.environment.items():
         monkeypatch.setenv(variable, value)
 
 
 @pytest.fixture
 def prefix() -> str:
-    """A place in the bucket that nobody else uses."""
+    """A prefix of the bucket that no other test uses."""
     return uuid.uuid4().hex
 
 
@@ -56,20 +56,20 @@ def store(seaweed: Seaweed, credentials: None, prefix: str) -> Store:
 
 @pytest.fixture(scope="module")
 def client(seaweed: Seaweed) -> S3Client:
-    """What sees the bucket as others do."""
+    """A client that sees the bucket as other programs do."""
     return seaweed.client()
 
 
 @pytest.fixture(scope="module")
 def running_proxy(seaweed: Seaweed) -> Iterator[FaultProxy]:
-    """A proxy before the server, at one address for all tests: each new one would need another client."""
+    """A proxy in front of the server. All tests share its address, because each address needs a client of its own."""
     with FaultProxy(seaweed.url).running() as running:
         yield running
 
 
 @pytest.fixture
 def proxy(running_proxy: FaultProxy) -> FaultProxy:
-    """A proxy before the server that is no trouble yet."""
+    """A proxy in front of the server, without faults so far."""
     running_proxy._faults.clear()
     running_proxy.requests.clear()
     running_proxy.ignore_conditions = running_proxy.refuse_conditions = False
@@ -79,33 +79,33 @@ def proxy(running_proxy: FaultProxy) -> FaultProxy:
 
 @pytest.fixture
 def behind(proxy: FaultProxy, credentials: None, prefix: str) -> Store:
-    """The store as it is seen through the proxy."""
+    """The store behind the proxy."""
     return open_store(f"s3://{BUCKET}/{prefix}", Storage(endpoint_url=proxy.url))
 
 
-FOR_EVER, ASK_AGAIN = "public, max-age=31536000, immutable", "no-cache"
+IMMUTABLE, REVALIDATE = "public, max-age=31536000, immutable", "no-cache"
 
 
 @pytest.mark.parametrize(
     ("path", "kind", "cache"),
     [
-        ("sheets/ab/abc.png", "image/png", FOR_EVER),
-        ("previews/ab/abc-32.webp", "image/webp", FOR_EVER),
-        ("data/index-00000-0123456789.js", "text/javascript; charset=utf-8", FOR_EVER),
-        ("assets/gallery-0123456789.css", "text/css; charset=utf-8", FOR_EVER),
-        ("assets/mark.svg", "image/svg+xml", ASK_AGAIN),
-        ("data/pairs.ndjson", "application/x-ndjson", ASK_AGAIN),
-        ("records/abc.ndjson", "application/x-ndjson", ASK_AGAIN),
-        ("manifest.json", "application/json", ASK_AGAIN),
-        ("plan/spec.json", "application/json", ASK_AGAIN),
-        ("index.html", "text/html; charset=utf-8", ASK_AGAIN),
+        ("sheets/ab/abc.png", "image/png", IMMUTABLE),
+        ("previews/ab/abc-32.webp", "image/webp", IMMUTABLE),
+        ("data/index-00000-0123456789.js", "text/javascript; charset=utf-8", IMMUTABLE),
+        ("assets/gallery-0123456789.css", "text/css; charset=utf-8", IMMUTABLE),
+        ("assets/mark.svg", "image/svg+xml", REVALIDATE),
+        ("data/pairs.ndjson", "application/x-ndjson", REVALIDATE),
+        ("records/abc.ndjson", "application/x-ndjson", REVALIDATE),
+        ("manifest.json", "application/json", REVALIDATE),
+        ("plan/spec.json", "application/json", REVALIDATE),
+        ("index.html", "text/html; charset=utf-8", REVALIDATE),
     ],
 )
 @pytest.mark.parametrize("write", ["create", "replace"])
-def test_browsers_are_told_what_an_object_is_and_how_long_to_keep_it(
+def test_objects_have_a_content_type_and_a_cache_control_for_browsers(
     store: Store, client: S3Client, prefix: str, write: str, path: str, kind: str, cache: str
 ) -> None:
-    """What has its key or digest in its name never changes; everything else may, and is asked for again."""
+    """A file with its key or digest in its name never changes; all other files are revalidated at each use."""
     getattr(store, write)(path, b"x")
 
     head = client.head_object(Bucket=BUCKET, Key=f"{prefix}/{path}")
@@ -113,33 +113,33 @@ def test_browsers_are_told_what_an_object_is_and_how_long_to_keep_it(
 
 
 @pytest.mark.parametrize(
-    ("path", "packed"),
+    ("path", "compressed"),
     [
         ("data/index-00000-0123456789.js", True),
         ("assets/grid-0123456789.css", True),
-        ("index.html", False),  # small, and asked for by more than browsers
-        ("data/pairs.ndjson", False),  # read by programs, which would have to unpack it
+        ("index.html", False),  # small, and requested by other clients than browsers, too
+        ("data/pairs.ndjson", False),  # read by programs, which would have to decompress it
         ("manifest.json", False),
         ("sheets/ab/abc.png", False),  # already small
     ],
 )
-def test_what_a_page_loads_is_packed_on_the_way(
-    store: Store, client: S3Client, prefix: str, path: str, packed: bool
+def test_what_a_page_loads_is_compressed(
+    store: Store, client: S3Client, prefix: str, path: str, compressed: bool
 ) -> None:
-    """Scripts, styles and the page travel as gzip, and are read back as they were written."""
+    """Scripts and styles are stored as gzip, and read back as they were written."""
     data = b"isthmus.data([1, 2, 3]);\n" * 2000
     store.replace(path, data)
 
     stored = client.get_object(Bucket=BUCKET, Key=f"{prefix}/{path}")
     body = stored["Body"].read()
-    assert (stored.get("ContentEncoding"), len(body) < len(data) / 10) == ("gzip" if packed else None, packed)
-    assert (gzip.decompress(body) if packed else body) == data
+    assert (stored.get("ContentEncoding"), len(body) < len(data) / 10) == ("gzip" if compressed else None, compressed)
+    assert (gzip.decompress(body) if compressed else body) == data
     assert store.read(path) == data
     assert list(store.read_many([path, path])) == [data, data]
 
 
-def test_packed_bytes_that_are_damaged_are_told_by_their_digest(store: Store, client: S3Client, prefix: str) -> None:
-    """Reading does not fail on them: whoever compares the digest sees that they are others."""
+def test_damaged_gzip_is_read_as_it_is(store: Store, client: S3Client, prefix: str) -> None:
+    """Reading does not fail; the digest of the bytes shows the damage."""
     path = "data/index-00000-0123456789.js"
     whole = gzip.compress(b"isthmus.data([1, 2, 3]);\n" * 50)
     for damaged in (whole[:-9], b"\0" + whole[1:], whole[:20] + b"\xff" * 9 + whole[29:]):
@@ -148,13 +148,13 @@ def test_packed_bytes_that_are_damaged_are_told_by_their_digest(store: Store, cl
         assert store.read(path) == damaged
 
 
-def test_what_is_published_is_found_by_its_address(store: Store, seaweed: Seaweed, prefix: str) -> None:
-    """Whoever may read the bucket can open the page there."""
+def test_the_location_of_an_object_is_its_address(store: Store, seaweed: Seaweed, prefix: str) -> None:
+    """A browser that may read the bucket can open the page there."""
     assert store.location("index.html") == f"{seaweed.url}/{BUCKET}/{prefix}/index.html"
 
 
-def test_a_listing_of_many_is_whole_and_sorted(store: Store) -> None:
-    """It comes in pages, in the order that the server likes; and names of folders are no reason to sort otherwise."""
+def test_a_listing_of_several_pages_is_complete_and_sorted(store: Store) -> None:
+    """The server lists 1002 objects in pages of its own order; the listing is sorted by the whole path."""
     paths = [f"sheets/{number % 7}/{number}.png" for number in range(1000)] + ["sheets/1-.png", "sheets/1.png"]
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(lambda path: store.replace(path, b""), paths))
@@ -162,8 +162,38 @@ def test_a_listing_of_many_is_whole_and_sorted(store: Store) -> None:
     assert list(store.list("sheets/")) == sorted(paths)
 
 
+@pytest.mark.parametrize("offset", [0, 1, 2_499_999, 2_500_000, 9_999_999])
+def test_any_object_is_read_from_an_offset_on(
+    seaweed: Seaweed, credentials: None, client: S3Client, prefix: str, offset: int
+) -> None:
+    """The rest of the object comes in blocks; from its end on there is nothing."""
+    data = bytes(range(250)) * 10_000
+    client.put_object(Bucket=BUCKET, Key=f"{prefix}/net.pb", Body=data)
+
+    blocks = list(s3.read_from(f"s3://{BUCKET}/{prefix}/net.pb", offset))
+
+    assert b"".join(blocks) == data[offset:]
+    assert all(0 < len(block) <= 1 << 20 for block in blocks)
+
+
+def test_errors_of_reading_from_an_offset_name_the_object(
+    proxy: FaultProxy, credentials: None, client: S3Client, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A missing object is a permanent error; an answer that ends early is a transient one."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
+    address = f"s3://{BUCKET}/{prefix}/net.pb"
+    with pytest.raises(StoreError) as caught:
+        list(s3.read_from(address, 7))
+    assert str(caught.value) == f"{address}: could not read, there is no such object"
+
+    client.put_object(Bucket=BUCKET, Key=f"{prefix}/net.pb", Body=bytes(100))
+    proxy.inject(Fault("cut"))
+    with pytest.raises(TransientStoreError, match=f"{address}: could not read, no answer from {proxy.url} "):
+        list(s3.read_from(address, 7))
+
+
 def test_a_store_at_the_top_of_a_bucket_has_the_same_paths(store: Store, seaweed: Seaweed, prefix: str) -> None:
-    """Without a prefix the bucket itself is the atlas."""
+    """Without a prefix, the bucket itself is the atlas."""
     store.create("records/a", b"x")
 
     bucket = open_store(f"s3://{BUCKET}", Storage(endpoint_url=seaweed.url))
@@ -177,7 +207,7 @@ PUT_RECORD = {"method": "PUT", "path": ".*/records/.*"}
 
 
 def test_a_success_whose_answer_is_lost_is_a_success(behind: Store, proxy: FaultProxy) -> None:
-    """The client asks again and is told that the object is there: it is its own."""
+    """The retry finds that the object exists, and recognizes it as its own."""
     lost = proxy.inject(Fault("drop", times=2, **PUT_RECORD))
 
     assert behind.create("records/a", b"mine") is True
@@ -189,8 +219,8 @@ def test_a_success_whose_answer_is_lost_is_a_success(behind: Store, proxy: Fault
     assert behind.read("records/a") == b"newer"
 
 
-def test_a_loss_whose_answer_is_lost_is_a_loss(behind: Store, store: Store, proxy: FaultProxy) -> None:
-    """However often it asks, what is there is another writer's, even with the same bytes."""
+def test_a_refused_create_whose_answer_is_lost_is_refused(behind: Store, store: Store, proxy: FaultProxy) -> None:
+    """The retries recognize that the object is another writer's, even with equal bytes."""
     store.create("records/a", b"data")
     lost = proxy.inject(Fault("drop", times=2, **PUT_RECORD))
 
@@ -211,8 +241,8 @@ def test_a_loss_whose_answer_is_lost_is_a_loss(behind: Store, store: Store, prox
     ],
     ids=lambda fault: f"{fault.kind} {fault.status}",
 )
-def test_trouble_that_passes_is_not_even_noticed(behind: Store, proxy: FaultProxy, fault: Fault) -> None:
-    """A few refused, broken, slow or half answers delay the work, and that is all."""
+def test_transient_errors_are_retried(behind: Store, proxy: FaultProxy, fault: Fault) -> None:
+    """A few refused, broken, slow or incomplete answers delay the work and do not fail it."""
     behind.allows_many_writers()
     proxy.inject(fault)
 
@@ -223,8 +253,8 @@ def test_trouble_that_passes_is_not_even_noticed(behind: Store, proxy: FaultProx
     assert fault.times == 0
 
 
-def test_a_store_that_is_dead_for_a_while_is_waited_for(behind: Store, proxy: FaultProxy) -> None:
-    """Longer than a moment, shorter than a night."""
+def test_calls_are_retried_until_the_store_is_back(behind: Store, proxy: FaultProxy) -> None:
+    """A second without any answer is bridged by retries."""
     behind.allows_many_writers()
     proxy.die(seconds=1)
 
@@ -232,72 +262,77 @@ def test_a_store_that_is_dead_for_a_while_is_waited_for(behind: Store, proxy: Fa
 
 
 @pytest.mark.parametrize(
-    ("fault", "said"),
+    ("fault", "message"),
     [
-        (Fault("refuse", 99), "could not read, the store is in trouble (ServiceUnavailable); try again later"),
-        (Fault("refuse", 99, status=429, code="SlowDown"), "the store is in trouble (SlowDown); try again later"),
+        (Fault("refuse", 99), "could not read, the store is unavailable (ServiceUnavailable); try again later"),
+        (
+            Fault("refuse", 99, status=429, code="SlowDown"),
+            "the store is unavailable (SlowDown); try again later",
+        ),
         (Fault("reset", 99), "could not read, no answer from {url} (ConnectionClosedError); try again, or correct "),
         (Fault("cut", 99), "could not read, no answer from {url} ("),
     ],
 )
-def test_trouble_that_lasts_may_still_pass(
-    behind: Store, store: Store, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch, fault: Fault, said: str
+def test_a_lasting_outage_is_a_transient_error(
+    behind: Store, store: Store, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch, fault: Fault, message: str
 ) -> None:
-    """One line, of the kind of error that is worth another try."""
+    """The error has one line, and is of the kind that is worth a retry later."""
     store.replace("records/a", b"data")
-    behind = _hasty(monkeypatch, behind, proxy.url)
+    behind = _with_two_attempts(monkeypatch, behind, proxy.url)
     proxy.inject(fault)
 
     with pytest.raises(TransientStoreError) as caught:
         behind.read("records/a")
 
-    assert said.format(url=proxy.url) in str(caught.value)
+    assert message.format(url=proxy.url) in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_a_look_at_a_store_in_trouble_is_given_up_once(
+def test_an_existence_check_gives_up_after_its_attempts(
     behind: Store, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whether an object exists stays unknown, and is not asked in another way."""
-    behind = _hasty(monkeypatch, behind, proxy.url)
+    """HEAD is retried, and GET is not tried after it."""
+    behind = _with_two_attempts(monkeypatch, behind, proxy.url)
     proxy.inject(Fault("refuse", 99))
 
-    with pytest.raises(TransientStoreError, match="the store is in trouble"):
+    with pytest.raises(TransientStoreError, match="the store is unavailable"):
         behind.exists("a")
 
     assert [method for method, _ in proxy.requests] == ["HEAD"] * 2
 
 
-def test_an_object_that_others_keep_writing_is_given_up(
+def test_a_write_with_endless_conflicts_gives_up(
     behind: Store, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Conflicts without end are worth another try later."""
+    """The error is transient, so the caller may retry later."""
     behind.allows_many_writers()
     monkeypatch.setattr(s3, "ATTEMPTS", 2)
     proxy.inject(Fault("refuse", 99, method="PUT", status=409, code="ConditionalRequestConflict"))
 
-    with pytest.raises(TransientStoreError, match="/records/a: could not write, others keep writing it; try again"):
+    with pytest.raises(TransientStoreError, match="/records/a: could not write, others keep changing it; try again"):
         behind.create("records/a", b"data")
 
     assert not behind.exists("records/a")
 
 
-def test_nobody_at_the_address_may_be_trouble_that_passes(credentials: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The message has the address, which may as well be wrong."""
+def test_an_address_that_does_not_answer_is_a_transient_error(
+    credentials: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The message has the address, because it may be wrong."""
     monkeypatch.setattr(s3, "ATTEMPTS", 2)
-    nowhere = "http://127.0.0.1:9"
+    unused = "http://127.0.0.1:9"
 
     with pytest.raises(TransientStoreError) as caught:
-        open_store(f"s3://{BUCKET}/x", Storage(endpoint_url=nowhere)).read("a")
+        open_store(f"s3://{BUCKET}/x", Storage(endpoint_url=unused)).read("a")
 
     assert str(caught.value) == (
-        f"s3://{BUCKET}/x/a: could not read, no answer from {nowhere} (EndpointConnectionError); "
+        f"s3://{BUCKET}/x/a: could not read, no answer from {unused} (EndpointConnectionError); "
         "try again, or correct storage.endpoint_url"
     )
 
 
-def test_a_full_store_is_for_a_person_to_mend(behind: Store, proxy: FaultProxy) -> None:
-    """No other try would help, and none is made."""
+def test_a_full_store_is_not_retried(behind: Store, proxy: FaultProxy) -> None:
+    """The error is permanent: the call is made once, and the message says what to do."""
     full = proxy.inject(Fault("refuse", times=99, method="PUT", status=507, code="InsufficientStorage"))
 
     with pytest.raises(StoreError) as caught:
@@ -310,16 +345,16 @@ def test_a_full_store_is_for_a_person_to_mend(behind: Store, proxy: FaultProxy) 
     assert full.times == 98
 
 
-def _hasty(monkeypatch: pytest.MonkeyPatch, store: Store, url: str) -> Store:
-    """The same store with less patience."""
+def _with_two_attempts(monkeypatch: pytest.MonkeyPatch, store: Store, url: str) -> Store:
+    """Return the same store with at most two attempts for each call."""
     monkeypatch.setattr(s3, "ATTEMPTS", 2)
-    return open_store(str(store), Storage(endpoint_url=url, region="eu-west-1"))  # other options, another client
+    return open_store(str(store), Storage(endpoint_url=url, region="eu-west-1"))  # other options make another client
 
 
-@pytest.mark.parametrize("trouble", ["ignore_conditions", "refuse_conditions"])
-def test_a_store_without_conditions_is_for_one_writer(behind: Store, proxy: FaultProxy, trouble: str) -> None:
-    """It is found out by trying; looking before writing is right as long as nobody else writes."""
-    setattr(proxy, trouble, True)
+@pytest.mark.parametrize("behaviour", ["ignore_conditions", "refuse_conditions"])
+def test_a_store_without_conditions_is_for_one_writer(behind: Store, proxy: FaultProxy, behaviour: str) -> None:
+    """A probe finds that out; then the store reads before it writes, which is correct for a single writer."""
+    setattr(proxy, behaviour, True)
 
     assert behind.allows_many_writers() is False
     assert list(behind.list("")) == []
@@ -331,8 +366,8 @@ def test_a_store_without_conditions_is_for_one_writer(behind: Store, proxy: Faul
     assert behind.read("records/a") == b"third"
 
 
-def test_conditions_are_tried_once_and_only_to_write(behind: Store, proxy: FaultProxy) -> None:
-    """Reading needs no probe, one is enough for a process, and nothing of it stays."""
+def test_conditions_are_probed_once_and_only_before_a_write(behind: Store, proxy: FaultProxy) -> None:
+    """Reading needs no probe, a process probes once, and the probe leaves no object behind."""
     behind.exists("a")
     list(behind.list(""))
     with pytest.raises(StoreError):
@@ -349,8 +384,8 @@ def test_conditions_are_tried_once_and_only_to_write(behind: Store, proxy: Fault
     assert list(behind.list("")) == ["a", "b"]
 
 
-def test_two_publishers_at_once_publish_everything(store: Store) -> None:
-    """Each brings records of its own; whoever comes last has seen those of the others."""
+def test_concurrent_publishers_publish_every_record(store: Store) -> None:
+    """Each of three publishers adds a record; the last one to finish has read the records of the others."""
 
     def add_and_publish(number: int) -> None:
         store.create(f"records/{number}.ndjson", to_ndjson(RECORDS[number : number + 1]))
@@ -359,7 +394,7 @@ def test_two_publishers_at_once_publish_everything(store: Store) -> None:
     with ThreadPoolExecutor(3) as pool:
         list(pool.map(add_and_publish, range(3)))
 
-    manifest = publish(store, "small")  # which changes nothing
+    manifest = publish(store, "small")  # changes nothing
     published = list(store.list("data/"))
     assert manifest.counts.pairs == 3
     assert manifest.shards[0].path in published
@@ -367,22 +402,31 @@ def test_two_publishers_at_once_publish_everything(store: Store) -> None:
 
 
 @pytest.mark.parametrize(
-    ("uri", "said"),
+    ("uri", "message"),
     [
-        ("s3://", "output s3://: expected s3://bucket/prefix, nothing is no name of a bucket"),
-        ("s3:///x", "output s3:///x: expected s3://bucket/prefix, nothing is no name of a bucket"),
-        ("s3://a b/x", "output s3://a b/x: expected s3://bucket/prefix, a b is no name of a bucket"),
-        ("s3://bucket/a//b", "output s3://bucket/a//b: expected s3://bucket/prefix, and no empty name, . or .. in it"),
-        ("s3://bucket/../x", "output s3://bucket/../x: expected s3://bucket/prefix, and no empty name, . or .. in it"),
-        ("s3://me:hush@bucket/x", "output: expected s3://bucket/prefix without user and password; give them by "),
+        ("s3://", "output s3://: expected s3://bucket/prefix, nothing is not a bucket name"),
+        ("s3:///x", "output s3:///x: expected s3://bucket/prefix, nothing is not a bucket name"),
+        ("s3://a b/x", "output s3://a b/x: expected s3://bucket/prefix, a b is not a bucket name"),
+        (
+            "s3://bucket/a//b",
+            "output s3://bucket/a//b: expected s3://bucket/prefix without empty, . or .. parts",
+        ),
+        (
+            "s3://bucket/../x",
+            "output s3://bucket/../x: expected s3://bucket/prefix without empty, . or .. parts",
+        ),
+        (
+            "s3://me:hush@bucket/x",
+            "output: expected s3://bucket/prefix without user and password; give them by the env",
+        ),
     ],
 )
-def test_an_address_that_is_none_is_refused(uri: str, said: str) -> None:
-    """Before anything is asked of anybody, in one line that repeats no password."""
+def test_an_invalid_address_is_refused(uri: str, message: str) -> None:
+    """Opening the store fails, with one line that repeats no password."""
     with pytest.raises(StoreError) as caught:
         open_store(uri)
 
-    assert str(caught.value).startswith(said)
+    assert str(caught.value).startswith(message)
     assert "hush" not in str(caught.value)
 
 
@@ -391,7 +435,7 @@ WRONG = "hush-7d1f"
 
 
 def run_script(*arguments: str, **variables: str) -> Said:
-    """The installed script, with no other environment for boto3 than these variables."""
+    """Run the installed script; these variables are all that boto3 finds in the environment."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     ended = subprocess.run(
         [ISTHMUS, *arguments], env=clean | variables, capture_output=True, text=True, timeout=60, check=False
@@ -401,23 +445,23 @@ def run_script(*arguments: str, **variables: str) -> Said:
 
 @pytest.fixture
 def run(isthmus: Isthmus, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Said]:
-    """The same within this process, which forgets what it knows of stores: no client and no probe is used again."""
+    """The command line within this process, with the cached clients and probes of stores left out."""
 
-    def called(*arguments: str, **variables: str) -> Said:
+    def run_in_process(*arguments: str, **variables: str) -> Said:
         with monkeypatch.context() as changed:
             for name in [name for name in os.environ if name.startswith("AWS_")]:
                 changed.delenv(name)
             for name, value in variables.items():
                 changed.setenv(name, value)
-            for known in ("_client", "_respects_conditions"):
-                changed.setattr(s3, known, lru_cache(getattr(s3, known).__wrapped__))
+            for cached in ("_client", "_respects_conditions"):
+                changed.setattr(s3, cached, lru_cache(getattr(s3, cached).__wrapped__))
             return isthmus(*arguments)
 
-    return called
+    return run_in_process
 
 
 @pytest.mark.parametrize(
-    ("bucket", "change", "said"),
+    ("bucket", "change", "message"),
     [
         ("nowhere", {}, "there is no bucket nowhere; create it, or correct the output or storage.endpoint_url"),
         (BUCKET, {"AWS_SECRET_ACCESS_KEY": WRONG}, f"refuses the credentials (SignatureDoesNotMatch); {GIVE}"),
@@ -430,21 +474,23 @@ def run(isthmus: Isthmus, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Said
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("command", ["verify", "open"])
-def test_what_a_person_must_mend_is_told_in_one_line(
-    seaweed: Seaweed, run: Callable[..., Said], command: str, bucket: str, change: dict[str, str], said: str
+def test_permanent_errors_are_reported_in_one_line(
+    seaweed: Seaweed, run: Callable[..., Said], command: str, bucket: str, change: dict[str, str], message: str
 ) -> None:
-    """Exit code 2, what is wrong and what to do on standard error, and no secret anywhere."""
+    """The exit code is 2, standard error says what is wrong and what to do, and no secret is in it."""
     ended = run(command, f"s3://{bucket}/small", **seaweed.environment | change)
 
     assert (ended.code, ended.out) == (2, "")
     assert ended.err.startswith("isthmus: ")
-    assert ended.err.endswith(f"{said}\n")
+    assert ended.err.endswith(f"{message}\n")
     assert ended.err.count("\n") == 1
     assert not any(secret in ended.err for secret in (KEY, SECRET, WRONG))
 
 
-def test_whoever_may_only_read_is_told_so(seaweed: Seaweed, store: Store, run: Callable[..., Said]) -> None:
-    """A write that is not allowed is told in one line; reading goes well."""
+def test_credentials_that_may_only_read_are_reported_at_a_write(
+    seaweed: Seaweed, store: Store, run: Callable[..., Said]
+) -> None:
+    """A write that is not allowed fails with one line; a read succeeds."""
     store.create("records/a.ndjson", to_ndjson(RECORDS))
     reader = environment(seaweed.url, READER_KEY, READER_SECRET)
 
@@ -459,10 +505,10 @@ def test_whoever_may_only_read_is_told_so(seaweed: Seaweed, store: Store, run: C
 
 
 @pytest.mark.parametrize(("options", "warnings"), [({}, 0), ({"ignore_conditions": True}, 1)])
-def test_a_person_is_warned_once_of_a_store_for_one_writer(
+def test_publishing_warns_once_of_a_store_for_one_writer(
     proxy: FaultProxy, store: Store, run: Callable[..., Said], options: dict[str, bool], warnings: int
 ) -> None:
-    """Publishing goes well all the same."""
+    """The publication succeeds nevertheless."""
     store.create("records/a.ndjson", to_ndjson(RECORDS))
     for name, value in options.items():
         setattr(proxy, name, value)
@@ -478,8 +524,10 @@ def test_a_person_is_warned_once_of_a_store_for_one_writer(
     assert not any("probe" in path for path in store.list(""))
 
 
-def test_a_published_atlas_is_opened_by_its_address(store: Store, seaweed: Seaweed, run: Callable[..., Said]) -> None:
-    """Where no file can be opened the address of the page is said; and an atlas that is not there is bad input."""
+def test_opening_an_atlas_in_a_bucket_prints_its_address(
+    store: Store, seaweed: Seaweed, run: Callable[..., Said]
+) -> None:
+    """Of a published atlas the page's address is printed; a store without a page is bad input."""
     store.create("records/a.ndjson", to_ndjson(RECORDS))
     assert run("open", str(store), **seaweed.environment).code == 2
 

@@ -1,4 +1,4 @@
-"""From a selection to pairs, on the layers and weights of the real model."""
+"""The pairs of a selection, on the layers and weights of the real model."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ MODEL = load("efficientnet-lite0")
 
 
 def selected(**pairs: Any) -> list[Pair]:
-    """The pairs that a selection gives."""
+    """Return the pairs of a selection."""
     return select_pairs(parse_spec({"name": "small", "pairs": pairs}, "here"), MODEL)
 
 
 def written(*pairs: str) -> list[Pair]:
-    """Pairs that are written `a b`, taken as they are."""
+    """Parse pairs that are written `a b`, without ordering them."""
     return [Pair(*map(Neuron.parse, pair.split())) for pair in pairs]
 
 
@@ -40,27 +40,27 @@ def test_listed_pairs_keep_their_order() -> None:
 
 
 def test_a_pair_that_is_listed_twice_is_one_pair() -> None:
-    """Neither a repetition nor the other direction makes a second strip."""
+    """Neither a repetition nor the reversed pair makes a second strip."""
     listed = [["block5:1", "block5:2"], ["block5:2", "block5:1"], ["stem:0", "stem:1"], [" block5:1 ", "block5:02"]]
 
     assert selected(select="list", list=listed) == written("block5:1 block5:2", "stem:0 stem:1")
 
 
-def test_a_pair_across_layers_runs_from_the_layer_that_is_named_first_in_natural_order() -> None:
-    """Numbers in layer names count as numbers, so block9 comes before block10, whichever way round it is written."""
+def test_a_pair_across_layers_runs_from_the_first_layer_in_natural_order() -> None:
+    """Numbers in layer names are compared as numbers: block9 comes before block10, however the pair is written."""
     for listed in (["block9:7", "block10:3"], ["block10:3", "block9:7"]):
         assert selected(select="list", list=[listed]) == written("block9:7 block10:3")
 
 
 def test_a_range_has_both_its_ends() -> None:
-    """Channels 3-5 are three."""
+    """The range 3-5 has three channels."""
     assert selected(select="all", neurons=["block5:3-5"]) == written(
         "block5:3 block5:4", "block5:3 block5:5", "block5:4 block5:5"
     )
 
 
 def test_all_pairs_are_those_within_and_across_layers_each_once() -> None:
-    """Ranges that overlap name a neuron once."""
+    """A neuron in two overlapping ranges counts once."""
     pairs = selected(select="all", neurons=["block5:0-3", "block5:2-4", "block10:7", "block9:0-1"])
 
     neurons = [Neuron("block5", channel) for channel in range(5)] + [Neuron("block9", 0), Neuron("block9", 1)]
@@ -71,22 +71,22 @@ def test_all_pairs_are_those_within_and_across_layers_each_once() -> None:
 
 @settings(deadline=None)
 @given(count=st.integers(2, 32), share=st.floats(0, 1), seed=st.integers(0, 2**32 - 1))
-def test_random_pairs_are_as_many_as_asked_for_and_all_different(count: int, share: float, seed: int) -> None:
-    """Whatever is drawn are pairs among the neurons, without repetition, and the same for the same seed."""
+def test_random_pairs_have_the_requested_number_and_are_all_different(count: int, share: float, seed: int) -> None:
+    """Pairs are drawn among the neurons, without repetition, and the same seed draws the same pairs."""
     n = max(1, round(share * math.comb(count, 2)))
-    asked: dict[str, Any] = {"select": "random", "neurons": [f"stem:0-{count - 1}"], "n": n, "seed": seed}
+    selection: dict[str, Any] = {"select": "random", "neurons": [f"stem:0-{count - 1}"], "n": n, "seed": seed}
 
-    pairs = selected(**asked)
+    pairs = selected(**selection)
 
     assert len(pairs) == len(set(pairs)) == n
-    assert set(pairs) <= set(selected(select="all", neurons=asked["neurons"]))
-    assert pairs == selected(**asked)
+    assert set(pairs) <= set(selected(select="all", neurons=selection["neurons"]))
+    assert pairs == selected(**selection)
 
 
 @settings(deadline=None, max_examples=10)
 @given(count=st.integers(2, 100), seed=st.integers(0, 2**32 - 1))
-def test_as_many_random_pairs_as_there_are_are_all_pairs(count: int, seed: int) -> None:
-    """No pair is left out and none comes twice, so every pair can be drawn."""
+def test_drawing_as_many_pairs_as_exist_draws_all_pairs(count: int, seed: int) -> None:
+    """No pair is left out and none is drawn twice, so every pair can be drawn."""
     neurons = [f"head:0-{count - 1}"]
 
     pairs = selected(select="random", neurons=neurons, n=math.comb(count, 2), seed=seed)
@@ -102,7 +102,7 @@ def test_another_seed_draws_other_pairs() -> None:
 
 
 def test_random_pairs_are_spread_evenly() -> None:
-    """Among 100 neurons each is expected in 1 of 50 pairs: in 20 of 1000, give or take 4.4 (its standard deviation)."""
+    """Each of 100 neurons is expected in 20 of 1000 pairs, with a standard deviation of 4.4."""
     pairs = [pair for seed in range(10) for pair in selected(select="random", neurons=["head:0-99"], n=100, seed=seed)]
 
     drawn = np.bincount([neuron.channel for pair in pairs for neuron in pair], minlength=100)
@@ -114,7 +114,7 @@ def test_random_pairs_are_spread_evenly() -> None:
 
 @pytest.mark.parametrize("layer", ["stem", "block9_expand_pre_relu", "block9_depthwise", "block9", "logits"])
 def test_nearest_pairs_are_those_of_the_largest_cosine(layer: str) -> None:
-    """For every kind of layer the pairs agree with cosines computed one by one in double precision."""
+    """For every kind of layer, the pairs agree with cosines computed one by one in double precision."""
     channels, k = [3, 1, *range(8, 28)], 3
     weights = MODEL.fan_in(layer).astype(np.float64)
 
@@ -135,7 +135,7 @@ def test_nearest_pairs_are_those_of_the_largest_cosine(layer: str) -> None:
 
 
 def test_nearest_pairs_stay_within_their_layers() -> None:
-    """Weights of different layers cannot be compared, so each layer has neighbours of its own."""
+    """Weights of different layers cannot be compared, so neighbours are searched within a layer."""
     pairs = selected(select="nearest", neurons=["block5:0-5", "stem:0-5"], k=2)
 
     together = [
@@ -143,11 +143,11 @@ def test_nearest_pairs_stay_within_their_layers() -> None:
         *selected(select="nearest", neurons=["stem:0-5"], k=2),
     ]
     assert pairs == together
-    assert len(pairs) >= 12  # each of 12 neurons has two, and a pair is shared by two at most
+    assert len(pairs) >= 12  # each of 12 neurons has two pairs, and a pair belongs to at most two neurons
 
 
-def test_a_channel_without_weights_is_unlike_all_others() -> None:
-    """A row of zeros has cosine 0 with every row, itself included, and never a value that is no number."""
+def test_a_channel_without_weights_has_cosine_0_with_all_others() -> None:
+    """A row of zeros has cosine 0 with every row, itself included, and never NaN."""
     similarity = cosine_similarity(np.array([[0, 0], [3, 4], [-6, -8]], np.float32))
 
     np.testing.assert_allclose(similarity, [[0, 0, 0], [0, 1, -1], [0, -1, 1]], atol=1e-12)
@@ -183,8 +183,8 @@ def test_a_channel_without_weights_is_unlike_all_others() -> None:
          "pairs: expected at most 5,000,000 pairs in one atlas, got 6,887,616; name fewer neurons"),
     ],
 )  # fmt: skip
-def test_what_the_model_does_not_have_is_told_with_the_place_in_the_spec(pairs: dict[str, Any], message: str) -> None:
-    """One line says where in the spec, what was expected, and what came."""
+def test_an_impossible_selection_is_reported_with_its_place_in_the_spec(pairs: dict[str, Any], message: str) -> None:
+    """One line has the place in the spec, what was expected, and what came."""
     with pytest.raises(SpecError) as caught:
         selected(**pairs)
 
@@ -195,8 +195,8 @@ def test_what_the_model_does_not_have_is_told_with_the_place_in_the_spec(pairs: 
     "pairs",
     [{"select": "list", "list": [["stem:0", "blok9:1"]]}, {"select": "all", "neurons": ["blok9:1-2"]}],
 )
-def test_an_unknown_layer_is_told_with_near_ones(pairs: dict[str, Any]) -> None:
-    """The message names layers that were perhaps meant, and how to list all."""
+def test_an_unknown_layer_is_reported_with_similar_names(pairs: dict[str, Any]) -> None:
+    """The message names similar layers, and the command that lists all layers."""
     with pytest.raises(UnknownLayerError) as caught:
         selected(**pairs)
 
@@ -207,8 +207,8 @@ def test_an_unknown_layer_is_told_with_near_ones(pairs: dict[str, Any]) -> None:
     assert len(message.splitlines()) == 1
 
 
-def test_a_range_that_is_far_too_long_is_refused_before_it_is_written_out() -> None:
-    """A slip of the finger costs a message, not all memory."""
+def test_a_range_that_is_far_too_long_is_refused_before_it_is_expanded() -> None:
+    """A typing error costs a message, not all memory."""
     tracemalloc.start()
     try:
         with pytest.raises(SpecError, match="expected a channel of stem from 0 to 31, got 3000000"):
@@ -219,21 +219,21 @@ def test_a_range_that_is_far_too_long_is_refused_before_it_is_written_out() -> N
 
 
 def test_the_defaults_of_the_model_are_written_out() -> None:
-    """Settings that leave the alignment layers to the model get those that suit it."""
+    """Settings without alignment layers get the default layers of the model."""
     resolved = resolve_settings(RenderSettings(), MODEL)
 
     assert resolved == RenderSettings(alignment=Alignment(layers=("block5", "block7")))
 
 
-def test_layers_that_are_named_are_kept() -> None:
-    """Nothing is changed in settings that leave nothing open."""
+def test_given_alignment_layers_are_kept() -> None:
+    """Settings that are complete stay the same."""
     settings = RenderSettings(alignment=Alignment(layers=("block3", "stem"), weight=2))
 
     assert resolve_settings(settings, MODEL) == settings
 
 
-def test_an_unknown_alignment_layer_is_told_with_its_place() -> None:
-    """The message says which of the layers it is, and names near ones."""
+def test_an_unknown_alignment_layer_is_reported_with_its_place() -> None:
+    """The message has the number of the layer in the list, and its name."""
     settings = RenderSettings(alignment=Alignment(layers=("block5", "block99")))
 
     with pytest.raises(UnknownLayerError) as caught:

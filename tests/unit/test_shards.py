@@ -1,4 +1,4 @@
-"""The gallery's data: what index and detail shards have, as a script gives it to the page."""
+"""The gallery's data: the contents of index and detail shards."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from core.gallery.shards import detail_shard, index_shard
 
 
 def index_of(*records: Record) -> dict[str, Any]:
-    """The columns of an index shard."""
+    """Return the columns of an index shard."""
     script = index_shard(records, ["data/detail-0.js"], 1000).decode()
     columns: dict[str, Any] = json.loads(script.removeprefix("isthmus.data(").removesuffix(");\n"))
     return columns
 
 
 def test_an_index_shard_is_one_column_per_field() -> None:
-    """Layers and settings are dictionaries, what all rows share stands once, and what failed pairs lack is null."""
+    """Layers and settings are indices, a value that all rows share stands once, and missing values are null."""
     done = record_of("block9:9", "block10:5", activation_a=[1.23456789, 0.5, 0.0], layer_distance={"x": [1, 2]})
     failed = record_of("block9:10", "block9:12", "failed", settings_digest="f" * 20)
 
@@ -52,7 +52,7 @@ def test_an_index_shard_is_one_column_per_field() -> None:
 
 
 def test_a_strip_between_portraits_is_marked() -> None:
-    """Page and reader can tell the strips that meet from those with ends of their own."""
+    """The column `walk` is 1 for strips between portraits and 0 for strips with ends of their own."""
     pair, walk = record_of("stem:0", "stem:1"), record_of("stem:0", "stem:2", strip="walk")
 
     assert index_of(pair, walk)["walk"] == [0, 1]
@@ -70,12 +70,12 @@ def test_a_strip_between_portraits_is_marked() -> None:
     ],
 )
 def test_balance_says_how_equally_both_neurons_are_excited(a: list[float], b: list[float], balance: float) -> None:
-    """1 where every frame excites both alike, 0 where each excites one only; none where a neuron is never excited."""
+    """Balance is 1 if every frame excites both, 0 if each excites only one, null if a neuron is never excited."""
     assert index_of(record_of("stem:0", "stem:1", activation_a=a, activation_b=b))["balance"] == balance
 
 
 def test_a_detail_shard_has_every_record_as_it_was_written() -> None:
-    """The page gets the lines themselves, byte for byte."""
+    """A detail shard has the lines of the records, byte for byte."""
     lines = to_ndjson(RECORDS).splitlines(keepends=True)
 
     script = detail_shard(lines).decode()
@@ -85,7 +85,7 @@ def test_a_detail_shard_has_every_record_as_it_was_written() -> None:
 
 
 def test_nothing_in_a_shard_can_end_a_script() -> None:
-    """Whatever names and reasons contain, a shard is ASCII without an angle bracket that opens anything."""
+    """For any names and reasons, a shard is ASCII and has no `<`."""
     hostile = "</script><!--\u2028\u202e\U0001f98a'\"\\"
     record = record_of("stem:0", "stem:1", "failed", reason=hostile)
 
@@ -95,8 +95,8 @@ def test_nothing_in_a_shard_can_end_a_script() -> None:
     assert index_of(record)["reason"] == {"0": hostile}
 
 
-def test_a_record_of_no_neuron_is_told_with_its_key() -> None:
-    """A neuron that is not written as one has no layer to be listed under."""
+def test_a_record_with_a_malformed_neuron_is_named_by_its_key() -> None:
+    """A neuron that is not written `layer:channel` is an error that names the record's key."""
     record = RECORDS[0].model_copy(update={"a": "stem"})
 
     with pytest.raises(RecordError, match=rf"record {record.key}: expected a neuron as 'layer:channel', got 'stem'"):

@@ -1,4 +1,4 @@
-"""Sheets: what goes in comes out, to the pixel."""
+"""Sheets: frames survive encoding and decoding, to the pixel."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ FRAMES = nps.arrays(
 
 @settings(deadline=None)
 @given(FRAMES)
-def test_png_gives_back_every_pixel(frames: NDArray[np.float32]) -> None:
-    """Packed, encoded, decoded and unpacked, frames are what they were, to the nearest step of 1/255."""
+def test_png_preserves_every_pixel(frames: NDArray[np.float32]) -> None:
+    """Laid side by side, encoded, decoded and split, frames are as before, to the nearest step of 1/255."""
     count, height, width, _ = frames.shape
     sheet = side_by_side(frames)
 
@@ -39,15 +39,15 @@ def test_png_gives_back_every_pixel(frames: NDArray[np.float32]) -> None:
 
 @settings(deadline=None, max_examples=20)
 @given(FRAMES)
-def test_webp_gives_back_the_geometry(frames: NDArray[np.float32]) -> None:
-    """The preview is as large as the sheet, so that both unpack alike."""
+def test_webp_preserves_the_geometry(frames: NDArray[np.float32]) -> None:
+    """The preview has the size of the sheet, so both are split in the same way."""
     sheet = side_by_side(frames)
 
     assert decode(encode_webp(sheet)).shape == sheet.shape
 
 
-def test_webp_looks_like_the_sheet() -> None:
-    """A smooth picture is off by no more than a few steps in the mean."""
+def test_webp_is_close_to_the_sheet() -> None:
+    """The pixels of a smooth picture differ by less than three steps in the mean."""
     ramp = np.linspace(0, 1, 64, dtype=np.float32)
     sheet = side_by_side(np.stack([np.broadcast_to(ramp[:, None, None], (64, 64, 3)), np.full((64, 64, 3), 0.3)]))
 
@@ -57,7 +57,7 @@ def test_webp_looks_like_the_sheet() -> None:
 
 
 def test_frames_stand_side_by_side_in_their_order() -> None:
-    """The first frame is on the left, and rows stay rows."""
+    """The first frame is on the left, and rows remain rows."""
     frames = np.zeros((2, 2, 3, 3), np.float32)
     frames[0, 1, 2] = [1, 0, 0]
     frames[1, 0, 0] = [0, 0, 1]
@@ -69,8 +69,8 @@ def test_frames_stand_side_by_side_in_their_order() -> None:
     assert sheet.sum() == 2 * 255
 
 
-def test_values_go_to_the_nearest_step() -> None:
-    """Just below the middle between two steps goes down, just above it up; 0 and 1 are black and white."""
+def test_values_are_rounded_to_the_nearest_step() -> None:
+    """Just below the middle between two steps rounds down, just above it up; 0 is black and 1 is white."""
     steps = np.arange(255, dtype=np.float64)
     values = np.concatenate([steps + 0.49, steps + 0.51, [0, 255]]) / 255
     expected = np.concatenate([steps, steps + 1, [0, 255]])
@@ -81,7 +81,7 @@ def test_values_go_to_the_nearest_step() -> None:
 
 
 def test_the_same_pixels_have_the_same_bytes() -> None:
-    """A sheet is compared by its digest, so encoding has no time or chance in it."""
+    """Sheets are compared by their digests, so encoding is deterministic and writes no time."""
     sheet = side_by_side(np.random.default_rng(0).random((3, 16, 16, 3), np.float32))
 
     assert encode_png(sheet) == encode_png(sheet.copy())
@@ -89,8 +89,8 @@ def test_the_same_pixels_have_the_same_bytes() -> None:
 
 
 @given(st.lists(st.integers(0, 5), max_size=5).filter(lambda shape: len(shape) != 4 or shape[3] != 3 or 0 in shape))
-def test_other_shapes_cannot_be_packed(shape: list[int]) -> None:
-    """The message has the shape that was expected and the one that came."""
+def test_frames_of_another_shape_are_refused(shape: list[int]) -> None:
+    """The message has the expected and the actual shape."""
     with pytest.raises(ShapeError) as caught:
         side_by_side(np.zeros(shape, np.float32))
 
@@ -101,7 +101,7 @@ def test_other_shapes_cannot_be_packed(shape: list[int]) -> None:
     ("shape", "frames"),
     [((8, 10, 3), 3), ((8, 9, 4), 3), ((8, 9), 3), ((1, 8, 9, 3), 3), ((8, 9, 3), 0), ((8, 9, 3), -3)],
 )
-def test_a_sheet_of_another_shape_cannot_be_unpacked(shape: tuple[int, ...], frames: int) -> None:
+def test_a_sheet_of_another_shape_cannot_be_split(shape: tuple[int, ...], frames: int) -> None:
     """The width must be a multiple of the number of frames, which is at least one."""
     with pytest.raises(ShapeError) as caught:
         split(np.zeros(shape, np.uint8), frames)
@@ -110,8 +110,8 @@ def test_a_sheet_of_another_shape_cannot_be_unpacked(shape: tuple[int, ...], fra
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P"])
-def test_every_picture_is_decoded_to_three_channels(mode: str) -> None:
-    """A sheet that another program saved again in another mode has the same shape."""
+def test_every_mode_is_decoded_to_three_channels(mode: str) -> None:
+    """A sheet that another program saved in another mode has the same shape."""
     buffer = io.BytesIO()
     Image.new("RGB", (4, 2), (102, 102, 102)).convert(mode).save(buffer, "PNG")
 

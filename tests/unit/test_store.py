@@ -1,6 +1,6 @@
-"""What every store must do, and what a store in a directory does beyond that.
+"""The contract of every store, and what a store in a directory does beyond it.
 
-The tests with the fixture `store` are the contract: another kind of store joins by another parameter.
+The tests with the fixture `store` are the contract; each kind of store is one of its parameters.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from core.store.store import DirectoryStore, Store, open_store
 
 @pytest.fixture(params=["directory", "s3"])
 def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    """An empty store that can be opened by its address from other processes, too."""
+    """An empty store that other processes can open by its address."""
     if request.param == "directory":
         return open_store(str(tmp_path / "new" / "store"))
     seaweed: Seaweed = request.getfixturevalue("seaweed")
@@ -35,15 +35,15 @@ def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
     return open_store(f"s3://{BUCKET}/{uuid.uuid4().hex}/store", Storage(endpoint_url=seaweed.url))
 
 
-def test_what_is_created_first_stays(store: Store) -> None:
-    """The first to create an object gets True; whoever comes later gets False and changes nothing."""
+def test_create_never_overwrites(store: Store) -> None:
+    """The first call returns True; later calls return False and change nothing."""
     assert store.create("records/a.ndjson", b"first") is True
     assert store.create("records/a.ndjson", b"second") is False
     assert store.read("records/a.ndjson") == b"first"
 
 
-def test_what_is_replaced_is_read_anew(store: Store) -> None:
-    """Replacing makes an object or gives it other bytes, and what was replaced counts as created."""
+def test_replace_overwrites(store: Store) -> None:
+    """Replacing writes an object that is new or exists; afterwards the object cannot be created."""
     store.replace("manifest.json", b"one")
     store.replace("manifest.json", b"")
 
@@ -52,7 +52,7 @@ def test_what_is_replaced_is_read_anew(store: Store) -> None:
 
 
 def test_bytes_come_back_as_they_were(store: Store) -> None:
-    """Every value of a byte survives, in any number."""
+    """Every byte value survives, in an object of more than a megabyte."""
     data = bytes(range(256)) * 5000
 
     store.create("a.png", data)
@@ -61,7 +61,7 @@ def test_bytes_come_back_as_they_were(store: Store) -> None:
 
 
 def test_objects_exist_and_folders_do_not(store: Store) -> None:
-    """Only what was written exists."""
+    """Only the path that was written exists."""
     store.create("sheets/ab/abc.png", b"x")
 
     assert store.exists("sheets/ab/abc.png")
@@ -69,15 +69,15 @@ def test_objects_exist_and_folders_do_not(store: Store) -> None:
     assert not store.exists("sheets/ab/abd.png")
 
 
-def test_of_many_threads_exactly_one_creates(store: Store) -> None:
-    """Threads that race for one path agree on the winner, whose bytes are there."""
+def test_of_concurrent_threads_exactly_one_creates(store: Store) -> None:
+    """Of threads that create one path concurrently, one gets True, and the object has its bytes."""
     threads = 8
-    together = threading.Barrier(threads)
+    barrier = threading.Barrier(threads)
 
     def race(number: int) -> list[bool]:
         won = []
         for round_ in range(4):
-            together.wait()
+            barrier.wait()
             won.append(store.create(f"records/{round_}", str(number).encode()))
         return won
 
@@ -104,7 +104,7 @@ def race(number):
             won.append(round)
     os.write(1, f"{number} {won}\\n".encode())
 
-start = time.time() + 1  # when all have opened the store
+start = time.time() + 1  # every process has opened the store by then
 for number in range(4):
     if os.fork() == 0:
         race(number)
@@ -114,8 +114,8 @@ for _ in range(4):
 """
 
 
-def test_of_many_processes_exactly_one_creates(store: Store) -> None:
-    """Processes that race for one path, all at the same moment, agree on the winner, whose bytes are there."""
+def test_of_concurrent_processes_exactly_one_creates(store: Store) -> None:
+    """Of processes that create one path at the same moment, one gets True, and the object has its bytes."""
     raced = subprocess.run(
         [sys.executable, "-c", RACE, str(store)], stdout=subprocess.PIPE, text=True, check=True, timeout=60
     )
@@ -127,8 +127,8 @@ def test_of_many_processes_exactly_one_creates(store: Store) -> None:
         assert all(store.read(f"records/{round_}") == number.encode() for round_ in rounds)
 
 
-def test_a_reader_never_sees_half_of_a_replacement(store: Store) -> None:
-    """While an object is replaced over and over it is there, and whole, every time it is read."""
+def test_replacing_is_atomic_for_readers(store: Store) -> None:
+    """While an object is replaced many times, every read finds the whole bytes of one version."""
     versions = [bytes([value]) * 200_000 for value in b"abc"]
     store.replace("manifest.json", versions[0])
     done = threading.Event()
@@ -150,14 +150,14 @@ def test_a_reader_never_sees_half_of_a_replacement(store: Store) -> None:
 
 
 def test_a_listing_is_sorted_and_reaches_into_folders(store: Store) -> None:
-    """All objects below a folder are listed by their whole path, and no others."""
+    """It has the whole path of every object below the folder, and no other path."""
     for path in ("sheets/b/2.png", "sheets/a/9.png", "sheets/a/10.png", "sheets/a.png", "sheetsx/a.png", "records/a"):
         store.create(path, b"")
 
     assert list(store.list("sheets/")) == ["sheets/a.png", "sheets/a/10.png", "sheets/a/9.png", "sheets/b/2.png"]
 
 
-def test_a_listing_of_what_is_not_there_is_empty(store: Store) -> None:
+def test_a_listing_of_a_missing_folder_is_empty(store: Store) -> None:
     """Neither an empty store nor a missing folder is an error."""
     assert list(store.list("records/")) == []
 
@@ -166,8 +166,8 @@ def test_a_listing_of_what_is_not_there_is_empty(store: Store) -> None:
     assert list(store.list("records/")) == []
 
 
-def test_reading_what_is_not_there_names_it(store: Store) -> None:
-    """The message has the address and what was tried, in one line."""
+def test_reading_a_missing_object_names_it(store: Store) -> None:
+    """The message has the address and the action, in one line."""
     with pytest.raises(StoreError) as caught:
         store.read("sheets/ab/abc.png")
 
@@ -176,8 +176,8 @@ def test_reading_what_is_not_there_names_it(store: Store) -> None:
     assert not isinstance(caught.value, TransientStoreError)
 
 
-def test_what_is_deleted_is_gone_and_may_be_deleted_again(store: Store) -> None:
-    """Deleting makes way for another first one, and deleting nothing is no error."""
+def test_deleting_is_idempotent(store: Store) -> None:
+    """A deleted object can be created again, and deleting a missing object is not an error."""
     store.create("records/a", b"one")
 
     for _ in range(2):
@@ -187,7 +187,7 @@ def test_what_is_deleted_is_gone_and_may_be_deleted_again(store: Store) -> None:
 
 
 def test_a_version_changes_with_the_bytes(store: Store) -> None:
-    """What is not there has no version; other bytes have another one."""
+    """A missing object has no version; an object with other bytes has another version."""
     assert store.version("manifest.json") is None
 
     store.replace("manifest.json", b"one")
@@ -199,8 +199,8 @@ def test_a_version_changes_with_the_bytes(store: Store) -> None:
     assert first == again != store.version("manifest.json")
 
 
-def test_only_the_version_that_was_seen_is_swapped(store: Store) -> None:
-    """Whoever has seen an older version, or one where there is none now, gets False and changes nothing."""
+def test_swap_writes_only_over_the_expected_version(store: Store) -> None:
+    """With an older version, or the version of a deleted object, it returns False and changes nothing."""
     assert store.swap("manifest.json", b"one", None) is True
     first = store.version("manifest.json")
     assert store.swap("manifest.json", b"no", None) is False
@@ -213,14 +213,14 @@ def test_only_the_version_that_was_seen_is_swapped(store: Store) -> None:
     assert list(store.list("")) == []
 
 
-def test_of_many_threads_exactly_one_swaps_a_version(store: Store) -> None:
-    """Threads that add their number to what they have read, and begin anew when they lose, lose nothing."""
+def test_of_concurrent_threads_exactly_one_swaps_a_version(store: Store) -> None:
+    """Threads append their number to what they have read and retry when refused; every number is kept."""
     store.replace("manifest.json", b"")
 
     def add(number: int) -> None:
         while True:
-            version, seen = store.version("manifest.json"), store.read("manifest.json")
-            if store.swap("manifest.json", seen + bytes([number]), version):
+            version, data = store.version("manifest.json"), store.read("manifest.json")
+            if store.swap("manifest.json", data + bytes([number]), version):
                 return
 
     with ThreadPoolExecutor(8) as pool:
@@ -230,8 +230,8 @@ def test_of_many_threads_exactly_one_swaps_a_version(store: Store) -> None:
     assert list(store.list("")) == ["manifest.json"]
 
 
-def test_many_are_read_in_the_order_that_was_asked_for(store: Store) -> None:
-    """One after the other, also the same one twice; a missing one is told in its place."""
+def test_many_objects_are_read_in_the_given_order(store: Store) -> None:
+    """A path may occur twice; the error of a missing object comes in its place."""
     paths = [f"records/{number}" for number in range(50)]
     for path in paths:
         store.create(path, path.encode())
@@ -245,8 +245,8 @@ def test_many_are_read_in_the_order_that_was_asked_for(store: Store) -> None:
         next(reading)
 
 
-def test_a_store_has_the_name_of_its_atlas(store: Store) -> None:
-    """The last part of its address."""
+def test_the_name_of_a_store_is_that_of_its_atlas(store: Store) -> None:
+    """It is the last part of the address."""
     assert store.name == "store"
 
 
@@ -255,7 +255,7 @@ def files_below(folder: Path) -> list[str]:
 
 
 def test_opening_a_directory_writes_nothing(tmp_path: Path) -> None:
-    """A folder is made by the first object that goes into it."""
+    """Writing the first object creates its folder."""
     opened = open_store(str(tmp_path / "a" / "b"))
     assert not opened.exists("x")
     assert list(tmp_path.iterdir()) == []
@@ -266,7 +266,7 @@ def test_opening_a_directory_writes_nothing(tmp_path: Path) -> None:
 
 
 def test_temporary_files_of_killed_writers_are_not_listed(tmp_path: Path) -> None:
-    """A writer that is killed leaves a file beside the final one, which is no object; others with a dot are."""
+    """A killed writer's file beside the final one is not an object; another file with a leading dot is one."""
     opened = DirectoryStore(tmp_path)
     opened.create("records/a", b"")
     (tmp_path / "records" / ".a.0123456789abcdef.tmp").write_bytes(b"half")
@@ -279,10 +279,10 @@ WRITERS = [DirectoryStore.create, DirectoryStore.replace]
 
 
 @pytest.mark.parametrize("write", WRITERS)
-def test_a_write_that_goes_well_leaves_the_object_only(
+def test_a_successful_write_leaves_the_object_only(
     tmp_path: Path, write: Callable[[DirectoryStore, str, bytes], object]
 ) -> None:
-    """Whether an object is new or there already, nothing else remains."""
+    """No temporary file remains, whether the object is new or exists."""
     for data in (b"one", b"two"):
         write(DirectoryStore(tmp_path), "records/a", data)
 
@@ -291,10 +291,10 @@ def test_a_write_that_goes_well_leaves_the_object_only(
 
 @pytest.mark.parametrize("write", WRITERS)
 @pytest.mark.parametrize("path", ["file/a", "file/a/b", "x" * 300])
-def test_a_write_into_an_impossible_place_says_so(
+def test_a_write_to_an_impossible_path_fails_in_one_line(
     tmp_path: Path, write: Callable[[DirectoryStore, str, bytes], object], path: str
 ) -> None:
-    """A file in the place of a folder, or a name that is too long, is told in one line and leaves nothing behind."""
+    """A file in the place of a folder, or a name that is too long, is reported, and no file is left behind."""
     (tmp_path / "file").write_bytes(b"in the way")
 
     with pytest.raises(StoreError) as caught:
@@ -306,7 +306,7 @@ def test_a_write_into_an_impossible_place_says_so(
 
 
 def test_a_folder_in_the_place_of_an_object_cannot_be_replaced(tmp_path: Path) -> None:
-    """The write fails at its last step, and takes its temporary file away."""
+    """The write fails at its last step, and deletes its temporary file."""
     (tmp_path / "manifest.json").mkdir()
 
     with pytest.raises(StoreError, match="could not write, Is a directory"):
@@ -315,8 +315,8 @@ def test_a_folder_in_the_place_of_an_object_cannot_be_replaced(tmp_path: Path) -
     assert files_below(tmp_path) == []
 
 
-def test_a_folder_in_the_place_of_an_object_is_no_object(tmp_path: Path) -> None:
-    """Creating it is an error, and not somebody else's success."""
+def test_a_folder_in_the_place_of_an_object_cannot_be_created(tmp_path: Path) -> None:
+    """Creating the object is an error, not the success of another writer."""
     (tmp_path / "records").mkdir()
 
     with pytest.raises(StoreError, match="records: could not write, Is a directory"):
@@ -326,10 +326,10 @@ def test_a_folder_in_the_place_of_an_object_is_no_object(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("write", WRITERS)
-def test_a_full_disk_is_told_with_the_remedy(
+def test_a_full_disk_is_reported_with_the_remedy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[[DirectoryStore, str, bytes], object]
 ) -> None:
-    """The system may say so as late as when bytes are to reach the disk; nothing is left behind."""
+    """The system may report it only when the bytes are flushed to the disk; no file is left behind."""
 
     def full(_: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -361,19 +361,19 @@ for write in (store.create, store.replace):
 """
 
 
-def test_a_write_that_ends_halfway_leaves_nothing(tmp_path: Path) -> None:
-    """Where the file system takes a part of the bytes only, neither that part nor a temporary file remains."""
-    said = subprocess.run(
+def test_a_partial_write_leaves_no_file(tmp_path: Path) -> None:
+    """If the file system takes only a part of the bytes, neither that part nor a temporary file remains."""
+    ended = subprocess.run(
         [sys.executable, "-c", FULL_DISK, str(tmp_path)], capture_output=True, text=True, check=True, timeout=60
     )
 
-    assert said.stdout.splitlines() == [f"{tmp_path}/records/a: could not write, File too large"] * 2
+    assert ended.stdout.splitlines() == [f"{tmp_path}/records/a: could not write, File too large"] * 2
     assert files_below(tmp_path) == []
 
 
 @pytest.mark.parametrize("below", ["", "/x/y"])
 def test_an_address_with_a_file_in_the_way_is_refused(tmp_path: Path, below: str) -> None:
-    """A store is never opened where it could not be written."""
+    """A store is not opened where it could not be written."""
     (tmp_path / "file").write_bytes(b"")
     address = f"{tmp_path}/file{below}"
 
@@ -385,23 +385,23 @@ def test_an_address_with_a_file_in_the_way_is_refused(tmp_path: Path, below: str
 
 @pytest.mark.parametrize("address", ["file:///tmp/x", "https://example.org/x", "S3://bucket/x"])
 def test_other_kinds_of_address_are_refused(address: str) -> None:
-    """An address that is no directory is told in one line, instead of becoming a folder of that name."""
+    """Another URL is reported in one line, instead of becoming a folder of that name."""
     with pytest.raises(StoreError) as caught:
         open_store(address)
 
     assert str(caught.value) == (
-        f"output {address}: expected a directory or s3://bucket/prefix; there is no other kind of store"
+        f"output {address}: expected a directory or s3://bucket/prefix; other kinds of store are not supported"
     )
 
 
-def test_the_home_of_nobody_is_refused() -> None:
-    """A tilde is the home folder of a user; where there is no such user there is no store."""
-    with pytest.raises(StoreError, match=r"^output ~nobody-of-this-name/x: expected a directory, "):
-        open_store("~nobody-of-this-name/x")
+def test_the_home_folder_of_an_unknown_user_is_refused() -> None:
+    """A tilde with the name of a user who does not exist cannot be expanded."""
+    with pytest.raises(StoreError, match=r"^output ~user-who-does-not-exist/x: expected a directory, "):
+        open_store("~user-who-does-not-exist/x")
 
 
 def test_a_tilde_is_the_home_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """People write addresses as in their shell."""
+    """Addresses are expanded as in a shell."""
     monkeypatch.setenv("HOME", str(tmp_path))
 
     assert open_store("~/atlases").root == tmp_path / "atlases"

@@ -1,4 +1,4 @@
-"""Work done by a few threads: its order, its bounds and its errors."""
+"""Work done by a few threads: the order of its results, its upper bound and its errors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from core.machine.threads import in_threads
 
 
 def test_results_come_in_the_order_of_the_items() -> None:
-    """Whichever is done first waits for its turn."""
+    """A result that is ready early waits for the results before it."""
 
     def work(number: int) -> int:
         time.sleep(0.02 if number % 3 == 0 else 0)
@@ -21,17 +21,17 @@ def test_results_come_in_the_order_of_the_items() -> None:
     assert list(in_threads(work, range(20), threads=4, held=6)) == [-number for number in range(20)]
 
 
-def test_items_are_taken_only_as_fast_as_their_results() -> None:
-    """However slow the work is, no more than `held` items are in memory."""
-    taken, done, most = 0, 0, 0
+def test_items_in_flight_are_bounded() -> None:
+    """At most `held` items have been taken and are not finished, however slow the work is."""
+    taken, done, peak = 0, 0, 0
     lock = threading.Lock()
 
     def items() -> Iterator[int]:
-        nonlocal taken, most
+        nonlocal taken, peak
         for number in range(30):
             with lock:
                 taken += 1
-                most = max(most, taken - done)
+                peak = max(peak, taken - done)
             yield number
 
     def work(number: int) -> int:
@@ -42,11 +42,11 @@ def test_items_are_taken_only_as_fast_as_their_results() -> None:
         return number
 
     assert len(list(in_threads(work, items(), threads=2, held=5))) == 30
-    assert most == 5
+    assert peak == 5
 
 
-def test_work_is_done_while_the_next_items_are_made() -> None:
-    """The first work ends only after the second item is there, so waiting for it would take for ever."""
+def test_work_runs_while_the_next_items_are_made() -> None:
+    """The work on the first item ends only after the second item is taken, and neither waits for the other."""
     second = threading.Event()
 
     def items() -> Iterator[int]:
@@ -60,8 +60,8 @@ def test_work_is_done_while_the_next_items_are_made() -> None:
     ]
 
 
-def test_an_error_comes_out_as_itself_and_ends_the_work() -> None:
-    """What came before it is given, what had begun ends, and no other item is taken."""
+def test_an_exception_is_raised_and_ends_the_work() -> None:
+    """Earlier results are yielded, started work is finished, and no other item is taken."""
     taken = []
 
     def items() -> Iterator[int]:

@@ -1,4 +1,4 @@
-"""Verifying and mending an atlas of three pairs in two chunks, whose sheets are noise."""
+"""Verifying and repairing an atlas of three pairs in two chunks, whose sheets are noise."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def plan_of(store: DirectoryStore) -> Plan:
 
 
 def store_picture(store: DirectoryStore, key: str, step: int | None) -> Picture:
-    """Write a strip of noise as a chunk does: what is there already stays."""
+    """Write a strip of noise as rendering a chunk does: existing files stay."""
     frames = np.random.default_rng(int(key[:8], 16) + (step or 0)).random((3, 16, 16, 3), np.float32)
     sheet, preview = encode_png(side_by_side(frames)), encode_webp(side_by_side(frames))
     store.create(sheet_path(key, step), sheet)
@@ -42,7 +42,7 @@ def store_picture(store: DirectoryStore, key: str, step: int | None) -> Picture:
 
 
 def render(store: DirectoryStore, chunk: Chunk) -> None:
-    """Do what rendering a chunk does to a store."""
+    """Write the files that rendering a chunk writes."""
 
     def finished(planned: PlannedPair) -> Record:
         halfway = Checkpoint(step=STEP, objective=1.0, picture=store_picture(store, planned.key, STEP))
@@ -54,7 +54,7 @@ def render(store: DirectoryStore, chunk: Chunk) -> None:
 
 
 class Atlas:
-    """A published atlas: where it is, and the two chunks that it was rendered in."""
+    """A published atlas: its store, and its two chunks."""
 
     def __init__(self, root: Path) -> None:
         self.store = DirectoryStore(root)
@@ -67,20 +67,20 @@ class Atlas:
         return {path: self.store.read(path) for path in self.store.list("")}
 
     def flip(self, path: str) -> None:
-        """Damage a file by one bit in its middle."""
+        """Flip one bit in the middle of a file."""
         data = bytearray(self.store.read(path))
         data[len(data) // 2] ^= 1
         self.store.replace(path, bytes(data))
 
-    def cut(self, path: str) -> None:
-        """Damage a file by taking its end away."""
+    def truncate(self, path: str) -> None:
+        """Remove the last 10 bytes of a file."""
         self.store.replace(path, self.store.read(path)[:-10])
 
-    def lose(self, path: str) -> None:
+    def delete(self, path: str) -> None:
         self.store.delete(path)
 
     def path_of(self, kind: str) -> str:
-        """A file of that kind; pictures are of the big chunk's first pair."""
+        """Return the path of a file of this kind; pictures are those of the big chunk's first pair."""
         key = self.big.pairs[0].key
         data = list(self.store.list("data/"))
         return {
@@ -96,8 +96,8 @@ class Atlas:
             "page": "index.html",
         }[kind]
 
-    def mend(self) -> None:
-        """Do what a build does after a repair: render what is missing, and publish if anything is."""
+    def rebuild(self) -> None:
+        """Do what a build does after a repair: render what is missing; publish if anything was missing."""
         chunks = plan_of(self.store).chunks
         for chunk in chunks:
             render(self.store, chunk)
@@ -117,16 +117,16 @@ PICTURES = ["sheet", "preview", "sheet of a checkpoint", "preview of a checkpoin
 DATA = ["details", "shard", "pairs"]
 
 
-def test_what_was_just_built_is_intact(atlas: Atlas) -> None:
-    """Three pairs have a sheet and a preview, at the end and halfway; and there are three data files."""
+def test_a_new_atlas_is_intact(atlas: Atlas) -> None:
+    """Three pairs have a sheet and a preview, at the end and at a checkpoint, and there are three data files."""
     report = verify(atlas.store)
 
     assert report == Report(checked=3 * 4 + 3, missing=(), damaged=(), extra=(), spoilt_records=())
     assert report.intact
 
 
-def test_failed_pairs_promise_no_pictures(atlas: Atlas) -> None:
-    """A record without a strip needs none to be intact."""
+def test_failed_pairs_need_no_pictures(atlas: Atlas) -> None:
+    """A record of a failed pair names no picture, so none is missing."""
     atlas.store.create(
         "records/x.ndjson", to_ndjson([make_record(PlannedPair(atlas.big.pairs[0].pair, "0" * 20), "failed")])
     )
@@ -135,8 +135,8 @@ def test_failed_pairs_promise_no_pictures(atlas: Atlas) -> None:
 
 
 @pytest.mark.parametrize("kind", [*PICTURES, *DATA, "manifest", "page"])
-def test_what_is_missing_is_named(atlas: Atlas, kind: str) -> None:
-    """Whatever an atlas needs is looked for."""
+def test_a_missing_file_is_reported(atlas: Atlas, kind: str) -> None:
+    """Every kind of file that an atlas needs is checked."""
     path = atlas.path_of(kind)
     atlas.store.delete(path)
 
@@ -148,8 +148,8 @@ def test_what_is_missing_is_named(atlas: Atlas, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", [*PICTURES, *DATA])
-def test_what_is_damaged_is_named(atlas: Atlas, kind: str) -> None:
-    """One bit is enough."""
+def test_a_damaged_file_is_reported(atlas: Atlas, kind: str) -> None:
+    """One flipped bit is found."""
     path = atlas.path_of(kind)
     atlas.flip(path)
 
@@ -161,39 +161,39 @@ def test_what_is_damaged_is_named(atlas: Atlas, kind: str) -> None:
 
 
 def test_a_picture_without_a_record_is_extra_and_stays(atlas: Atlas) -> None:
-    """A killed chunk leaves pictures that the next run uses, so they are neither damage nor rubbish."""
-    left = [sheet_path("0" * 20), preview_path("0" * 20), sheet_path("0" * 20, STEP)]
-    for path in left:
+    """A killed chunk leaves pictures that the next run uses, so they are reported and not deleted."""
+    extra = [sheet_path("0" * 20), preview_path("0" * 20), sheet_path("0" * 20, STEP)]
+    for path in extra:
         atlas.store.create(path, b"left by a killed chunk")
 
     report = verify(atlas.store)
     repair(atlas.store, report)
 
-    assert report.extra == tuple(sorted(left))
+    assert report.extra == tuple(sorted(extra))
     assert report.intact
-    assert all(map(atlas.store.exists, left))
+    assert all(map(atlas.store.exists, extra))
 
 
-@pytest.mark.parametrize("cut", [1, 100])
-def test_a_record_file_that_is_cut_short_is_damaged(atlas: Atlas, cut: int) -> None:
-    """The pairs of the file are planned again once it is removed, and their pictures wait for them."""
+@pytest.mark.parametrize("bytes_lost", [1, 100])
+def test_a_truncated_record_file_is_damaged(atlas: Atlas, bytes_lost: int) -> None:
+    """Repair deletes the file, so its pairs are planned again; their pictures stay."""
     path = atlas.path_of("records")
-    atlas.store.replace(path, atlas.store.read(path)[: -cut - 1])
+    atlas.store.replace(path, atlas.store.read(path)[: -bytes_lost - 1])
     before = atlas.files()
 
     report = verify(atlas.store)
     repair(atlas.store, report)
 
     assert (report.missing, report.damaged, report.spoilt_records) == ((), (path,), (path,))
-    assert {extra.partition("/")[0] for extra in report.extra} == {"sheets", "previews"}
+    assert {path.partition("/")[0] for path in report.extra} == {"sheets", "previews"}
     assert set(before) - set(atlas.files()) == {path}
     assert [chunk.name for chunk in plan_of(atlas.store).chunks] == [atlas.big.name]
 
 
 @pytest.mark.parametrize("kind", PICTURES)
-@pytest.mark.parametrize("damage", [Atlas.flip, Atlas.lose])
-def test_repair_removes_what_is_spoilt_and_nothing_else(atlas: Atlas, kind: str, damage: Damage) -> None:
-    """A picture that is damaged or missing costs its chunk's records; everything sound stays as it is."""
+@pytest.mark.parametrize("damage", [Atlas.flip, Atlas.delete])
+def test_repair_deletes_a_damaged_picture_and_the_records_that_name_it(atlas: Atlas, kind: str, damage: Damage) -> None:
+    """A damaged or missing picture costs the records of its chunk; every other file stays the same."""
     path = atlas.path_of(kind)
     before = atlas.files()
     damage(atlas, path)
@@ -202,7 +202,7 @@ def test_repair_removes_what_is_spoilt_and_nothing_else(atlas: Atlas, kind: str,
 
     after = atlas.files()
     assert set(before) - set(after) == {path, atlas.path_of("records")}
-    assert all(before[kept] == data for kept, data in after.items())
+    assert all(before[path] == data for path, data in after.items())
     plan = plan_of(atlas.store)
     assert plan.chunks == (atlas.big,)
     assert (plan.done, plan.missing) == (1, 2)
@@ -211,12 +211,12 @@ def test_repair_removes_what_is_spoilt_and_nothing_else(atlas: Atlas, kind: str,
 @pytest.mark.parametrize(
     ("kind", "damage"),
     [
-        *((kind, Atlas.cut) for kind in [*DATA, "manifest"]),
-        *((kind, Atlas.lose) for kind in [*DATA, "manifest", "page"]),
+        *((kind, Atlas.truncate) for kind in [*DATA, "manifest"]),
+        *((kind, Atlas.delete) for kind in [*DATA, "manifest", "page"]),
     ],
 )
-def test_repair_has_a_damaged_publication_published_anew(atlas: Atlas, kind: str, damage: Damage) -> None:
-    """A build publishes when there is no manifest, so that goes; no pair needs to be rendered for it."""
+def test_after_repair_a_damaged_publication_is_published_again(atlas: Atlas, kind: str, damage: Damage) -> None:
+    """A build publishes if there is no manifest, so repair deletes it; no pair is rendered again."""
     damage(atlas, atlas.path_of(kind))
 
     repair(atlas.store, verify(atlas.store))
@@ -227,19 +227,19 @@ def test_repair_has_a_damaged_publication_published_anew(atlas: Atlas, kind: str
 
 @pytest.mark.parametrize("kind", [*PICTURES, *DATA, "manifest", "records"])
 def test_after_repair_and_a_build_the_atlas_is_as_before(atlas: Atlas, kind: str) -> None:
-    """Nothing that was damaged leaves a trace."""
+    """Every file has the same bytes as before the damage."""
     before = atlas.files()
-    atlas.cut(atlas.path_of(kind))
+    atlas.truncate(atlas.path_of(kind))
 
     repair(atlas.store, verify(atlas.store))
-    atlas.mend()
+    atlas.rebuild()
 
     assert atlas.files() == before
     assert verify(atlas.store).intact
 
 
 def test_repair_of_an_intact_atlas_changes_nothing(atlas: Atlas) -> None:
-    """What is sound is left alone."""
+    """No file is written or deleted."""
     before = atlas.files()
 
     repair(atlas.store, verify(atlas.store))
@@ -247,8 +247,8 @@ def test_repair_of_an_intact_atlas_changes_nothing(atlas: Atlas) -> None:
     assert atlas.files() == before
 
 
-def test_nothing_outside_the_atlas_is_ever_touched(atlas: Atlas) -> None:
-    """Records and manifest may come from anywhere; a path that leads outside is damage, not an order to delete."""
+def test_no_file_outside_the_atlas_is_touched(atlas: Atlas) -> None:
+    """Records and manifest may come from anywhere, so a path that leads out of the atlas is reported as damage."""
     outside = atlas.store.root.parent / "precious.png"
     outside.write_bytes(b"precious")
     key, record = atlas.big.pairs[0].key, atlas.path_of("records")

@@ -1,4 +1,4 @@
-"""Planning a walkable atlas: keys that depend on the spec alone, and stages that follow one another."""
+"""Planning a walkable atlas: keys that depend on the spec alone, and its stages."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def strips_of(plan: Plan) -> dict[Pair, str]:
 
 
 def commit(store: DirectoryStore, chunk: Chunk, status: str = "done", seconds: float = 2.0) -> None:
-    """Write the records of a chunk, without any files."""
+    """Write the records of a chunk without its pictures."""
     reason = None if status == "done" else "objective not finite at update 1; there was none before"
     common: dict[str, Any] = {
         "status": status, "reason": reason, "method": 1, "model": "m", "model_digest": "f" * 64, "settings": {},
@@ -71,8 +71,8 @@ def commit_stage(store: DirectoryStore, plan: Plan, status: str = "done") -> Non
         commit(store, chunk, status)
 
 
-def test_a_strip_between_portraits_is_another_than_that_of_the_same_pair_alone(store: DirectoryStore) -> None:
-    """One atlas may hold both: they never overwrite one another."""
+def test_a_strip_between_portraits_has_another_key_than_one_with_ends_of_its_own(store: DirectoryStore) -> None:
+    """An atlas may have both strips of a pair, and neither overwrites the other."""
     walk, pair = plan_of(store), make_plan(walk_spec(strip="pair"), store, 1)
 
     assert strips_of(walk).keys() == strips_of(pair).keys()
@@ -81,7 +81,7 @@ def test_a_strip_between_portraits_is_another_than_that_of_the_same_pair_alone(s
 
 
 def test_a_bigger_spec_over_the_same_layers_keeps_everything(store: DirectoryStore) -> None:
-    """Canvas, portraits and strips are those of the smaller one, whatever is in the store."""
+    """Canvas, portraits and strips of the smaller spec are a part of the bigger one's, whatever is in the store."""
     small, big = plan_of(store), plan_of(store, neurons=f"{LAYER}:0-5", compute={})
 
     assert canvas_of(big) == canvas_of(small)
@@ -107,10 +107,10 @@ def test_a_bigger_spec_over_the_same_layers_keeps_everything(store: DirectorySto
         ({"compute": {"chunk_pairs": 1}}, True, True),
     ],
 )
-def test_what_changes_a_canvas_changes_every_strip_but_not_the_other_way_round(
+def test_settings_of_the_canvas_change_every_strip_but_settings_of_strips_no_canvas(
     store: DirectoryStore, changes: dict[str, Any], canvas: bool, strips: bool
 ) -> None:
-    """Portraits are made for one layer set and one look; how many frames lie between them is the strips' business."""
+    """Layers, seed, steps and size affect portraits; frames, alignment and checkpoints affect strips only."""
     before, after = plan_of(store), plan_of(store, **changes)
     pair = next(iter(strips_of(before)))
 
@@ -119,33 +119,33 @@ def test_what_changes_a_canvas_changes_every_strip_but_not_the_other_way_round(
     assert (strips_of(before)[pair] == strips_of(after)[pair]) is strips
 
 
-def test_the_sample_of_a_canvas_is_drawn_from_whole_layers(model: Model) -> None:
-    """As many neurons of each layer, sixteen in all, and none twice; with many layers one of each."""
+def test_the_sample_of_a_canvas_is_drawn_from_all_channels_of_its_layers(model: Model) -> None:
+    """Each layer has the same number of different neurons, 16 in all; with more than 16 layers, each has one."""
 
     def sample(layers: list[str]) -> PlannedCanvas:
         pairs = [Pair.of(Neuron(layer, 0), Neuron(layer, 1)) for layer in layers]
         return plan_canvas(pairs, model, "f" * 64, walk_spec().render)
 
-    for layers, each in ((["block5"], 16), (["block5", "stem"], 8), (list(model.layers)[:20], 1)):
+    for layers, per_layer in ((["block5"], 16), (["block5", "stem"], 8), (list(model.layers)[:20], 1)):
         drawn = sample(layers).sample
-        assert [neuron.layer for neuron in drawn].count(layers[-1]) == each
-        assert len(set(drawn)) == len(drawn) == each * len(layers)
+        assert [neuron.layer for neuron in drawn].count(layers[-1]) == per_layer
+        assert len(set(drawn)) == len(drawn) == per_layer * len(layers)
         assert all(neuron.channel < model.layers[neuron.layer] for neuron in drawn)
     assert sample(["block5", "stem"]) == sample(["stem", "block5"])
 
 
-def test_stages_follow_one_another_and_every_number_says_what_it_counts(store: DirectoryStore) -> None:
-    """Pairs are missing until they have strips, whatever is rendered now; each stage makes progress of its own."""
+def test_stages_are_planned_one_after_another_with_correct_counts(store: DirectoryStore) -> None:
+    """Pairs are missing until their strips are recorded, and each stage lowers the number of unrecorded items."""
     plan = plan_of(store)
-    seen = []
+    stages = []
     while plan.chunks:
-        seen.append((plan.stage, len(plan.chunks), plan.missing, plan.missing_portraits, plan.unrecorded, plan.done))
+        stages.append((plan.stage, len(plan.chunks), plan.missing, plan.missing_portraits, plan.unrecorded, plan.done))
         assert plan.seconds(1) > 0
         assert plan.chunk_seconds > 0
         commit_stage(store, plan)
         plan = plan_of(store)
 
-    assert seen == [
+    assert stages == [
         ("the canvas of all portraits", 1, 6, 4, 11, 0),
         ("portraits", 2, 6, 4, 10, 0),
         ("pairs", 3, 6, 0, 6, 0),
@@ -154,8 +154,8 @@ def test_stages_follow_one_another_and_every_number_says_what_it_counts(store: D
     assert (plan.seconds(1), plan.stored_bytes()) == (0, 0)
 
 
-def test_a_failed_portrait_is_the_end_of_its_strips_and_of_no_others(store: DirectoryStore) -> None:
-    """What stands on it is planned with the reason, and so will be recorded as failed; the rest is rendered."""
+def test_a_failed_portrait_fails_its_strips_and_no_others(store: DirectoryStore) -> None:
+    """A strip on a failed portrait is planned with a reason and will be recorded as failed; others are rendered."""
     commit_stage(store, plan_of(store))
     portraits = plan_of(store)
     commit(store, portraits.chunks[0], "failed")
@@ -165,17 +165,17 @@ def test_a_failed_portrait_is_the_end_of_its_strips_and_of_no_others(store: Dire
 
     failed = {str(planned.neuron) for planned in portraits.chunks[0].portraits}
     for planned in plan.missing_pairs:
-        hopeless = [str(neuron) for neuron in planned.pair if str(neuron) in failed]
-        assert (planned.reason is not None) == bool(hopeless)
+        failed_ends = [str(neuron) for neuron in planned.pair if str(neuron) in failed]
+        assert (planned.reason is not None) == bool(failed_ends)
         if planned.reason:
             assert planned.reason == (
-                f"the portrait of {hopeless[0]} failed: objective not finite at update 1; there was none before"
+                f"the portrait of {failed_ends[0]} failed: objective not finite at update 1; there was none before"
             )
     assert (plan.stage, plan.missing) == ("pairs", 6)
 
 
 def test_a_failed_canvas_fails_every_portrait(store: DirectoryStore) -> None:
-    """There is nothing to render them on, and nobody tries for ever."""
+    """All portraits are planned with the reason, so the build ends."""
     commit_stage(store, plan_of(store), "failed")
 
     plan = plan_of(store)
@@ -188,7 +188,7 @@ def test_a_failed_canvas_fails_every_portrait(store: DirectoryStore) -> None:
 
 
 def test_every_kind_of_chunk_can_be_written_and_read(store: DirectoryStore) -> None:
-    """Whoever renders it finds the same order in the store."""
+    """A render task reads the chunk that was planned."""
     while (plan := plan_of(store)).chunks:
         write_plan(store, plan)
         for chunk in plan.chunks:
@@ -196,8 +196,8 @@ def test_every_kind_of_chunk_can_be_written_and_read(store: DirectoryStore) -> N
         commit_stage(store, plan)
 
 
-def test_the_time_of_portraits_is_that_of_portraits_in_this_atlas(store: DirectoryStore) -> None:
-    """Without any a portrait counts as one frame of a strip; the canvas is as many as are in its sample."""
+def test_without_records_a_portrait_is_estimated_as_a_frame_of_a_strip(store: DirectoryStore) -> None:
+    """The canvas is estimated as the portraits of its sample, which one process renders."""
     plan = plan_of(store)
     assert plan.portrait_seconds == pytest.approx(plan.pair_seconds / 4)
     assert plan.seconds(2) == pytest.approx(
@@ -212,8 +212,8 @@ def refusal(**render: Any) -> str:
     return str(caught.value)
 
 
-def test_settings_that_mean_nothing_between_portraits_are_refused() -> None:
-    """In one line with what would be right; with strips of their own ends they are fine."""
+def test_settings_without_meaning_between_portraits_are_refused() -> None:
+    """One line says what was expected; for strips with ends of their own these settings are accepted."""
     assert refusal(frames=2) == "here: render.frames: expected at least 3 with strip: walk, got 2"
     assert refusal(sharing=False) == "here: render.sharing: expected True, the default, with strip: walk, got False"
     assert refusal(key_frames="lucid") == (
@@ -224,8 +224,8 @@ def test_settings_that_mean_nothing_between_portraits_are_refused() -> None:
         walk_spec(strip="run")
 
 
-def test_a_spec_says_what_kind_of_strips_it_wants_and_pair_is_the_default() -> None:
-    """An older spec means what it meant."""
+def test_the_default_kind_of_strip_is_pair() -> None:
+    """Older specs, which do not have the key, keep their meaning."""
     spec: AtlasSpec = parse_spec({"name": "old", "pairs": {"select": "all", "neurons": ["stem:0-1"]}}, "here")
 
     assert spec.strip == "pair"

@@ -1,32 +1,69 @@
 "use strict";
 
-// What the page about the atlas takes from the data: what kind of strips it has, what scores mean, and why pairs have
-// failed.
+// The parts of the page about the atlas that scripts fill in: the kind of its strips, the meanings of scores and
+// settings, and the reasons of failed pairs.
 isthmus.about = (() => {
   const { byId, element, pairs } = isthmus;
   const LISTED = 50; // failed pairs
+  const SETTINGS = {
+    alignment:
+      "Keeps landmarks in place from frame to frame: frames are penalised for differing in the activations of these layers. weight: strength of the penalty. decay: two frames that are d apart count 1 / decay^d.",
+    checkpoints: "Numbers of updates after which the strip was kept too.",
+    frames: "Images in a strip, the two ends included.",
+    key_frames:
+      "Key frames are two low-resolution images that all frames share: each frame takes a mix of both. symmetric: they lie at the ends of the strip. lucid: they lie where the Lucid library has them.",
+    learning_rate: "Learning rate of the Adam optimizer.",
+    precision: "Number format of the network's arithmetic. The image is float32 always.",
+    redirected_updates:
+      "A ReLU that is off passes no gradient, so an inactive neuron would never be excited. For this number of updates, the gradient is redirected through ReLUs that are off.",
+    schedule:
+      "How the learning rate and the views change over the updates. plain: as in the Lucid library. fast: reaches as much in fewer updates.",
+    sd: "Standard deviation of the random numbers that the images start from.",
+    seed: "Start of the random numbers. Another seed gives other images of the same pairs.",
+    sharing: "Whether frames share low-resolution parts. If not, each frame is an image of its own.",
+    size_px: "Height and width of a frame, in pixels.",
+    steps: "Updates of the images.",
+    transforms:
+      "standard: each update sees the images shifted, scaled and rotated at random, so that they excite the neurons in any such view. none: each update sees them as they are.",
+    xla: "Whether XLA compiled the network on a GPU.",
+  };
 
   function show() {
     if (byId("scores").children.length === 0) fill();
     return "About";
   }
 
+  function fill() {
+    byId("kind").textContent = kind();
+    byId("scores").append(
+      ...Object.values(pairs.SCORES).map(({ label, meaning }) =>
+        element("div", {}, element("dt", { textContent: label.toLowerCase() }), explanation(meaning)),
+      ),
+    );
+    for (const term of document.querySelectorAll("#about-page .settings dt")) {
+      const name = term.textContent;
+      if (Object.hasOwn(SETTINGS, name)) term.parentElement.append(explanation(SETTINGS[name]));
+    }
+    if (pairs.reasons.size) showFailures();
+  }
+
+  const explanation = (textContent) => element("dd", { className: "meaning", textContent });
+
   function kind() {
     const walks = pairs.columns.walk.reduce((sum, one) => sum + one, 0);
     if (walks === 0) return "Each strip has ends of its own, made for its pair.";
     const which =
       walks === pairs.count
-        ? "Every strip begins and ends"
-        : `${isthmus.whole(walks)} of ${isthmus.pairsIn(pairs.count)} have strips that begin and end`;
-    return `${which} on portraits, of which each neuron has one: the strips meet there, and one can walk from neuron to neuron.`;
+        ? "Every strip begins and ends on portraits"
+        : `${isthmus.whole(walks)} of ${isthmus.pairsIn(pairs.count)} have strips that begin and end on portraits`;
+    return (
+      `${which}. A neuron has one portrait, an image that excites it. Strips meet at portraits, so a reader can walk ` +
+      "from neuron to neuron: a strip between two portraits is a road, and a path of roads is a route. All portraits " +
+      "have one canvas in common, low frequencies that keep landmarks at the same places in each."
+    );
   }
 
-  function fill() {
-    byId("kind").textContent = kind();
-    byId("scores").append(
-      ...Object.values(pairs.SCORES).map(({ label, meaning }) => isthmus.fact(label.toLowerCase(), meaning)),
-    );
-    if (pairs.reasons.size === 0) return;
+  function showFailures() {
     const listed = [...pairs.reasons].slice(0, LISTED).map(([row, reason]) => {
       const pair = pairs.at(row);
       const link = element(
@@ -43,7 +80,7 @@ isthmus.about = (() => {
       textContent: `${isthmus.whole(pairs.reasons.size)} failed`,
     });
     byId("failures").replaceChildren(
-      element("p", {}, all, listed.length < pairs.reasons.size ? `; the first ${LISTED} of them:` : ":"),
+      element("p", {}, all, listed.length < pairs.reasons.size ? `; the first ${LISTED} are:` : ":"),
       element("ul", {}, ...listed),
     );
   }

@@ -1,30 +1,30 @@
 "use strict";
 
-// The address: which page is shown and what is chosen stand behind the #, which works from a folder too.
+// The address: the page that is shown and the reader's choices stand after the #, which works from a folder too.
 //
 //   #sort=balance&layer_a=mixed4a        the grid, filtered and sorted
 //   #pair=KEY   #neuron=mixed4a:476   #map   #map=["LAYER","LAYER"]   #about
-//   #walk=mixed4a:476..12..mixed4b:3     neurons that one came by; those of the same layer by their channel
+//   #walk=mixed4a:476..12..mixed4b:3     neurons that the walk has visited; a channel alone repeats the layer
 //   #route=mixed4a:476..mixed4b:3
 //
-// Choices come first and go with the reader from page to page; the last word is the page.
+// Choices (filters, sort order, columns) come first and stay the same from page to page; the page comes last.
 isthmus.address = (() => {
   const { assets, byId, element, filter, grid, pairs } = isthmus;
   const PAGES = ["pair", "neuron", "map", "walk", "route", "about"];
   const name = document.body.dataset.name;
   let shown = null; // the page on the screen
-  let choices = ""; // as they stand in the address
-  let writing = 0;
+  let choices = ""; // as written in the address
+  let writing = 0; // timer, 0 if the address is up to date
 
   const parameters = () => new URLSearchParams(location.hash.slice(1));
 
-  // Address of a page, with the choices that are in force or with others.
+  // Return the address of a page, with the current choices or with others.
   function to(page, value = "", chosen = choices) {
     const own = page === "grid" ? "" : value ? `${page}=${encodeURIComponent(value)}` : page;
     return `#${[chosen, own].filter(Boolean).join("&")}`;
   }
 
-  // Address of the grid with other choices.
+  // Return the address of the grid with other choices.
   const toGrid = (chosen) => `#${new URLSearchParams(chosen)}`;
 
   function pageOf(given) {
@@ -36,7 +36,7 @@ isthmus.address = (() => {
     const page = pageOf(given);
     const first = shown === null;
     if (shown !== page) isthmus[shown]?.leave?.();
-    grid.choose(filter.read(given)); // elsewhere too: it says which pairs come before and after one
+    grid.choose(filter.read(given)); // on every page: the grid knows which pairs come before and after a pair
     choices = String(new URLSearchParams(filter.read(given)));
     for (const link of document.querySelectorAll("nav [data-page]")) {
       link.href = to(link.dataset.page);
@@ -44,36 +44,36 @@ isthmus.address = (() => {
     }
     shown = page;
     const { hash } = location;
-    const lost = await assets.load(page).catch((error) => error);
-    if (hash !== location.hash) return; // the reader has gone on
+    const failure = await assets.load(page).catch((error) => error);
+    if (hash !== location.hash) return; // the reader has gone to another page
     for (const section of document.querySelectorAll(".page"))
-      section.classList.toggle("shown", section.id === `${page}-page` && !lost);
-    byId("gone").hidden = !lost;
-    if (lost) return tellLoss(lost.message);
+      section.classList.toggle("shown", section.id === `${page}-page` && !failure);
+    byId("gone").hidden = !failure;
+    if (failure) return offerRetry(failure.message);
     if (page !== "grid") scrollTo({ top: 0, behavior: "instant" });
-    entitle(isthmus[page].show(given.get(page)));
+    setTitle(isthmus[page].show(given.get(page)));
     if (!first && page !== "grid") byId(`${page}-title`).focus({ preventScroll: true });
   }
 
-  const entitle = (title) => (document.title = [title, name, "Isthmus"].filter(Boolean).join(" · "));
+  const setTitle = (title) => (document.title = [title, name, "Isthmus"].filter(Boolean).join(" · "));
 
-  // The reader has gone on within a page that shows it already; what was not the reader's choice is none to go back to.
+  // Write the address of what a page shows already. Back leads only to what the reader chose.
   function follow(page, value, title, isChosen) {
     history[isChosen ? "pushState" : "replaceState"](null, "", to(page, value));
-    entitle(title);
+    setTitle(title);
   }
 
-  // A page whose scripts are gone can be opened once they are back, or in what was published since.
-  function tellLoss(path) {
+  // If a page's scripts cannot be read, let the reader try again.
+  function offerRetry(path) {
     const again = element("button", { type: "button", textContent: "Try again" });
     again.addEventListener("click", show);
     byId("gone").replaceChildren(
-      `${path} could not be read. If the atlas was published anew, load this page again. `,
+      `${path} could not be read. If the atlas has been published again, reload this page. `,
       again,
     );
   }
 
-  // The tools have changed the choice: so does the address, a little later, because browsers limit how often it may.
+  // Write the choices of the tools into the address, 200 ms later, because browsers limit how often it may change.
   function replace() {
     choices = String(new URLSearchParams(grid.chosen()));
     for (const link of document.querySelectorAll("nav [data-page]")) link.href = to(link.dataset.page);
@@ -88,19 +88,19 @@ isthmus.address = (() => {
       history.replaceState(null, "", location.pathname + location.search + (choices ? `#${choices}` : ""));
   }
 
-  // Deferred scripts, the shards among them, have all run or failed when the document is ready.
+  // When the document is ready, every deferred script has run or failed, the shards included.
   document.addEventListener("DOMContentLoaded", () => {
     const [missing, of] = pairs.missing();
     byId("error").hidden = missing.length === 0;
     byId("error").textContent =
       `${missing.length} of ${of} data files could not be read, so pairs are missing here: ` +
-      `${missing.join(", ")}. Load the page again; copy the whole folder of the atlas, or publish it again.`;
+      `${missing.join(", ")}. Reload this page. If that does not help, copy the whole folder of the atlas again, or publish it again.`;
     pairs.join();
     for (const page of ["walk", "route"]) document.querySelector(`[data-page=${page}]`).hidden = !pairs.hasRoads();
     grid.listenToTools();
-    history.scrollRestoration = "manual"; // the grid knows where the reader was
+    history.scrollRestoration = "manual"; // the grid restores the reader's place itself
     addEventListener("hashchange", show);
-    const before = { capture: true }; // a link is followed
+    const before = { capture: true }; // before a link is followed
     addEventListener("click", () => writing && write(), before);
     addEventListener("keydown", ({ key }) => key === "Enter" && writing && write(), before);
     assets.prepare();

@@ -1,11 +1,11 @@
 "use strict";
 
-// Scripts and styles of a page that is not the first one: loaded when the page is opened, or before, at the first sign
-// of a reader. The page's element names them in the order in which they run.
+// Scripts and styles of the pages other than the grid. They are loaded when the page is opened, or earlier, when the
+// reader first moves the pointer, touches or types. The page's element names them; scripts run in that sequence.
 isthmus.assets = (() => {
   const loads = new Map(); // path -> promise
 
-  // Have a page's files; fails with the path of one that could not be read.
+  // Load a page's files. An error has the path of the file that could not be read as its message.
   async function load(page) {
     const paths = isthmus.byId(`${page}-page`).dataset.assets?.split(" ") ?? [];
     await Promise.all(paths.map((path) => loads.get(path) ?? start(path)));
@@ -14,12 +14,12 @@ isthmus.assets = (() => {
   function start(path) {
     const made = path.endsWith(".css")
       ? isthmus.element("link", { rel: "stylesheet", href: path })
-      : isthmus.element("script", { src: path, async: false }); // in order
+      : isthmus.element("script", { src: path, async: false }); // run in sequence
     const loading = new Promise((resolve, reject) => {
       made.addEventListener("load", resolve);
       made.addEventListener("error", () => {
         made.remove();
-        loads.delete(path); // so that it can be tried again
+        loads.delete(path); // so that the next call tries again
         reject(new Error(path));
       });
     });
@@ -28,11 +28,11 @@ isthmus.assets = (() => {
     return loading;
   }
 
-  // Who moves the pointer, touches or types may open any page next.
+  // Load the files of every page when the reader first moves the pointer, touches or types.
   function prepare() {
     const pages = [...document.querySelectorAll("[data-assets]")].map((page) => page.id.replace("-page", ""));
     const once = { once: true, passive: true };
-    const loadAll = () => pages.forEach((page) => load(page).catch(() => {})); // told when the page is opened
+    const loadAll = () => pages.forEach((page) => load(page).catch(() => {})); // reported when the page is opened
     for (const sign of ["pointermove", "pointerdown", "keydown"]) addEventListener(sign, loadAll, once);
   }
 

@@ -1,11 +1,11 @@
 "use strict";
 
-// Curves as inline SVG, stretched to the width that they are given.
+// Curves as inline SVG, stretched to the width of their container.
 isthmus.chart = (() => {
   const HEIGHT = 100;
 
-  // Curves over common axes. `curves` has for each its class and its values; value i is drawn at x = i + 1/2, which is
-  // the middle of frame i in a strip of the same width.
+  // Return a chart of curves over common axes. Each of `curves` has a class, `kind`, and `values`. Value i is drawn at
+  // x = i + 1/2, which is the middle of frame i in a strip of the same width.
   function chart(curves, label) {
     const all = curves.flatMap(({ values }) => values);
     const [least, most] = [Math.min(0, ...all), Math.max(...all, 0)];

@@ -1,25 +1,26 @@
 "use strict";
 
-// The pairs. Index shards call isthmus.data() while the page loads, and become columns of numbers: a row is a pair, in
-// the order of the shards, and a neuron a number too. A detail shard, which calls isthmus.details(), has whole records
-// and is loaded when one of them is shown.
+// The pairs. Index shards call isthmus.data() while the page loads, and are joined into columns of numbers. A row is a
+// pair; rows are numbered through all shards. A neuron is a number too, its id. A detail shard has whole records; it is
+// loaded when one of them is shown, and calls isthmus.details().
 isthmus.pairs = (() => {
   const KEY = 20; // characters
-  const MOST_ROWS = 2 ** 21; // what a sortable number has room for
+  const MOST_ROWS = 2 ** 21; // 32 bits of a value and 21 of a row fit into the 53 bits of an exact float
   const DETAILS_KEPT = 3; // shards of whole records in memory
   const SCORES = {
     activation: {
       label: "Activation",
       order: "Most active first",
       highestFirst: true,
-      meaning: "mean of the activation of a on the first frame and of b on the last",
+      meaning:
+        "how strongly the ends excite their neurons: mean of a's activation on the first frame and b's on the last",
     },
     smoothness: {
       sign: "Δ",
       label: "Smoothness",
       order: "Smoothest first",
       highestFirst: false,
-      meaning: "mean squared difference of neighbouring frames; the smaller, the smoother",
+      meaning: "how much neighbouring frames differ: mean squared difference; the smaller, the smoother",
     },
     distance: {
       sign: "≈",
@@ -27,7 +28,7 @@ isthmus.pairs = (() => {
       order: "Most similar first",
       highestFirst: false,
       meaning:
-        "mean squared difference of neighbouring frames' activations in the alignment layers; the smaller, the more alike",
+        "how much neighbouring frames differ for the alignment layers, which keep landmarks in place: mean squared difference of activations; the smaller, the more alike",
     },
     balance: {
       sign: "⇄",
@@ -35,27 +36,28 @@ isthmus.pairs = (() => {
       order: "Best balanced first",
       highestFirst: true,
       meaning:
-        "1 − mean |a − b| over the frames, each activation as a share of its greatest; 1 where every frame excites both neurons alike",
+        "how equally the frames excite both neurons: 1 − mean |a − b|, each activation as a share of its greatest; 1 if every frame excites both alike, 0 if each excites only one",
     },
     objective: {
       sign: "↑",
       label: "Objective",
       order: "Highest objective first",
       highestFirst: true,
-      meaning: "the objective's last value",
+      meaning:
+        "last value of what the optimizer maximises: activations of a and b, mixed from frame to frame, less a penalty for landmarks that move",
     },
   };
   const STORED = ["activation_a", "activation_b", "smoothness", "distance", "balance", "objective"];
 
-  const shards = []; // as they came, each with the row that it starts at
-  const arrived = new Set(); // the script elements of index shards whose data came
+  const shards = []; // in the sequence of their scripts, each with the row that it starts at
+  const arrived = new Set(); // script elements of the index shards that have run
   const layers = []; // names
   const settings = []; // digests
-  const neurons = []; // { id, layer, channel, name, lower }
+  const neurons = []; // { id, layer, channel, name, lower }, lower is the name in lower case
   const neuronByName = new Map();
-  const reasons = new Map(); // row -> why the pair has failed
-  const columns = {}; // of all shards, by name
-  const details = new Map(); // path of a detail shard -> promise of its lines, the last used one last
+  const reasons = new Map(); // row -> why the pair failed
+  const columns = {}; // name -> typed array with a value for each row
+  const details = new Map(); // path of a detail shard -> promise of its lines, the most recently used shard last
   const lines = new Map(); // script element of a detail shard -> its lines
   let count = 0;
 
@@ -65,7 +67,7 @@ isthmus.pairs = (() => {
     count += shard.pairs;
   };
 
-  isthmus.details = (few) => lines.set(document.currentScript, few);
+  isthmus.details = (texts) => lines.set(document.currentScript, texts);
 
   // ---- columns
 
@@ -149,18 +151,18 @@ isthmus.pairs = (() => {
     return pair;
   }
 
-  // Rows of all keys that begin so.
+  // Return the rows of all keys that begin with a text.
   function rowsOfKeys(start) {
     const rows = [];
     for (const shard of shards) {
       for (let at = shard.keys.indexOf(start); at >= 0; at = shard.keys.indexOf(start, at + 1)) {
-        if (at % KEY === 0) rows.push(shard.start + at / KEY); // never from the middle of a key
+        if (at % KEY === 0) rows.push(shard.start + at / KEY); // a match must begin at the start of a key
       }
     }
     return rows;
   }
 
-  // All pairs of a neuron.
+  // Return the rows of all pairs of a neuron.
   function rowsOf(neuron) {
     const rows = [];
     for (let row = 0; row < count; row++)
@@ -168,14 +170,14 @@ isthmus.pairs = (() => {
     return rows;
   }
 
-  // Whether one can walk along a strip: it is finished, and begins and ends on portraits.
+  // Return whether a pair is a road: its strip is finished, and begins and ends on portraits.
   const isRoad = (row) => columns.walk[row] === 1 && columns.status[row] === 0;
 
   const hasRoads = () => columns.walk.some((_, row) => isRoad(row));
 
-  // Rows sorted by a score, the best first; pairs without a value, the failed ones, come last either way. Each value
-  // becomes a whole number of the same order, with the row behind it: sorting numbers takes a fraction of the time of
-  // sorting by a function.
+  // Return rows sorted by a score, the best first, or the worst first if `reversed`. Failed pairs have no value and
+  // come last either way. Each value becomes a whole number that sorts like it and has the row in its low digits,
+  // because sorting numbers takes a fraction of the time of sorting by a function.
   function sort(rows, score, reversed = false) {
     const values = columns[score];
     const bits = new Uint32Array(values.buffer);
@@ -188,7 +190,7 @@ isthmus.pairs = (() => {
         unknown.push(row);
         continue;
       }
-      const rising = bits[row] >>> 31 ? ~bits[row] >>> 0 : (bits[row] | (2 ** 31)) >>> 0; // of a negative float, or not
+      const rising = bits[row] >>> 31 ? ~bits[row] >>> 0 : (bits[row] | (2 ** 31)) >>> 0; // negative float, or not
       known[count++] = (falling ? 2 ** 32 - 1 - rising : rising) * MOST_ROWS + row;
     }
     const sorted = new Uint32Array(rows.length);
@@ -204,7 +206,8 @@ isthmus.pairs = (() => {
 
   // ---- whole records
 
-  // The record of a row, as its line; fails with the path of the file that could not be read.
+  // Load the record of a row and return its line. An error has the path of the file that could not be read as its
+  // message.
   async function line(row) {
     const shard = shardOf(row);
     const path = shard.details[Math.floor((row - shard.start) / shard.pairs_per_detail)];
@@ -219,23 +222,23 @@ isthmus.pairs = (() => {
     return new Promise((resolve, reject) => {
       const script = isthmus.element("script", { src: path });
       script.addEventListener("load", () => {
-        const few = lines.get(script);
+        const texts = lines.get(script);
         lines.delete(script);
         script.remove();
-        few ? resolve(few) : fail();
+        texts ? resolve(texts) : fail();
       });
       script.addEventListener("error", fail);
       document.head.append(script);
 
       function fail() {
         script.remove();
-        details.delete(path); // so that it can be tried again
+        details.delete(path); // so that the next call tries again
         reject(new Error(path));
       }
     });
   }
 
-  // Index shards that are named by the page but did not come.
+  // Return the paths of the index shards that the page names but that have not run, and the number of all index shards.
   function missing() {
     const named = [...document.querySelectorAll("script[data-shard]")];
     return [named.filter((script) => !arrived.has(script)).map((script) => script.getAttribute("src")), named.length];

@@ -1,14 +1,14 @@
 "use strict";
 
-// Which pairs are shown, in which order. What the reader has chosen is a plain object of texts, the same that stands in
-// the address; a filter that is not set is not in it.
+// Filtering and sorting of the pairs. The reader's choices are a plain object of texts, as they stand in the address. A
+// filter that is not set is absent.
 isthmus.filter = (() => {
   const { pairs } = isthmus;
   const FIELDS = ["text", "with", "layer_a", "layer_b", "status", "setting", ...Object.keys(pairs.SCORES)];
   const STATUSES = ["done", "failed"];
-  const orders = new Map(); // name of an order -> all rows in it
+  const orders = new Map(); // name of a sort order -> all rows, sorted
 
-  // What of an address, or of any map of texts, is a choice; always in the same order.
+  // Return the choices in an address, or in any map of texts, always in the same sequence.
   function read(parameters) {
     const chosen = {};
     for (const name of [...FIELDS, "sort", "reverse", "columns"])
@@ -19,11 +19,11 @@ isthmus.filter = (() => {
 
   const active = (chosen) => FIELDS.filter((name) => name in chosen);
 
-  // Rows of the pairs that pass, in the chosen order, and how many would be left for each value of a list: counted for
-  // one list at a time, with all other filters in force.
+  // Return the rows of the pairs that pass all filters, sorted; and for each list of values the number of pairs that
+  // each value would leave, while all other filters stay as they are.
   function apply(chosen) {
-    const refusals = new Uint8Array(pairs.count); // how many filters refuse a row
-    const refusing = new Uint8Array(pairs.count); // the last of them, by its place in FIELDS
+    const refusals = new Uint8Array(pairs.count); // number of filters that refuse a row
+    const refusing = new Uint8Array(pairs.count); // the last such filter, by its place in FIELDS
     for (const name of active(chosen)) {
       const passes = test(name, chosen[name]);
       const place = FIELDS.indexOf(name);
@@ -53,7 +53,7 @@ isthmus.filter = (() => {
     return counts;
   }
 
-  // Compute the orders that a reader may choose, one at a time when there is nothing else to do.
+  // Compute the sort orders that a reader may choose, one at a time when the browser is idle.
   function prepare() {
     const waiting = Object.keys(pairs.SCORES);
     const next = () => {
@@ -65,14 +65,14 @@ isthmus.filter = (() => {
 
   const whenIdle = window.requestIdleCallback ?? ((work) => setTimeout(work, 500));
 
-  // All rows in an order; each is computed once.
+  // Return all rows in a sort order; each order is computed once.
   function order(sort, reversed) {
     const name = `${sort} ${reversed}`;
-    if (!orders.has(name)) orders.set(name, ordered(sort, reversed));
+    if (!orders.has(name)) orders.set(name, sortAll(sort, reversed));
     return orders.get(name);
   }
 
-  function ordered(sort, reversed) {
+  function sortAll(sort, reversed) {
     const all = new Uint32Array(pairs.count);
     for (let row = 0; row < all.length; row++) all[row] = row;
     if (!sort) return reversed ? all.reverse() : all;
@@ -95,11 +95,12 @@ isthmus.filter = (() => {
     return (row) => column[row] === wanted;
   }
 
-  // Every word is in the name of a neuron or in the reason, begins the key, or is the status.
+  // A pair passes if every word is in the name of one of its neurons or in the reason, begins the key, or is the
+  // status.
   function textTest(text) {
     const { a, b, status } = pairs.columns;
     const words = text.toLowerCase().split(/\s+/).filter(Boolean);
-    const found = new Uint8Array(pairs.count); // how many of the words
+    const found = new Uint8Array(pairs.count); // number of words found, for each row
     for (const word of words) {
       const named = Uint8Array.from(pairs.neurons, (neuron) => neuron.lower.includes(word));
       const other = new Uint8Array(pairs.count);
@@ -113,7 +114,7 @@ isthmus.filter = (() => {
     return (row) => found[row] === words.length;
   }
 
-  // `layer:channel`, or a channel of any layer.
+  // A pair passes if one of its neurons is `layer:channel`, or has this channel in any layer.
   function neuronTest(written) {
     const { a, b } = pairs.columns;
     const channel = written.replace(/^:/, "");
@@ -124,7 +125,7 @@ isthmus.filter = (() => {
     return (row) => named[a[row]] === 1 || named[b[row]] === 1;
   }
 
-  // `0.3..0.8`, either of them optional.
+  // Read `0.3..0.8`; either end may be missing.
   function range(written) {
     const [least, most] = written.split("..").map((part) => (part?.trim() ? Number(part) : NaN));
     return [Number.isNaN(least) ? -Infinity : least, Number.isNaN(most ?? NaN) ? Infinity : most];

@@ -4,9 +4,9 @@
 isthmus.grid = (() => {
   const { byId, element, filter, pairs } = isthmus;
   const [grid, state, count, chips] = ["grid", "state", "count", "chips"].map(byId);
-  const CAPTION = 78; // px: the bar and three lines of text; as in grid.css
-  const TOOLS = 150; // px, about what the bar and the tools take of the screen
-  const LEGIBLE = 112; // px, the narrowest tile that has a caption
+  const CAPTION = 78; // px: the bar and three lines of text, see grid.css
+  const TOOLS = 150; // px, about the height of the page's bar and the tools
+  const LEGIBLE = 112; // px; narrower tiles have no caption
   const GAP = { captioned: 14, bare: 4 }; // px
   const LABELS = {
     text: "search",
@@ -18,18 +18,18 @@ isthmus.grid = (() => {
   };
 
   const list = isthmus.rows(grid, makeRow);
-  let chosen = null; // see filter
-  let view = new Uint32Array(); // rows of the pairs that pass, in order
+  let chosen = null; // the reader's choices, see filter.js
+  let view = new Uint32Array(); // rows of the pairs that pass all filters, sorted
   let columns = 1;
   let tile = 192; // px
-  let height = 284; // px, of a row with the gap below it
+  let height = 284; // px, a row with the gap below it
   let current = 0; // place in the view of the tile that the keyboard reaches
-  let left = null; // where the reader was before going to another page: place in the list, and of the tile in focus
+  let left = null; // the reader's place before going to another page: px in the list, and place of the focused tile
 
   // ---- layout
 
-  // Lay the grid out for the width that it has; nothing happens where that changes nothing, as when a telephone shows or
-  // hides its own bars.
+  // Lay the grid out for its width. If the width gives the same layout, nothing happens: a telephone that shows or
+  // hides its own bars must not move the reader.
   function fit(changed = false) {
     const width = grid.clientWidth;
     if (width === 0) return;
@@ -52,7 +52,7 @@ isthmus.grid = (() => {
     list.set(Math.ceil(view.length / columns), height);
   }
 
-  // As many columns as suit the screen.
+  // Return the number of columns that suits the screen: tiles about 210 px wide.
   const suitable = () => Math.max(2, Math.min(16, Math.round(grid.clientWidth / 210)));
 
   function makeRow(number) {
@@ -62,7 +62,7 @@ isthmus.grid = (() => {
     for (let column = 0; column < columns; column++) {
       const place = number * columns + column;
       if (place >= view.length) break;
-      const made = isthmus.strip.tile(pairs.at(view[place]), chosen.sort);
+      const made = isthmus.strip.makeTile(pairs.at(view[place]), chosen.sort);
       made.setAttribute("role", "gridcell");
       made.setAttribute("aria-colindex", column + 1);
       made.dataset.place = place;
@@ -114,16 +114,16 @@ isthmus.grid = (() => {
     const made = event.target.closest(".tile");
     if (made) makeCurrent(Number(made.dataset.place));
   });
-  // Where the tile that the keyboard would reach is far off the screen, it reaches the first one that is seen.
+  // If the tile that Tab would reach is far off the screen, let Tab reach the first tile on the screen.
   addEventListener("keydown", (event) => {
     if (event.key === "Tab" && grid.clientWidth && !player(current))
-      makeCurrent(Math.max(0, Math.ceil(list.place() / height)) * columns);
+      makeCurrent(Math.max(0, Math.ceil(list.position() / height)) * columns);
   });
   isthmus.strip.listen(grid);
 
   // ---- choosing
 
-  // Show the pairs of a choice, that of an address or of the tools.
+  // Show the pairs of the choices in an address or in the tools.
   function choose(next) {
     if (JSON.stringify(next) === JSON.stringify(chosen)) return;
     chosen = next;
@@ -137,7 +137,7 @@ isthmus.grid = (() => {
     showState();
     if (grid.clientWidth) {
       const top = grid.getBoundingClientRect().top - isthmus.cover();
-      if (top < 0) scrollBy({ top, behavior: "instant" }); // the old place in the list means nothing in the new one
+      if (top < 0) scrollBy({ top, behavior: "instant" }); // the place in the old list means nothing in the new list
       fit(true);
     }
   }
@@ -160,7 +160,7 @@ isthmus.grid = (() => {
     }
   }
 
-  // The values of a list, those without pairs left out, each with how many pairs it would leave.
+  // Fill a list with the values that would leave some pairs, each with the number of these pairs.
   function options(name, values, counts) {
     const all = element("option", { value: "", textContent: "all" });
     const found = values
@@ -208,7 +208,7 @@ isthmus.grid = (() => {
     return clear;
   }
 
-  // Change some texts of the choice; an empty one takes its filter away.
+  // Change some of the choices; an empty text removes its filter.
   function change(changes, focused) {
     focused?.focus();
     choose(filter.read(new Map(Object.entries({ ...chosen, ...changes }))));
@@ -226,7 +226,7 @@ isthmus.grid = (() => {
     }
     byId("reverse").addEventListener("click", () => change({ reverse: chosen.reverse ? "" : "1" }));
     byId("columns").addEventListener("input", () => {
-      const first = Math.round(list.place() / height) * columns;
+      const first = Math.round(list.position() / height) * columns;
       chosen = filter.read(new Map(Object.entries({ ...chosen, columns: byId("columns").value })));
       fit();
       if (first > 0) list.reveal(Math.floor(first / columns));
@@ -254,28 +254,28 @@ isthmus.grid = (() => {
   function show() {
     fit(true);
     if (left === null) return;
-    const { place, focused } = left;
+    const { position, focused } = left;
     left = null;
-    list.moveTo(place);
+    list.moveTo(position);
     if (focused !== null) focus(focused);
   }
 
-  // Remember where the reader was.
+  // Remember the reader's place.
   function leave() {
     const within = document.activeElement?.closest?.("#grid .tile");
-    left = { place: list.place(), focused: within ? Number(within.dataset.place) : null };
+    left = { position: list.position(), focused: within ? Number(within.dataset.place) : null };
   }
 
-  // The place in the view of a pair, and those beside it: for the page of a pair.
+  // Return the place of a pair in the view, and the rows before and after it.
   function around(row) {
     const place = view.indexOf(row);
     return { place, of: view.length, previous: view[place - 1], next: place < 0 ? undefined : view[place + 1] };
   }
 
-  // The reader went on to another pair: that is the one to come back to.
+  // The reader went on to another pair: remember it as the one to return to.
   function moveOn(row) {
     const place = view.indexOf(row);
-    if (place >= 0) left = { place: left?.place ?? 0, focused: place };
+    if (place >= 0) left = { position: left?.position ?? 0, focused: place };
   }
 
   return { show, leave, choose, around, moveOn, listenToTools, chosen: () => chosen };

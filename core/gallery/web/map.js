@@ -1,10 +1,10 @@
 "use strict";
 
-// The map: layers by layers, and inside two layers channels by channels, coloured by the mean of a score. Every cell
-// leads to its pairs.
+// The map: layers by layers, and within two layers channels by channels, coloured by the mean of a score. Every cell is
+// a link to its pairs.
 isthmus.map = (() => {
   const { byId, element, pairs } = isthmus;
-  const CELL = { least: 2, most: 24 }; // px on the canvas
+  const CELL = { least: 2, most: 24 }; // px, a cell of two channels
   const score = byId("map-score");
 
   function show(layers) {
@@ -14,11 +14,11 @@ isthmus.map = (() => {
       score.addEventListener("change", () => show(new URLSearchParams(location.hash.slice(1)).get("map")));
     }
     byId("map-title").textContent = "Map";
-    const inside = indices(layers);
-    return inside ? showNeurons(...inside) : showLayers();
+    const two = indices(layers);
+    return two ? showChannels(...two) : showLayers();
   }
 
-  // Two layers of this atlas, from the address; anything else there is taken for none.
+  // Return the indices of the two layers in the address, or null if it does not name two layers of this atlas.
   function indices(written) {
     try {
       const [from, to] = JSON.parse(written).map((layer) => pairs.layers.indexOf(layer));
@@ -28,9 +28,9 @@ isthmus.map = (() => {
     }
   }
 
-  // Means of the chosen score and numbers of pairs, by the cell that a row of the index falls into.
-  function cells(cellOf) {
-    const found = new Map(); // cell -> { count, sum, known }
+  // Return means of the chosen score and numbers of pairs, for each cell that `cellOf` gives for a pair's row.
+  function cellsBy(cellOf) {
+    const found = new Map(); // cell -> { count, known, sum, row, mean, share }; known: pairs with a score
     const values = score.value ? pairs.columns[score.value] : null;
     for (let row = 0; row < pairs.count; row++) {
       const cell = cellOf(row);
@@ -51,9 +51,9 @@ isthmus.map = (() => {
   }
 
   function legend(least, most) {
-    const meaning = pairs.SCORES[score.value]?.meaning ?? "in each cell";
-    const ends = `from ${isthmus.short(least)}, the palest, to ${isthmus.short(most)}`;
-    return `${score.selectedOptions[0].textContent} ${ends}: ${meaning}.`;
+    const { label, meaning } = pairs.SCORES[score.value] ?? { label: "Number of pairs" };
+    const colours = `Colours: from ${isthmus.short(least)} (faintest) to ${isthmus.short(most)} (strongest).`;
+    return meaning ? `${label}, mean of each cell: ${meaning}. ${colours}` : `${label} in each cell. ${colours}`;
   }
 
   // ---- layers by layers: a table of links
@@ -61,7 +61,7 @@ isthmus.map = (() => {
   function showLayers() {
     const { layer_a, layer_b } = pairs.columns;
     const names = pairs.layers;
-    const found = cells((row) => layer_a[row] * names.length + layer_b[row]);
+    const found = cellsBy((row) => layer_a[row] * names.length + layer_b[row]);
     const used = (column) => [...new Set(column)];
     const [rows, columns] = [used(layer_a), used(layer_b)];
     const header = (scope, layer) => element("th", { scope }, isthmus.quoted(names[layer]));
@@ -69,128 +69,133 @@ isthmus.map = (() => {
     table.createTHead().append(element("tr", {}, element("td", {}, "a ╲ b"), ...columns.map((b) => header("col", b))));
     const body = table.createTBody();
     for (const a of rows) {
-      const cellsOfRow = columns.map((b) => cellOf(a, b, found.get(a * names.length + b)));
+      const cellsOfRow = columns.map((b) => makeCell(a, b, found.get(a * names.length + b)));
       body.append(element("tr", {}, header("row", a), ...cellsOfRow));
     }
     byId("matrix").replaceChildren(element("div", { className: "scroll" }, table));
     return "Map";
   }
 
-  function cellOf(a, b, one) {
+  function makeCell(a, b, facts) {
     const cell = element("td", {});
-    if (!one) return cell;
+    if (!facts) return cell;
     const [from, to] = [pairs.layers[a], pairs.layers[b]];
-    cell.style.setProperty("--share", one.share);
+    cell.style.setProperty("--share", facts.share);
     const link = (href, title, label, ...content) => {
       const made = element("a", { href, title }, ...content);
       made.setAttribute("aria-label", `${from} to ${to}${label}`);
       return made;
     };
-    const mean = isthmus.short(one.mean);
+    const mean = isthmus.short(facts.mean);
     const strips = isthmus.address.toGrid({ layer_a: from, layer_b: to });
     const channels = isthmus.address.to("map", JSON.stringify([from, to]));
     cell.append(
       link(
         strips,
-        "show the strips",
-        `: ${isthmus.pairsIn(one.count)}, ${mean}; show the strips`,
+        "Show the strips",
+        `: ${isthmus.pairsIn(facts.count)}, ${mean}; show the strips`,
         element("b", {}, mean),
       ),
-      link(channels, "channel by channel", ", channel by channel", `${isthmus.whole(one.count)} ⊞`),
+      link(channels, "Show a map of their channels", ", channel by channel", `${isthmus.whole(facts.count)} ⊞`),
     );
     return cell;
   }
 
   // ---- channels by channels: a picture with a cursor
 
-  function showNeurons(layerA, layerB) {
+  function showChannels(layerA, layerB) {
+    const view = channelView(layerA, layerB);
+    listen(view);
+    const back = element("a", { href: isthmus.address.to("map"), textContent: "All layers" });
+    const [a, b] = [layerA, layerB].map((layer) => isthmus.quoted(pairs.layers[layer]));
+    byId("map-title").replaceChildren(element("span", {}, a, " by ", b));
+    byId("matrix").replaceChildren(
+      element("p", { className: "line" }, back, view.status),
+      element("div", { className: "scroll" }, view.canvas),
+    );
+    moveTo(view, ...view.cursor);
+    return `${pairs.layers[layerA]} by ${pairs.layers[layerB]}`;
+  }
+
+  // Return the picture of two layers: `down` and `across` are ids of neurons, `cells` is keyed by the number of a cell,
+  // row by row, `size` is a cell's in px, and `cursor` is the row and column of a cell.
+  function channelView(layerA, layerB) {
     const { a, b, layer_a, layer_b } = pairs.columns;
-    const here = (row) => layer_a[row] === layerA && layer_b[row] === layerB;
-    const rows = Uint32Array.from({ length: pairs.count }, (_, row) => row).filter(here);
-    const inOrder = (column) =>
+    const isHere = (row) => layer_a[row] === layerA && layer_b[row] === layerB;
+    const rows = Uint32Array.from({ length: pairs.count }, (_, row) => row).filter(isHere);
+    const neuronsIn = (column) =>
       [...new Set(rows.map((row) => column[row]))].sort((p, q) => pairs.neurons[p].channel - pairs.neurons[q].channel);
-    const [down, across] = [inOrder(a), inOrder(b)];
-    const [placeDown, placeAcross] = [down, across].map((ids) => new Map(ids.map((id, place) => [id, place])));
-    const found = cells((row) => (here(row) ? placeDown.get(a[row]) * across.length + placeAcross.get(b[row]) : null));
+    const [down, across] = [neuronsIn(a), neuronsIn(b)];
+    const [downOf, acrossOf] = [down, across].map((ids) => new Map(ids.map((id, index) => [id, index])));
+    const cells = cellsBy((row) => (isHere(row) ? downOf.get(a[row]) * across.length + acrossOf.get(b[row]) : null));
 
     const width = Math.min(byId("map-page").clientWidth, 1400);
-    const cell = Math.max(CELL.least, Math.min(CELL.most, Math.floor(width / Math.max(1, across.length))));
-    const canvas = element("canvas", { width: across.length * cell, height: down.length * cell, tabIndex: 0 });
+    const size = Math.max(CELL.least, Math.min(CELL.most, Math.floor(width / Math.max(1, across.length))));
+    const canvas = element("canvas", { width: across.length * size, height: down.length * size, tabIndex: 0 });
     canvas.setAttribute("role", "application");
     canvas.setAttribute(
       "aria-label",
       `Channels of ${pairs.layers[layerA]} down, of ${pairs.layers[layerB]} across; arrow keys move, Enter opens`,
     );
-    const said = element("output", { className: "faint" });
-    const first = found.size ? Math.min(...found.keys()) : 0;
-    let cursor = [Math.floor(first / across.length), first % across.length];
+    const status = element("output", { className: "faint" });
+    const first = cells.size ? Math.min(...cells.keys()) : 0;
+    const cursor = [Math.floor(first / across.length), first % across.length];
+    return { down, across, cells, size, canvas, status, cursor };
+  }
 
-    function draw() {
-      const context = canvas.getContext("2d");
-      const style = getComputedStyle(canvas);
-      context.clearRect(0, 0, canvas.width, canvas.height);
-      context.fillStyle = style.color;
-      for (const [place, { share }] of found) {
-        context.globalAlpha = 0.15 + 0.85 * share;
-        context.fillRect(
-          (place % across.length) * cell,
-          Math.floor(place / across.length) * cell,
-          Math.max(1, cell - 1),
-          Math.max(1, cell - 1),
-        );
-      }
-      context.globalAlpha = 1;
-      context.strokeStyle = style.outlineColor;
-      context.lineWidth = 2;
-      context.strokeRect(cursor[1] * cell + 1, cursor[0] * cell + 1, Math.max(2, cell - 2), Math.max(2, cell - 2));
+  function draw({ across, cells, size, canvas, cursor: [y, x] }) {
+    const context = canvas.getContext("2d");
+    const style = getComputedStyle(canvas);
+    context.clearRect(0, 0, canvas.width, canvas.height);
+    context.fillStyle = style.color;
+    const filled = Math.max(1, size - 1);
+    for (const [number, { share }] of cells) {
+      context.globalAlpha = 0.15 + 0.85 * share;
+      const [top, left] = [Math.floor(number / across.length) * size, (number % across.length) * size];
+      context.fillRect(left, top, filled, filled);
     }
+    context.globalAlpha = 1;
+    context.strokeStyle = style.outlineColor;
+    context.lineWidth = 2;
+    context.strokeRect(x * size + 1, y * size + 1, Math.max(2, size - 2), Math.max(2, size - 2));
+  }
 
-    function moveTo(y, x) {
-      cursor = [Math.max(0, Math.min(down.length - 1, y)), Math.max(0, Math.min(across.length - 1, x))];
-      const one = found.get(cursor[0] * across.length + cursor[1]);
-      const [from, to] = [pairs.neurons[down[cursor[0]]], pairs.neurons[across[cursor[1]]]];
-      const facts = one ? `: ${isthmus.pairsIn(one.count)}, ${isthmus.short(one.mean)}` : ": no pair";
-      said.replaceChildren(isthmus.inWords(from), " to ", isthmus.inWords(to), facts);
-      draw();
-    }
+  // Return the cell at the cursor, if it has pairs, and its neurons.
+  function atCursor({ down, across, cells, cursor: [y, x] }) {
+    return { cell: cells.get(y * across.length + x), from: pairs.neurons[down[y]], to: pairs.neurons[across[x]] };
+  }
 
-    function open() {
-      const one = found.get(cursor[0] * across.length + cursor[1]);
-      if (!one) return;
-      const [from, to] = [pairs.neurons[down[cursor[0]]], pairs.neurons[across[cursor[1]]]];
-      if (one.count === 1) location.hash = isthmus.address.to("pair", pairs.key(one.row));
-      else location.hash = isthmus.address.toGrid({ text: `${from.name} ${to.name}` });
-    }
+  function moveTo(view, y, x) {
+    const within = (wanted, ids) => Math.max(0, Math.min(ids.length - 1, wanted));
+    view.cursor = [within(y, view.down), within(x, view.across)];
+    const { cell, from, to } = atCursor(view);
+    const facts = cell ? `: ${isthmus.pairsIn(cell.count)}, ${isthmus.short(cell.mean)}` : ": no pair";
+    view.status.replaceChildren(isthmus.inWords(from), " to ", isthmus.inWords(to), facts);
+    draw(view);
+  }
 
-    const under = (event) => [Math.floor(event.offsetY / cell), Math.floor(event.offsetX / cell)];
-    canvas.addEventListener("pointermove", (event) => moveTo(...under(event)));
+  function open(view) {
+    const { cell, from, to } = atCursor(view);
+    if (!cell) return;
+    if (cell.count === 1) location.hash = isthmus.address.to("pair", pairs.key(cell.row));
+    else location.hash = isthmus.address.toGrid({ text: `${from.name} ${to.name}` });
+  }
+
+  function listen(view) {
+    const { canvas, size } = view;
+    const under = (event) => [Math.floor(event.offsetY / size), Math.floor(event.offsetX / size)];
+    canvas.addEventListener("pointermove", (event) => moveTo(view, ...under(event)));
     canvas.addEventListener("click", (event) => {
-      moveTo(...under(event));
-      open();
+      moveTo(view, ...under(event));
+      open(view);
     });
     canvas.addEventListener("keydown", (event) => {
       const step = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key];
-      if (step) moveTo(cursor[0] + step[0], cursor[1] + step[1]);
-      else if (event.key === "Enter") open();
+      if (step) moveTo(view, view.cursor[0] + step[0], view.cursor[1] + step[1]);
+      else if (event.key === "Enter") open(view);
       else return;
       event.preventDefault();
     });
-
-    const back = element("a", { href: isthmus.address.to("map"), textContent: "All layers" });
-    const title = element(
-      "span",
-      {},
-      isthmus.quoted(pairs.layers[layerA]),
-      " by ",
-      isthmus.quoted(pairs.layers[layerB]),
-    );
-    byId("map-title").replaceChildren(title);
-    byId("matrix").replaceChildren(
-      element("p", { className: "line" }, back, said),
-      element("div", { className: "scroll" }, canvas),
-    );
-    moveTo(...cursor);
-    return `${pairs.layers[layerA]} by ${pairs.layers[layerB]}`;
   }
 
   return { show };

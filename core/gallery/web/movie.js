@@ -1,17 +1,17 @@
 "use strict";
 
-// Strips on a canvas, as one movie. A leg of it is a strip in one of its directions, and ends on the portrait that the
-// next one begins with, so that a junction is one frame. A position counts frames since the beginning; between two frames
-// both are mixed.
+// A movie: legs, each a road in one direction, one after the other on an HTML canvas. A leg ends on the portrait that
+// the next leg begins with, so the junction is one frame. A position counts frames from the beginning of the movie;
+// between two frames, both are mixed.
 //
-// A picture is drawn once it is decoded; until then what was drawn before stays, and a movie that plays waits for it at
-// the junction. A strip whose picture cannot be read is passed over.
-isthmus.movie = (canvas, { moved, lost, ended }) => {
+// A picture is drawn once it is decoded. Until then the last picture stays, and a playing movie waits at the junction.
+// A strip whose picture cannot be read is skipped.
+isthmus.movie = (canvas, { onMove, onMissing, onEnd }) => {
   const context = canvas.getContext("2d");
-  let legs = []; // see roads.leg, with `start` and `steps` in frames, and then `image`, or `missing`
+  let legs = []; // see roads.leg; with `start` and `steps`, in frames, and once loaded `image` or `missing`
   let position = 0;
-  let asked = 0; // for the next animation frame; 0 while nothing plays
-  let before = 0; // ms, of the last animation frame
+  let request = 0; // for the next animation frame; 0 while nothing plays
+  let before = 0; // ms, time of the last animation frame
 
   function set(next) {
     pause();
@@ -27,15 +27,15 @@ isthmus.movie = (canvas, { moved, lost, ended }) => {
 
   const end = () => (legs.length ? legs.at(-1).start + legs.at(-1).steps : 0);
 
-  // The number of the leg that has a position; a junction belongs to the leg that ends there.
-  const placeOf = (position) => legs.findIndex(({ start, steps }) => position <= start + steps);
+  // Return the index of the leg at a position; a junction belongs to the leg that ends there.
+  const legAt = (position) => legs.findIndex(({ start, steps }) => position <= start + steps);
 
   function goTo(wanted) {
     position = Math.max(0, Math.min(end(), wanted));
-    const place = placeOf(position);
-    for (const leg of legs.slice(place, place + 2)) load(leg);
+    const index = legAt(position);
+    for (const leg of legs.slice(index, index + 2)) load(leg);
     draw();
-    moved?.();
+    onMove?.();
   }
 
   // Decode the picture of a leg, once.
@@ -50,7 +50,7 @@ isthmus.movie = (canvas, { moved, lost, ended }) => {
       },
       () => {
         leg.missing = true;
-        lost(leg);
+        onMissing(leg);
         draw();
       },
     );
@@ -59,7 +59,7 @@ isthmus.movie = (canvas, { moved, lost, ended }) => {
   // ---- drawing
 
   function draw() {
-    const [leg, offset] = standing();
+    const [leg, offset] = visible();
     if (!leg?.image) return;
     const { size_px } = leg.pair;
     if (canvas.width !== size_px) canvas.width = canvas.height = size_px;
@@ -68,14 +68,15 @@ isthmus.movie = (canvas, { moved, lost, ended }) => {
     if (offset > frame) drawFrame(leg, frame + 1, offset - frame);
   }
 
-  // Leg and offset to be seen: where a strip is missing, the portrait at its end, or at its beginning if nothing follows.
-  function standing() {
-    const place = placeOf(position);
-    const leg = legs[place];
+  // Return the leg to draw and the offset in it, in frames. For a missing strip, draw the portrait at its end, or at
+  // its beginning if no strip follows.
+  function visible() {
+    const index = legAt(position);
+    const leg = legs[index];
     if (!leg?.missing) return [leg, position - leg?.start];
-    const next = legs[place + 1];
+    const next = legs[index + 1];
     if (next && !next.missing) return [next, 0];
-    const last = legs[place - 1];
+    const last = legs[index - 1];
     return [last, last?.steps];
   }
 
@@ -93,22 +94,22 @@ isthmus.movie = (canvas, { moved, lost, ended }) => {
   // ---- playing
 
   function play() {
-    if (asked) return;
+    if (request) return;
     before = performance.now();
-    asked = requestAnimationFrame(tick);
+    request = requestAnimationFrame(tick);
   }
 
   function pause() {
-    cancelAnimationFrame(asked);
-    asked = 0;
+    cancelAnimationFrame(request);
+    request = 0;
   }
 
   function tick(now) {
-    asked = requestAnimationFrame(tick);
-    const frames = Math.min(1, (now - before) / isthmus.strip.frameMilliseconds()); // at most, after a pause of the page
+    request = requestAnimationFrame(tick);
+    const frames = Math.min(1, (now - before) / isthmus.strip.frameMilliseconds()); // a page that was paused does not jump
     before = now;
-    const place = placeOf(position);
-    const [leg, next] = [legs[place], legs[place + 1]];
+    const index = legAt(position);
+    const [leg, next] = [legs[index], legs[index + 1]];
     if (!leg.image && !leg.missing) return;
     const last = leg.start + leg.steps;
     const wanted = (leg.missing ? last : position) + Math.max(0, frames);
@@ -116,7 +117,7 @@ isthmus.movie = (canvas, { moved, lost, ended }) => {
     goTo(last);
     if (next) return;
     pause();
-    ended();
+    onEnd();
   }
 
   return {
@@ -127,12 +128,12 @@ isthmus.movie = (canvas, { moved, lost, ended }) => {
     play,
     pause,
     end,
-    // The leg that is seen, and the number of its frame, from 0.
+    // Return the leg at the position, and the number of its frame, from 0.
     now: () => {
-      const leg = legs[placeOf(position)];
+      const leg = legs[legAt(position)];
       return { leg, frame: Math.round(position - leg?.start) };
     },
-    isPlaying: () => asked !== 0,
+    isPlaying: () => request !== 0,
     get position() {
       return position;
     },

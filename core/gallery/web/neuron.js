@@ -1,18 +1,19 @@
 "use strict";
 
-// The page of one neuron: all its pairs as rows of frames that start from it, whichever end of the strip it is.
+// The page of one neuron: all its pairs as rows of frames. Each row starts from the neuron, so the frames of a strip
+// that ends on it are shown in reverse.
 isthmus.neuron = (() => {
   const { byId, element, pairs } = isthmus;
-  const CAPTION = 30; // px above the frames, as in grid.css
+  const CAPTION = 30; // px above the frames, see grid.css
   const GAP = 16; // px
-  const LARGEST = 160; // px of a frame
+  const LARGEST = 160; // px, a frame
   const partners = byId("partners");
   const sort = byId("partners-sort");
   const list = isthmus.rows(partners, makeRow);
 
   let neuron = null;
   let rows = [];
-  let size = 96; // px of a frame
+  let size = 96; // px, a frame
 
   function show(name) {
     if (sort.children.length === 0) fillSort();
@@ -25,18 +26,18 @@ isthmus.neuron = (() => {
     const walk = rows.some(pairs.isRoad) ? [" · ", isthmus.walkLink(neuron)] : [];
     byId("neuron-state").replaceChildren(...words, ...walk);
     sort.parentElement.hidden = !neuron;
-    order();
+    sortRows();
     return neuron?.name ?? "No such neuron";
   }
 
   function fillSort() {
     sort.append(...isthmus.scoreOptions("order"), element("option", { value: "", textContent: "Name" }));
     sort.value = "distance";
-    sort.addEventListener("change", order);
+    sort.addEventListener("change", sortRows);
     addEventListener("resize", fit);
   }
 
-  function order() {
+  function sortRows() {
     rows = sort.value ? [...pairs.sort(rows, sort.value)] : rows.sort((p, q) => p - q);
     fit();
   }

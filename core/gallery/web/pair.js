@@ -1,16 +1,16 @@
 "use strict";
 
-// The page of one pair: its frames over the curves of both neurons, and everything that its record says. What the index
-// knows shows at once; the record comes a moment later.
+// The page of one pair: its frames above the activation curves of both neurons, and everything in its record. The index
+// shards have enough for the frames, which show at once; the record is loaded afterwards.
 isthmus.pair = (() => {
   const { byId, element, pairs } = isthmus;
-  const NEIGHBOURS = 6; // pairs of each neuron
+  const NEIGHBOURS = 6; // other pairs shown for each neuron
   const scrubber = byId("scrubber");
 
   let pair = null;
   let record = null;
   let frame = 0;
-  let ticking = 0;
+  let ticking = 0; // timer
 
   function show(key) {
     const row = pairs.rowOfKey(key);
@@ -27,7 +27,7 @@ isthmus.pair = (() => {
       byId("reason").replaceChildren(
         "This atlas has no pair with the key ",
         isthmus.quoted(key),
-        ". It may have been rendered with other settings, or the link was cut short.",
+        ". The pair may have been rendered with other settings, or the link may be cut short.",
       );
       byId("detail-state").hidden = true;
       byId("facts-title").parentElement.hidden = true;
@@ -35,7 +35,7 @@ isthmus.pair = (() => {
     }
     byId("facts-title").parentElement.hidden = false;
     byId("pair-title").replaceChildren(isthmus.neuronLink(pair.a), isthmus.neuronLink(pair.b));
-    byId("reason").replaceChildren("This pair has failed: ", isthmus.quoted(pair.reason ?? ""));
+    byId("reason").replaceChildren("This pair failed: ", isthmus.quoted(pair.reason ?? ""));
     showFrames();
     showNeighbours();
     isthmus.grid.moveOn(row);
@@ -43,11 +43,11 @@ isthmus.pair = (() => {
     return pair.name;
   }
 
-  // Previous and next among the pairs that pass the filters.
+  // Link to the previous and next pair among those that pass the filters.
   function showPlace(row) {
     const { place, of, previous, next } = isthmus.grid.around(row);
-    byId("place").textContent =
-      place < 0 ? "not among the filtered strips" : `${isthmus.whole(place + 1)} of ${isthmus.whole(of)}`;
+    const number = `${isthmus.whole(place + 1)} of ${isthmus.whole(of)}`;
+    byId("place").textContent = place >= 0 ? number : pair ? "hidden by the filters" : "";
     for (const [id, other] of Object.entries({ previous, next })) {
       const link = byId(id);
       if (other === undefined) link.removeAttribute("href");
@@ -96,7 +96,7 @@ isthmus.pair = (() => {
     return element("span", { className: `of-${end}`, title }, `${end} `, element("b", {}, value));
   }
 
-  // Go on by a frame, to and fro, while everything plays.
+  // While everything plays, move by one frame, forwards to the end and backwards to the beginning.
   let direction = 1;
   function tick() {
     clearTimeout(ticking);
@@ -112,7 +112,7 @@ isthmus.pair = (() => {
 
   function scrub(event) {
     const { left, width } = scrubber.getBoundingClientRect();
-    clearTimeout(ticking); // held until the pointer leaves
+    clearTimeout(ticking); // the frame stays until the pointer leaves
     goTo(Math.floor(((event.clientX - left) / width) * pair.frames));
   }
   scrubber.addEventListener("pointermove", scrub);
@@ -153,12 +153,12 @@ isthmus.pair = (() => {
       again.addEventListener("click", () => load(row));
       state.className = "note error";
       state.replaceChildren(
-        `${error.message} could not be read. If the atlas was published anew, load this page again. `,
+        `${error.message} could not be read. If the atlas has been published again, reload this page. `,
         again,
       );
       return;
     }
-    if (pair?.row !== row) return; // the reader has gone on
+    if (pair?.row !== row) return; // the reader has gone to another pair
     state.hidden = true;
     record = isthmus.record.show(pair, line);
     if (!pair.failed) goTo(frame);
@@ -170,7 +170,7 @@ isthmus.pair = (() => {
     const groups = [pair.a, pair.b].map((neuron) => {
       const others = pairs.rowsOf(neuron).filter((row) => row !== pair.row);
       const nearest = [...pairs.sort(others, "distance").subarray(0, NEIGHBOURS)];
-      const tiles = nearest.map((row) => isthmus.strip.tile(pairs.at(row)));
+      const tiles = nearest.map((row) => isthmus.strip.makeTile(pairs.at(row)));
       const href = isthmus.address.to("neuron", neuron.name);
       const all = element(
         "a",

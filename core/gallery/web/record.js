@@ -1,10 +1,10 @@
 "use strict";
 
-// The record of a pair, on its page: curves, checkpoints, numbers, downloads, and a spec that renders it again.
+// The record on a pair's page: curves, checkpoints, numbers, downloads, and a spec that renders the pair again.
 isthmus.record = (() => {
   const { byId, element, pairs } = isthmus;
-  // Fields that are told otherwise than by a line each.
-  const TOLD = [
+  // Fields that the list of facts leaves out because they are shown in another way.
+  const SHOWN_ELSEWHERE = [
     "key",
     "a",
     "b",
@@ -20,10 +20,13 @@ isthmus.record = (() => {
     "versions",
   ];
 
+  const OBJECTIVE =
+    "The objective is what the optimizer maximises: the activations of both neurons, mixed from frame to frame, less a penalty for landmarks that move.";
+
   let pair = null;
   let record = null;
 
-  // Show the record that is in a line, and give it.
+  // Show the record in a line, and return it.
   function show(shown, line) {
     pair = shown;
     record = JSON.parse(line);
@@ -59,9 +62,12 @@ isthmus.record = (() => {
     const { history } = record;
     byId("history-title").parentElement.hidden = history.length === 0;
     if (history.length === 0) return;
-    const words = `from ${isthmus.short(history[0])} to ${isthmus.short(history.at(-1))} in ${record.settings.steps} updates, each point the mean of a ${history.length}th of them`;
-    const chart = isthmus.chart([{ kind: "curve-a", values: history }], `objective ${words}`);
-    byId("history").replaceChildren(chart, element("p", { className: "faint", textContent: words }));
+    const [first, last] = [history[0], history.at(-1)].map(isthmus.short);
+    const words = `from ${first} to ${last} in ${isthmus.whole(record.settings.steps)} updates`;
+    const chart = isthmus.chart([{ kind: "curve-a", values: history }], `history of the objective, ${words}`);
+    const points = `The curve has ${history.length} points, each the mean over an equal part of the updates.`;
+    const text = `${OBJECTIVE} It went ${words}. ${points}`;
+    byId("history").replaceChildren(chart, element("p", { className: "faint", textContent: text }));
   }
 
   function showCheckpoints() {
@@ -105,7 +111,7 @@ isthmus.record = (() => {
   }
   byId("copy-spec").addEventListener("click", () => copied(byId("pair-spec").textContent, "The spec"));
 
-  // What the curves show, in numbers.
+  // Show the numbers of every frame, which the curves draw.
   function showNumbers() {
     const layers = Object.entries(record.layer_distance);
     const head = [
@@ -113,7 +119,7 @@ isthmus.record = (() => {
       "activation of a",
       "activation of b",
       "difference to the next frame",
-      ...layers.map(([layer]) => `the same in ${layer}`),
+      ...layers.map(([layer]) => `difference in ${layer}`),
     ];
     const rows = record.activation_a.map((a, i) => [
       a,
@@ -146,7 +152,7 @@ isthmus.record = (() => {
     }
     for (const { step, objective } of record.checkpoints) facts.push([`objective at update ${step}`, objective]);
     for (const [name, value] of Object.entries(record))
-      if (!TOLD.includes(name) && value !== null) facts.push([name, text(value)]);
+      if (!SHOWN_ELSEWHERE.includes(name) && value !== null) facts.push([name, text(value)]);
     for (const [name, value] of Object.entries(record.settings)) facts.push([`settings.${name}`, text(value)]);
     for (const [name, value] of Object.entries(record.versions)) facts.push([`version of ${name}`, value]);
     if (record.history.length)
@@ -154,7 +160,8 @@ isthmus.record = (() => {
     byId("facts").replaceChildren(...facts.map((fact) => isthmus.fact(...fact)));
   }
 
-  // A spec that renders this pair again, as YAML; whatever is quoted is ASCII, which every YAML reader takes alike.
+  // Return a spec that renders this pair again, as YAML. Quoted texts are ASCII, which all YAML readers read the same
+  // way.
   function specOf({ key, a, b, settings, model, strip }) {
     const quote = (value) =>
       JSON.stringify(value).replace(

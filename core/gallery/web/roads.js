@@ -1,103 +1,109 @@
 "use strict";
 
-// Roads: finished strips between portraits. Each joins two places; a place is a neuron in some settings, because only
-// strips of the same settings have the same portraits.
+// Roads: finished strips between two portraits. They are the edges of a graph whose nodes are the portraits. A neuron
+// has one portrait for each settings digest, because only strips of the same settings share their portraits. A portrait
+// is the number setting * neurons + neuron. A leg is a road in one of its directions; a route is a path of roads.
 isthmus.roads = (() => {
   const { element, pairs } = isthmus;
   const { a, b, setting, smoothness } = pairs.columns;
-  const SUGGESTED = 20; // neurons
+  const SUGGESTED = 20; // neurons in the list of a field
   const neurons = pairs.neurons.length;
 
-  const placeOf = (neuron, setting) => setting * neurons + neuron;
-  const neuronAt = (place) => pairs.neurons[place % neurons];
-  const settingAt = (place) => Math.floor(place / neurons);
-  const otherEnd = (row, place) => placeOf(a[row] === place % neurons ? b[row] : a[row], setting[row]);
+  const portraitOf = (neuron, setting) => setting * neurons + neuron;
+  const neuronOf = (portrait) => pairs.neurons[portrait % neurons];
+  const settingOf = (portrait) => Math.floor(portrait / neurons);
+  const otherEnd = (row, portrait) => portraitOf(a[row] === portrait % neurons ? b[row] : a[row], setting[row]);
 
-  // The rows of a place's roads are rows[starts[place]] to rows[starts[place + 1] - 1].
+  // The rows of a portrait's roads are rows[starts[portrait]] to rows[starts[portrait + 1] - 1].
   const starts = new Uint32Array(neurons * pairs.settings.length + 1);
-  eachEnd((place) => starts[place + 1]++);
-  for (let place = 1; place < starts.length; place++) starts[place] += starts[place - 1];
+  eachEnd((portrait) => starts[portrait + 1]++);
+  for (let portrait = 1; portrait < starts.length; portrait++) starts[portrait] += starts[portrait - 1];
   const rows = new Uint32Array(starts.at(-1));
   const filled = starts.slice();
-  eachEnd((place, row) => (rows[filled[place]++] = row));
+  eachEnd((portrait, row) => (rows[filled[portrait]++] = row));
 
   function eachEnd(visit) {
     for (let row = 0; row < pairs.count; row++) {
       if (!pairs.isRoad(row)) continue;
-      visit(placeOf(a[row], setting[row]), row);
-      visit(placeOf(b[row], setting[row]), row);
+      visit(portraitOf(a[row], setting[row]), row);
+      visit(portraitOf(b[row], setting[row]), row);
     }
   }
 
-  const number = (place) => starts[place + 1] - starts[place];
+  const numberOfRoads = (portrait) => starts[portrait + 1] - starts[portrait];
 
-  // The roads of a place, the most similar neuron first.
-  const from = (place) => pairs.sort(rows.subarray(starts[place], starts[place + 1]), "distance");
+  // Return the rows of a portrait's roads, the most similar neuron first.
+  const from = (portrait) => pairs.sort(rows.subarray(starts[portrait], starts[portrait + 1]), "distance");
 
-  const isJoined = (place, other) => from(place).some((row) => otherEnd(row, place) === other);
+  const isJoined = (portrait, other) => from(portrait).some((row) => otherEnd(row, portrait) === other);
 
-  // Places of a neuron that have roads: in the settings that the reader has chosen, else where there are most roads first.
-  function placesOf(neuron) {
+  // Return the portraits of a neuron that have roads: the one in the settings that the reader has chosen, or if it has
+  // none, all of them, those with most roads first.
+  function portraitsOf(neuron) {
     if (!neuron) return [];
     const chosen = pairs.settings.indexOf(isthmus.grid.chosen().setting);
-    const all = pairs.settings.map((_, setting) => placeOf(neuron.id, setting)).filter(number);
-    const within = all.filter((place) => settingAt(place) === chosen);
-    return within.length ? within : all.sort((p, q) => number(q) - number(p));
+    const all = pairs.settings.map((_, setting) => portraitOf(neuron.id, setting)).filter(numberOfRoads);
+    const within = all.filter((portrait) => settingOf(portrait) === chosen);
+    return within.length ? within : all.sort((p, q) => numberOfRoads(q) - numberOfRoads(p));
   }
 
-  // The place with the most roads.
+  // Return the portrait with the most roads.
   function busiest() {
     let best = 0;
-    for (let place = 1; place < starts.length - 1; place++) if (number(place) > number(best)) best = place;
+    for (let portrait = 1; portrait < starts.length - 1; portrait++)
+      if (numberOfRoads(portrait) > numberOfRoads(best)) best = portrait;
     return best;
   }
 
-  // ---- one of them
+  // ---- one road
 
-  // A strip as it is walked from a place: from which neuron to which, at the place where it ends.
-  function leg(row, place) {
+  // Return a road in the direction in which it leaves a portrait: its neurons `from` and `to`, and the portrait at its
+  // end.
+  function leg(row, portrait) {
     const pair = pairs.at(row);
-    const isForward = pair.a === neuronAt(place);
+    const isForward = pair.a === neuronOf(portrait);
     const [from, to] = isForward ? [pair.a, pair.b] : [pair.b, pair.a];
-    return { row, pair, isForward, from, to, end: otherEnd(row, place) };
+    return { row, pair, isForward, from, to, end: otherEnd(row, portrait) };
   }
 
-  // The number in its strip of a leg's frame, both from 0.
+  // Return the number in its strip of a leg's frame, both counted from 0.
   const numberIn = ({ pair, isForward }, frame) => (isForward ? frame : pair.frames - 1 - frame);
 
   const frameOf = (leg, frame) =>
     isthmus.frameOf(isthmus.previewPath(leg.pair.key), leg.pair, numberIn(leg, frame), "");
 
-  // ---- the shortest road
+  // ---- the shortest route
 
-  // From neuron to neuron, in whichever settings it is shortest: the place it starts from and its rows, or nothing.
+  // Return the shortest route between two neurons, in the settings in which it is shortest: the portrait that it starts
+  // from, the rows of its roads, and the sum of their differences; or undefined.
   function shortest(neuron, target) {
-    const found = placesOf(neuron)
-      .map((place) => between(place, placeOf(target.id, settingAt(place))))
+    const found = portraitsOf(neuron)
+      .map((start) => shortestBetween(start, portraitOf(target.id, settingOf(start))))
       .filter(Boolean);
     return found.sort((p, q) => p.rows.length - q.rows.length || p.difference - q.difference)[0];
   }
 
-  // Fewest strips, and of as many the smallest sum of their frames' differences. Places are reached in the order of how
-  // many strips it takes, so the best sum of each is known before it is gone on from.
-  function between(place, target) {
-    const strips = new Int32Array(starts.length - 1).fill(-1);
+  // Return the route between two portraits with the fewest roads, and of several such routes the one with the smallest
+  // sum of differences between neighbouring frames; or null. The search is breadth first: when it goes on from a
+  // portrait, that portrait's smallest sum is known.
+  function shortestBetween(start, target) {
+    const roads = new Int32Array(starts.length - 1).fill(-1); // to each portrait; -1 until it is reached
     const differences = new Float64Array(starts.length - 1);
-    const arrivals = new Uint32Array(starts.length - 1); // the row by which each is reached
-    let reached = [place];
-    strips[place] = 0;
-    while (reached.length && strips[target] < 0) {
+    const arrivals = new Uint32Array(starts.length - 1); // the row of the road by which each is reached
+    let reached = [start];
+    roads[start] = 0;
+    while (reached.length && roads[target] < 0) {
       const next = [];
       for (const here of reached) {
         for (let i = starts[here]; i < starts[here + 1]; i++) {
           const there = otherEnd(rows[i], here);
           const difference = differences[here] + (smoothness[rows[i]] || 0);
-          if (strips[there] < 0) {
-            strips[there] = strips[here] + 1;
+          if (roads[there] < 0) {
+            roads[there] = roads[here] + 1;
             differences[there] = Infinity;
             next.push(there);
           }
-          if (strips[there] > strips[here] && difference < differences[there]) {
+          if (roads[there] > roads[here] && difference < differences[there]) {
             differences[there] = difference;
             arrivals[there] = rows[i];
           }
@@ -105,34 +111,34 @@ isthmus.roads = (() => {
       }
       reached = next;
     }
-    if (strips[target] < 0) return null;
+    if (roads[target] < 0) return null;
     const along = [];
-    for (let here = target; here !== place; here = otherEnd(arrivals[here], here)) along.unshift(arrivals[here]);
-    return { place, rows: along, difference: differences[target] };
+    for (let here = target; here !== start; here = otherEnd(arrivals[here], here)) along.unshift(arrivals[here]);
+    return { start, rows: along, difference: differences[target] };
   }
 
   // ---- neurons in addresses and fields
 
   const code = (textContent) => element("code", { textContent });
 
-  // Why one cannot walk from one of these neurons, in words; nothing where one can.
+  // Return why there is no walk or route from these neurons, in words, or null if there may be one.
   function whyNot(names) {
     if (!pairs.hasRoads())
       return [
-        "The strips of this atlas do not meet, so there is no road to go along. A spec with ",
+        "The strips of this atlas do not meet, so there are no roads to walk along. A spec with ",
         code("strip: walk"),
-        " makes an atlas in which they do.",
+        " makes an atlas whose strips meet.",
       ];
-    const unknown = names.find((name) => placesOf(pairs.neuronByName.get(name)).length === 0);
+    const unknown = names.find((name) => portraitsOf(pairs.neuronByName.get(name)).length === 0);
     if (unknown === undefined) return null;
-    return ["No strip that one could walk along begins at ", isthmus.quoted(unknown), " in this atlas."];
+    return [isthmus.quoted(unknown), " has no road in this atlas: no finished strip joins it to another neuron."];
   }
 
-  // `mixed4a:476..12..mixed4b:3`: a neuron of the same layer as the one before it is its channel only.
+  // Write neurons as `mixed4a:476..12..mixed4b:3`: a neuron in the layer of the one before it is its channel only.
   const write = (along) =>
     along.map(({ layer, channel, name }, i) => (layer === along[i - 1]?.layer ? channel : name)).join("..");
 
-  // The names in such a text.
+  // Return the names in a text that `write` has made.
   function read(text) {
     let layer = "";
     return text
@@ -145,13 +151,13 @@ isthmus.roads = (() => {
       });
   }
 
-  // Have a field suggest neurons that have roads.
+  // Let a field suggest neurons that have roads.
   function suggest(field) {
     const update = () => {
       const typed = field.value.trim().toLowerCase();
       const found = [];
       for (const neuron of pairs.neurons) {
-        if (neuron.lower.includes(typed) && placesOf(neuron).length) found.push(neuron);
+        if (neuron.lower.includes(typed) && portraitsOf(neuron).length) found.push(neuron);
         if (found.length === SUGGESTED) break;
       }
       field.list.replaceChildren(...found.map(({ name }) => element("option", { value: name })));
@@ -160,12 +166,12 @@ isthmus.roads = (() => {
   }
 
   return {
-    placeOf,
-    neuronAt,
-    settingAt,
+    portraitOf,
+    neuronOf,
+    settingOf,
     from,
     isJoined,
-    placesOf,
+    portraitsOf,
     busiest,
     leg,
     numberIn,

@@ -1,20 +1,21 @@
 "use strict";
 
-// The route: the shortest road between two neurons, as one movie, and as portraits with strips between them.
+// The route: the shortest path of roads between two neurons, as one movie, and as portraits with strips between them.
 isthmus.route = (() => {
   const { address, byId, element, pairs, roads } = isthmus;
-  const SHORTEST = "Shortest means the fewest strips, and of as many the smallest sum of their differences (Δ).";
+  const SHORTEST =
+    "Shortest means the fewest strips; if several routes have equally few, the smallest sum of their smoothness (Δ).";
   const [from, to] = ["route-from", "route-to"].map(byId);
-  const [play, scrubber, place, lost] = ["route-play", "route-scrubber", "route-place", "route-lost"].map(byId);
-  const movie = isthmus.movie(byId("route-movie"), { moved, lost: tellLoss, ended: showPlaying });
+  const [play, scrubber, place, missing] = ["route-play", "route-scrubber", "route-place", "route-lost"].map(byId);
+  const movie = isthmus.movie(byId("route-movie"), { onMove: showPosition, onMissing: addMissing, onEnd: showPlaying });
 
   let legs = [];
 
   function show(value) {
     leave();
     movie.clear();
-    lost.hidden = true;
-    lost.replaceChildren();
+    missing.hidden = true;
+    missing.replaceChildren();
     const names = roads.read(value);
     [from.value, to.value] = [names[0] ?? "", names[1] ?? ""];
     byId("route-title").textContent = "Route";
@@ -32,17 +33,20 @@ isthmus.route = (() => {
 
   const say = (...words) => byId("route-state").replaceChildren(...words);
 
-  // The legs of the shortest route, or nothing, and why.
+  // Return the legs of the shortest route, or say why there is none.
   function find(names) {
     const whyNot = roads.whyNot(names);
     if (whyNot) return say(...whyNot);
-    if (names.length < 2) return say("Name two neurons to see the shortest road between them.");
+    if (names.length < 2)
+      return say(
+        "Name two neurons to see the shortest route between them: strips that lead from portrait to portrait.",
+      );
     const [start, target] = names.map((name) => pairs.neuronByName.get(name));
     if (start === target) return say("Both are the same neuron; name two different ones.");
     const found = roads.shortest(start, target);
     if (!found)
       return say(
-        "No road leads from ",
+        "No route leads from ",
         isthmus.inWords(start),
         " to ",
         isthmus.inWords(target),
@@ -50,9 +54,9 @@ isthmus.route = (() => {
         roads.code("nearest"),
         " with ",
         roads.code("connect: true"),
-        " makes an atlas in which all neurons of a layer are joined.",
+        " makes an atlas with a route between any two of its neurons in a layer.",
       );
-    let here = found.place;
+    let here = found.start;
     return found.rows.map((row) => {
       const leg = roads.leg(row, here);
       here = leg.end;
@@ -82,10 +86,10 @@ isthmus.route = (() => {
       stopOf(legs[0], 0),
       ...legs.flatMap((leg) => [stripOf(leg), stopOf(leg, leg.steps)]),
     );
-    moved();
+    showPosition();
   }
 
-  // The portrait at the beginning of a leg, or at its end: a button that leads there.
+  // Create a button with the portrait at the beginning or end of a leg; it moves the movie there.
   function stopOf(leg, frame) {
     const neuron = frame ? leg.to : leg.from;
     const button = element(
@@ -100,7 +104,7 @@ isthmus.route = (() => {
     return element("li", {}, button);
   }
 
-  // The frames between two portraits, which lead to the page of the pair.
+  // Create a link to the page of a leg's pair, with the frames between the two portraits.
   function stripOf(leg) {
     const strip = element("a", { className: "frames", href: address.to("pair", leg.pair.key) });
     strip.setAttribute("aria-label", `Strip from ${leg.from.name} to ${leg.to.name}`);
@@ -110,8 +114,8 @@ isthmus.route = (() => {
 
   // ---- the movie
 
-  // Say where the movie is; aloud only at the portraits.
-  function moved() {
+  // Show the movie's position. Screen readers announce it only at portraits.
+  function showPosition() {
     const { leg, frame } = movie.now();
     if (!leg) return;
     const stop = frame === 0 ? leg.from : frame === leg.steps ? leg.to : null;
@@ -127,15 +131,15 @@ isthmus.route = (() => {
     }
   }
 
-  function tellLoss(leg) {
+  function addMissing(leg) {
     if (!legs.includes(leg)) return;
-    lost.hidden = false;
-    lost.append(
+    missing.hidden = false;
+    missing.append(
       element(
         "span",
         {},
         isthmus.quoted(isthmus.previewPath(leg.pair.key)),
-        ` could not be read: the movie passes over the strip from ${leg.from.name} to ${leg.to.name}. `,
+        ` could not be read: the movie skips the strip from ${leg.from.name} to ${leg.to.name}. `,
       ),
     );
   }
@@ -183,8 +187,8 @@ isthmus.route = (() => {
   byId("route-form").addEventListener("submit", (event) => {
     event.preventDefault();
     const names = [from, to].map((field) => field.value.trim());
-    const missing = [from, to].find((field) => !field.value.trim());
-    if (missing) missing.focus();
+    const empty = [from, to].find((field) => !field.value.trim());
+    if (empty) empty.focus();
     else location.hash = address.to("route", names.join(".."));
   });
 

@@ -1,17 +1,18 @@
 "use strict";
 
-// A list of rows of equal height, of which only those near the screen exist. A browser cannot draw an element of more
-// than some 17 million px, so a very long list is drawn shorter than it is: a small step of the scrollbar moves by as
-// many pixels as anywhere, a jump by its share of the whole list, and when the reader rests the two are reconciled.
+// A virtual list: rows of equal height, of which only those near the screen exist. A browser cannot draw an element
+// that is higher than about 17 million px, so the element of a very long list is shorter than the list. A small step of
+// the scrollbar moves the list by the same number of pixels; a jump moves the list by the same share of its height. 150
+// ms after the last step, the scrollbar is moved to match the list.
 isthmus.rows = (container, makeRow) => {
   const LONGEST = 8e6; // px
   const rows = new Map(); // number -> element
   let count = 0;
-  let height = 1; // px, of a row with the gap below it
-  let shift = 0; // px that the rows are ahead of the scrollbar
-  let last = 0; // px scrolled when last looked at
-  let waiting = false;
-  let resting = 0;
+  let height = 1; // px, a row with the gap below it
+  let shift = 0; // px by which the list is ahead of the scrollbar
+  let last = 0; // px scrolled at the last update
+  let waiting = false; // for the next animation frame
+  let resting = 0; // timer
 
   const length = () => Math.min(count * height, LONGEST);
   const ratio = () => (count * height - innerHeight) / (length() - innerHeight);
@@ -27,7 +28,7 @@ isthmus.rows = (container, makeRow) => {
     draw();
   }
 
-  // Where in the list the reader is, after the scrollbar has moved.
+  // Update the shift after the scrollbar has moved to y, px.
   function follow(y, jumped = Math.abs(y - last) > innerHeight) {
     last = y;
     if (!shortened() || y <= 0) shift = 0;
@@ -77,26 +78,26 @@ isthmus.rows = (container, makeRow) => {
     moveTo(y + shift);
   }
 
-  // Have this place of the list, px from its start, at the upper edge of the screen.
-  function moveTo(place) {
-    const stretched = shortened() && place > 0;
-    const y = stretched ? Math.round(place / ratio()) : place;
+  // Scroll the list to a position, px from its start, so that it is at the upper edge of the screen.
+  function moveTo(position) {
+    const stretched = shortened() && position > 0;
+    const y = stretched ? Math.round(position / ratio()) : position;
     const moved = y - scrolled();
     if (Math.abs(moved) >= 1) scrollBy({ top: moved, behavior: "instant" });
     last = scrolled();
     const before = shift;
-    shift = stretched ? place - last : 0;
+    shift = stretched ? position - last : 0;
     if (shift !== before) placeAll();
     draw();
   }
 
-  // Scroll as little as needed to show a whole row, and give it.
+  // Scroll as little as needed to show a whole row, and return its element.
   function reveal(number) {
     const cover = isthmus.cover();
     const top = number * height - cover;
-    const at = scrolled() + shift;
-    if (top < at) moveTo(top);
-    else if ((number + 1) * height > at + innerHeight) moveTo((number + 1) * height - innerHeight);
+    const position = scrolled() + shift;
+    if (top < position) moveTo(top);
+    else if ((number + 1) * height > position + innerHeight) moveTo((number + 1) * height - innerHeight);
     else draw();
     return rows.get(number);
   }
@@ -109,10 +110,10 @@ isthmus.rows = (container, makeRow) => {
   addEventListener("scroll", soon, { passive: true });
   addEventListener("resize", soon);
 
-  return { set, reveal, moveTo, place: () => scrolled() + shift, row: (number) => rows.get(number) };
+  return { set, reveal, moveTo, position: () => scrolled() + shift, row: (number) => rows.get(number) };
 };
 
-// How much of the screen's upper edge is covered by what stays there, px.
+// Return the height, px, of what stays at the upper edge of the screen and covers the page.
 isthmus.cover = () => {
   const fixed = [...document.querySelectorAll("#bar, .page.shown > .tools")].filter(
     (one) => getComputedStyle(one).position === "sticky",

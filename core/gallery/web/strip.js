@@ -1,28 +1,28 @@
 "use strict";
 
-// A tile: one frame of a strip in a window, which plays and can be scrubbed.
+// A tile: one frame of a strip in a window. It plays and can be scrubbed.
 //
-// Pointing at a tile plays it, so a bare move over the picture cannot also scrub. The bar under the picture does: the
-// frame beneath the pointer shows at once, without pressing, and the bar tells which it is. Dragging across the picture
-// does the same, which is what a finger tries. From then on the tile is held at that frame, so that it can be looked at,
-// until the pointer or the focus leaves; then it plays again when pointed at.
+// Pointing at a tile plays it, so moving over the picture cannot also scrub. Moving over the bar below the picture
+// does: the frame at the pointer shows at once, without pressing, and the bar tells which frame it is. Dragging across
+// the picture scrubs too, because that is what readers try with a finger. The tile then stays at that frame until the
+// pointer or the focus leaves it.
 isthmus.strip = (() => {
   const { byId, element } = isthmus;
   const pairs = new WeakMap(); // tile -> pair
 
-  // `sort` is the score that the pairs are sorted by, if any: then it is the one to show.
-  function tile(pair, sort) {
-    const made = byId("tile").content.firstElementChild.cloneNode(true);
-    const [player, names, numbers] = made.children;
+  // Create the tile of a pair. If the pairs are sorted by a score, `sort` names it and the tile shows it.
+  function makeTile(pair, sort) {
+    const tile = byId("tile").content.firstElementChild.cloneNode(true);
+    const [player, names, numbers] = tile.children;
     const href = isthmus.address.to("pair", pair.key);
-    pairs.set(made, pair);
-    made.dataset.key = pair.key;
+    pairs.set(tile, pair);
+    tile.dataset.key = pair.key;
     names.append(isthmus.neuronName(pair.a), isthmus.neuronName(pair.b));
     names.title = `a  ${pair.a.name}\nb  ${pair.b.name}`;
     names.href = href;
     if (pair.failed) {
       player.replaceWith(failed("Failed", pair.reason, href));
-      return made;
+      return tile;
     }
     const score = sort && sort !== "activation" ? sort : "smoothness";
     numbers.append(
@@ -37,7 +37,7 @@ isthmus.strip = (() => {
       player.replaceWith(failed("No picture", `at ${strip.getAttribute("src")}`, href)),
     );
     strip.src = isthmus.previewPath(pair.key);
-    made.style.setProperty("--frames", pair.frames);
+    tile.style.setProperty("--frames", pair.frames);
     const attributes = {
       role: "slider",
       tabindex: 0,
@@ -46,11 +46,11 @@ isthmus.strip = (() => {
       "aria-valuemax": pair.frames,
     };
     for (const [name, value] of Object.entries(attributes)) player.setAttribute(name, value);
-    show(made, 0);
-    return made;
+    show(tile, 0);
+    return tile;
   }
 
-  // What stands in the place of a picture.
+  // Create what stands in the place of a picture.
   function failed(title, reason, href) {
     return element("a", { className: "player window", href }, isthmus.failure(title, reason));
   }
@@ -60,40 +60,40 @@ isthmus.strip = (() => {
     return element("span", { title: meaning }, unseen, prefix + isthmus.short(value));
   }
 
-  function show(made, frame) {
-    const { frames } = pairs.get(made);
+  function show(tile, frame) {
+    const { frames } = pairs.get(tile);
     const valid = Math.max(0, Math.min(frames - 1, frame));
-    made.style.setProperty("--frame", valid);
-    made.firstElementChild.setAttribute("aria-valuenow", valid + 1);
-    made.firstElementChild.setAttribute("aria-valuetext", `frame ${valid + 1} of ${frames}`);
+    tile.style.setProperty("--frame", valid);
+    tile.firstElementChild.setAttribute("aria-valuenow", valid + 1);
+    tile.firstElementChild.setAttribute("aria-valuetext", `frame ${valid + 1} of ${frames}`);
   }
 
-  function hold(made, frame) {
-    made.classList.add("held");
-    show(made, frame);
+  function hold(tile, frame) {
+    tile.classList.add("held");
+    show(tile, frame);
   }
 
-  function frameUnder(made, event) {
-    const { left, width } = made.firstElementChild.getBoundingClientRect();
-    return Math.floor(((event.clientX - left) / width) * pairs.get(made).frames);
+  function frameUnder(tile, event) {
+    const { left, width } = tile.firstElementChild.getBoundingClientRect();
+    return Math.floor(((event.clientX - left) / width) * pairs.get(tile).frames);
   }
 
-  function frameOnScreen(made) {
-    const strip = made.querySelector(".strip");
+  function frameOnScreen(tile) {
+    const strip = tile.querySelector(".strip");
     const shift = new DOMMatrix(getComputedStyle(strip).transform).m41;
-    return Math.round((-shift / strip.offsetWidth) * pairs.get(made).frames);
+    return Math.round((-shift / strip.offsetWidth) * pairs.get(tile).frames);
   }
 
-  // The frame that a key leads to, or undefined if it is none of those that scrub.
+  // Return the frame that a key leads to, or undefined if the key does not scrub.
   function frameAfter(key, now, frames) {
     return { ArrowLeft: now - 1, ArrowRight: now + 1, Home: 0, End: frames - 1 }[key];
   }
 
-  // Have all tiles in an element answer to pointer and keys.
+  // Make all tiles in an element answer to pointer and keys.
   function listen(container) {
     let pressed = null; // the tile under the pointer when it was pressed
     let pressedAt = 0; // x, px
-    let scrubbing = false; // with the pointer pressed; the click that ends it opens nothing
+    let scrubbing = false; // with the pointer pressed; the click that ends scrubbing opens nothing
     const tileAt = (event) => event.target.closest(".player[role=slider]")?.parentElement;
     const onRail = (event) => event.target.closest(".rail") !== null;
 
@@ -106,37 +106,37 @@ isthmus.strip = (() => {
       pressed.firstElementChild.setPointerCapture(event.pointerId);
     });
     container.addEventListener("pointermove", (event) => {
-      if (pressed && Math.abs(event.clientX - pressedAt) > 4) scrubbing = true; // a click may tremble
-      const made = pressed ?? tileAt(event);
-      if (made && (pressed ? scrubbing : onRail(event))) hold(made, frameUnder(made, event));
+      if (pressed && Math.abs(event.clientX - pressedAt) > 4) scrubbing = true; // px; less is a click
+      const tile = pressed ?? tileAt(event);
+      if (tile && (pressed ? scrubbing : onRail(event))) hold(tile, frameUnder(tile, event));
     });
     for (const end of ["pointerup", "pointercancel"]) container.addEventListener(end, () => (pressed = null));
     container.addEventListener("click", (event) => {
-      const made = tileAt(event);
-      if (made && !scrubbing) open(made);
+      const tile = tileAt(event);
+      if (tile && !scrubbing) open(tile);
       scrubbing = false;
     });
     container.addEventListener("keydown", (event) => {
-      const made = tileAt(event);
-      if (!made || event.ctrlKey || event.metaKey || event.altKey || event.shiftKey) return;
-      const target = frameAfter(event.key, frameOnScreen(made), pairs.get(made).frames);
-      if (target !== undefined) hold(made, target);
-      else if (event.key === "Enter") open(made);
+      const tile = tileAt(event);
+      if (!tile || event.ctrlKey || event.metaKey || event.altKey || event.shiftKey) return;
+      const target = frameAfter(event.key, frameOnScreen(tile), pairs.get(tile).frames);
+      if (target !== undefined) hold(tile, target);
+      else if (event.key === "Enter") open(tile);
       else return;
       event.preventDefault();
     });
     for (const leave of ["pointerout", "focusout"]) {
       container.addEventListener(leave, (event) => {
-        const made = event.target.closest(".tile");
-        if (!made || made.contains(event.relatedTarget)) return;
-        if (leave === "focusout" || !made.querySelector(".player:focus-visible")) made.classList.remove("held");
+        const tile = event.target.closest(".tile");
+        if (!tile || tile.contains(event.relatedTarget)) return;
+        if (leave === "focusout" || !tile.querySelector(".player:focus-visible")) tile.classList.remove("held");
       });
     }
   }
 
-  const open = (made) => (location.hash = isthmus.address.to("pair", pairs.get(made).key));
+  const open = (tile) => (location.hash = isthmus.address.to("pair", pairs.get(tile).key));
 
-  // ---- all of them
+  // ---- all tiles
 
   const play = byId("play");
   const speed = byId("speed");
@@ -153,7 +153,7 @@ isthmus.strip = (() => {
   });
 
   return {
-    tile,
+    makeTile,
     listen,
     frameAfter,
     playing: () => document.body.classList.contains("playing"),

@@ -1,6 +1,6 @@
 "use strict";
 
-// Words, numbers and elements. Names and reasons are data from outside: they enter the page only as text and attributes,
+// Words, numbers and elements. Names and reasons are untrusted data: they enter the page only as text and attributes,
 // never as HTML.
 const isthmus = {};
 
@@ -12,7 +12,7 @@ isthmus.element = (tag, properties = {}, ...children) => {
   return made;
 };
 
-// An element inside an SVG picture.
+// Create an element of an SVG picture.
 isthmus.drawing = (tag, attributes, ...children) => {
   const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
   for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
@@ -20,7 +20,7 @@ isthmus.drawing = (tag, attributes, ...children) => {
   return made;
 };
 
-// Text from outside between words of ours: its direction stays its own affair.
+// Create an element for untrusted text; its writing direction does not change the text around it.
 isthmus.quoted = (text) => isthmus.element("bdi", { textContent: text });
 
 isthmus.whole = new Intl.NumberFormat("en").format;
@@ -32,7 +32,7 @@ isthmus.short = (() => {
   return (value) => (value === null || value === undefined || Number.isNaN(value) ? "–" : digits.format(value));
 })();
 
-// A long layer name loses its end, the channel is always whole.
+// Create an element for a neuron's name. The end of a long layer name is cut off, the channel is always whole.
 isthmus.neuronName = (neuron) => {
   const name = isthmus.byId("neuron").content.firstElementChild.cloneNode(true);
   name.querySelector(".layer").textContent = neuron.layer;
@@ -40,7 +40,7 @@ isthmus.neuronName = (neuron) => {
   return name;
 };
 
-// The same in a line of text.
+// Create an element for a neuron's name in a line of text.
 isthmus.inWords = (neuron) => isthmus.element("span", {}, isthmus.quoted(neuron.layer), `:${neuron.channel}`);
 
 isthmus.neuronLink = (neuron) => {
@@ -52,7 +52,8 @@ isthmus.neuronLink = (neuron) => {
   );
 };
 
-// To the walk that begins at a neuron, in some settings where there are several.
+// Create a link to the walk that begins at a neuron. `setting` is the digest that the walk keeps to, if there are
+// several.
 isthmus.walkLink = (neuron, setting) => {
   const { address, grid, pairs } = isthmus;
   const chosen = setting === undefined || pairs.settings.length < 2 ? grid.chosen() : { ...grid.chosen(), setting };
@@ -72,18 +73,18 @@ isthmus.fact = (term, value, title = "") =>
     isthmus.element("dd", { textContent: value }),
   );
 
-// As in core/atlas/records.py; a checkpoint's strip has its number of updates after the key.
+// Paths as in core/atlas/records.py; a checkpoint's strip has its number of updates after the key.
 isthmus.sheetPath = (key, step) => `sheets/${key.slice(0, 2)}/${key}${step ? `-${step}` : ""}.png`;
 isthmus.previewPath = (key) => `previews/${key.slice(0, 2)}/${key}.webp`;
 
-// One frame of a strip: the strip covers its cell's height, the position says which part of its width is seen.
+// Create an image of one frame of a strip: the strip fills the height, its position selects the part that is seen.
 isthmus.frameOf = (path, pair, frame, alt) => {
   const image = isthmus.element("img", { src: path, alt, decoding: "async", draggable: false });
   image.style.objectPosition = `${pair.frames > 1 ? (frame / (pair.frames - 1)) * 100 : 0}% 0`;
   return image;
 };
 
-// Choices of a score, by its label or by the order that it gives.
+// Create an option for each score, named by its label or by its sort order: `text` is "label" or "order".
 isthmus.scoreOptions = (text) =>
   Object.entries(isthmus.pairs.SCORES).map(([value, score]) =>
     isthmus.element("option", { value, textContent: score[text], title: score.meaning }),
@@ -98,7 +99,7 @@ isthmus.failure = (title, reason) =>
     isthmus.quoted(reason),
   );
 
-// Put a text on the clipboard; pages that were not served safely may only copy what is selected.
+// Put a text on the clipboard. Pages that do not come over HTTPS may copy only what is selected.
 isthmus.copy = async (text) => {
   if (navigator.clipboard) return navigator.clipboard.writeText(text);
   const field = isthmus.element("textarea", { value: text, className: "unseen" });

@@ -1,19 +1,20 @@
 "use strict";
 
-// The walk: a neuron's portrait with its roads around it. Whoever takes one sees the strip, arrives at the neuron at its
-// other end, and finds the roads of that one. The crumbs say which neurons one came by, and so does the address.
+// The walk: a neuron's portrait, and around it the portraits that its roads lead to. When the reader chooses a road,
+// its strip plays; then the neuron at its other end is shown with its own roads. Breadcrumbs and address list the
+// neurons that the walk has visited.
 isthmus.walk = (() => {
   const { address, byId, element, pairs, roads } = isthmus;
   const AROUND = 10; // roads around the portrait
-  const LISTED = 30; // further ones
+  const LISTED = 30; // further roads, listed beside it
   const KEPT = 50; // neurons in the address
   const stage = byId("walk-stage");
   const still = matchMedia("(prefers-reduced-motion: reduce)");
-  const movie = isthmus.movie(byId("portrait"), { lost, ended: arrive });
+  const movie = isthmus.movie(byId("portrait"), { onMissing: handleMissing, onEnd: arrive });
 
-  let walked = []; // places, the last one is where the reader is
+  let walked = []; // portraits, the last one is where the reader is
   let around = []; // rows of its roads
-  let trip = null; // the leg that is on the screen, and whether the reader chose it
+  let trip = null; // while a strip plays: its leg, and whether the reader chose it
   let ahead = null; // the leg that a drift takes next
   let isDrifting = false;
 
@@ -31,7 +32,7 @@ isthmus.walk = (() => {
       return "Walk";
     }
     walked = names.length ? along(names.map((name) => pairs.neuronByName.get(name))) : [roads.busiest()];
-    return unfold(names.length - walked.length);
+    return showHere(names.length - walked.length);
   }
 
   function leave() {
@@ -43,15 +44,15 @@ isthmus.walk = (() => {
 
   const say = (...words) => byId("walk-state").replaceChildren(...words);
 
-  // The places of neurons that somebody has come by, in the settings in which most of them are joined: the last of them,
-  // back to where no road led on.
+  // Return the portraits of these neurons, from the last one back until no road joins two of them. With several
+  // settings, return the longest such walk.
   function along(neurons) {
-    const walks = roads.placesOf(neurons.at(-1)).map((last) => {
+    const walks = roads.portraitsOf(neurons.at(-1)).map((last) => {
       const walk = [last];
       for (const neuron of neurons.slice(0, -1).reverse()) {
-        const place = roads.placeOf(neuron.id, roads.settingAt(last));
-        if (!roads.isJoined(place, walk[0])) break;
-        walk.unshift(place);
+        const portrait = roads.portraitOf(neuron.id, roads.settingOf(last));
+        if (!roads.isJoined(portrait, walk[0])) break;
+        walk.unshift(portrait);
       }
       return walk;
     });
@@ -60,17 +61,22 @@ isthmus.walk = (() => {
 
   // ---- what is seen
 
-  // Show where the reader stands; `cut` neurons of the address were left out because no road leads on from them.
-  function unfold(cut = 0) {
-    const here = roads.neuronAt(walked.at(-1));
+  // Show where the reader is. `cut` neurons of the address were left out because no road leads on from them.
+  function showHere(cut = 0) {
+    const here = roads.neuronOf(walked.at(-1));
     around = [...roads.from(walked.at(-1))];
     byId("walk-title").replaceChildren(isthmus.neuronLink(here));
     byId("portrait").setAttribute("aria-label", `Portrait of ${here.name}`);
+    byId("portrait").title =
+      `The portrait of ${here.name}: the image that excites it, on which all its roads begin or end`;
     byId("around").replaceChildren(...around.slice(0, AROUND).map(roadOf));
     byId("around").style.setProperty("--roads", Math.min(around.length, AROUND));
     showFurther(here);
     showCrumbs();
-    const number = `${around.length} ${around.length === 1 ? "road leads" : "roads lead"} on.`;
+    const number =
+      around.length === 1
+        ? "1 road leads on: a strip from this portrait to another."
+        : `${around.length} roads lead on: strips from this portrait to others.`;
     const broken = cut > 0 ? " The address names neurons that no road joins; the walk begins after them." : "";
     say("At ", isthmus.inWords(here), `. ${number}${broken}`);
     showPortrait(around[0]);
@@ -82,14 +88,15 @@ isthmus.walk = (() => {
   function showFurther(here) {
     const further = around.slice(AROUND);
     byId("further").hidden = further.length === 0;
-    byId("further-title").textContent = `${isthmus.whole(further.length)} further`;
+    const noun = further.length === 1 ? "road" : "roads";
+    byId("further-title").textContent = `${isthmus.whole(further.length)} further ${noun}`;
     byId("further-roads").replaceChildren(...further.slice(0, LISTED).map(roadOf));
     if (further.length <= LISTED) return;
     const all = element("a", { href: address.to("neuron", here.name), textContent: "All pairs of this neuron" });
     byId("further-roads").append(element("li", {}, all));
   }
 
-  // A road as the portrait that it leads to.
+  // Create the link to a road: the portrait and the name of the neuron that it leads to.
   function roadOf(row, place) {
     const leg = roads.leg(row, walked.at(-1));
     const link = element("a", { className: "road", href: hrefOf([...walked, leg.end]) });
@@ -109,10 +116,10 @@ isthmus.walk = (() => {
     return item;
   }
 
-  const hrefOf = (places) => address.to("walk", roads.write(places.slice(-KEPT).map(roads.neuronAt)));
+  const hrefOf = (portraits) => address.to("walk", roads.write(portraits.slice(-KEPT).map(roads.neuronOf)));
 
   function showCrumbs() {
-    const neurons = walked.map(roads.neuronAt);
+    const neurons = walked.map(roads.neuronOf);
     const crumbs = neurons.map((neuron, i) => {
       const name = neuron.layer === neurons[i - 1]?.layer ? `:${neuron.channel}` : isthmus.inWords(neuron);
       const crumb = element("a", { href: hrefOf(walked.slice(0, i + 1)), title: neuron.name }, name);
@@ -130,16 +137,16 @@ isthmus.walk = (() => {
     if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
     event.preventDefault();
     if (trip)
-      arrive(); // who is impatient
+      arrive(); // the reader does not wait for the end of the strip
     else go(roads.leg(Number(link.dataset.row), walked.at(-1)));
   });
 
-  // See a strip from its beginning to its end; who asked for less motion is there at once.
+  // Play a strip from its beginning to its end. A reader who asked for less motion arrives at once.
   function go(leg) {
     trip = { leg, isChosen: !isDrifting };
     byId("walk-lost").hidden = true;
     movie.set([leg]);
-    if (leg.missing) tellLoss(leg);
+    if (leg.missing) sayMissing(leg);
     if (still.matches) return arrive();
     stage.classList.add("travelling");
     byId("portrait").setAttribute("aria-label", `Strip from ${leg.from.name} to ${leg.to.name}`);
@@ -154,29 +161,29 @@ isthmus.walk = (() => {
     trip = null;
     walked = [...walked, leg.end].slice(-KEPT);
     stage.classList.remove("travelling");
-    address.follow("walk", roads.write(walked.map(roads.neuronAt)), unfold(), isChosen);
+    address.follow("walk", roads.write(walked.map(roads.neuronOf)), showHere(), isChosen);
     if (isByHand) byId("around").querySelector(".road").focus();
     if (leg.missing) drift(false);
     if (isDrifting) go(ahead);
   }
 
-  // The picture of a strip could not be read: of the one that is walked along, or of the one that the portrait is from,
-  // which is in others too.
-  function lost(leg) {
+  // The picture of a leg could not be read. If its strip plays, say so. If only its portrait was wanted, take the
+  // portrait from the next strip that has it.
+  function handleMissing(leg) {
     const next = around[around.indexOf(leg.row) + 1];
-    if (trip?.leg === leg || (!trip && next === undefined)) tellLoss(leg);
+    if (trip?.leg === leg || (!trip && next === undefined)) sayMissing(leg);
     else if (!trip) showPortrait(next);
   }
 
-  function tellLoss(leg) {
+  function sayMissing(leg) {
     byId("walk-lost").hidden = false;
     byId("walk-lost").replaceChildren(
       isthmus.quoted(isthmus.previewPath(leg.pair.key)),
-      " could not be read, so it cannot be seen here. One can go on all the same.",
+      " could not be read, so this strip is not shown. You can walk on.",
     );
   }
 
-  // ---- drifting: at random, and back only where there is no other road
+  // ---- drifting: on at random, and straight back only if there is no other road
 
   byId("drift").addEventListener("click", () => {
     if (still.matches) return go(choose(walked.at(-1), walked.at(-2)));

@@ -1,4 +1,4 @@
-"""What a reader sees of a strip: which frame, whether it moves, and what a movie shows."""
+"""Readings of what the screen shows: the frame of a strip, whether it moves, and the colours of a movie."""
 
 from __future__ import annotations
 
@@ -12,16 +12,18 @@ from sample_atlases import FRAMES, portrait_colour
 
 
 def motion(strip: Locator) -> str:
+    """Return the name of a strip's animation, or `none`."""
     return str(strip.evaluate("strip => getComputedStyle(strip).animationName"))
 
 
 def motions(page: Page) -> list[str]:
+    """Return the names of the animations of all strips."""
     names: list[str] = page.locator(".strip").evaluate_all("all => all.map(one => getComputedStyle(one).animationName)")
     return names
 
 
 def frame_of(strip: Locator) -> int:
-    """The number of the frame in the window, from 1; a strip between two frames is an error."""
+    """Return the number of the frame in the window, from 1; a strip between two frames is an error."""
     shift: float = strip.evaluate(
         "strip => -new DOMMatrix(getComputedStyle(strip).transform).m41 / strip.parentElement.clientWidth"
     )
@@ -30,7 +32,7 @@ def frame_of(strip: Locator) -> int:
 
 
 def frames_seen(strip: Locator) -> int:
-    """How many different frames the window shows within 700 ms, of which a frame lasts 200."""
+    """Return the number of different frames that the window shows within 700 ms; one frame lasts 200 ms."""
     seen = set()
     for _ in range(14):
         seen.add(frame_of(strip))
@@ -46,7 +48,7 @@ def point_at_frame(page: Page, frame: int) -> None:
 
 
 def keys_shown(page: Page) -> list[str]:
-    """Keys of the tiles, in their order."""
+    """Return the keys of the tiles, in the sequence in which the grid shows them."""
     keys: list[str] = page.locator("#grid .tile").evaluate_all("all => all.map(one => one.dataset.key)")
     return keys
 
@@ -59,36 +61,37 @@ def assert_no_sideways_scroll(page: Page) -> None:
 
 
 def watch_colours(page: Page, canvas: str) -> None:
-    """From now on keep the colour in the middle of a canvas, each time that the screen is drawn."""
+    """Record the colour in the middle of a canvas at every animation frame from now on, in `window.seen`."""
     page.evaluate(
         """selector => {
             const canvas = document.querySelector(selector);
             window.seen = [];
-            const look = () => {
+            const record = () => {
                 const [x, y] = [canvas.width / 2, canvas.height / 2];
                 window.seen.push([...canvas.getContext("2d").getImageData(x, y, 1, 1).data]);
-                requestAnimationFrame(look);
+                requestAnimationFrame(record);
             };
-            requestAnimationFrame(look);
+            requestAnimationFrame(record);
         }""",
         canvas,
     )
 
 
-def assert_only_between_portraits(page: Page, *roads: tuple[int, ...]) -> None:
-    """Whatever was seen is a portrait of these channels or lies between two that follow in a road, in this order.
+def assert_only_between_portraits(page: Page, *routes: tuple[int, ...]) -> None:
+    """Check that each recorded colour is a portrait's, or between two portraits that follow each other in a route.
 
-    Each strip was seen halfway too, so nothing was jumped over; and nothing was ever empty.
+    The colours must follow the routes. Each strip must have been seen halfway, so that none was skipped, and
+    the canvas must never have been empty.
     """
     seen: list[list[int]] = page.evaluate("window.seen")
-    strips = [strip for road in roads for strip in pairwise(road)]
+    strips = [strip for route in routes for strip in pairwise(route)]
     ends = [(np.array(portrait_colour(a)), np.array(portrait_colour(b))) for a, b in strips]
     now, halfway = 0, set()
     for *colour, opacity in seen:
         assert opacity == 255
         while (share := _share(np.array(colour), *ends[now])) is None:
             now += 1
-            assert now < len(ends), f"{colour} is not on the way"
+            assert now < len(ends), f"{colour} is not on the route"
         if 0.1 < share < 0.9:
             halfway.add(strips[now])
     assert halfway == set(strips)
@@ -97,7 +100,7 @@ def assert_only_between_portraits(page: Page, *roads: tuple[int, ...]) -> None:
 
 
 def _share(colour: NDArray[np.int64], start: NDArray[np.int64], end: NDArray[np.int64]) -> float | None:
-    """How far a colour is on the way between two others; None if it is not on it."""
+    """Return the position of a colour between two others, from 0 to 1, or None if it is not between them."""
     way = end - start
     share = float((colour - start) @ way / (way @ way))
     off = np.abs(colour - (start + share * way)).max()

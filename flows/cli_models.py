@@ -1,0 +1,188 @@
+"""The commands about a model: list the kinds of model and the layers of one, and preview a pair of its neurons."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from core.errors import SpecError
+from core.machine.loading import keep_loaded
+from flows.options import (
+    Frames,
+    InputNode,
+    Json,
+    ModelFile,
+    ModelName,
+    Sha256,
+    SizePx,
+    ValueRange,
+    Verbose,
+    Weights,
+    check_output_folder,
+    model_data,
+)
+from flows.terminal import errors, progress_bars, quiet_libraries
+
+if TYPE_CHECKING:
+    from core.arrays import Array, Pixels
+    from core.method.strip import Strip
+    from core.models.models import Model
+    from core.neurons import Pair
+    from core.spec import RenderSettings
+
+models_app = typer.Typer(rich_markup_mode=None)
+_LISTED_SIZE_PX = 128
+Schedule = Annotated[str, typer.Option(help="plain: Lucid's schedule. fast: equally good strips in fewer updates.")]
+Steps = Annotated[int | None, typer.Option(help="Updates of the strip.  [default: 256, or 96 with schedule fast]")]
+
+
+@models_app.callback(invoke_without_command=True)
+def models(context: typer.Context, as_json: Json = False) -> None:
+    """List the kinds of model, or the layers of one model."""
+    if context.invoked_subcommand is not None:
+        return
+    from core.models.models import KINDS
+
+    if as_json:
+        kinds = [{"name": name, "summary": kind.summary, "keys": kind.keys} for name, kind in KINDS.items()]
+        print(json.dumps({"models": kinds}))
+    else:
+        width = max(map(len, KINDS))
+        print("\n".join(f"{name:<{width}}  {kind.summary}" for name, kind in KINDS.items()))
+
+
+@models_app.command()
+def layers(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Name of the image model, as in a spec.")],
+    model_file: ModelFile = None,
+    sha256: Sha256 = None,
+    input_node: InputNode = None,
+    weights: Weights = None,
+    as_json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """List the layers of a model.
+
+    For each layer: its number of channels, its height x width for images of 128 px, and its kind, such as Conv2D.
+    """
+    from core.models.models import load
+    from core.spec_file import parse_model
+
+    spec = parse_model(model_data(model, model_file, sha256, input_node, weights), "model")
+    quiet_libraries(verbose)
+    network = load(spec)
+    sizes = network.sizes(_LISTED_SIZE_PX)
+    listed = {
+        layer: {"channels": channels, "kind": network.kind(layer), "size": sizes[layer]}
+        for layer, channels in network.layers.items()
+    }
+    if as_json:
+        print(json.dumps({"model": model, "size_px": _LISTED_SIZE_PX, "layers": listed}))
+        return
+    width = max(map(len, listed), default=0)
+    for layer, facts in listed.items():
+        size = "x".join(map(str, sizes[layer] or ()))
+        print(f"{layer:<{width}}  {facts['channels']:>5} channels  {size:>7}  {facts['kind']}")
+
+
+def preview(
+    a: Annotated[str, typer.Argument(metavar="A", help="Neuron at the start of the strip, layer:channel.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="Neuron at the end of the strip, layer:channel.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="PNG file to write.")] = Path("strip.png"),
+    model: ModelName = "efficientnet-lite0",
+    model_file: ModelFile = None,
+    sha256: Sha256 = None,
+    input_node: InputNode = None,
+    value_range: ValueRange = None,
+    weights: Weights = None,
+    frames: Frames = 6,
+    size_px: SizePx = 128,
+    schedule: Schedule = "plain",
+    steps: Steps = None,
+    seed: Annotated[int, typer.Option(help="Seed of the random numbers; another seed gives another strip.")] = 0,
+    plot: Annotated[
+        bool, typer.Option("--plot", help="Draw curves of the activations and the objective below the strip.")
+    ] = False,
+    as_json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Render the strip between two neurons into a PNG file.
+
+    No atlas and no Prefect server is needed.
+    """
+    from core.atlas.selection import resolve_settings
+    from core.models.models import check_neuron, load
+    from core.neurons import Neuron, Pair
+    from core.spec_file import parse_model, parse_settings
+    from core.store.store import DirectoryStore
+
+    network = load(parse_model(model_data(model, model_file, sha256, input_node, weights, value_range), "model"))
+    neurons = Neuron.parse(a), Neuron.parse(b)
+    for neuron in neurons:
+        check_neuron(network, neuron, "preview")
+    pair = Pair.of(*neurons)
+    given = {"frames": frames, "size_px": size_px, "schedule": schedule, "steps": steps, "seed": seed}
+    given = {name: value for name, value in given.items() if value is not None}
+    settings = resolve_settings(parse_settings(given, "preview"), network)
+    if output.suffix.lower() != ".png":
+        raise SpecError(f"--output: expected a file name that ends in .png, got {output}")
+    check_output_folder(output)
+
+    quiet_libraries(verbose)
+    strip = _render(network, pair, settings, show=not as_json)
+    if strip.failed_at is not None:
+        errors.print(f"isthmus: the objective was not finite at update {strip.failed_at}; nothing was written")
+        raise typer.Exit(1)
+    if pair.a != neurons[0]:  # a pair is unordered: the strip from b to a is the same one, from its other end
+        strip = strip.backwards()
+    DirectoryStore(output.parent).replace(output.name, _png(strip, (a, b), plot))
+    if as_json:
+        print(json.dumps({"file": str(output), **_facts(strip)}))
+    else:
+        print(f"{output}: {frames} frames from {a} to {b} in {strip.seconds:.1f} s")
+        print(f"  {a}: {' '.join(f'{value:.2f}' for value in strip.activation_a)}")
+        print(f"  {b}: {' '.join(f'{value:.2f}' for value in strip.activation_b)}")
+
+
+def _render(network: Model, pair: Pair, settings: RenderSettings, show: bool) -> Strip:
+    """Render a pair in this process, and show a bar of its updates if *show*."""
+    from core.machine import device
+
+    with progress_bars(show) as progress:
+        bar = progress.add_task("starting", total=settings.steps)
+        device.prepare()
+        keep_loaded()
+        from core.method.strip import StripRenderer
+
+        [strip] = StripRenderer(network, pair.layers, settings).render(
+            [pair], lambda updates: progress.update(bar, completed=updates, description="updates")
+        )
+    return strip
+
+
+def _png(strip: Strip, names: tuple[str, str], plot: bool) -> bytes:
+    from core.pictures import sheets
+
+    pixels: Pixels = sheets.side_by_side(strip.frames)
+    if plot:
+        from core.pictures.plot import plot_strip
+
+        pixels = plot_strip(pixels, names, (strip.activation_a, strip.activation_b), strip.objective)
+    return sheets.encode_png(pixels)
+
+
+def _facts(strip: Strip) -> dict[str, Any]:
+    return {
+        "activation_a": _rounded(strip.activation_a),
+        "activation_b": _rounded(strip.activation_b),
+        "neighbour_distance": _rounded(strip.neighbour_distance),
+        "objective": _rounded(strip.objective[-1:])[0],
+        "seconds": round(strip.seconds, 2),
+    }
+
+
+def _rounded(values: Array) -> list[float]:
+    return [float(f"{value:.6g}") for value in values]

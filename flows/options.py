@@ -1,0 +1,103 @@
+"""Arguments and options that several commands share, and what they name: a spec, an atlas, a model, an output file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from core.errors import SpecError
+from flows.terminal import renamed_keys_in_one_line
+
+if TYPE_CHECKING:
+    from core.spec import AtlasSpec
+    from core.store.store import Store
+
+SpecFile = Annotated[Path, typer.Argument(metavar="SPEC", help="YAML file with the spec of the atlas.")]
+Atlas = Annotated[
+    str,
+    typer.Argument(metavar="ATLAS", help="Folder or s3:// address of an atlas, or the spec that it was built from."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and no progress.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show the messages of TensorFlow and Prefect.")]
+ModelName = Annotated[str, typer.Option("--model", metavar="NAME", help="Name of the image model, as in a spec.")]
+ModelFile = Annotated[
+    str | None,
+    typer.Option("--model-file", "--file", metavar="FILE", help="Weights of the model, if its kind needs a file."),
+]
+Sha256 = Annotated[
+    str | None, typer.Option("--sha256", help="sha256 of the model file; required if the file is downloaded.")
+]
+InputNode = Annotated[str | None, typer.Option("--input", metavar="NODE", help="Node of the graph that takes images.")]
+ValueRange = Annotated[
+    tuple[float, float] | None,
+    typer.Option(
+        "--value-range", metavar="BLACK WHITE", help="Values of black and white that the network expects, such as 0 1."
+    ),
+]
+Weights = Annotated[
+    str | None, typer.Option("--weights", help="Weights of a keras:NAME model: imagenet, or none for random ones.")
+]
+Frames = Annotated[int, typer.Option("--frames", help="Frames in a strip.")]
+SizePx = Annotated[int, typer.Option("--size-px", help="Height and width of a frame, in pixels.")]
+
+
+def read_spec_file(path: Path) -> AtlasSpec:
+    """Read a spec; print a warning line for every key that is given by its old name.
+
+    Raises:
+        SpecError: in one line with file, field, what was expected and what came.
+    """
+    from core.spec_file import read_spec
+
+    with renamed_keys_in_one_line(path):
+        return read_spec(path)
+
+
+def existing_store(atlas: str) -> Store:
+    """Return the store of an atlas, given its folder, its address or its spec.
+
+    Raises:
+        SpecError: if there is neither a folder nor a spec.
+    """
+    from core.store.store import open_store
+
+    path = Path(atlas)
+    if atlas.startswith("s3://"):
+        return open_store(atlas)
+    if path.suffix in (".yaml", ".yml") or path.is_file():
+        spec = read_spec_file(path)
+        return open_store(spec.uri, spec.storage)
+    if not path.is_dir():
+        raise SpecError(f"{atlas}: expected the folder of an atlas or a spec file, found neither")
+    return open_store(atlas)
+
+
+def model_data(
+    name: str,
+    file: str | None,
+    sha256: str | None,
+    input_node: str | None,
+    weights: str | None,
+    value_range: tuple[float, float] | None = None,
+) -> dict[str, Any]:
+    """Return the section `model` of a spec, from the options that describe a model."""
+    return {
+        "name": name,
+        "file": file,
+        "sha256": sha256,
+        "input": input_node,
+        "weights": weights,
+        "value_range": value_range,
+    }
+
+
+def check_output_folder(output: Path) -> None:
+    """Check that the folder of an output file exists, before anything is rendered.
+
+    Raises:
+        SpecError: if it does not.
+    """
+    if not output.parent.is_dir():
+        raise SpecError(f"--output: expected a file in an existing folder, {output.parent} does not exist")

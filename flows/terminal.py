@@ -1,0 +1,163 @@
+"""What the command line does with its terminal: errors, warnings, progress, interrupts, and silence of libraries."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from core.errors import StoreError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from core.atlas.plan import Plan
+    from core.store.store import Store
+
+INTERRUPTED_CODES = (128 + signal.SIGINT, 128 + signal.SIGTERM)
+"""Exit codes of a command that was stopped from the keyboard or by SIGTERM."""
+INTERRUPTED = "isthmus: interrupted; to resume, run the same command again"
+errors = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
+
+
+def warn(text: str) -> None:
+    """Print a warning as one line on standard error."""
+    errors.print(f"isthmus: warning: {text}", markup=False)
+
+
+@contextmanager
+def renamed_keys_in_one_line(source: Path) -> Iterator[None]:
+    """Print a warning line for every key that a spec gives by its old name, whatever PYTHONWARNINGS says.
+
+    Nothing is printed if the spec is refused, because the error has the only line then.
+
+    Args:
+        source: the spec's file, for the lines.
+    """
+    from core.spec import RenamedKeyWarning
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", RenamedKeyWarning)
+        yield
+    for warning in caught:
+        if issubclass(warning.category, RenamedKeyWarning):
+            warn(f"{source}: {warning.message}")
+        else:
+            warnings.showwarning(warning.message, warning.category, warning.filename, warning.lineno)
+
+
+def quiet_libraries(verbose: bool) -> None:
+    """Silence TensorFlow and Prefect in this process and in those that it starts, unless *verbose*."""
+    from core.machine.device import VERBOSE
+
+    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+    os.environ.setdefault("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "30")
+    # The server usually starts in 5 s; slow machines take longer.
+    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "90")
+    if verbose:
+        os.environ[VERBOSE] = "1"
+    else:
+        # The terminal alone is silenced: a Prefect server still gets every line of the log.
+        os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+        os.environ.setdefault("PYTHONWARNINGS", "ignore")
+        logging.captureWarnings(True)
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """End a build soon after an interrupt from the keyboard or SIGTERM, with the usual exit code of that signal.
+
+    Prefect's server is told that the run was stopped. The libraries in between may replace the exception that is raised
+    here by another one, so the signal is remembered.
+    """
+    stopped: list[int] = []
+
+    def stop(number: int, _frame: object) -> None:
+        stopped.append(128 + number)
+        raise SystemExit(stopped[0])
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    except Exception as error:
+        # While a flow runs, Prefect handles SIGTERM: it raises TerminationSignal, which pydantic turns into its own.
+        if "TerminationSignal" in str(error):
+            stopped.append(128 + signal.SIGTERM)
+        if stopped:
+            raise SystemExit(stopped[0]) from None
+        raise
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if stopped:
+        raise SystemExit(stopped[0])
+
+
+@contextmanager
+def progress_bars(show: bool) -> Iterator[Progress]:
+    """Show progress bars with the elapsed time and the time left, if standard error is a terminal."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("·"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(elapsed_when_finished=True),
+        console=errors,
+        disable=not (show and errors.is_terminal),
+        transient=True,
+    ) as progress:
+        yield progress
+
+
+@contextmanager
+def progress_of_pairs(store: Store, plan: Plan, show: bool) -> Iterator[None]:
+    """Show how many missing pairs of a plan have a sheet by now.
+
+    The sheets in the store are counted, because the processes that render may run on other machines.
+    """
+    from core.atlas.records import sheet_path
+
+    waiting = {sheet_path(planned.key) for planned in plan.missing_pairs}
+    total, stop = len(waiting), threading.Event()
+    with progress_bars(show) as progress:
+        bar = progress.add_task("pairs", total=total)
+
+        def watch() -> None:
+            pause = 1.0
+            while not stop.wait(pause):
+                began = time.monotonic()
+                with suppress(StoreError):  # the processes that render meet the same error and report it
+                    waiting.difference_update(store.list("sheets/"))
+                pause = max(1.0, 20 * (time.monotonic() - began))  # listing takes at most 5 % of the time
+                progress.update(bar, completed=total - len(waiting))
+
+        watcher = threading.Thread(target=watch, name="progress", daemon=True)
+        if not progress.disable:
+            watcher.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            if watcher.is_alive():
+                watcher.join(timeout=1)  # seconds; the thread may be waiting for the store's answer
