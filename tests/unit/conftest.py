@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
+import xdist
 from command_line import Isthmus, Said
 
 from core.machine import device
@@ -18,12 +21,28 @@ from flows.cli import main
 sys.path[:0] = [str(Path(__file__).parents[1] / "golden"), str(Path(__file__).parents[1])]
 from seaweed import Seaweed, serving  # noqa: E402
 
-device.prepare()
 
-import tensorflow as tf  # noqa: E402
+@lru_cache(maxsize=1)
+def _after_prepare() -> dict[str, bool]:
+    """Set TensorFlow up, once; return what was in use just after that."""
+    device.prepare()
+    import tensorflow as tf
 
-_TF32_AFTER_PREPARE = tf.config.experimental.tensor_float_32_execution_enabled()
-_KERAS_AFTER_PREPARE = "keras" in sys.modules
+    return {
+        "tf32": tf.config.experimental.tensor_float_32_execution_enabled(),
+        "keras": "keras" in sys.modules,
+    }
+
+
+def pytest_collection(session: pytest.Session) -> None:
+    """Set TensorFlow up before any test module is imported, but not in the process that only hands out tests."""
+    if not xdist.is_xdist_controller(session):
+        _after_prepare()
+
+
+def pytest_collectstart() -> None:
+    """Set TensorFlow up where this file is loaded late, as by `pytest tests`."""
+    _after_prepare()
 
 
 def pytest_collection_finish() -> None:
@@ -37,6 +56,7 @@ def _new_machine(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempP
     """Nothing has been rendered or downloaded on this machine before, and it has no GPU: both decide about plans."""
     monkeypatch.setenv(CACHE, str(tmp_path_factory.mktemp("cache")))
     monkeypatch.setattr(device, "_DEVICE_FILES", tmp_path_factory.mktemp("dev"))
+    monkeypatch.setattr(os, "fsync", lambda _: None)  # no test loses power, and thousands of files take 3 ms each
 
 
 @pytest.fixture(scope="session")
@@ -64,13 +84,13 @@ def isthmus(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 @pytest.fixture
 def tf32_after_prepare() -> bool:
     """Whether TF32 was in use in this process just after it was prepared, before anybody changed that."""
-    return _TF32_AFTER_PREPARE
+    return _after_prepare()["tf32"]
 
 
 @pytest.fixture
 def keras_after_prepare() -> bool:
     """Whether Keras was loaded in this process just after it was prepared, before anybody needed it."""
-    return _KERAS_AFTER_PREPARE
+    return _after_prepare()["keras"]
 
 
 @pytest.fixture(scope="session")

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 import pytest
 from command_line import Isthmus, Said
 from fault_proxy import Fault, FaultProxy
+from sample_records import RECORDS
 from seaweed import BUCKET, KEY, READER_KEY, READER_SECRET, SECRET, Seaweed, environment
-from test_manifest import RECORDS
 
 from core.atlas.records import to_ndjson
 from core.errors import StoreError, TransientStoreError
