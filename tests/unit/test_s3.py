@@ -206,7 +206,7 @@ def test_a_loss_whose_answer_is_lost_is_a_loss(behind: Store, store: Store, prox
         Fault("refuse", times=2, method="PUT", status=409, code="ConditionalRequestConflict"),
         Fault("refuse", times=1, method="PUT", status=404, code="NoSuchKey"),
         Fault("reset", times=3),
-        Fault("slow", seconds=0.5),
+        Fault("slow", seconds=0.2),
         Fault("cut", times=2, method="GET"),
     ],
     ids=lambda fault: f"{fault.kind} {fault.status}",
@@ -226,7 +226,7 @@ def test_trouble_that_passes_is_not_even_noticed(behind: Store, proxy: FaultProx
 def test_a_store_that_is_dead_for_a_while_is_waited_for(behind: Store, proxy: FaultProxy) -> None:
     """Longer than a moment, shorter than a night."""
     behind.allows_many_writers()
-    proxy.die(seconds=1)
+    proxy.die(seconds=0.5)
 
     assert behind.create("records/a", b"data") is True
 

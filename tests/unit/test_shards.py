@@ -95,7 +95,7 @@ def test_nothing_in_a_shard_can_end_a_script() -> None:
     assert index_of(record)["reason"] == {"0": hostile}
 
 
-def test_a_record_of_no_neuron_is_told_with_its_key() -> None:
+def test_an_index_shard_names_the_key_of_a_record_without_a_neuron() -> None:
     """A neuron that is not written as one has no layer to be listed under."""
     record = RECORDS[0].model_copy(update={"a": "stem"})
 
