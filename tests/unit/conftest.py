@@ -21,6 +21,19 @@ from flows.cli import main
 sys.path[:0] = [str(Path(__file__).parents[1] / "golden"), str(Path(__file__).parents[1])]
 from seaweed import Seaweed, serving  # noqa: E402
 
+_LONGEST_FIRST = [
+    "test_s3.py",
+    "test_strip.py",
+    "test_store.py",
+    "test_walk_atlas.py",
+    "test_walk.py",
+    "test_golden_render.py",
+    "test_keras_model.py",
+    "test_properties.py",
+    "test_frozen_graph.py",
+]
+"""Files that take 5 s or more. A file is the work of one process, so a long one at the end would leave others idle."""
+
 
 @lru_cache(maxsize=1)
 def _after_prepare() -> dict[str, bool]:
@@ -43,6 +56,13 @@ def pytest_collection(session: pytest.Session) -> None:
 def pytest_collectstart() -> None:
     """Set TensorFlow up where this file is loaded late, as by `pytest tests`."""
     _after_prepare()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin the tests of this folder with those in the longest files."""
+    here = [item for item in items if item.path.parent == Path(__file__).parent]
+    here.sort(key=lambda item: [*_LONGEST_FIRST, item.path.name].index(item.path.name))
+    items[:] = [item for item in items if item.path.parent != Path(__file__).parent] + here
 
 
 def pytest_collection_finish() -> None:
