@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import golden_cases as golden
 import numpy as np
 import pytest
 import tensorflow as tf
-import test_golden_parts as parts
-import test_golden_render as whole
 from golden_io import compare, load, rnd
 
 from core.method import objectives as o
@@ -20,7 +19,6 @@ TOLERANCE = 1e-5
 
 spectra, _ = load("fft_image.npz")
 colors, color_meta = load("color_image.npz")
-values, value_meta = load("objectives.npz")
 
 ASKED_HERE = {"interp_b1_is_nan"}
 CLIPPED = [case for case in color_meta["cases"] if case.get("sigmoid") is False]
@@ -32,9 +30,9 @@ def names(cases: list[dict[str, Any]]) -> list[str]:
 
 def test_every_golden_objective_is_asked_for_once() -> None:
     """The cases of the three modules are together all cases of the file, and none is asked for twice."""
-    asked = names(parts.OBJECTIVES) + names(whole.FURTHER) + sorted(ASKED_HERE)
+    asked = names(golden.OBJECTIVES) + names(golden.FURTHER) + sorted(ASKED_HERE)
 
-    assert sorted(asked) == sorted(names(value_meta["cases"]))
+    assert sorted(asked) == sorted(names(golden.value_meta["cases"]))
 
 
 def test_every_golden_color_is_asked_for() -> None:
@@ -45,8 +43,8 @@ def test_every_golden_color_is_asked_for() -> None:
 
 def test_every_golden_run_is_compared_with_an_image() -> None:
     """Each whole optimisation has at least the image after the first update checked."""
-    assert set(whole.IMAGE_TOLERANCES) == set(names(whole.run_meta["cases"]))
-    assert all(1 in tolerances for tolerances in whole.IMAGE_TOLERANCES.values())
+    assert set(golden.IMAGE_TOLERANCES) == set(names(golden.run_meta["cases"]))
+    assert all(1 in tolerances for tolerances in golden.IMAGE_TOLERANCES.values())
 
 
 def test_an_explicit_spectrum_becomes_lucids_image() -> None:
@@ -102,7 +100,7 @@ def test_descent_brings_saturated_colors_back() -> None:
 
 def test_one_frame_is_nan_for_lucid_and_a_number_here() -> None:
     """An interpolation of a single frame, which Lucid divides by zero, has a finite value and gradient."""
-    [case] = [case for case in value_meta["cases"] if case["name"] == "interp_b1_is_nan"]
+    [case] = [case for case in golden.value_meta["cases"] if case["name"] == "interp_b1_is_nan"]
     [(layer, made)] = case["acts"].items()
     t = tf.constant(rnd(made["seed"], made["shape"]))
     with tf.GradientTape() as tape:
@@ -110,20 +108,20 @@ def test_one_frame_is_nan_for_lucid_and_a_number_here() -> None:
         value = o.channel_interpolate(layer, 3, layer, 1)({layer: t}.__getitem__)
 
     assert t.shape[0] == 1
-    assert np.isnan(values["interp_b1_is_nan.value"])
+    assert np.isnan(golden.values["interp_b1_is_nan.value"])
     assert np.isfinite(value)
     assert np.isfinite(tape.gradient(value, t)).all()
 
 
 def test_the_start_of_the_runs_is_lucids() -> None:
     """The image before any update, and what every layer of the tiny network makes of it."""
-    net = FrozenGraph(whole.GOLDEN / "tiny_net.pb", input_node="input", value_range=(-117, 138))
-    layers = {key.split(".")[2].split("__")[0] for key in whole.runs.files if key.startswith("init.act.")}
-    image = whole.start(whole.run_meta["cases"][0])()
+    net = FrozenGraph(golden.GOLDEN / "tiny_net.pb", input_node="input", value_range=(-117, 138))
+    layers = {key.split(".")[2].split("__")[0] for key in golden.runs.files if key.startswith("init.act.")}
+    image = golden.start(golden.run_meta["cases"][0])()
 
     found = net.activations(image, layers)
 
     assert layers == {"layer1", "layer1_pre_relu", "layer2", "layer3", "layer3_pre_relu", "mixed", "mixed_pre_relu"}
     for key, got in (("init.image", image), *((f"init.act.{layer}", t) for layer, t in found.items())):
-        error, largest = compare(whole.runs, key, got)
+        error, largest = compare(golden.runs, key, got)
         assert error <= TOLERANCE * largest, key
