@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
+import xdist
 from command_line import Isthmus, Said
 
 from core.machine import device
@@ -18,12 +21,48 @@ from flows.cli import main
 sys.path[:0] = [str(Path(__file__).parents[1] / "golden"), str(Path(__file__).parents[1])]
 from seaweed import Seaweed, serving  # noqa: E402
 
-device.prepare()
+_LONGEST_FIRST = [
+    "test_s3.py",
+    "test_strip.py",
+    "test_store.py",
+    "test_walk_atlas.py",
+    "test_walk.py",
+    "test_golden_render.py",
+    "test_keras_model.py",
+    "test_properties.py",
+    "test_frozen_graph.py",
+]
+"""Files that take 5 s or more. A file is the work of one process, so a long one at the end would leave others idle."""
 
-import tensorflow as tf  # noqa: E402
 
-_TF32_AFTER_PREPARE = tf.config.experimental.tensor_float_32_execution_enabled()
-_KERAS_AFTER_PREPARE = "keras" in sys.modules
+@lru_cache(maxsize=1)
+def _after_prepare() -> dict[str, bool]:
+    """Set TensorFlow up, once; return what was in use just after that."""
+    device.prepare()
+    import tensorflow as tf
+
+    return {
+        "tf32": tf.config.experimental.tensor_float_32_execution_enabled(),
+        "keras": "keras" in sys.modules,
+    }
+
+
+def pytest_collection(session: pytest.Session) -> None:
+    """Set TensorFlow up before any test module is imported, but not in the process that only hands out tests."""
+    if not xdist.is_xdist_controller(session):
+        _after_prepare()
+
+
+def pytest_collectstart() -> None:
+    """Set TensorFlow up where this file is loaded late, as by `pytest tests`."""
+    _after_prepare()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin the tests of this folder with those in the longest files."""
+    here = [item for item in items if item.path.parent == Path(__file__).parent]
+    here.sort(key=lambda item: [*_LONGEST_FIRST, item.path.name].index(item.path.name))
+    items[:] = [item for item in items if item.path.parent != Path(__file__).parent] + here
 
 
 def pytest_collection_finish() -> None:
@@ -37,6 +76,7 @@ def _new_machine(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempP
     """Give every test an empty cache and no GPU, because measurements in the cache and a GPU affect plans."""
     monkeypatch.setenv(CACHE, str(tmp_path_factory.mktemp("cache")))
     monkeypatch.setattr(device, "_DEVICE_FILES", tmp_path_factory.mktemp("dev"))
+    monkeypatch.setattr(os, "fsync", lambda _: None)  # no test loses power, and thousands of files take 3 ms each
 
 
 @pytest.fixture(scope="session")
@@ -64,13 +104,13 @@ def isthmus(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 @pytest.fixture
 def tf32_after_prepare() -> bool:
     """Whether TF32 was enabled in this process just after `device.prepare`, before a test could change that."""
-    return _TF32_AFTER_PREPARE
+    return _after_prepare()["tf32"]
 
 
 @pytest.fixture
 def keras_after_prepare() -> bool:
     """Whether Keras was loaded in this process just after `device.prepare`, before a test could load it."""
-    return _KERAS_AFTER_PREPARE
+    return _after_prepare()["keras"]
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from test_plan import make_spec
+from sample_records import make_spec
 
 from core.atlas.chunks import PlannedChunk
 from core.atlas.plan import make_plan

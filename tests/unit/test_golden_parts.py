@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+from golden_cases import OBJECTIVES, values
 from golden_io import compare, load, rnd
 from lucid_layout import to_lucids, to_ours
 
@@ -23,7 +24,6 @@ spectra, spectra_meta = load("fft_image.npz")
 lowres, lowres_meta = load("lowres.npz")
 colors, color_meta = load("color_image.npz")
 shared, shared_meta = load("interpolate_f.npz")
-values, value_meta = load("objectives.npz")
 
 
 def name_of(case: dict[str, Any]) -> str:
@@ -168,14 +168,6 @@ def test_the_shared_interpolation_is_that_of_the_notebook(case: dict[str, Any]) 
     agrees(shared, f"{case['name']}.image", pixels)
     for number, gradient in enumerate(gradients):
         agrees(shared, f"{case['name']}.grad{number}", to_lucids(gradient.numpy()))
-
-
-OBJECTIVES = [
-    case
-    for case in value_meta["cases"]
-    # The other cases are in test_golden_render (further objectives) and test_golden_whole (Lucid's nan).
-    if case["objname"] not in ("deepdream", "diversity", "L1", "L2") and case["name"] != "interp_b1_is_nan"
-]
 
 
 @pytest.mark.parametrize("case", OBJECTIVES, ids=name_of)

@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from golden_cases import FURTHER, GOLDEN, IMAGE_TOLERANCES, run_meta, runs, start, values
 from golden_io import compare, load, rnd
-from lucid_layout import to_lucids, to_ours
+from lucid_layout import to_lucids
 
 from core.method import objectives as o
 from core.method import transforms as t
 from core.method.optimise import render
-from core.method.parameterization import Parameterization, shared_interpolation
 from core.models.frozen_graph import FrozenGraph
 
-GOLDEN = Path(__file__).parents[1] / "golden"
 LUCIDS_REDIRECTED_UPDATES = 17
 
 transforms, transform_meta = load("transforms.npz")
-runs, run_meta = load("end_to_end.npz")
-values, value_meta = load("objectives.npz")
-
 SEED = tf.constant([1, 2])
 
 
@@ -94,9 +89,6 @@ def test_jitter_reaches_every_offset_equally_often() -> None:
     assert counts.max() < 150
 
 
-FURTHER = [case for case in value_meta["cases"] if case["objname"] in ("deepdream", "diversity", "L1", "L2")]
-
-
 @pytest.mark.parametrize("case", FURTHER, ids=lambda case: case["name"])
 def test_further_objectives_are_those_of_lucid(case: dict[str, Any]) -> None:
     """Values and gradients of deepdream, diversity, L1 and L2 agree."""
@@ -122,30 +114,10 @@ def test_total_variation_is_the_sum_of_neighbours_differences() -> None:
 
 # End to end ----------------------------------------------------------------------------------------------------------
 
-IMAGE_TOLERANCES = {
-    # Golden README: image1 and image8 hold to 2e-5 except in the first two of these runs, image32 only in some.
-    "dead_relu_align_override": {1: 1e-4},
-    "transforms_override": {1: 2e-5, 8: 2e-3, 32: 0.2},
-    "prerelu_align_plain": {1: 2e-5, 8: 2e-5, 32: 0.05},
-    "prerelu_align_override": {1: 2e-5, 8: 2e-5, 32: 0.05},
-    "mixed_align_override": {1: 2e-5, 8: 2e-5, 32: 2e-5},
-    "dead_relu_override": {1: 2e-5, 8: 2e-5, 32: 2e-5},
-    "dead_relu_plain": {1: 2e-5, 8: 2e-5, 32: 2e-5},
-    "two_layers_plain": {1: 2e-5, 8: 2e-5, 32: 2e-5},
-}
-
 
 @pytest.fixture(scope="module")
 def tiny_net() -> FrozenGraph:
     return FrozenGraph(GOLDEN / "tiny_net.pb", input_node="input", value_range=(-117, 138))
-
-
-def start(case: dict[str, Any]) -> Parameterization:
-    """Return the shared interpolation with the start values of the golden run."""
-    made = shared_interpolation(case["n"], case["size"], key_frames="lucid")
-    for variable, seed, shape in zip(made.variables, case["seeds"], case["var_shapes"], strict=True):
-        variable.assign(to_ours(rnd(seed, shape, case["scale"])))
-    return made
 
 
 @pytest.mark.parametrize("case", run_meta["cases"], ids=lambda case: case["name"])

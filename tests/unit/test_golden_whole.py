@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import golden_cases as golden
 import numpy as np
 import pytest
 import tensorflow as tf
-import test_golden_parts as parts
-import test_golden_render as whole
 from golden_io import compare, load, rnd
 
 from core.method import objectives as o
@@ -20,7 +19,6 @@ TOLERANCE = 1e-5
 
 spectra, _ = load("fft_image.npz")
 colors, color_meta = load("color_image.npz")
-values, value_meta = load("objectives.npz")
 
 TESTED_HERE = {"interp_b1_is_nan"}
 CLIPPED = [case for case in color_meta["cases"] if case.get("sigmoid") is False]
@@ -32,9 +30,9 @@ def names(cases: list[dict[str, Any]]) -> list[str]:
 
 def test_every_golden_objective_is_tested_once() -> None:
     """The cases of the three golden modules are together all cases of the file, each once."""
-    tested = names(parts.OBJECTIVES) + names(whole.FURTHER) + sorted(TESTED_HERE)
+    tested = names(golden.OBJECTIVES) + names(golden.FURTHER) + sorted(TESTED_HERE)
 
-    assert sorted(tested) == sorted(names(value_meta["cases"]))
+    assert sorted(tested) == sorted(names(golden.value_meta["cases"]))
 
 
 def test_every_golden_color_is_tested() -> None:
@@ -45,8 +43,8 @@ def test_every_golden_color_is_tested() -> None:
 
 def test_every_golden_run_is_compared_with_an_image() -> None:
     """For each whole optimisation at least the image after the first update is compared."""
-    assert set(whole.IMAGE_TOLERANCES) == set(names(whole.run_meta["cases"]))
-    assert all(1 in tolerances for tolerances in whole.IMAGE_TOLERANCES.values())
+    assert set(golden.IMAGE_TOLERANCES) == set(names(golden.run_meta["cases"]))
+    assert all(1 in tolerances for tolerances in golden.IMAGE_TOLERANCES.values())
 
 
 def test_an_explicit_spectrum_gives_the_image_of_lucid() -> None:
@@ -102,7 +100,7 @@ def test_descent_brings_saturated_colors_back() -> None:
 
 def test_the_interpolation_of_one_frame_is_nan_for_lucid_and_finite_here() -> None:
     """For a single frame Lucid divides by zero; our value and gradient are finite."""
-    [case] = [case for case in value_meta["cases"] if case["name"] == "interp_b1_is_nan"]
+    [case] = [case for case in golden.value_meta["cases"] if case["name"] == "interp_b1_is_nan"]
     [(layer, made)] = case["acts"].items()
     t = tf.constant(rnd(made["seed"], made["shape"]))
     with tf.GradientTape() as tape:
@@ -110,20 +108,20 @@ def test_the_interpolation_of_one_frame_is_nan_for_lucid_and_finite_here() -> No
         value = o.channel_interpolate(layer, 3, layer, 1)({layer: t}.__getitem__)
 
     assert t.shape[0] == 1
-    assert np.isnan(values["interp_b1_is_nan.value"])
+    assert np.isnan(golden.values["interp_b1_is_nan.value"])
     assert np.isfinite(value)
     assert np.isfinite(tape.gradient(value, t)).all()
 
 
 def test_the_start_of_the_runs_is_that_of_lucid() -> None:
     """The image before any update agrees, and so do the activations of every layer of the tiny network."""
-    net = FrozenGraph(whole.GOLDEN / "tiny_net.pb", input_node="input", value_range=(-117, 138))
-    layers = {key.split(".")[2].split("__")[0] for key in whole.runs.files if key.startswith("init.act.")}
-    image = whole.start(whole.run_meta["cases"][0])()
+    net = FrozenGraph(golden.GOLDEN / "tiny_net.pb", input_node="input", value_range=(-117, 138))
+    layers = {key.split(".")[2].split("__")[0] for key in golden.runs.files if key.startswith("init.act.")}
+    image = golden.start(golden.run_meta["cases"][0])()
 
     found = net.activations(image, layers)
 
     assert layers == {"layer1", "layer1_pre_relu", "layer2", "layer3", "layer3_pre_relu", "mixed", "mixed_pre_relu"}
     for key, got in (("init.image", image), *((f"init.act.{layer}", t) for layer, t in found.items())):
-        error, largest = compare(whole.runs, key, got)
+        error, largest = compare(golden.runs, key, got)
         assert error <= TOLERANCE * largest, key

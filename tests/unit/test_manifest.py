@@ -4,45 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from test_plan import make_record, make_spec
+from sample_records import RECORDS, atlas, make_spec, record_of
 
-from core.atlas.chunks import PlannedPair
 from core.atlas.manifest import MANIFEST_PATH, PAIRS_PATH, Counts, read_manifest
 from core.atlas.plan import SPEC_PATH
-from core.atlas.records import Record, to_ndjson
+from core.atlas.records import to_ndjson
 from core.errors import RecordError, StoreError, TransientStoreError
 from core.gallery.publish import publish
 from core.gallery.shards import detail_shard, index_shard
-from core.neurons import Neuron, Pair
 from core.store.store import DirectoryStore
-
-
-def record_of(a: str, b: str, status: str = "done", **changes: Any) -> Record:
-    """Return a record of two neurons; its key is a digest of their names."""
-    key = hashlib.sha256(f"{a} {b}".encode()).hexdigest()[:20]
-    return make_record(PlannedPair(Pair(Neuron.parse(a), Neuron.parse(b)), key), status, **changes)
-
-
-RECORDS = [
-    record_of("block10:3", "block10:4"),
-    record_of("block9:10", "block10:0", "failed"),
-    record_of("block9:9", "block10:12"),
-    record_of("block9:9", "block10:5"),
-    record_of("block9:9", "block9:10", settings={"frames": 4, "size_px": 32, "steps": 8}, settings_digest="f" * 20),
-]
-
-
-def atlas(root: Path, *files: Sequence[Record]) -> DirectoryStore:
-    """Return a store with these record files."""
-    store = DirectoryStore(root)
-    for number, records in enumerate(files):
-        store.create(f"records/{number}.ndjson", to_ndjson(records))
-    return store
 
 
 def contents(store: DirectoryStore) -> dict[str, bytes]:

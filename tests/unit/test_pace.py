@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
-from test_plan import MODEL_DIGEST, make_record, make_spec
+from sample_records import MODEL_DIGEST, make_record, make_spec
 
 from core.atlas import pace
 from core.atlas.chunks import PlannedChunk, PlannedPair

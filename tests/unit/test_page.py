@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from test_manifest import RECORDS, atlas
+from sample_records import RECORDS, atlas
 
 from core.atlas.manifest import Manifest
 from core.gallery.page import pages

@@ -6,11 +6,12 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sample_records import MODEL_DIGEST, make_record, make_spec
 
 from core import METHOD_VERSION
 from core.atlas import pace
@@ -18,52 +19,16 @@ from core.atlas.chunks import PlannedChunk, PlannedPair
 from core.atlas.keys import pair_keys, settings_digest
 from core.atlas.plan import Plan, make_plan, read_chunk, write_plan
 from core.atlas.recorded import read_records
-from core.atlas.records import Checkpoint, Record, to_ndjson
+from core.atlas.records import Record, to_ndjson
 from core.errors import IsthmusError, RecordError, StoreError
 from core.machine import device
 from core.models.models import Model, digest, load
 from core.neurons import Neuron, Pair
 from core.spec import Alignment, AtlasSpec, RenderSettings
-from core.spec_file import parse_spec
 from core.store.store import DirectoryStore
 
 PAIR = Pair(Neuron("block5", 0), Neuron("block5", 1))
-MODEL_DIGEST = "0123456789abcdef" * 4
 LAYERS_TWO = ["block5:0-4", "block10:0-3"]  # 10 + 6 pairs within, 20 across
-
-
-def make_record(planned: PlannedPair, status: str = "done", **changes: Any) -> Record:
-    """Return a record as rendering writes it, but without a sheet."""
-    render = RenderSettings(frames=3, size_px=64)
-    done = status == "done"
-    facts: dict[str, Any] = {
-        "key": planned.key,
-        "a": str(planned.pair.a),
-        "b": str(planned.pair.b),
-        "status": status,
-        "reason": None if done else "objective not finite at update 3; the last finite value was 1.5",
-        "method": METHOD_VERSION,
-        "model": "efficientnet-lite0",
-        "model_digest": MODEL_DIGEST,
-        "settings": render.model_dump(mode="json"),
-        "settings_digest": settings_digest(render),
-        "seed": render.seed,
-        "frames": render.frames,
-        "size_px": render.size_px,
-        "checkpoints": [Checkpoint(step=render.steps, objective=12.5)] if done else [],
-        "activation_a": [3.0, 2.0, 0.5] if done else [],
-        "activation_b": [0.25, 1.5, 4.0] if done else [],
-        "neighbour_distance": [0.01, 0.02] if done else [],
-        "seconds": 2.0,
-        "device": "CPU x86_64",
-        "versions": {"isthmus": "0.1.0"},
-    }
-    return Record(**facts | changes)
-
-
-def make_spec(neurons: Iterable[str] = ("block5:0-4",), **changes: Any) -> AtlasSpec:
-    """Return a spec of all pairs among the neurons."""
-    return parse_spec({"name": "small", "pairs": {"select": "all", "neurons": list(neurons)}, **changes}, "here")
 
 
 def key_of(settings: RenderSettings | None = None, *, pair: Pair = PAIR, model_digest: str = MODEL_DIGEST) -> str:

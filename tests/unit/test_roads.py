@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_plan import make_record
+from sample_records import make_record
 
 from core.atlas.chunks import PlannedPair
 from core.atlas.records import Record, to_ndjson

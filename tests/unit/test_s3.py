@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 import pytest
 from command_line import Isthmus, Said
 from fault_proxy import Fault, FaultProxy
+from sample_records import RECORDS
 from seaweed import BUCKET, KEY, READER_KEY, READER_SECRET, SECRET, Seaweed, environment
-from test_manifest import RECORDS
 
 from core.atlas.records import to_ndjson
 from core.errors import StoreError, TransientStoreError
@@ -236,7 +236,7 @@ def test_a_refused_create_whose_answer_is_lost_is_refused(behind: Store, store: 
         Fault("refuse", times=2, method="PUT", status=409, code="ConditionalRequestConflict"),
         Fault("refuse", times=1, method="PUT", status=404, code="NoSuchKey"),
         Fault("reset", times=3),
-        Fault("slow", seconds=0.5),
+        Fault("slow", seconds=0.2),
         Fault("cut", times=2, method="GET"),
     ],
     ids=lambda fault: f"{fault.kind} {fault.status}",
@@ -256,7 +256,7 @@ def test_transient_errors_are_retried(behind: Store, proxy: FaultProxy, fault: F
 def test_calls_are_retried_until_the_store_is_back(behind: Store, proxy: FaultProxy) -> None:
     """A second without any answer is bridged by retries."""
     behind.allows_many_writers()
-    proxy.die(seconds=1)
+    proxy.die(seconds=0.5)
 
     assert behind.create("records/a", b"data") is True
 

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from test_manifest import RECORDS, record_of
+from sample_records import RECORDS, record_of
 
 from core.atlas.records import Record, to_ndjson
 from core.errors import RecordError

@@ -71,40 +71,38 @@ def test_objects_exist_and_folders_do_not(store: Store) -> None:
 
 def test_of_concurrent_threads_exactly_one_creates(store: Store) -> None:
     """Of threads that create one path concurrently, one gets True, and the object has its bytes."""
-    threads = 8
-    barrier = threading.Barrier(threads)
+    threads, paths = 4, [f"records/{number}" for number in range(8)]
+    together = threading.Barrier(threads * len(paths))  # all races at once: a loser may wait for the store for a second
 
-    def race(number: int) -> list[bool]:
-        won = []
-        for round_ in range(4):
-            barrier.wait()
-            won.append(store.create(f"records/{round_}", str(number).encode()))
-        return won
+    def race(path: str, number: int) -> bool:
+        together.wait()
+        return store.create(path, str(number).encode())
 
-    with ThreadPoolExecutor(threads) as pool:
-        wins = list(pool.map(race, range(threads)))
+    with ThreadPoolExecutor(threads * len(paths)) as pool:
+        races = {path: [pool.submit(race, path, number) for number in range(threads)] for path in paths}
 
-    for round_ in range(4):
-        [winner] = [number for number in range(threads) if wins[number][round_]]
-        assert store.read(f"records/{round_}") == str(winner).encode()
+    for path, wins in races.items():
+        [winner] = [number for number, won in enumerate(wins) if won.result()]
+        assert store.read(path) == str(winner).encode()
 
 
 RACE = """
-import os, sys, time
+import multiprocessing, os, sys, time
 from core.store.store import open_store
 
 def race(number):
     store = open_store(sys.argv[1])
-    time.sleep(max(0, start - time.time()))
+    all_have_opened.wait()
     won = []
     for round in range(100):
-        while time.time() < start + round * 0.002:
+        while time.time() < start.value + round * 0.002:
             pass
         if store.create(f"records/{round}", str(number).encode()):
             won.append(round)
     os.write(1, f"{number} {won}\\n".encode())
 
-start = time.time() + 1  # every process has opened the store by then
+start = multiprocessing.Value("d")
+all_have_opened = multiprocessing.Barrier(4, lambda: setattr(start, "value", time.time() + 0.02))
 for number in range(4):
     if os.fork() == 0:
         race(number)

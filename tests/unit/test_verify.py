@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_plan import make_record, make_spec
+from sample_records import make_record, make_spec
 
 from core.atlas.chunks import Chunk, PlannedPair
 from core.atlas.manifest import MANIFEST_PATH
