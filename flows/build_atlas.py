@@ -17,11 +17,11 @@ from core.atlas.plan import Plan
 from core.errors import UnfinishedError
 from core.machine.parallel import chunks_at_once, process_count
 from core.spec import AtlasSpec
-from flows.local_pool import LocalPool, render_processes
-from flows.ray_cluster import render_on_ray
+from flows.engines.engine import FUTILE_ROUNDS, Finished, Round
+from flows.engines.local import LocalPool, render_processes
+from flows.engines.ray_cluster import render_on_ray
+from flows.engines.work_pool import cancel_children_of, render_on_workers
 from flows.reports import Report
-from flows.rounds import FUTILE_ROUNDS, Finished, Round
-from flows.work_pool import cancel_children_of, render_on_workers
 from tasks.plan import plan_atlas
 from tasks.publish import publish_atlas
 

@@ -12,8 +12,8 @@ from core.errors import UnfinishedError
 from core.machine.parallel import process_count
 from core.rendering.chunk import ChunkResult
 from core.spec import Storage
-from flows.local_pool import render_processes
-from flows.rounds import FUTILE_ROUNDS, Round
+from flows.engines.engine import FUTILE_ROUNDS, Round
+from flows.engines.local import render_processes
 from tasks.plan import missing_chunks
 
 

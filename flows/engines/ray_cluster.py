@@ -14,8 +14,8 @@ from core.errors import SpecError
 from core.machine.device import VERBOSE
 from core.machine.parallel import process_count
 from core.spec import Compute
+from flows.engines.engine import Finished, Round, api_url, render_in_window
 from flows.prefect_server import configured_server
-from flows.rounds import Finished, Round, api_url, render_in_window
 from tasks.render import render_one_chunk
 
 

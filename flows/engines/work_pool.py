@@ -37,7 +37,7 @@ from core.errors import SpecError, TransientStoreError, UnfinishedError
 from core.rendering.chunk import read_result
 from core.spec import Compute
 from core.store.store import Store, open_store
-from flows.rounds import Finished, Round
+from flows.engines.engine import Finished, Round
 
 _POLL_SECONDS = 5.0
 _LEAST_PATIENCE_SECONDS = 900.0  # with a shard that runs and finishes nothing

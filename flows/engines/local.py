@@ -19,7 +19,7 @@ from prefect.task_runners import ProcessPoolTaskRunner
 
 from core.machine.device import gpus
 from core.rendering.chunk import ChunkResult
-from flows.rounds import Finished, Round, api_url, render_in_window
+from flows.engines.engine import Finished, Round, api_url, render_in_window
 from tasks.render import get_ready, render_one_chunk
 
 _KILLING_SECONDS = 60
