@@ -4,91 +4,81 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool, ProcessPoolExecutor
-from contextlib import contextmanager, suppress
-from contextvars import ContextVar
+from contextlib import suppress
 from multiprocessing import active_children
 from threading import Event, Thread
-from types import TracebackType
 
 from prefect import get_run_logger
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.task_runners import ProcessPoolTaskRunner
 
 from core.machine.device import gpus
-from core.rendering.chunk import ChunkResult
+from core.machine.parallel import process_count
 from flows.engines.engine import Finished, Round, api_url, render_in_window
 from tasks.render import get_ready, render_one_chunk
 
 _KILLING_SECONDS = 60
 
 
-class LocalPool:
-    """Processes that render, kept from round to round; replaced by fresh ones if one dies or leaves a chunk undone.
+class LocalEngine:
+    """Render processes that are kept from round to round, and replaced if one dies or leaves a chunk unfinished.
 
-    They load what they need as soon as they are begun, so that a build may plan, or wait for its server, meanwhile.
-    Whoever leaves the pool by an error kills them. Nothing is lost by that.
+    The processes load TensorFlow as soon as they are started, so that a build can plan, or wait for its server,
+    meanwhile.
 
     Args:
-        processes: so many.
+        processes: how many chunks are rendered at once; None: one per GPU, or else one per core.
     """
 
-    def __init__(self, processes: int) -> None:
-        self._processes = processes
+    def __init__(self, processes: int | None) -> None:
+        self._at_once = process_count(processes)
+        self._largest_round = self._pool_size = 0
         self._runner: ProcessPoolTaskRunner | None = None
 
-    def __enter__(self) -> LocalPool:
-        self._begin()
-        return self
+    @property
+    def chunks_at_once(self) -> int:
+        """One chunk in each process of this machine."""
+        return self._at_once
 
-    def __exit__(self, error: type[BaseException] | None, _: object, __: TracebackType | None) -> None:
-        self._end(kill=error is not None)
+    def begin(self, chunks: int) -> None:
+        """Start the processes, no more of them than the largest round has chunks."""
+        self._largest_round = max(self._largest_round, chunks)
+        wanted = min(self._at_once, self._largest_round)
+        if wanted > self._pool_size:
+            self.close()
+        if chunks and self._runner is None:
+            self._pool_size = wanted
+            self._start()
 
     def render(self, round_: Round, finished: Finished) -> None:
-        """Render the chunks of a round; ends early if a process dies.
-
-        Raises:
-            IsthmusError: if a chunk met something that a person must mend.
-        """
-        if self._runner and _is_broken(self._runner):  # since the last round, or before the first
-            self._end(kill=True)
-        runner = self._runner or self._begin()
-        done = 0
-
-        def one_more(result: ChunkResult) -> None:
-            nonlocal done
-            done += 1
-            finished(result)
-
+        """Render the chunks of a round; if a process dies, return early and start new processes in the next round."""
+        if self._runner and _is_broken(self._runner):  # a process died since the last round, or before the first
+            self.close(kill=True)
+        self.begin(len(round_.chunks))
+        runner = self._runner
+        if runner is None:  # there is nothing to render
+            return
         try:
             with temporary_settings({PREFECT_API_URL: api_url()}):
-                render_in_window(
-                    lambda order: runner.submit(render_one_chunk, dict(order)), round_, 2 * self._processes, one_more
+                done = render_in_window(
+                    lambda parameters: runner.submit(render_one_chunk, dict(parameters)),
+                    round_,
+                    2 * self._pool_size,
+                    finished,
                 )
         except BrokenProcessPool:
-            self._end(kill=True)
-            get_run_logger().warning("a render process died; going on with fresh ones and what is still missing")
-        else:
-            if done < len(round_.chunks):  # what has befallen a process, such as a wedged GPU, may stay with it
-                self._end(kill=True)
-            elif gpus():  # the next stage has all of their memory
-                self._end(kill=False)
+            self.close(kill=True)
+            get_run_logger().warning("a render process died; new processes render the chunks that are still missing")
+            return
+        if done < len(round_.chunks):  # the trouble may stay with a process, such as a wedged GPU
+            self.close(kill=True)
+        elif gpus():  # the processes of the next stage need all of the GPUs' memory
+            self.close()
 
-    def _begin(self) -> ProcessPoolTaskRunner:
-        runner = ProcessPoolTaskRunner(max_workers=self._processes)
-        runner.__enter__()
-        self._runner = runner
-        try:
-            _never_wait_for_messages(runner)
-            _load(runner, self._processes)
-        except BaseException:  # an interrupt too
-            self._end(kill=True)
-            raise
-        return runner
-
-    def _end(self, *, kill: bool) -> None:
+    def close(self, *, kill: bool = False) -> None:
+        """End the processes, after the chunks that they have begun unless they are killed."""
         runner, self._runner = self._runner, None
         if runner is None:
             return
@@ -98,49 +88,41 @@ class LocalPool:
             killing.start()
         try:
             runner.__exit__(None, None, None)
-        except BaseException:  # one more interrupt; Python would wait for them when it ends
+        except BaseException:  # another interrupt: without the killing, Python would wait for the processes at its end
             if killing.ident is None:
                 killing.start()
             raise
         left.set()
 
-
-_begun: ContextVar[LocalPool | None] = ContextVar("pool of the build", default=None)
-
-
-@contextmanager
-def render_processes(processes: int) -> Iterator[LocalPool]:
-    """A pool for all that is rendered inside: begun by whoever comes first, and shared by those who come within."""
-    begun = _begun.get()
-    if begun:
-        yield begun
-        return
-    with LocalPool(processes) as pool:
-        token = _begun.set(pool)
+    def _start(self) -> None:
+        self._runner = ProcessPoolTaskRunner(max_workers=self._pool_size)
+        self._runner.__enter__()
         try:
-            yield pool
-        finally:
-            _begun.reset(token)
+            _never_wait_for_messages(self._runner)
+            _load(self._runner, self._pool_size)
+        except BaseException:  # also an interrupt
+            self.close(kill=True)
+            raise
 
 
 def _load(runner: ProcessPoolTaskRunner, processes: int) -> None:
-    """Begin all processes before there is a task for them.
+    """Start all processes of a pool before there is a task for them.
 
-    In a thread, which no interrupt disturbs: a process whose beginning is interrupted complains that it has nothing to
-    read.
+    This is done in a thread, which no interrupt disturbs: a process whose start is interrupted complains that its input
+    is empty.
     """
     executor = _executor(runner)
     if executor is None:
         return
 
     def begin() -> None:
-        # Processes inherit this: they never hear of an interrupt from the keyboard, which reaches all of a terminal.
+        # The processes inherit the mask: an interrupt from the keyboard reaches all processes of a terminal.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        with suppress(BrokenProcessPool, OSError):  # the first round meets it too
+        with suppress(BrokenProcessPool, OSError):  # the first round meets the same error
             for _ in range(processes):
                 executor.submit(get_ready)
 
-    with ThreadPoolExecutor(1) as thread:  # left when all are begun, come what may
+    with ThreadPoolExecutor(1) as thread:  # its end waits until all processes are started
         thread.submit(begin).result()
 
 
@@ -149,15 +131,19 @@ def _is_broken(runner: ProcessPoolTaskRunner) -> bool:
 
 
 def _executor(runner: ProcessPoolTaskRunner) -> ProcessPoolExecutor | None:
-    """Python's own pool inside; a Prefect that has it elsewhere begins processes with their first tasks."""
+    """Return the pool of Python's that Prefect's runner wraps.
+
+    None if a version of Prefect keeps the pool elsewhere; processes then start with their first tasks.
+    """
     return getattr(runner, "_executor", None)
 
 
 def _kill_processes(left: Event) -> None:
-    """Kill the processes of a pool until it has been left, or for a minute. Nothing is lost by that.
+    """Kill the processes of a pool again and again, until the pool has been left or a minute is over.
 
-    Leaving waits for them: long for what they have begun, and for ever for one that was being started while another
-    died, which Python then neither ends nor forgets. Such a one may come late, so once is not enough.
+    Leaving the pool waits for its processes: long for one that renders a chunk, and for ever for one that was being
+    started while another died, which Python neither ends nor forgets. Such a process may appear late, so killing once
+    is not enough. Chunks in flight are lost and are rendered by the next round or build.
     """
     end = time.monotonic() + _KILLING_SECONDS
     while not left.wait(0.1) and time.monotonic() < end:
@@ -166,9 +152,9 @@ def _kill_processes(left: Event) -> None:
 
 
 def _never_wait_for_messages(pool: ProcessPoolTaskRunner) -> None:
-    """Do not let this process wait, when it ends, until its messages to the pool's own queue have been written.
+    """Let this process end without waiting until its messages to the pool's queue have been written.
 
-    A render process that was killed while it wrote to that queue holds the queue's lock for ever. The queue carries
+    A render process that is killed while it writes to that queue holds the queue's lock for ever. The queue carries
     log lines only.
     """
     messages = getattr(pool, "_subprocess_message_queue", None)
