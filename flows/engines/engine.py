@@ -65,8 +65,8 @@ class Round:
 class Engine(Protocol):
     """A way to render chunks: in processes of this machine, or elsewhere.
 
-    Everything but `begin` and `close` is called within a flow run. An engine that is given nothing to render starts
-    nothing.
+    `chunks_at_once` and `render` are used within a flow run, `begin` and `close` also outside. An engine that is given
+    nothing to render starts nothing.
     """
 
     @property
@@ -88,9 +88,9 @@ class Engine(Protocol):
     def render(self, round_: Round, finished: Finished) -> None:
         """Render the chunks of a round and return when none is in flight.
 
-        *finished* is called exactly once for each chunk that has records by then. If another build has recorded a chunk
-        in the meantime, the chunk is not rendered again, and *finished* is called for it too. A chunk that meets
-        trouble which may pass, such as a dead process, is logged and left without records.
+        *finished* is called once for each chunk that has been rendered. If another build has recorded a chunk in the
+        meantime, the chunk is not rendered again, and *finished* is called for it too. After an error that may pass,
+        such as a dead process, the engine logs it, and the chunk stays without records.
 
         Raises:
             IsthmusError: if the cause is one that a person has to fix. Its message says what to do.

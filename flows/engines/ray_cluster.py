@@ -120,7 +120,8 @@ def _connect(compute: Compute) -> _Connection:
         raise SpecError(
             "compute.ray_address: expected a Prefect server that the cluster can reach; set PREFECT_API_URL"
         )
-    runner: Any = RayTaskRunner(address, {} if address else _on_this_machine(compute))
+    # Without "local" Ray would connect to a cluster that runs on this machine, and there it refuses num_cpus.
+    runner: Any = RayTaskRunner(address or "local", {} if address else _on_this_machine(compute))
     runner.__enter__()
     try:
         resources = ray.cluster_resources()

@@ -76,3 +76,30 @@ def test_a_plan_for_a_cluster_of_unknown_size_says_so(isthmus: Isthmus, tmp_path
     assert "; the size of the Ray cluster is not known here, set compute.processes), " in unknown
     assert unknown.count("\n") == 1
     assert "cluster" not in known.partition(" pairs, ")[2]
+
+
+def test_a_build_asks_the_cluster_for_its_size_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine connects when its number of chunks is asked for, unless the spec has it, and closing disconnects."""
+    from flows.engines import ray_cluster  # imported here, because Prefect takes seconds to load
+
+    connected, left = [], []
+
+    class Runner:
+        def __exit__(self, *_: object) -> None:
+            left.append(self)
+
+    def connect(compute: Compute) -> Any:
+        connected.append(compute.ray_address)
+        return ray_cluster._Connection(Runner(), gpus=0, chunks_at_once=48)
+
+    monkeypatch.setattr(ray_cluster, "_connect", connect)
+    known = ray_cluster.RayEngine(Compute.model_validate(CLUSTER | {"processes": 5}))
+    assert (known.chunks_at_once, connected) == (5, [])
+
+    engine = ray_cluster.RayEngine(Compute.model_validate(CLUSTER))
+    assert connected == []
+    assert [engine.chunks_at_once for _ in range(2)] == [48, 48]
+    assert connected == [CLUSTER["ray_address"]]
+    for _ in range(2):
+        engine.close()
+    assert len(left) == 1
