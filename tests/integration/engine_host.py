@@ -22,7 +22,7 @@ from flows.engines.engine import Engine, Round
 
 
 class Commands:
-    """What a test may ask of an engine, by the names of the methods."""
+    """The commands that a test may send, by the names of the methods."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -70,7 +70,7 @@ def host(compute: Compute, answers: int) -> None:
 
 def main() -> None:
     answers = os.dup(1)
-    os.dup2(2, 1)  # what libraries print is no answer
+    os.dup2(2, 1)  # what libraries print must not mix with the answers
     host(Compute.model_validate_json(sys.stdin.readline()), answers)
 
 

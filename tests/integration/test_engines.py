@@ -8,20 +8,15 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from job import LAYER, SMALL, Job, finish, wait_for
+from engine_parts import Atlas, Host, ray_processes
+from job import SMALL, Job, finish, wait_for
 from PIL import Image
 from prefect_parts import PrefectServer, Worker, descendants, make_home, render_processes
-
-from core.atlas.plan import Plan, make_plan, write_plan
-from core.atlas.records import records_path, sheet_path
-from core.spec import AtlasSpec
-from core.store.store import open_store
 
 ROOT = Path(__file__).parents[2]
 COMPUTE: dict[str, dict[str, Any]] = {
@@ -31,51 +26,6 @@ COMPUTE: dict[str, dict[str, Any]] = {
 }
 UNFINISHED = ("SCHEDULED", "PENDING", "RUNNING", "PAUSED", "CANCELLING")
 SLOW = SMALL | {"steps": 120, "redirected_updates": 5}  # long enough to be interrupted
-
-
-class Host:
-    """An engine in a process and a flow run of its own."""
-
-    def __init__(self, compute: dict[str, Any], environment: dict[str, str], log: Path) -> None:
-        with log.open("ab") as complaints:
-            self._process = subprocess.Popen(
-                [sys.executable, Path(__file__).with_name("engine_host.py")],
-                env=environment,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=complaints,
-                text=True,
-                start_new_session=True,
-            )
-        self._say(compute)
-
-    def ask(self, command: str, **arguments: Any) -> Any:
-        """Have the engine do something, and return the answer."""
-        self.tell(command, **arguments)
-        return self.answer()
-
-    def tell(self, command: str, **arguments: Any) -> None:
-        self._say([command, arguments])
-
-    def answer(self) -> Any:
-        """Wait for the answer to the last command."""
-        assert self._process.stdout is not None
-        return json.loads(self._process.stdout.readline())
-
-    def descendants(self) -> list[int]:
-        return descendants(self._process.pid)
-
-    def end(self) -> None:
-        """End the flow run, which closes the engine."""
-        try:
-            self._process.communicate(timeout=60)
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-
-    def _say(self, line: Any) -> None:
-        assert self._process.stdin is not None
-        print(json.dumps(line), file=self._process.stdin, flush=True)
 
 
 class Kind:
@@ -94,17 +44,17 @@ class Kind:
         return Host(COMPUTE[self.name], environment, self._folder / "host.log")
 
     def processes(self) -> list[int]:
-        """Processes that the engine has started and that are still there."""
+        """Return the processes of the engine that exist now."""
         if self.name == "ray":
             return ray_processes(self._folder, "ray")
         return render_processes((self._worker or self.host).descendants())
 
     def rendering(self) -> list[int]:
-        """Those of them that render, or have rendered."""
+        """Return the processes that render a chunk or have rendered one."""
         return ray_processes(self._folder, "ray::render") if self.name == "ray" else self.processes()
 
     def shards(self, *states: str) -> list[str]:
-        """Names of the flow runs of shards in some states, by default in any."""
+        """Return the names of the flow runs of shards in some states; without states, of all shards."""
         query: dict[str, Any] = {"name": {"like_": "render-shard "}}
         if states:
             query["state"] = {"type": {"any_": states}}
@@ -142,7 +92,7 @@ def prefect_server(server: PrefectServer) -> str:
 
 @pytest.fixture(scope="module")
 def kinds(tmp_path_factory: pytest.TempPathFactory, server: PrefectServer) -> Iterator[Callable[[str], Kind]]:
-    """A function that returns the engine of a name, which is made when it is first asked for."""
+    """A function that returns the engine of a name, and makes it when it is first asked for."""
     made: dict[str, Kind] = {}
     with contextlib.ExitStack() as stack:
 
@@ -164,47 +114,6 @@ def kind(request: pytest.FixtureRequest, kinds: Callable[[str], Kind]) -> Kind:
     return kinds(request.param)
 
 
-class Atlas:
-    """The folder of an atlas of three pairs, and a plan for it with one pair in each chunk."""
-
-    def __init__(self, folder: Path, channels: str = "0-2", **render: Any) -> None:
-        spec = {
-            "name": "atlas",
-            "output": str(folder),
-            "pairs": {"select": "all", "neurons": [f"{LAYER}:{channels}"]},
-            "render": SMALL | render,
-            "compute": {"chunk_pairs": 1},
-        }
-        self._spec = AtlasSpec.model_validate(spec)
-        self.root = folder / "atlas"
-        self.plan = self.plan_again()
-        self.keys = {chunk.name: chunk.pairs[0].key for chunk in self.plan.chunks}
-
-    def plan_again(self) -> Plan:
-        """Compare the spec with the store and write a plan of what is missing."""
-        store = open_store(self._spec.uri, self._spec.storage)
-        plan = make_plan(self._spec, store, processes=1)
-        write_plan(store, plan)
-        return plan
-
-    def round(self, plan: Plan | None = None, chunk_seconds: float = 1) -> dict[str, Any]:
-        """The arguments of a round with all chunks of a plan. Many short chunks share a shard."""
-        plan = plan or self.plan
-        chunks = [chunk.name for chunk in plan.chunks]
-        return {"uri": self._spec.uri, "plan_path": plan.path, "chunks": chunks, "chunk_seconds": chunk_seconds}
-
-    def record(self, chunk: str) -> Path:
-        return self.root / records_path(chunk)
-
-    def sheet(self, chunk: str) -> Path:
-        return self.root / sheet_path(self.keys[chunk])
-
-    def records(self) -> dict[str, tuple[bytes, int]]:
-        """Key -> its record, and when it was written in nanoseconds."""
-        paths = {key: self.record(chunk) for chunk, key in self.keys.items()}
-        return {key: (path.read_bytes(), path.stat().st_mtime_ns) for key, path in paths.items() if path.exists()}
-
-
 @pytest.fixture(scope="module")
 def rendered(tmp_path_factory: pytest.TempPathFactory, kinds: Callable[[str], Kind]) -> Atlas:
     """An atlas of three pairs that was rendered by local processes."""
@@ -219,8 +128,8 @@ def test_an_engine_says_how_many_chunks_it_renders_at_once(kind: Kind) -> None:
 
 
 def test_every_chunk_of_a_round_is_recorded_and_told_once(kind: Kind, rendered: Atlas, tmp_path: Path) -> None:
-    """A chunk that another build has recorded is told too, but not rendered; all others have the same pixels whatever
-    engine renders them."""
+    """A chunk that another build has recorded is told too, but not rendered. The other chunks have the same pixels on
+    every engine."""
     atlas = Atlas(tmp_path)
     elsewhere, *others = atlas.keys
     atlas.record(elsewhere).parent.mkdir()
@@ -262,7 +171,7 @@ def test_a_killed_render_process_costs_its_chunk_and_the_next_round_completes(ki
 
 
 def test_bad_input_of_a_chunk_is_raised_as_the_error_that_says_so(kind: Kind, tmp_path: Path) -> None:
-    """What a person has to fix comes out of the engine with its cause, and nothing is recorded or left in flight."""
+    """The engine raises an error that a person has to fix, with its cause; no record or flow run is left."""
     atlas = Atlas(tmp_path)
     for chunk in atlas.plan.chunks:
         (atlas.root / atlas.plan.path / f"{chunk.name}.json").write_text("{}")
@@ -307,17 +216,6 @@ def test_nothing_is_started_where_nothing_is_to_be_rendered(kind: Kind, rendered
         host.end()
 
 
-def ray_processes(home: str | Path, title: str) -> list[int]:
-    """Processes of a Ray, found by the home of Prefect in their environment and by what they call themselves."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):  # it has just ended
-            mine = f"PREFECT_HOME={home}\0".encode() in (folder / "environ").read_bytes()
-            if mine and title.encode() in (folder / "cmdline").read_bytes().split(b"\0")[0]:
-                found.append(int(folder.name))
-    return found
-
-
 @pytest.fixture(scope="module")
 def pixels_of_builds() -> dict[str, dict[str, bytes]]:
     """The pixels of every strip of the walkable atlas, by the engine that rendered them."""
@@ -328,8 +226,8 @@ def pixels_of_builds() -> dict[str, dict[str, bytes]]:
 def test_a_killed_process_is_replaced_and_the_atlas_completes_with_the_same_pixels(
     job: Job, engine: str, pixels_of_builds: dict[str, dict[str, bytes]]
 ) -> None:
-    """SIGKILL of processes of a walkable atlas, on this machine or on a Ray of its own: the same build completes, and
-    no process is left."""
+    """After SIGKILL of processes that render a walkable atlas, locally or on Ray, the same build completes and leaves no
+    process."""
     job.write(strip="walk", render=SLOW, compute={"engine": engine, "processes": 2, "chunk_pairs": 1})
 
     def busy(build: subprocess.Popen[str]) -> list[int]:
