@@ -226,8 +226,10 @@ def pixels_of_builds() -> dict[str, dict[str, bytes]]:
 def test_a_killed_process_is_replaced_and_the_atlas_completes_with_the_same_pixels(
     job: Job, engine: str, pixels_of_builds: dict[str, dict[str, bytes]]
 ) -> None:
-    """After SIGKILL of processes that render a walkable atlas, locally or on Ray, the same build completes and leaves no
-    process."""
+    """After SIGKILL of processes that render a walkable atlas, locally or on Ray, the same build completes.
+
+    No process is left, and the strips have the same pixels.
+    """
     job.write(strip="walk", render=SLOW, compute={"engine": engine, "processes": 2, "chunk_pairs": 1})
 
     def busy(build: subprocess.Popen[str]) -> list[int]:
