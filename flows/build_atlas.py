@@ -1,12 +1,11 @@
 """Build an atlas: plan, render what is missing in rounds, publish.
 
-What has a record is done, the rest is missing; each round plans anew from the store, so nothing that happens to a
-process, or to this flow, can lose finished work or lead to work being done twice.
+A pair with a record is finished; a pair without one is missing. Each round starts from a new plan, which is made from
+the store. So whatever happens to a process, or to this flow, finished work is neither lost nor repeated.
 """
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from prefect import flow, get_run_logger
@@ -15,20 +14,18 @@ from prefect.states import Completed
 
 from core.atlas.plan import Plan
 from core.errors import UnfinishedError
-from core.machine.parallel import chunks_at_once, process_count
 from core.spec import AtlasSpec
-from flows.local_pool import LocalPool, render_processes
-from flows.ray_cluster import render_on_ray
+from flows.engines.children import cancel_children_of
+from flows.engines.choice import open_engine
+from flows.engines.engine import FUTILE_ROUNDS, Round
 from flows.reports import Report
-from flows.rounds import FUTILE_ROUNDS, Finished, Round
-from flows.work_pool import cancel_children_of, render_on_workers
 from tasks.plan import plan_atlas
 from tasks.publish import publish_atlas
 
 
 @dataclass(frozen=True)
 class BuildResult:
-    """What became of the pairs of a spec; `rendered` counts those that this run finished."""
+    """Numbers of the pairs of a spec by their state; `rendered` counts the pairs that this run finished."""
 
     pairs: int
     done: int
@@ -38,7 +35,7 @@ class BuildResult:
 
 
 class UnfinishedBuildError(UnfinishedError):
-    """A build that had to leave pairs out, or portraits; what was rendered is published."""
+    """A build that could not render some pairs or portraits; what it rendered is published."""
 
     def __init__(self, result: BuildResult, plan: Plan) -> None:
         portraits = f" and {plan.missing_portraits} portraits" if plan.missing_portraits else ""
@@ -57,20 +54,21 @@ def build_atlas(spec: AtlasSpec) -> BuildResult | State[BuildResult]:
     """Render the pairs of a spec that have no record yet, and publish the atlas.
 
     Returns:
-        to callers a BuildResult. Prefect shows a run as SomePairsFailed if there are failed pairs, of whichever run.
+        a BuildResult. On Prefect's pages the run's state is SomePairsFailed if any run has recorded a failed pair.
 
     Raises:
-        UnfinishedBuildError: if rounds made no progress; the rest is published.
+        UnfinishedBuildError: if some pairs could not be rendered; the rest is published.
     """
     log = get_run_logger()
-    at_once = chunks_at_once(spec.compute) or 1
-    first = plan = plan_atlas(spec, at_once)
-    report = Report(spec, first)
     futile = 0
-    with local_processes(spec, first) as pool:
+    with open_engine(spec.compute) as engine:
+        at_once = engine.chunks_at_once
+        first = plan = plan_atlas(spec, at_once)
+        report = Report(spec, first)
+        engine.begin(largest_round(first))
         while plan.chunks and futile < FUTILE_ROUNDS:
             try:
-                _render_round(spec, plan, pool, report.chunk_finished)
+                engine.render(_round(spec, plan), report.chunk_finished)
             except UnfinishedError as error:
                 log.error("%s; publishing what there is", error)
                 futile = FUTILE_ROUNDS
@@ -86,24 +84,24 @@ def build_atlas(spec: AtlasSpec) -> BuildResult | State[BuildResult]:
     report.finish(result.done, result.failed, result.missing)
     if plan.chunks:
         raise UnfinishedBuildError(result, plan)
-    said = f"{result.done} of {result.pairs} pairs done, {result.failed} failed, {result.rendered} rendered in this run"
-    return Completed(name="SomePairsFailed" if result.failed else "Completed", message=said, data=result)
+    summary = (
+        f"{result.done} of {result.pairs} pairs done, {result.failed} failed, {result.rendered} rendered in this run"
+    )
+    return Completed(name="SomePairsFailed" if result.failed else "Completed", message=summary, data=result)
 
 
-def local_processes(spec: AtlasSpec, plan: Plan) -> AbstractContextManager[LocalPool | None]:
-    """Those that will render a plan, if it is rendered on this machine; a build that has begun them keeps them."""
-    if spec.compute.engine != "local" or not plan.chunks:
-        return nullcontext()
-    return render_processes(min(process_count(spec.compute.processes), max(map(len, plan.stages))))
+def largest_round(plan: Plan) -> int:
+    """Return the number of chunks in the largest stage of a plan, which is a round of its own."""
+    return max(map(len, plan.stages), default=0)
 
 
-def _render_round(spec: AtlasSpec, plan: Plan, pool: LocalPool | None, finished: Finished) -> None:
-    compute = spec.compute
-    # The path is a digest of the whole plan: taken once, not for every chunk.
-    round_ = Round(spec.uri, spec.storage, plan.path, compute.batch_pairs, tuple(chunk.name for chunk in plan.chunks))
-    if pool:
-        pool.render(round_, finished)
-    elif compute.engine == "ray":
-        render_on_ray(round_, compute, finished)
-    else:
-        render_on_workers(round_, compute, plan.chunk_seconds, finished)
+def _round(spec: AtlasSpec, plan: Plan) -> Round:
+    """Return a round of the chunks that can be rendered now."""
+    return Round(
+        uri=spec.uri,
+        storage=spec.storage,
+        plan_path=plan.path,
+        batch_pairs=spec.compute.batch_pairs,
+        chunks=tuple(chunk.name for chunk in plan.chunks),
+        chunk_seconds=plan.chunk_seconds,
+    )

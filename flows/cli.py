@@ -85,7 +85,8 @@ def plan(spec: SpecFile, as_json: Json = False) -> None:
 
     atlas = read_spec_file(spec)
     store = open_store(atlas.uri, atlas.storage)
-    processes = chunks_at_once(atlas.compute) or 1
+    known = chunks_at_once(atlas.compute)
+    processes = known or 1
     made = make_plan(atlas, store, processes)
     if made.basis == "assumed" and made.missing and atlas.compute.renders_here:
         quiet_libraries(verbose=False)
@@ -107,10 +108,13 @@ def plan(spec: SpecFile, as_json: Json = False) -> None:
     else:
         portraits = f", and {made.missing_portraits} portraits," if made.missing_portraits else ""
         gpu_hours = "" if facts["gpu_hours"] is None else f"{facts['gpu_hours']:.1f} GPU hours, "
+        basis = _BASES[facts["estimate"]]
+        if known is None:
+            basis += "; the size of the Ray cluster is not known here, set compute.processes"
         print(
             f"{atlas.uri}: {facts['pairs']} pairs, {facts['done']} done, {facts['failed']} failed, "
             f"{facts['missing']} to render{portraits} in {facts['chunks']} chunks: "
-            f"about {facts['minutes']:.1f} minutes with {processes} processes ({_BASES[facts['estimate']]}), "
+            f"about {facts['minutes']:.1f} minutes with {processes} processes ({basis}), "
             f"{gpu_hours}{facts['megabytes']:.1f} MB"
         )
 
@@ -143,9 +147,11 @@ def build(spec: SpecFile, as_json: Json = False, verbose: Verbose = False) -> No
                 from flows.prefect_server import start_unless_configured
 
                 wait_for_server = start_unless_configured()
-                from flows.build_atlas import BuildResult, UnfinishedBuildError, build_atlas, local_processes
+                from flows.build_atlas import BuildResult, UnfinishedBuildError, build_atlas, largest_round
+                from flows.engines.choice import open_engine
 
-            with local_processes(atlas, first):  # the render processes load while the server starts
+            with open_engine(atlas.compute) as engine:
+                engine.begin(largest_round(first))  # the render processes load while the server starts
                 wait_for_server()
                 try:
                     result = asdict(cast(BuildResult, build_atlas(atlas)))
@@ -289,7 +295,7 @@ def _facts(plan: Plan, spec: AtlasSpec, processes: int) -> dict[str, Any]:
     from core.machine import device
 
     seconds = plan.seconds(processes)
-    gpus = min(processes, len(device.gpus()))
+    gpus = min(processes, len(device.gpus())) if spec.compute.renders_here else 0
     return {
         "atlas": spec.uri,
         "pairs": plan.pairs,

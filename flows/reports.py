@@ -1,6 +1,6 @@
-"""What people see of a build on Prefect's pages: its progress, a summary, and some pictures.
+"""Artifacts of a build on Prefect's pages: its progress, a summary, and some pictures.
 
-They are a view only. If the server does not answer they are left out, and the build goes on.
+If the server does not answer, the artifacts are left out and the build goes on.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ _POSTER_WIDTH_PX = 768
 
 
 class Report:
-    """The artifacts of one run.
+    """The artifacts of one run of a build.
 
     Args:
-        plan: what the run has to render.
+        plan: the run's first plan, with everything that it has to render.
     """
 
     def __init__(self, spec: AtlasSpec, plan: Plan) -> None:
@@ -51,24 +51,24 @@ class Report:
         self._failures: list[str] = []
         self._samples: deque[str] = deque(maxlen=_SHOWN_STRIPS)
         self._pair_seconds = 0.0
-        self._started = self._told = time.monotonic()
+        self._started = self._updated = time.monotonic()
         self._log = get_run_logger()
         self._bar: UUID | None = None
         if self._unrecorded:
             self._bar = self._show(create_progress_artifact, 0.0, key=self._key("progress"), description=spec.name)
 
     def chunk_finished(self, result: ChunkResult) -> None:
-        """Tell of a finished chunk; the bar moves every few seconds at most."""
+        """Log a finished chunk and count it. The progress bar is updated every 3 s at most."""
         self._rendered[result.what] += result.done + result.failed
         self._pair_seconds += result.seconds
         self._failures += result.failures[: _LISTED_FAILURES - len(self._failures)]
         self._samples.extend(result.samples)
         self._log.info("%s (%d of %d)", result.words, sum(self._rendered.values()), self._unrecorded)
-        if time.monotonic() - self._told > _UPDATE_SECONDS:
+        if time.monotonic() - self._updated > _UPDATE_SECONDS:
             self._update()
 
     def finish(self, done: int, failed: int, missing: int) -> None:
-        """Show what became of the atlas, with its failures and some of the strips of this run."""
+        """Show the atlas's numbers of pairs, its failures, and some strips of this run."""
         self._update()
         store = open_store(self._spec.uri, self._spec.storage)
         page = store.location(PAGE_PATH)
@@ -85,17 +85,17 @@ class Report:
             *(("failed pair", failure) for failure in self._failures),
         ]
         table = [{"what": what, "value": value} for what, value in rows]
-        said = f"{self._spec.name}: {done} done, {failed} failed, {missing} missing"
+        summary = f"{self._spec.name}: {done} pairs done, {failed} failed, {missing} missing"
         link = f"\n\n[gallery]({page})" if page.startswith("http") else ""
-        self._show(create_table_artifact, table, key=self._key("summary"), description=said + link)
+        self._show(create_table_artifact, table, key=self._key("summary"), description=summary + link)
         if failed or missing:
-            self._log.warning(said)
+            self._log.warning(summary)
         if not self._samples:
             return
         try:
             poster = sheets.stack(list(store.read_many(list(self._samples))), _POSTER_WIDTH_PX)
         except StoreError as error:
-            self._log.warning("no picture of some strips: %s", error)
+            self._log.warning("the summary has no picture of strips: %s", error)
             return
         picture = f"data:image/webp;base64,{base64.b64encode(poster).decode()}"
         self._show(
@@ -103,18 +103,18 @@ class Report:
         )
 
     def _update(self) -> None:
-        self._told = time.monotonic()
+        self._updated = time.monotonic()
         if self._bar is not None:
             percent = min(100.0, 100 * sum(self._rendered.values()) / self._unrecorded)
             self._show(update_progress_artifact, self._bar, percent, description=self._spec.name)
 
     def _key(self, kind: str) -> str:
-        """Prefect allows lower-case letters, digits and dashes."""
+        """Return the key of an artifact. Prefect allows lower-case letters, digits and dashes."""
         return f"{re.sub('[^a-z0-9]+', '-', self._spec.name.lower()).strip('-')}-{kind}"
 
     def _show(self, artifact: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
         try:
             return artifact(*arguments, **named)
         except (httpx.HTTPError, PrefectException, OSError) as error:
-            self._log.warning("not shown on Prefect's pages: %s", error)
+            self._log.warning("an artifact is not shown on Prefect's pages: %s", error)
             return None

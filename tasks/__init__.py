@@ -1,1 +1,1 @@
-"""Prefect's view of the steps: thin shells round functions of `core`."""
+"""Prefect tasks: thin shells around functions of `core`."""

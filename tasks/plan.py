@@ -1,4 +1,4 @@
-"""Planning as a task: compare the spec with the store and write down what is missing."""
+"""Planning as a task: compare the spec with the store, and write a plan of what is missing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ from tasks.retries import RETRIES
 
 @task(name="plan", cache_policy=NO_CACHE, persist_result=False, **RETRIES)
 def plan_atlas(spec: AtlasSpec, at_once: int) -> Plan:
-    """Plan the missing pairs of an atlas and write the plan, and the spec itself, to the store."""
+    """Plan the missing pairs of an atlas, and write the plan and the spec to the store.
+
+    Args:
+        at_once: how many chunks are rendered at once.
+    """
     store = open_store(spec.uri, spec.storage)
     plan = make_plan(spec, store, at_once)
     store.replace(SPEC_PATH, spec.to_json())
@@ -28,6 +32,6 @@ def plan_atlas(spec: AtlasSpec, at_once: int) -> Plan:
 
 @task(name="missing-chunks", cache_policy=NO_CACHE, persist_result=False, **RETRIES)
 def missing_chunks(uri: str, storage: Storage, chunks: list[str]) -> tuple[str, ...]:
-    """Those of some chunks that have no records yet."""
+    """Return the chunks, of those that are named, that have no records yet."""
     recorded = recorded_chunks(open_store(uri, storage))
     return tuple(chunk for chunk in chunks if chunk not in recorded)

@@ -1,4 +1,4 @@
-"""Publishing as a task: records to manifest, data and gallery."""
+"""Publishing as a task: manifest, data and gallery are made from the records."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tasks.retries import RETRIES
 
 @task(name="publish", cache_policy=NO_CACHE, persist_result=False, **RETRIES)
 def publish_atlas(spec: AtlasSpec) -> Counts:
-    """Publish every record of the atlas; its page is written last."""
+    """Publish every record of the atlas. The page is written last."""
     log = get_run_logger()
     store = open_store(spec.uri, spec.storage)
     if not store.allows_many_writers():

@@ -1,4 +1,4 @@
-"""Rendering a chunk as a task, in a process of its own."""
+"""Rendering a chunk as a task, in a render process."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ from tasks.retries import RETRIES
     **RETRIES,
 )
 def render_one_chunk(uri: str, storage: Storage, plan_path: str, chunk: str, batch_pairs: BatchSize) -> ChunkResult:
-    """Render one chunk of a plan. Parameters are addresses only; the pairs are in the store."""
+    """Render one chunk of a plan. The parameters are addresses only; the pairs are read from the store."""
     _become_pool_process()
     store = open_store(uri, storage)
     return render_chunk(read_chunk(store, plan_path, chunk), store, batch_pairs)
 
 
 def get_ready() -> None:
-    """Load what a process of a pool needs, before it has anything to render."""
+    """Load TensorFlow in a process of a pool, before the process has anything to render."""
     _become_pool_process()
     prepare()
     keep_loaded()
@@ -45,9 +45,10 @@ def get_ready() -> None:
 
 @lru_cache(maxsize=1)
 def _become_pool_process() -> BinaryIO | None:
-    """Once in each process of a pool: leave stopping to the flow's process, and take a GPU, if there are any.
+    """Let the flow's process decide when this pool process ends, and claim a GPU if there is one; once per process.
 
-    A task of Ray finds its GPU chosen already, and Ray stops it. The cache keeps the claim on the GPU until the end.
+    Outside a pool this does nothing: Ray chooses the GPU of a task and stops its processes itself. The cache holds the
+    claim on the GPU until the process ends.
     """
     if parent_process() is None:
         return None
@@ -56,10 +57,10 @@ def _become_pool_process() -> BinaryIO | None:
 
 
 def _leave_stopping_to_parent() -> None:
-    """End this pool process when the flow's process is gone, however it went, and not before.
+    """End this pool process when the flow's process is gone, for whatever reason, and not before.
 
-    Nobody else would end it. And an interrupt from the keyboard reaches every process of the terminal: raised in here
-    it would break the thread that waits for results, and the flow would wait for ever.
+    Nothing else would end it. An interrupt from the keyboard reaches every process of the terminal; in this process it
+    would break the thread that waits for results, and the flow would wait for ever.
     """
     parent = parent_process()
     if parent is None:

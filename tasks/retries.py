@@ -1,4 +1,4 @@
-"""Which trouble is worth another try: that of storage and devices, not that of bad input and diverged pairs."""
+"""The retry policy of all tasks: trouble of stores and devices is retried, bad input and diverged pairs are not."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from core.errors import TransientStoreError
 
 
 def may_pass(error: object) -> bool:
-    """Whether the same work may succeed a little later."""
+    """Return whether the same work may succeed a little later."""
     if isinstance(error, TransientStoreError):
         return True
-    if "tensorflow" not in sys.modules:  # what has not been loaded has not failed
+    if "tensorflow" not in sys.modules:  # then the error is not one of TensorFlow's
         return False
     from tensorflow import errors
 
     return isinstance(error, errors.InternalError | errors.UnavailableError | errors.AbortedError | errors.UnknownError)
 
 
-def _worth_another_try(_task: Any, _task_run: Any, state: State[Any]) -> bool:
+def _may_pass(_task: Any, _task_run: Any, state: State[Any]) -> bool:
     return may_pass(state.data)
 
 
 RETRIES: dict[str, Any] = {
     "retries": 4,
     "retry_delay_seconds": exponential_backoff(backoff_factor=2),  # 2, 4, 8 and 16 s
-    "retry_jitter_factor": 0.5,  # shorter or longer by chance, so that many do not come back at once
-    "retry_condition_fn": _worth_another_try,
+    "retry_jitter_factor": 0.5,  # random delays, so that many tasks do not retry at the same moment
+    "retry_condition_fn": _may_pass,
 }
-"""For every task: arguments of Prefect's decorator."""
+"""Arguments of Prefect's task decorator, the same for every task."""

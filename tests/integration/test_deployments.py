@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from graphs import inception_v1
 
 ROOT = Path(__file__).parents[2]
-SLOW = SMALL | {"steps": 200}  # long enough to be interrupted
+SLOW = SMALL | {"steps": 100}  # long enough to be interrupted
 SHARDS = {"engine": "work-pool", "processes": 1, "chunk_pairs": 1, "workers": 2, "shard_minutes": 1}
 
 
@@ -41,7 +41,7 @@ class Deployed:
         self.say("--no-prompt", "deploy", "--all")
 
     def say(self, *arguments: str) -> str:
-        """Run a command of Prefect's, which must succeed."""
+        """Run a command of Prefect, expect success, and return what it prints."""
         self.said.append(["prefect", *arguments])
         finished = self.server.run(*arguments, ISTHMUS_HOME=str(self.home))
         assert finished.returncode == 0, finished.stdout + finished.stderr
@@ -53,12 +53,12 @@ class Deployed:
         return job
 
     def trigger(self, job: Job) -> None:
-        """As `prefect deployment run build-atlas/on-demand` does, without its seconds of loading."""
+        """Start a run of build-atlas/on-demand, without the seconds that the `prefect` command takes to load."""
         [on_demand] = [found for found in self.server.find("deployments") if found["name"] == "on-demand"]
         self.server.post(f"deployments/{on_demand['id']}/create_flow_run", {"parameters": {"spec": job.spec}})
 
     def state(self, run: str) -> str:
-        """The type of the state of the newest flow run of a name, once there is one."""
+        """Return the type of the state of the newest flow run of a name, or NONE."""
         found = self.server.flow_run(run)
         return str(found["state"]["type"]) if found else "NONE"
 
@@ -68,7 +68,7 @@ class Deployed:
 
 @pytest.fixture(scope="module")
 def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
-    """Everything set up once, both workers running."""
+    """A server with its pools and deployments, and both workers running."""
     made = Deployed(tmp_path_factory.mktemp("deployed"))
     try:
         for worker in (made.cpu, made.gpu):
@@ -82,7 +82,7 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
 
 
 def test_all_deployments_are_registered_as_they_are_written(deployed: Deployed) -> None:
-    """The nightly one has its schedule and runs one at a time; its spec is the atlas that is shipped."""
+    """The nightly deployment has its schedule and runs one at a time; its spec is the one in deploy/atlases."""
     found = {deployment["name"]: deployment for deployment in deployed.server.find("deployments")}
     assert set(found) == {"nightly", "on-demand", "gpu"}
     nightly = found["nightly"]
@@ -101,7 +101,7 @@ def test_all_deployments_are_registered_as_they_are_written(deployed: Deployed) 
 
 
 def test_the_form_has_a_description_and_limits_for_every_field(deployed: Deployed) -> None:
-    """What Prefect's page asks for is explained there, and cannot be filled in wrongly."""
+    """Every field of the form on Prefect's page is described, and numbers have limits."""
     [on_demand] = [found for found in deployed.server.find("deployments") if found["name"] == "on-demand"]
     schema = on_demand["parameter_openapi_schema"]
     sections = {name: part for name, part in schema["definitions"].items() if "properties" in part}
@@ -120,7 +120,7 @@ def test_the_form_has_a_description_and_limits_for_every_field(deployed: Deploye
 
 
 def test_a_spec_that_is_wrong_is_refused_before_anything_runs(deployed: Deployed) -> None:
-    """The command that triggers a run says what does not fit."""
+    """The command that triggers a run names the mistake, and no flow run is created."""
     wrong = {"spec": {"name": "wrong", "pairs": {"select": "all", "neurons": [f"{LAYER}:0-3"]}, "render": {"steps": 0}}}
 
     finished = deployed.server.run("deployment", "run", "build-atlas/on-demand", "--params", json.dumps(wrong))
@@ -131,7 +131,7 @@ def test_a_spec_that_is_wrong_is_refused_before_anything_runs(deployed: Deployed
 
 
 def test_a_run_on_demand_is_watched_to_its_end_and_tells_what_it_did(deployed: Deployed) -> None:
-    """Progress and summary are there, and the failed pairs are visible in the state and in the summary."""
+    """The run has a progress bar and a summary; failed pairs are shown in its state and in the summary."""
     job = deployed.job(
         name="On.Demand-1",
         pairs={"select": "all", "neurons": [f"{LAYER}:0-2"]},
@@ -162,9 +162,10 @@ def test_a_run_on_demand_is_watched_to_its_end_and_tells_what_it_did(deployed: D
 
 
 def test_a_build_goes_on_when_a_worker_and_its_shard_are_killed(deployed: Deployed) -> None:
-    """SIGKILL of a GPU worker with all it runs: once its shard is known to be dead another one renders the rest.
+    """After SIGKILL of a GPU worker with all its processes, and when its shard is known to have crashed, another shard
+    renders the rest.
 
-    The atlas is one to walk through: shards render its canvas, others the portraits, and others again the strips.
+    The atlas is walkable: one shard renders its canvas, another one the portraits, and others the strips.
     """
     pairs = {"select": "all", "neurons": [f"{LAYER}:0-3"]}
     job = deployed.job(name="shards", strip="walk", pairs=pairs, render=SLOW, compute=SHARDS)
@@ -194,13 +195,13 @@ def test_a_build_goes_on_when_a_worker_and_its_shard_are_killed(deployed: Deploy
 
 @pytest.mark.parametrize("how", ["cancelled", "killed"])
 def test_a_build_that_ends_takes_its_shards_with_it(deployed: Deployed, how: str) -> None:
-    """After a cancellation, or SIGKILL of the flow's process, no shard runs on, no process is left, nothing is half
-    written, and a later run completes."""
+    """After a cancellation, or SIGKILL of the flow's process, its shards are cancelled, no process is left, nothing is
+    half written, and a later run completes."""
     job = deployed.job(name=how, pairs={"select": "all", "neurons": [f"{LAYER}:4-7"]}, render=SLOW, compute=SHARDS)
     deployed.trigger(job)
     wait_for(job.records, "the first record of a shard")
     for process in render_processes(deployed.gpu.descendants()):
-        os.kill(process, signal.SIGSTOP)  # so that it cannot be through before anybody has heard of the end
+        os.kill(process, signal.SIGSTOP)  # so that no shard can finish before it is cancelled
     run = deployed.server.flow_run(f"build-atlas {how}")
     assert run is not None
 
@@ -226,7 +227,7 @@ def test_a_build_that_ends_takes_its_shards_with_it(deployed: Deployed, how: str
 
 
 def test_a_worker_with_another_model_is_refused_in_one_line(deployed: Deployed) -> None:
-    """A shard whose weights are not those of the plan renders nothing, says so, and the build ends as failed."""
+    """A shard whose weights differ from those of the plan renders nothing and says so, and the build fails."""
     file = deployed.home / "InceptionV1.pb"
     file.write_bytes(bytes(inception_v1(old_concat=True)))
     job = deployed.job(
@@ -236,7 +237,7 @@ def test_a_worker_with_another_model_is_refused_in_one_line(deployed: Deployed) 
         render={"steps": 4, "size_px": 64, "frames": 3},
         compute=SHARDS,
     )
-    deployed.gpu.kill()  # so that the shard waits while the file is exchanged
+    deployed.gpu.kill()  # so that the shard waits while the file is replaced
     deployed.trigger(job)
     wait_for(lambda: deployed.shards("other-model"), "a shard to be asked for")
     file.write_bytes(bytes(inception_v1(old_concat=False)))
@@ -249,7 +250,7 @@ def test_a_worker_with_another_model_is_refused_in_one_line(deployed: Deployed) 
 
 
 def test_every_command_of_the_run_book_was_run(deployed: Deployed) -> None:
-    """What the section says is tested has been run by the tests above, word by word but for what everybody fills in."""
+    """The tests above have run every command of the section word by word, except for placeholders."""
     book = (ROOT / "deploy" / "README.md").read_text()
     section = book.partition("## Commands that are tested\n")[2].partition("\n## ")[0]
     commands = [shlex.split(line, comments=True) for line in section.splitlines() if line.startswith("    ")]
@@ -267,7 +268,7 @@ def test_every_command_of_the_run_book_was_run(deployed: Deployed) -> None:
 
 
 def test_a_pool_of_pods_with_gpus_is_accepted_by_the_server(deployed: Deployed) -> None:
-    """The template for Kubernetes asks for GPUs, runs without root and has the credentials from a secret."""
+    """The template for Kubernetes requests GPUs, runs without root and takes the credentials from a secret."""
     deployed.say(
         "work-pool", "create", "pods", "--type", "kubernetes", "--base-job-template", "deploy/pools/kubernetes-gpu.json"
     )
@@ -283,7 +284,7 @@ def test_a_pool_of_pods_with_gpus_is_accepted_by_the_server(deployed: Deployed) 
 
 
 def test_the_image_is_made_of_files_that_exist() -> None:
-    """Docker is not at hand, but what it would copy and whom it would run as can be read."""
+    """Every file that the Dockerfile copies exists, and the image runs as a user without root rights."""
     lines = (ROOT / "deploy" / "Dockerfile").read_text().splitlines()
     copied = [source for line in lines if line.startswith("COPY ") for source in line.split()[1:-1]]
 

@@ -1,4 +1,4 @@
-"""Builds in trouble: a restarted server, two builds at once, a full disk, an object store that fails for a while."""
+"""Builds in trouble: a restarted server, two concurrent builds, a full disk, an object store that fails for a while."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SLOW = SMALL | {"steps": 300}  # longer than a server takes to start
 
 
 def test_a_build_survives_a_restart_of_its_server(job: Job, tmp_path: Path) -> None:
-    """The server is killed in the middle and comes back: the same build completes, and the server knows it."""
+    """A build whose server is killed and started again completes, and the server shows it as completed."""
     server = PrefectServer(make_home(tmp_path / "home")).start()
     try:
         job.environment |= {"PREFECT_API_URL": server.api}
@@ -44,7 +44,7 @@ def test_a_build_survives_a_restart_of_its_server(job: Job, tmp_path: Path) -> N
 
 
 def test_two_builds_of_one_atlas_at_once_do_no_harm(job: Job) -> None:
-    """Both end well, every pair has one sheet and counts once, and what is published is whole."""
+    """Both builds succeed, every pair has one sheet and counts once, and the published atlas is intact."""
     job.write(render=SLOW, compute={"processes": 1, "chunk_pairs": 2})
     builds = [job.start() for _ in range(2)]
     said = [finish(build) for build in builds]
@@ -58,7 +58,7 @@ def test_two_builds_of_one_atlas_at_once_do_no_harm(job: Job) -> None:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of its own with little room."""
+    """A file system of 192 kB."""
     folder = tmp_path / "disk"
     folder.mkdir()
     mounted = subprocess.run(
@@ -75,7 +75,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_full_disk_ends_the_build_in_one_line_and_room_lets_it_go_on(job: Job, small_disk: Path) -> None:
-    """What was recorded before stays, nothing is half written; with more room the same command completes."""
+    """Earlier records stay and no file is half written; with more room the same command completes."""
     job.write(output=str(small_disk), compute={"processes": 1, "chunk_pairs": 1})
     atlas = small_disk / "small"
 
@@ -103,7 +103,7 @@ def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweed]:
 
 
 def test_a_build_waits_for_an_object_store_in_trouble(job: Job, seaweed: Seaweed) -> None:
-    """Refusals, broken connections, slow and lost answers, 20 seconds of silence: nobody needs to do anything."""
+    """A build completes in spite of refusals, broken connections, slow and lost answers and 20 s of silence."""
     with FaultProxy(seaweed.url).running() as proxy:
         job.environment |= environment(proxy.url)
         job.write(

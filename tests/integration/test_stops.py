@@ -16,7 +16,7 @@ SLOW = SMALL | {"steps": 120}  # long enough to be interrupted
 
 
 def test_after_everything_is_killed_the_next_build_does_only_what_is_missing(job: Job) -> None:
-    """SIGKILL of the build and all its processes loses no finished chunk, and costs no finished pair again."""
+    """SIGKILL of the build and all its processes loses no finished chunk, and no finished pair is rendered again."""
     job.write(render=SLOW, compute={"processes": 2, "chunk_pairs": 1})
     build = job.start()
     try:
@@ -36,27 +36,8 @@ def test_after_everything_is_killed_the_next_build_does_only_what_is_missing(job
     assert job.run("verify", str(job.atlas)).returncode == 0
 
 
-def test_a_killed_render_process_is_replaced_and_the_atlas_completes(job: Job) -> None:
-    """SIGKILL of one pool process breaks the pool; the same build goes on with a fresh one, however early that is."""
-    job.write(render=SLOW, compute={"processes": 2, "chunk_pairs": 1})
-    build = job.start()
-    try:
-        wait_for(lambda: render_processes(descendants(build.pid)), "a render process")
-        os.kill(render_processes(descendants(build.pid))[0], signal.SIGKILL)  # before anything is finished
-        wait_for(job.records, "the first record")
-        os.kill(render_processes(descendants(build.pid))[0], signal.SIGKILL)
-        killed_at = len(job.records())
-    finally:
-        output, complaints = finish(build)
-
-    assert build.returncode == 0, complaints
-    assert killed_at < 6
-    assert json.loads(output)["done"] == 6
-    assert job.run("verify", str(job.atlas)).returncode == 0
-
-
-# A build whose first render process dies while the second is being started: Python's pool asks all processes that it
-# knows of to end, and then waits for one more. (From Python 3.12 on the pool waits with that until the start is over.)
+# A build whose first render process dies while the second is being started. Python's pool asks all processes that it
+# knows to end, and then waits for one more. From Python 3.12 on the pool first waits until the start is over.
 _DIES_AT_THE_WORST_MOMENT = """
 import concurrent.futures.process as pools, os, signal, sys, threading
 from flows.cli import main
@@ -90,7 +71,7 @@ if __name__ == "__main__":
 
 
 def test_a_render_process_that_dies_while_another_is_started_is_replaced_too(job: Job) -> None:
-    """Python's pool alone would wait for the new one for ever."""
+    """The build completes, although Python's pool waits for the new process for ever."""
     script = job.folder / "isthmus_dying.py"
     script.write_text(_DIES_AT_THE_WORST_MOMENT)
     job.write(compute={"processes": 2, "chunk_pairs": 3})
@@ -105,8 +86,8 @@ def test_a_render_process_that_dies_while_another_is_started_is_replaced_too(job
 
 @pytest.mark.parametrize(("stop", "server"), [(signal.SIGINT, "temporary"), (signal.SIGTERM, "configured")])
 def test_a_stopped_build_ends_soon_and_goes_on_later(job: Job, stop: signal.Signals, server: str) -> None:
-    """Ctrl-C reaches every process of a terminal, SIGTERM the build alone; either way it says one line, leaves no
-    process behind and loses nothing."""
+    """After Ctrl-C, which reaches every process of a terminal, and after SIGTERM, which reaches the build alone, the
+    build says one line, leaves no process behind and loses nothing."""
     if server == "temporary":
         del job.environment["PREFECT_API_URL"]
     job.write(render=SLOW, compute={"processes": 2, "chunk_pairs": 1})
@@ -131,7 +112,7 @@ def test_a_stopped_build_ends_soon_and_goes_on_later(job: Job, stop: signal.Sign
     assert json.loads(job.run("plan", str(job.spec_file), "--json").stdout)["missing"] == 6 - len(finished)
 
 
-# A build that is stopped when its first render process exists and has not yet been told what to do.
+# A build that is stopped when its first render process exists and has not yet received its first message.
 _STOPPED_AT_THE_WORST_MOMENT = """
 import multiprocessing.util as util, os, signal, sys, time
 from flows.cli import main
@@ -153,7 +134,7 @@ if __name__ == "__main__":
 
 
 def test_a_build_that_is_stopped_while_it_begins_a_process_says_one_line(job: Job) -> None:
-    """The process would complain that it has nothing to read, if its beginning could be interrupted."""
+    """A process whose start is interrupted would complain that its input is empty."""
     script = job.folder / "isthmus_stopping.py"
     script.write_text(_STOPPED_AT_THE_WORST_MOMENT)
     job.write(compute={"processes": 2, "chunk_pairs": 1})
@@ -168,7 +149,7 @@ def test_a_build_that_is_stopped_while_it_begins_a_process_says_one_line(job: Jo
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 def test_a_build_that_is_stopped_while_it_loads_ends_soon(job: Job, stop: signal.Signals) -> None:
-    """As soon as there is a process to render: the temporary server does not answer yet."""
+    """A build ends when it is stopped with its first render process there and the temporary server not yet."""
     del job.environment["PREFECT_API_URL"]
     job.write(compute={"processes": 2, "chunk_pairs": 1})
     build = job.start()
@@ -186,7 +167,7 @@ def test_a_build_that_is_stopped_while_it_loads_ends_soon(job: Job, stop: signal
 
 
 def test_nothing_outlives_a_build_that_is_killed(job: Job) -> None:
-    """SIGKILL of the build's process alone leaves neither render processes nor a temporary server behind."""
+    """SIGKILL of the build's process alone also ends its render processes and its temporary server."""
     del job.environment["PREFECT_API_URL"]
     job.write(render=SLOW, compute={"processes": 2, "chunk_pairs": 1})
     build = job.start()

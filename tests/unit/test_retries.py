@@ -1,4 +1,4 @@
-"""Which errors Prefect tries again, asked of a real task."""
+"""The errors after which Prefect retries a task, and how long it waits."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from core.errors import ModelError, RenderDivergedError, SpecError, StoreError, 
     ],
 )
 def test_only_trouble_of_storage_and_devices_is_tried_again(error: Exception, again: bool) -> None:
-    """Whatever is wrong with the input stays wrong."""
-    from tasks.retries import may_pass  # only now: Prefect takes seconds to load, in every process that runs tests
+    """Errors of storage and devices may pass; wrong input and diverged pairs stay as they are."""
+    from tasks.retries import may_pass
 
     assert may_pass(error) is again
 
 
 def test_tasks_wait_longer_from_try_to_try() -> None:
-    """All tasks have the policy: a few tries, further and further apart, and not all at the same moments."""
+    """Every task has the same policy: four retries with growing delays, which vary at random."""
     from tasks.plan import plan_atlas
     from tasks.publish import publish_atlas
     from tasks.render import render_one_chunk

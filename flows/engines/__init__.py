@@ -1,0 +1,1 @@
+"""Engines: the ways in which the chunks of a plan are rendered."""

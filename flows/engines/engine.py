@@ -1,0 +1,170 @@
+"""The contract between a build and the engine that renders its chunks.
+
+A build renders in rounds. A chunk that a round leaves without records, because a process died or the store could not be
+reached, is in the next plan again. So an engine may lose any process at any time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import Any, Protocol, TypeVar
+
+from prefect import get_run_logger
+from prefect.client.orchestration import get_client
+from prefect.futures import PrefectFuture
+
+from core.arrays import BatchSize
+from core.errors import IsthmusError
+from core.rendering.chunk import ChunkResult
+from core.spec import Storage
+from tasks.retries import may_pass
+
+FUTILE_ROUNDS = 3
+"""Rounds in a row without a finished chunk after which a build, or a shard, gives up."""
+
+Finished = Callable[[ChunkResult], None]
+"""Called with the result of each chunk that has been rendered."""
+
+_CHUNK_SECONDS = 60.0  # plans cut chunks of about a minute
+
+
+@dataclass(frozen=True)
+class Round:
+    """Chunks of one plan, to be rendered once each. Render tasks read the chunks themselves from the store.
+
+    Attributes:
+        uri: address of the atlas.
+        plan_path: folder of the plan in the store.
+        batch_pairs: pairs, or portraits, that share a forward pass.
+        chunks: their names.
+        chunk_seconds: estimate for the longest chunk on one process.
+    """
+
+    uri: str
+    storage: Storage
+    plan_path: str
+    batch_pairs: BatchSize
+    chunks: tuple[str, ...]
+    chunk_seconds: float = _CHUNK_SECONDS
+
+    def task_parameters(self, chunk: str) -> dict[str, Any]:
+        """Return the parameters of the task that renders one chunk."""
+        return {
+            "uri": self.uri,
+            "storage": self.storage,
+            "plan_path": self.plan_path,
+            "chunk": chunk,
+            "batch_pairs": self.batch_pairs,
+        }
+
+
+class Engine(Protocol):
+    """A way to render chunks: in processes of this machine, or elsewhere.
+
+    `chunks_at_once` and `render` are used within a flow run, `begin` and `close` also outside. An engine that is given
+    nothing to render starts nothing.
+    """
+
+    @property
+    def chunks_at_once(self) -> int:
+        """How many chunks the engine renders concurrently; a plan is cut into enough chunks to keep it busy.
+
+        An engine that renders elsewhere does not count the cores and GPUs of this machine. It may connect to find out.
+        """
+
+    def begin(self, chunks: int) -> None:
+        """Start what takes time to load, and return without waiting for it.
+
+        A build calls this as early as it can; an engine that is not told starts with its first round.
+
+        Args:
+            chunks: the most that any round will have; with 0 nothing is started.
+        """
+
+    def render(self, round_: Round, finished: Finished) -> None:
+        """Render the chunks of a round and return when none is in flight.
+
+        *finished* is called once for each chunk that has been rendered. If another build has recorded a chunk in the
+        meantime, the chunk is not rendered again, and *finished* is called for it too. After an error that may pass,
+        such as a dead process, the engine logs it, and the chunk stays without records.
+
+        Raises:
+            IsthmusError: if the cause is one that a person has to fix. Its message says what to do.
+        """
+
+    def close(self, *, kill: bool = False) -> None:
+        """End everything that the engine has started. An engine may be closed more than once.
+
+        Args:
+            kill: do not wait for chunks in flight. They stay without records, so the next build renders them.
+        """
+
+
+_E = TypeVar("_E", bound=Engine)
+
+
+@contextmanager
+def closing(engine: _E) -> Iterator[_E]:
+    """Yield an engine and close it at the end; after an exception its processes are killed."""
+    try:
+        yield engine
+    except BaseException:
+        engine.close(kill=True)
+        raise
+    engine.close()
+
+
+Submit = Callable[[Mapping[str, Any]], PrefectFuture[ChunkResult]]
+"""Starts the task that renders one chunk, given its parameters."""
+
+
+def render_in_window(submit: Submit, round_: Round, size: int, finished: Finished) -> int:
+    """Render the chunks of a round, with at most *size* of them in flight, and return how many were finished.
+
+    Raises:
+        BrokenProcessPool: if a process of the pool died; the pool accepts no more tasks then.
+        IsthmusError: if a chunk failed for a reason that a person has to fix.
+    """
+    log = get_run_logger()
+    count = 0
+    for future in _in_window(submit, (round_.task_parameters(chunk) for chunk in round_.chunks), size):
+        try:
+            result = future.result()
+        except BrokenProcessPool:
+            raise
+        except Exception as error:
+            if isinstance(error, IsthmusError) and not may_pass(error):
+                raise
+            log.error("a chunk failed, and waits for the next round: %s", error)
+        else:
+            count += 1
+            finished(result)
+    return count
+
+
+def api_url() -> str:
+    """Return the address of the Prefect server of this flow run.
+
+    Render processes are given the address, also that of a temporary server: otherwise each would start its own server.
+    """
+    return str(get_client(sync_client=True).api_url)
+
+
+def _in_window(
+    submit: Submit, parameters: Iterable[Mapping[str, Any]], size: int
+) -> Iterator[PrefectFuture[ChunkResult]]:
+    """Yield the futures of all tasks in the order in which they finish."""
+    finished: SimpleQueue[PrefectFuture[ChunkResult]] = SimpleQueue()
+    in_flight = 0
+    for of_one in parameters:
+        if in_flight == size:
+            yield finished.get()
+            in_flight -= 1
+        submit(of_one).add_done_callback(finished.put)
+        in_flight += 1
+    for _ in range(in_flight):
+        yield finished.get()

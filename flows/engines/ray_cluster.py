@@ -1,0 +1,144 @@
+"""The engine `ray`: tasks on a Ray cluster, or on a Ray that is started on this machine."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+from prefect import get_run_logger
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from core.errors import SpecError
+from core.machine import parallel
+from core.machine.device import VERBOSE
+from core.spec import Compute
+from flows.engines.engine import Finished, Round, api_url, render_in_window
+from flows.prefect_server import configured_server
+from tasks.render import render_one_chunk
+
+
+@dataclass(frozen=True)
+class _Connection:
+    """A Ray that runs and that this process is connected to.
+
+    Attributes:
+        runner: Prefect's RayTaskRunner, entered.
+    """
+
+    runner: Any
+    gpus: int
+    chunks_at_once: int
+
+
+class RayEngine:
+    """One chunk per GPU of a Ray cluster, or one per core of a cluster without GPUs.
+
+    A process that dies costs its chunk only: Ray starts another process and gives it the same chunk. The connection,
+    or the Ray on this machine, is kept from round to round. It is replaced if a chunk was left unfinished.
+    """
+
+    def __init__(self, compute: Compute) -> None:
+        self._compute = compute
+        self._connection: _Connection | None = None
+        self._at_once = parallel.chunks_at_once(compute)
+
+    @property
+    def chunks_at_once(self) -> int:
+        """The spec's processes. If the spec leaves them out, this connects to the cluster and counts its GPUs or cores.
+
+        Raises:
+            SpecError: if the cluster cannot be reached.
+        """
+        if self._at_once is None:
+            self._at_once = self._connected().chunks_at_once
+        return self._at_once
+
+    def begin(self, chunks: int) -> None:
+        """Do nothing: Ray starts with the first round."""
+
+    def render(self, round_: Round, finished: Finished) -> None:
+        """Render the chunks of a round as tasks of Ray.
+
+        Raises:
+            SpecError: if Ray is not installed or the cluster cannot be reached.
+            IsthmusError: if a chunk failed for a reason that a person has to fix.
+        """
+        if not round_.chunks:
+            return
+        ray = self._connected()
+        from prefect_ray.context import remote_options
+
+        # Without max_calls=0 Ray would start a new process, which loads everything again, for every task with a GPU.
+        options = {"num_gpus" if ray.gpus else "num_cpus": 1, "max_calls": 0, "max_retries": 3}
+        with self._reaching(), temporary_settings({PREFECT_API_URL: api_url()}), remote_options(**options):
+            done = render_in_window(
+                lambda parameters: ray.runner.submit(render_one_chunk, dict(parameters)),
+                round_,
+                2 * ray.chunks_at_once,
+                finished,
+            )
+        # Trouble may stay with a process, and the processes of the next stage need all of the GPUs' memory.
+        if done < len(round_.chunks) or ray.gpus:
+            self.close()
+
+    def close(self, *, kill: bool = False) -> None:
+        """Stop the Ray on this machine, or disconnect from the cluster, which ends the processes of this build."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.runner.__exit__(None, None, None)
+
+    def _connected(self) -> _Connection:
+        """Return the connection, after connecting or starting Ray if there is none."""
+        if self._connection is None:
+            with self._reaching():
+                self._connection = _connect(self._compute)
+        return self._connection
+
+    @contextmanager
+    def _reaching(self) -> Iterator[None]:
+        try:
+            yield
+        except ConnectionError as error:
+            raise SpecError(f"compute.ray_address: no Ray at {self._compute.ray_address}, {error}") from None
+
+
+def _connect(compute: Compute) -> _Connection:
+    if find_spec("prefect_ray") is None:
+        raise SpecError("compute.engine: ray needs the packages of the extra 'ray'; install isthmus[ray]")
+    import ray
+    from prefect_ray import RayTaskRunner
+
+    if not os.environ.get(VERBOSE):
+        logging.getLogger("ray").setLevel(logging.ERROR)
+    address = compute.ray_address
+    if address and not configured_server():
+        raise SpecError(
+            "compute.ray_address: expected a Prefect server that the cluster can reach; set PREFECT_API_URL"
+        )
+    # Without "local" Ray would connect to a cluster that runs on this machine, and there it refuses num_cpus.
+    runner: Any = RayTaskRunner(address or "local", {} if address else _on_this_machine(compute))
+    runner.__enter__()
+    try:
+        resources = ray.cluster_resources()
+        cpus, gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
+        at_once = compute.processes or gpus or max(1, cpus)
+        get_run_logger().info("Ray has %d CPUs and %d GPUs; %d chunks at once", cpus, gpus, at_once)
+    except BaseException:  # also an interrupt
+        runner.__exit__(None, None, None)
+        raise
+    return _Connection(runner, gpus, at_once)
+
+
+def _on_this_machine(compute: Compute) -> dict[str, Any]:
+    """Return the arguments of ray.init for a Ray on this machine."""
+    return {
+        "num_cpus": parallel.process_count(compute.processes),
+        "include_dashboard": False,
+        "log_to_driver": False,
+        "logging_level": "error",
+    }

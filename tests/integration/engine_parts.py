@@ -1,0 +1,117 @@
+"""An engine in a process that a test can talk to, and atlases for it to render."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from job import LAYER, SMALL
+from prefect_parts import descendants
+
+from core.atlas.plan import Plan, make_plan, write_plan
+from core.atlas.records import records_path, sheet_path
+from core.spec import AtlasSpec
+from core.store.store import open_store
+
+
+class Host:
+    """An engine in a process and a flow run of its own."""
+
+    def __init__(self, compute: dict[str, Any], environment: dict[str, str], log: Path) -> None:
+        with log.open("ab") as complaints:
+            self._process = subprocess.Popen(
+                [sys.executable, Path(__file__).with_name("engine_host.py")],
+                env=environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=complaints,
+                text=True,
+                start_new_session=True,
+            )
+        self._say(compute)
+
+    def ask(self, command: str, **arguments: Any) -> Any:
+        """Send a command to the engine and return the answer."""
+        self.tell(command, **arguments)
+        return self.answer()
+
+    def tell(self, command: str, **arguments: Any) -> None:
+        self._say([command, arguments])
+
+    def answer(self) -> Any:
+        """Wait for the answer to the last command."""
+        assert self._process.stdout is not None
+        return json.loads(self._process.stdout.readline())
+
+    def descendants(self) -> list[int]:
+        return descendants(self._process.pid)
+
+    def end(self) -> None:
+        """End the flow run, which closes the engine."""
+        try:
+            self._process.communicate(timeout=60)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+
+    def _say(self, line: Any) -> None:
+        assert self._process.stdin is not None
+        print(json.dumps(line), file=self._process.stdin, flush=True)
+
+
+class Atlas:
+    """The folder of an atlas of three pairs, and a plan for it with one pair in each chunk."""
+
+    def __init__(self, folder: Path, channels: str = "0-2", **render: Any) -> None:
+        spec = {
+            "name": "atlas",
+            "output": str(folder),
+            "pairs": {"select": "all", "neurons": [f"{LAYER}:{channels}"]},
+            "render": SMALL | render,
+            "compute": {"chunk_pairs": 1},
+        }
+        self._spec = AtlasSpec.model_validate(spec)
+        self.root = folder / "atlas"
+        self.plan = self.plan_again()
+        self.keys = {chunk.name: chunk.pairs[0].key for chunk in self.plan.chunks}
+
+    def plan_again(self) -> Plan:
+        """Compare the spec with the store and write a plan of what is missing."""
+        store = open_store(self._spec.uri, self._spec.storage)
+        plan = make_plan(self._spec, store, processes=1)
+        write_plan(store, plan)
+        return plan
+
+    def round(self, plan: Plan | None = None, chunk_seconds: float = 1) -> dict[str, Any]:
+        """Return the arguments of a round with all chunks of a plan. Chunks of a few seconds share a shard."""
+        plan = plan or self.plan
+        chunks = [chunk.name for chunk in plan.chunks]
+        return {"uri": self._spec.uri, "plan_path": plan.path, "chunks": chunks, "chunk_seconds": chunk_seconds}
+
+    def record(self, chunk: str) -> Path:
+        return self.root / records_path(chunk)
+
+    def sheet(self, chunk: str) -> Path:
+        return self.root / sheet_path(self.keys[chunk])
+
+    def records(self) -> dict[str, tuple[bytes, int]]:
+        """Return key -> (record, time of its last change in nanoseconds)."""
+        paths = {key: self.record(chunk) for chunk, key in self.keys.items()}
+        return {key: (path.read_bytes(), path.stat().st_mtime_ns) for key, path in paths.items() if path.exists()}
+
+
+def ray_processes(home: str | Path, title: str) -> list[int]:
+    """Return the processes of the Ray that was started with a home of Prefect, if their names contain a title."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has just ended
+            mine = f"PREFECT_HOME={home}\0".encode() in (folder / "environ").read_bytes()
+            if mine and title.encode() in (folder / "cmdline").read_bytes().split(b"\0")[0]:
+                found.append(int(folder.name))
+    return found

@@ -1,0 +1,260 @@
+"""The contract of an engine, stated once and tested with each: real processes, a real Prefect server, a real Ray."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from engine_parts import Atlas, Host, ray_processes
+from job import SMALL, Job, finish, wait_for
+from PIL import Image
+from prefect_parts import PrefectServer, Worker, descendants, make_home, render_processes
+
+ROOT = Path(__file__).parents[2]
+COMPUTE: dict[str, dict[str, Any]] = {
+    "local": {"processes": 2},
+    "ray": {"engine": "ray", "processes": 2},
+    "work-pool": {"engine": "work-pool", "processes": 1, "workers": 3, "deployment": "render-shard/engines"},
+}
+UNFINISHED = ("SCHEDULED", "PENDING", "RUNNING", "PAUSED", "CANCELLING")
+SLOW = SMALL | {"steps": 120, "redirected_updates": 5}  # long enough to be interrupted
+
+
+class Kind:
+    """An engine of one kind, and a worker if it needs one.
+
+    Attributes:
+        host: has the engine, which is open as long as the tests of this module run.
+    """
+
+    def __init__(self, name: str, folder: Path, server: PrefectServer, worker: Worker | None) -> None:
+        self.name, self._folder, self._server, self._worker = name, folder, server, worker
+        self.host = self.new_host()
+
+    def new_host(self) -> Host:
+        environment = self._server.environment | {"PREFECT_HOME": str(self._folder)}
+        return Host(COMPUTE[self.name], environment, self._folder / "host.log")
+
+    def processes(self) -> list[int]:
+        """Return the processes of the engine that exist now."""
+        if self.name == "ray":
+            return ray_processes(self._folder, "ray")
+        return render_processes((self._worker or self.host).descendants())
+
+    def rendering(self) -> list[int]:
+        """Return the processes that render a chunk or have rendered one."""
+        return ray_processes(self._folder, "ray::render") if self.name == "ray" else self.processes()
+
+    def shards(self, *states: str) -> list[str]:
+        """Return the names of the flow runs of shards in some states; without states, of all shards."""
+        query: dict[str, Any] = {"name": {"like_": "render-shard "}}
+        if states:
+            query["state"] = {"type": {"any_": states}}
+        return [run["name"] for run in self._server.find("flow_runs", flow_runs=query)]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
+    """A Prefect server with a work pool, and a deployment that renders shards in it."""
+    made = PrefectServer(make_home(tmp_path_factory.mktemp("prefect"))).start()
+    try:
+        template = json.loads((ROOT / "deploy" / "pools" / "process.json").read_text())
+        made.post("work_pools/", {"name": "engines", "type": "process", "base_job_template": template})
+        flow = made.post("flows/", {"name": "render-shard"})
+        step = {"prefect.deployments.steps.set_working_directory": {"directory": str(made.home)}}
+        deployment = {
+            "name": "engines",
+            "flow_id": flow["id"],
+            "work_pool_name": "engines",
+            "entrypoint": "flows.render_shard.render_shard",
+            "pull_steps": [step],
+            "enforce_parameter_schema": False,
+        }
+        made.post("deployments/", deployment)
+        yield made
+    finally:
+        made.kill()
+
+
+@pytest.fixture(scope="module")
+def prefect_server(server: PrefectServer) -> str:
+    """The server of this module, for builds by the command line too."""
+    return server.api
+
+
+@pytest.fixture(scope="module")
+def kinds(tmp_path_factory: pytest.TempPathFactory, server: PrefectServer) -> Iterator[Callable[[str], Kind]]:
+    """A function that returns the engine of a name, and makes it when it is first asked for."""
+    made: dict[str, Kind] = {}
+    with contextlib.ExitStack() as stack:
+
+        def kind(name: str) -> Kind:
+            if name not in made:
+                worker = None
+                if name == "work-pool":
+                    worker = Worker(server, "engines").start()
+                    stack.callback(worker.kill)
+                made[name] = Kind(name, tmp_path_factory.mktemp(name), server, worker)
+                stack.callback(made[name].host.end)
+            return made[name]
+
+        yield kind
+
+
+@pytest.fixture(params=COMPUTE)
+def kind(request: pytest.FixtureRequest, kinds: Callable[[str], Kind]) -> Kind:
+    return kinds(request.param)
+
+
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory: pytest.TempPathFactory, kinds: Callable[[str], Kind]) -> Atlas:
+    """An atlas of three pairs that was rendered by local processes."""
+    atlas = Atlas(tmp_path_factory.mktemp("rendered"))
+    assert kinds("local").host.ask("render", **atlas.round())["error"] is None
+    return atlas
+
+
+def test_an_engine_says_how_many_chunks_it_renders_at_once(kind: Kind) -> None:
+    """The number is that of the processes of the spec, on all workers together."""
+    assert kind.host.ask("chunks_at_once") == {"local": 2, "ray": 2, "work-pool": 3}[kind.name]
+
+
+def test_every_chunk_of_a_round_is_recorded_and_told_once(kind: Kind, rendered: Atlas, tmp_path: Path) -> None:
+    """A chunk that another build has recorded is told too, but not rendered. The other chunks have the same pixels on
+    every engine."""
+    atlas = Atlas(tmp_path)
+    elsewhere, *others = atlas.keys
+    atlas.record(elsewhere).parent.mkdir()
+    shutil.copy(rendered.record(elsewhere), atlas.record(elsewhere))
+    before = atlas.records()
+
+    answer = kind.host.ask("render", **atlas.round())
+
+    assert answer["error"] is None
+    assert sorted(answer["told"]) == sorted(atlas.keys.values())
+    assert atlas.records().keys() == set(atlas.keys.values())
+    assert atlas.records().items() >= before.items()
+    assert not atlas.sheet(elsewhere).exists()
+    for chunk in others:
+        assert atlas.sheet(chunk).read_bytes() == rendered.sheet(chunk).read_bytes()
+
+
+def test_a_killed_render_process_costs_its_chunk_and_the_next_round_completes(kind: Kind, tmp_path: Path) -> None:
+    """SIGKILL of a process loses no finished chunk and raises no error, and no chunk is told twice."""
+    atlas = Atlas(tmp_path, "3-6", steps=100)
+    kind.host.tell("render", **atlas.round())
+    try:
+        wait_for(atlas.records, "the first record")
+        os.kill(kind.rendering()[0], signal.SIGKILL)
+        before = atlas.records()
+    finally:
+        answer = kind.host.answer()
+
+    assert 0 < len(before) < len(atlas.keys)
+    assert answer["error"] is None
+    assert len(set(answer["told"])) == len(answer["told"])
+    assert set(answer["told"]) <= atlas.records().keys()
+
+    rest = atlas.plan_again()
+    if rest.chunks:  # otherwise the engine itself has given the lost chunk to another process
+        assert len(kind.host.ask("render", **atlas.round(rest))["told"]) == rest.missing
+    assert atlas.records().keys() == set(atlas.keys.values())
+    assert atlas.records().items() >= before.items()
+
+
+def test_bad_input_of_a_chunk_is_raised_as_the_error_that_says_so(kind: Kind, tmp_path: Path) -> None:
+    """The engine raises an error that a person has to fix, with its cause; no record or flow run is left."""
+    atlas = Atlas(tmp_path)
+    for chunk in atlas.plan.chunks:
+        (atlas.root / atlas.plan.path / f"{chunk.name}.json").write_text("{}")
+
+    answer = kind.host.ask("render", **atlas.round(chunk_seconds=600))
+
+    error, message = answer["error"]
+    assert error == ("UnfinishedError" if kind.name == "work-pool" else "RecordError")
+    assert f"/{atlas.plan.path}/" in message
+    assert "expected a chunk of a plan" in message
+    assert answer["told"] == []
+    assert atlas.records() == {}
+    assert kind.shards(*UNFINISHED) == []
+
+
+def test_a_closed_engine_has_no_process_and_may_be_closed_again(kind: Kind, rendered: Atlas) -> None:
+    """Nothing that an engine has started is left after it is closed, and closing it once more does nothing."""
+    if kind.name != "work-pool":  # its shards end with each round
+        kind.host.ask("render", **rendered.round())
+        assert kind.processes()
+
+    kind.host.ask("close", kill=False)
+
+    wait_for(lambda: not kind.processes(), "all processes of the engine to end", seconds=20)
+    assert kind.shards(*UNFINISHED) == []
+    kind.host.ask("close", kill=True)
+
+
+def test_nothing_is_started_where_nothing_is_to_be_rendered(kind: Kind, rendered: Atlas) -> None:
+    """An engine without chunks starts no process and no shard."""
+    host = kind.new_host()
+    try:
+        host.ask("close", kill=False)
+        before = len(host.descendants()), kind.shards()
+
+        host.ask("begin", chunks=0)
+        answer = host.ask("render", **rendered.round() | {"chunks": []})
+
+        assert answer == {"told": [], "error": None}
+        assert (len(host.descendants()), kind.shards()) == before
+    finally:
+        host.end()
+
+
+@pytest.fixture(scope="module")
+def pixels_of_builds() -> dict[str, dict[str, bytes]]:
+    """The pixels of every strip of the walkable atlas, by the engine that rendered them."""
+    return {}
+
+
+@pytest.mark.parametrize("engine", ["local", "ray"])
+def test_a_killed_process_is_replaced_and_the_atlas_completes_with_the_same_pixels(
+    job: Job, engine: str, pixels_of_builds: dict[str, dict[str, bytes]]
+) -> None:
+    """After SIGKILL of processes that render a walkable atlas, locally or on Ray, the same build completes.
+
+    No process is left, and the strips have the same pixels.
+    """
+    job.write(strip="walk", render=SLOW, compute={"engine": engine, "processes": 2, "chunk_pairs": 1})
+
+    def busy(build: subprocess.Popen[str]) -> list[int]:
+        if engine == "ray":
+            return ray_processes(job.environment["PREFECT_HOME"], "ray::")
+        return render_processes(descendants(build.pid))
+
+    build = job.start()
+    try:
+        if engine == "local":
+            wait_for(lambda: busy(build), "a render process")
+            os.kill(busy(build)[0], signal.SIGKILL)  # before anything is finished
+        wait_for(job.records, "the first record", seconds=400)
+        os.kill(busy(build)[0], signal.SIGKILL)
+        killed_at = len(job.records())
+    finally:
+        output, complaints = finish(build)
+
+    assert build.returncode == 0, complaints
+    assert killed_at < 6
+    assert json.loads(output)["done"] == 6
+    assert job.run("verify", str(job.atlas)).returncode == 0
+    wait_for(lambda: not job.processes(), "all processes of the build to end", seconds=30)
+    paths = job.atlas.glob("sheets/*/*.png")
+    pixels = {path.stem: Image.open(path).convert("RGB").tobytes() for path in paths if path.stem in job.records()}
+    assert len(pixels) == 6
+    assert all(other == pixels for other in pixels_of_builds.values())
+    pixels_of_builds[engine] = pixels

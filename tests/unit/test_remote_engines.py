@@ -1,0 +1,105 @@
+"""Plans for engines that render elsewhere: the cores and GPUs of this machine do not count."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from command_line import Isthmus
+
+from core.machine import device, parallel
+from core.spec import Compute
+
+CLUSTER: dict[str, Any] = {"engine": "ray", "ray_address": "ray://cluster:10001"}
+SPEC: dict[str, Any] = {
+    "name": "small",
+    "pairs": {"select": "all", "neurons": ["stem:0-4"]},
+    "render": {"steps": 100_000, "redirected_updates": 0, "alignment": {"weight": 0}},
+}
+
+
+@pytest.fixture(autouse=True)
+def three_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give this machine three GPUs."""
+    (tmp_path / "dev").mkdir()
+    for name in ("nvidia0", "nvidia1", "nvidia2"):
+        (tmp_path / "dev" / name).touch()
+    monkeypatch.setattr(device, "_DEVICE_FILES", tmp_path / "dev")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+
+@pytest.mark.parametrize(
+    ("compute", "at_once"),
+    [
+        ({}, 3),
+        ({"processes": 2}, 2),
+        ({"engine": "ray"}, 3),
+        ({"engine": "ray", "processes": 5}, 5),
+        (CLUSTER, None),
+        (CLUSTER | {"processes": 5}, 5),
+        ({"engine": "work-pool", "workers": 4}, 4),
+        ({"engine": "work-pool", "workers": 4, "processes": 2}, 8),
+    ],
+)
+def test_only_engines_of_this_machine_count_its_gpus(compute: dict[str, Any], at_once: int | None) -> None:
+    """Workers and processes of remote engines come from the spec alone; a cluster's size may be unknown."""
+    assert parallel.chunks_at_once(Compute.model_validate(compute)) == at_once
+
+
+def plan(isthmus: Isthmus, folder: Path, compute: dict[str, Any], *options: str) -> str:
+    (folder / "atlas.yaml").write_text(yaml.safe_dump(SPEC | {"compute": compute}))
+    said = isthmus("plan", "atlas.yaml", *options)
+    assert (said.code, said.err) == (0, "")
+    return said.out
+
+
+@pytest.mark.parametrize("compute", [CLUSTER, CLUSTER | {"processes": 2}, {"engine": "work-pool", "workers": 2}])
+def test_a_plan_for_other_machines_tells_no_gpu_hours(
+    isthmus: Isthmus, tmp_path: Path, compute: dict[str, Any]
+) -> None:
+    """GPU hours are those of this machine's GPUs, so a plan for another machine has none."""
+    facts = json.loads(plan(isthmus, tmp_path, compute, "--json"))
+
+    assert facts["gpu_hours"] is None
+    assert facts["processes"] == (1 if compute == CLUSTER else 2)
+
+
+def test_a_plan_for_a_cluster_of_unknown_size_says_so(isthmus: Isthmus, tmp_path: Path) -> None:
+    """The plan is for one process, and its line names the key that sets the number of processes."""
+    unknown = plan(isthmus, tmp_path, CLUSTER)
+    known = plan(isthmus, tmp_path, CLUSTER | {"processes": 2})
+
+    assert "with 1 processes (" in unknown
+    assert "; the size of the Ray cluster is not known here, set compute.processes), " in unknown
+    assert unknown.count("\n") == 1
+    assert "cluster" not in known.partition(" pairs, ")[2]
+
+
+def test_a_build_asks_the_cluster_for_its_size_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine connects when its number of chunks is asked for, unless the spec has it, and closing disconnects."""
+    from flows.engines import ray_cluster  # imported here, because Prefect takes seconds to load
+
+    connected, left = [], []
+
+    class Runner:
+        def __exit__(self, *_: object) -> None:
+            left.append(self)
+
+    def connect(compute: Compute) -> Any:
+        connected.append(compute.ray_address)
+        return ray_cluster._Connection(Runner(), gpus=0, chunks_at_once=48)
+
+    monkeypatch.setattr(ray_cluster, "_connect", connect)
+    known = ray_cluster.RayEngine(Compute.model_validate(CLUSTER | {"processes": 5}))
+    assert (known.chunks_at_once, connected) == (5, [])
+
+    engine = ray_cluster.RayEngine(Compute.model_validate(CLUSTER))
+    assert connected == []
+    assert [engine.chunks_at_once for _ in range(2)] == [48, 48]
+    assert connected == [CLUSTER["ray_address"]]
+    for _ in range(2):
+        engine.close()
+    assert len(left) == 1
