@@ -226,3 +226,38 @@ def test_no_file_has_a_path_of_one_machine() -> None:
 
     assert set(SOURCES) <= set(texts)
     assert {path: found.group() for path, text in texts.items() if (found := machine.search(text))} == {}
+
+
+LINES_OF_A_MODULE, LINES_OF_A_FUNCTION = 350, 60
+EXCUSED = f"over {LINES_OF_A_MODULE} lines"
+GUIDE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+
+
+def test_modules_are_short_or_the_guide_has_the_reason() -> None:
+    """CONTRIBUTING.md says "over 350 lines" and why in the row of each longer module, and of no other."""
+    long = {path for path in SOURCES if len((ROOT / path).read_text(encoding="utf-8").splitlines()) > LINES_OF_A_MODULE}
+    excused = {path for path in SOURCES for row in GUIDE.splitlines() if f"`{path}`" in row and EXCUSED in row}
+
+    assert long == excused
+
+
+def test_functions_are_short() -> None:
+    """No function or method has more than 60 lines, from `def` to its end."""
+    lines = {
+        f"{path}:{node.lineno} {node.name}": (node.end_lineno or 0) - node.lineno + 1
+        for path in SOURCES
+        for node in ast.walk(_parsed(path))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
+
+    assert {name: count for name, count in lines.items() if count > LINES_OF_A_FUNCTION} == {}
+
+
+def test_the_guide_names_every_module_once_and_no_other() -> None:
+    """Paths stand in backticks. An `__init__.py` without a statement needs no word."""
+    bare = {path for path in SOURCES if path.endswith("/__init__.py") and len(_parsed(path).body) <= 1}
+    named = re.findall(rf"`((?:{'|'.join(HOUSES)})/[\w/]+\.py)`", GUIDE)
+
+    assert sorted(set(named) - bare) == sorted(set(SOURCES) - bare)
+    assert set(named) <= set(SOURCES)
+    assert {path for path in named if named.count(path) > 1} == set()
