@@ -91,16 +91,7 @@ def plan(spec: SpecFile, as_json: Json = False) -> None:
     if made.basis == "assumed" and made.missing and atlas.compute.renders_here:
         quiet_libraries(verbose=False)
         with errors.status("measuring how long an update takes on this device"):
-            pair, batch_pairs = next(made.missing_pairs).pair, atlas.compute.batch_pairs
-            measure_pace(
-                made.model,
-                made.model_digest,
-                made.settings,
-                pair,
-                atlas.strip,
-                batch_pairs=batch_pairs,
-                most=made.missing,
-            )
+            measure_pace(made, atlas.compute.batch_pairs)
         made = make_plan(atlas, store, processes)
     facts = _facts(made, atlas, processes)
     if as_json:

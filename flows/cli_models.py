@@ -29,7 +29,7 @@ from flows.terminal import errors, progress_bars, quiet_libraries
 if TYPE_CHECKING:
     from core.arrays import Array, Pixels
     from core.method.strip import Strip
-    from core.models.models import Model
+    from core.models.model import Model
     from core.neurons import Pair
     from core.spec import RenderSettings
 

@@ -15,7 +15,7 @@ import numpy as np
 from core import METHOD_VERSION
 from core.atlas.keys import key_of
 from core.atlas.records import Key
-from core.models.models import Model
+from core.models.model import Model
 from core.neurons import Neuron, Pair
 from core.spec import Alignment, RenderSettings
 

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import SpecError
-from core.models.models import Model, check_layer, check_neuron
+from core.models.model import Model
+from core.models.models import check_layer, check_neuron
 from core.neurons import Neuron, Pair, distinct_pairs, parse_range
 from core.spec import Alignment, AllPairs, AtlasSpec, ListedPairs, NearestPairs, RandomPairs, RenderSettings
 

@@ -18,7 +18,7 @@ from core.atlas.selection import resolve_settings
 from core.method.network import network
 from core.method.objectives import alignment_factor, frame_alignment, interpolation_weights, mean_over_positions
 from core.method.strip import Strip, StripRenderer
-from core.models.models import Model
+from core.models.model import Model
 from core.neurons import Neuron, Pair
 from core.spec import RenderSettings
 

@@ -22,7 +22,8 @@ from core.method.network import network
 from core.method.objectives import mean_over_positions
 from core.method.strip import StripRenderer
 from core.models.efficientnet import EfficientNetLite0
-from core.models.models import Model, load
+from core.models.model import Model
+from core.models.models import load
 from core.neurons import Neuron, Pair
 from core.rendering.batches import suited
 from core.spec import RenderSettings

@@ -108,7 +108,7 @@ def prepare() -> str:
 
     if not os.environ.get(VERBOSE):
         tf.get_logger().setLevel(logging.ERROR)  # it warns of every renderer after the fourth, because each is traced
-    tf.config.experimental.enable_tensor_float_32_execution(False)  # float32 is float32, unless a renderer says tf32
+    tf.config.experimental.enable_tensor_float_32_execution(False)  # TF32 only inside `tensor_float_32`
     gpus = tf.config.list_physical_devices("GPU")
     if gpus:
         tf.config.experimental.set_memory_growth(gpus[0], True)

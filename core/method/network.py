@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from core.machine import device
 from core.method.objectives import mean_over_positions
-from core.models.models import Model
+from core.models.model import Model
 from core.spec import Precision, RenderSettings
 
 NetworkFunction = Callable[[tf.Tensor, bool, tf.Tensor | None], dict[str, tf.Tensor]]

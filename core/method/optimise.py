@@ -6,10 +6,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -22,7 +23,7 @@ from core.method.parameterization import Parameterization, image
 from core.method.transforms import STANDARD, Transform, compose
 
 if TYPE_CHECKING:
-    from core.models.models import Model
+    from core.models.model import Model
 
 UPDATES_PER_CALL = 64
 """Updates after which the graph hands control back to Python, which reports progress."""
@@ -158,20 +159,25 @@ def render(
     compile_in_threads([(loop, (0, 0)) for loop in updates.loops(kept[-1])])
     found: dict[int, Array] = {}
     history: list[Array] = []
-    first = 0
-    while first < kept[-1]:
-        last = min(first + UPDATES_PER_CALL, *(checkpoint for checkpoint in kept if checkpoint > first))
-        history.append(updates(first, last))
-        bad = np.flatnonzero(~np.isfinite(history[-1]))
-        if bad.size:
-            raise RenderDivergedError(
-                f"expected a finite objective, got {history[-1][bad[0]]} at update {first + bad[0] + 1}"
-            )
+    for first, last in pairwise([0, *stops(kept, kept[-1])]):
+        history.append(_check_finite(updates(first, last), first))
         if last in kept:
             found[last] = images().numpy()
         progress(last, float(history[-1][-1]))
-        first = last
     return Rendering(found, np.concatenate(history), time.perf_counter() - started)
+
+
+def stops(checkpoints: Collection[int], updates: int) -> list[int]:
+    """Return the numbers of updates after which the loop hands control back to Python; the last is *updates*."""
+    return sorted({*range(UPDATES_PER_CALL, updates, UPDATES_PER_CALL), *checkpoints, updates})
+
+
+def _check_finite(objective: Array, done: int) -> Array:
+    """Return the objective of some updates if it is finite; *done* updates were done before."""
+    bad = np.flatnonzero(~np.isfinite(objective))
+    if bad.size:
+        raise RenderDivergedError(f"expected a finite objective, got {objective[bad[0]]} at update {done + bad[0] + 1}")
+    return objective
 
 
 class Updates:

@@ -24,7 +24,7 @@ from core.method.parameterization import Parameterization, shared_colours, share
 from core.method.renderer import Renderer, Subject, first_failure, seen_by_model, subject_of
 from core.method.schedule import Schedule
 from core.method.transforms import STANDARD
-from core.models.models import Model
+from core.models.model import Model
 from core.neurons import Neuron
 from core.pictures.sheets import side_by_side
 from core.spec import RenderSettings

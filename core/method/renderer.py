@@ -22,7 +22,7 @@ import tensorflow as tf
 
 from core.arrays import Array
 from core.machine import device
-from core.method.optimise import UPDATES_PER_CALL, Adam, Updates, compile_in_threads
+from core.method.optimise import Adam, Updates, compile_in_threads, stops
 from core.method.parameterization import frames_of
 from core.method.schedule import Schedule
 from core.method.transforms import resample_by_position, standard_views
@@ -139,8 +139,7 @@ class Renderer:
         views = tf.constant(self._views(seeds, steps))
         objective = []
         kept = {}
-        stops = sorted({*range(UPDATES_PER_CALL, steps, UPDATES_PER_CALL), *self._checkpoints, steps})
-        for first, last in pairwise([0, *stops]):
+        for first, last in pairwise([0, *stops(self._checkpoints, steps)]):
             objective.append(self._do_updates(first, last, channels, views))
             if last in self._checkpoints:
                 kept[last] = self._frames()

@@ -12,7 +12,7 @@ from core.method.network import Readout
 from core.method.objectives import alignment_factor, frame_alignment, interpolation_weights
 from core.method.parameterization import shared_interpolation, shared_start_values
 from core.method.renderer import Rendered, Renderer, first_failure, seen_by_model, subject_of
-from core.models.models import Model
+from core.models.model import Model
 from core.neurons import Pair
 from core.spec import RenderSettings
 

@@ -21,7 +21,7 @@ from core.method.parameterization import Parameterization, frames_of, shared_col
 from core.method.portraits import ONE_FOR_ALL
 from core.method.renderer import Renderer, seen_by_model, subject_of
 from core.method.strip import Strip, aligned_layers, measure_strips, mixed, weighted_alignment
-from core.models.models import Model
+from core.models.model import Model
 from core.neurons import Neuron, Pair
 from core.pictures.portrait import Portrait
 from core.spec import RenderSettings

@@ -19,8 +19,6 @@ from core.models.model import Model
 from core.neurons import Neuron
 from core.spec import ModelSpec
 
-__all__ = ["KINDS", "Model", "check_layer", "check_neuron", "check_spec", "digest", "kind_of", "load"]
-
 KINDS: Mapping[str, ModelKind] = {
     kind.name: kind
     for kind in (

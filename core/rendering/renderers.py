@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from core.arrays import Array, BatchSize
 from core.atlas import pace
+from core.atlas.plan import Plan
 from core.atlas.records import Key
 from core.machine import device
 from core.models.models import load
@@ -113,35 +114,28 @@ def _kept(
     )
 
 
-def measure_pace(
-    model: ModelSpec,
-    model_digest: str,
-    settings: RenderSettings,
-    pair: Pair,
-    kind: StripKind,
-    *,
-    batch_pairs: BatchSize,
-    most: int,
-) -> None:
-    """Do a few updates of one pair on this device, and keep the seconds that an update took for the next plan.
+def measure_pace(plan: Plan, batch_pairs: BatchSize) -> None:
+    """Do a few updates of a missing pair on this device, and keep the seconds of an update for the next plan.
+
+    A batch of the usual size is updated, because on a GPU a strip alone takes many times as long as its share of a
+    batch.
 
     Args:
-        batch_pairs: of `compute`: a batch of that size is updated, because on a GPU a strip alone takes many times as
-            long as its share of a batch.
-        most: upper bound on the batch, if fewer pairs are to be rendered.
+        plan: a plan with a missing pair.
 
     Raises:
         DeviceError: if the device's memory does not suffice for one pair.
     """
     device.prepare()
-    strips = Strips(pair.layers, kind)
+    planned, settings = next(plan.missing_pairs), plan.settings
+    strips = Strips(planned.layers, planned.strip)
 
     def stopwatch(size: int) -> _Stopwatch:
-        return _Stopwatch(strips.renderer(model, settings, size))
+        return _Stopwatch(strips.renderer(plan.model, settings, size))
 
-    size = min(most, at_most(batch_pairs, settings.frames, settings.size_px))
-    seconds = next(Batches(stopwatch, size).render([pair] * size))
-    pace.keep(model_digest, pair.layers, settings.frames, settings.size_px, kind, seconds)
+    size = min(plan.missing, at_most(batch_pairs, settings.frames, settings.size_px))
+    seconds = next(Batches(stopwatch, size).render([planned.pair] * size))
+    pace.keep(plan.model_digest, planned.layers, settings.frames, settings.size_px, planned.strip, seconds)
 
 
 @dataclass(frozen=True)

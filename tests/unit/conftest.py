@@ -14,7 +14,8 @@ import xdist
 from command_line import Isthmus, Said
 
 from core.machine import device
-from core.models.models import Model, load
+from core.models.model import Model
+from core.models.models import load
 from core.models.weights import CACHE
 from flows.cli import main
 

@@ -13,7 +13,7 @@ from core.atlas.selection import resolve_settings
 from core.errors import DeviceError
 from core.machine import device
 from core.method.strip import StripRenderer
-from core.models.models import Model
+from core.models.model import Model
 from core.neurons import Neuron, Pair
 from core.rendering.batches import Batches, suited
 from core.spec import RenderSettings

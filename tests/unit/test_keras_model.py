@@ -17,7 +17,8 @@ import tensorflow as tf
 
 from core.atlas.selection import resolve_settings
 from core.errors import ModelError, SpecError
-from core.models.models import Model, _load, digest, load
+from core.models.model import Model
+from core.models.models import _load, digest, load
 from core.spec import ModelSpec, RenderSettings
 
 MOBILE = ModelSpec(name="keras:MobileNetV2", weights="none")

@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from core.errors import ModelError
 from core.models.efficientnet import EfficientNetLite0
-from core.models.models import Model
+from core.models.model import Model
 from core.models.torchfile import read_state_dict
 
 CATS = {281, 282, 285}  # tabby, tiger cat, Egyptian cat

@@ -22,7 +22,8 @@ from core.atlas.recorded import read_records
 from core.atlas.records import Record, to_ndjson
 from core.errors import IsthmusError, RecordError, StoreError
 from core.machine import device
-from core.models.models import Model, digest, load
+from core.models.model import Model
+from core.models.models import digest, load
 from core.neurons import Neuron, Pair
 from core.spec import Alignment, AtlasSpec, RenderSettings
 from core.store.store import DirectoryStore

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from core.bench.quality import draw_pairs, follow
-from core.models.models import Model
+from core.models.model import Model
 from core.pictures.plot import plot_histories
 from core.spec import RenderSettings
 

@@ -17,7 +17,7 @@ from core.atlas.records import Record, to_ndjson
 from core.atlas.roads import Road, read_roads, shortest
 from core.atlas.selection import missing_links, select_pairs
 from core.errors import SpecError
-from core.models.models import Model
+from core.models.model import Model
 from core.neurons import Neuron, Pair
 from core.spec_file import parse_spec
 from core.store.store import DirectoryStore

@@ -14,7 +14,7 @@ from core.method import objectives as o
 from core.method.parameterization import shared_interpolation
 from core.method.renderer import subject_of
 from core.method.strip import Strip, StripRenderer
-from core.models.models import Model
+from core.models.model import Model
 from core.neurons import Neuron, Pair
 from core.spec import Alignment, RenderSettings
 

@@ -16,7 +16,7 @@ from core.method import objectives as o
 from core.method.portraits import PortraitRenderer, RenderedCanvas, RenderedPortrait, find_canvas
 from core.method.strip import Strip
 from core.method.walk_strip import Walk, WalkRenderer
-from core.models.models import Model
+from core.models.model import Model
 from core.neurons import Neuron, Pair
 from core.pictures.portrait import Portrait
 from core.pictures.sheets import side_by_side, split

@@ -13,7 +13,7 @@ from core.atlas.plan import Plan, make_plan, read_chunk, write_plan
 from core.atlas.portrait_plan import PlannedCanvas, plan_canvas
 from core.atlas.records import PortraitRecord, Record, records_path, to_ndjson
 from core.errors import SpecError
-from core.models.models import Model
+from core.models.model import Model
 from core.neurons import Neuron, Pair
 from core.spec import AtlasSpec
 from core.spec_file import parse_spec
