@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -167,9 +167,16 @@ def render(
     return Rendering(found, np.concatenate(history), time.perf_counter() - started)
 
 
-def stops(checkpoints: Collection[int], updates: int) -> list[int]:
-    """Return the numbers of updates after which the loop hands control back to Python; the last is *updates*."""
-    return sorted({*range(UPDATES_PER_CALL, updates, UPDATES_PER_CALL), *checkpoints, updates})
+def stops(checkpoints: Collection[int], updates: int) -> Iterator[int]:
+    """Yield the numbers of updates after which the loop hands control back to Python.
+
+    They are all checkpoints and *updates*, and between two of them every `UPDATES_PER_CALL` updates.
+    """
+    done = 0
+    for stop in sorted({*checkpoints, updates}):
+        yield from range(done + UPDATES_PER_CALL, stop, UPDATES_PER_CALL)
+        yield stop
+        done = stop
 
 
 def _check_finite(objective: Array, done: int) -> Array:
