@@ -152,6 +152,11 @@ class NearestPairs(Frozen):
 Selection = Annotated[ListedPairs | AllPairs | RandomPairs | NearestPairs, Field(discriminator="select")]
 
 
+_SHARD_DEPLOYMENT = "render-shard/gpu"
+_SHARDS_IN_FLIGHT = 4
+_SHARD_MINUTES = 10
+
+
 class RenamedKeyWarning(FutureWarning):
     """A key was given by its old name, which still works."""
 
@@ -159,7 +164,9 @@ class RenamedKeyWarning(FutureWarning):
 def _allow_pack(schema: dict[str, Any]) -> None:
     """Add the old name to the schema, which is all that Prefect's server checks parameters by."""
     keys = schema["properties"]
-    keys["pack"] = {**keys["batch_pairs"], "title": "Pack", "description": "Old name of batch_pairs."}
+    old = {"title": "Pack", "description": "Old name of batch_pairs.", "deprecated": True}
+    # Without a default, because a form that fills defaults in would give both names.
+    keys["pack"] = {key: value for key, value in keys["batch_pairs"].items() if key != "default"} | old
 
 
 class Compute(Frozen):
@@ -195,12 +202,19 @@ class Compute(Frozen):
         pattern=NO_CONTROLS,
         description="Address of a Ray cluster, ray://host:10001; by default Ray is started on this machine.",
     )
-    deployment: str = Field(
-        "render-shard/gpu", pattern=DEPLOYMENT, description="Deployment that renders the shards with engine work-pool."
+    deployment: str | None = Field(
+        None,
+        pattern=DEPLOYMENT,
+        description=f"Deployment that renders the shards of work-pool; by default {_SHARD_DEPLOYMENT}.",
     )
-    workers: StrictInt = Field(4, ge=1, le=200, description="Shards in flight at once with engine work-pool.")
-    shard_minutes: Number = Field(
-        10, ge=1, le=600, description="Minutes that a shard should take with engine work-pool."
+    workers: StrictInt | None = Field(
+        None, ge=1, le=200, description=f"Shards of work-pool in flight at once; by default {_SHARDS_IN_FLIGHT}."
+    )
+    shard_minutes: Number | None = Field(
+        None,
+        ge=1,
+        le=600,
+        description=f"Minutes that a shard of work-pool should take; by default {_SHARD_MINUTES}.",
     )
 
     @model_validator(mode="before")
@@ -220,14 +234,29 @@ class Compute(Frozen):
     def _fits_the_engine(self) -> Compute:
         for engine, keys in (("ray", ("ray_address",)), ("work-pool", ("deployment", "workers", "shard_minutes"))):
             for key in keys:
-                if getattr(self, key) != type(self).model_fields[key].default and self.engine != engine:
+                if getattr(self, key) is not None and self.engine != engine:
                     raise key_mistake(key, f"no use for this key with engine {self.engine}; it belongs to {engine}")
         return self
 
     @property
     def renders_here(self) -> bool:
-        """Whether the chunks are rendered on this machine."""
+        """True if the chunks are rendered on this machine."""
         return self.engine == "local" or (self.engine == "ray" and self.ray_address is None)
+
+    @property
+    def shard_deployment(self) -> str:
+        """The deployment that renders the shards of work-pool."""
+        return self.deployment or _SHARD_DEPLOYMENT
+
+    @property
+    def shards_in_flight(self) -> int:
+        """The number of shards of work-pool in flight at once."""
+        return self.workers or _SHARDS_IN_FLIGHT
+
+    @property
+    def shard_seconds(self) -> float:
+        """The time that a shard of work-pool should take."""
+        return 60 * (self.shard_minutes or _SHARD_MINUTES)
 
 
 class Storage(Frozen):

@@ -14,6 +14,7 @@ from prefect.states import Completed
 
 from core.atlas.plan import Plan
 from core.errors import UnfinishedError
+from core.machine.parallel import chunks_at_once
 from core.spec import AtlasSpec
 from flows.engines.children import cancel_children_of
 from flows.engines.choice import open_engine
@@ -62,8 +63,11 @@ def build_atlas(spec: AtlasSpec) -> BuildResult | State[BuildResult]:
     log = get_run_logger()
     futile = 0
     with open_engine(spec.compute) as engine:
-        at_once = engine.chunks_at_once
-        first = plan = plan_atlas(spec, at_once)
+        at_once = chunks_at_once(spec.compute)
+        first = plan = plan_atlas(spec, at_once or 1)
+        if at_once is None and plan.chunks:  # only the engine knows, and finding out may start something
+            at_once = engine.chunks_at_once
+            first = plan = plan_atlas(spec, at_once)
         report = Report(spec, first)
         engine.begin(largest_round(first))
         while plan.chunks and futile < FUTILE_ROUNDS:
@@ -72,12 +76,13 @@ def build_atlas(spec: AtlasSpec) -> BuildResult | State[BuildResult]:
             except UnfinishedError as error:
                 log.error("%s; publishing what there is", error)
                 futile = FUTILE_ROUNDS
-            before, plan = plan, plan_atlas(spec, at_once)
+            before, plan = plan, plan_atlas(spec, at_once or 1)
             if plan.unrecorded >= before.unrecorded:
                 futile += 1
                 log.error("a round finished none of %s chunks of %s", len(plan.chunks), plan.stage)
             elif futile < FUTILE_ROUNDS:
                 futile = 0
+        engine.close()  # also when the command line has opened it: publishing needs no render processes
     if plan.done or plan.failed:
         publish_atlas(spec)
     result = BuildResult(plan.pairs, plan.done, plan.failed, plan.missing, first.missing - plan.missing)

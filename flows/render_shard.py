@@ -15,6 +15,8 @@ from flows.engines.engine import FUTILE_ROUNDS, Round, closing
 from flows.engines.local import LocalEngine
 from tasks.plan import missing_chunks
 
+_CHUNK_SECONDS = 60.0  # of a chunk; a shard does not know the plan's estimate
+
 
 @flow(name="render-shard", persist_result=False)
 def render_shard(
@@ -29,6 +31,7 @@ def render_shard(
     batch_pairs: Annotated[
         BatchSize, Field(description="Pairs in one batch; auto: as many as make a GPU faster, one on a CPU.")
     ] = "auto",
+    pack: Annotated[BatchSize | None, Field(description="Old name of batch_pairs.", deprecated=True)] = None,
 ) -> None:
     """Render the chunks of a shard that have no records yet, on this machine.
 
@@ -40,12 +43,15 @@ def render_shard(
     def finished(result: ChunkResult) -> None:
         log.info(result.words)
 
+    if pack is not None:
+        log.warning("the parameter pack is called batch_pairs now; rename it, the old name still works")
+        batch_pairs = pack
     rest = missing_chunks(uri, storage, chunks)
     log.info("%d of %d chunks are to be rendered", len(rest), len(chunks))
     futile = 0
     with closing(LocalEngine(processes)) as engine:
         while rest:
-            engine.render(Round(uri, storage, plan_path, batch_pairs, rest), finished)
+            engine.render(Round(uri, storage, plan_path, batch_pairs, rest, _CHUNK_SECONDS), finished)
             before, rest = rest, missing_chunks(uri, storage, chunks)
             futile = futile + 1 if len(rest) == len(before) else 0
             if futile == FUTILE_ROUNDS:

@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from core.arrays import Array
 from core.atlas.selection import resolve_settings
+from core.machine import device
 from core.method.network import network
 from core.method.objectives import alignment_factor, frame_alignment, interpolation_weights, mean_over_positions
 from core.method.strip import Strip, StripRenderer
@@ -105,7 +106,8 @@ def _measurement(
     factor = alignment_factor(settings.frames, settings.alignment.decay)
 
     def measure(pair: Pair, frames: Array) -> tuple[float, float]:
-        found = activations(tf.constant(frames), False, None)
+        with device.tensor_float_32(False):
+            found = activations(tf.constant(frames), False, None)
         a, b = (mean_over_positions(found[neuron.layer])[:, neuron.channel] for neuron in pair)
         together = [frame_alignment(found[layer][None], factor)[0] for layer in aligned]
         return float(tf.reduce_sum((1 - weights) * a + weights * b)), float(sum(together))

@@ -57,19 +57,6 @@ def synthetic_records(spec: AtlasSpec) -> Iterator[Record]:
     """Yield a record for every pair of a spec; the same spec gives the same records."""
     model = load(spec.model)
     settings = resolve_settings(spec.render, model)
-    facts: dict[str, Any] = {
-        "status": "done",
-        "method": METHOD_VERSION,
-        "model": spec.model.name,
-        "model_digest": digest(model),
-        "settings": settings.model_dump(mode="json"),
-        "settings_digest": settings_digest(settings),
-        "seed": settings.seed,
-        "frames": settings.frames,
-        "size_px": settings.size_px,
-        "device": "CPU x86_64",
-        "versions": {"isthmus": "0.1.0", "numpy": "2.4.6", "tensorflow": "2.21.0"},
-    }
     dice = random.Random(0)
 
     def numbers(count: int, largest: float) -> list[float]:
@@ -77,7 +64,17 @@ def synthetic_records(spec: AtlasSpec) -> Iterator[Record]:
 
     for pair, key in pair_keys(select_pairs(spec, model), digest(model), settings):
         yield Record(
-            **facts,
+            status="done",
+            method=METHOD_VERSION,
+            model=spec.model.name,
+            model_digest=digest(model),
+            settings=settings.model_dump(mode="json"),
+            settings_digest=settings_digest(settings),
+            seed=settings.seed,
+            frames=settings.frames,
+            size_px=settings.size_px,
+            device="CPU x86_64",
+            versions={"isthmus": "0.1.0", "numpy": "2.4.6", "tensorflow": "2.21.0"},
             key=key,
             a=str(pair.a),
             b=str(pair.b),

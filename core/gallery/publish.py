@@ -153,7 +153,7 @@ class _PairData:
         Args:
             name: the atlas's name.
             spec: the stored spec, if there is one.
-            first: any record; all have the same model.
+            first: the first record, whose model the manifest names.
             records: the file of all records.
         """
         return Manifest(

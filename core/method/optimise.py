@@ -1,6 +1,6 @@
 """Optimising an image: the loop, and Adam with the epsilon that Lucid's pictures were made with.
 
-`render` is for one image or batch and any objective; `core.method.strip` has the same loop for the pairs of an atlas.
+`render` is for one image or batch and any objective; `core.method.renderer` has the same loop for atlases.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from core.arrays import Array
 from core.errors import RenderDivergedError, SpecError
+from core.machine import device
 from core.method.objectives import INPUT, Objective
 from core.method.parameterization import Parameterization, image
 from core.method.transforms import STANDARD, Transform, compose
@@ -160,7 +161,8 @@ def render(
     found: dict[int, Array] = {}
     history: list[Array] = []
     for first, last in pairwise([0, *stops(kept, kept[-1])]):
-        history.append(_check_finite(updates(first, last), first))
+        with device.tensor_float_32(False):  # whatever other renderers or notebooks have set
+            history.append(_check_finite(updates(first, last), first))
         if last in kept:
             found[last] = images().numpy()
         progress(last, float(history[-1][-1]))

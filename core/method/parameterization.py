@@ -189,10 +189,7 @@ def shared_interpolation(
     """
     levels = SHARED_LEVELS if sharing else ()
     colours = shared_colours(frames, size_px, levels, strips=strips, key_frames=key_frames)
-    for variable, value in zip(
-        colours.variables, shared_start_values(colours.variables, [seed] * strips, sd), strict=True
-    ):
-        variable.assign(value)
+    start_shared(colours.variables, [seed] * strips, sd)
     return squashed(colours, size_px, frames)
 
 
@@ -259,6 +256,12 @@ def shared_start_values(variables: Sequence[tf.Variable], seeds: Sequence[int], 
     return [
         np.concatenate([of_one(number, variable, seed) for seed in seeds]) for number, variable in enumerate(variables)
     ]
+
+
+def start_shared(variables: Sequence[tf.Variable], seeds: Sequence[int], sd: float | None = None) -> None:
+    """Give the variables of `shared_interpolation` their start values, from one seed per strip."""
+    for variable, value in zip(variables, shared_start_values(variables, seeds, sd), strict=True):
+        variable.assign(value)
 
 
 def image(

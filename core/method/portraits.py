@@ -20,7 +20,7 @@ from core.errors import RenderDivergedError
 from core.method import objectives, optimise
 from core.method.network import Readout
 from core.method.optimise import Adam
-from core.method.parameterization import Parameterization, shared_colours, shared_start_values, squashed, start_values
+from core.method.parameterization import Parameterization, shared_colours, squashed, start_shared, start_values
 from core.method.renderer import Renderer, Subject, first_failure, seen_by_model, subject_of
 from core.method.schedule import Schedule
 from core.method.transforms import STANDARD
@@ -154,9 +154,7 @@ class _OnCanvas:
         self.by_position = squashed_colours.by_position
 
     def start(self, seeds: Sequence[int]) -> None:
-        values = shared_start_values(self.variables, seeds, self._sd)
-        for variable, value in zip(self.variables, values, strict=True):
-            variable.assign(value)
+        start_shared(self.variables, seeds, self._sd)
 
 
 class _OneNeuron:

@@ -33,7 +33,7 @@ _MEASURED_UPDATES = 8
 
 
 class Images(Protocol):
-    """What is optimised: all frames of all strips of a batch."""
+    """All frames of all strips of a batch, as variables that are optimised."""
 
     @property
     def variables(self) -> Sequence[tf.Variable]:
@@ -47,7 +47,10 @@ class Images(Protocol):
 
 
 class Goal(Protocol):
-    """What is wanted of the images."""
+    """The objective of the images, and the numbers that are measured of them.
+
+    A goal holds the images that it is about, because it also needs them by position or in parts.
+    """
 
     def objective(self, step: tf.Tensor, redirected: bool, channels: tf.Tensor, views: tf.Tensor) -> tf.Tensor:
         """Return the objective of each strip before an update, shape (strip,): it is maximised.

@@ -10,7 +10,7 @@ import tensorflow as tf
 from core.arrays import Array
 from core.method.network import Readout
 from core.method.objectives import alignment_factor, frame_alignment, interpolation_weights
-from core.method.parameterization import shared_interpolation, shared_start_values
+from core.method.parameterization import shared_interpolation, start_shared
 from core.method.renderer import Rendered, Renderer, first_failure, seen_by_model, subject_of
 from core.models.model import Model
 from core.neurons import Pair
@@ -135,9 +135,7 @@ class _SharedFrames:
         self.by_position = self._parameterization.by_position
 
     def start(self, seeds: Sequence[int]) -> None:
-        values = shared_start_values(self.variables, seeds, self._sd)
-        for variable, value in zip(self.variables, values, strict=True):
-            variable.assign(value)
+        start_shared(self.variables, seeds, self._sd)
 
 
 class _Interpolation:

@@ -169,4 +169,4 @@ def _open_s3(address: str, have: int) -> Iterator[tuple[Iterator[bytes], bool]]:
     try:
         yield read_from(address, have), bool(have)
     except StoreError as error:
-        raise _DownloadError(str(error).removeprefix(f"{address}: could not read, ")) from None
+        raise _DownloadError(str(error)) from None

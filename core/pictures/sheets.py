@@ -6,14 +6,13 @@ import io
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
-from core.arrays import Pixels
+from core.arrays import Array, Pixels
 from core.errors import ShapeError
 
 
-def side_by_side(frames: NDArray[np.float32]) -> Pixels:
+def side_by_side(frames: Array) -> Pixels:
     """Lay frames side by side.
 
     Args:
@@ -51,7 +50,7 @@ def encode_webp(pixels: Pixels) -> bytes:
     return _encode(pixels, "WEBP", quality=85, method=4)
 
 
-def encode_animation(frames: NDArray[np.float32], seconds: float = 1.5) -> bytes:
+def encode_animation(frames: Array, seconds: float = 1.5) -> bytes:
     """Return an animated WebP that runs through the frames and back, without end.
 
     Args:

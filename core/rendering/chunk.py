@@ -96,7 +96,7 @@ class ChunkResult:
         return f"{said}; {self.failed} failed: {self.failures[0]}" if self.failed else said
 
 
-def render_chunk(planned: PlannedChunk, store: Store, batch_pairs: BatchSize = "auto") -> ChunkResult:
+def render_chunk(work: PlannedChunk, store: Store, batch_pairs: BatchSize = "auto") -> ChunkResult:
     """Render a chunk's pairs, portraits or canvas and commit its records.
 
     Args:
@@ -108,16 +108,16 @@ def render_chunk(planned: PlannedChunk, store: Store, batch_pairs: BatchSize = "
         RecordError: if a canvas, or a portrait that a strip begins or ends on, cannot be read.
         StoreError: if the store cannot be written.
     """
-    if store.exists(records_path(planned.chunk.name)):  # another build was faster
-        return read_result(store, planned.chunk.name)
+    if store.exists(records_path(work.chunk.name)):  # another build was faster
+        return read_result(store, work.chunk.name)
     device_name = device.prepare()
-    if digest(load(planned.model)) != planned.model_digest:
+    if digest(load(work.model)) != work.model_digest:
         raise ModelError(
-            f"model {planned.model.name}: expected the weights that the plan was made with, found others; "
+            f"model {work.model.name}: expected the weights that the plan was made with, found others; "
             "give every machine the same file"
         )
-    records = _render(planned, device_name, store, batch_pairs)  # returns when every picture is stored
-    store.create(records_path(planned.chunk.name), to_ndjson(records))
+    records = _render(work, device_name, store, batch_pairs)  # returns when every picture is stored
+    store.create(records_path(work.chunk.name), to_ndjson(records))
     return ChunkResult.of(records)
 
 
@@ -129,18 +129,18 @@ def read_result(store: Store, chunk: str) -> ChunkResult:
 
 
 def _render(
-    planned: PlannedChunk, device_name: str, store: Store, batch_pairs: BatchSize
+    work: PlannedChunk, device_name: str, store: Store, batch_pairs: BatchSize
 ) -> Sequence[Record | PortraitRecord]:
-    chunk = planned.chunk
+    chunk = work.chunk
     if chunk.portraits and chunk.canvas:
-        return render_portraits(chunk.canvas, planned, device_name, store, batch_pairs)
+        return render_portraits(chunk.canvas, work, device_name, store, batch_pairs)
     if chunk.canvas:
-        return render_canvas(chunk.canvas, planned, device_name, store)
-    batch = at_most(batch_pairs, planned.settings.frames, planned.settings.size_px)
+        return render_canvas(chunk.canvas, work, device_name, store)
+    batch = at_most(batch_pairs, work.settings.frames, work.settings.size_px)
     records = list(
         in_threads(
-            lambda rendered: _record(*rendered, planned, device_name, store),
-            _strips(planned, store, batch_pairs),
+            lambda rendered: _record(*rendered, work, device_name, store),
+            _strips(work, store, batch_pairs),
             threads=_STORING_THREADS,
             held=max(_STORING_THREADS, batch),  # the strips of a batch are finished together
         )
@@ -149,16 +149,16 @@ def _render(
     return records
 
 
-def _strips(planned: PlannedChunk, store: Store, batch_pairs: BatchSize) -> Iterator[tuple[PlannedPair, Strip | None]]:
+def _strips(work: PlannedChunk, store: Store, batch_pairs: BatchSize) -> Iterator[tuple[PlannedPair, Strip | None]]:
     """Yield each pair with its strip, or with None if it cannot be rendered. Pairs of the same layers share batches."""
     from core.method.walk_strip import Walk
 
     @lru_cache(maxsize=_HELD_PORTRAITS)  # the pairs of a neuron follow one another
     def portrait(key: Key) -> Portrait:
-        return read_portrait(store, key, planned.settings.size_px)
+        return read_portrait(store, key, work.settings.size_px)
 
     def walk(pair: PlannedPair) -> Walk:
-        keys = dict(zip(pair.pair, pair.portraits or (), strict=False))
+        keys = dict(zip(pair.pair, pair.portraits, strict=True)) if pair.portraits else {}
 
         def portrait_of(neuron: Neuron) -> Portrait:
             return portrait(keys[neuron])
@@ -168,18 +168,18 @@ def _strips(planned: PlannedChunk, store: Store, batch_pairs: BatchSize) -> Iter
     def alike(pair: PlannedPair) -> tuple[Strips, bool]:
         return Strips(pair.layers, pair.strip), pair.reason is None
 
-    for (strips, possible), members in groupby(planned.chunk.pairs, alike):
+    for (strips, possible), members in groupby(work.chunk.pairs, alike):
         pairs = list(members)
         if possible:
-            renderer = renderer_for(strips, planned.model, planned.settings, batch_pairs)
+            renderer = renderer_for(strips, work.model, work.settings, batch_pairs)
             yield from zip(pairs, renderer.render([walk(pair) for pair in pairs]), strict=True)
         else:
             yield from ((pair, None) for pair in pairs)
 
 
-def _record(pair: PlannedPair, strip: Strip | None, planned: PlannedChunk, device_name: str, store: Store) -> Record:
+def _record(pair: PlannedPair, strip: Strip | None, work: PlannedChunk, device_name: str, store: Store) -> Record:
     """Store a strip's pictures, unless it failed, and return its record."""
-    settings = planned.settings
+    settings = work.settings
     reason = pair.reason
     if strip is not None and strip.failed_at is not None:
         reason = history.failure(strip.objective, strip.failed_at)
@@ -194,14 +194,14 @@ def _record(pair: PlannedPair, strip: Strip | None, planned: PlannedChunk, devic
         strip=pair.strip,
         portraits=pair.portraits,
         method=METHOD_VERSION,
-        model=planned.model.name,
-        model_digest=planned.model_digest,
+        model=work.model.name,
+        model_digest=work.model_digest,
         settings=settings.model_dump(mode="json"),
         settings_digest=settings_digest(settings),
         seed=settings.seed,
         frames=settings.frames,
         size_px=settings.size_px,
-        checkpoints=_checkpoints(pair, done, planned, store) if done else [],
+        checkpoints=_checkpoints(pair, done, work, store) if done else [],
         activation_a=done.activation_a.tolist() if done else [],
         activation_b=done.activation_b.tolist() if done else [],
         neighbour_distance=done.neighbour_distance.tolist() if done else [],
@@ -217,7 +217,7 @@ def _record(pair: PlannedPair, strip: Strip | None, planned: PlannedChunk, devic
     )
 
 
-def _checkpoints(pair: PlannedPair, strip: Strip, planned: PlannedChunk, store: Store) -> list[Checkpoint]:
+def _checkpoints(pair: PlannedPair, strip: Strip, work: PlannedChunk, store: Store) -> list[Checkpoint]:
     """Store the strip's pictures at its checkpoints and return them; the finished strip is the last one."""
     kept = [
         Checkpoint(
@@ -227,7 +227,7 @@ def _checkpoints(pair: PlannedPair, strip: Strip, planned: PlannedChunk, store: 
         )
         for step, frames in strip.checkpoints.items()
     ]
-    return [*kept, Checkpoint(step=planned.settings.steps, objective=float(strip.objective[-1]))]
+    return [*kept, Checkpoint(step=work.settings.steps, objective=float(strip.objective[-1]))]
 
 
 def _store_picture(store: Store, key: Key, step: int | None, frames: Array) -> Picture:

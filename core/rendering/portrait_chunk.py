@@ -47,7 +47,7 @@ class _Outcome:
     history: tuple[float, ...] = ()
 
 
-def render_canvas(canvas: PlannedCanvas, planned: PlannedChunk, device_name: str, store: Store) -> list[PortraitRecord]:
+def render_canvas(canvas: PlannedCanvas, work: PlannedChunk, device_name: str, store: Store) -> list[PortraitRecord]:
     """Find a canvas, store it and return its record.
 
     Raises:
@@ -56,8 +56,8 @@ def render_canvas(canvas: PlannedCanvas, planned: PlannedChunk, device_name: str
     """
     return [
         _record(
-            _find_canvas(canvas, planned, store),
-            planned,
+            _find_canvas(canvas, work, store),
+            work,
             device_name,
             canvas.key,
             sample=[str(neuron) for neuron in canvas.sample],
@@ -65,14 +65,14 @@ def render_canvas(canvas: PlannedCanvas, planned: PlannedChunk, device_name: str
     ]
 
 
-def _find_canvas(canvas: PlannedCanvas, planned: PlannedChunk, store: Store) -> _Outcome:
+def _find_canvas(canvas: PlannedCanvas, work: PlannedChunk, store: Store) -> _Outcome:
     from tensorflow.errors import ResourceExhaustedError
 
     from core.method.portraits import find_canvas
 
     started = time.perf_counter()
     try:
-        found = find_canvas(load(planned.model), canvas.sample, portrait_settings(planned.settings))
+        found = find_canvas(load(work.model), canvas.sample, portrait_settings(work.settings))
     except RenderDivergedError as error:
         return _Outcome(time.perf_counter() - started, reason=str(error))
     except ResourceExhaustedError:
@@ -88,7 +88,7 @@ def _find_canvas(canvas: PlannedCanvas, planned: PlannedChunk, store: Store) -> 
 
 
 def render_portraits(
-    canvas: PlannedCanvas, planned: PlannedChunk, device_name: str, store: Store, batch_pairs: BatchSize
+    canvas: PlannedCanvas, work: PlannedChunk, device_name: str, store: Store, batch_pairs: BatchSize
 ) -> list[PortraitRecord]:
     """Render the portraits of a chunk on their canvas, store them and return their records.
 
@@ -104,26 +104,26 @@ def render_portraits(
     def finish(rendered: tuple[PlannedPortrait, RenderedPortrait | None]) -> PortraitRecord:
         portrait, _ = rendered
         outcome = _store(*rendered, store)
-        return _record(outcome, planned, device_name, portrait.key, neuron=str(portrait.neuron), canvas=canvas.key)
+        return _record(outcome, work, device_name, portrait.key, neuron=str(portrait.neuron), canvas=canvas.key)
 
-    rendered = _portraits(canvas, planned, store, batch_pairs)
-    held = max(_STORING_THREADS, at_most(batch_pairs, 1, planned.settings.size_px))  # a batch is finished together
+    rendered = _portraits(canvas, work, store, batch_pairs)
+    held = max(_STORING_THREADS, at_most(batch_pairs, 1, work.settings.size_px))  # a batch is finished together
     return list(in_threads(finish, rendered, threads=_STORING_THREADS, held=held))
 
 
 def _portraits(
-    canvas: PlannedCanvas, planned: PlannedChunk, store: Store, batch_pairs: BatchSize
+    canvas: PlannedCanvas, work: PlannedChunk, store: Store, batch_pairs: BatchSize
 ) -> Iterator[tuple[PlannedPortrait, RenderedPortrait | None]]:
     """Yield each portrait with what was rendered, layer by layer, or with None if it cannot be rendered."""
-    settings = portrait_settings(planned.settings)
-    possible = [portrait for portrait in planned.chunk.portraits if portrait.reason is None]
-    yield from ((portrait, None) for portrait in planned.chunk.portraits if portrait.reason is not None)
+    settings = portrait_settings(work.settings)
+    possible = [portrait for portrait in work.chunk.portraits if portrait.reason is None]
+    yield from ((portrait, None) for portrait in work.chunk.portraits if portrait.reason is not None)
     if not possible:
         return
     colours = read_portrait(store, canvas.key, settings.size_px).colours
     for layer, members in groupby(possible, lambda portrait: portrait.neuron.layer):
         alike = list(members)
-        renderer = renderer_for(Portraits(layer, canvas.key, colours), planned.model, settings, batch_pairs)
+        renderer = renderer_for(Portraits(layer, canvas.key, colours), work.model, settings, batch_pairs)
         yield from zip(alike, renderer.render([portrait.neuron for portrait in alike]), strict=True)
 
 
@@ -143,7 +143,7 @@ def _store(portrait: PlannedPortrait, rendered: RenderedPortrait | None, store: 
 
 def _record(
     outcome: _Outcome,
-    planned: PlannedChunk,
+    work: PlannedChunk,
     device_name: str,
     key: Key,
     *,
@@ -151,7 +151,7 @@ def _record(
     canvas: Key | None = None,
     sample: list[str] | None = None,
 ) -> PortraitRecord:
-    settings = portrait_settings(planned.settings)
+    settings = portrait_settings(work.settings)
     return PortraitRecord(
         key=key,
         neuron=neuron,
@@ -160,8 +160,8 @@ def _record(
         status="done" if outcome.files else "failed",
         reason=outcome.reason,
         method=METHOD_VERSION,
-        model=planned.model.name,
-        model_digest=planned.model_digest,
+        model=work.model.name,
+        model_digest=work.model_digest,
         settings=settings.model_dump(mode="json"),
         settings_digest=settings_digest(settings),
         files=outcome.files,

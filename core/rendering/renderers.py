@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, overload
 
 from core.arrays import Array, BatchSize
 from core.atlas import pace
@@ -13,32 +13,16 @@ from core.atlas.plan import Plan
 from core.atlas.records import Key
 from core.machine import device
 from core.models.models import load
-from core.neurons import Pair
-from core.rendering.batches import Batches, BatchRenderer, at_most
+from core.neurons import Neuron, Pair
+from core.rendering.batches import Batches, at_most
 from core.spec import ModelSpec, RenderSettings, StripKind
 
 if TYPE_CHECKING:
-    from core.method.portraits import PortraitRenderer
+    from core.method.portraits import PortraitRenderer, RenderedPortrait
     from core.method.strip import Strip, StripRenderer
     from core.method.walk_strip import Walk, WalkRenderer
 
-_KEPT = 4  # a chunk needs one for every pair of layers in it, and hardly any chunk has several
-_Work = TypeVar("_Work")
-_Result = TypeVar("_Result")
-_Taken = TypeVar("_Taken", contravariant=True)
-_Given = TypeVar("_Given", covariant=True)
-
-
-class Subject(Protocol[_Taken, _Given]):
-    """What a renderer is made for, besides model and settings; equal subjects share one."""
-
-    def frames(self, settings: RenderSettings) -> int:
-        """Return the frames of each piece of work."""
-
-    def __hash__(self) -> int: ...
-
-    def renderer(self, model: ModelSpec, settings: RenderSettings, size: int) -> BatchRenderer[_Taken, _Given]:
-        """Return a new renderer for batches of *size*."""
+_KEPT = 4  # of each kind; a chunk needs one for every pair of layers in it, and hardly any chunk has several
 
 
 @dataclass(frozen=True)
@@ -49,9 +33,11 @@ class Strips:
     kind: StripKind
 
     def frames(self, settings: RenderSettings) -> int:
+        """Return the frames of each strip."""
         return settings.frames
 
     def renderer(self, model: ModelSpec, settings: RenderSettings, size: int) -> _PairRenderer | WalkRenderer:
+        """Return a new renderer for batches of *size*."""
         from core.method.strip import StripRenderer
         from core.method.walk_strip import WalkRenderer
 
@@ -87,31 +73,47 @@ class Portraits:
     colours: Array = field(compare=False)
 
     def frames(self, settings: RenderSettings) -> int:
+        """Return 1: a portrait is a single frame."""
         return 1
 
     def renderer(self, model: ModelSpec, settings: RenderSettings, size: int) -> PortraitRenderer:
+        """Return a new renderer for batches of *size*."""
         from core.method.portraits import PortraitRenderer
 
         return PortraitRenderer(load(model), self.layer, settings, self.colours, portraits=size)
 
 
+@overload
 def renderer_for(
-    subject: Subject[_Work, _Result], model: ModelSpec, settings: RenderSettings, batch_pairs: BatchSize
-) -> Batches[_Work, _Result]:
-    """Return what renders the subject in batches, traced once per process."""
-    batches: Batches[_Work, _Result] = _kept(subject, model, settings, batch_pairs)
-    return batches
+    kind: Strips, model: ModelSpec, settings: RenderSettings, batch_pairs: BatchSize
+) -> Batches[Walk, Strip]: ...
 
 
-@lru_cache(maxsize=_KEPT)
-def _kept(
-    subject: Subject[Any, Any], model: ModelSpec, settings: RenderSettings, batch_pairs: BatchSize
+@overload
+def renderer_for(
+    kind: Portraits, model: ModelSpec, settings: RenderSettings, batch_pairs: BatchSize
+) -> Batches[Neuron, RenderedPortrait]: ...
+
+
+def renderer_for(
+    kind: Strips | Portraits, model: ModelSpec, settings: RenderSettings, batch_pairs: BatchSize
+) -> Batches[Any, Any]:
+    """Return what renders strips, or portraits, in batches; it is traced once per process."""
+    return (_strips if isinstance(kind, Strips) else _portraits)(kind, model, settings, batch_pairs)
+
+
+def _batches(
+    kind: Strips | Portraits, model: ModelSpec, settings: RenderSettings, batch_pairs: BatchSize
 ) -> Batches[Any, Any]:
     return Batches(
-        lambda size: subject.renderer(model, settings, size),
-        at_most(batch_pairs, subject.frames(settings), settings.size_px),
+        lambda size: kind.renderer(model, settings, size),
+        at_most(batch_pairs, kind.frames(settings), settings.size_px),
         spare_memory=batch_pairs == "auto",
     )
+
+
+_strips = lru_cache(maxsize=_KEPT)(_batches)
+_portraits = lru_cache(maxsize=_KEPT)(_batches)
 
 
 def measure_pace(plan: Plan, batch_pairs: BatchSize) -> None:

@@ -22,7 +22,7 @@ from urllib.parse import quote, urlsplit
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from core.errors import StoreError, TransientStoreError
 from core.machine.threads import in_threads
@@ -221,21 +221,24 @@ def read_from(address: str, offset: int) -> Iterator[bytes]:
     """Yield the bytes of any object from an offset on, in blocks of 1 MiB; nothing if the object ends before it.
 
     Args:
-        address: s3://bucket/key; endpoint and credentials come from boto3's environment.
+        address: s3://bucket/key; everything else comes from boto3's environment and files, as nothing in a spec says
+            how to reach objects outside of an atlas.
 
     Raises:
-        StoreError: if the object cannot be read, also halfway.
+        StoreError: if the object cannot be read, also halfway; the message has the cause alone.
     """
     bucket, _, key = address.removeprefix("s3://").partition("/")
-    client = _new_client(Storage())
-    with store_errors(f"{address}: could not read", bucket, client.meta.endpoint_url):
-        try:
-            body = client.get_object(Bucket=bucket, Key=key, Range=f"bytes={offset}-")["Body"]
-        except ClientError as error:
-            if status_of(error) == 416:  # the range is not satisfiable
-                return
-            raise
+    try:
+        client = boto3.session.Session().client("s3")
+        body = client.get_object(Bucket=bucket, Key=key, Range=f"bytes={offset}-")["Body"]
         yield from body.iter_chunks(_BLOCK_BYTES)
+    except ClientError as error:
+        if status_of(error) == 416:  # the range is not satisfiable
+            return
+        facts = error.response.get("Error", {})
+        raise StoreError(f"the store says {facts.get('Code')} {facts.get('Message')}") from None
+    except (BotoCoreError, ValueError) as error:
+        raise StoreError(" ".join(str(error).split())) from None
 
 
 def _parse(uri: str) -> tuple[str, str]:

@@ -12,22 +12,22 @@ from flows.engines.local import LocalEngine
 from flows.engines.ray_cluster import RayEngine
 from flows.engines.work_pool import WorkPoolEngine
 
-_open: ContextVar[Engine | None] = ContextVar("engine of the build", default=None)
+_open: ContextVar[tuple[Compute, Engine] | None] = ContextVar("engine of the build", default=None)
 
 
 @contextmanager
 def open_engine(compute: Compute) -> Iterator[Engine]:
     """Yield the engine that a spec names, and close it at the end.
 
-    Within another `open_engine` this yields the engine that is open already, and the outer call closes it. So the
-    command line can begin an engine while the Prefect server still loads, and the flow then uses the same engine.
+    Within an `open_engine` of the same settings this yields the engine that is open already, and the outer call closes
+    it. So the command line can begin an engine while the Prefect server still loads, and the flow then uses it.
     """
     already_open = _open.get()
-    if already_open is not None:
-        yield already_open
+    if already_open is not None and already_open[0] == compute:
+        yield already_open[1]
         return
     with closing(_engine_of(compute)) as engine:
-        token = _open.set(engine)
+        token = _open.set((compute, engine))
         try:
             yield engine
         finally:

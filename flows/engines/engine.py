@@ -29,8 +29,6 @@ FUTILE_ROUNDS = 3
 Finished = Callable[[ChunkResult], None]
 """Called with the result of each chunk that has been rendered."""
 
-_CHUNK_SECONDS = 60.0  # plans cut chunks of about a minute
-
 
 @dataclass(frozen=True)
 class Round:
@@ -49,7 +47,7 @@ class Round:
     plan_path: str
     batch_pairs: BatchSize
     chunks: tuple[str, ...]
-    chunk_seconds: float = _CHUNK_SECONDS
+    chunk_seconds: float
 
     def task_parameters(self, chunk: str) -> dict[str, Any]:
         """Return the parameters of the task that renders one chunk."""
@@ -93,7 +91,8 @@ class Engine(Protocol):
         such as a dead process, the engine logs it, and the chunk stays without records.
 
         Raises:
-            IsthmusError: if the cause is one that a person has to fix. Its message says what to do.
+            UnfinishedError: if the engine gives up. The build then publishes what there is and ends.
+            IsthmusError: if the cause is one that a person has to fix. Its message says what to do, and the build ends.
         """
 
     def close(self, *, kill: bool = False) -> None:

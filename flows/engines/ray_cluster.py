@@ -89,8 +89,13 @@ class RayEngine:
     def close(self, *, kill: bool = False) -> None:
         """Stop the Ray on this machine, or disconnect from the cluster, which ends the processes of this build."""
         connection, self._connection = self._connection, None
-        if connection is not None:
+        if connection is None:
+            return
+        try:
             connection.runner.__exit__(None, None, None)
+        except ConnectionError:  # the cluster is gone; after an error, that error is the one to report
+            if not kill:
+                raise
 
     def _connected(self) -> _Connection:
         """Return the connection, after connecting or starting Ray if there is none."""

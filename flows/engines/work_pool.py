@@ -26,7 +26,6 @@ from prefect.states import Cancelling
 
 from core.atlas.recorded import recorded_chunks
 from core.errors import SpecError, TransientStoreError, UnfinishedError
-from core.machine import parallel
 from core.rendering.chunk import read_result
 from core.spec import Compute
 from core.store.store import open_store
@@ -47,7 +46,7 @@ class WorkPoolEngine:
     @property
     def chunks_at_once(self) -> int:
         """The spec's workers times its processes. Without processes one process per worker is assumed."""
-        return parallel.chunks_at_once(self._compute) or 1
+        return self._compute.shards_in_flight * (self._compute.processes or 1)
 
     def begin(self, chunks: int) -> None:
         """Do nothing: workers start with the first shard."""
@@ -61,7 +60,7 @@ class WorkPoolEngine:
         """
         if not round_.chunks:
             return
-        name = self._compute.deployment
+        name = self._compute.shard_deployment
         tag = children_tag(str(this_flow_run.id))
         with get_client(sync_client=True) as client:
             try:
@@ -82,7 +81,7 @@ class WorkPoolEngine:
         """Do nothing: no shard is in flight between rounds, and workers are not the engine's to stop."""
 
     def _chunks_per_shard(self, chunk_seconds: float) -> int:
-        shard_seconds = 60 * self._compute.shard_minutes
+        shard_seconds = self._compute.shard_seconds
         return max(1, round(shard_seconds * (self._compute.processes or 1) / chunk_seconds))
 
 
@@ -120,7 +119,7 @@ class _Fleet:
         total, answered = len(shards), time.monotonic()
         while shards or self._running:
             try:
-                while shards and len(self._running) < self._compute.workers:
+                while shards and len(self._running) < self._compute.shards_in_flight:
                     self._begin(f"{total - len(shards) + 1} of {total}", shards[0])
                     shards.popleft()
                 time.sleep(_POLL_SECONDS)
@@ -142,7 +141,7 @@ class _Fleet:
             "batch_pairs": self._round.batch_pairs,
         }
         run: Any = run_deployment(
-            self._compute.deployment,
+            self._compute.shard_deployment,
             parameters=parameters,
             flow_run_name=f"render-shard {self._store.name} {name}",
             tags=[self._tag],
@@ -181,7 +180,7 @@ class _Fleet:
         if now - self._heard > _NO_WORKER_SECONDS:
             raise UnfinishedError(
                 f"no worker took a shard within {_NO_WORKER_SECONDS / 60:.0f} minutes; "
-                f"start a worker for the work pool of {self._compute.deployment}"
+                f"start a worker for the work pool of {self._compute.shard_deployment}"
             )
 
     def _end(self, run_id: UUID, shard: _Shard, how: str) -> None:
@@ -196,7 +195,7 @@ class _Fleet:
             return
         self._log.error("shard %s %s; %d of its chunks are missing", shard.name, how, len(shard.waiting))
         self._futile = 0 if shard.finished_chunks else self._futile + 1
-        if self._futile >= max(3, self._compute.workers):
+        if self._futile >= max(3, self._compute.shards_in_flight):
             raise UnfinishedError(f"{self._futile} shards in a row finished nothing; the last one {how}")
 
 

@@ -176,20 +176,21 @@ def test_any_object_is_read_from_an_offset_on(
     assert all(0 < len(block) <= 1 << 20 for block in blocks)
 
 
-def test_errors_of_reading_from_an_offset_name_the_object(
+def test_errors_of_reading_from_an_offset_have_their_cause(
     proxy: FaultProxy, credentials: None, client: S3Client, prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A missing object is a permanent error; an answer that ends early is a transient one."""
+    """A missing object is an error of one line, and so is an answer that ends early."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
     address = f"s3://{BUCKET}/{prefix}/net.pb"
     with pytest.raises(StoreError) as caught:
         list(s3.read_from(address, 7))
-    assert str(caught.value) == f"{address}: could not read, there is no such object"
+    assert str(caught.value).startswith("the store says NoSuchKey ")
 
     client.put_object(Bucket=BUCKET, Key=f"{prefix}/net.pb", Body=bytes(100))
     proxy.inject(Fault("cut"))
-    with pytest.raises(TransientStoreError, match=f"{address}: could not read, no answer from {proxy.url} "):
+    with pytest.raises(StoreError) as caught:
         list(s3.read_from(address, 7))
+    assert "\n" not in str(caught.value)
 
 
 def test_a_store_at_the_top_of_a_bucket_has_the_same_paths(store: Store, seaweed: Seaweed, prefix: str) -> None:
@@ -236,7 +237,7 @@ def test_a_refused_create_whose_answer_is_lost_is_refused(behind: Store, store: 
         Fault("refuse", times=2, method="PUT", status=409, code="ConditionalRequestConflict"),
         Fault("refuse", times=1, method="PUT", status=404, code="NoSuchKey"),
         Fault("reset", times=3),
-        Fault("slow", seconds=0.2),
+        Fault("slow", seconds=0.5),
         Fault("cut", times=2, method="GET"),
     ],
     ids=lambda fault: f"{fault.kind} {fault.status}",
@@ -256,7 +257,7 @@ def test_transient_errors_are_retried(behind: Store, proxy: FaultProxy, fault: F
 def test_calls_are_retried_until_the_store_is_back(behind: Store, proxy: FaultProxy) -> None:
     """A second without any answer is bridged by retries."""
     behind.allows_many_writers()
-    proxy.die(seconds=0.5)
+    proxy.die(seconds=1)
 
     assert behind.create("records/a", b"data") is True
 
