@@ -95,7 +95,7 @@ def plan(spec: SpecFile, as_json: Json = False) -> None:
         made = make_plan(atlas, store, processes)
     facts = _facts(made, atlas, processes)
     if as_json:
-        print(json.dumps(facts))
+        print(json.dumps({**facts, "processes": known}))
     else:
         portraits = f", and {made.missing_portraits} portraits," if made.missing_portraits else ""
         gpu_hours = "" if facts["gpu_hours"] is None else f"{facts['gpu_hours']:.1f} GPU hours, "
@@ -105,7 +105,7 @@ def plan(spec: SpecFile, as_json: Json = False) -> None:
         print(
             f"{atlas.uri}: {facts['pairs']} pairs, {facts['done']} done, {facts['failed']} failed, "
             f"{facts['missing']} to render{portraits} in {facts['chunks']} chunks: "
-            f"about {facts['minutes']:.1f} minutes with {processes} processes ({basis}), "
+            f"about {facts['minutes']:.1f} minutes with {processes} process{'' if processes == 1 else 'es'} ({basis}), "
             f"{gpu_hours}{facts['megabytes']:.1f} MB"
         )
 

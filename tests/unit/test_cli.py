@@ -149,7 +149,7 @@ def test_an_old_name_of_a_key_is_reported_in_one_line(tmp_path: Path, filter_: s
 
 
 def test_a_plan_of_a_spec_with_an_old_name_is_one_json_object(isthmus: Isthmus, tmp_path: Path) -> None:
-    """The old name has the effect of the new one, and the warning is printed once and not on standard output."""
+    """The warning is printed once and not on standard output."""
     (tmp_path / "atlas.yaml").write_text(yaml.safe_dump(SPEC | {"compute": SPEC["compute"] | {"pack": 2}}))
 
     said = isthmus("plan", "atlas.yaml", "--json")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Callable
 from datetime import date
@@ -435,3 +436,24 @@ def test_all_text_in_a_file_is_accepted_or_refused_in_one_line(text: str) -> Non
     with tempfile.NamedTemporaryFile(suffix=".yaml") as file:
         Path(file.name).write_bytes(text.encode("utf-8", "surrogatepass"))
         accept_or_refuse(lambda: read(Path(file.name)))
+
+
+@pytest.mark.parametrize("changed", [{"pack": 2}, {"batch_pairs": 2}])
+@pytest.mark.filterwarnings("ignore::core.spec.RenamedKeyWarning")
+def test_the_old_name_of_a_key_has_the_effect_of_the_new_one(changed: dict[str, Any]) -> None:
+    """`pack` sets `batch_pairs`, for readers of specs and for those who check parameters by the schema alone."""
+    assert parse_spec(MINIMAL | {"compute": changed}, "here").compute.batch_pairs == 2
+    keys = AtlasSpec.model_json_schema()["$defs"]["Compute"]["properties"]
+    assert set(changed) <= set(keys)
+
+
+@pytest.mark.parametrize("engine", ["local", "ray", "work-pool"])
+def test_a_stored_spec_can_be_read_again(engine: str) -> None:
+    """Keys that a spec leaves out are stored as null, and null means left out."""
+    spec = parse_spec(MINIMAL | {"compute": {"engine": engine}}, "here")
+    stored = json.loads(spec.to_json())
+
+    assert {stored["compute"][key] for key in ("deployment", "workers", "shard_minutes", "ray_address")} == {None}
+    assert AtlasSpec.model_validate(stored) == spec
+    assert spec.compute.shard_deployment == "render-shard/gpu"
+    assert (spec.compute.shards_in_flight, spec.compute.shard_seconds) == (4, 600)

@@ -69,9 +69,24 @@ def test_objects_exist_and_folders_do_not(store: Store) -> None:
     assert not store.exists("sheets/ab/abd.png")
 
 
+def test_an_object_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that loses power leaves an object whole or not at all."""
+    steps: list[str] = []
+    link, rename = os.link, Path.replace
+    monkeypatch.setattr(os, "fsync", lambda _: steps.append("fsync"))
+    monkeypatch.setattr(os, "link", lambda *names: (steps.append("name"), link(*names)))
+    monkeypatch.setattr(Path, "replace", lambda *names: (steps.append("name"), rename(*names)))
+    store = DirectoryStore(tmp_path)
+
+    store.create("records/a", b"1")
+    store.replace("manifest.json", b"2")
+
+    assert steps == ["fsync", "name"] * 2
+
+
 def test_of_concurrent_threads_exactly_one_creates(store: Store) -> None:
     """Of threads that create one path concurrently, one gets True, and the object has its bytes."""
-    threads, paths = 4, [f"records/{number}" for number in range(8)]
+    threads, paths = 8, [f"records/{number}" for number in range(4)]
     together = threading.Barrier(threads * len(paths))  # all races at once: a loser may wait for the store for a second
 
     def race(path: str, number: int) -> bool:

@@ -208,12 +208,15 @@ def test_the_layer_of_a_pair_can_be_aligned_before_its_relu(model: Model, monkey
         np.testing.assert_allclose(strip.objective, expected.objective, rtol=1e-5)
 
 
-def test_pairs_of_logits_have_strips(model: Model) -> None:
-    """A layer needs no positions."""
+def test_pairs_across_layers_and_pairs_of_logits_have_strips(model: Model) -> None:
+    """The two layers may differ in size, and a layer needs no positions."""
+    block0_and_block1 = Pair.of(Neuron("block0", 3), Neuron("block1_depthwise", 7))
+    across = render(model, block0_and_block1, steps=16, redirected_updates=0)[0]
     cat_and_cup = Pair.of(Neuron("logits", 282), Neuron("logits", 967))
     small: dict[str, Any] = {"frames": 2, "transforms": "none", "alignment": {"weight": 0}}
     classes = render(model, cat_and_cup, steps=6, redirected_updates=0, **small)[0]
 
+    assert across.objective[-1] > across.objective[0]
     assert classes.objective[-1] > classes.objective[0]
 
 
