@@ -2,7 +2,7 @@
 
 An `Objective` is called with `activations`, a function from layer name to that layer's activations, shape (frame,
 height, width, channel) or (frame, class), and returns a scalar. It also knows which layers it reads, so that the model
-can be cut behind the deepest one. Objectives add, subtract and scale: `channel(a, 1) + 0.1 * alignment(b)`.
+can be cut after the deepest one. Objectives add, subtract and scale: `channel(a, 1) + 0.1 * alignment(b)`.
 Definitions are those of Lucid's `optvis/objectives.py`.
 """
 
@@ -29,7 +29,7 @@ _FARTHEST_ALIGNED = 4  # Lucid compares frames up to four apart
 
 @dataclass(frozen=True)
 class Objective:
-    """A scalar function of activations, with the layers that it reads and a description for people."""
+    """A scalar function of activations, with the layers that it reads and a readable description."""
 
     value: Callable[[Activations], tf.Tensor]
     layers: frozenset[str]

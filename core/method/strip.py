@@ -27,7 +27,8 @@ class Strip:
             `core.method.walk_strip` for strips between portraits.
         activation_a, activation_b: shape (frame,): mean activation of each neuron on the finished frames.
         neighbour_distance: shape (frame - 1,): mean squared difference of neighbouring frames.
-        layer_distance: alignment layer -> the same of the activations there.
+        layer_distance: alignment layer -> mean squared difference of neighbouring frames' activations in this layer,
+            shape (frame - 1,).
         checkpoints: number of updates -> the frames then, for the checkpoints that were asked for.
         seconds: time to render, this strip's share of its batch.
     """
@@ -43,7 +44,7 @@ class Strip:
 
     @classmethod
     def of(cls, rendered: Rendered, aligned: Sequence[str]) -> Strip:
-        """Return what was rendered as a strip, whose numbers are those of `measure_strips`."""
+        """Return a rendered strip whose numbers `measure_strips` has measured."""
         activation_a, activation_b, distance, *layer_distance = rendered.measured
         return cls(
             frames=rendered.frames,
@@ -57,7 +58,7 @@ class Strip:
         )
 
     def backwards(self) -> Strip:
-        """Return the same strip from neuron b to neuron a: what was a is then b."""
+        """Return the same strip from neuron b to neuron a, with the two names exchanged."""
         return replace(
             self,
             frames=self.frames[::-1],
@@ -101,11 +102,11 @@ class StripRenderer:
 
     @property
     def traces(self) -> int:
-        """How often the step has been traced, with redirected gradients or without."""
+        """The number of times that the step has been traced, with redirected gradients or without."""
         return self._renderer.traces
 
     def compile(self) -> None:
-        """Trace and compile all that a rendering needs, unless that is done."""
+        """Trace and compile everything that a rendering needs, unless that is done."""
         self._renderer.compile()
 
     def seconds_per_update(self, pair: Pair) -> float:
@@ -180,7 +181,7 @@ def mixed(activations: Sequence[tf.Tensor], weights: Array) -> tf.Tensor:
 def weighted_alignment(
     layers: Sequence[tf.Tensor], factor: tf.Tensor | Array, settings: RenderSettings
 ) -> tf.Tensor | float:
-    """Return what alignment adds to the objective, shape (strip,); 0 without a layer.
+    """Return the alignment term of the objective, shape (strip,); 0 without a layer.
 
     Args:
         layers: the activations in each aligned layer, shape (strip, frame, ...).
