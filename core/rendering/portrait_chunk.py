@@ -33,11 +33,11 @@ _STORING_THREADS = 4
 
 @dataclass(frozen=True)
 class _Outcome:
-    """What became of a portrait or a canvas.
+    """The outcome of rendering a portrait or a canvas.
 
     Attributes:
-        reason: why it failed, or None.
-        activation: of the portrait's neuron; None for a canvas.
+        reason: reason of a failure, or None.
+        activation: activation of the portrait's neuron; None for a canvas.
     """
 
     seconds: float = 0
@@ -107,14 +107,14 @@ def render_portraits(
         return _record(outcome, planned, device_name, portrait.key, neuron=str(portrait.neuron), canvas=canvas.key)
 
     rendered = _portraits(canvas, planned, store, batch_pairs)
-    held = max(_STORING_THREADS, at_most(batch_pairs, 1, planned.settings.size_px))  # a batch is finished together
+    held = max(_STORING_THREADS, at_most(batch_pairs, 1, planned.settings.size_px))  # a batch ends as a whole
     return list(in_threads(finish, rendered, threads=_STORING_THREADS, held=held))
 
 
 def _portraits(
     canvas: PlannedCanvas, planned: PlannedChunk, store: Store, batch_pairs: BatchSize
 ) -> Iterator[tuple[PlannedPortrait, RenderedPortrait | None]]:
-    """Yield each portrait with what was rendered, layer by layer, or with None if it cannot be rendered."""
+    """Yield each portrait with its rendering, layer by layer, or with None if it cannot be rendered."""
     settings = portrait_settings(planned.settings)
     possible = [portrait for portrait in planned.chunk.portraits if portrait.reason is None]
     yield from ((portrait, None) for portrait in planned.chunk.portraits if portrait.reason is not None)

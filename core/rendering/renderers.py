@@ -1,4 +1,4 @@
-"""Renderers, kept in a process for the layers and settings that they serve: tracing one takes seconds."""
+"""Renderers, cached in a process by layers and settings, because tracing a renderer takes seconds."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _Given = TypeVar("_Given", covariant=True)
 
 
 class Subject(Protocol[_Taken, _Given]):
-    """What a renderer is made for, besides model and settings; equal subjects share one."""
+    """The subject of a renderer, besides model and settings; equal subjects share a renderer."""
 
     def frames(self, settings: RenderSettings) -> int:
         """Return the frames of each piece of work."""
@@ -62,7 +62,7 @@ class Strips:
 
 @dataclass(frozen=True)
 class _PairRenderer:
-    """Renders strips with ends of their own, so it looks at no portraits."""
+    """Renders strips with ends of their own, so it ignores portraits."""
 
     strips: StripRenderer
 
@@ -78,8 +78,8 @@ class Portraits:
     """Portraits of neurons of a layer on a canvas.
 
     Attributes:
-        canvas: its key, by which it is compared.
-        colours: of the canvas, shape (height, width, 3).
+        canvas: key of the canvas; two subjects with the same key are equal.
+        colours: colours of the canvas, shape (height, width, 3).
     """
 
     layer: str
@@ -98,7 +98,7 @@ class Portraits:
 def renderer_for(
     subject: Subject[_Work, _Result], model: ModelSpec, settings: RenderSettings, batch_pairs: BatchSize
 ) -> Batches[_Work, _Result]:
-    """Return what renders the subject in batches, traced once per process."""
+    """Return the batches of a subject, whose renderer is traced once per process."""
     batches: Batches[_Work, _Result] = _kept(subject, model, settings, batch_pairs)
     return batches
 
@@ -115,7 +115,7 @@ def _kept(
 
 
 def measure_pace(plan: Plan, batch_pairs: BatchSize) -> None:
-    """Do a few updates of a missing pair on this device, and keep the seconds of an update for the next plan.
+    """Do a few updates of a missing pair on this device, and store the seconds of an update for the next plan.
 
     A batch of the usual size is updated, because on a GPU a strip alone takes many times as long as its share of a
     batch.

@@ -1,4 +1,4 @@
-"""The engine that a spec names. No other module of a build knows the engines apart."""
+"""The engine that a spec names. No other module of a build depends on the kind of engine."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _open: ContextVar[Engine | None] = ContextVar("engine of the build", default=Non
 def open_engine(compute: Compute) -> Iterator[Engine]:
     """Yield the engine that a spec names, and close it at the end.
 
-    Within another `open_engine` this yields the engine that is open already, and the outer call closes it. So the
+    Within another `open_engine` this yields the engine that is open already, which the outer call closes. So the
     command line can begin an engine while the Prefect server still loads, and the flow then uses the same engine.
     """
     already_open = _open.get()

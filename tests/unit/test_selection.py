@@ -202,7 +202,7 @@ def test_an_unknown_layer_is_reported_with_similar_names(pairs: dict[str, Any]) 
 
     message = str(caught.value)
     assert message.startswith("pairs.")
-    assert ".0: expected a layer of efficientnet-lite0, got 'blok9'; near are block9, " in message
+    assert ".0: expected a layer of efficientnet-lite0, got 'blok9'; similar: block9, " in message
     assert message.endswith(f"('isthmus models layers efficientnet-lite0' lists all {len(MODEL.layers)})")
     assert len(message.splitlines()) == 1
 
