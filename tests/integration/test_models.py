@@ -76,6 +76,8 @@ def test_a_failed_download_of_weights_is_reported_with_the_place_where_keras_exp
 
     assert (finished.returncode, finished.stdout) == (2, "")
     [line] = [line for line in finished.stderr.splitlines() if line.startswith("isthmus: ")]
-    assert line.startswith("isthmus: model keras:MobileNetV2: its weights could not be downloaded, URL fetch failure on ")
+    assert line.startswith(
+        "isthmus: model keras:MobileNetV2: its weights could not be downloaded, URL fetch failure on "
+    )
     file = job.folder / "keras" / "models" / "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5"
     assert line.endswith(f"; download it by hand and put it at {file}, or write weights: none")
