@@ -211,7 +211,7 @@ def measured(job: Job, server: PrefectServer) -> dict[str, Any]:
 
 
 def phases(chunks: list[dict[str, Any]], began: float, build_s: float) -> dict[str, Any]:
-    """Return how the seconds of a build divide into parts."""
+    """Return the seconds of the parts of a build."""
     first, last = min(chunk["began"] for chunk in chunks), max(chunk["ended"] for chunk in chunks)
     gaps = between(chunks)
     return {

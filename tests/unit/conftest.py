@@ -38,7 +38,7 @@ _LONGEST_FIRST = [
 
 @lru_cache(maxsize=1)
 def _after_prepare() -> dict[str, bool]:
-    """Set TensorFlow up, once; return what was in use just after that."""
+    """Set TensorFlow up, once; return whether TF32 and Keras were in use just after that."""
     device.prepare()
     import tensorflow as tf
 
@@ -55,7 +55,7 @@ def pytest_collection(session: pytest.Session) -> None:
 
 
 def pytest_collectstart() -> None:
-    """Set TensorFlow up where this file is loaded late, as by `pytest tests`."""
+    """Set TensorFlow up if this file is loaded late, as by `pytest tests`."""
     _after_prepare()
 
 

@@ -240,7 +240,7 @@ def test_damaged_files_are_refused_in_one_line(tmp_path: Path) -> None:
 
 
 class _Module(tf.Module):  # type: ignore[misc]
-    """A module for a SavedModel, with one operation that is refused, if any."""
+    """A module for a SavedModel, with or without an operation that is refused."""
 
     def __init__(self, extra: str, file: Path) -> None:
         super().__init__()
