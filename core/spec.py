@@ -186,7 +186,7 @@ class Compute(Frozen):
     batch_pairs: Annotated[StrictInt, Field(ge=1, le=1024)] | Literal["auto"] = Field(
         "auto",
         validation_alias=AliasChoices("batch_pairs", "pack"),
-        description="Number of pairs in one batch, which share a forward pass. auto: as many as keep a GPU busy; "
+        description="Number of pairs in one batch, which share a forward pass. auto: the number that keeps a GPU busy; "
         "one on a CPU.",
     )
     chunk_pairs: StrictInt | None = Field(

@@ -27,7 +27,7 @@ def render_shard(
         Field(ge=1, le=256, description="Chunks rendered at once on this worker; by default one per GPU, or per core."),
     ] = None,
     batch_pairs: Annotated[
-        BatchSize, Field(description="Pairs in one batch; auto: as many as keep a GPU busy, one on a CPU.")
+        BatchSize, Field(description="Pairs in one batch; auto: the number that keeps a GPU busy, one on a CPU.")
     ] = "auto",
 ) -> None:
     """Render the chunks of a shard that have no records yet, on this machine.

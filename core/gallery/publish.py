@@ -30,8 +30,8 @@ _ATTEMPTS = 10
 def publish(store: Store, name: str) -> Manifest:
     """Compute manifest, data and gallery from the records, and write them.
 
-    Of several concurrent publishers, the last one has read every record that the others have read; the others start
-    again.
+    If several processes publish concurrently, the last one has read every record that the others have read; the others
+    start again.
 
     Args:
         store: the atlas.

@@ -263,8 +263,9 @@ def frame_alignment(t: tf.Tensor, factor: tf.Tensor | Array) -> tf.Tensor:
         shape (strip,), at most 0.
     """
     flat = tf.reshape(t, (*t.shape[:2], -1))
-    # The mean's division stands in the factor. After the squares it would be a constant as large as the activations.
-    # TensorFlow folds such a constant into others if it is small enough, so rounding would depend on the batch.
+    # The factor includes the division for the mean. After the squares, the divisor would be a constant as large as the
+    # activations. TensorFlow folds such a constant into others if it is small enough, so rounding would depend on the
+    # batch.
     numbers = tf.cast(tf.shape(flat)[2], tf.float32)
     differences = tf.matmul(factor / tf.sqrt(numbers), flat)
     # The last axis is summed first: many small squares lose no precision that way.

@@ -29,7 +29,7 @@ class Strip:
         neighbour_distance: shape (frame - 1,): mean squared difference of neighbouring frames.
         layer_distance: alignment layer -> mean squared difference of neighbouring frames' activations in this layer,
             shape (frame - 1,).
-        checkpoints: number of updates -> the frames then, for the checkpoints that were asked for.
+        checkpoints: number of updates -> the frames then, for the checkpoints in the settings.
         seconds: time to render, this strip's share of its batch.
     """
 
@@ -76,10 +76,10 @@ class Strip:
 
 
 class StripRenderer:
-    """Renders pairs whose neurons a lie in one layer and whose neurons b lie in one layer.
+    """Renders pairs of the same two layers, as strips with ends of their own.
 
     Args:
-        layers: the layer of neurons a and that of neurons b; may be the same.
+        layers: the layer of every neuron a and that of every neuron b; may be the same layer.
         strips: pairs in a batch.
     """
 
@@ -119,7 +119,7 @@ class StripRenderer:
 
 
 class _SharedFrames:
-    """All frames of strips, as spectra of their own and low-resolution terms that they share."""
+    """All frames of strips: each has a spectrum of its own, and they share low-resolution terms."""
 
     def __init__(self, settings: RenderSettings, strips: int) -> None:
         self._sd = settings.sd

@@ -43,10 +43,10 @@ class Walk(NamedTuple):
 
 
 class WalkRenderer:
-    """Renders strips between portraits, for pairs whose neurons a lie in one layer and neurons b in one layer.
+    """Renders pairs of the same two layers, as strips between portraits.
 
     Args:
-        layers: the layer of neurons a and that of neurons b; may be the same.
+        layers: the layer of every neuron a and that of every neuron b; may be the same layer.
         strips: pairs in a batch.
     """
 

@@ -99,7 +99,7 @@ def render_chunk(planned: PlannedChunk, store: Store, batch_pairs: BatchSize = "
     """Render a chunk's pairs, portraits or canvas and commit its records.
 
     Args:
-        batch_pairs: pairs, or portraits, in a batch; auto: as many as suit the device.
+        batch_pairs: pairs, or portraits, in a batch; auto: the number that suits the device.
 
     Raises:
         ModelError: if the model on this machine is not the one that the plan was made with.

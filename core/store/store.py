@@ -42,7 +42,7 @@ class Store(Protocol):
     def create(self, path: str, data: bytes) -> bool:
         """Write an object unless it exists; return whether this call wrote it.
 
-        Of several processes that create one path concurrently, exactly one gets True.
+        If several processes create one path concurrently, exactly one gets True.
         """
 
     def replace(self, path: str, data: bytes) -> None:
@@ -54,7 +54,7 @@ class Store(Protocol):
     def swap(self, path: str, data: bytes, version: str | None) -> bool:
         """Write an object if it still has this version; return whether it was written.
 
-        The version None means that the object does not exist. Of several processes that swap one version of a path
+        The version None means that the object does not exist. If several processes swap one version of a path
         concurrently, exactly one gets True, unless all of them write the bytes that the object has already.
         """
 

@@ -38,8 +38,8 @@ class _Connection:
 class RayEngine:
     """One chunk per GPU of a Ray cluster, or one per core of a cluster without GPUs.
 
-    A process that dies costs its chunk only: Ray starts another process and gives it the same chunk. The connection,
-    or the Ray on this machine, is kept from round to round. It is replaced if a chunk was left unfinished.
+    If a process dies, Ray starts another process and gives it the same chunk. The connection, or the Ray on this
+    machine, is kept from round to round. It is replaced if a chunk was left unfinished.
     """
 
     def __init__(self, compute: Compute) -> None:

@@ -162,7 +162,7 @@ def test_a_run_on_demand_is_watched_to_its_end_and_shows_its_results(deployed: D
 
 
 def test_a_build_goes_on_when_a_worker_and_its_shard_are_killed(deployed: Deployed) -> None:
-    """When a GPU worker and its processes were killed and its shard is marked as crashed, another shard renders the rest.
+    """If a GPU worker and its processes were killed and its shard is marked as crashed, another shard renders the rest.
 
     The atlas is walkable: one shard renders its canvas, another one the portraits, and others the strips.
     """

@@ -104,13 +104,13 @@ def isthmus(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 
 @pytest.fixture
 def tf32_after_prepare() -> bool:
-    """Whether TF32 was enabled in this process just after `device.prepare`, before a test could change that."""
+    """Return whether TF32 was enabled in this process just after `device.prepare`, before a test could change that."""
     return _after_prepare()["tf32"]
 
 
 @pytest.fixture
 def keras_after_prepare() -> bool:
-    """Whether Keras was loaded in this process just after `device.prepare`, before a test could load it."""
+    """Return whether Keras was loaded in this process just after `device.prepare`, before a test could load it."""
     return _after_prepare()["keras"]
 
 
