@@ -38,7 +38,7 @@ class Alignment(Frozen):
         None, description="Layers whose activations are kept similar; by default those that suit the model."
     )
     weight: Number = Field(
-        0.1, ge=0, le=1e6, description="Weight of alignment in the objective; 0 switches alignment off."
+        0.1, ge=0, le=1e6, description="Weight of alignment in the objective, which is maximised; 0: no alignment."
     )
     decay: Number = Field(
         5.0, gt=0, le=1e6, description="Two frames that are d places apart are compared with weight 1 / decay^d."
@@ -73,8 +73,8 @@ class RenderSettings(Frozen):
     )
     key_frames: Literal["symmetric", "lucid"] = Field(
         "symmetric",
-        description="Positions of the two key frames, between which the shared parts of the other frames are "
-        "interpolated. symmetric: the first and the last frame. lucid: the positions that Lucid uses.",
+        description="Positions of the two key frames, low-resolution images between which the frames interpolate. "
+        "symmetric: the ends of the strip. lucid: the positions that Lucid uses.",
     )
     transforms: Literal["standard", "none"] = Field(
         "standard",
@@ -186,8 +186,7 @@ class Compute(Frozen):
     batch_pairs: Annotated[StrictInt, Field(ge=1, le=1024)] | Literal["auto"] = Field(
         "auto",
         validation_alias=AliasChoices("batch_pairs", "pack"),
-        description="Number of pairs in one batch, which share a forward pass. auto: the number that keeps a GPU busy; "
-        "one on a CPU.",
+        description="Pairs in one batch, which is one forward pass. auto: the number that keeps a GPU busy; 1 on a CPU.",
     )
     chunk_pairs: StrictInt | None = Field(
         None,
@@ -248,8 +247,7 @@ class Storage(Frozen):
     )
     retries: Literal["standard", "adaptive"] = Field(
         "standard",
-        description="standard: every request is tried up to 10 times. adaptive: it also slows down when the store is "
-        "busy.",
+        description="standard: up to 10 tries of every request. adaptive: also slower while the store is busy.",
     )
     checksums: Literal["when_supported", "when_required"] = Field(
         "when_supported", description="when_required: for old stores that do not support the newer checksums."
