@@ -186,7 +186,7 @@ class Compute(Frozen):
     batch_pairs: Annotated[StrictInt, Field(ge=1, le=1024)] | Literal["auto"] = Field(
         "auto",
         validation_alias=AliasChoices("batch_pairs", "pack"),
-        description="Pairs in one batch, which is one forward pass. auto: the number that keeps a GPU busy; 1 on a CPU.",
+        description="Pairs in one batch (one forward pass). auto: the number that keeps a GPU busy, or 1 on a CPU.",
     )
     chunk_pairs: StrictInt | None = Field(
         None,
