@@ -1,8 +1,8 @@
-"""Errors that a person can mend, as one small family, and the words that their messages share.
+"""Errors that a person can fix, as one family of classes, and functions for the text of their messages.
 
-Each message is one line that says what was expected, what came, where, and what to do. The command line prints it and
-exits with code 2; a traceback appears only for faults of Isthmus itself. Only a `TransientStoreError` is worth a retry:
-after any other error the same input fails again.
+Each message is one line that says what was expected, what was found, where, and what to do. The command line prints it
+and exits with code 2; a traceback appears only for faults of Isthmus itself. Only a `TransientStoreError` is worth a
+retry: after any other error the same input fails again.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ LONGEST = 60
 
 
 class IsthmusError(Exception):
-    """Base of all errors that a person can mend."""
+    """Base of all errors that a person can fix."""
 
 
 class SpecError(IsthmusError):
@@ -63,7 +63,7 @@ class RenderDivergedError(IsthmusError):
 
 
 def first_mistake(error: ValidationError, whole: str) -> str:
-    """Return the first mistake in stored JSON: its field, or *whole* where it is not in one field, and the reason."""
+    """Return the first mistake in stored JSON: its field, or *whole* if it is not in one field, and the reason."""
     first = error.errors()[0]
     field = ".".join(str(part) for part in first["loc"]) or whole
     return f"{field}: {first['msg']}"
@@ -78,7 +78,7 @@ def short(value: Any) -> str:
     try:
         text = shorten.repr(value)
     except ValueError:  # Python does not write out whole numbers of thousands of digits
-        return "a number of very many digits"
+        return "a number with thousands of digits"
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
 
 

@@ -20,7 +20,7 @@ EXPECTED_TEXT = {
 """Pattern of a field -> the text that matches it, in words for a message."""
 ENDPOINT = r"https?://[A-Za-z0-9._\-]+(:[0-9]{1,5})?/?|https?://\[[0-9a-fA-F:.]+\](:[0-9]{1,5})?/?"
 KEY_MISTAKE = "key_mistake"
-"""Type of the pydantic errors whose message says which key of a section is wrong, and why."""
+"""Type of the pydantic errors whose message names the wrong key of a section and the reason."""
 
 
 def key_mistake(key: str, problem: str) -> PydanticCustomError:

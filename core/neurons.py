@@ -87,7 +87,7 @@ def parse_range(text: str) -> tuple[str, range]:
 
 
 def distinct_pairs(pairs: Iterable[tuple[Neuron, Neuron]]) -> Iterator[Pair]:
-    """Yield each pair once, at its first appearance, in whichever order its neurons were given."""
+    """Yield each pair once, at its first appearance; the order in which its neurons are given does not matter."""
     seen: set[Pair] = set()
     for first, second in pairs:
         pair = Pair.of(first, second)

@@ -1,8 +1,8 @@
-"""The spec: what a person asks for, as models that are filled from YAML or from a form and cannot change afterwards.
+"""The spec of an atlas, as immutable models that are filled from YAML or from a form.
 
 The models are also the parameters of the Prefect flow, whose form shows their descriptions and limits. Every setting
-that changes a pixel is in `RenderSettings` and therefore part of every key. Reading a spec and the messages about its
-mistakes are in `core.spec_file`; what only one kind of model needs is in `core.models`.
+that changes a pixel is in `RenderSettings` and therefore part of every key. `core.spec_file` reads specs and reports
+their mistakes; `core.models` has what only one kind of model needs.
 """
 
 from __future__ import annotations
@@ -38,13 +38,15 @@ class Alignment(Frozen):
         None, description="Layers whose activations are kept similar; by default those that suit the model."
     )
     weight: Number = Field(
-        0.1, ge=0, le=1e6, description="Weight of alignment in the objective; 0 switches alignment off."
+        0.1, ge=0, le=1e6, description="Weight of alignment in the objective, which is maximised; 0: no alignment."
     )
-    decay: Number = Field(5.0, gt=0, le=1e6, description="Two frames that are d apart count 1 / decay^d.")
+    decay: Number = Field(
+        5.0, gt=0, le=1e6, description="Two frames that are d places apart are compared with weight 1 / decay^d."
+    )
 
 
 PLAIN_STEPS, FAST_STEPS = 256, 96
-"""Default numbers of updates, with the plain and with the fast schedule."""
+"""Default numbers of updates of the plain and of the fast schedule."""
 
 
 class RenderSettings(Frozen):
@@ -55,11 +57,13 @@ class RenderSettings(Frozen):
     schedule: Literal["plain", "fast"] = Field(
         "plain", description="plain: Lucid's schedule. fast: as good with fewer updates, 96 unless steps is given."
     )
-    steps: StrictInt = Field(PLAIN_STEPS, ge=1, le=100_000, description="Number of updates of the image.")
+    steps: StrictInt = Field(PLAIN_STEPS, ge=1, le=100_000, description="Number of updates of the images.")
     checkpoints: tuple[Annotated[StrictInt, Field(ge=1)], ...] = Field(
-        (), max_length=16, description="Numbers of updates, below steps, after which the strip is kept too."
+        (), max_length=16, description="Numbers of updates, below steps, after which the strip is stored too."
     )
-    seed: StrictInt = Field(0, ge=0, lt=2**32, description="Another seed gives other pictures of the same pairs.")
+    seed: StrictInt = Field(
+        0, ge=0, lt=2**32, description="Seed of the start values and random views; another seed gives other pictures."
+    )
     learning_rate: Number = Field(0.05, gt=0, le=10, description="Learning rate of the Adam optimizer.")
     sd: Number = Field(
         0.01, gt=0, le=10, description="Standard deviation of the random numbers that an image starts from."
@@ -69,8 +73,8 @@ class RenderSettings(Frozen):
     )
     key_frames: Literal["symmetric", "lucid"] = Field(
         "symmetric",
-        description="Positions of the two key frames, between which the shared parts of the other frames are "
-        "interpolated. symmetric: the first and the last frame. lucid: as Lucid has them.",
+        description="Positions of the two key frames, low-resolution images between which the frames interpolate. "
+        "symmetric: the ends of the strip. lucid: the positions that Lucid uses.",
     )
     transforms: Literal["standard", "none"] = Field(
         "standard",
@@ -81,8 +85,8 @@ class RenderSettings(Frozen):
         16,
         ge=0,
         le=1000,
-        description="Number of first updates with redirected gradients, which pass through ReLUs that are dead "
-        "for the whole image.",
+        description="Number of first updates with redirected gradients: if all units of a ReLU layer are inactive "
+        "for an image, the gradient passes through the ReLU, so that the optimisation can start.",
     )
     alignment: Alignment = Alignment()
     precision: Precision = Field(
@@ -139,7 +143,7 @@ class RandomPairs(Frozen):
 
 
 class NearestPairs(Frozen):
-    """Pairs of each neuron and its nearest in the same layer, by the cosine of the weights that feed them."""
+    """Pairs of each neuron and its nearest neurons of the same layer, by the cosine of the weights that feed them."""
 
     select: Literal["nearest"]
     neurons: tuple[str, ...] = Field(min_length=1, description="Neurons layer:channel and ranges layer:first-last.")
@@ -162,7 +166,7 @@ class RenamedKeyWarning(FutureWarning):
 
 
 def _allow_pack(schema: dict[str, Any]) -> None:
-    """Add the old name to the schema, which is all that Prefect's server checks parameters by."""
+    """Add the old name to the schema: Prefect's server checks parameters by the schema alone."""
     keys = schema["properties"]
     old = {"title": "Pack", "description": "Old name of batch_pairs.", "deprecated": True}
     # Without a default, because a form that fills defaults in would give both names.
@@ -189,7 +193,7 @@ class Compute(Frozen):
     batch_pairs: Annotated[StrictInt, Field(ge=1, le=1024)] | Literal["auto"] = Field(
         "auto",
         validation_alias=AliasChoices("batch_pairs", "pack"),
-        description="Number of pairs in one batch. auto: as many as raise the throughput of a GPU; one on a CPU.",
+        description="Pairs in one batch (one forward pass). auto: the number that keeps a GPU busy, or 1 on a CPU.",
     )
     chunk_pairs: StrictInt | None = Field(
         None,
@@ -272,7 +276,7 @@ class Storage(Frozen):
     )
     retries: Literal["standard", "adaptive"] = Field(
         "standard",
-        description="Every request is tried up to 10 times; adaptive also slows down when the store is busy.",
+        description="standard: up to 10 tries of every request. adaptive: also slower while the store is busy.",
     )
     checksums: Literal["when_supported", "when_required"] = Field(
         "when_supported", description="when_required: for old stores that do not support the newer checksums."
@@ -282,7 +286,7 @@ class Storage(Frozen):
     def _without_secrets(self) -> Storage:
         if self.endpoint_url is None:
             return self
-        if "@" in self.endpoint_url:  # which the message does not repeat: it may be a password
+        if "@" in self.endpoint_url:  # the message does not repeat the address, which may have a password
             raise key_mistake(
                 "endpoint_url",
                 "expected an address without user and password; "
@@ -297,7 +301,7 @@ class Storage(Frozen):
 class ModelSpec(Frozen):
     """An image model: its name, and the keys that its kind needs beside the name.
 
-    Here is checked what holds for every kind; `core.models.models.check_spec` checks the rest.
+    This class makes the checks that hold for every kind; `core.models.models.check_spec` makes the others.
     """
 
     name: str = Field("efficientnet-lite0", description="Name of the model; 'isthmus models' lists the kinds.")
@@ -324,12 +328,12 @@ class ModelSpec(Frozen):
 
 
 def named_model(value: Any) -> Any:
-    """Return the mapping that a model's name alone stands for; other values are returned unchanged."""
+    """Return the mapping for a model that is given by its name alone; return other values unchanged."""
     return {"name": value} if isinstance(value, str) else value
 
 
 class AtlasSpec(Frozen):
-    """The spec of an atlas: its pairs, their model, the settings for rendering, and the place of the result."""
+    """The spec of an atlas: its pairs, their model, the settings for rendering, and the address of the result."""
 
     name: str = Field(pattern=NAME, description="Name of the atlas, and of its folder in the output.")
     output: str = Field(
@@ -341,8 +345,8 @@ class AtlasSpec(Frozen):
     pairs: Selection
     strip: StripKind = Field(
         "pair",
-        description="pair: every strip has ends of its own. walk: each neuron has one portrait, "
-        "where all its strips begin or end.",
+        description="pair: every strip has ends of its own. walk: each neuron has one portrait, a single image "
+        "with which all its strips begin or end.",
     )
     render: RenderSettings = RenderSettings()
     compute: Compute = Compute()
@@ -350,7 +354,7 @@ class AtlasSpec(Frozen):
 
     @model_validator(mode="after")
     def _walkable(self) -> AtlasSpec:
-        """Refuse what portraits do not allow: fewer than 3 frames leave nothing to optimise; sharing is the default."""
+        """Refuse fewer than 3 frames, which leave nothing to optimise between portraits, and other ways of sharing."""
         if self.strip == "pair":
             return self
         render = self.render

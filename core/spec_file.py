@@ -52,7 +52,7 @@ def read_spec(path: Path) -> AtlasSpec:
     """Read a spec from a YAML file.
 
     Raises:
-        SpecError: in one line with file, field, what was expected and what came.
+        SpecError: in one line with file, field, what was expected and what was found.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -63,9 +63,9 @@ def read_spec(path: Path) -> AtlasSpec:
         data = yaml.load(text, _Loader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        place = f" line {mark.line + 1} column {mark.column + 1}" if mark else ""
+        position = f" line {mark.line + 1} column {mark.column + 1}" if mark else ""
         problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "unreadable"
-        raise SpecError(f"{path}{place}: expected YAML, {problem}") from None
+        raise SpecError(f"{path}{position}: expected YAML, {problem}") from None
     except RecursionError:
         raise SpecError(f"{path}: expected a spec, got YAML that is nested too deeply") from None
     return parse_spec(data, str(path))
@@ -75,7 +75,7 @@ def parse_spec(data: Any, source: str) -> AtlasSpec:
     """Check the data of a spec; messages begin with their *source*.
 
     Raises:
-        SpecError: in one line with source, field, what was expected and what came.
+        SpecError: in one line with source, field, what was expected and what was found.
     """
     spec = _parse(AtlasSpec, data, source)
     _check_model(spec.model, f"{source}: model.")
@@ -131,7 +131,7 @@ _EXPECTED = {
     "too_short": "at least one entry",
     "tuple_type": "a list",
 }
-"""Pydantic's type of an error -> what was expected."""
+"""Pydantic's type of an error -> the expected value, in words."""
 
 
 def _first_of_all(error: ValidationError, model: type[BaseModel]) -> str:
@@ -146,11 +146,11 @@ def _is_consequence(found: ErrorDetails) -> bool:
 
 
 def _message(found: ErrorDetails, model: type[BaseModel]) -> str:
-    """Return the message for one mistake: field, what was expected and what came."""
+    """Return the message for one mistake: field, what was expected and what was found."""
     path, given, kind = list(found["loc"]), found["input"], found["type"]
     selection = ""
     if path[:1] == ["pairs"] and len(path) > 1:
-        selection = str(path.pop(1))  # pydantic names the chosen selection there, which no key of a spec does
+        selection = str(path.pop(1))  # pydantic's name for the chosen selection, which is not a key of the spec
     field = _dotted(path)
     if (special := _special_message(path, given, kind)) is not None:
         return special

@@ -1,1 +1,1 @@
-"""What happens, in which order: the flow that builds an atlas, and the command line."""
+"""The flows that build an atlas, and the command line."""

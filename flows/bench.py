@@ -26,7 +26,7 @@ from flows.terminal import warn
 app = typer.Typer(
     help="""Measure speed and quality on this machine.
 
-    Times that are compared are taken in turn within one run, because machines differ and are noisy. The yardstick is
+    Times that are compared are taken in turn within one run, because machines differ and are noisy. The reference is
     the bare model: the forward and backward pass of the network up to a layer.""",
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -55,7 +55,7 @@ def step(
     xla: Annotated[
         bool, typer.Option("--xla", help="On a GPU, compile the update's network with XLA, but not the bare model.")
     ] = False,
-    repeats: Annotated[int, typer.Option(help="How often each time is taken.", min=1, max=1000)] = 15,
+    repeats: Annotated[int, typer.Option(help="Number of measurements of each time.", min=1, max=1000)] = 15,
     pairs: Annotated[
         int, typer.Option(help="If 2 or more, also render this many pairs and measure how memory grows.", min=0)
     ] = 0,
@@ -189,7 +189,7 @@ def scale(
 ) -> None:
     """Measure the seconds and the memory that large atlases take.
 
-    Synthetic atlases are planned and published; nothing is rendered.
+    The atlases are synthetic. They are planned and published; nothing is rendered.
     """
     from core.bench.machine import Machine
     from core.bench.scale import measure_plan, measure_publish
@@ -199,7 +199,7 @@ def scale(
 
 
 def _renamed_pack(batch_pairs: int, pack: int | None) -> int:
-    """Return the value of --batch-pairs, also if it was given by its old name --pack.
+    """Return the value of --batch-pairs, which may also be given by its old name --pack.
 
     Raises:
         SpecError: if the two names were given with different values.

@@ -36,7 +36,7 @@ class BuildResult:
 
 
 class UnfinishedBuildError(UnfinishedError):
-    """A build that could not render some pairs or portraits; what it rendered is published."""
+    """A build that could not render some pairs or portraits; the others are published."""
 
     def __init__(self, result: BuildResult, plan: Plan) -> None:
         portraits = f" and {plan.missing_portraits} portraits" if plan.missing_portraits else ""

@@ -73,10 +73,10 @@ def main() -> None:
 
 @app.command()
 def plan(spec: SpecFile, as_json: Json = False) -> None:
-    """Say how many pairs, chunks, minutes and megabytes a build takes.
+    """Print the pairs, chunks, minutes and megabytes of a build.
 
-    Nothing is written to the atlas. If no update was timed on this device yet, a few updates are run and timed first,
-    which takes some seconds on a CPU and half a minute on a GPU.
+    Nothing is written to the atlas. If no update has been timed on this device yet, a few updates are run and timed
+    first, which takes some seconds on a CPU and half a minute on a GPU.
     """
     from core.atlas.plan import make_plan
     from core.machine.parallel import chunks_at_once
@@ -132,7 +132,7 @@ def build(spec: SpecFile, as_json: Json = False, verbose: Verbose = False) -> No
         _warn_of_one_writer(store)
         quiet_libraries(verbose)
         started = time.monotonic()
-        # Libraries such as Ray print to standard output, which is for the result of the command alone.
+        # Libraries such as Ray print to standard output, which must have the result of the command only.
         with progress_of_pairs(store, first, show=not as_json), interruptible(), redirect_stdout(sys.stderr):
             with quick_loading():
                 from flows.prefect_server import start_unless_configured
@@ -282,7 +282,7 @@ def open_page(atlas: Atlas, as_json: Json = False) -> None:
 
 
 def _facts(plan: Plan, spec: AtlasSpec, processes: int) -> dict[str, Any]:
-    """Return what `isthmus plan` says, with the names that --json gives."""
+    """Return the facts that `isthmus plan` prints, with the names that --json uses."""
     from core.machine import device
 
     seconds = plan.seconds(processes)

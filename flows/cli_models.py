@@ -1,4 +1,4 @@
-"""The commands about a model: list the kinds of model and the layers of one, and preview a pair of its neurons."""
+"""The commands about models: list the kinds of model, list the layers of a model, preview a pair of its neurons."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 models_app = typer.Typer(rich_markup_mode=None)
 _LISTED_SIZE_PX = 128
-Schedule = Annotated[str, typer.Option(help="plain: Lucid's schedule. fast: equally good strips in fewer updates.")]
+Schedule = Annotated[str, typer.Option(help="plain: Lucid's schedule. fast: as good with fewer updates.")]
 Steps = Annotated[int | None, typer.Option(help="Updates of the strip.  [default: 256, or 96 with schedule fast]")]
 
 

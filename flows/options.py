@@ -1,4 +1,4 @@
-"""Arguments and options that several commands share, and what they name: a spec, an atlas, a model, an output file."""
+"""Arguments and options that several commands share, and functions for the specs, atlases and files that they name."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ SizePx = Annotated[int, typer.Option("--size-px", help="Height and width of a fr
 
 
 def read_spec_file(path: Path) -> AtlasSpec:
-    """Read a spec; print a warning line for every key that is given by its old name.
+    """Read a spec; print a warning line for every key that it gives by an old name.
 
     Raises:
-        SpecError: in one line with file, field, what was expected and what came.
+        SpecError: in one line with file, field, what was expected and what was found.
     """
     from core.spec_file import read_spec
 
@@ -97,7 +97,7 @@ def check_output_folder(output: Path) -> None:
     """Check that the folder of an output file exists, before anything is rendered.
 
     Raises:
-        SpecError: if it does not.
+        SpecError: if the folder does not exist.
     """
     if not output.parent.is_dir():
         raise SpecError(f"--output: expected a file in an existing folder, {output.parent} does not exist")

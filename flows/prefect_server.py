@@ -1,7 +1,7 @@
 """The Prefect server of a build: the configured one, or else a temporary one.
 
-Prefect can start a temporary server itself. But it loads the whole server into the flow's process first, which takes
-seconds of every build, and it leaves the server running if the flow's process is killed. The temporary server of this
+Prefect can start a temporary server itself. But first it loads the whole server into the flow's process, which takes
+seconds in every build, and if the flow's process is killed, the server keeps running. The temporary server of this
 module loads while the flow's process loads its own modules, and ends with that process.
 """
 
@@ -89,7 +89,7 @@ def _wait_for_temporary(address: str, process: subprocess.Popen[bytes]) -> None:
 def _start() -> None:
     """Start a server on the database of Prefect's home; this process and its children use it.
 
-    The server accepts connections at once and answers them once it has loaded, after some seconds. It ends with this
+    The server accepts connections at once and answers them when it has loaded, after some seconds. It ends with this
     process and not earlier, because Prefect sends the last lines of the log when Python exits.
     """
     with socket.socket() as listening:

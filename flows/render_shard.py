@@ -29,7 +29,7 @@ def render_shard(
         Field(ge=1, le=256, description="Chunks rendered at once on this worker; by default one per GPU, or per core."),
     ] = None,
     batch_pairs: Annotated[
-        BatchSize, Field(description="Pairs in one batch; auto: as many as make a GPU faster, one on a CPU.")
+        BatchSize, Field(description="Pairs in one batch; auto: the number that keeps a GPU busy, one on a CPU.")
     ] = "auto",
     pack: Annotated[BatchSize | None, Field(description="Old name of batch_pairs.", deprecated=True)] = None,
 ) -> None:
@@ -47,7 +47,7 @@ def render_shard(
         log.warning("the parameter pack is called batch_pairs now; rename it, the old name still works")
         batch_pairs = pack
     rest = missing_chunks(uri, storage, chunks)
-    log.info("%d of %d chunks are to be rendered", len(rest), len(chunks))
+    log.info("%d of %d chunks have no records yet", len(rest), len(chunks))
     futile = 0
     with closing(LocalEngine(processes)) as engine:
         while rest:

@@ -1,6 +1,6 @@
 """Artifacts of a build on Prefect's pages: its progress, a summary, and some pictures.
 
-If the server does not answer, the artifacts are left out and the build goes on.
+If the server does not answer, the artifacts are left out and the build continues.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the command line does with its terminal: errors, warnings, progress, interrupts, and silence of libraries."""
+"""The terminal of the command line: errors, warnings, progress, interrupts, and silencing of libraries."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def warn(text: str) -> None:
 def renamed_keys_in_one_line(source: Path) -> Iterator[None]:
     """Print a warning line for every key that a spec gives by its old name, whatever PYTHONWARNINGS says.
 
-    Nothing is printed if the spec is refused, because the error has the only line then.
+    If the spec is refused, nothing is printed, because the error must be the only line.
 
     Args:
         source: the spec's file, for the lines.
@@ -67,7 +67,7 @@ def quiet_libraries(verbose: bool) -> None:
     if verbose:
         os.environ[VERBOSE] = "1"
     else:
-        # The terminal alone is silenced: a Prefect server still gets every line of the log.
+        # Only the terminal is silenced: a Prefect server still gets every line of the log.
         os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
         os.environ.setdefault("PYTHONWARNINGS", "ignore")
         logging.captureWarnings(True)
@@ -77,8 +77,8 @@ def quiet_libraries(verbose: bool) -> None:
 def interruptible() -> Iterator[None]:
     """End a build soon after an interrupt from the keyboard or SIGTERM, with the usual exit code of that signal.
 
-    Prefect's server is told that the run was stopped. The libraries in between may replace the exception that is raised
-    here by another one, so the signal is remembered.
+    Prefect's server records that the run was stopped. Libraries may replace the exception that is raised here by
+    another one, so the number of the signal is kept.
     """
     stopped: list[int] = []
 

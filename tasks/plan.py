@@ -17,7 +17,7 @@ def plan_atlas(spec: AtlasSpec, at_once: int) -> Plan:
     """Plan the missing pairs of an atlas, and write the plan and the spec to the store.
 
     Args:
-        at_once: how many chunks are rendered at once.
+        at_once: number of chunks that are rendered at once.
     """
     store = open_store(spec.uri, spec.storage)
     plan = make_plan(spec, store, at_once)
@@ -32,6 +32,6 @@ def plan_atlas(spec: AtlasSpec, at_once: int) -> Plan:
 
 @task(name="missing-chunks", cache_policy=NO_CACHE, persist_result=False, **RETRIES)
 def missing_chunks(uri: str, storage: Storage, chunks: list[str]) -> tuple[str, ...]:
-    """Return the chunks, of those that are named, that have no records yet."""
+    """Return those of the given chunks that have no records yet."""
     recorded = recorded_chunks(open_store(uri, storage))
     return tuple(chunk for chunk in chunks if chunk not in recorded)

@@ -57,9 +57,9 @@ def _become_pool_process() -> BinaryIO | None:
 
 
 def _leave_stopping_to_parent() -> None:
-    """End this pool process when the flow's process is gone, for whatever reason, and not before.
+    """End this pool process when the flow's process has ended, for whatever reason, and not before.
 
-    Nothing else would end it. An interrupt from the keyboard reaches every process of the terminal; in this process it
+    Nothing else would end this process. An interrupt from the keyboard reaches every process of the terminal. Here it
     would break the thread that waits for results, and the flow would wait for ever.
     """
     parent = parent_process()

@@ -31,7 +31,7 @@ class Fault:
         kind: "refuse": answer with `status` instead of forwarding. "reset": break the connection instead of
             forwarding. "slow": wait `seconds` before forwarding. "drop": forward, then break the connection instead
             of answering. "cut": forward, answer with half of the body, then break the connection.
-        times: number of requests that it still strikes.
+        times: number of further requests that the fault affects.
     """
 
     kind: Literal["refuse", "reset", "slow", "drop", "cut"]
@@ -44,7 +44,7 @@ class Fault:
 
 
 class FaultProxy:
-    """A proxy that forwards requests to an object store, except where a fault strikes.
+    """A proxy that forwards requests to an object store, unless a fault applies to them.
 
     Attributes:
         url: the endpoint to use instead of the store's.
@@ -66,7 +66,7 @@ class FaultProxy:
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
     def inject(self, fault: Fault) -> Fault:
-        """Add a fault; of several faults that match a request, the first one strikes."""
+        """Add a fault; if several faults match a request, the first one applies."""
         with self._lock:
             self._faults.append(fault)
         return fault

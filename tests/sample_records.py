@@ -54,7 +54,7 @@ def make_spec(neurons: Iterable[str] = ("block5:0-4",), **changes: Any) -> Atlas
 
 
 def record_of(a: str, b: str, status: str = "done", **changes: Any) -> Record:
-    """Return a record of two neurons, under a key that is made of their names."""
+    """Return a record of two neurons, with a key that is made of their names."""
     key = hashlib.sha256(f"{a} {b}".encode()).hexdigest()[:20]
     return make_record(PlannedPair(Pair(Neuron.parse(a), Neuron.parse(b)), key), status, **changes)
 

@@ -26,7 +26,7 @@ def walk_spec(neurons: str = f"{LAYER}:0-3", **changes: Any) -> AtlasSpec:
 
 
 def planned(plan: Plan, chunk: Chunk) -> PlannedChunk:
-    """Return what a render task is given for a chunk of the plan."""
+    """Return the input of a render task for a chunk of the plan."""
     return PlannedChunk(plan.model, plan.model_digest, plan.settings, chunk)
 
 

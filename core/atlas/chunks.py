@@ -1,4 +1,4 @@
-"""Chunks: what one render task does, and the cutting of missing pairs and portraits into chunks."""
+"""Chunks, each the work of one render task, and the cutting of missing pairs and portraits into chunks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from core.atlas.records import Key
 from core.neurons import Pair
 from core.spec import ModelSpec, RenderSettings, StripKind
 
-_CHUNK_SECONDS = 60  # long against the cost of a task run, short against a night
+_CHUNK_SECONDS = 60  # long compared with the cost of a task run, short compared with a night
 _LAST_CHUNK_SECONDS = 10  # the last chunks are shorter, so that the end of a build does not wait long for one process
 _MAX_CHUNKS = 2000  # task runs that a Prefect server records without strain
 
@@ -86,7 +86,7 @@ Planned = TypeVar("Planned", PlannedPair, PlannedPortrait)
 
 
 def cut_by_time(missing: Sequence[Planned], seconds: float, processes: int) -> list[tuple[Planned, ...]]:
-    """Cut into parts of about a minute, with shorter parts towards the end.
+    """Cut missing pairs or portraits into parts of about a minute, with shorter parts towards the end.
 
     This is guided self-scheduling (Polychronopoulos and Kuck 1987): a part takes a minute, or half of an even share of
     what remains if that is less. So all processes end at about the same time, even if some are slower.
@@ -108,16 +108,16 @@ def cut_by_time(missing: Sequence[Planned], seconds: float, processes: int) -> l
 def cut(
     missing: Sequence[Planned], largest: int, *, smallest: int | None = None, shares: int = 1
 ) -> list[tuple[Planned, ...]]:
-    """Cut into parts that each lie within one layer or pair of layers.
+    """Cut missing pairs or portraits into parts that each lie within one layer or pair of layers.
 
-    The parts of the same layers are nearly equal, so that no short remainder needs a batch size of its own and is
-    rendered when all other processes have ended. If there were more than 2000 parts, parts are larger than *largest*;
-    if there are more than 1000 groups of layers, parts span layers.
+    The parts of the same layers are nearly equal. So no short remainder needs a batch size of its own, or is rendered
+    when all other processes have ended. If there would be more than 2000 parts, parts are larger than *largest*; if
+    there are more than 1000 groups of layers, parts span layers.
 
     Args:
-        largest: number of pairs or portraits in a part, at most.
-        smallest: if given, a part is also at most one of *shares* equal shares of what remains, or this if that is
-            more.
+        largest: upper bound on the pairs or portraits in a part.
+        smallest: if given, a second upper bound is one of *shares* equal shares of what remains, but at least this
+            number.
     """
     groups = _by_layers(missing)
     # Each group may have one part more than its share, so the groups share the number of parts that is left over.
@@ -137,7 +137,7 @@ def cut(
 
 
 def _by_layers(missing: Sequence[Planned]) -> list[list[Planned]]:
-    """Group by layers; return one group if there would be too many."""
+    """Group missing pairs or portraits by layers; return one group if there would be too many."""
     groups: dict[tuple[str, ...], list[Planned]] = {}
     for planned in missing:
         groups.setdefault(planned.layers, []).append(planned)

@@ -15,7 +15,7 @@ from core.machine import device
 from core.spec import RenderSettings, StripKind
 
 Basis = Literal["atlas", "device", "assumed"]
-"""Where an estimate comes from: records of this atlas, earlier renderings on this device, or neither."""
+"""The basis of an estimate: records of this atlas, earlier renderings on this device, or an assumption."""
 
 _LEAST_SECONDS = 0.001  # a clock may have measured 0, and chunks are cut by a division by the estimate
 
@@ -24,8 +24,8 @@ class Outcome(NamedTuple):
     """The part of a record that planning needs.
 
     Attributes:
-        reason: why it failed; None if it is done.
-        seconds: how long it took; None if that says nothing about the time of the planned work.
+        reason: reason of the failure; None if the pair, portrait or canvas is done.
+        seconds: rendering time; None if it says nothing about the time of the planned work.
     """
 
     reason: str | None
@@ -44,8 +44,8 @@ def outcomes(
     Canvases, and pairs that were not tried because a portrait had failed, say nothing about time.
 
     Args:
-        on_gpu: whether this machine renders on a GPU; records of the other kind of device then say nothing about time.
-            None: other machines render, and all records count.
+        on_gpu: whether this machine renders on a GPU; records from the other kind of device then say nothing about
+            time. If it is None, other machines render, and all records count.
     """
     planned = model_digest, settings_digest(settings)
 
@@ -60,7 +60,7 @@ def outcomes(
 
 
 def mean_seconds(recorded: Iterable[Outcome]) -> float | None:
-    """Return the mean time of all outcomes that have one, or None if none has."""
+    """Return the mean time of all outcomes that have a time, or None if no outcome has one."""
     seconds = [outcome.seconds for outcome in recorded if outcome.seconds is not None]
     return max(_LEAST_SECONDS, fmean(seconds)) if seconds else None
 

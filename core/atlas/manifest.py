@@ -40,7 +40,7 @@ class Manifest(_Frozen):
     Attributes:
         spec: the last spec that was built into this atlas, or None if the store has only records.
         settings: settings digest -> settings, for all settings of rendered pairs.
-        devices, versions: all devices and package versions that rendered pairs.
+        devices, versions: all devices that rendered pairs, and all sets of package versions.
         shards: the column shards of the gallery, in order of their pairs.
         details: the shards of whole records, in order of their pairs.
         records: the file with every record.

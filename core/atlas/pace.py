@@ -33,7 +33,7 @@ class _Pace(BaseModel):
 
 
 def assumed(frames: int, size_px: int, *, on_gpu: bool = False) -> float:
-    """Return the seconds for an update of a strip if none were measured: those of a CPU core, or of a slow GPU."""
+    """Return the assumed seconds for an update of a strip on a CPU core, or on a slow GPU, if none were measured."""
     return _ASSUMED_SECONDS * frames * size_px**2 / _ASSUMED_PIXELS / (_ASSUMED_GPU_SPEEDUP if on_gpu else 1)
 
 
@@ -49,14 +49,14 @@ def remembered(
 
 
 def remember(records: Sequence[Record]) -> None:
-    """Keep the pace of pairs that this process has just rendered one after the other.
+    """Store the pace of pairs that this process has just rendered one after the other.
 
-    The first pair of its layers in a process takes longer, because the step is compiled first, and so do all pairs of a
-    first batch. So the pace is the median, the lower one of an even number, and a single pair is ignored.
+    In a process, the first pair of its layers takes longer, because the step is compiled first, and so do all pairs of
+    a first batch. So the pace is the median, or the lower median of an even number of pairs; a single pair is ignored.
     """
     by_layers: dict[tuple[str, str], list[Record]] = {}
     for record in records:
-        if record.seconds == 0:  # was not tried
+        if record.seconds == 0:  # the pair was not tried
             continue
         by_layers.setdefault((Neuron.parse(record.a).layer, Neuron.parse(record.b).layer), []).append(record)
     for layers, rendered in by_layers.items():
@@ -69,7 +69,7 @@ def remember(records: Sequence[Record]) -> None:
 def keep(
     model_digest: str, layers: tuple[str, str], frames: int, size_px: int, strip: StripKind, update_seconds: float
 ) -> None:
-    """Keep a pace that has been measured, for `remembered`."""
+    """Store a measured pace, for `remembered`."""
     work = _work(model_digest, layers, frames, size_px, strip)
     with suppress(StoreError):
         DirectoryStore(cache_folder()).replace(

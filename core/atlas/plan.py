@@ -66,8 +66,8 @@ class Plan:
         recorded: number of records of pairs in the atlas, of every spec.
         stages: the chunks of every incomplete stage.
         pair_seconds, portrait_seconds: estimated time that a process takes for a pair, and for a portrait.
-        basis: what pair_seconds is estimated from; without records of portraits, portrait_seconds is a frame's share
-            of it.
+        basis: basis of pair_seconds. Without records of portraits, portrait_seconds is a frame's share of
+            pair_seconds.
     """
 
     model: ModelSpec
@@ -212,7 +212,7 @@ class _Portraits:
 
 
 def _plan_portraits(pairs: Iterable[Pair], canvas: PlannedCanvas, recorded: Mapping[Key, Outcome]) -> _Portraits:
-    """Plan a portrait of each neuron; if the canvas has failed, no portrait can be rendered."""
+    """Plan a portrait for each neuron; if the canvas has failed, no portrait can be rendered."""
     failure = recorded[canvas.key].reason if canvas.key in recorded else None
     reason = None if failure is None else f"the canvas of all portraits failed: {failure}"
     neurons = sorted({neuron for pair in pairs for neuron in pair}, key=lambda neuron: neuron.order)
@@ -221,7 +221,7 @@ def _plan_portraits(pairs: Iterable[Pair], canvas: PlannedCanvas, recorded: Mapp
 
 
 def _between(portraits: _Portraits, planned: PlannedPair) -> PlannedPair:
-    """Plan the pair's strip between portraits instead; if one of these has failed, it cannot be rendered."""
+    """Plan the pair's strip between portraits instead; if one of these has failed, the strip cannot be rendered."""
     a, b = (portraits.by_neuron[neuron].key for neuron in planned.pair)
     reasons = [
         f"the portrait of {neuron} failed: {portraits.recorded[key].reason}"

@@ -1,7 +1,7 @@
 """The portraits that an atlas needs, and the keys of portraits, canvases and the strips between portraits.
 
-The pixels depend on the spec and the model alone, never on what is in the store. A canvas depends on the layers of the
-atlas's pairs, and a portrait on its canvas and its neuron. So a bigger spec over the same layers keeps both.
+The pixels depend on the spec and the model alone, never on the content of the store. A canvas depends on the layers of
+the atlas's pairs, and a portrait on its canvas and its neuron. So a bigger spec over the same layers keeps both.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _SAMPLED = 16
 
 @dataclass(frozen=True, slots=True)
 class PlannedPortrait:
-    """A neuron, the key of its portrait, and the reason why this cannot be rendered (None: it can)."""
+    """A neuron, the key of its portrait, and the reason why the portrait cannot be rendered, or None if it can."""
 
     neuron: Neuron
     key: Key
@@ -45,7 +45,7 @@ class PlannedCanvas:
 
 
 def portrait_settings(settings: RenderSettings) -> RenderSettings:
-    """Return the settings that a portrait depends on, with defaults for those about several frames or checkpoints."""
+    """Return the settings with defaults in place of those that do not affect a portrait, such as alignment."""
     defaults = RenderSettings()
     unused = ("frames", "checkpoints", "sharing", "key_frames")
     return settings.model_copy(update={key: getattr(defaults, key) for key in unused} | {"alignment": Alignment()})

@@ -17,7 +17,7 @@ from core.errors import RecordError, first_mistake
 from core.spec import StripKind
 
 Key = Annotated[str, Field(pattern="^[0-9a-f]{20}$")]
-"""The key of a sheet or portrait. It is checked wherever it is read, because it is a part of paths."""
+"""The key of a sheet or portrait. Every key that is read is checked, because keys are parts of paths."""
 
 
 class Picture(BaseModel):
@@ -33,9 +33,9 @@ class Picture(BaseModel):
 class Checkpoint(BaseModel):
     """The strip after `step` updates.
 
-    `objective` is its value before the last of these updates, on the transformed frames. Between portraits it is the
-    mean of its values in the last two updates, because each of these covers one end. `picture` is None for the finished
-    strip, whose picture the record itself describes.
+    `objective` is the value of the objective before the last of these updates, on the transformed frames. Between
+    portraits it is the mean of the values in the last two updates, because each of these covers one end. `picture` is
+    None for the finished strip, whose picture the record itself describes.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -87,7 +87,7 @@ class Record(BaseModel):
 
     @property
     def subject(self) -> str:
-        """The pair that it describes, for messages."""
+        """The pair that the record describes, for messages."""
         return f"{self.a} - {self.b}"
 
     @property
@@ -123,8 +123,8 @@ class PortraitRecord(BaseModel):
 
     A portrait has its `neuron`, the key of its `canvas`, and the `activation` of the neuron on its picture. A canvas
     has none of these, but the neurons of the `sample` that it was optimised for. `history` is the objective's history:
-    means over equal numbers of updates. If it failed, it has a `reason` and no `files`. `settings` has the settings
-    that a portrait depends on, and defaults for the rest.
+    means over equal numbers of updates. A failed portrait or canvas has a `reason` and no `files`. `settings` has the
+    settings that a portrait depends on, and defaults for the rest.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -149,7 +149,7 @@ class PortraitRecord(BaseModel):
 
     @property
     def subject(self) -> str:
-        """The neuron or canvas that it describes, for messages."""
+        """The neuron or canvas that the record describes, for messages."""
         return self.neuron or "canvas"
 
     def to_line(self) -> str:
@@ -194,7 +194,7 @@ PORTRAIT_RECORDS = "portraits/records/"
 
 
 def records_path(chunk: str) -> str:
-    """Return the path of a chunk's records; the name tells chunks of portraits and canvases from chunks of pairs."""
+    """Return the path of a chunk's records; chunks of portraits and canvases have a folder of their own."""
     folder = PORTRAIT_RECORDS if chunk.startswith(("portraits-", "canvas-")) else RECORDS
     return f"{folder}{chunk}.ndjson"
 

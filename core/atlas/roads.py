@@ -70,7 +70,7 @@ def shortest(roads: Iterable[Road], first: Neuron, last: Neuron) -> list[Road]:
     for neuron in (first, last):
         if str(neuron) not in portraits:
             near = difflib.get_close_matches(str(neuron), portraits, n=4, cutoff=0) or sorted(portraits)[:4]
-            raise SpecError(f"expected a neuron with a strip in this atlas, got {neuron}; near are {', '.join(near)}")
+            raise SpecError(f"expected a neuron with a strip in this atlas, got {neuron}; similar: {', '.join(near)}")
     route = _search(leaving, portraits[str(first)], portraits[str(last)])
     if route is None:
         raise SpecError(

@@ -34,7 +34,7 @@ def check_suffix(output: Path) -> None:
 
 
 def read_frames(store: Store, route: Sequence[Road]) -> Pixels:
-    """Return the frames of a route, shape (frame, height, width, 3), uint8; where two strips meet, there is one frame.
+    """Return the frames of a route, shape (frame, height, width, 3), uint8; two strips share the frame where they meet.
 
     Raises:
         RecordError: if a sheet cannot be read.
@@ -60,7 +60,7 @@ def captions(route: Sequence[Road]) -> list[str]:
 def with_captions(frames: Pixels, names: Sequence[str]) -> Pixels:
     """Return frames with a name below each, in letters as large as the longest name allows.
 
-    Of a name that is too long even in the smallest letters, the end is visible.
+    If a name is too long even in the smallest letters, its end is visible.
     """
     height, width = frames.shape[1:3]
     font = _font(names, width)

@@ -1,4 +1,4 @@
-"""The pairs that a spec selects: listed, all, random or nearest ones, each once and checked against the model."""
+"""The pairs that a spec selects (listed, all, random or nearest), each once and checked against the model."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def _random(neurons: Sequence[Neuron], n: int, seed: int) -> list[Pair]:
 
 
 def _nearest(neurons: Sequence[Neuron], k: int, model: Model, connect: bool) -> Iterator[tuple[Neuron, Neuron]]:
-    """Yield pairs of each neuron with its k nearest, layer by layer; of equally near ones the first listed.
+    """Yield pairs of each neuron with its k nearest, layer by layer; among equally near neurons the first listed wins.
 
     Args:
         connect: add the nearest pairs that make each layer one connected component. Similarity is not defined between

@@ -1,4 +1,4 @@
-"""Verification of an atlas: whether everything that its records and manifest name is there and intact."""
+"""Verification of an atlas: checks that everything that its records and manifest name exists and is intact."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from core.store.store import Store
 
 @dataclass(frozen=True)
 class Report:
-    """Paths by what is wrong with them.
+    """Paths by the kind of fault.
 
     Attributes:
         checked: number of objects that were compared with their digest.

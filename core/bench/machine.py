@@ -13,7 +13,7 @@ from core.machine import device
 
 @dataclass(frozen=True)
 class Machine:
-    """A machine when a benchmark begins.
+    """A machine and its load when a benchmark begins.
 
     Attributes:
         device: name of the device that renders.

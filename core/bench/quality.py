@@ -24,7 +24,7 @@ from core.neurons import Neuron, Pair
 from core.spec import RenderSettings
 
 LAYERS = ("block5_expand_pre_relu", "block7_expand_pre_relu", "block9_expand_pre_relu", "block11_expand_pre_relu")
-_POINTS = 8  # of a history
+_POINTS = 8  # points of a history
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The time and the memory that planning and publishing a large atlas take.
+"""Benchmarks of the time and the memory for planning and publishing a large atlas.
 
 The atlas is synthetic: it has all pairs among the first channels of a layer, and records as a chunk writes them. It has
 no sheets, because neither planning nor publishing reads them. Every step is measured in a new process.

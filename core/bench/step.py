@@ -112,7 +112,7 @@ def bare_seconds(layer: str, *, seconds: float) -> float:
 
     Args:
         layer: layer up to which the network is computed.
-        seconds: how long it is timed, about. A batch has as many strips as suit the device.
+        seconds: approximate duration of the measurement. A batch has the number of strips that suits the device.
     """
     model = load(EfficientNetLite0.name)
     settings = RenderSettings()

@@ -35,7 +35,7 @@ _LONGEST_SPEC = 20_000  # characters; a longer spec lists thousands of pairs and
 def pages(manifest: Manifest) -> dict[str, bytes]:
     """Return the page, its scripts and its styles as path -> bytes.
 
-    The page is the last entry: if the files are written in this order, the page never refers to a missing file.
+    The page is the last entry: if the files are written one after the other, it never refers to a missing file.
     """
     assets = {name: _asset(name) for name in [*_LOADED_WITH_PAGE, *chain.from_iterable(_LOADED_LATER.values())]}
     paths = {name: _asset_path(name, data) for name, data in assets.items()}

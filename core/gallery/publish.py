@@ -1,4 +1,4 @@
-"""Publishing: from the records to manifest, data and gallery.
+"""Publishing: computes manifest, data and gallery from the records.
 
 Publishing is idempotent: the same records give the same bytes. Files are written before the files that refer to them,
 the page last, so a reader never follows a reference to a missing file.
@@ -30,8 +30,8 @@ _ATTEMPTS = 10
 def publish(store: Store, name: str) -> Manifest:
     """Compute manifest, data and gallery from the records, and write them.
 
-    Of several concurrent publishers, the last one has read every record that the others have read; the others start
-    again.
+    If several processes publish concurrently, the last one has read every record that the others have read; the others
+    start again.
 
     Args:
         store: the atlas.
@@ -95,7 +95,7 @@ def is_current(store: Store, spec: dict[str, Any], records: int) -> bool:
 def _record_lines(store: Store) -> list[bytes]:
     """Return one line for each pair, sorted by neurons.
 
-    Lines and not records, because parsed records take several times as much memory.
+    Lines are returned instead of records, because parsed records take several times as much memory.
     """
 
     def view(record: Record) -> tuple[tuple[Any, ...], bytes]:
@@ -148,7 +148,7 @@ class _PairData:
         return path
 
     def manifest(self, name: str, spec: dict[str, Any] | None, first: Record, records: DataFile) -> Manifest:
-        """Return the manifest of what was added.
+        """Return the manifest of the pairs that were added.
 
         Args:
             name: the atlas's name.

@@ -27,7 +27,7 @@ def index_shard(records: Sequence[Record], details: Sequence[str], pairs_per_det
     - `activation_a`, `activation_b`: activation of a on the first frame and of b on the last frame;
     - `smoothness`: mean squared difference of neighbouring frames, values in [0, 1]; the smaller, the smoother;
     - `distance`: mean squared difference of neighbouring frames' activations, averaged over the alignment layers; the
-      smaller, the more alike;
+      smaller, the more similar;
     - `balance`: how equally the frames excite both neurons, see `_balance`;
     - `objective`: the last value of the objective.
 
@@ -93,8 +93,8 @@ def _neuron(written: str, key: str) -> tuple[str, int]:
 def _balance(activation_a: Sequence[float], activation_b: Sequence[float]) -> float | None:
     """Return 1 - mean |a - b| over the frames, each activation as a share of the neuron's greatest.
 
-    Negative activations count as 0. The result is 1 if every frame excites both neurons alike, and 0 if each frame
-    excites only one of them. It is None if a neuron is never excited.
+    Negative activations count as 0. The result is 1 if every frame excites both neurons equally, and 0 if each
+    frame excites only one of them. It is None if a neuron is never excited.
     """
     greatest_a, greatest_b = max(activation_a, default=0.0), max(activation_b, default=0.0)
     if greatest_a <= 0 or greatest_b <= 0:

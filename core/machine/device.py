@@ -43,12 +43,12 @@ def gpus() -> list[str]:
 def claim_gpu(available: Sequence[str], folder: Path | None = None) -> BinaryIO | None:
     """Make this process see one GPU only: the first of those that the fewest other processes have claimed.
 
-    A claim is a lock, so it ends with the process, also when that is killed. The process that replaces it then claims
-    the same GPU.
+    A claim is a lock, so it ends with the process, even if the process is killed. The process that replaces a killed
+    one then claims the same GPU.
 
     Args:
         available: names of GPUs; if it is empty, nothing is claimed.
-        folder: where the locks are; must be the same for all processes of a machine.
+        folder: folder of the locks; must be the same for all processes of a machine.
 
     Returns:
         the lock, which must stay open as long as the GPU is used; None without GPUs.
@@ -120,9 +120,9 @@ def prepare() -> str:
 
 @contextmanager
 def tensor_float_32(allowed: bool) -> Iterator[None]:
-    """Let products and convolutions on a GPU round their inputs to TF32 inside, or not, and restore what was set.
+    """Allow or forbid TF32 for products and convolutions on a GPU inside the block; then restore the earlier setting.
 
-    TensorFlow has one switch for the whole process, which it looks at whenever it computes.
+    TensorFlow has one switch for the whole process, which it reads whenever it computes.
     """
     import tensorflow as tf
 
@@ -160,8 +160,8 @@ def versions() -> dict[str, str]:
 def _without_keras() -> Iterator[None]:
     """Load TensorFlow without Keras, which takes a seventh of the time; Keras can still be imported later.
 
-    TensorFlow imports Keras's optimizers when it is loaded. With TF_USE_LEGACY_KERAS it looks for those of the older
-    Keras instead, and goes on without them if that is not installed.
+    TensorFlow imports Keras's optimizers when it is loaded. With TF_USE_LEGACY_KERAS it looks for the optimizers of the
+    older Keras instead, and does without them if the older Keras is not installed.
     """
     previous = os.environ.get(_LEGACY_KERAS)
     os.environ[_LEGACY_KERAS] = "1"
@@ -176,7 +176,7 @@ def _without_keras() -> Iterator[None]:
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    """Redirect standard error to nowhere: TensorFlow's libraries write to it while they load, whatever the settings."""
+    """Redirect standard error to the null device: TensorFlow's libraries write to it while they load, in any case."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.stderr.flush()
     kept = os.dup(2)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold a lock between processes; it ends with the process, also when that is killed.
+    """Hold a lock between processes; the lock ends with the process, even if the process is killed.
 
     Raises:
         OSError: if the lock's file cannot be created.
@@ -19,7 +19,7 @@ def locked(path: Path) -> Iterator[None]:
     while True:
         with path.open("ab") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            if not _is(path, file.fileno()):  # its last holder has deleted it, so others may lock a new file
+            if not _is(path, file.fileno()):  # the last holder has deleted it, so others may lock a new file
                 continue
             try:
                 yield

@@ -14,7 +14,7 @@ def process_count(processes: int | None) -> int:
 
 
 def chunks_at_once(compute: Compute) -> int | None:
-    """Return how many chunks are rendered at once, or None if only a Ray cluster elsewhere can tell."""
+    """Return how many chunks are rendered at once, or None if that depends on a Ray cluster elsewhere."""
     if compute.engine == "work-pool":
         return compute.shards_in_flight * (compute.processes or 1)
     return process_count(compute.processes) if compute.renders_here else compute.processes

@@ -16,8 +16,8 @@ def in_threads(
 ) -> Iterator[_Result]:
     """Yield the results of *work* in the order of the items.
 
-    An exception of *work* is raised in the place of its result. Work that had started is finished before that, and no
-    other work is started.
+    An exception of *work* is raised in the place of its result. Before that, the items in flight are finished, and no
+    other item is started.
 
     Args:
         held: upper bound on items started and not yet yielded.

@@ -1,4 +1,4 @@
-"""What a step reads from a model: activations of whole layers, and the mean activations of each strip's own neurons."""
+"""The model as a step reads it: activations of whole layers, and mean activations of each strip's own neurons."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from core.models.model import Model
 from core.spec import Precision, RenderSettings
 
 NetworkFunction = Callable[[tf.Tensor, bool, tf.Tensor | None], dict[str, tf.Tensor]]
-"""From images, whether ReLU gradients are redirected, and the channels to compute, to layer -> activations."""
+"""Function of images, of whether ReLU gradients are redirected, and of the channels to compute; returns layer ->
+activations."""
 
 
 def network(
@@ -76,8 +77,8 @@ class Readout:
         if not self._selects_channels:
             found = self._network(images, redirected, None)
             return found, self._neurons(channels, found)
-        # A single column would make a product with a vector, which is rounded differently from a product of matrices,
-        # and so from a larger batch: a lone neuron is computed twice.
+        # A single neuron is computed twice. With one column TensorFlow would compute a product with a vector, which is
+        # rounded differently from the product of matrices in a larger batch.
         columns = tf.repeat(channels, 2, axis=1) if len(self.layers) == 1 else channels
         found = self._network(images, redirected, tf.reshape(columns, (-1,)))
         # Every strip has the channels of all strips. Its own are taken out before any mean: how a mean is rounded
@@ -88,7 +89,7 @@ class Readout:
         return found, tf.unstack(tf.reduce_mean(by_frame, axis=2), axis=2)[: len(self.layers)]
 
     def exact(self, images: tf.Tensor, channels: tf.Tensor) -> tuple[Mapping[str, tf.Tensor], list[tf.Tensor]]:
-        """Return what a call returns, computed from whole layers in float32: for measuring finished images."""
+        """Return the same as a call, but computed from whole layers in float32, to measure finished images."""
         found = network(self._model, {*self.layers, *self.aligned})(images, False, None)
         return found, self._neurons(channels, found)
 

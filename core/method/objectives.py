@@ -2,7 +2,7 @@
 
 An `Objective` is called with `activations`, a function from layer name to that layer's activations, shape (frame,
 height, width, channel) or (frame, class), and returns a scalar. It also knows which layers it reads, so that the model
-can be cut behind the deepest one. Objectives add, subtract and scale: `channel(a, 1) + 0.1 * alignment(b)`.
+can be cut after the deepest one. Objectives add, subtract and scale: `channel(a, 1) + 0.1 * alignment(b)`.
 Definitions are those of Lucid's `optvis/objectives.py`.
 """
 
@@ -29,7 +29,7 @@ _FARTHEST_ALIGNED = 4  # Lucid compares frames up to four apart
 
 @dataclass(frozen=True)
 class Objective:
-    """A scalar function of activations, with the layers that it reads and a description for people."""
+    """A scalar function of activations, with the layers that it reads and a readable description."""
 
     value: Callable[[Activations], tf.Tensor]
     layers: frozenset[str]
@@ -263,8 +263,9 @@ def frame_alignment(t: tf.Tensor, factor: tf.Tensor | Array) -> tf.Tensor:
         shape (strip,), at most 0.
     """
     flat = tf.reshape(t, (*t.shape[:2], -1))
-    # The mean's division stands in the factor. After the squares it would be a constant as large as the activations.
-    # TensorFlow folds such a constant into others if it is small enough, so rounding would depend on the batch.
+    # The factor includes the division for the mean. After the squares, the divisor would be a constant as large as the
+    # activations. TensorFlow folds such a constant into others if it is small enough, so rounding would depend on the
+    # batch.
     numbers = tf.cast(tf.shape(flat)[2], tf.float32)
     differences = tf.matmul(factor / tf.sqrt(numbers), flat)
     # The last axis is summed first: many small squares lose no precision that way.

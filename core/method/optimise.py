@@ -201,7 +201,7 @@ class Updates:
         others: signature of the other arguments of an update.
 
     Attributes:
-        traces: how often a loop has been traced.
+        traces: number of times that a loop has been traced.
     """
 
     def __init__(
@@ -249,7 +249,7 @@ def compile_in_threads(functions: Sequence[tuple[Any, Sequence[Any]]]) -> None:
     """Trace functions one after the other, and compile each while the next ones are traced.
 
     Tracing runs in Python and thus on one core; compiling does not, and takes as long. Compiling cannot be interrupted:
-    an error is raised when all that has been started is done.
+    an error is raised when everything that has been started is done.
 
     Args:
         functions: at least one `tf.function` with an input signature, each with the arguments of its first call:

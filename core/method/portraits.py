@@ -35,7 +35,7 @@ _OF_A_PORTRAIT = (
     (1, 4),
     (1, 8),
     (1, 16),
-)  # with which colours get as strong as in a strip, while the canvas still counts
+)  # with these, colours become as strong as in a strip, and the canvas still has an effect
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def find_canvas(model: Model, sample: Sequence[Neuron], settings: RenderSettings
     spectrum.assign(tf.zeros_like(spectrum))
     shared = colours().numpy()[0, :, :3].reshape(size_px, size_px, 3)
     if not np.isfinite(shared).all():
-        raise RenderDivergedError("expected finite colours of the canvas, got others")
+        raise RenderDivergedError("expected finite colours of the canvas, got NaN or infinity")
     pixels = side_by_side(tf.sigmoid(shared).numpy()[None])
     return RenderedCanvas(shared, pixels, rendering.objective, time.perf_counter() - started)
 
@@ -147,7 +147,7 @@ class _OnCanvas:
         own = shared_colours(1, settings.size_px, _OF_A_PORTRAIT, strips=portraits)
         below = tf.constant(canvas.reshape(1, -1, 3))
         self.colours = Parameterization(own.variables, lambda: own() + below)
-        """Before they are squashed, shape (portrait, height * width, 3)."""
+        """The colours before they are squashed, shape (portrait, height * width, 3)."""
         squashed_colours = squashed(self.colours, settings.size_px, 1)
         self.variables = squashed_colours.variables
         self.image = squashed_colours.image

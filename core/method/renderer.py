@@ -1,8 +1,8 @@
 """The renderer: optimises a batch of images towards a goal, in loops that run inside TensorFlow's graph.
 
-It is handed two parts. `Images` are what is optimised: variables, their start values, and the images that they stand
-for. A `Goal` is what is wanted of them: the objective of an update, and the numbers that are measured in the end.
-`core.method.strip`, `core.method.portraits` and `core.method.walk_strip` fill in these parts.
+A renderer has two parts. Its `Images` are optimised: variables, their start values, and the images that they stand for.
+Its `Goal` has the objective of an update, and the numbers that are measured at the end. `core.method.strip`,
+`core.method.portraits` and `core.method.walk_strip` implement these parts.
 
 A renderer traces its step once with redirected gradients and once without. The channels are tensors, so every further
 batch of the same layers starts at once. The strips of a batch share nothing: each has its own start values and views.
@@ -37,7 +37,7 @@ class Images(Protocol):
 
     @property
     def variables(self) -> Sequence[tf.Variable]:
-        """What the optimizer changes."""
+        """The variables that the optimizer changes."""
 
     def start(self, seeds: Sequence[int]) -> None:
         """Give the variables their start values, from one seed for each strip."""
@@ -47,16 +47,16 @@ class Images(Protocol):
 
 
 class Goal(Protocol):
-    """The objective of the images, and the numbers that are measured of them.
+    """The goal of an optimisation: its objective, and the measurements of the finished images.
 
     A goal holds the images that it is about, because it also needs them by position or in parts.
     """
 
     def objective(self, step: tf.Tensor, redirected: bool, channels: tf.Tensor, views: tf.Tensor) -> tf.Tensor:
-        """Return the objective of each strip before an update, shape (strip,): it is maximised.
+        """Return the objective of each strip before an update, shape (strip,); the objective is maximised.
 
         Args:
-            step: how many updates were done before, a scalar int32.
+            step: number of updates that were done before, a scalar int32.
             redirected: whether ReLUs have the gradient of `core.models.operations.relu`.
             channels: shape (strip, neuron), int32.
             views: the view of each strip in this update, shape (strip, 2, 3): see `core.method.transforms`.
@@ -73,7 +73,7 @@ class Rendered:
     Attributes:
         frames: shape (frame, height, width, 3), float32 in [0, 1].
         objective: shape (update,): the objective before each update, on the frames as the model saw them.
-        measured: what the goal measures, without the strip axis.
+        measured: the numbers that the goal measures, without the strip axis.
         checkpoints: number of updates -> the frames then.
         seconds: time to render, this strip's share of its batch.
     """
@@ -87,7 +87,7 @@ class Rendered:
 
 @dataclass(frozen=True)
 class Subject:
-    """What one strip of a batch is about: the channels of its neurons, and the seed of its start values and views."""
+    """The subject of one strip of a batch: the channels of its neurons, and the seed of its start values and views."""
 
     channels: tuple[int, ...]
     seed: int
@@ -97,7 +97,8 @@ class Renderer:
     """Renders batches of strips.
 
     Args:
-        settings: `size_px`, `steps`, `schedule`, `learning_rate`, `redirected_updates` and `precision` count here.
+        settings: the renderer uses `size_px`, `steps`, `schedule`, `learning_rate`, `redirected_updates` and
+            `precision`.
         strips: strips in a batch.
         neurons: neurons that a strip is about.
         checkpoints: numbers of updates after which the frames are kept too.
@@ -147,7 +148,7 @@ class Renderer:
             if last in self._checkpoints:
                 kept[last] = self._frames()
             progress(last)
-        with device.tensor_float_32(False):  # what is measured is float32, whatever the precision of the updates
+        with device.tensor_float_32(False):  # measurements are float32, whatever the precision of the updates
             measured = [t.numpy() for t in self._measure(channels)]
         frames, history = self._frames(), np.concatenate(objective)
         seconds = (time.perf_counter() - started) / len(subjects)
@@ -164,11 +165,11 @@ class Renderer:
 
     @property
     def traces(self) -> int:
-        """How often the step has been traced, with redirected gradients or without."""
+        """The number of times that the step has been traced, with redirected gradients or without."""
         return self._optimise.traces
 
     def compile(self) -> None:
-        """Trace and compile all that a rendering needs, unless that is done; the first `render` begins with it.
+        """Trace and compile everything that a rendering needs, unless that is done; the first `render` begins with it.
 
         XLA compiles its part in the first update.
         """
@@ -188,7 +189,7 @@ class Renderer:
         seeds = [subject.seed] * self._strips
         channels = tf.constant([subject.channels] * self._strips, tf.int32)
         self._start(seeds)
-        first = self._settings.redirected_updates  # the updates before are few, and slower
+        first = self._settings.redirected_updates  # the updates before this one are few, and slower
         last = first + _MEASURED_UPDATES
         views = tf.constant(np.concatenate([self._views(seeds, 1)] * last))
 

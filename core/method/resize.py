@@ -60,7 +60,7 @@ def resized_sum(terms: Sequence[tf.Variable], size_px: int) -> tf.Tensor:
         terms: shape (batch, channel, height, width), each with its own height and width.
 
     Returns:
-        shape (batch, channel, size_px, size_px): with the channels first every product is a large one.
+        shape (batch, channel, size_px, size_px): the channels come first, so that every product is large.
     """
     matrices = [resize_matrix(size_px, term.shape[2]) for term in terms]
     wide = [tf.matmul(term, matrix, transpose_b=True) for term, matrix in zip(terms, matrices, strict=True)]

@@ -1,10 +1,10 @@
 """Schedules: how the learning rate and the random views change over the updates.
 
 `plain` is Lucid's: a constant rate, and views drawn from the same distribution to the end. `fast` makes strips of the
-same quality in three eighths of the updates. It starts slowly: Adam's first steps are as long for a coefficient that
-has seen only noise as for one that matters, and the image keeps what they put into it. It ends with views that close in
-on the frames themselves, because the finished frames are seen without a view. `docs/benchmarks.md` has the
-measurements.
+same quality in three eighths of the updates. It starts with a low rate, because Adam's first steps are equally long for
+coefficients whose gradient is only noise and for those that matter, and the image keeps their result. It ends with
+views that close in on the frames themselves, because the finished frames are seen without a view. `docs/benchmarks.md`
+has the measurements.
 """
 
 from __future__ import annotations

@@ -96,8 +96,8 @@ def hermitian_edges(frequencies: tf.Tensor) -> tf.Tensor:
 
     In these two columns, rows k and -k stand for the same wave, so a real image has conjugate numbers there.
     TensorFlow's transform on CPUs uses the part that both numbers agree on and drops the rest, and so does this
-    function. The transform on NVIDIA's GPUs (cuFFT) expects conjugate numbers; of others it reads one, the other or
-    both, depending on the batch.
+    function. The transform on NVIDIA's GPUs (cuFFT) expects conjugate numbers. If they are not conjugate, it reads one,
+    the other or both, depending on the batch.
     """
     edges = tf.stack([frequencies[..., 0], frequencies[..., -1]], axis=-1)
     mirrored = tf.math.conj(tf.roll(tf.reverse(edges, axis=[-2]), shift=1, axis=-2))

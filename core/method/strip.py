@@ -27,8 +27,9 @@ class Strip:
             `core.method.walk_strip` for strips between portraits.
         activation_a, activation_b: shape (frame,): mean activation of each neuron on the finished frames.
         neighbour_distance: shape (frame - 1,): mean squared difference of neighbouring frames.
-        layer_distance: alignment layer -> the same of the activations there.
-        checkpoints: number of updates -> the frames then, for the checkpoints that were asked for.
+        layer_distance: alignment layer -> mean squared difference of neighbouring frames' activations in this layer,
+            shape (frame - 1,).
+        checkpoints: number of updates -> the frames then, for the checkpoints in the settings.
         seconds: time to render, this strip's share of its batch.
     """
 
@@ -43,7 +44,7 @@ class Strip:
 
     @classmethod
     def of(cls, rendered: Rendered, aligned: Sequence[str]) -> Strip:
-        """Return what was rendered as a strip, whose numbers are those of `measure_strips`."""
+        """Return a rendered strip whose numbers `measure_strips` has measured."""
         activation_a, activation_b, distance, *layer_distance = rendered.measured
         return cls(
             frames=rendered.frames,
@@ -57,7 +58,7 @@ class Strip:
         )
 
     def backwards(self) -> Strip:
-        """Return the same strip from neuron b to neuron a: what was a is then b."""
+        """Return the same strip from neuron b to neuron a, with the two names exchanged."""
         return replace(
             self,
             frames=self.frames[::-1],
@@ -75,10 +76,10 @@ class Strip:
 
 
 class StripRenderer:
-    """Renders pairs whose neurons a lie in one layer and whose neurons b lie in one layer.
+    """Renders pairs of the same two layers, as strips with ends of their own.
 
     Args:
-        layers: the layer of neurons a and that of neurons b; may be the same.
+        layers: the layer of every neuron a and that of every neuron b; may be the same layer.
         strips: pairs in a batch.
     """
 
@@ -101,11 +102,11 @@ class StripRenderer:
 
     @property
     def traces(self) -> int:
-        """How often the step has been traced, with redirected gradients or without."""
+        """The number of times that the step has been traced, with redirected gradients or without."""
         return self._renderer.traces
 
     def compile(self) -> None:
-        """Trace and compile all that a rendering needs, unless that is done."""
+        """Trace and compile everything that a rendering needs, unless that is done."""
         self._renderer.compile()
 
     def seconds_per_update(self, pair: Pair) -> float:
@@ -118,7 +119,7 @@ class StripRenderer:
 
 
 class _SharedFrames:
-    """All frames of strips, as spectra of their own and low-resolution terms that they share."""
+    """All frames of strips: each has a spectrum of its own, and they share low-resolution terms."""
 
     def __init__(self, settings: RenderSettings, strips: int) -> None:
         self._sd = settings.sd
@@ -178,7 +179,7 @@ def mixed(activations: Sequence[tf.Tensor], weights: Array) -> tf.Tensor:
 def weighted_alignment(
     layers: Sequence[tf.Tensor], factor: tf.Tensor | Array, settings: RenderSettings
 ) -> tf.Tensor | float:
-    """Return what alignment adds to the objective, shape (strip,); 0 without a layer.
+    """Return the alignment term of the objective, shape (strip,); 0 without a layer.
 
     Args:
         layers: the activations in each aligned layer, shape (strip, frame, ...).

@@ -43,10 +43,10 @@ class Walk(NamedTuple):
 
 
 class WalkRenderer:
-    """Renders strips between portraits, for pairs whose neurons a lie in one layer and neurons b in one layer.
+    """Renders pairs of the same two layers, as strips between portraits.
 
     Args:
-        layers: the layer of neurons a and that of neurons b; may be the same.
+        layers: the layer of every neuron a and that of every neuron b; may be the same layer.
         strips: pairs in a batch.
     """
 
@@ -65,8 +65,9 @@ class WalkRenderer:
     def render(self, walks: Sequence[Walk]) -> list[Strip]:
         """Render up to as many pairs as a batch has; at least one.
 
-        The first and the last frame of a strip are its portraits' pixels, divided by 255. Its objective is the mean
-        of two neighbouring updates, each of which looks at one of them; that before the first update is of one alone.
+        The first and the last frame of a strip are its portraits' pixels, divided by 255. Each update compares the
+        inner frames with one of the two. The objective is therefore the mean over an update and the one before it; for
+        the first update it is the value with one portrait alone.
         """
         ends = [[walk.portrait_of(neuron) for neuron in walk.pair] for walk in walks]
         self._images.place([*ends, *[ends[-1]] * (self._strips - len(ends))])
@@ -75,14 +76,14 @@ class WalkRenderer:
         return [replace(strip, objective=_of_both_ends(strip.objective)) for strip in strips]
 
     def seconds_per_update(self, pair: Pair) -> float:
-        """Return how long an update takes for each strip of a batch; portraits change nothing about it."""
+        """Return how long an update takes for each strip of a batch; the portraits do not affect it."""
         return self._renderer.stopwatch(subject_of(self._settings, *pair))() / self._strips
 
 
 class _BetweenPortraits:
     """Frames of which the first and the last are constants, and the inner ones are optimised.
 
-    Constants that change from batch to batch lie in variables, so that nothing is traced anew.
+    Constants that change from batch to batch are stored in variables, so that nothing is traced again.
     """
 
     def __init__(self, settings: RenderSettings, strips: int) -> None:
@@ -105,7 +106,7 @@ class _BetweenPortraits:
         self._mix.assign(_by_position(np.einsum("fe,sehwc->sfhwc", _shares(self._settings.frames), colours)))
 
     def start(self, seeds: Sequence[int]) -> None:
-        """Start with noise in the spectra and nothing in the low-resolution terms."""
+        """Set the start values: noise in the spectra, zeros in the low-resolution terms."""
         spectrum, *terms = self.variables
         [start] = shared_start_values([spectrum], seeds, self._settings.sd)
         spectrum.assign(start)
@@ -119,10 +120,10 @@ class _BetweenPortraits:
 
 
 class _InnerFrames:
-    """The objective of a strip without the activations of its two ends, which nothing can change.
+    """The objective of a strip without the activations of its two ends, which are constant.
 
-    Alignment looks at one end in one update and at the other in the next, and counts it twice: on average that is both,
-    and spares the model a picture.
+    Alignment uses one end in one update and the other end in the next, and counts it twice. On average this is the same
+    as using both ends, and the model computes one image less.
     """
 
     def __init__(
@@ -130,7 +131,7 @@ class _InnerFrames:
     ) -> None:
         self._images, self._readout, self._ends, self._settings = images, readout, ends, settings
         self._inner = settings.frames - 2
-        # Of the end of a and the inner frames; seen from b these come the other way.
+        # For the end of a followed by the inner frames; for the end of b, the inner frames are in reverse order.
         factor = alignment_factor(self._inner + 1, settings.alignment.decay, first=2)
         self._factors = np.stack([factor, np.concatenate([factor[:, :1], factor[:, :0:-1]], axis=1)])
 
@@ -153,7 +154,7 @@ class _InnerFrames:
 
 
 def _of_both_ends(objective: Array) -> Array:
-    """Return the mean of each number and the one before it, shape (update,)."""
+    """Return the mean of each number and its predecessor, shape (update,)."""
     return np.concatenate([objective[:1], (objective[1:] + objective[:-1]) / 2])
 
 

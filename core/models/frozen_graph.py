@@ -48,9 +48,9 @@ class FrozenGraph:
 
     Args:
         weights_file: the `.pb` file, which is checked here and not trusted.
-        contents: the graph and its sha256 in hex, where it was not read from a `.pb` file; it is checked as well.
-        input_node: its placeholder for images; may be omitted if there is only one placeholder.
-        value_range: what the network expects for image values 0 and 1.
+        contents: the graph and its sha256 in hex, if it was not read from a `.pb` file; it is checked as well.
+        input_node: the graph's placeholder for images; may be omitted if there is only one placeholder.
+        value_range: the values that the network expects for image values 0 and 1.
         alignment_layers: layers whose activations keep landmarks in place well.
 
     Raises:
@@ -172,7 +172,7 @@ class FrozenGraph:
         """
         blocks = list(self._weights_feeding(layer))
         if sum(block.shape[0] for block in blocks) != self.layers[layer]:
-            raise ModelError(f"{self._source}: expected a layer that convolutions feed, cannot tell what feeds {layer}")
+            raise ModelError(f"{self._source}: expected a layer that convolutions feed, found no weights for {layer}")
         return stack_towers(blocks)
 
     def can_select_channels(self, layers: Collection[str]) -> bool:

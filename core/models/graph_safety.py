@@ -35,7 +35,7 @@ COMPUTING_OPS = frozenset(_COMPUTING.split())
 _GROWING_OPS = frozenset(
     ("BroadcastTo", "MirrorPad", "Pad", "PadV2", "ResizeBilinear", "ResizeNearestNeighbor", "SpaceToBatchND", "Tile")
 )
-"""The types of operation that can make a tensor of any size from small ones, because the size is an input."""
+"""The types of operation that can make a tensor of any size from small tensors, because the size is an input."""
 _LARGEST_UNSTORED_BYTES = 1 << 24  # 16 MiB: bytes of one constant that the file need not hold, such as repeated values
 _LARGEST_UNSTORED_TOTAL = 1 << 26  # 64 MiB: the same for all constants together
 _LARGEST_TENSOR = 1 << 28  # values for one image: 1 GiB of float32, more than any network needs

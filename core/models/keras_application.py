@@ -46,7 +46,7 @@ def _application(name: str, weights: str) -> KerasModel:
     known = [known for known in dir(keras.applications) if known[0].isupper() and known not in _ONE_SIZE]
     if wanted not in known:
         near = ", ".join(difflib.get_close_matches(wanted, known, n=4, cutoff=0.4) or known[:4])
-        raise SpecError(f"model.name: expected a network of keras.applications, got {wanted!r}; near are {near}")
+        raise SpecError(f"model.name: expected a network of keras.applications, got {wanted!r}; similar: {near}")
     build = getattr(keras.applications, wanted)
     preprocess = sys.modules[build.__module__].preprocess_input
     keras.utils.clear_session()  # Keras numbers layers anew, so names do not depend on earlier networks
@@ -83,7 +83,7 @@ def _weights_digest(network: Any) -> str:
 
 
 def _remedy(error: Exception) -> str:
-    """Return what to do when a download failed; Keras also looks for the file in its cache."""
+    """Return the remedy for a failed download in words; Keras also looks for the file in its cache."""
     folder = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "models"
     address = re.search(r"https?://\S+", str(error))
     file = Path(address.group().rstrip(":.,")).name if address else "the file"

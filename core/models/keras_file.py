@@ -48,7 +48,7 @@ def _saved_in_file(path: Path, value_range: tuple[float, float]) -> KerasModel:
     """Return the model in a `.keras` file.
 
     Args:
-        value_range: what the network expects for image values 0 and 1.
+        value_range: the values that the network expects for image values 0 and 1.
 
     Raises:
         ModelError: if it is not a `.keras` file, is refused, or has not exactly one image input.

@@ -1,4 +1,4 @@
-"""The network of a Keras model, however it was made."""
+"""The network of a Keras model, built by name or read from a file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PASSING_ON = frozenset(
     Activation BatchNormalization Dropout ELU LayerNormalization LeakyReLU PReLU ReLU Softmax
     """.split()
 )
-"""Layers whose channels are those of the layer before."""
+"""Layers that keep the channels of the layer before them."""
 
 
 class KerasModel:
@@ -29,10 +29,10 @@ class KerasModel:
     Args:
         network: the Keras model.
         name: its name in the spec.
-        source: where it comes from, for messages.
+        source: the path of its file or its name, for messages.
         weights_digest: sha256 of its weights, in hex.
         reading: everything but the weights that changes the activations.
-        prepare: turns images in [0, 1] into what the network expects.
+        prepare: turns images in [0, 1] into the values that the network expects.
     """
 
     alignment_layers: Sequence[str] = ()
@@ -93,7 +93,7 @@ class KerasModel:
         """
         blocks = list(_kernels_feeding(self._network.get_layer(layer)))
         if sum(block.shape[0] for block in blocks) != self.layers[layer]:
-            raise ModelError(f"{self._source}: expected a layer that convolutions feed, cannot tell what feeds {layer}")
+            raise ModelError(f"{self._source}: expected a layer that convolutions feed, found no weights for {layer}")
         return stack_towers(blocks)
 
     def can_select_channels(self, layers: Collection[str]) -> bool:

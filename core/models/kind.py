@@ -1,4 +1,4 @@
-"""Kinds of image model: what the name of a model in a spec stands for, and checks of keys that several kinds share."""
+"""Kinds of image model, which the name of a model in a spec selects, and checks of keys that several kinds share."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from core.spec import ModelSpec
 
 @dataclass(frozen=True)
 class ModelKind:
-    """A kind of image model, with all that only this kind needs.
+    """A kind of image model, with everything that only this kind needs.
 
     A new kind is a module with a `KIND` and a row of the table in `core.models.models`, documented in docs/models.md.
     A key that no kind has had so far is also a field of `core.spec.ModelSpec`, and an option of the command line.
@@ -21,10 +21,10 @@ class ModelKind:
     Attributes:
         name: its name in a spec; `family:NAME` stands for all names of a family, such as keras:VGG16.
         summary: one line that `isthmus models` prints.
-        load: loads the model of a spec that was checked. Calls `core.machine.device.prepare` before TensorFlow
-            computes anything. Raises ModelError if the weights are missing, damaged or refused.
+        load: loads the model of a checked spec. It calls `core.machine.device.prepare` before TensorFlow computes
+            anything. It raises ModelError if the weights are missing, damaged or refused.
         keys: the keys of `ModelSpec`, beside the name, that it uses; all others are refused.
-        check: checks the values of these keys, as far as that needs neither files nor TensorFlow. Raises SpecError
+        check: checks the values of these keys, as far as that needs neither files nor TensorFlow. It raises SpecError
             with a message that begins with the key.
     """
 

@@ -1,4 +1,4 @@
-"""The interface of an image model of any kind, which is all that the rest of the project knows of it."""
+"""The interface of an image model of any kind; the rest of the project uses models through this interface only."""
 
 from __future__ import annotations
 
@@ -65,6 +65,6 @@ class Model(Protocol):
         Args:
             images: shape (batch, height, width, 3) in [0, 1].
             redirected: whether ReLUs have the gradient of `core.models.operations.relu`.
-            channels: shape (number,): the channels that are returned of the deepest layer, in this order. Only for
-                layers for which `can_select_channels` is true.
+            channels: shape (number,): return only these channels of the deepest layer, in this order. This may be given
+                only if `can_select_channels` is true for the layers.
         """

@@ -1,4 +1,4 @@
-"""The table of the kinds of model, and what holds for a model of any kind: loading, its digest, checks of neurons.
+"""The table of the kinds of model, and functions for a model of any kind: loading, its digest, checks of neurons.
 
 Importing this module imports neither TensorFlow nor Keras; a kind imports them when it loads a model or, for the
 default model, when activations are computed.
@@ -102,7 +102,7 @@ def check_layer(model: Model, layer: str, source: str) -> None:
     if layer not in model.layers:
         near = difflib.get_close_matches(layer, model.layers, n=6, cutoff=0.5) or list(model.layers)[:6]
         raise UnknownLayerError(
-            f"{source}: expected a layer of {model.name}, got {layer!r}; near are {', '.join(near)} "
+            f"{source}: expected a layer of {model.name}, got {layer!r}; similar: {', '.join(near)} "
             f"('isthmus models layers {model.name}{_file_option(model)}' lists all {len(model.layers)})"
         )
 

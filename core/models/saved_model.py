@@ -5,8 +5,8 @@ or that holds or restores variables. Everything that TensorFlow would run while 
 of tables and of other resources, objects with save and restore functions of their own. Then the signature
 `serving_default` is frozen, and the result is checked like any frozen graph.
 
-What is not protected: TensorFlow's own readers parse the files of the variables, and TensorFlow's Python code reads the
-object graph. A SavedModel of unknown origin should be frozen elsewhere, in a container.
+This does not protect against everything: TensorFlow's own readers parse the files of the variables, and TensorFlow's
+Python code reads the object graph. A SavedModel of unknown origin should be frozen elsewhere, in a container.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def _saved_model(directory: Path, value_range: tuple[float, float]) -> FrozenGra
     """Return the network behind the signature `serving_default` of a SavedModel.
 
     Args:
-        value_range: what the network expects for image values 0 and 1.
+        value_range: the values that the network expects for image values 0 and 1.
 
     Raises:
         ModelError: if it is not a SavedModel, is refused, or has no such signature with one image input.

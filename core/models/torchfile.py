@@ -4,7 +4,7 @@ The format: three pickles (a magic number, a protocol version, facts about the w
 dictionary whose tensors refer to storages by persistent id, a pickled list of storage keys, then for each key an int64
 count and that many raw little-endian values. A pickle can name any function to be called, so the unpickler here accepts
 only ordered dictionaries, tensors and their number types, and refuses every other name. A pickle can also set
-attributes of the objects that it is given, so tensors here have none that can be set.
+attributes of the objects that it is given, so tensors here have no attributes that can be set.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class _Storage(NamedTuple):
 
 
 class _Tensor(NamedTuple):
-    """A tensor in the pickle: its storage, and its place there."""
+    """A tensor in the pickle: its storage, and its position in the storage."""
 
     storage: _Storage
     offset: int
@@ -78,7 +78,7 @@ class _TensorsOnly(pickle.Unpickler):
         start = file.tell()
         for opcode, number, _place in pickletools.genops(file):
             if opcode.name in ("PUT", "LONG_BINPUT") and int(number or 0) > _MAX_MEMO:
-                raise ModelError(f"refused: the weights file asks for room for {number} things to refer to")
+                raise ModelError(f"refused: the weights file asks for a table of {number} objects")
         file.seek(start)
         return cls(file)
 
@@ -140,7 +140,9 @@ def _read(file: BinaryIO) -> dict[str, NDArray[Any]]:
         size_bytes = storage.size * np.dtype(storage.dtype).itemsize
         # Compared before reading, which reserves this much memory even if the file is shorter.
         if stored != storage.size or size_bytes > os.fstat(file.fileno()).st_size - file.tell():
-            raise ModelError(f"expected {storage.size} values in storage {key}, the file ends early or disagrees")
+            raise ModelError(
+                f"expected {storage.size} values in storage {key}, the file ends early or has another number"
+            )
         values[key] = np.frombuffer(file.read(size_bytes), storage.dtype)
     return {
         str(name): tensor.array(values.get(tensor.storage.key, np.empty(0)))  # values may be missing from the file

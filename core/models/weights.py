@@ -51,7 +51,7 @@ def local_weights(spec: ModelSpec) -> Path:
     if not path.is_file():
         raise ModelError(f"model.file: expected the weights of {spec.name}, there is no file {path}")
     if spec.sha256 is not None:
-        _check_sha256(path, spec.sha256, "give the right file, or the sha256 of this one")
+        _check_sha256(path, spec.sha256, "give the right file, or the sha256 of this file")
     return path
 
 
@@ -123,11 +123,11 @@ def _download(address: str, sha256: str, final: Path) -> None:
 
 
 class _DownloadError(Exception):
-    """Why a download failed, in a few words."""
+    """A failed download; the message is its cause in a few words."""
 
 
 class _Body(Protocol):
-    """The body of an answer, over HTTP or from boto3."""
+    """The body of a response, over HTTP or from boto3."""
 
     def read(self, amount: int = ..., /) -> bytes: ...
 
@@ -152,7 +152,7 @@ def _open_http(address: str, have: int) -> Iterator[tuple[Iterator[bytes], bool]
             length = answer.headers.get("Content-Length")
             yield _blocks(answer, int(length) if length else None), resumed
     except urllib.error.HTTPError as error:
-        if error.code == 416 and have:  # the part is complete or too long, which its sha256 will show
+        if error.code == 416 and have:  # the partial file is complete or too long, which its sha256 will show
             yield iter(()), True
             return
         raise _DownloadError(f"the server says {error.code} {error.reason}") from None

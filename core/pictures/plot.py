@@ -25,8 +25,8 @@ def plot_strip(sheet: Pixels, names: tuple[str, str], activations: tuple[Array, 
     Args:
         sheet: shape (height, frame * width, 3), uint8.
         names: names of neuron a and neuron b.
-        activations: activations of a and of b on every frame, each of shape (frame,); each is drawn under the middle of
-            its frame.
+        activations: activations of a and of b on every frame, each of shape (frame,); each value is drawn under the
+            middle of its frame.
         objective: history of the objective on the transformed frames, shape (update,).
 
     Returns:

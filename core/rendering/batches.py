@@ -1,6 +1,6 @@
-"""Batches: how many strips, or portraits, share a forward pass on the device.
+"""Batches: the strips, or portraits, that share a forward pass on the device.
 
-One strip keeps a CPU busy. A GPU is busy from six million pixels on: twice as many take nearly twice as long.
+One strip keeps a CPU busy. A GPU is busy from six million pixels on: twice as many pixels take nearly twice as long.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _Taken = TypeVar("_Taken", contravariant=True)
 
 
 class BatchRenderer(Protocol[_Taken, _Result]):
-    """Renders pieces of work together: up to as many as it was made for, in the time of a full batch."""
+    """Renders pieces of work together, at most a batch; a batch that is not full takes the time of a full one."""
 
     def render(self, work: Sequence[_Taken], /) -> Sequence[_Result]: ...
 
@@ -67,7 +67,7 @@ class Batches(Generic[_Work, _Result]):
         self.size = size
         self._most_memory = _MEMORY_FRACTION if spare_memory else math.inf
         self._new_renderer = renderer
-        self._kept_size = 0  # of the batches that `_kept` renders
+        self._kept_size = 0  # size of the batches that `_kept` renders
         self._kept: BatchRenderer[_Work, _Result]
 
     def render(self, work: Sequence[_Work]) -> Iterator[_Result]:
@@ -80,7 +80,7 @@ class Batches(Generic[_Work, _Result]):
 
         rest, size = list(work), self._even_size(len(work))
         while rest:
-            device.memory_used()  # forget what others have used before
+            device.memory_used()  # reset the peak, which earlier batches may have raised
             try:
                 results = self._renderer(size).render(rest[:size])
             except ResourceExhaustedError:
@@ -104,12 +104,12 @@ class Batches(Generic[_Work, _Result]):
         return self._even_size(work)
 
     def _even_size(self, work: int) -> int:
-        """Return the size of the fewest batches of equal size: one that is not full takes as long as a full one."""
+        """Return the size of the fewest batches of equal size; a batch that is not full takes as long as a full one."""
         batches = max(1, math.ceil(work / self.size))
         return math.ceil(work / batches)
 
     def _renderer(self, size: int) -> BatchRenderer[_Work, _Result]:
-        """Return the kept renderer if its batches are not much larger than *size*, or a new one: that takes seconds."""
+        """Return the kept renderer if its batches are not much larger than *size*; a new one takes seconds to make."""
         if not _FULL_ENOUGH * self._kept_size < size <= self._kept_size:
             self._kept = self._new_renderer(size)
             self._kept_size = size

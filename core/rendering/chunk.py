@@ -1,8 +1,7 @@
 """Rendering a chunk: the one function that every engine calls, and that may be killed at any moment.
 
-Sheets and previews are stored first, while the next pairs are rendered. The chunk's records are stored last, when all
-its pictures are. A killed chunk leaves sheets without records, which count for nothing: the next run renders their
-pairs again.
+Sheets and previews are stored first, while the next pairs are rendered. The chunk's records are stored last, after all
+its pictures. A killed chunk leaves sheets without records, which do not count: the next run renders their pairs again.
 """
 
 from __future__ import annotations
@@ -51,7 +50,7 @@ if TYPE_CHECKING:
     from core.method.strip import Strip
     from core.method.walk_strip import Walk
 
-_SAMPLES = 2  # strips of a chunk that are shown to people
+_SAMPLES = 2  # strips of a chunk that the build's summary may show
 _HELD_PORTRAITS = 64
 _STORING_THREADS = 4  # encode and store strips while the next ones are rendered
 
@@ -61,7 +60,7 @@ class ChunkResult:
     """The outcome of a chunk.
 
     Attributes:
-        what: whether it held pairs or portraits.
+        what: "pairs" or "portraits", the items of the chunk.
         seconds: rendering time.
         failures: a line for each failed pair or portrait.
         samples: paths of some finished previews.
@@ -76,7 +75,7 @@ class ChunkResult:
 
     @classmethod
     def of(cls, records: Sequence[Record | PortraitRecord]) -> ChunkResult:
-        """Return the outcome that the records of a chunk tell of; a canvas counts as a portrait."""
+        """Return the outcome that the records of a chunk describe; a canvas counts as a portrait."""
         failed = [record for record in records if record.status == "failed"]
         pairs_done = [record for record in records if isinstance(record, Record) and record.status == "done"]
         return cls(
@@ -100,7 +99,7 @@ def render_chunk(work: PlannedChunk, store: Store, batch_pairs: BatchSize = "aut
     """Render a chunk's pairs, portraits or canvas and commit its records.
 
     Args:
-        batch_pairs: pairs, or portraits, in a batch; auto: as many as suit the device.
+        batch_pairs: pairs, or portraits, in a batch; auto: the number that suits the device.
 
     Raises:
         ModelError: if the model on this machine is not the one that the plan was made with.

@@ -33,11 +33,11 @@ _STORING_THREADS = 4
 
 @dataclass(frozen=True)
 class _Outcome:
-    """What became of a portrait or a canvas.
+    """The outcome of rendering a portrait or a canvas.
 
     Attributes:
-        reason: why it failed, or None.
-        activation: of the portrait's neuron; None for a canvas.
+        reason: reason of a failure, or None.
+        activation: activation of the portrait's neuron; None for a canvas.
     """
 
     seconds: float = 0
@@ -114,7 +114,7 @@ def render_portraits(
 def _portraits(
     canvas: PlannedCanvas, work: PlannedChunk, store: Store, batch_pairs: BatchSize
 ) -> Iterator[tuple[PlannedPortrait, RenderedPortrait | None]]:
-    """Yield each portrait with what was rendered, layer by layer, or with None if it cannot be rendered."""
+    """Yield each portrait with its rendering, layer by layer, or with None if it cannot be rendered."""
     settings = portrait_settings(work.settings)
     possible = [portrait for portrait in work.chunk.portraits if portrait.reason is None]
     yield from ((portrait, None) for portrait in work.chunk.portraits if portrait.reason is not None)

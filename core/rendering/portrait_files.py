@@ -1,4 +1,4 @@
-"""The files of a portrait: its colours before they are squashed as NumPy's `.npy`, and its picture as PNG."""
+"""The files of a portrait: its colours before squashing, in NumPy's `.npy`, and its picture as PNG."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def read_portrait(store: Store, key: Key, size_px: int) -> Portrait:
     """Read a portrait.
 
     Args:
-        size_px: height and width that it must have.
+        size_px: height and width that the portrait must have.
 
     Raises:
         RecordError: if a file is missing, damaged or of another size.

@@ -1,4 +1,4 @@
-"""Renderers, kept in a process for the layers and settings that they serve: tracing one takes seconds."""
+"""Renderers, cached in a process by layers and settings, because tracing a renderer takes seconds."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Strips:
 
 @dataclass(frozen=True)
 class _PairRenderer:
-    """Renders strips with ends of their own, so it looks at no portraits."""
+    """Renders strips with ends of their own, so it ignores portraits."""
 
     strips: StripRenderer
 
@@ -64,8 +64,8 @@ class Portraits:
     """Portraits of neurons of a layer on a canvas.
 
     Attributes:
-        canvas: its key, by which it is compared.
-        colours: of the canvas, shape (height, width, 3).
+        canvas: key of the canvas; two subjects with the same key are equal.
+        colours: colours of the canvas, shape (height, width, 3).
     """
 
     layer: str
@@ -98,7 +98,7 @@ def renderer_for(
 def renderer_for(
     kind: Strips | Portraits, model: ModelSpec, settings: RenderSettings, batch_pairs: BatchSize
 ) -> Batches[Any, Any]:
-    """Return what renders strips, or portraits, in batches; it is traced once per process."""
+    """Return the batches of strips, or of portraits, whose renderer is traced once per process."""
     return (_strips if isinstance(kind, Strips) else _portraits)(kind, model, settings, batch_pairs)
 
 
@@ -117,7 +117,7 @@ _portraits = lru_cache(maxsize=_KEPT)(_batches)
 
 
 def measure_pace(plan: Plan, batch_pairs: BatchSize) -> None:
-    """Do a few updates of a missing pair on this device, and keep the seconds of an update for the next plan.
+    """Do a few updates of a missing pair on this device, and store the seconds of an update for the next plan.
 
     A batch of the usual size is updated, because on a GPU a strip alone takes many times as long as its share of a
     batch.

@@ -106,8 +106,8 @@ class S3Store:
             self.replace(path, data)
             return True
         condition = {"IfNoneMatch": "*"} if version is None else {"IfMatch": version}
-        # When an answer is lost, boto3 retries the call, and the retry fails because of what the first call wrote.
-        # A token in the object tells that case from the success of another writer.
+        # When an answer is lost, boto3 retries the call, and the retry fails because the first call has written the
+        # object. A token in the object distinguishes that case from the success of another writer.
         token = uuid.uuid4().hex
         for attempt in range(ATTEMPTS):
             with self._errors("write", path):

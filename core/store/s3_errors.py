@@ -1,6 +1,6 @@
 """Errors of an object store, translated into a StoreError of one line that says what to do.
 
-A message repeats nothing of what the store or boto3 said but the name of the error, so no secret can get into it.
+A message repeats only the name of the error that the store or boto3 reported, so no secret can get into it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from botocore.exceptions import ConnectionError as BotoConnectionError
 from core.errors import StoreError, TransientStoreError
 
 INTERRUPTED = (HTTPClientError, IncompleteReadError)
-"""Exceptions of a body that ended early. boto3 does not retry these, because the call itself had succeeded."""
+"""Exceptions of a body that ended early. boto3 does not retry these, because the call itself succeeded."""
 _NO_ANSWER = (BotoConnectionError, *INTERRUPTED)
 _NO_CREDENTIALS = (
     CredentialRetrievalError,
@@ -59,7 +59,7 @@ _GIVE_CREDENTIALS = "give valid ones by AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_
 
 @contextmanager
 def store_errors(problem: str, bucket: str, endpoint: str) -> Iterator[None]:
-    """Turn an error of boto3 into a StoreError: the problem, its cause, and what to do.
+    """Turn an error of boto3 into a StoreError: the problem, its cause, and the remedy.
 
     Args:
         problem: start of the message, such as "s3://bucket/a.png: could not read".
@@ -91,7 +91,7 @@ def is_conflict(error: ClientError) -> bool:
 
 
 def _refusal(error: ClientError, bucket: str) -> tuple[type[StoreError], str]:
-    """Return the kind of error that the store's answer means, and its cause with what to do."""
+    """Return the class of the error for the store's answer, and its cause with the remedy."""
     code, status = code_of(error), status_of(error)
     if code == "NoSuchBucket":
         return StoreError, f"there is no bucket {bucket}; create it, or correct the output or storage.endpoint_url"
@@ -113,7 +113,7 @@ def _refusal(error: ClientError, bucket: str) -> tuple[type[StoreError], str]:
 
 
 def _failure(error: BotoCoreError, endpoint: str) -> tuple[type[StoreError], str]:
-    """Return the kind of error when boto3 got no answer, and its cause with what to do."""
+    """Return the class of the error for a failure of boto3, and its cause with the remedy."""
     name = type(error).__name__
     if isinstance(error, _NO_CREDENTIALS):
         return StoreError, f"found no credentials ({name}); {_GIVE_CREDENTIALS}"

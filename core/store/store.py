@@ -24,14 +24,14 @@ ONE_WRITER = "this store ignores conditional writes; let only one build or publi
 
 
 class Store(Protocol):
-    """The interface of every kind of store. Every method that fails raises a StoreError of one line."""
+    """The interface of every kind of store. A method that fails raises a StoreError of one line."""
 
     @property
     def name(self) -> str:
         """The last part of the store's address: the name of its atlas."""
 
     def location(self, path: str) -> str:
-        """Return where other programs find an object: the path of a file, or a URL."""
+        """Return the address of an object for other programs: the path of a file, or a URL."""
 
     def allows_many_writers(self) -> bool:
         """Return whether `create` and `swap` are atomic between processes.
@@ -42,7 +42,7 @@ class Store(Protocol):
     def create(self, path: str, data: bytes) -> bool:
         """Write an object unless it exists; return whether this call wrote it.
 
-        Of several processes that create one path concurrently, exactly one gets True.
+        If several processes create one path concurrently, exactly one gets True.
         """
 
     def replace(self, path: str, data: bytes) -> None:
@@ -52,10 +52,10 @@ class Store(Protocol):
         """Return a text that changes whenever the object's bytes change, or None if there is no object."""
 
     def swap(self, path: str, data: bytes, version: str | None) -> bool:
-        """Write an object if it still has this version (None: if it still does not exist); return whether it did.
+        """Write an object if it still has this version; return whether it was written.
 
-        Of several processes that swap one version of a path concurrently, exactly one gets True, unless all of them
-        write the bytes that the object has already.
+        The version None means that the object does not exist. If several processes swap one version of a path
+        concurrently, exactly one gets True, unless all of them write the bytes that the object has already.
         """
 
     def read(self, path: str) -> bytes: ...
@@ -198,7 +198,7 @@ def open_store(uri: str, storage: Storage = Storage()) -> Store:  # noqa: B008  
         storage: options of the connection to an object store.
 
     Raises:
-        StoreError: if the address is neither, or a file is in the place of the directory.
+        StoreError: if the address is of another kind, or a file is in its path.
     """
     if uri.startswith("s3://"):
         from core.store.s3 import S3Store

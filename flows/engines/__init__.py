@@ -1,1 +1,1 @@
-"""Engines: the ways in which the chunks of a plan are rendered."""
+"""Engines, which render the chunks of a plan: in processes here, on a Ray cluster, or on workers elsewhere."""

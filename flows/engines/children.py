@@ -1,6 +1,6 @@
-"""Flow runs that a build has started on workers. A tag marks them as its children, so that they end with it.
+"""Flow runs that a build has started on workers. A tag marks these runs as its children, so that they end with it.
 
-Prefect itself leaves them running when the build is cancelled or crashes.
+Prefect itself leaves children running when the build is cancelled or crashes.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def children_tag(flow_run_id: str) -> str:
 
 
 def cancel_children(client: SyncPrefectClient, tag: str) -> int:
-    """Cancel every unfinished flow run that has a tag, and return how many there were. The call is idempotent."""
+    """Cancel every unfinished flow run that has a tag, and return their number. The call is idempotent."""
     children = FlowRunFilter(
         tags=FlowRunFilterTags(all_=[tag]),
         state=FlowRunFilterState(type=FlowRunFilterStateType(any_=_UNFINISHED)),

@@ -1,4 +1,4 @@
-"""The engine that a spec names. No other module of a build knows the engines apart."""
+"""The engine that a spec names. No other module of a build depends on the kind of engine."""
 
 from __future__ import annotations
 

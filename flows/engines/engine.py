@@ -38,8 +38,8 @@ class Round:
         uri: address of the atlas.
         plan_path: folder of the plan in the store.
         batch_pairs: pairs, or portraits, that share a forward pass.
-        chunks: their names.
-        chunk_seconds: estimate for the longest chunk on one process.
+        chunks: names of the chunks.
+        chunk_seconds: estimated time of the longest chunk on one process.
     """
 
     uri: str
@@ -61,7 +61,7 @@ class Round:
 
 
 class Engine(Protocol):
-    """A way to render chunks: in processes of this machine, or elsewhere.
+    """Renders chunks, in processes of this machine or elsewhere.
 
     `chunks_at_once` and `render` are used within a flow run, `begin` and `close` also outside. An engine that is given
     nothing to render starts nothing.
@@ -69,18 +69,19 @@ class Engine(Protocol):
 
     @property
     def chunks_at_once(self) -> int:
-        """How many chunks the engine renders concurrently; a plan is cut into enough chunks to keep it busy.
+        """Number of chunks that the engine renders concurrently; a plan is cut into enough chunks to keep it busy.
 
-        An engine that renders elsewhere does not count the cores and GPUs of this machine. It may connect to find out.
+        An engine that renders elsewhere does not count the cores and GPUs of this machine. It may connect to its
+        cluster to find the number.
         """
 
     def begin(self, chunks: int) -> None:
-        """Start what takes time to load, and return without waiting for it.
+        """Start processes that take time to load, and return without waiting for them.
 
-        A build calls this as early as it can; an engine that is not told starts with its first round.
+        A build calls this as early as it can. Without this call an engine starts with its first round.
 
         Args:
-            chunks: the most that any round will have; with 0 nothing is started.
+            chunks: number of chunks in the largest round; with 0 nothing is started.
         """
 
     def render(self, round_: Round, finished: Finished) -> None:
@@ -138,7 +139,7 @@ def render_in_window(submit: Submit, round_: Round, size: int, finished: Finishe
         except Exception as error:
             if isinstance(error, IsthmusError) and not may_pass(error):
                 raise
-            log.error("a chunk failed, and waits for the next round: %s", error)
+            log.error("a chunk failed and is left for the next round: %s", error)
         else:
             count += 1
             finished(result)
@@ -148,7 +149,7 @@ def render_in_window(submit: Submit, round_: Round, size: int, finished: Finishe
 def api_url() -> str:
     """Return the address of the Prefect server of this flow run.
 
-    Render processes are given the address, also that of a temporary server: otherwise each would start its own server.
+    Render processes get this address, even of a temporary server; otherwise each would start a server of its own.
     """
     return str(get_client(sync_client=True).api_url)
 

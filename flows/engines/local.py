@@ -29,7 +29,7 @@ class LocalEngine:
     meanwhile.
 
     Args:
-        processes: how many chunks are rendered at once; None: one per GPU, or else one per core.
+        processes: number of chunks that are rendered at once; None: one per GPU, or else one per core.
     """
 
     def __init__(self, processes: int | None) -> None:
@@ -43,7 +43,7 @@ class LocalEngine:
         return self._at_once
 
     def begin(self, chunks: int) -> None:
-        """Start the processes, no more of them than the largest round has chunks."""
+        """Start the processes, at most as many as the largest round has chunks."""
         self._largest_round = max(self._largest_round, chunks)
         wanted = min(self._at_once, self._largest_round)
         if wanted > self._pool_size:
@@ -72,13 +72,13 @@ class LocalEngine:
             self.close(kill=True)
             get_run_logger().warning("a render process died; new processes render the chunks that are still missing")
             return
-        if done < len(round_.chunks):  # the trouble may stay with a process, such as a wedged GPU
+        if done < len(round_.chunks):  # the fault may persist in a process, such as a GPU that hangs
             self.close(kill=True)
         elif gpus():  # the processes of the next stage need all of the GPUs' memory
             self.close()
 
     def close(self, *, kill: bool = False) -> None:
-        """End the processes, after the chunks that they have begun unless they are killed."""
+        """End the processes: when they have finished the chunks that they have begun, or at once if *kill*."""
         runner, self._runner = self._runner, None
         if runner is None:
             return
@@ -88,7 +88,7 @@ class LocalEngine:
             killing.start()
         try:
             runner.__exit__(None, None, None)
-        except BaseException:  # another interrupt: without the killing, Python would wait for the processes at its end
+        except BaseException:  # another interrupt: unless the processes are killed, Python waits for them when it exits
             if killing.ident is None:
                 killing.start()
             raise
@@ -108,8 +108,8 @@ class LocalEngine:
 def _load(runner: ProcessPoolTaskRunner, processes: int) -> None:
     """Start all processes of a pool before there is a task for them.
 
-    This is done in a thread, which no interrupt disturbs: a process whose start is interrupted complains that its input
-    is empty.
+    A thread does this, because Python handles interrupts in the main thread only: a process whose start is interrupted
+    prints an error about its empty input.
     """
     executor = _executor(runner)
     if executor is None:
@@ -131,9 +131,9 @@ def _is_broken(runner: ProcessPoolTaskRunner) -> bool:
 
 
 def _executor(runner: ProcessPoolTaskRunner) -> ProcessPoolExecutor | None:
-    """Return the pool of Python's that Prefect's runner wraps.
+    """Return the pool of Python's that Prefect's runner wraps, or None if this version of Prefect keeps it elsewhere.
 
-    None if a version of Prefect keeps the pool elsewhere; processes then start with their first tasks.
+    Without the pool, processes start with their first tasks.
     """
     return getattr(runner, "_executor", None)
 
@@ -141,9 +141,10 @@ def _executor(runner: ProcessPoolTaskRunner) -> ProcessPoolExecutor | None:
 def _kill_processes(left: Event) -> None:
     """Kill the processes of a pool again and again, until the pool has been left or a minute is over.
 
-    Leaving the pool waits for its processes: long for one that renders a chunk, and for ever for one that was being
-    started while another died, which Python neither ends nor forgets. Such a process may appear late, so killing once
-    is not enough. Chunks in flight are lost and are rendered by the next round or build.
+    Leaving the pool waits for its processes. That takes long if a process renders a chunk. It takes for ever if a
+    process was being started while another one died, because Python neither ends nor forgets the new process. Such a
+    process may appear late, so killing once is not enough. Chunks in flight are lost; the next round or build renders
+    them.
     """
     end = time.monotonic() + _KILLING_SECONDS
     while not left.wait(0.1) and time.monotonic() < end:

@@ -24,10 +24,10 @@ from tasks.render import render_one_chunk
 
 @dataclass(frozen=True)
 class _Connection:
-    """A Ray that runs and that this process is connected to.
+    """A running Ray that this process is connected to.
 
     Attributes:
-        runner: Prefect's RayTaskRunner, entered.
+        runner: Prefect's RayTaskRunner, whose context has been entered.
     """
 
     runner: Any
@@ -38,8 +38,8 @@ class _Connection:
 class RayEngine:
     """One chunk per GPU of a Ray cluster, or one per core of a cluster without GPUs.
 
-    A process that dies costs its chunk only: Ray starts another process and gives it the same chunk. The connection,
-    or the Ray on this machine, is kept from round to round. It is replaced if a chunk was left unfinished.
+    If a process dies, Ray starts another process and gives it the same chunk. The connection, or the Ray on this
+    machine, is kept from round to round. It is replaced if a chunk was left unfinished.
     """
 
     def __init__(self, compute: Compute) -> None:
@@ -82,7 +82,7 @@ class RayEngine:
                 2 * ray.chunks_at_once,
                 finished,
             )
-        # Trouble may stay with a process, and the processes of the next stage need all of the GPUs' memory.
+        # A fault may persist in a process, and the processes of the next stage need all of the GPUs' memory.
         if done < len(round_.chunks) or ray.gpus:
             self.close()
 

@@ -1,7 +1,7 @@
 """The engine `work-pool`: shards of a plan as flow runs of a deployment, on workers elsewhere.
 
-The build keeps a bounded number of shards in flight and reads from the store which chunks they have finished. So a
-worker that vanishes costs the chunk that it was rendering, and the time until the build gives its shard up.
+The build keeps a bounded number of shards in flight and reads from the store which chunks they have finished. So if a
+worker vanishes, the chunk that it was rendering is lost, and the time until the build gives up the worker's shard.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from flows.engines.children import cancel_children, children_tag
 from flows.engines.engine import Finished, Round
 
 _POLL_SECONDS = 5.0
-_LEAST_PATIENCE_SECONDS = 900.0  # with a shard that runs and finishes nothing
+_LEAST_PATIENCE_SECONDS = 900.0  # for a shard that runs and finishes nothing
 _NO_WORKER_SECONDS = 3600.0  # long enough for a cloud to find a machine with a GPU
 
 
@@ -78,7 +78,7 @@ class WorkPoolEngine:
                 raise
 
     def close(self, *, kill: bool = False) -> None:
-        """Do nothing: no shard is in flight between rounds, and workers are not the engine's to stop."""
+        """Do nothing: no shard is in flight between rounds, and the engine does not control the workers."""
 
     def _chunks_per_shard(self, chunk_seconds: float) -> int:
         shard_seconds = self._compute.shard_seconds
@@ -91,7 +91,7 @@ class _Shard:
 
     Attributes:
         waiting: names of its chunks that have no records yet.
-        heard: when it last finished a chunk, or was seen to wait for a worker, by the monotonic clock.
+        heard: monotonic time when it last finished a chunk, or was last seen waiting for a worker.
     """
 
     name: str
@@ -128,7 +128,7 @@ class _Fleet:
             except (httpx.HTTPError, TransientStoreError) as error:
                 if time.monotonic() - answered > _NO_WORKER_SECONDS:
                     raise
-                self._log.warning("the Prefect server or the store does not answer, the shards go on: %s", error)
+                self._log.warning("the Prefect server or the store does not answer, the shards continue: %s", error)
                 time.sleep(_POLL_SECONDS)
 
     def _begin(self, name: str, chunks: tuple[str, ...]) -> None:
@@ -176,7 +176,7 @@ class _Fleet:
             elif now - shard.heard > self._patience_seconds:
                 self._client.set_flow_run_state(run.id, Cancelling(message="it finished nothing for too long"))
                 minutes = self._patience_seconds / 60
-                self._end(run.id, shard, f"finished no chunk for {minutes:.0f} minutes and was given up")
+                self._end(run.id, shard, f"finished no chunk for {minutes:.0f} minutes and was cancelled")
         if now - self._heard > _NO_WORKER_SECONDS:
             raise UnfinishedError(
                 f"no worker took a shard within {_NO_WORKER_SECONDS / 60:.0f} minutes; "

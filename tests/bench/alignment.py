@@ -1,4 +1,4 @@
-"""Measure how well sharing and alignment keep landmarks in place, and how much activation the ends lose by them.
+"""Measure how well sharing and alignment keep landmarks in place, and how much activation this costs the ends.
 
 Render pairs in three ways with equal numbers of updates: independent frames, shared parameterization, and shared
 parameterization with alignment. Report the mean squared difference of neighbouring frames and the activation of the

@@ -6,7 +6,7 @@ fewer than 8000 pairs, in which some neurons are not connected, makes the benchm
 
     python tests/bench/gallery.py [--pairs 100000] [--atlas FOLDER] [--json]
 
---atlas keeps the atlas in a folder, or uses the atlas that is in it.
+--atlas keeps the atlas in a folder, or uses the atlas that the folder has already.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ def write_atlas(root: Path, pairs: int) -> None:
 
 
 def write_picture(path: Path, seed: int) -> tuple[Path, Path]:
-    """Write a strip of smooth noise as sheet and preview, of about the size that real ones have; return their paths."""
+    """Write a strip of smooth noise as sheet and preview, of about the size of real files; return their paths."""
     random_numbers = np.random.default_rng(seed)
     small = [random_numbers.uniform(0, 255, (32, 32, 3)).astype(np.uint8) for _ in range(FRAMES)]
     frames = [
@@ -204,7 +204,7 @@ def synthetic_records(pairs: int) -> Iterator[dict[str, Any]]:
 
 
 def code_kb(root: Path) -> dict[str, float]:
-    """Return the size in kB of pages, scripts and styles: of those that the grid loads at first, and of all."""
+    """Return the size in kB of pages, scripts and styles: the files that the grid loads at first, and all files."""
     page = root / "index.html"
     first = [root / path for path in re.findall('(?:src|href)="(assets/[^"]+)"', page.read_text(encoding="utf-8"))]
     files = {"fresh": [page, *first], "all": [page, *root.glob("assets/*")]}
@@ -275,7 +275,7 @@ def ready(browser: Browser, address: str) -> dict[str, float]:
 def choosing(page: Page) -> dict[str, dict[str, float]]:
     """Return the times from a change of a filter or of the order until the new tiles are laid out.
 
-    Between two changes there is a pause, as between those of a person.
+    Between two changes there is a pause, as a person would make.
     """
 
     def change(field: str, value: str) -> float:

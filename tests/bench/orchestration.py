@@ -57,9 +57,9 @@ POLL_SECONDS = 0.1
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", nargs="*", metavar="WHAT", help=f"{', '.join(ENGINES)} (by default these) or layer")
-    parser.add_argument("--chunk-seconds", type=float, default=10.0, help="of a chunk of 10 pairs, for engines")
+    parser.add_argument("--chunk-seconds", type=float, default=10.0, help="seconds of a chunk of 10 pairs, for engines")
     parser.add_argument("--chunks", type=int, default=24, help="chunks for both processes together, for engines")
-    parser.add_argument("--channels", type=int, default=CHANNELS, help="build their pairs, for layer")
+    parser.add_argument("--channels", type=int, default=CHANNELS, help="channels whose pairs are built, for layer")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     what = options.what or list(ENGINES)
@@ -211,7 +211,7 @@ def measured(job: Job, server: PrefectServer) -> dict[str, Any]:
 
 
 def phases(chunks: list[dict[str, Any]], began: float, build_s: float) -> dict[str, Any]:
-    """Return how the seconds of a build divide into parts."""
+    """Return the seconds of the parts of a build."""
     first, last = min(chunk["began"] for chunk in chunks), max(chunk["ended"] for chunk in chunks)
     gaps = between(chunks)
     return {

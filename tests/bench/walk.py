@@ -1,10 +1,10 @@
 """Compare strips between portraits with strips that have ends of their own: smoothness, activations and time.
 
 Build two atlases of the same pairs of 24 neurons in two layers with equal numbers of updates. Render a chunk of one
-and a chunk of the other in turn, so that other load on the machine affects both alike. Report, walk against pair: the
-mean squared difference of neighbouring frames, also as a share of the variance of the pixels; the activation of the two
-ends and of the frames between; and the seconds for a pair, without and with the portraits' share. Rendered strips stay
-in the folder, so the same command resumes after a stop.
+and a chunk of the other in turn, so that other load on the machine affects both equally. Report for walk and for pair:
+the mean squared difference of neighbouring frames, also as a share of the variance of the pixels; the activation of the
+two ends and of the frames between; and the seconds for a pair, without and with the portraits' share. Rendered strips
+stay in the folder, so the same command resumes after a stop.
 
     python tests/bench/walk.py FOLDER [--pairs 48] [--steps 256] [--minutes 60] [--picture strips.png] [--json]
 """
@@ -77,7 +77,7 @@ def main() -> None:
 
 
 def draw_pairs(count: int) -> list[Pair]:
-    """Return pairs within the first layer, pairs within the second, and a sixth across both, shuffled."""
+    """Return pairs within the first layer, pairs within the second, and a sixth of all across both, shuffled."""
     random = np.random.default_rng(0)
     model = load("efficientnet-lite0")
     first, second = (

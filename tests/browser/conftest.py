@@ -103,7 +103,7 @@ def open_atlas(browser: Browser) -> Iterator[Callable[..., Page]]:
 
 @pytest.fixture
 def serve() -> Iterator[Callable[[Path], str]]:
-    """Serve a folder from a web server, below a path of its own: `serve(root)` returns the address."""
+    """Serve folders from a web server, each below a path of its own: `serve(root)` returns the address."""
     servers = []
 
     def start(root: Path) -> str:

@@ -51,7 +51,7 @@ def main() -> None:
                     page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
                     for root, named in atlases:
                         for name, place in named.items():
-                            page.goto("about:blank")  # so that the next address loads the page anew
+                            page.goto("about:blank")  # so that the next address loads the page again
                             page.goto((root / "index.html").as_uri() + place)
                             page.wait_for_timeout(500)
                             path = options.output / f"{name}-{size}-{scheme}.png"

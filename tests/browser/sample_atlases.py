@@ -35,8 +35,7 @@ MODEL_DIGEST = "0123456789abcdef" * 4
 def make_record(row: int, **changes: Any) -> Record:
     """Return a plausible record; every third pair joins the two layers, the others lie within one layer.
 
-    In a strip the activation of b rises linearly and the activation of a falls along a curve. Both are greater, the
-    larger *row* is.
+    In a strip the activation of b rises linearly and the activation of a falls along a curve. Both grow with *row*.
     """
     a = Neuron(LAYERS[0] if row % 3 == 0 else LAYERS[row % 2], 17 * row % 480)
     b = Neuron(LAYERS[1] if row % 3 == 0 else LAYERS[row % 2], 17 * row % 480 + 64)
@@ -106,7 +105,7 @@ def save_pictures(root: Path, key: str, sheet: Image.Image, step: int | None = N
 
 
 def publish(root: Path, records: Sequence[Record], name: str = "first-light") -> Manifest:
-    """Write records into an atlas and publish it; records that it has already stay."""
+    """Write records into an atlas and publish it; the records that the atlas has already stay."""
     store = DirectoryStore(root)
     store.create(f"records/{len(list(store.list('records/')))}.ndjson", to_ndjson(records))
     return publishing.publish(store, name)

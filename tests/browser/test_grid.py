@@ -262,7 +262,7 @@ def test_the_keyboard_moves_from_tile_to_tile(open_atlas: Open, atlas: Path) -> 
 
 
 def test_thousands_of_pairs_are_a_few_rows(open_atlas: Open, large_atlas: Path) -> None:
-    """Only rows near the screen exist; the grid tells assistive technology the number of all rows."""
+    """Only rows near the screen exist; the grid gives assistive technology the number of all rows."""
     page = open_atlas(large_atlas)
     grid = page.get_by_role("grid")
 
@@ -336,7 +336,7 @@ def test_tab_reaches_what_is_on_the_screen(open_atlas: Open, large_atlas: Path) 
 
 
 def test_the_reader_chooses_the_number_of_columns(open_atlas: Open, atlas: Path) -> None:
-    """From one column to sixteen, tiles are whole pixels wide and side by side, and the address keeps the choice."""
+    """With one column to sixteen, tiles are whole pixels wide and side by side, and the address keeps the choice."""
     page = open_atlas(atlas)
 
     for columns in (1, 3, 16):
@@ -355,7 +355,7 @@ def test_the_reader_chooses_the_number_of_columns(open_atlas: Open, atlas: Path)
 
 
 def test_the_grid_fits_every_screen(open_atlas: Open, atlas: Path) -> None:
-    """From a telephone to a wall, the grid has at least two columns and nothing is wider than the screen."""
+    """On a telephone as on a wall of screens, the grid has two columns or more and is no wider than the screen."""
     page = open_atlas(atlas, viewport={"width": 360, "height": 800})
 
     for width, columns in ((360, 2), (820, 4), (3840, 16)):

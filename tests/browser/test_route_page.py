@@ -154,7 +154,7 @@ def test_a_missing_strip_is_skipped(open_atlas: Open, serve: Serve, walk_atlas: 
 
 WHY = {
     f"{LAYER}:1..9": f"No route leads from {LAYER}:1 to {LAYER}:9. A spec that selects its pairs by nearest with",
-    f"{LAYER}:1..30": f"No route leads from {LAYER}:1 to {LAYER}:30.",  # whose portraits are others
+    f"{LAYER}:1..30": f"No route leads from {LAYER}:1 to {LAYER}:30.",  # its portraits have other settings
     f"{LAYER}:1..77": f"{LAYER}:77 has no road in this atlas: no finished strip joins it to another neuron.",
     f"nonsense..{LAYER}:1": "nonsense has no road in this atlas: no finished strip joins it to another neuron.",
     f"{LAYER}:6..6": "Both are the same neuron",

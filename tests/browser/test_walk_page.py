@@ -48,7 +48,7 @@ def test_roads_lead_from_portrait_to_portrait(open_atlas: Open, serve: Serve, wa
     page.get_by_role("link", name=f"Walk to {LAYER}:6").click()
     assert_at(page, 6)
     expect(page.locator("#around .road").first).to_be_focused()
-    page.get_by_role("link", name=f"Walk to {LAYER}:5").press("Enter")  # whose strip runs the other way
+    page.get_by_role("link", name=f"Walk to {LAYER}:5").press("Enter")  # this strip runs in the other direction
     assert_at(page, 5)
     page.get_by_role("link", name=f"Walk to {LAYER}:7").press("Enter")
     assert_at(page, 7)

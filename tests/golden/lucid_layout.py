@@ -1,4 +1,4 @@
-"""Conversion of `interpolate_f`'s variables between Lucid's order of axes and ours, which needs no transposes."""
+"""Conversion of `interpolate_f`'s variables between Lucid's axis order and ours; ours needs no transposes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ Array = NDArray[np.float32]
 
 
 def to_ours(value: Array) -> Array:
-    """Return a variable of Lucid's in our order of axes.
+    """Return a variable of Lucid's in our axis order.
 
     Args:
         value: a spectrum with its real and imaginary part on the first axis, which becomes the last; or a
@@ -19,5 +19,5 @@ def to_ours(value: Array) -> Array:
 
 
 def to_lucids(value: Array) -> Array:
-    """Return a variable of ours in Lucid's order of axes: the inverse of `to_ours`."""
+    """Return a variable of ours in Lucid's axis order: the inverse of `to_ours`."""
     return np.moveaxis(value, -1, 0) if value.ndim == 5 else np.moveaxis(value, 1, -1)

@@ -37,18 +37,19 @@ class Commands:
         """Render a round of chunks of one pair each.
 
         Returns:
-            `told`: the keys of the pairs that the engine has told of, and `error`: the class and message of an error.
+            `finished`: the keys of the pairs that the engine has reported as finished, and `error`: the class and
+            message of an error.
         """
-        told: list[str] = []
+        keys: list[str] = []
 
         def finished(result: ChunkResult) -> None:
-            told.extend(Path(sample).stem for sample in result.samples)
+            keys.extend(Path(sample).stem for sample in result.samples)
 
         try:
             self._engine.render(Round(storage=Storage(), batch_pairs=1, **round_), finished)
         except IsthmusError as error:
-            return {"told": told, "error": [type(error).__name__, str(error)]}
-        return {"told": told, "error": None}
+            return {"finished": keys, "error": [type(error).__name__, str(error)]}
+        return {"finished": keys, "error": None}
 
     def close(self, kill: bool) -> None:
         self._engine.close(kill=kill)
@@ -56,7 +57,7 @@ class Commands:
 
 @flow(name="engine-host", persist_result=False)
 def host(compute: Compute, answers: int) -> None:
-    """Do what the lines of standard input ask for, until there are no more.
+    """Run the commands on the lines of standard input, until its end.
 
     Args:
         answers: a file descriptor. Prefect sends the flow to its render processes, and open files cannot be sent.
@@ -70,7 +71,7 @@ def host(compute: Compute, answers: int) -> None:
 
 def main() -> None:
     answers = os.dup(1)
-    os.dup2(2, 1)  # what libraries print must not mix with the answers
+    os.dup2(2, 1)  # the output of libraries must not mix with the answers
     host(Compute.model_validate_json(sys.stdin.readline()), answers)
 
 

@@ -1,4 +1,4 @@
-"""An engine in a process that a test can talk to, and atlases for it to render."""
+"""An engine in a process that a test can send commands to, and atlases for the engine to render."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ class Host:
 
     def ask(self, command: str, **arguments: Any) -> Any:
         """Send a command to the engine and return the answer."""
-        self.tell(command, **arguments)
+        self.send(command, **arguments)
         return self.answer()
 
-    def tell(self, command: str, **arguments: Any) -> None:
+    def send(self, command: str, **arguments: Any) -> None:
         self._say([command, arguments])
 
     def answer(self) -> Any:

@@ -40,8 +40,8 @@ def test_an_atlas_is_built_in_silence_without_a_prefect_server(job: Job) -> None
 
 
 def test_a_build_does_only_what_is_missing(job: Job) -> None:
-    """A pair with a record is not rendered again, neither by the same spec nor by a bigger one. What an earlier build
-    could not publish any more is published."""
+    """A pair with a record is not rendered again, neither by the same spec nor by a bigger one. If an earlier build
+    stopped before it published, the next build publishes."""
     started = time.monotonic()
     assert job.build()["rendered"] == 6
     first_seconds = time.monotonic() - started
@@ -74,7 +74,7 @@ def test_a_build_does_only_what_is_missing(job: Job) -> None:
 
 
 def test_a_temporary_server_that_cannot_start_is_reported_in_one_line(job: Job) -> None:
-    """Its database is in a folder that does not exist. Nothing is rendered, and no process remains."""
+    """If the server's database is in a folder that does not exist, nothing is rendered, and no process remains."""
     del job.environment["PREFECT_API_URL"]
     job.environment["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = f"sqlite+aiosqlite:///{job.folder}/nowhere/prefect.db"
 

@@ -130,7 +130,7 @@ def test_a_spec_that_is_wrong_is_refused_before_anything_runs(deployed: Deployed
     assert deployed.state("build-atlas wrong") == "NONE"
 
 
-def test_a_run_on_demand_is_watched_to_its_end_and_tells_what_it_did(deployed: Deployed) -> None:
+def test_a_run_on_demand_is_watched_to_its_end_and_shows_its_results(deployed: Deployed) -> None:
     """The run has a progress bar and a summary; failed pairs are shown in its state and in the summary."""
     job = deployed.job(
         name="On.Demand-1",
@@ -139,7 +139,7 @@ def test_a_run_on_demand_is_watched_to_its_end_and_tells_what_it_did(deployed: D
         compute={"processes": 1, "chunk_pairs": 2},
     )
 
-    # with so strong an alignment every pair overflows
+    # the alignment is so strong that every pair overflows
     said = deployed.say(
         "deployment", "run", "build-atlas/on-demand", "--watch", "--params", json.dumps({"spec": job.spec})
     )
@@ -162,8 +162,7 @@ def test_a_run_on_demand_is_watched_to_its_end_and_tells_what_it_did(deployed: D
 
 
 def test_a_build_goes_on_when_a_worker_and_its_shard_are_killed(deployed: Deployed) -> None:
-    """After SIGKILL of a GPU worker with all its processes, and when its shard is known to have crashed, another shard
-    renders the rest.
+    """If a GPU worker and its processes were killed and its shard is marked as crashed, another shard renders the rest.
 
     The atlas is walkable: one shard renders its canvas, another one the portraits, and others the strips.
     """
@@ -195,8 +194,8 @@ def test_a_build_goes_on_when_a_worker_and_its_shard_are_killed(deployed: Deploy
 
 @pytest.mark.parametrize("how", ["cancelled", "killed"])
 def test_a_build_that_ends_takes_its_shards_with_it(deployed: Deployed, how: str) -> None:
-    """After a cancellation, or SIGKILL of the flow's process, its shards are cancelled, no process is left, nothing is
-    half written, and a later run completes."""
+    """After a cancellation, or SIGKILL of the flow's process, its shards are cancelled, no process and no partial file
+    is left, and a later run completes."""
     job = deployed.job(name=how, pairs={"select": "all", "neurons": [f"{LAYER}:4-7"]}, render=SLOW, compute=SHARDS)
     deployed.trigger(job)
     wait_for(job.records, "the first record of a shard")

@@ -123,13 +123,13 @@ def rendered(tmp_path_factory: pytest.TempPathFactory, kinds: Callable[[str], Ki
 
 
 def test_an_engine_says_how_many_chunks_it_renders_at_once(kind: Kind) -> None:
-    """The number is that of the processes of the spec, on all workers together."""
+    """The number is the spec's number of processes, summed over all workers."""
     assert kind.host.ask("chunks_at_once") == {"local": 2, "ray": 2, "work-pool": 3}[kind.name]
 
 
-def test_every_chunk_of_a_round_is_recorded_and_told_once(kind: Kind, rendered: Atlas, tmp_path: Path) -> None:
-    """A chunk that another build has recorded is told too, but not rendered. The other chunks have the same pixels on
-    every engine."""
+def test_every_chunk_of_a_round_is_recorded_and_reported_once(kind: Kind, rendered: Atlas, tmp_path: Path) -> None:
+    """A chunk that another build has recorded is reported too, but not rendered. The other chunks have the same pixels
+    on every engine."""
     atlas = Atlas(tmp_path)
     elsewhere, *others = atlas.keys
     atlas.record(elsewhere).parent.mkdir()
@@ -139,7 +139,7 @@ def test_every_chunk_of_a_round_is_recorded_and_told_once(kind: Kind, rendered: 
     answer = kind.host.ask("render", **atlas.round())
 
     assert answer["error"] is None
-    assert sorted(answer["told"]) == sorted(atlas.keys.values())
+    assert sorted(answer["finished"]) == sorted(atlas.keys.values())
     assert atlas.records().keys() == set(atlas.keys.values())
     assert atlas.records().items() >= before.items()
     assert not atlas.sheet(elsewhere).exists()
@@ -148,9 +148,9 @@ def test_every_chunk_of_a_round_is_recorded_and_told_once(kind: Kind, rendered: 
 
 
 def test_a_killed_render_process_costs_its_chunk_and_the_next_round_completes(kind: Kind, tmp_path: Path) -> None:
-    """SIGKILL of a process loses no finished chunk and raises no error, and no chunk is told twice."""
+    """SIGKILL of a process loses no finished chunk and raises no error, and no chunk is reported twice."""
     atlas = Atlas(tmp_path, "3-6", steps=100)
-    kind.host.tell("render", **atlas.round())
+    kind.host.send("render", **atlas.round())
     try:
         wait_for(atlas.records, "the first record")
         os.kill(kind.rendering()[0], signal.SIGKILL)
@@ -160,12 +160,12 @@ def test_a_killed_render_process_costs_its_chunk_and_the_next_round_completes(ki
 
     assert 0 < len(before) < len(atlas.keys)
     assert answer["error"] is None
-    assert len(set(answer["told"])) == len(answer["told"])
-    assert set(answer["told"]) <= atlas.records().keys()
+    assert len(set(answer["finished"])) == len(answer["finished"])
+    assert set(answer["finished"]) <= atlas.records().keys()
 
     rest = atlas.plan_again()
     if rest.chunks:  # otherwise the engine itself has given the lost chunk to another process
-        assert len(kind.host.ask("render", **atlas.round(rest))["told"]) == rest.missing
+        assert len(kind.host.ask("render", **atlas.round(rest))["finished"]) == rest.missing
     assert atlas.records().keys() == set(atlas.keys.values())
     assert atlas.records().items() >= before.items()
 
@@ -182,7 +182,7 @@ def test_bad_input_of_a_chunk_is_raised_as_the_error_that_says_so(kind: Kind, tm
     assert error == ("UnfinishedError" if kind.name == "work-pool" else "RecordError")
     assert f"/{atlas.plan.path}/" in message
     assert "expected a chunk of a plan" in message
-    assert answer["told"] == []
+    assert answer["finished"] == []
     assert atlas.records() == {}
     assert kind.shards(*UNFINISHED) == []
 
@@ -200,8 +200,8 @@ def test_a_closed_engine_has_no_process_and_may_be_closed_again(kind: Kind, rend
     kind.host.ask("close", kill=True)
 
 
-def test_nothing_is_started_where_nothing_is_to_be_rendered(kind: Kind, rendered: Atlas) -> None:
-    """An engine without chunks starts no process and no shard."""
+def test_an_engine_without_chunks_starts_nothing(kind: Kind, rendered: Atlas) -> None:
+    """If there is nothing to render, no process and no shard is started."""
     host = kind.new_host()
     try:
         host.ask("close", kill=False)
@@ -210,7 +210,7 @@ def test_nothing_is_started_where_nothing_is_to_be_rendered(kind: Kind, rendered
         host.ask("begin", chunks=0)
         answer = host.ask("render", **rendered.round() | {"chunks": []})
 
-        assert answer == {"told": [], "error": None}
+        assert answer == {"finished": [], "error": None}
         assert (len(host.descendants()), kind.shards()) == before
     finally:
         host.end()

@@ -75,7 +75,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_full_disk_ends_the_build_in_one_line_and_room_lets_it_go_on(job: Job, small_disk: Path) -> None:
-    """Earlier records stay and no file is half written; with more room the same command completes."""
+    """Earlier records stay and no partial file is left; with more room the same command completes."""
     job.write(output=str(small_disk), compute={"processes": 1, "chunk_pairs": 1})
     atlas = small_disk / "small"
 

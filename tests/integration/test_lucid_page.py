@@ -1,4 +1,4 @@
-"""The page for Lucid's users: its code is run."""
+"""The code on the page for Lucid's users."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def make_pictures() -> ModuleType:
 
 
 def test_every_block_of_the_lucid_page_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With two updates instead of hundreds, each block runs and leaves the picture that the page shows after it.
+    """Each block runs, with two updates instead of hundreds, and makes the picture that the page shows after it.
 
-    Without redirected gradients where a block does not ask for them, which would be traced for those two.
+    Unless a block sets them, redirected gradients are off, because tracing them for two updates would take seconds.
     """
     render = optimise.render
 

@@ -68,7 +68,7 @@ def test_a_keras_network_without_weights_renders_the_same_pixels_each_time(job: 
     np.testing.assert_array_equal(np.asarray(Image.open(job.folder / "strip.png").convert("RGB")), pixels(job))
 
 
-def test_a_failed_download_of_weights_is_reported_with_the_place_where_keras_expects_them(job: Job) -> None:
+def test_a_failed_download_of_weights_is_reported_with_the_path_where_keras_expects_them(job: Job) -> None:
     """Without a network the one line of the error says where to put a file that was downloaded by hand."""
     job.environment |= {"https_proxy": "http://127.0.0.1:9", "KERAS_HOME": str(job.folder / "keras")}
 

@@ -36,8 +36,8 @@ def test_after_everything_is_killed_the_next_build_does_only_what_is_missing(job
     assert job.run("verify", str(job.atlas)).returncode == 0
 
 
-# A build whose first render process dies while the second is being started. Python's pool asks all processes that it
-# knows to end, and then waits for one more. From Python 3.12 on the pool first waits until the start is over.
+# A build whose first render process dies while the second is being started. Python's pool ends the processes that it
+# has registered, and then waits for the new one too. From Python 3.12 on, the pool first waits until the start is over.
 _DIES_AT_THE_WORST_MOMENT = """
 import concurrent.futures.process as pools, os, signal, sys, threading
 from flows.cli import main
@@ -85,7 +85,7 @@ def test_a_render_process_that_dies_while_another_is_started_is_replaced_too(job
 
 
 @pytest.mark.parametrize(("stop", "server"), [(signal.SIGINT, "temporary"), (signal.SIGTERM, "configured")])
-def test_a_stopped_build_ends_soon_and_goes_on_later(job: Job, stop: signal.Signals, server: str) -> None:
+def test_a_stopped_build_ends_soon_and_can_be_resumed(job: Job, stop: signal.Signals, server: str) -> None:
     """After Ctrl-C, which reaches every process of a terminal, and after SIGTERM, which reaches the build alone, the
     build says one line, leaves no process behind and loses nothing."""
     if server == "temporary":
@@ -134,7 +134,7 @@ if __name__ == "__main__":
 
 
 def test_a_build_that_is_stopped_while_it_begins_a_process_says_one_line(job: Job) -> None:
-    """A process whose start is interrupted would complain that its input is empty."""
+    """Without protection, a process whose start is interrupted would print an error about its empty input."""
     script = job.folder / "isthmus_stopping.py"
     script.write_text(_STOPPED_AT_THE_WORST_MOMENT)
     job.write(compute={"processes": 2, "chunk_pairs": 1})
@@ -149,7 +149,7 @@ def test_a_build_that_is_stopped_while_it_begins_a_process_says_one_line(job: Jo
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 def test_a_build_that_is_stopped_while_it_loads_ends_soon(job: Job, stop: signal.Signals) -> None:
-    """A build ends when it is stopped with its first render process there and the temporary server not yet."""
+    """A build ends if it is stopped after its first render process has started and before its server answers."""
     del job.environment["PREFECT_API_URL"]
     job.write(compute={"processes": 2, "chunk_pairs": 1})
     build = job.start()

@@ -38,7 +38,7 @@ _LONGEST_FIRST = [
 
 @lru_cache(maxsize=1)
 def _after_prepare() -> dict[str, bool]:
-    """Set TensorFlow up, once; return what was in use just after that."""
+    """Set TensorFlow up, once; return whether TF32 and Keras were in use just after that."""
     device.prepare()
     import tensorflow as tf
 
@@ -55,7 +55,7 @@ def pytest_collection(session: pytest.Session) -> None:
 
 
 def pytest_collectstart() -> None:
-    """Set TensorFlow up where this file is loaded late, as by `pytest tests`."""
+    """Set TensorFlow up if this file is loaded late, as by `pytest tests`."""
     _after_prepare()
 
 
@@ -104,13 +104,13 @@ def isthmus(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 
 @pytest.fixture
 def tf32_after_prepare() -> bool:
-    """Whether TF32 was enabled in this process just after `device.prepare`, before a test could change that."""
+    """Return whether TF32 was enabled in this process just after `device.prepare`, before a test could change that."""
     return _after_prepare()["tf32"]
 
 
 @pytest.fixture
 def keras_after_prepare() -> bool:
-    """Whether Keras was loaded in this process just after `device.prepare`, before a test could load it."""
+    """Return whether Keras was loaded in this process just after `device.prepare`, before a test could load it."""
     return _after_prepare()["keras"]
 
 

@@ -130,7 +130,7 @@ def imported_names(path: str) -> Iterator[str]:
 
 
 def test_no_room_imports_from_a_higher_floor() -> None:
-    """A room imports only from lower floors, so also not from another room of its own floor."""
+    """A room imports only from lower floors, so not from another room on its own floor either."""
     floor = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
     arrows = {(module, used) for module, uses in imports_of_our_own().items() for used in uses}
     climbing = {
@@ -196,7 +196,7 @@ def test_there_are_locks_for_use_and_for_development() -> None:
 
 @pytest.mark.parametrize("name", LOCKS)
 def test_locks_pin_by_hash_and_name_no_server(name: str) -> None:
-    """A lock decides what is installed, and the user decides from which server."""
+    """A lock decides which packages are installed, and the user decides from which server."""
     text = (ROOT / "locks" / name).read_text(encoding="utf-8")
     entries = re.split(r"\n(?=[^ #])", text.strip())
 

@@ -78,7 +78,7 @@ def test_only_gpus_that_the_environment_leaves_visible_count(
 
 
 def test_on_a_cpu_no_gpu_memory_is_used() -> None:
-    """So no batch counts as too large."""
+    """On a CPU no batch counts as too large."""
     assert memory_used() == 0
 
 

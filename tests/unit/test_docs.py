@@ -1,4 +1,4 @@
-"""The documentation: its specs, its links, and what it says of the sources and of the keys of a spec."""
+"""The documentation: its specs, its links, and its statements about the sources and about the keys of a spec."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_links_between_pages_lead_somewhere() -> None:
 
 
 def test_files_that_the_pages_name_exist() -> None:
-    """A path such as core/spec.py exists, and so does a name that is written behind it."""
+    """A path such as core/spec.py exists, and so does a name that is written after it."""
     named = r"\b((?:core|flows|tasks|tests|docs|deploy|locks)/[\w./-]*\w)(?:: (\w+))?(?![\w*])"
     found = [(page, *match) for page in PAGES for match in re.findall(named, page.read_text())]
 
@@ -80,8 +80,8 @@ def test_the_page_of_the_spec_has_every_key_with_its_default(heading: str, secti
     assert wrong == {}
 
 
-def test_the_page_of_the_spec_tells_how_a_schedule_changes_the_default_of_steps() -> None:
-    """The second number is the default of the schedule that is named beside it."""
+def test_the_page_of_the_spec_has_the_default_of_steps_for_each_schedule() -> None:
+    """The second number in the row of `steps` is the default of the schedule that is named beside it."""
     [cell] = [default for key, default, _ in _table("`render`") if key == "`steps`"]
     settings = _section("render")
     plain, fast = (settings.model_validate({"schedule": schedule}) for schedule in ("plain", "fast"))
@@ -114,13 +114,13 @@ def test_the_page_of_the_spec_has_every_key_of_a_model() -> None:
 
 
 def _anchors(page: Path) -> set[str]:
-    """The anchors that GitHub gives the headings of a page."""
+    """Return the anchors that GitHub gives the headings of a page."""
     headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def _defined(module: Path) -> set[str]:
-    """The names that a module defines at its top level."""
+    """Return the names that a module defines at its top level."""
     names: set[str] = set()
     for statement in ast.parse(module.read_text()).body:
         if isinstance(statement, ast.FunctionDef | ast.ClassDef):
@@ -132,14 +132,14 @@ def _defined(module: Path) -> set[str]:
 
 
 def _imported(block: str) -> Iterator[str]:
-    """The dotted names that a block of code imports from this project."""
+    """Return the dotted names that a block of code imports from this project."""
     for statement in ast.walk(ast.parse(block)):
         if isinstance(statement, ast.ImportFrom) and str(statement.module).split(".")[0] in ("core", "tasks", "flows"):
             yield from (f"{statement.module}.{alias.name}" for alias in statement.names)
 
 
 def _exists(dotted: str) -> bool:
-    """Whether a dotted name is a package, a module, or something that one of them defines."""
+    """Return whether a dotted name is a package, a module, or a name that one of them defines."""
     path, parts = ROOT, dotted.split(".")
     for place, part in enumerate(parts):
         if (path / part).is_dir():
@@ -155,7 +155,7 @@ def _exists(dotted: str) -> bool:
 
 
 def _table(heading: str) -> list[list[str]]:
-    """The cells of the first table below a heading of the spec's page, three a row."""
+    """Return the cells of the first table below a heading of the spec's page, three a row."""
     below = SPEC_PAGE.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
     rows = [line.strip("|").split("|") for line in below.splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in row] for row in rows[2:]]
@@ -169,7 +169,7 @@ def _section(key: str) -> type[BaseModel]:
 
 
 def _fields(model: type[BaseModel]) -> Iterator[tuple[str, FieldInfo]]:
-    """The keys of a section as the page writes them: those of a mapping inside it behind a dot."""
+    """Return the keys of a section as the page writes them; keys of a mapping inside the section come after a dot."""
     for key, field in model.model_fields.items():
         inner = field.annotation
         if model is not AtlasSpec and isinstance(inner, type) and issubclass(inner, BaseModel):
@@ -179,7 +179,7 @@ def _fields(model: type[BaseModel]) -> Iterator[tuple[str, FieldInfo]]:
 
 
 def _tells_default(cell: str, field: FieldInfo) -> bool:
-    """Whether a cell has the default of a key: its value, or words where the default is to be found elsewhere."""
+    """Return whether a cell has the default of a key: its value, or words if the default is documented elsewhere."""
     if field.is_required():
         return cell == "required"
     default = field.default

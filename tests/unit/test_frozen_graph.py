@@ -92,7 +92,7 @@ def same_name_twice(graph: Graph, trace: Path) -> None:
 
 
 def input_that_does_not_exist(graph: Graph, trace: Path) -> None:
-    graph.node("lost", "Relu", "nobody")
+    graph.node("lost", "Relu", "missing")
 
 
 def output_that_does_not_exist(graph: Graph, trace: Path) -> None:
@@ -153,7 +153,7 @@ HOSTILE: dict[Callable[[Graph, Path], None], str] = {
     functions: "refused: the graph defines functions",
     circle: "refused: node 'one' depends on itself",
     same_name_twice: "refused: two nodes have the name 'first'",
-    input_that_does_not_exist: "expected an input for node 'lost', 'nobody' does not exist",
+    input_that_does_not_exist: "expected an input for node 'lost', 'missing' does not exist",
     output_that_does_not_exist: "expected a graph that TensorFlow can import, ",
     name_of_another_scope: "expected a graph that TensorFlow can import, ",
     tiled: "refused: node 'tiled' makes a tensor of shape ",

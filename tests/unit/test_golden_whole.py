@@ -36,7 +36,7 @@ def test_every_golden_objective_is_tested_once() -> None:
 
 
 def test_every_golden_color_is_tested() -> None:
-    """Each case is either one of `to_valid_rgb` or one of `image`, and two cases have no sigmoid."""
+    """Each case belongs either to `to_valid_rgb` or to `image`, and two cases have no sigmoid."""
     assert all(("sigmoid" in case) != ("kwargs" in case) for case in color_meta["cases"])
     assert names(CLIPPED) == ["dec1_sig0", "dec0_sig0"]
 
@@ -65,7 +65,7 @@ def test_the_frequencies_at_128_px_are_those_of_lucid() -> None:
 
 @pytest.mark.parametrize("case", CLIPPED, ids=lambda case: case["name"])
 def test_the_gradient_of_clipped_colors_differs_from_lucids_only_outside_the_range(case: dict[str, Any]) -> None:
-    """Inside the range both agree; outside it Lucid passes only gradients that lead further out, ours the others."""
+    """Inside the range both agree. Outside, Lucid passes only gradients that lead further out, and ours the others."""
     x = tf.constant(colors["x"])
     upstream = rnd(case["gseed"], x.shape)
     with tf.GradientTape() as tape:

@@ -105,9 +105,9 @@ def test_a_model_that_needs_float32_says_so() -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("keras:MobileNetV9", "model.name: expected a network of keras.applications, got 'MobileNetV9'; near are "),
-        ("keras:NASNetMobile", "model.name: expected a network of keras.applications, got 'NASNetMobile'; near are "),
-        ("keras:mobilenet", "model.name: expected a network of keras.applications, got 'mobilenet'; near are "),
+        ("keras:MobileNetV9", "model.name: expected a network of keras.applications, got 'MobileNetV9'; similar: "),
+        ("keras:NASNetMobile", "model.name: expected a network of keras.applications, got 'NASNetMobile'; similar: "),
+        ("keras:mobilenet", "model.name: expected a network of keras.applications, got 'mobilenet'; similar: "),
     ],
 )
 def test_the_message_for_an_unknown_network_lists_similar_names(name: str, message: str) -> None:
@@ -240,7 +240,7 @@ def test_damaged_files_are_refused_in_one_line(tmp_path: Path) -> None:
 
 
 class _Module(tf.Module):  # type: ignore[misc]
-    """A module for a SavedModel, with one operation that is refused, if any."""
+    """A module for a SavedModel, with or without an operation that is refused."""
 
     def __init__(self, extra: str, file: Path) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Adam as TensorFlow 1 had it, and the switch between the two gradients of ReLUs."""
+"""Adam as in TensorFlow 1, and the switch between the two gradients of ReLUs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BETA1, BETA2 = float(np.float32(0.9)), float(np.float32(0.999))  # the nearest f
 
 
 def adam(start: np.ndarray, gradients: Sequence[np.ndarray], learning_rate: float, epsilon: float = 1e-8) -> np.ndarray:
-    """Return what Adam gives in float64, with epsilon added to the root of the uncorrected second moment."""
+    """Return Adam's result in float64, with epsilon added to the root of the uncorrected second moment."""
     x, m, v = start.astype(np.float64), np.zeros(start.shape), np.zeros(start.shape)
     for t, g in enumerate((g.astype(np.float64) for g in gradients), start=1):
         m = BETA1 * m + (1 - BETA1) * g
@@ -49,7 +49,7 @@ def test_adam_agrees_with_adam_in_numpy(scale: float, learning_rate: float) -> N
 
 
 def test_epsilon_is_lucids_and_not_that_of_keras() -> None:
-    """With small gradients, Keras's epsilon, or epsilon beside the corrected moment, gives values over 0.05 away."""
+    """For small gradients, Keras's epsilon, or epsilon beside the corrected moment, gives values over 0.05 away."""
     gradients = draws(1e-7, 10)
     variable = tf.Variable(tf.zeros((3, 5)))
 

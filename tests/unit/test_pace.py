@@ -67,7 +67,7 @@ def test_a_pace_belongs_to_a_device(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 
 
 def test_the_first_pair_of_a_process_does_not_count() -> None:
-    """Its time includes the compilation of the step. A single pair may be the first one, so it is ignored."""
+    """The first pair's time includes compiling the step. A single pair may be the first one, so it is ignored."""
     pace.remember(records(9.9, 2.56))
     assert remembered() == pytest.approx(0.01)
 
@@ -100,7 +100,7 @@ def test_an_impossible_pace_is_ignored(seconds: object) -> None:
 
 
 def test_a_pace_that_cannot_be_written_is_ignored(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Rendering continues; the cache folder may be a file, or on a read-only disk."""
+    """If the cache folder is a file, or is on a read-only disk, rendering continues."""
     (tmp_path / "file").touch()
     monkeypatch.setenv("ISTHMUS_CACHE", str(tmp_path / "file"))
 

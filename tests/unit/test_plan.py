@@ -248,8 +248,8 @@ def test_other_settings_make_everything_missing_again(store: DirectoryStore) -> 
 
 
 @pytest.mark.parametrize("order", [("done", "failed"), ("failed", "done")])
-def test_of_two_records_of_a_pair_the_finished_one_counts(store: DirectoryStore, order: tuple[str, str]) -> None:
-    """A finished record counts before a failed one, in any order of files; of two finished ones, the first counts."""
+def test_a_finished_record_of_a_pair_counts_before_a_failed_one(store: DirectoryStore, order: tuple[str, str]) -> None:
+    """This holds for any order of the files. If both records are finished, the first one counts."""
     [planned] = [PlannedPair(PAIR, key_of())]
     for name, status in zip(("a", "b"), order, strict=True):
         commit(store, name, make_record(planned, status))
@@ -461,7 +461,7 @@ def test_the_estimate_falls_with_processes_and_with_finished_pairs(store: Direct
 
 
 def test_an_estimate_uses_the_best_available_measurement(store: DirectoryStore) -> None:
-    """It is assumed at first, then uses this machine's pace for the layers, then the records of this atlas."""
+    """The first estimate is assumed; later ones use this machine's pace for the layers, then this atlas's records."""
     spec = make_spec(["block5:0-2", "block7:0-2"])  # 3 + 3 pairs within a layer, 9 across
     first = make_plan(spec, store, 2)
     assert (first.basis, first.pair_seconds) == ("assumed", pytest.approx(256 * 0.025))

@@ -67,7 +67,7 @@ def test_xla_compiles_the_network_if_there_is_a_gpu(
 
 
 class Observed:
-    """The model, which notes at every forward pass whether TF32 is allowed and whether channels are selected."""
+    """The model, which records at every forward pass whether TF32 is allowed and whether channels are selected."""
 
     def __init__(self, model: Model) -> None:
         self._model = model

@@ -57,9 +57,7 @@ def plan(isthmus: Isthmus, folder: Path, compute: dict[str, Any], *options: str)
 
 
 @pytest.mark.parametrize("compute", [CLUSTER, CLUSTER | {"processes": 2}, {"engine": "work-pool", "workers": 2}])
-def test_a_plan_for_other_machines_tells_no_gpu_hours(
-    isthmus: Isthmus, tmp_path: Path, compute: dict[str, Any]
-) -> None:
+def test_a_plan_for_other_machines_has_no_gpu_hours(isthmus: Isthmus, tmp_path: Path, compute: dict[str, Any]) -> None:
     """GPU hours are those of this machine's GPUs, so a plan for another machine has none."""
     facts = json.loads(plan(isthmus, tmp_path, compute, "--json"))
 

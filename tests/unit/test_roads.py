@@ -85,7 +85,7 @@ def test_an_impossible_route_is_reported_with_similar_neurons() -> None:
 
     with pytest.raises(SpecError, match="expected two different neurons, got stem:10 twice"):
         shortest(roads, neuron(10), neuron(10))
-    with pytest.raises(SpecError, match="expected a neuron with a strip in this atlas, got stem:12; near are stem:1"):
+    with pytest.raises(SpecError, match="expected a neuron with a strip in this atlas, got stem:12; similar: stem:1"):
         shortest(roads, neuron(10), neuron(12))
 
 

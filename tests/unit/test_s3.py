@@ -1,6 +1,6 @@
 """A store in a bucket: its objects as other clients see them, its retries, and its error messages.
 
-test_store.py tests what it has in common with a store in a directory.
+test_store.py tests the contract that it shares with a store in a directory.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def test_objects_have_a_content_type_and_a_cache_control_for_browsers(
         ("sheets/ab/abc.png", False),  # already small
     ],
 )
-def test_what_a_page_loads_is_compressed(
+def test_files_that_a_page_loads_are_compressed(
     store: Store, client: S3Client, prefix: str, path: str, compressed: bool
 ) -> None:
     """Scripts and styles are stored as gzip, and read back as they were written."""
@@ -528,7 +528,7 @@ def test_publishing_warns_once_of_a_store_for_one_writer(
 def test_opening_an_atlas_in_a_bucket_prints_its_address(
     store: Store, seaweed: Seaweed, run: Callable[..., Said]
 ) -> None:
-    """Of a published atlas the page's address is printed; a store without a page is bad input."""
+    """For a published atlas the page's address is printed; a store without a page is bad input."""
     store.create("records/a.ndjson", to_ndjson(RECORDS))
     assert run("open", str(store), **seaweed.environment).code == 2
 

@@ -50,7 +50,7 @@ def test_fast_starts_with_a_low_rate_and_ends_with_narrow_views() -> None:
 
 @pytest.mark.parametrize("count", [1, 3, 8])
 def test_the_first_views_do_not_depend_on_the_number_of_views(count: int) -> None:
-    """Views of a batch have one more axis, for the strip, and are narrowed alike."""
+    """Views of a batch have one more axis, for the strip, and are narrowed in the same way."""
     fast = schedule(schedule="fast", steps=8)
     batch = np.stack([VIEWS, VIEWS[::-1]], axis=1)
 

@@ -183,8 +183,8 @@ def test_a_channel_without_weights_has_cosine_0_with_all_others() -> None:
          "pairs: expected at most 5,000,000 pairs in one atlas, got 6,887,616; name fewer neurons"),
     ],
 )  # fmt: skip
-def test_an_impossible_selection_is_reported_with_its_place_in_the_spec(pairs: dict[str, Any], message: str) -> None:
-    """One line has the place in the spec, what was expected, and what came."""
+def test_an_impossible_selection_is_reported_with_its_key_in_the_spec(pairs: dict[str, Any], message: str) -> None:
+    """One line has the key in the spec, what was expected, and what was found."""
     with pytest.raises(SpecError) as caught:
         selected(**pairs)
 
@@ -202,7 +202,7 @@ def test_an_unknown_layer_is_reported_with_similar_names(pairs: dict[str, Any]) 
 
     message = str(caught.value)
     assert message.startswith("pairs.")
-    assert ".0: expected a layer of efficientnet-lite0, got 'blok9'; near are block9, " in message
+    assert ".0: expected a layer of efficientnet-lite0, got 'blok9'; similar: block9, " in message
     assert message.endswith(f"('isthmus models layers efficientnet-lite0' lists all {len(MODEL.layers)})")
     assert len(message.splitlines()) == 1
 
@@ -232,7 +232,7 @@ def test_given_alignment_layers_are_kept() -> None:
     assert resolve_settings(settings, MODEL) == settings
 
 
-def test_an_unknown_alignment_layer_is_reported_with_its_place() -> None:
+def test_an_unknown_alignment_layer_is_reported_with_its_position() -> None:
     """The message has the number of the layer in the list, and its name."""
     settings = RenderSettings(alignment=Alignment(layers=("block5", "block99")))
 

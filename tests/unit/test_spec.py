@@ -92,7 +92,7 @@ def test_name_and_pairs_are_enough() -> None:
         ({"select": "nearest", "neurons": ["block5:0-3", "stem:1"]}, {"k": 4, "connect": False}),
     ],
 )
-def test_select_names_the_way_in_which_pairs_are_selected(pairs: dict[str, Any], more: dict[str, Any]) -> None:
+def test_select_names_the_kind_of_selection(pairs: dict[str, Any], more: dict[str, Any]) -> None:
     """Each selection has its own keys and defaults for some of them."""
     spec = parse_spec({"name": "small", "pairs": pairs}, "here")
 
@@ -180,7 +180,7 @@ def test_an_atlas_lies_in_the_output_under_its_name(output: str, uri: str) -> No
     ],
 )  # fmt: skip
 def test_the_message_for_a_wrong_key_or_value_says_what_is_expected(change: dict[Any, Any], message: str) -> None:
-    """The message has the source, the field, what was expected and what came."""
+    """The message has the source, the field, what was expected and what was found."""
     with pytest.raises(SpecError) as caught:
         parse_spec(MINIMAL | change, "atlas.yaml")
 
@@ -197,7 +197,7 @@ def test_the_message_for_a_wrong_key_or_value_says_what_is_expected(change: dict
         ({"frames": 6.5}, "frames: expected a whole number, got 6.5"),
         ({"frames": True}, "frames: expected a whole number, got True"),
         ({"frames": 10**50}, "frames: expected less than or equal to 64, got 1" + "0" * 50),
-        ({"frames": 1 << 20_000}, "frames: expected less than or equal to 64, got a number of very many digits"),
+        ({"frames": 1 << 20_000}, "frames: expected less than or equal to 64, got a number with thousands of digits"),
         ({"size_px": 100}, "size_px: expected a multiple of 16, got 100"),
         ({"steps": 0}, "steps: expected greater than or equal to 1, got 0"),
         ({"checkpoints": [8, "16"]}, "checkpoints.1: expected a whole number, got '16'"),
@@ -286,7 +286,7 @@ def test_a_checkpoint_after_the_last_step_is_refused() -> None:
 
 
 def test_checkpoints_are_put_in_order() -> None:
-    """Equal checkpoints in any order, repeated or not, are equal settings."""
+    """Settings are equal if they have the same checkpoints, in any order and repeated or not."""
     assert parse_settings({"checkpoints": [32, 8, 32]}, "here") == RenderSettings(checkpoints=(8, 32))
 
 
@@ -321,7 +321,7 @@ def test_the_first_of_several_mistakes_is_reported_and_the_others_are_counted() 
         ("&a [*a]", " line 1 column 5: expected YAML, found an alias, which a spec may not have"),
     ],
 )  # fmt: skip
-def test_the_message_for_a_file_that_is_not_a_spec_has_the_place(write: Write, text: str, message: str) -> None:
+def test_the_message_for_a_file_that_is_not_a_spec_has_the_position(write: Write, text: str, message: str) -> None:
     """The message has line and column for YAML that cannot be read, and the value for YAML that is not a spec."""
     assert refusal(write(text)) == message
 

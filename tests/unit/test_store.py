@@ -1,4 +1,4 @@
-"""The contract of every store, and what a store in a directory does beyond it.
+"""The contract of every store, and further properties of a store in a directory.
 
 The tests with the fixture `store` are the contract; each kind of store is one of its parameters.
 """
@@ -128,7 +128,7 @@ for _ in range(4):
 
 
 def test_of_concurrent_processes_exactly_one_creates(store: Store) -> None:
-    """Of processes that create one path at the same moment, one gets True, and the object has its bytes."""
+    """If several processes create one path at the same moment, one gets True, and the object has its bytes."""
     raced = subprocess.run(
         [sys.executable, "-c", RACE, str(store)], stdout=subprocess.PIPE, text=True, check=True, timeout=60
     )
@@ -163,7 +163,7 @@ def test_replacing_is_atomic_for_readers(store: Store) -> None:
 
 
 def test_a_listing_is_sorted_and_reaches_into_folders(store: Store) -> None:
-    """It has the whole path of every object below the folder, and no other path."""
+    """A listing has the whole path of every object below the folder, and no other path."""
     for path in ("sheets/b/2.png", "sheets/a/9.png", "sheets/a/10.png", "sheets/a.png", "sheetsx/a.png", "records/a"):
         store.create(path, b"")
 
@@ -213,7 +213,7 @@ def test_a_version_changes_with_the_bytes(store: Store) -> None:
 
 
 def test_swap_writes_only_over_the_expected_version(store: Store) -> None:
-    """With an older version, or the version of a deleted object, it returns False and changes nothing."""
+    """For an older version, or the version of a deleted object, swap returns False and changes nothing."""
     assert store.swap("manifest.json", b"one", None) is True
     first = store.version("manifest.json")
     assert store.swap("manifest.json", b"no", None) is False
@@ -259,7 +259,7 @@ def test_many_objects_are_read_in_the_given_order(store: Store) -> None:
 
 
 def test_the_name_of_a_store_is_that_of_its_atlas(store: Store) -> None:
-    """It is the last part of the address."""
+    """The name is the last part of the store's address."""
     assert store.name == "store"
 
 
@@ -386,7 +386,7 @@ def test_a_partial_write_leaves_no_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("below", ["", "/x/y"])
 def test_an_address_with_a_file_in_the_way_is_refused(tmp_path: Path, below: str) -> None:
-    """A store is not opened where it could not be written."""
+    """If a file is in the path of the directory, the store is not opened, because it could not be written."""
     (tmp_path / "file").write_bytes(b"")
     address = f"{tmp_path}/file{below}"
 

@@ -50,7 +50,7 @@ def rendered(canvas: RenderedCanvas, model: Model) -> list[RenderedPortrait]:
 
 @pytest.fixture(scope="module")
 def portraits(rendered: list[RenderedPortrait], model: Model) -> dict[Neuron, Portrait]:
-    """Portraits of the neurons, and for a neuron of another layer a reversed one, since any picture will do."""
+    """Portraits of the neurons, and for a neuron of another layer a reversed portrait, because any picture suffices."""
     found = {neuron: Portrait(one.colours, one.pixels) for neuron, one in zip(NEURONS, rendered, strict=True)}
     return found | {Neuron(OTHER, 7): Portrait(rendered[0].colours[::-1], rendered[0].pixels[::-1])}
 
@@ -146,7 +146,7 @@ def test_inner_frames_are_more_active_for_the_nearer_neuron(model: Model, portra
 def test_the_objective_is_interpolation_of_the_inner_frames_plus_alignment_with_the_ends(
     model: Model, portraits: dict[Neuron, Portrait]
 ) -> None:
-    """The mean of two updates, each of which sees one end, is the objective of the whole strip without its constants.
+    """The mean over two updates, each of which uses one end, is the objective of the whole strip without constants.
 
     The constants are the activations of the ends and the distance between the ends, which no update can change. The
     pairs go across layers and share a batch.

@@ -100,11 +100,11 @@ def test_the_result_of_a_chunk_counts_its_pairs_or_portraits(built: tuple[Direct
 
 
 class DiedError(Exception):
-    """Stands for the death of the process."""
+    """The simulated death of the process."""
 
 
 class DyingStore(DirectoryStore):
-    """A store that raises `DiedError` when the second new file is to be written."""
+    """A store that raises `DiedError` instead of writing its second new file."""
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)

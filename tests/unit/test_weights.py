@@ -144,7 +144,7 @@ def test_a_file_with_another_sha256_is_not_kept(server: Server, cache: Path) -> 
 
 
 def test_the_message_for_a_failed_download_says_where_to_put_the_file(server: Server, cache: Path) -> None:
-    """A missing file and a missing server each give one line with the place for a download by hand."""
+    """A missing file and a missing server each give one line with the path for a file that is downloaded by hand."""
     by_hand = f"or download it by hand and put it at {cache / SHA256}.pb"
 
     assert refusal(spec(f"{server.address}/no.pb")).endswith(f"the server says 404 Not Found; try again, {by_hand}")

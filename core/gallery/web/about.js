@@ -7,11 +7,11 @@ isthmus.about = (() => {
   const LISTED = 50; // failed pairs
   const SETTINGS = {
     alignment:
-      "Keeps landmarks in place from frame to frame: frames are penalised for differing in the activations of these layers. weight: strength of the penalty. decay: two frames that are d apart count 1 / decay^d.",
-    checkpoints: "Numbers of updates after which the strip was kept too.",
+      "Keeps landmarks in place from frame to frame: frames are penalised for differing in the activations of these layers. weight: strength of the penalty. decay: two frames that are d places apart are compared with weight 1 / decay^d.",
+    checkpoints: "Numbers of updates after which the strip was stored too.",
     frames: "Images in a strip, the two ends included.",
     key_frames:
-      "Key frames are two low-resolution images that all frames share: each frame takes a mix of both. symmetric: they lie at the ends of the strip. lucid: they lie where the Lucid library has them.",
+      "Key frames are two low-resolution images that all frames share: each frame takes a mix of both. symmetric: they lie at the ends of the strip. lucid: they lie where the Lucid library puts them.",
     learning_rate: "Learning rate of the Adam optimizer.",
     precision: "Number format of the network's arithmetic. The image is float32 always.",
     redirected_updates:
@@ -19,7 +19,7 @@ isthmus.about = (() => {
     schedule:
       "How the learning rate and the views change over the updates. plain: as in the Lucid library. fast: reaches as much in fewer updates.",
     sd: "Standard deviation of the random numbers that the images start from.",
-    seed: "Start of the random numbers. Another seed gives other images of the same pairs.",
+    seed: "Seed of the random numbers. Another seed gives other images of the same pairs.",
     sharing: "Whether frames share low-resolution parts. If not, each frame is an image of its own.",
     size_px: "Height and width of a frame, in pixels.",
     steps: "Updates of the images.",

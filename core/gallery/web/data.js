@@ -28,7 +28,7 @@ isthmus.pairs = (() => {
       order: "Most similar first",
       highestFirst: false,
       meaning:
-        "how much neighbouring frames differ for the alignment layers, which keep landmarks in place: mean squared difference of activations; the smaller, the more alike",
+        "how much neighbouring frames differ for the alignment layers, which keep landmarks in place: mean squared difference of activations; the smaller, the more similar",
     },
     balance: {
       sign: "⇄",
@@ -36,7 +36,7 @@ isthmus.pairs = (() => {
       order: "Best balanced first",
       highestFirst: true,
       meaning:
-        "how equally the frames excite both neurons: 1 − mean |a − b|, each activation as a share of its greatest; 1 if every frame excites both alike, 0 if each excites only one",
+        "how equally the frames excite both neurons: 1 − mean |a − b|, each activation as a share of its greatest; 1 if every frame excites both equally, 0 if each excites only one",
     },
     objective: {
       sign: "↑",

@@ -106,7 +106,7 @@ isthmus.movie = (canvas, { onMove, onMissing, onEnd }) => {
 
   function tick(now) {
     request = requestAnimationFrame(tick);
-    const frames = Math.min(1, (now - before) / isthmus.strip.frameMilliseconds()); // a page that was paused does not jump
+    const frames = Math.min(1, (now - before) / isthmus.strip.frameMilliseconds()); // no jump after the page was paused
     before = now;
     const index = legAt(position);
     const [leg, next] = [legs[index], legs[index + 1]];

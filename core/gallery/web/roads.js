@@ -84,8 +84,8 @@ isthmus.roads = (() => {
   }
 
   // Return the route between two portraits with the fewest roads, and of several such routes the one with the smallest
-  // sum of differences between neighbouring frames; or null. The search is breadth first: when it goes on from a
-  // portrait, that portrait's smallest sum is known.
+  // sum of differences between neighbouring frames; or null. The search is breadth first: when it continues from
+  // a portrait, that portrait's smallest sum is known.
   function shortestBetween(start, target) {
     const roads = new Int32Array(starts.length - 1).fill(-1); // to each portrait; -1 until it is reached
     const differences = new Float64Array(starts.length - 1);

@@ -3,7 +3,7 @@
 // A tile: one frame of a strip in a window. It plays and can be scrubbed.
 //
 // Pointing at a tile plays it, so moving over the picture cannot also scrub. Moving over the bar below the picture
-// does: the frame at the pointer shows at once, without pressing, and the bar tells which frame it is. Dragging across
+// does: the frame at the pointer shows at once, without pressing, and the bar shows which frame it is. Dragging across
 // the picture scrubs too, because that is what readers try with a finger. The tile then stays at that frame until the
 // pointer or the focus leaves it.
 isthmus.strip = (() => {

@@ -141,7 +141,7 @@ isthmus.walk = (() => {
     else go(roads.leg(Number(link.dataset.row), walked.at(-1)));
   });
 
-  // Play a strip from its beginning to its end. A reader who asked for less motion arrives at once.
+  // Play a strip from its beginning to its end. For a reader who asked for less motion, show its end at once.
   function go(leg) {
     trip = { leg, isChosen: !isDrifting };
     byId("walk-lost").hidden = true;
@@ -167,8 +167,8 @@ isthmus.walk = (() => {
     if (isDrifting) go(ahead);
   }
 
-  // The picture of a leg could not be read. If its strip plays, say so. If only its portrait was wanted, take the
-  // portrait from the next strip that has it.
+  // The picture of a leg could not be read. If its strip plays, name the file on the page. If only its portrait was
+  // needed, take the portrait from the next strip that has it.
   function handleMissing(leg) {
     const next = around[around.indexOf(leg.row) + 1];
     if (trip?.leg === leg || (!trip && next === undefined)) sayMissing(leg);

@@ -14,7 +14,7 @@ from typing import Any
 
 import tensorflow as tf
 
-_FEW = 1024  # values of an image that are tested before all of them are
+_FEW = 1024  # values of an image that are tested first, before all of its values
 
 
 def redirected_relu(x: tf.Tensor) -> tf.Tensor:
@@ -44,8 +44,8 @@ def _gradient(x: tf.Tensor, y: tf.Tensor, gradient: tf.Tensor, *, six: bool) -> 
     return tf.reshape(found, shape)
 
 
-# Traced once for any size rather than for every layer, and compiled once, because TensorFlow is told not to inline it.
-# On a CPU this halves the time for compiling the loop, and the redirected updates take 1 % longer.
+# TensorFlow does not inline this function, so it is traced and compiled once for all sizes, not once for each layer. On
+# a CPU this halves the time for compiling the loop, and the redirected updates take 1 % longer.
 @tf.function(autograph=False, reduce_retracing=True, experimental_attributes={"_noinline": True})
 def _gradient_by_image(x: tf.Tensor, y: tf.Tensor, gradient: tf.Tensor, six: bool) -> tf.Tensor:
     """Return the redirected gradient for tensors of shape (batch, values)."""
