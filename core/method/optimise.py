@@ -158,8 +158,7 @@ def render(
 
     updates = Updates(update, redirected_updates)
     compile_in_threads([(loop, (0, 0)) for loop in updates.loops(kept[-1])])
-    found: dict[int, Array] = {}
-    history: list[Array] = []
+    found, history = dict[int, Array](), list[Array]()
     for first, last in pairwise([0, *stops(kept, kept[-1])]):
         with device.tensor_float_32(False):  # whatever other renderers or notebooks have set
             history.append(_check_finite(updates(first, last), first))

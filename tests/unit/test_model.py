@@ -264,7 +264,7 @@ def test_an_impossible_length_is_refused_in_one_line(tmp_path: Path, pickled: by
 @pytest.mark.parametrize("opcode", [b"r" + struct.pack("<I", 1 << 24), b"p16777216\n"])
 def test_a_few_bytes_cannot_ask_for_much_memory(tmp_path: Path, opcode: bytes) -> None:
     """A high memo number, for which loading would reserve memory, is refused before loading."""
-    assert "room for 16777216 things" in refusal(tmp_path, b"\x80\x02N" + opcode + b".")
+    assert "a table of 16777216 objects" in refusal(tmp_path, b"\x80\x02N" + opcode + b".")
 
 
 @pytest.mark.parametrize("name", ["array", "storage", "__new__"])
