@@ -64,7 +64,7 @@ class Portraits:
     """Portraits of neurons of a layer on a canvas.
 
     Attributes:
-        canvas: key of the canvas; two subjects with the same key are equal.
+        canvas: key of the canvas, by which canvases are compared.
         colours: colours of the canvas, shape (height, width, 3).
     """
 
