@@ -63,9 +63,10 @@ def build_atlas(spec: AtlasSpec) -> BuildResult | State[BuildResult]:
     log = get_run_logger()
     futile = 0
     with open_engine(spec.compute) as engine:
-        at_once = chunks_at_once(spec.compute)
-        first = plan = plan_atlas(spec, at_once or 1)
-        if at_once is None and plan.chunks:  # only the engine knows, and finding out may start something
+        known = chunks_at_once(spec.compute)
+        at_once = known or 1
+        first = plan = plan_atlas(spec, at_once)
+        if known is None and plan.chunks:  # only the engine knows, and finding out may start something
             at_once = engine.chunks_at_once
             first = plan = plan_atlas(spec, at_once)
         report = Report(spec, first)
@@ -76,7 +77,7 @@ def build_atlas(spec: AtlasSpec) -> BuildResult | State[BuildResult]:
             except UnfinishedError as error:
                 log.error("%s; publishing what there is", error)
                 futile = FUTILE_ROUNDS
-            before, plan = plan, plan_atlas(spec, at_once or 1)
+            before, plan = plan, plan_atlas(spec, at_once)
             if plan.unrecorded >= before.unrecorded:
                 futile += 1
                 log.error("a round finished none of %s chunks of %s", len(plan.chunks), plan.stage)

@@ -16,5 +16,10 @@ def process_count(processes: int | None) -> int:
 def chunks_at_once(compute: Compute) -> int | None:
     """Return how many chunks are rendered at once, or None if that depends on a Ray cluster elsewhere."""
     if compute.engine == "work-pool":
-        return compute.shards_in_flight * (compute.processes or 1)
+        return chunks_on_workers(compute)
     return process_count(compute.processes) if compute.renders_here else compute.processes
+
+
+def chunks_on_workers(compute: Compute) -> int:
+    """Return how many chunks the workers of a work pool render at once; without `processes`, one each is assumed."""
+    return compute.shards_in_flight * (compute.processes or 1)

@@ -180,8 +180,9 @@ def _record(pair: PlannedPair, strip: Strip | None, work: PlannedChunk, device_n
     """Store a strip's pictures, unless it failed, and return its record."""
     settings = work.settings
     reason = pair.reason
-    if strip is not None and strip.failed_at is not None:
-        reason = history.failure(strip.objective, strip.failed_at)
+    failed_at = strip.failed_at if strip is not None else None
+    if strip is not None and failed_at is not None:
+        reason = history.failure(strip.objective, failed_at)
     done = strip if strip is not None and reason is None else None
     picture = _store_picture(store, pair.key, None, done.frames) if done else None
     return Record(

@@ -26,6 +26,7 @@ from prefect.states import Cancelling
 
 from core.atlas.recorded import recorded_chunks
 from core.errors import SpecError, TransientStoreError, UnfinishedError
+from core.machine import parallel
 from core.rendering.chunk import read_result
 from core.spec import Compute
 from core.store.store import open_store
@@ -46,7 +47,7 @@ class WorkPoolEngine:
     @property
     def chunks_at_once(self) -> int:
         """The spec's workers times its processes. Without processes one process per worker is assumed."""
-        return self._compute.shards_in_flight * (self._compute.processes or 1)
+        return parallel.chunks_on_workers(self._compute)
 
     def begin(self, chunks: int) -> None:
         """Do nothing: workers start with the first shard."""

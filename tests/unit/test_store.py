@@ -85,7 +85,7 @@ def test_an_object_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeyp
 
 
 def test_of_concurrent_threads_exactly_one_creates(store: Store) -> None:
-    """Of threads that create one path concurrently, one gets True, and the object has its bytes."""
+    """If several threads create one path concurrently, one gets True, and the object has its bytes."""
     threads, paths = 8, [f"records/{number}" for number in range(4)]
     together = threading.Barrier(threads * len(paths))  # all races at once: a loser may wait for the store for a second
 
