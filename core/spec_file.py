@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,12 +28,17 @@ from core.spec import (
     named_model,
 )
 
+_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+_DECIMAL = re.compile(r"[-+]?(0|[1-9][0-9]*)(\.[0-9]*)?([eE][-+]?[0-9]+)?|[-+]?\.([0-9]+([eE][-+]?[0-9]+)?|inf|nan)")
+
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader with two of its gaps closed.
+    """PyYAML's safe loader with four of its gaps closed.
 
-    Aliases are refused, because aliases of aliases turn a few bytes into data of any size. Errors that Python raises
-    for values such as the 30th of February become errors of YAML.
+    Aliases are refused, because aliases of aliases turn a few bytes into data of any size. A key that occurs twice is
+    refused, because PyYAML drops the first one. Numbers are decimal, because YAML 1.1 reads 010 as 8, 2:08 as 128 and
+    1_0 as 10, and YAML 1.2 does not. Errors that Python raises for values such as the 30th of February become errors of
+    YAML.
     """
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
@@ -41,7 +47,23 @@ class _Loader(yaml.SafeLoader):
             raise ComposerError(None, None, "found an alias, which a spec may not have", mark)
         return super().compose_node(parent, index)
 
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        lines: dict[Any, int] = {}
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            if key.value in lines:
+                first = lines[key.value] + 1
+                problem = f"found the key {short(key.value)} twice, also on line {first}; remove one of the two"
+                raise ComposerError(None, None, problem, key.start_mark)
+            lines[key.value] = key.start_mark.line
+        return node
+
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        if node.tag in _NUMBERS and not (isinstance(node, yaml.ScalarNode) and _DECIMAL.fullmatch(node.value.lower())):
+            problem = f"found {short(node.value)}; write a number in decimal, and text in quotes"
+            raise ConstructorError(None, None, problem, node.start_mark)
         try:
             return super().construct_object(node, deep)
         except (ValueError, LookupError, AttributeError, TypeError, ArithmeticError):

@@ -314,7 +314,8 @@ def test_the_first_of_several_mistakes_is_reported_and_the_others_are_counted() 
         ("name: *who\n", " line 1 column 7: expected YAML, found an alias, which a spec may not have"),
         ("name: a\n---\nname: b\n", " line 2 column 1: expected YAML, but found another document"),
         ("name: 2020-02-30\n", " line 1 column 7: expected YAML, cannot read '2020-02-30'"),
-        ("seed: !!int few\n", " line 1 column 7: expected YAML, cannot read 'few'"),
+        ("seed: !!int few\n", " line 1 column 7: expected YAML, found 'few'; write a number in decimal, and text in "
+         "quotes"),
         ("sharing: !!bool few\n", " line 1 column 10: expected YAML, cannot read 'few'"),
         ("seed: " + "9" * 5000, f" line 1 column 7: expected YAML, cannot read '{'9' * 27}...{'9' * 28}'"),
         ("[" * 3000, "expected a spec, got YAML that is nested too deeply"),
@@ -362,6 +363,57 @@ def test_a_few_bytes_cannot_become_a_huge_spec(write: Write) -> None:
     message = refusal(write("\n".join(["a: &a [x]", *levels, "pairs: {select: *q}"])))
 
     assert message == " line 2 column 8: expected YAML, found an alias, which a spec may not have"
+
+
+@pytest.mark.parametrize(
+    ("text", "position", "key", "first"),
+    [
+        ("name: a\nname: b\n", "line 2 column 1", "name", 1),
+        ("name: a\nrender: {frames: 4}\n\nrender: {seed: 3}\n", "line 4 column 1", "render", 2),
+        ("render:\n  frames: 4\n  seed: 3\n  frames: 4\n", "line 4 column 3", "frames", 2),
+        ("render: {seed: 1, alignment: {decay: 2, 'decay': 3}}\n", "line 1 column 41", "decay", 1),
+        ('{"name": "a", "name": "b"}', "line 1 column 15", "name", 1),
+        ("x: [{y: 1,\n y: 2}]\n", "line 2 column 2", "y", 1),
+    ],
+)
+def test_a_key_that_occurs_twice_is_refused(write: Write, text: str, position: str, key: str, first: int) -> None:
+    """The message has the lines of both; neither value is dropped without a word."""
+    message = refusal(write(text))
+
+    problem = f"found the key '{key}' twice, also on line {first}; remove one of the two"
+    assert message == f" {position}: expected YAML, {problem}"
+
+
+@pytest.mark.parametrize("text", "010 -010 00 01.5 2:08 1:30.5 1_0 1_0.5 0x10 0b11".split())
+def test_a_number_that_readers_of_yaml_disagree_about_is_refused(write: Write, text: str) -> None:
+    """YAML 1.1 reads 010 as 8 and 2:08 as 128. A number in a spec is decimal; text that looks like one is quoted."""
+    message = refusal(write(f"name: small\nrender: {{seed: {text}}}\n"))
+
+    problem = f"found '{text}'; write a number in decimal, and text in quotes"
+    assert message == f" line 2 column 16: expected YAML, {problem}"
+
+
+@pytest.mark.parametrize("text", "08 0o10 0x 1e 1,5".split())
+def test_text_that_is_almost_a_number_is_no_number(write: Write, text: str) -> None:
+    """YAML reads it as text, and a whole number is expected."""
+    message = refusal(write(f"name: small\npairs: {{select: all, neurons: ['a:1']}}\nrender:\n  seed: {text}\n"))
+
+    assert message == f"render.seed: expected a whole number, got '{text}'"
+
+
+def test_decimal_numbers_of_every_notation_are_read(write: Write) -> None:
+    """A sign, a fraction and an exponent are allowed; a neuron's name in quotes is text."""
+    spec = read(
+        write(
+            "name: small\npairs: {select: list, list: [['12:08', '12:3']]}\n"
+            "render: {seed: +7, sd: .5, learning_rate: 1.5E-1, alignment: {decay: 6., weight: 0}}\n"
+        )
+    )
+
+    render = spec.render
+    assert (render.seed, render.sd, render.learning_rate, render.alignment.decay, render.alignment.weight) == (
+        7, 0.5, 0.15, 6, 0,
+    )  # fmt: skip
 
 
 def test_a_number_may_be_written_with_an_exponent(write: Write) -> None:
