@@ -15,10 +15,12 @@ from prefect.states import Completed
 from core.atlas.plan import Plan
 from core.errors import UnfinishedError
 from core.machine.parallel import chunks_at_once
+from core.rendering.chunk import ChunkResult
 from core.spec import AtlasSpec
 from flows.engines.children import cancel_children_of
 from flows.engines.choice import open_engine
 from flows.engines.engine import FUTILE_ROUNDS, Round
+from flows.faults import Faults
 from flows.reports import Report
 from tasks.plan import plan_atlas
 from tasks.publish import publish_atlas
@@ -38,9 +40,10 @@ class BuildResult:
 class UnfinishedBuildError(UnfinishedError):
     """A build that could not render some pairs or portraits; the others are published."""
 
-    def __init__(self, result: BuildResult, plan: Plan) -> None:
+    def __init__(self, result: BuildResult, plan: Plan, cause: str | None) -> None:
         portraits = f" and {plan.missing_portraits} portraits" if plan.missing_portraits else ""
-        super().__init__(f"{result.missing} of {result.pairs} pairs{portraits} could not be rendered; the log says why")
+        reason = "; the log says why" if cause is None else f": {cause}"
+        super().__init__(f"{result.missing} of {result.pairs} pairs{portraits} could not be rendered{reason}")
         self.result = result
 
 
@@ -69,27 +72,34 @@ def build_atlas(spec: AtlasSpec) -> BuildResult | State[BuildResult]:
         if known is None and plan.chunks:  # only the engine knows, and finding out may start something
             at_once = engine.chunks_at_once
             first = plan = plan_atlas(spec, at_once)
-        report = Report(spec, first)
+        report, faults = Report(spec, first), Faults()
+
+        def finished(result: ChunkResult) -> None:
+            faults.chunk_finished()
+            report.chunk_finished(result)
+
         engine.begin(largest_round(first))
-        while plan.chunks and futile < FUTILE_ROUNDS:
+        while (chunks := faults.spare(chunk.name for chunk in plan.chunks)) and futile < FUTILE_ROUNDS:
             try:
-                engine.render(_round(spec, plan), report.chunk_finished)
+                engine.render(_round(spec, plan, chunks), finished, faults.chunk_failed)
             except UnfinishedError as error:
                 log.error("%s; publishing what there is", error)
                 futile = FUTILE_ROUNDS
-            before, plan = plan, plan_atlas(spec, at_once)
-            if plan.unrecorded >= before.unrecorded:
-                futile += 1
-                log.error("a round finished none of %s chunks of %s", len(plan.chunks), plan.stage)
+                engine.close(kill=True)
+            before, plan = plan, plan_atlas(spec, at_once, one_by_one=bool(faults))
+            if plan.unrecorded < before.unrecorded:
+                futile = 0 if futile < FUTILE_ROUNDS else futile
             elif futile < FUTILE_ROUNDS:
-                futile = 0
+                futile += 1
+                if not faults:
+                    log.error("a round finished none of %s chunks of %s", len(chunks), plan.stage)
         engine.close()  # also when the command line has opened it: publishing needs no render processes
     if plan.done or plan.failed:
         publish_atlas(spec)
     result = BuildResult(plan.pairs, plan.done, plan.failed, plan.missing, first.missing - plan.missing)
     report.finish(result.done, result.failed, result.missing)
     if plan.chunks:
-        raise UnfinishedBuildError(result, plan)
+        raise UnfinishedBuildError(result, plan, faults.first)
     summary = (
         f"{result.done} of {result.pairs} pairs done, {result.failed} failed, {result.rendered} rendered in this run"
     )
@@ -101,13 +111,13 @@ def largest_round(plan: Plan) -> int:
     return max(map(len, plan.stages), default=0)
 
 
-def _round(spec: AtlasSpec, plan: Plan) -> Round:
-    """Return a round of the chunks that can be rendered now."""
+def _round(spec: AtlasSpec, plan: Plan, chunks: tuple[str, ...]) -> Round:
+    """Return a round of some chunks of a plan, which can be rendered now."""
     return Round(
         uri=spec.uri,
         storage=spec.storage,
         plan_path=plan.path,
         batch_pairs=spec.compute.batch_pairs,
-        chunks=tuple(chunk.name for chunk in plan.chunks),
+        chunks=chunks,
         chunk_seconds=plan.chunk_seconds,
     )

@@ -140,8 +140,9 @@ def build(spec: SpecFile, as_json: Json = False, verbose: Verbose = False) -> No
                 wait_for_server = start_unless_configured()
                 from flows.build_atlas import BuildResult, UnfinishedBuildError, build_atlas, largest_round
                 from flows.engines.choice import open_engine
+                from flows.run_log import shown_on_terminal
 
-            with open_engine(atlas.compute) as engine:
+            with shown_on_terminal(atlas.name, show=not verbose), open_engine(atlas.compute) as engine:
                 engine.begin(largest_round(first))  # the render processes load while the server starts
                 wait_for_server()
                 try:
@@ -149,16 +150,18 @@ def build(spec: SpecFile, as_json: Json = False, verbose: Verbose = False) -> No
                 except UnfinishedBuildError as unfinished:
                     result = asdict(unfinished.result)
         result["seconds"] = round(time.monotonic() - started, 1)
-    result["page"] = store.location(PAGE_PATH)
+    result["page"] = store.location(PAGE_PATH) if store.exists(PAGE_PATH) else None
     if as_json:
         print(json.dumps(result))
     else:
-        nothing = "nothing to render; " if not result["rendered"] else f"{result['rendered']} rendered; "
+        complete = not result["rendered"] and not result["missing"]
+        rendered = "nothing to render" if complete else f"{result['rendered']} rendered"
         print(
-            f"{atlas.uri}: {nothing}{result['done']} of {result['pairs']} pairs done, {result['failed']} failed, "
+            f"{atlas.uri}: {rendered}; {result['done']} of {result['pairs']} pairs done, {result['failed']} failed, "
             f"{result['missing']} missing"
         )
-        print(f"Open {result['page']}")
+        if result["page"]:
+            print(f"Open {result['page']}")
     if result["failed"] or result["missing"]:
         raise typer.Exit(1)
 

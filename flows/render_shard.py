@@ -5,14 +5,17 @@ from __future__ import annotations
 from typing import Annotated
 
 from prefect import flow, get_run_logger
+from prefect.client.schemas.objects import State
+from prefect.states import Failed
 from pydantic import Field
 
 from core.arrays import BatchSize
 from core.errors import UnfinishedError
 from core.rendering.chunk import ChunkResult
 from core.spec import Storage
-from flows.engines.engine import FUTILE_ROUNDS, Round, closing
+from flows.engines.engine import CHUNKS_FAILED, FUTILE_ROUNDS, Round, closing
 from flows.engines.local import LocalEngine
+from flows.faults import Faults
 from tasks.plan import missing_chunks
 
 _CHUNK_SECONDS = 60.0  # of a chunk; a shard does not know the plan's estimate
@@ -32,15 +35,20 @@ def render_shard(
         BatchSize, Field(description="Pairs in one batch; auto: the number that keeps a GPU busy, one on a CPU.")
     ] = "auto",
     pack: Annotated[BatchSize | None, Field(description="Old name of batch_pairs.", deprecated=True)] = None,
-) -> None:
+) -> State[None] | None:
     """Render the chunks of a shard that have no records yet, on this machine.
 
+    Returns:
+        a failed state of the name `CHUNKS_FAILED` if unexpected exceptions ended chunks; its message has the cause.
+
     Raises:
-        UnfinishedError: if some of them could not be rendered.
+        UnfinishedError: if some of them could not be rendered for another reason.
     """
     log = get_run_logger()
+    faults = Faults()
 
     def finished(result: ChunkResult) -> None:
+        faults.chunk_finished()
         log.info(result.words)
 
     if pack is not None:
@@ -50,9 +58,19 @@ def render_shard(
     log.info("%d of %d chunks have no records yet", len(rest), len(chunks))
     futile = 0
     with closing(LocalEngine(processes)) as engine:
-        while rest:
-            engine.render(Round(uri, storage, plan_path, batch_pairs, rest, _CHUNK_SECONDS), finished)
+        while spare := faults.spare(rest):
+            try:
+                engine.render(
+                    Round(uri, storage, plan_path, batch_pairs, spare, _CHUNK_SECONDS), finished, faults.chunk_failed
+                )
+            except UnfinishedError as error:
+                engine.close(kill=True)
+                return Failed(name=CHUNKS_FAILED, message=str(error))
             before, rest = rest, missing_chunks(uri, storage, chunks)
             futile = futile + 1 if len(rest) == len(before) else 0
             if futile == FUTILE_ROUNDS:
                 raise UnfinishedError(f"{len(rest)} of {len(chunks)} chunks could not be rendered; the log says why")
+    if rest:
+        message = f"{len(rest)} of {len(chunks)} chunks could not be rendered: {faults.first}"
+        return Failed(name=CHUNKS_FAILED, message=message)
+    return None

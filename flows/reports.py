@@ -71,7 +71,7 @@ class Report:
         """Show the atlas's numbers of pairs, its failures, and some strips of this run."""
         self._update()
         store = open_store(self._spec.uri, self._spec.storage)
-        page = store.location(PAGE_PATH)
+        page = store.location(PAGE_PATH) if done or failed else "nothing is published yet"
         minutes = (time.monotonic() - self._started) / 60
         rows = [
             ("done", str(done)),
@@ -88,8 +88,7 @@ class Report:
         summary = f"{self._spec.name}: {done} pairs done, {failed} failed, {missing} missing"
         link = f"\n\n[gallery]({page})" if page.startswith("http") else ""
         self._show(create_table_artifact, table, key=self._key("summary"), description=summary + link)
-        if failed or missing:
-            self._log.warning(summary)
+        self._log.info(summary)
         if not self._samples:
             return
         try:

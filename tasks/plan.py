@@ -11,16 +11,22 @@ from core.spec import AtlasSpec, Storage
 from core.store.store import open_store
 from tasks.retries import RETRIES
 
+_FEW = 200  # chunks; each costs a task run, and on a GPU the batch that its pair would share
+
 
 @task(name="plan", cache_policy=NO_CACHE, persist_result=False, **RETRIES)
-def plan_atlas(spec: AtlasSpec, at_once: int) -> Plan:
+def plan_atlas(spec: AtlasSpec, at_once: int, one_by_one: bool = False) -> Plan:
     """Plan the missing pairs of an atlas, and write the plan and the spec to the store.
 
     Args:
         at_once: number of chunks that are rendered at once.
+        one_by_one: if few pairs are missing, give each a chunk of its own, so that a pair that fails costs no other.
     """
     store = open_store(spec.uri, spec.storage)
     plan = make_plan(spec, store, at_once)
+    if one_by_one and plan.unrecorded <= _FEW:
+        alone = spec.compute.model_copy(update={"chunk_pairs": 1})
+        plan = make_plan(spec.model_copy(update={"compute": alone}), store, at_once)
     store.replace(SPEC_PATH, spec.to_json())
     write_plan(store, plan)
     log = get_run_logger()

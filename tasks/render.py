@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import traceback
 from functools import lru_cache
 from multiprocessing import parent_process
 from typing import BinaryIO
@@ -14,12 +15,29 @@ from prefect.cache_policies import NO_CACHE
 
 from core.arrays import BatchSize
 from core.atlas.plan import read_chunk
+from core.errors import IsthmusError, one_line
 from core.machine.device import claim_gpu, gpus, prepare
 from core.machine.loading import keep_loaded
 from core.rendering.chunk import ChunkResult, render_chunk
 from core.spec import Storage
 from core.store.store import open_store
-from tasks.retries import RETRIES
+from tasks.retries import RETRIES, may_pass
+
+
+class UnexpectedError(Exception):
+    """An unexpected exception of a chunk, as text, because not every exception can be sent to another process.
+
+    Attributes:
+        cause: the type and the message of the exception, in one line.
+        traceback: its traceback, in lines.
+    """
+
+    def __init__(self, cause: str, traceback: str) -> None:
+        super().__init__(cause, traceback)
+        self.cause, self.traceback = cause, traceback
+
+    def __str__(self) -> str:
+        return self.cause
 
 
 @task(
@@ -30,10 +48,19 @@ from tasks.retries import RETRIES
     **RETRIES,
 )
 def render_one_chunk(uri: str, storage: Storage, plan_path: str, chunk: str, batch_pairs: BatchSize) -> ChunkResult:
-    """Render one chunk of a plan. The parameters are addresses only; the pairs are read from the store."""
-    _become_pool_process()
-    store = open_store(uri, storage)
-    return render_chunk(read_chunk(store, plan_path, chunk), store, batch_pairs)
+    """Render one chunk of a plan. The parameters are addresses only; the pairs are read from the store.
+
+    Raises:
+        UnexpectedError: for an exception that neither a person nor another try can mend.
+    """
+    try:
+        _become_pool_process()
+        store = open_store(uri, storage)
+        return render_chunk(read_chunk(store, plan_path, chunk), store, batch_pairs)
+    except Exception as error:
+        if isinstance(error, IsthmusError) or may_pass(error):
+            raise
+        raise UnexpectedError(f"{type(error).__name__}: {one_line(error)}", traceback.format_exc()) from error
 
 
 def get_ready() -> None:

@@ -11,6 +11,8 @@ from PIL import Image
 from core.arrays import Array, Pixels
 from core.errors import ShapeError
 
+_WEBP_LIMIT_PX = 16383  # of width and height, because the format has 14 bits for each
+
 
 def side_by_side(frames: Array) -> Pixels:
     """Lay frames side by side.
@@ -45,8 +47,24 @@ def encode_png(pixels: Pixels) -> bytes:
     return _encode(pixels, "PNG", compress_level=6)
 
 
+def encode_preview(pixels: Pixels, frames: int) -> bytes:
+    """Return a sheet as lossy WebP, about a sixth of the PNG's size.
+
+    If the sheet is wider than WebP allows, each of its square frames is made smaller.
+    """
+    if pixels.shape[1] > _WEBP_LIMIT_PX:
+        size = _WEBP_LIMIT_PX // frames
+        smaller = [Image.fromarray(frame).resize((size, size)) for frame in split(pixels, frames)]
+        pixels = np.concatenate([np.asarray(frame) for frame in smaller], axis=1)
+    return encode_webp(pixels)
+
+
 def encode_webp(pixels: Pixels) -> bytes:
-    """Return a lossy preview of the same geometry; it has about a sixth of the PNG's size."""
+    """Return a lossy WebP.
+
+    Args:
+        pixels: shape (height, width, 3), uint8; WebP allows at most 16,383 px in each direction.
+    """
     return _encode(pixels, "WEBP", quality=85, method=4)
 
 

@@ -233,7 +233,7 @@ def _checkpoints(pair: PlannedPair, strip: Strip, work: PlannedChunk, store: Sto
 def _store_picture(store: Store, key: Key, step: int | None, frames: Array) -> Picture:
     pixels = sheets.side_by_side(frames)
     sheet = keep(store, sheet_path(key, step), sheets.encode_png(pixels))
-    preview = keep(store, preview_path(key, step), sheets.encode_webp(pixels))
+    preview = keep(store, preview_path(key, step), sheets.encode_preview(pixels, len(frames)))
     return Picture(
         sheet_sha256=hashlib.sha256(sheet).hexdigest(),
         sheet_bytes=len(sheet),

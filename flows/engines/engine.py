@@ -6,10 +6,11 @@ reached, is in the next plan again. So an engine may lose any process at any tim
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from queue import SimpleQueue
 from typing import Any, Protocol, TypeVar
 
@@ -18,16 +19,21 @@ from prefect.client.orchestration import get_client
 from prefect.futures import PrefectFuture
 
 from core.arrays import BatchSize
-from core.errors import IsthmusError
+from core.errors import IsthmusError, one_line
 from core.rendering.chunk import ChunkResult
 from core.spec import Storage
+from tasks.render import UnexpectedError
 from tasks.retries import may_pass
 
 FUTILE_ROUNDS = 3
 """Rounds in a row without a finished chunk after which a build, or a shard, gives up."""
+CHUNKS_FAILED = "ChunksFailed"
+"""Name of the state of a shard some of whose chunks were ended by an unexpected exception."""
 
 Finished = Callable[[ChunkResult], None]
 """Called with the result of each chunk that has been rendered."""
+Failed = Callable[[str, UnexpectedError], None]
+"""Called with the name of each chunk that an unexpected exception ended, and with that exception."""
 
 
 @dataclass(frozen=True)
@@ -84,12 +90,13 @@ class Engine(Protocol):
             chunks: number of chunks in the largest round; with 0 nothing is started.
         """
 
-    def render(self, round_: Round, finished: Finished) -> None:
+    def render(self, round_: Round, finished: Finished, failed: Failed) -> None:
         """Render the chunks of a round and return when none is in flight.
 
         *finished* is called once for each chunk that has been rendered. If another build has recorded a chunk in the
         meantime, the chunk is not rendered again, and *finished* is called for it too. After an error that may pass,
-        such as a dead process, the engine logs it, and the chunk stays without records.
+        such as a dead process, the engine logs it, and the chunk stays without records. *failed* is called as soon as
+        an unexpected exception has ended a chunk; an error that it raises ends the round.
 
         Raises:
             UnfinishedError: if the engine gives up. The build then publishes what there is and ends.
@@ -122,7 +129,7 @@ Submit = Callable[[Mapping[str, Any]], PrefectFuture[ChunkResult]]
 """Starts the task that renders one chunk, given its parameters."""
 
 
-def render_in_window(submit: Submit, round_: Round, size: int, finished: Finished) -> int:
+def render_in_window(submit: Submit, round_: Round, size: int, finished: Finished, failed: Failed) -> int:
     """Render the chunks of a round, with at most *size* of them in flight, and return how many were finished.
 
     Raises:
@@ -131,15 +138,17 @@ def render_in_window(submit: Submit, round_: Round, size: int, finished: Finishe
     """
     log = get_run_logger()
     count = 0
-    for future in _in_window(submit, (round_.task_parameters(chunk) for chunk in round_.chunks), size):
+    for chunk, future in _in_window(submit, round_, size):
         try:
             result = future.result()
         except BrokenProcessPool:
             raise
+        except UnexpectedError as error:
+            failed(chunk, error)
         except Exception as error:
             if isinstance(error, IsthmusError) and not may_pass(error):
                 raise
-            log.error("a chunk failed and is left for the next round: %s", error)
+            log.error("a chunk failed and is left for the next round: %s: %s", type(error).__name__, one_line(error))
         else:
             count += 1
             finished(result)
@@ -154,17 +163,21 @@ def api_url() -> str:
     return str(get_client(sync_client=True).api_url)
 
 
-def _in_window(
-    submit: Submit, parameters: Iterable[Mapping[str, Any]], size: int
-) -> Iterator[PrefectFuture[ChunkResult]]:
-    """Yield the futures of all tasks in the order in which they finish."""
-    finished: SimpleQueue[PrefectFuture[ChunkResult]] = SimpleQueue()
+def _in_window(submit: Submit, round_: Round, size: int) -> Iterator[tuple[str, PrefectFuture[ChunkResult]]]:
+    """Yield the chunks of a round with the futures of their tasks, in the order in which they finish."""
+    finished: SimpleQueue[tuple[str, PrefectFuture[ChunkResult]]] = SimpleQueue()
     in_flight = 0
-    for of_one in parameters:
+    for chunk in round_.chunks:
         if in_flight == size:
             yield finished.get()
             in_flight -= 1
-        submit(of_one).add_done_callback(finished.put)
+        submit(round_.task_parameters(chunk)).add_done_callback(partial(_put, finished, chunk))
         in_flight += 1
     for _ in range(in_flight):
         yield finished.get()
+
+
+def _put(
+    finished: SimpleQueue[tuple[str, PrefectFuture[ChunkResult]]], chunk: str, future: PrefectFuture[ChunkResult]
+) -> None:
+    finished.put((chunk, future))

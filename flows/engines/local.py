@@ -16,7 +16,7 @@ from prefect.task_runners import ProcessPoolTaskRunner
 
 from core.machine.device import gpus
 from core.machine.parallel import process_count
-from flows.engines.engine import Finished, Round, api_url, render_in_window
+from flows.engines.engine import Failed, Finished, Round, api_url, render_in_window
 from tasks.render import get_ready, render_one_chunk
 
 _KILLING_SECONDS = 60
@@ -52,7 +52,7 @@ class LocalEngine:
             self._pool_size = wanted
             self._start()
 
-    def render(self, round_: Round, finished: Finished) -> None:
+    def render(self, round_: Round, finished: Finished, failed: Failed) -> None:
         """Render the chunks of a round; if a process dies, return early and start new processes in the next round."""
         if self._runner and _is_broken(self._runner):  # a process died since the last round, or before the first
             self.close(kill=True)
@@ -67,10 +67,12 @@ class LocalEngine:
                     round_,
                     2 * self._pool_size,
                     finished,
+                    failed,
                 )
         except BrokenProcessPool:
+            how = _death(runner)
             self.close(kill=True)
-            get_run_logger().warning("a render process died; new processes render the chunks that are still missing")
+            get_run_logger().warning(f"a render process {how}; new processes render the chunks that are still missing")
             return
         if done < len(round_.chunks):  # the fault may persist in a process, such as a GPU that hangs
             self.close(kill=True)
@@ -128,6 +130,15 @@ def _load(runner: ProcessPoolTaskRunner, processes: int) -> None:
 
 def _is_broken(runner: ProcessPoolTaskRunner) -> bool:
     return bool(getattr(_executor(runner), "_broken", False))
+
+
+def _death(runner: ProcessPoolTaskRunner) -> str:
+    """Say how a process of a broken pool died; the pool itself has terminated the others."""
+    processes = getattr(_executor(runner), "_processes", None) or {}
+    codes = {process.exitcode for process in processes.values()} - {None, 0, -signal.SIGTERM}
+    if -signal.SIGKILL in codes:
+        return "was killed, as Linux does when memory runs out"
+    return f"ended with code {max(codes)}" if codes else "died"
 
 
 def _executor(runner: ProcessPoolTaskRunner) -> ProcessPoolExecutor | None:

@@ -17,7 +17,7 @@ from core.errors import SpecError
 from core.machine import parallel
 from core.machine.device import VERBOSE
 from core.spec import Compute
-from flows.engines.engine import Finished, Round, api_url, render_in_window
+from flows.engines.engine import Failed, Finished, Round, api_url, render_in_window
 from flows.prefect_server import configured_server
 from tasks.render import render_one_chunk
 
@@ -61,7 +61,7 @@ class RayEngine:
     def begin(self, chunks: int) -> None:
         """Do nothing: Ray starts with the first round."""
 
-    def render(self, round_: Round, finished: Finished) -> None:
+    def render(self, round_: Round, finished: Finished, failed: Failed) -> None:
         """Render the chunks of a round as tasks of Ray.
 
         Raises:
@@ -81,6 +81,7 @@ class RayEngine:
                 round_,
                 2 * ray.chunks_at_once,
                 finished,
+                failed,
             )
         # A fault may persist in a process, and the processes of the next stage need all of the GPUs' memory.
         if done < len(round_.chunks) or ray.gpus:

@@ -31,7 +31,8 @@ from core.rendering.chunk import read_result
 from core.spec import Compute
 from core.store.store import open_store
 from flows.engines.children import cancel_children, children_tag
-from flows.engines.engine import Finished, Round
+from flows.engines.engine import CHUNKS_FAILED, Failed, Finished, Round
+from tasks.render import UnexpectedError
 
 _POLL_SECONDS = 5.0
 _LEAST_PATIENCE_SECONDS = 900.0  # for a shard that runs and finishes nothing
@@ -52,7 +53,7 @@ class WorkPoolEngine:
     def begin(self, chunks: int) -> None:
         """Do nothing: workers start with the first shard."""
 
-    def render(self, round_: Round, finished: Finished) -> None:
+    def render(self, round_: Round, finished: Finished, failed: Failed) -> None:
         """Render the chunks of a round as shards. After an exception all shards in flight are cancelled.
 
         Raises:
@@ -70,7 +71,7 @@ class WorkPoolEngine:
                 raise SpecError(
                     f"compute.deployment: the Prefect server has no {name}; register it with 'prefect deploy'"
                 ) from None
-            fleet = _Fleet(client, round_, self._compute, tag, finished)
+            fleet = _Fleet(client, round_, self._compute, tag, finished, failed)
             try:
                 fleet.render(deque(_shards(round_.chunks, self._chunks_per_shard(round_.chunk_seconds))))
             except BaseException:
@@ -105,9 +106,16 @@ class _Fleet:
     """The shards of one round that are in flight, by the ids of their flow runs."""
 
     def __init__(
-        self, client: SyncPrefectClient, round_: Round, compute: Compute, tag: str, finished: Finished
+        self,
+        client: SyncPrefectClient,
+        round_: Round,
+        compute: Compute,
+        tag: str,
+        finished: Finished,
+        failed: Failed,
     ) -> None:
-        self._client, self._round, self._compute, self._tag, self._finished = client, round_, compute, tag, finished
+        self._client, self._round, self._compute, self._tag = client, round_, compute, tag
+        self._finished, self._failed = finished, failed
         self._store = open_store(round_.uri, round_.storage)
         self._patience_seconds = max(_LEAST_PATIENCE_SECONDS, 5 * round_.chunk_seconds)
         self._running: dict[UUID, _Shard] = {}
@@ -172,6 +180,10 @@ class _Fleet:
                 shard.heard = now  # a shard that waits for a worker is not stalled
                 continue
             self._heard = now
+            if state.name == CHUNKS_FAILED:
+                log = f"The log of the flow run {run.name} has the traceback."
+                for chunk in sorted(shard.waiting):
+                    self._failed(chunk, UnexpectedError(state.message or "an unknown cause", log))
             if state.is_final():
                 self._end(run.id, shard, f"ended as {state.name}: {state.message or 'no message'}")
             elif now - shard.heard > self._patience_seconds:

@@ -125,6 +125,28 @@ def test_inside_two_layers_the_map_goes_channel_by_channel(open_atlas: Open, atl
     expect(page.locator("#facts")).to_contain_text(within[0][2].key)
 
 
+def test_a_map_of_thousands_of_channels_is_drawn_to_its_last_cell(open_atlas: Open, tmp_path: Path) -> None:
+    """A canvas has at most 4096 px in each direction, because browsers leave larger ones blank."""
+    layer, neurons = LAYERS[0], 3000
+    keys = [f"{number:020x}" for number in range(neurons)]
+    records = [make_record(8, a=f"{layer}:{i}", b=f"{layer}:{i + 1}", key=key) for i, key in enumerate(keys)]
+    publish(tmp_path, records)
+    for key in keys[-2:]:
+        write_coloured_pictures(tmp_path, key, [(200, 100, 50)] * FRAMES)
+    page = open_atlas(tmp_path, hash=f"#map={quote(json.dumps([layer, layer]))}")
+    canvas = page.locator("#matrix canvas")
+
+    drawn = """canvas => {
+        const { data } = canvas.getContext("2d").getImageData(canvas.width - 2, canvas.height - 2, 2, 2);
+        return [canvas.width, canvas.height, canvas.offsetWidth, canvas.offsetHeight, Math.max(...data)];
+    }"""
+    *sizes, ink = canvas.evaluate(drawn)
+    assert sizes == [4096, 4096, 2 * neurons, 2 * neurons]
+    assert ink > 0
+    canvas.click(position={"x": 2 * neurons - 1, "y": 2 * neurons - 1})
+    expect(page.locator("#facts")).to_contain_text(keys[-1])
+
+
 def test_a_map_of_unknown_layers_is_the_map_of_all_layers(open_atlas: Open, atlas: Path) -> None:
     """Any text in the address leads to a map."""
     page = open_atlas(atlas)

@@ -28,7 +28,7 @@ from screen import assert_no_sideways_scroll, frame_of
 
 from core.atlas.keys import pair_keys
 from core.atlas.plan import SPEC_PATH
-from core.atlas.records import Checkpoint
+from core.atlas.records import Checkpoint, Picture
 from core.neurons import Neuron, Pair
 from core.spec import ListedPairs
 from core.spec_file import parse_spec
@@ -342,3 +342,20 @@ def test_the_pair_fits_every_screen(open_atlas: Open, atlas: Path) -> None:
         box = page.locator("#frames").bounding_box()
         assert box is not None
         assert box["x"] + box["width"] <= width
+
+
+def test_a_strip_wider_than_browsers_show_is_shown_by_its_preview(open_atlas: Open, tmp_path: Path) -> None:
+    """Firefox shows no picture of more than 32,767 px; sheet and preview can still be downloaded."""
+    strip = Picture(sheet_sha256="1" * 64, sheet_bytes=1, preview_sha256="2" * 64, preview_bytes=1)
+    wide = {"frames": 64, "size_px": 1024, "checkpoints": [Checkpoint(step=9, objective=1, picture=strip)]}
+    record = make_record(4, **wide)
+    publish(tmp_path, [record])
+    for step in (None, 9):
+        write_pictures(tmp_path, record.key, 4, step)
+
+    page = open_atlas(tmp_path, hash=f"#pair={record.key}")
+
+    preview = re.compile(f"previews/{record.key[:2]}/{record.key}.webp$")
+    expect(page.locator("#frames img").first).to_have_attribute("src", preview)
+    expect(page.locator("#checkpoints img")).to_have_attribute("src", re.compile(f"{record.key}-9.webp$"))
+    expect(page.get_by_role("link", name="Sheet, PNG")).to_have_attribute("href", re.compile(f"{record.key}.png$"))

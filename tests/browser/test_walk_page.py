@@ -9,7 +9,17 @@ from itertools import pairwise
 from pathlib import Path
 
 from playwright.sync_api import Page, expect
-from sample_atlases import FURTHER, HUB, LAYERS, SIZE_PX, WALKS, portrait_colour, walk_record
+from sample_atlases import (
+    FURTHER,
+    HUB,
+    LAYERS,
+    SIZE_PX,
+    WALKS,
+    portrait_colour,
+    publish,
+    walk_record,
+    write_walk_pictures,
+)
 from screen import assert_no_sideways_scroll, assert_only_between_portraits, watch_colours
 
 from core.atlas.records import preview_path
@@ -63,6 +73,25 @@ def test_roads_lead_from_portrait_to_portrait(open_atlas: Open, serve: Serve, wa
     page.locator("#crumbs").get_by_role("link", name=":6").click()
     assert_at(page, 6)
     assert crumbs(page) == [HUB, 6]
+
+
+def test_a_movie_plays_previews_that_are_smaller_than_their_sheets(
+    open_atlas: Open, serve: Serve, tmp_path: Path
+) -> None:
+    """Previews of strips that are wider than WebP allows are smaller; the movie shows their frames in full size."""
+    record = walk_record(3, 4, 0.1, size_px=4 * SIZE_PX)
+    write_walk_pictures(tmp_path, record.key, 3, 4)
+    publish(tmp_path, [record])
+    page = open_atlas(tmp_path, at=serve(tmp_path), hash=f"#walk={LAYER}:3", reduced_motion="reduce")
+
+    portrait = page.locator("#portrait")
+    expect(portrait).to_have_js_property("width", 4 * SIZE_PX)
+    middle = "canvas => [...canvas.getContext('2d').getImageData(canvas.width / 2, canvas.height / 2, 1, 1).data]"
+    for channel in (3, 4):
+        expect(portrait).to_have_attribute("aria-label", f"Portrait of {LAYER}:{channel}")
+        *colour, _ = portrait.evaluate(middle)
+        assert max(abs(a - b) for a, b in zip(colour, portrait_colour(channel), strict=True)) < 12
+        page.get_by_role("link", name=f"Walk to {LAYER}:").first.click()
 
 
 def test_a_drift_walks_on_until_it_is_stopped(open_atlas: Open, walk_atlas: Path) -> None:

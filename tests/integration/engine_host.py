@@ -19,6 +19,7 @@ from core.rendering.chunk import ChunkResult
 from core.spec import Compute, Storage
 from flows.engines.choice import open_engine
 from flows.engines.engine import Engine, Round
+from tasks.render import UnexpectedError
 
 
 class Commands:
@@ -37,19 +38,23 @@ class Commands:
         """Render a round of chunks of one pair each.
 
         Returns:
-            `finished`: the keys of the pairs that the engine has reported as finished, and `error`: the class and
-            message of an error.
+            `finished`: the keys of the pairs that the engine has reported as finished, `failed`: chunk -> cause of
+            those that an unexpected exception ended, and `error`: the class and message of an error.
         """
         keys: list[str] = []
+        faults: dict[str, str] = {}
 
         def finished(result: ChunkResult) -> None:
             keys.extend(Path(sample).stem for sample in result.samples)
 
+        def failed(chunk: str, error: UnexpectedError) -> None:
+            faults[chunk] = error.cause
+
         try:
-            self._engine.render(Round(storage=Storage(), batch_pairs=1, **round_), finished)
+            self._engine.render(Round(storage=Storage(), batch_pairs=1, **round_), finished, failed)
         except IsthmusError as error:
-            return {"finished": keys, "error": [type(error).__name__, str(error)]}
-        return {"finished": keys, "error": None}
+            return {"finished": keys, "failed": faults, "error": [type(error).__name__, str(error)]}
+        return {"finished": keys, "failed": faults, "error": None}
 
     def close(self, kill: bool) -> None:
         self._engine.close(kill=kill)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from core.errors import ShapeError
-from core.pictures.sheets import decode, encode_png, encode_webp, side_by_side, split
+from core.pictures.sheets import decode, encode_png, encode_preview, encode_webp, side_by_side, split
 
 FRAMES = nps.arrays(
     np.float32,
@@ -44,6 +44,20 @@ def test_webp_preserves_the_geometry(frames: NDArray[np.float32]) -> None:
     sheet = side_by_side(frames)
 
     assert decode(encode_webp(sheet)).shape == sheet.shape
+
+
+@pytest.mark.parametrize(
+    ("frames", "size", "shown"), [(64, 255, 255), (64, 256, 255), (16, 1024, 1023), (64, 1024, 255), (2, 1024, 1024)]
+)
+def test_a_preview_fits_into_webp_and_keeps_every_frame(frames: int, size: int, shown: int) -> None:
+    """WebP pictures have at most 16,383 px in a row. The frames of a wider sheet are smaller, and do not mix."""
+    values = np.arange(frames, dtype=np.uint8) * 3
+    sheet = np.repeat(np.broadcast_to(values[None, :, None], (size, frames, 3)), size, axis=1)
+
+    preview = split(decode(encode_preview(sheet, frames)), frames)
+
+    assert preview.shape == (frames, shown, shown, 3)
+    assert np.abs(preview.astype(int) - values[:, None, None, None]).max() <= 3
 
 
 def test_webp_is_close_to_the_sheet() -> None:

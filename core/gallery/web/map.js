@@ -5,6 +5,7 @@
 isthmus.map = (() => {
   const { byId, element, pairs } = isthmus;
   const CELL = { least: 2, most: 24 }; // px, a cell of two channels
+  const CANVAS_LIMIT = 4096; // px in each direction; a larger canvas stays blank in some browsers
   const score = byId("map-score");
 
   function show(layers) {
@@ -44,11 +45,15 @@ isthmus.map = (() => {
     }
     for (const one of found.values()) one.mean = values === null ? one.count : one.known ? one.sum / one.known : NaN;
     const means = [...found.values()].map(({ mean }) => mean).filter((mean) => !Number.isNaN(mean));
-    const [least, most] = [Math.min(...means), Math.max(...means)];
+    const [least, most] = extent(means);
     for (const one of found.values()) one.share = most === least ? 1 : (one.mean - least) / (most - least) || 0;
     byId("map-state").textContent = means.length ? legend(least, most) : "No pair has this score.";
     return found;
   }
+
+  // Return the least and the greatest of some numbers; a million arguments are too many for Math.min.
+  const extent = (numbers) =>
+    numbers.reduce(([least, most], one) => [Math.min(least, one), Math.max(most, one)], [Infinity, -Infinity]);
 
   function legend(least, most) {
     const { label, meaning } = pairs.SCORES[score.value] ?? { label: "Number of pairs" };
@@ -131,22 +136,28 @@ isthmus.map = (() => {
 
     const width = Math.min(byId("map-page").clientWidth, 1400);
     const size = Math.max(CELL.least, Math.min(CELL.most, Math.floor(width / Math.max(1, across.length))));
-    const canvas = element("canvas", { width: across.length * size, height: down.length * size, tabIndex: 0 });
+    const scale = Math.min(1, CANVAS_LIMIT / (Math.max(across.length, down.length) * size)); // canvas px per CSS px
+    const sides = [across.length * size, down.length * size];
+    const canvas = element("canvas", { tabIndex: 0 });
+    [canvas.width, canvas.height] = sides.map((side) => Math.ceil(side * scale));
+    [canvas.style.width, canvas.style.height] = sides.map((side) => `${side}px`);
     canvas.setAttribute("role", "application");
     canvas.setAttribute(
       "aria-label",
       `Channels of ${pairs.layers[layerA]} down, of ${pairs.layers[layerB]} across; arrow keys move, Enter opens`,
     );
     const status = element("output", { className: "faint" });
-    const first = cells.size ? Math.min(...cells.keys()) : 0;
+    const first = cells.size ? extent([...cells.keys()])[0] : 0;
     const cursor = [Math.floor(first / across.length), first % across.length];
-    return { down, across, cells, size, canvas, status, cursor };
+    return { down, across, cells, size, scale, canvas, status, cursor };
   }
 
-  function draw({ across, cells, size, canvas, cursor: [y, x] }) {
+  function draw({ across, cells, size, scale, canvas, cursor: [y, x] }) {
     const context = canvas.getContext("2d");
     const style = getComputedStyle(canvas);
+    context.setTransform(1, 0, 0, 1, 0, 0);
     context.clearRect(0, 0, canvas.width, canvas.height);
+    context.scale(scale, scale);
     context.fillStyle = style.color;
     const filled = Math.max(1, size - 1);
     for (const [number, { share }] of cells) {

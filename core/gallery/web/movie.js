@@ -81,9 +81,10 @@ isthmus.movie = (canvas, { onMove, onMissing, onEnd }) => {
   }
 
   function drawFrame(leg, frame, share) {
-    const size = leg.pair.size_px;
+    const { size_px } = leg.pair;
+    const size = leg.image.naturalHeight; // less than size_px if the strip is wider than WebP allows
     context.globalAlpha = share;
-    context.drawImage(leg.image, isthmus.roads.numberIn(leg, frame) * size, 0, size, size, 0, 0, size, size);
+    context.drawImage(leg.image, isthmus.roads.numberIn(leg, frame) * size, 0, size, size, 0, 0, size_px, size_px);
   }
 
   function clear() {

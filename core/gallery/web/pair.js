@@ -61,7 +61,7 @@ isthmus.pair = (() => {
     const frames = byId("frames");
     frames.replaceChildren();
     if (pair.failed) return;
-    const path = isthmus.sheetPath(pair.key);
+    const path = isthmus.stripPath(pair);
     scrubber.style.setProperty("--frames", pair.frames);
     scrubber.style.setProperty("--size", `${pair.size_px}px`);
     scrubber.setAttribute("aria-valuemax", pair.frames);

@@ -77,7 +77,7 @@ isthmus.record = (() => {
       ...kept.map(({ step, objective }) => {
         const words = `after ${isthmus.whole(step)} updates`;
         const image = element("img", {
-          src: isthmus.sheetPath(pair.key, step),
+          src: isthmus.stripPath(pair, step),
           alt: `all frames ${words}`,
           width: pair.frames * pair.size_px,
           height: pair.size_px,

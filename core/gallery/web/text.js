@@ -75,7 +75,11 @@ isthmus.fact = (term, value, title = "") =>
 
 // Paths as in core/atlas/records.py; a checkpoint's strip has its number of updates after the key.
 isthmus.sheetPath = (key, step) => `sheets/${key.slice(0, 2)}/${key}${step ? `-${step}` : ""}.png`;
-isthmus.previewPath = (key) => `previews/${key.slice(0, 2)}/${key}.webp`;
+isthmus.previewPath = (key, step) => `previews/${key.slice(0, 2)}/${key}${step ? `-${step}` : ""}.webp`;
+
+// Return the path of the picture to show of a whole strip: the sheet, unless Firefox cannot show a picture that wide.
+isthmus.stripPath = (pair, step) =>
+  (pair.frames * pair.size_px > 32767 ? isthmus.previewPath : isthmus.sheetPath)(pair.key, step);
 
 // Create an image of one frame of a strip: the strip fills the height, its position selects the part that is seen.
 isthmus.frameOf = (path, pair, frame, alt) => {
