@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from engine_parts import Atlas, Host, ray_processes
-from job import SMALL, Job, finish, wait_for
+from job import LAYER, SMALL, Job, finish, wait_for
 from PIL import Image
 from prefect_parts import PrefectServer, Worker, descendants, make_home, render_processes
 
@@ -187,6 +187,22 @@ def test_bad_input_of_a_chunk_is_raised_as_the_error_that_says_so(kind: Kind, tm
     assert kind.shards(*UNFINISHED) == []
 
 
+def test_an_unexpected_exception_of_a_chunk_is_reported_and_the_others_are_rendered(kind: Kind, tmp_path: Path) -> None:
+    """The engine names the chunk and the cause at once, raises nothing, and renders the other chunks."""
+    atlas = Atlas(tmp_path)
+    faulty = atlas.plan.chunks[1].name
+    path = atlas.root / atlas.plan.path / f"{faulty}.json"
+    path.write_text(path.read_text().replace(LAYER, "nowhere"))
+
+    answer = kind.host.ask("render", **atlas.round())
+
+    assert answer["failed"].keys() == {faulty}
+    assert "ValueError: 'nowhere' is not in list" in answer["failed"][faulty]
+    assert answer["error"] is None
+    assert sorted(answer["finished"]) == sorted(set(atlas.keys.values()) - {atlas.keys[faulty]})
+    assert kind.shards(*UNFINISHED) == []
+
+
 def test_a_closed_engine_has_no_process_and_may_be_closed_again(kind: Kind, rendered: Atlas) -> None:
     """Nothing that an engine has started is left after it is closed, and closing it once more does nothing."""
     if kind.name != "work-pool":  # its shards end with each round
@@ -210,7 +226,7 @@ def test_an_engine_without_chunks_starts_nothing(kind: Kind, rendered: Atlas) ->
         host.ask("begin", chunks=0)
         answer = host.ask("render", **rendered.round() | {"chunks": []})
 
-        assert answer == {"finished": [], "error": None}
+        assert answer == {"finished": [], "failed": {}, "error": None}
         assert (len(host.descendants()), kind.shards()) == before
     finally:
         host.end()
