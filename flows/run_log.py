@@ -1,4 +1,4 @@
-"""The log of a build's flow run on the terminal: warnings and errors at once, each in one line, tracebacks in a file."""
+"""The log of a build's flow run on the terminal: warnings and errors at once, one line each, tracebacks in a file."""
 
 from __future__ import annotations
 

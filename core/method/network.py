@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 import tensorflow as tf
 
+from core.errors import ModelError
 from core.machine import device
 from core.method.objectives import mean_over_positions
 from core.models.model import Model
@@ -31,11 +32,28 @@ def network(
 
     def activations(images: tf.Tensor, redirected: bool, channels: tf.Tensor | None) -> dict[str, tf.Tensor]:
         found = model.activations(tf.cast(images, inside), layers, redirected=redirected, channels=channels)
+        if channels is None:
+            _check_channels(model, found, images.shape[1])
         return {layer: tf.cast(t, tf.float32) for layer, t in found.items()}
 
     if xla and device.has_gpu():
         return tf.function(activations, jit_compile=True, autograph=False)
     return activations
+
+
+def _check_channels(model: Model, found: Mapping[str, tf.Tensor], size_px: int) -> None:
+    """Make sure that the last axis of each layer has the channels that the model lists.
+
+    Raises:
+        ModelError: naming the first layer whose last axis depends on the size of the images, so it is not an axis of
+            channels.
+    """
+    for layer, t in found.items():
+        if t.shape[-1] != model.layers[layer]:
+            raise ModelError(
+                f"model {model.name}: expected {model.layers[layer]} channels of {layer}, found {t.shape[-1]} for "
+                f"images of {size_px} px; the last axis of this layer depends on the size, so choose another layer"
+            )
 
 
 class Readout:

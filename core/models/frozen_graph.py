@@ -31,6 +31,7 @@ from core.models.graph_safety import (
     without_hints,
 )
 from core.models.kind import ModelKind, check_file
+from core.models.traced import TracedNetwork
 from core.models.weights import local_weights
 from core.spec import ModelSpec
 
@@ -74,7 +75,7 @@ class FrozenGraph:
         self._order = check_graph(graph_def, self._source)
         self._graph_def = without_hints(graph_def)
         self._value_range = value_range
-        self._functions: dict[tuple[Any, ...], Any] = {}
+        self._traced = TracedNetwork(self._function, self._source)
         self._nodes: dict[str, Any] = {node.name: node for node in self._graph_def.node}
         self._input = self._find_input(input_node)
         check_computed_constants(self._graph_def, self._order, self._source)
@@ -190,16 +191,12 @@ class FrozenGraph:
         """Return layer -> activations, running only what these layers depend on; see `core.models.model.Model`.
 
         Raises:
-            ModelError: if one of the layers rejects images of this size.
+            ModelError: if one of the layers rejects images of this size, or depends on the other images of the batch.
         """
         assert channels is None, "only whole layers"
-        wanted = tuple(sorted(set(layers)))
-        key = (wanted, redirected, tuple(images.shape))
-        if key not in self._functions:
-            self._functions[key] = self._function(wanted, redirected, images.shape)
-        return dict(zip(wanted, self._functions[key](images), strict=True))
+        return self._traced.activations(images, layers, redirected)
 
-    def _function(self, wanted: tuple[str, ...], redirected: bool, shape: tf.TensorShape) -> Any:
+    def _function(self, wanted: Sequence[str], redirected: bool, shape: Any) -> Any:
         """Return a function from images to layers. TensorFlow overrides gradients only inside a function."""
         import tensorflow as tf
 

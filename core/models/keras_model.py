@@ -11,6 +11,7 @@ import numpy as np
 from core.arrays import Array
 from core.errors import ModelError, one_line
 from core.models.fan_in import stack_towers
+from core.models.traced import TracedNetwork
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -53,7 +54,7 @@ class KerasModel:
         self._network = network
         self._source = source
         self._prepare = prepare
-        self._functions: dict[tuple[Any, ...], Any] = {}
+        self._traced = TracedNetwork(self._function, source)
 
     @cached_property
     def layers(self) -> Mapping[str, int]:
@@ -62,6 +63,8 @@ class KerasModel:
         for layer in self._network.layers:
             output = getattr(layer, "output", None)  # a layer may have several outputs, or none
             shape: Sequence[int | None] = getattr(output, "shape", ())
+            if hasattr(layer, "layers"):  # the output of a model inside this model is not one of this model
+                continue
             if type(layer).__name__ != "InputLayer" and len(shape) in (2, 4) and (channels := shape[-1]) is not None:
                 found[str(layer.name)] = int(channels)
         return found
@@ -111,14 +114,11 @@ class KerasModel:
         """Return layer -> activations, running only what these layers depend on; see `core.models.model.Model`.
 
         Raises:
-            ModelError: if the network does not take images of this size.
+            ModelError: if the network does not take images of this size, or its activations depend on the other images
+                of the batch.
         """
         assert channels is None, "only whole layers"
-        wanted = tuple(sorted(set(layers)))
-        key = (wanted, redirected, tuple(images.shape))
-        if key not in self._functions:
-            self._functions[key] = self._function(wanted, redirected, images.shape)
-        return dict(zip(wanted, self._functions[key](images), strict=True))
+        return self._traced.activations(images, layers, redirected)
 
     def _function(self, wanted: Sequence[str], redirected: bool, shape: Any) -> Any:
         """Return a function from images to layers. TensorFlow overrides gradients only inside a function."""
@@ -127,7 +127,12 @@ class KerasModel:
 
         from core.models.operations.relu import REDIRECTED_GRADIENTS
 
-        cut = keras.Model(self._network.inputs, [self._network.get_layer(layer).output for layer in wanted])
+        try:
+            cut = keras.Model(self._network.inputs, [self._network.get_layer(layer).output for layer in wanted])
+        except ValueError as error:
+            raise ModelError(
+                f"{self._source}: expected layers that are computed from the model's input, {one_line(error)}"
+            ) from None
 
         def network(images: tf.Tensor) -> list[tf.Tensor]:
             graph = tf.compat.v1.get_default_graph()

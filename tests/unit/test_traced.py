@@ -1,0 +1,140 @@
+"""Networks whose images affect each other are refused, and so are layers without an axis of channels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+from core.errors import ModelError
+from core.method.network import network
+from core.models.frozen_graph import FrozenGraph
+from core.models.model import Model
+from core.models.models import load
+from core.models.traced import TracedNetwork
+from core.spec import ModelSpec
+
+Part = Callable[[tf.Tensor], tf.Tensor]
+KERNEL = np.random.default_rng(3).normal(size=(3, 3, 3, 8)).astype(np.float32)
+
+
+def convolved(images: tf.Tensor) -> tf.Tensor:
+    return tf.nn.conv2d(images, KERNEL, 1, "SAME")
+
+
+def frozen(folder: Path, part: Part, shape: tuple[int | None, ...] = (None, None, None, 3)) -> FrozenGraph:
+    """Write a graph of one convolution and a part behind it, whose output is the layer `layer`, and read it."""
+    signature = tf.function(
+        lambda images: tf.identity(tf.nn.relu(part(convolved(images)), name="layer")), autograph=False
+    ).get_concrete_function(tf.TensorSpec(shape, name="images"))
+    graph = convert_variables_to_constants_v2(signature).graph.as_graph_def()
+    path = folder / "net.pb"
+    path.write_bytes(graph.SerializeToString())
+    return FrozenGraph(path)
+
+
+def batch_norm_in_training(x: tf.Tensor) -> tf.Tensor:
+    return tf.compat.v1.nn.fused_batch_norm(x, np.ones(8, "f"), np.zeros(8, "f"), is_training=True)[0]
+
+
+COUPLED: dict[str, Part] = {
+    "batch norm": batch_norm_in_training,
+    "mean over the batch": lambda x: x - tf.reduce_mean(x, axis=0, keepdims=True),
+    "size of the batch": lambda x: x / tf.cast(tf.shape(x)[0], tf.float32),
+    "norm over the batch": lambda x: x * tf.math.rsqrt(tf.reduce_sum(x**2)),
+    "order of the batch": lambda x: x[::-1],
+}
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("part", COUPLED)
+def test_a_graph_whose_images_affect_each_other_is_refused(tmp_path: Path, part: str, batch: int) -> None:
+    """It would give other pictures in other batches under the same key. It is refused every time, before an update."""
+    model = frozen(tmp_path, COUPLED[part])
+    images = tf.fill((batch, 32, 32, 3), 0.5)
+
+    for _ in range(2):
+        with pytest.raises(ModelError, match=r"depend on one image alone, those of layer change by .* of their size"):
+            tf.function(lambda: model.activations(images, ["layer"]), autograph=False)()
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        lambda x: x,
+        lambda x: 100 * x - tf.reduce_mean(x, axis=(1, 2), keepdims=True),
+        lambda x: tf.floor(8 * x),
+        lambda x: 0 * x,
+    ],
+)
+def test_a_graph_of_independent_images_is_taken(tmp_path: Path, part: Part) -> None:
+    """Rounding and steps of quantisation do not count, and neither do layers that are zero."""
+    found = frozen(tmp_path, part).activations(tf.fill((4, 32, 32, 3), 0.5), ["layer"])
+
+    assert found["layer"].shape == (4, 32, 32, 8)
+
+
+@pytest.mark.parametrize("layer", [keras.layers.BatchNormalization, lambda: keras.layers.Dropout(0.5)])
+def test_a_keras_model_saved_in_training_mode_computes_for_inference(tmp_path: Path, layer: Callable[[], Any]) -> None:
+    """Batch norm in training mode would couple images, and dropout would depend on chance."""
+    image = keras.Input((None, None, 3))
+    x = layer()(keras.layers.Conv2D(8, 3)(image), training=True)
+    keras.Model(image, keras.layers.Conv2D(4, 3, name="last")(x)).save(tmp_path / "net.keras")
+    model = load(ModelSpec(name="keras", file=str(tmp_path / "net.keras")))
+
+    one, other = model.activations(tf.fill((2, 32, 32, 3), 0.5), ["last"])["last"].numpy()
+    np.testing.assert_array_equal(one, other)
+
+
+def test_layers_of_independent_images_are_checked_once() -> None:
+    """The check costs one more trace for each set of layers, not for each size or kind of gradient."""
+    traced: list[tuple[Any, ...]] = []
+
+    def trace(layers: Any, redirected: bool, shape: Any) -> Callable[[tf.Tensor], list[tf.Tensor]]:
+        traced.append((tuple(layers), redirected, shape[0]))
+        return lambda images: [images for _ in layers]
+
+    net = TracedNetwork(trace, "net")
+    for redirected in (True, False, True):
+        for size_px in (32, 48):
+            net.activations(tf.zeros((6, size_px, size_px, 3)), ["b", "a"], redirected)
+
+    once = (("a", "b"), False, 1)
+    assert traced.count(once) == 1
+    assert sorted(set(traced)) == sorted([once, (("a", "b"), False, 6), (("a", "b"), True, 6)])
+
+
+def channels_first(x: tf.Tensor) -> tf.Tensor:
+    return tf.transpose(x, (0, 3, 1, 2))
+
+
+def test_a_layer_without_that_many_channels_is_refused(tmp_path: Path) -> None:
+    """If the last axis depends on the size of the images, it is no axis of channels, and a channel may not exist."""
+    model: Model = frozen(tmp_path, channels_first, (None, 64, 64, 3))
+    assert model.layers["layer"] == 64
+
+    activations = network(model, ["layer"])
+    with pytest.raises(ModelError) as caught:
+        activations(tf.zeros((2, 32, 32, 3)), False, None)
+
+    assert str(caught.value) == (
+        "model frozen-graph: expected 64 channels of layer, found 32 for images of 32 px; the last axis of this layer "
+        "depends on the size, so choose another layer"
+    )
+
+
+def test_a_model_inside_a_keras_model_is_no_layer(tmp_path: Path) -> None:
+    """Its output is one of a graph of its own; the layers around it have sizes and activations."""
+    image = keras.Input((64, 64, 3))
+    inner = keras.Sequential([keras.layers.Conv2D(8, 3)], name="inner")
+    keras.Model(image, keras.layers.Conv2D(4, 3, name="last")(inner(image))).save(tmp_path / "net.keras")
+    model = load(ModelSpec(name="keras", file=str(tmp_path / "net.keras")))
+
+    assert dict(model.layers) == {"last": 4}
+    assert model.sizes(64) == {"last": (60, 60)}
