@@ -247,6 +247,8 @@ def _build(pairs: int, steps: int, processes: int) -> dict[str, Any]:
         build = subprocess.Popen(command, stdout=subprocess.PIPE, env=alone, start_new_session=True)
         try:
             while not _has_ended(build, within=_BETWEEN_BARE_SECONDS):
+                if not 0 < len(_pair_seconds(folder)) < pairs:  # only a pause of the rendering is taken off its seconds
+                    continue
                 stopped_at = time.perf_counter()
                 os.killpg(build.pid, signal.SIGSTOP)
                 bare.append(_bare_seconds(pairs))
@@ -258,8 +260,7 @@ def _build(pairs: int, steps: int, processes: int) -> dict[str, Any]:
             raise
         seconds = time.perf_counter() - started - stopped
         bare.append(_bare_seconds(pairs))
-        lines = [line for path in (Path(folder) / "bench/records").iterdir() for line in path.read_text().splitlines()]
-        rendering = sum(json.loads(line)["seconds"] for line in lines) - processes * stopped
+        rendering = sum(_pair_seconds(folder)) - processes * stopped
     bare_pair, pair = steps * mean(bare), rendering / pairs
     return {
         "pairs": pairs,
@@ -271,6 +272,12 @@ def _build(pairs: int, steps: int, processes: int) -> dict[str, Any]:
         "efficiency": round(pairs * bare_pair / processes / seconds, 3),
         "rendering_efficiency": round(bare_pair / pair, 3),
     }
+
+
+def _pair_seconds(folder: str) -> list[float]:
+    """Return the seconds of all pairs that have a record."""
+    files = Path(folder).glob("bench/records/*.ndjson")
+    return [json.loads(line)["seconds"] for file in files for line in file.read_text().splitlines()]
 
 
 def _has_ended(build: subprocess.Popen[bytes], *, within: float) -> bool:

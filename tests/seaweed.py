@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import random
 import signal
-import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from ports import Ports
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -25,8 +25,7 @@ if TYPE_CHECKING:
 BUCKET = "atlases"
 KEY, SECRET = "isthmus-test-key", "isthmus-test-secret-7f3a"
 READER_KEY, READER_SECRET = "isthmus-reader-key", "isthmus-reader-secret-1c9e"
-_SERVICES = 5
-_GRPC_OFFSET = 10_000  # each service also listens on the port that is higher by this
+_SERVICES = "s3", "master", "volume", "filer", "admin"
 
 
 @dataclass(frozen=True)
@@ -73,16 +72,15 @@ def serving(folder: Path) -> Iterator[Seaweed]:
     config, data = folder / "s3.json", folder / "data"
     config.write_text(json.dumps({"identities": users}))
     data.mkdir()
-    port = _free_ports()
+    ports = Ports.reserve(2 * len(_SERVICES))
+    numbers = iter(ports)
     options = {
         "dir": data,
         "ip": "127.0.0.1",
         "ip.bind": "127.0.0.1",
-        "s3.port": port,
-        "master.port": port + 1,
-        "volume.port": port + 2,
-        "filer.port": port + 3,
-        "admin.port": port + 4,
+        **{f"{service}.port{kind}": next(numbers) for service in _SERVICES for kind in ("", ".grpc")},
+        "filer.localSocket": "filer.sock",
+        "s3.localSocket": "s3.sock",
         "admin.ui": "false",
         "webdav": "false",
         "s3.port.iceberg": 0,
@@ -98,13 +96,17 @@ def serving(folder: Path) -> Iterator[Seaweed]:
             stdout=log,
             stderr=subprocess.STDOUT,
         )
-    seaweed = Seaweed(f"http://127.0.0.1:{port}")
+    seaweed = Seaweed(f"http://127.0.0.1:{options['s3.port']}")
     try:
         _wait_until_ready(seaweed, server, folder / "server.log")
         yield seaweed
     finally:
         server.send_signal(signal.SIGKILL)
         server.wait()
+        for port in ports:
+            for left in Path(tempfile.gettempdir()).glob(f"seaweedfs-*-{port}.sock"):
+                left.unlink(missing_ok=True)
+        ports.release()
 
 
 def _user(name: str, key: str, secret: str, actions: list[str]) -> dict[str, object]:
@@ -113,7 +115,7 @@ def _user(name: str, key: str, secret: str, actions: list[str]) -> dict[str, obj
 
 def _wait_until_ready(seaweed: Seaweed, server: subprocess.Popen[bytes], log: Path) -> None:
     """Wait until the bucket could be created."""
-    end = time.monotonic() + 60
+    end = time.monotonic() + 180
     while True:
         if server.poll() is not None or time.monotonic() > end:
             raise RuntimeError(f"SeaweedFS did not start: {log.read_text()[-2000:]}")
@@ -122,18 +124,3 @@ def _wait_until_ready(seaweed: Seaweed, server: subprocess.Popen[bytes], log: Pa
             return
         except (BotoCoreError, ClientError):
             time.sleep(0.1)
-
-
-def _free_ports() -> int:
-    """Return the first of five consecutive ports that are free, together with the ports of the second kind."""
-    for _ in range(100):
-        first = random.randrange(20_000, 40_000)
-        ports = [*range(first, first + _SERVICES)]
-        with ExitStack() as stack:
-            try:
-                for port in (*ports, *(port + _GRPC_OFFSET for port in ports)):
-                    stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return first
-    raise RuntimeError("no free ports for SeaweedFS")

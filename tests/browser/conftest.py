@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, Request, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, Request, expect, sync_playwright
 from sample_atlases import small_atlas, small_walk_atlas
 
 _CHROMIUM = "chromium", "chromium-browser", "google-chrome"
@@ -25,6 +25,8 @@ _CHROMIUM_ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+_PATIENCE_MS = 60_000
+"""Time for what a page does within milliseconds on an idle machine."""
 
 
 @pytest.fixture(scope="session")
@@ -36,8 +38,9 @@ def browser() -> Iterator[Browser]:
         if os.environ.get("CI"):
             pytest.fail(reason)
         pytest.skip(reason)
+    expect.set_options(timeout=_PATIENCE_MS)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=_CHROMIUM_ARGUMENTS)
+        browser = playwright.chromium.launch(executable_path=path, args=_CHROMIUM_ARGUMENTS, timeout=2 * _PATIENCE_MS)
         yield browser
         browser.close()
 
@@ -55,12 +58,15 @@ def walk_atlas(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def open_atlas(browser: Browser) -> Iterator[Callable[..., Page]]:
+def open_atlas(browser: Browser, serve: Callable[[Path], str]) -> Iterator[Callable[..., Page]]:
     """Open the page in a folder: `open_atlas(root, hash="#...", viewport={...}, may_fail=False, at=address)`.
 
     Further arguments are properties of the browser's context, such as `reduced_motion="reduce"`. In every test, all
     requests must go to the atlas (requests that the page's own policy blocks do not count), no dialog may open, and the
     console may have errors only if `may_fail`.
+
+    This fixture needs `serve`, so that the pages are closed before their web server. A page that is still loading
+    when its server ends would report a connection that was reset.
     """
     contexts = []
     errors: list[str] = []
@@ -71,7 +77,7 @@ def open_atlas(browser: Browser) -> Iterator[Callable[..., Page]]:
     def open_one(root: Path, *, hash: str = "", may_fail: bool = False, at: str = "", **properties: Any) -> Page:
         context = browser.new_context(**({"viewport": {"width": 1280, "height": 800}} | properties))
         contexts.append(context)
-        context.set_default_timeout(5_000)
+        context.set_default_timeout(_PATIENCE_MS)
         page = context.new_page()
         page.on("request", lambda request: requests.append(request))
         page.on("dialog", note_popup)
@@ -107,15 +113,21 @@ def serve() -> Iterator[Callable[[Path], str]]:
     servers = []
 
     def start(root: Path) -> str:
-        server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_QuietHandler, directory=str(root.parent)))
+        server = _Server(("127.0.0.1", 0), partial(_QuietHandler, directory=str(root.parent)))
         servers.append(server)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         return f"http://127.0.0.1:{server.server_port}/{root.name}/"
 
     yield start
     for server in servers:
         server.shutdown()
         server.server_close()
+
+
+class _Server(ThreadingHTTPServer):
+    """A web server on which more connections may wait than a browser opens at once; by default five may."""
+
+    request_queue_size = 128
 
 
 class _QuietHandler(SimpleHTTPRequestHandler):

@@ -2,24 +2,39 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from playwright.sync_api import Locator, Page
+from playwright.sync_api import Locator, Page, expect
 from sample_atlases import FRAMES, portrait_colour
 
 
-def motion(strip: Locator) -> str:
-    """Return the name of a strip's animation, or `none`."""
-    return str(strip.evaluate("strip => getComputedStyle(strip).animationName"))
+def wait_until(page: Page, condition: Callable[[], object], what: str, seconds: float = 60) -> None:
+    """Poll until a condition is true, while the events of the page arrive.
+
+    Raises:
+        TimeoutError: with *what* was waited for.
+    """
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            raise TimeoutError(f"waited {seconds:.0f} s for {what}")
+        page.wait_for_timeout(20)
 
 
-def motions(page: Page) -> list[str]:
-    """Return the names of the animations of all strips."""
-    names: list[str] = page.locator(".strip").evaluate_all("all => all.map(one => getComputedStyle(one).animationName)")
-    return names
+def expect_motion(strip: Locator, name: str) -> None:
+    """Wait until the name of a strip's animation is *name*, which is `strip` or `none`."""
+    expect(strip).to_have_css("animation-name", name)
+
+
+def expect_motions(page: Page, name: str) -> None:
+    """Wait until the animations of all strips have this name."""
+    names = "[...document.querySelectorAll('.strip')].map(one => getComputedStyle(one).animationName)"
+    page.wait_for_function(f"name => {names}.length && {names}.every(one => one === name)", arg=name)
 
 
 def frame_of(strip: Locator) -> int:
@@ -31,13 +46,16 @@ def frame_of(strip: Locator) -> int:
     return round(shift) + 1
 
 
-def frames_seen(strip: Locator) -> int:
-    """Return the number of different frames that the window shows within 700 ms; one frame lasts 200 ms."""
-    seen = set()
-    for _ in range(14):
-        seen.add(frame_of(strip))
-        strip.page.wait_for_timeout(50)
-    return len(seen)
+def expect_frame(strip: Locator, frame: int) -> None:
+    """Wait until the window shows this frame."""
+    wait_until(strip.page, lambda: frame_of(strip) == frame, f"frame {frame}")
+
+
+def assert_plays(strip: Locator) -> None:
+    """Wait until the window has shown three different frames, each of which lasts 200 ms."""
+    expect(strip).to_have_css("animation-duration", f"{0.2 * FRAMES:.1f}s")
+    seen: set[int] = set()
+    wait_until(strip.page, lambda: seen.add(frame_of(strip)) or len(seen) >= 3, "three frames")
 
 
 def point_at_frame(page: Page, frame: int) -> None:
@@ -54,7 +72,21 @@ def keys_shown(page: Page) -> list[str]:
 
 
 def assert_no_sideways_scroll(page: Page) -> None:
-    assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]  # type: ignore[index]
+    """Check that the page, once it has been laid out for its screen, is no wider than the screen."""
+    width = page.viewport_size["width"]  # type: ignore[index]
+    page.evaluate(
+        """width => new Promise(done => {
+            const look = () => requestAnimationFrame(innerWidth === width ? () => requestAnimationFrame(done) : look);
+            look();
+        })""",
+        width,
+    )
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def wait_for_pictures(page: Page) -> None:
+    """Wait until every picture of the page is decoded, so that a screenshot has it."""
+    page.evaluate("Promise.all([...document.images].filter(one => one.naturalWidth).map(one => one.decode()))")
 
 
 # ---- a movie on a canvas

@@ -177,6 +177,7 @@ def test_tiles_show_the_score_that_they_are_sorted_by(open_atlas: Open, atlas: P
 def test_by_name_means_by_layer_and_then_by_channel(open_atlas: Open, atlas: Path) -> None:
     """Without another sort order, pairs are sorted by a and then by b, numbers as numbers."""
     page = open_atlas(atlas)
+    expect(page.locator("#count")).to_have_text("30 of 30 pairs")
 
     names = [text.split("block")[1] for text in page.locator(".names").all_text_contents()[:4]]
     assert names == [f"9_expand_pre_relu:{channel}" for channel in (0, 34, 51, 68)]

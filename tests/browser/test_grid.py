@@ -11,11 +11,11 @@ from playwright.sync_api import Page, expect
 from sample_atlases import FAILED_REASON, FAILED_ROW, FRAMES, PAIRS, SIZE_PX, make_record, publish
 from screen import (
     assert_no_sideways_scroll,
-    frame_of,
-    frames_seen,
+    assert_plays,
+    expect_frame,
+    expect_motion,
+    expect_motions,
     keys_shown,
-    motion,
-    motions,
     point_at_frame,
 )
 
@@ -83,6 +83,7 @@ def test_a_missing_data_shard_is_reported_and_the_rest_is_shown(
 
     expect(page.get_by_role("alert")).to_contain_text("1 of 3 data files could not be read")
     expect(page.get_by_role("alert")).to_contain_text(lost)
+    expect(page.locator("#grid .tile")).to_have_count(4)
     assert keys_shown(page) == [f"{row:020x}" for row in (0, 1, 4, 5)]
     page.locator(".names").last.click()
     expect(page.locator("#facts")).to_contain_text(f"{5:020x}")
@@ -125,11 +126,11 @@ def test_pointing_at_a_tile_plays_its_strip(open_atlas: Open, atlas: Path) -> No
     page = open_atlas(atlas)
     page.locator("#grid .window").nth(0).hover()
 
-    assert motion(page.locator(".strip").nth(0)) == "strip"
-    assert motion(page.locator(".strip").nth(1)) == "none"
-    assert frames_seen(page.locator(".strip").nth(0)) >= 3
+    expect_motion(page.locator(".strip").nth(0), "strip")
+    expect_motion(page.locator(".strip").nth(1), "none")
+    assert_plays(page.locator(".strip").nth(0))
     page.mouse.move(2, 2)
-    assert motion(page.locator(".strip").nth(0)) == "none"
+    expect_motion(page.locator(".strip").nth(0), "none")
 
 
 def test_focusing_a_tile_plays_its_strip(open_atlas: Open, atlas: Path) -> None:
@@ -139,9 +140,9 @@ def test_focusing_a_tile_plays_its_strip(open_atlas: Open, atlas: Path) -> None:
     page.keyboard.press("Tab")
 
     expect(page.get_by_role("slider", name="block9_expand_pre_relu:0 to block12_depthwise:64")).to_be_focused()
-    assert frames_seen(page.locator(".strip").first) >= 3
+    assert_plays(page.locator(".strip").first)
     page.keyboard.press("Shift+Tab")
-    assert motion(page.locator(".strip").first) == "none"
+    expect_motion(page.locator(".strip").first, "none")
 
 
 def test_play_all_moves_every_strip_until_it_is_paused(open_atlas: Open, atlas: Path) -> None:
@@ -149,13 +150,12 @@ def test_play_all_moves_every_strip_until_it_is_paused(open_atlas: Open, atlas: 
     page = open_atlas(atlas)
     page.get_by_role("button", name="Play all").click()
 
-    assert set(motions(page)) == {"strip"}
-    assert frames_seen(page.locator(".strip").nth(3)) >= 3
+    expect_motions(page, "strip")
+    assert_plays(page.locator(".strip").nth(3))
     page.get_by_label("Speed").select_option("2")
-    strip = page.locator(".strip").nth(3)
-    assert strip.evaluate("strip => getComputedStyle(strip).animationDuration") == "0.6s"
+    expect(page.locator(".strip").nth(3)).to_have_css("animation-duration", "0.6s")
     page.get_by_role("button", name="Pause all").click()
-    assert set(motions(page)) == {"none"}
+    expect_motions(page, "none")
 
 
 def test_a_reader_who_wants_less_motion_sees_none_unless_asked_for(open_atlas: Open, atlas: Path) -> None:
@@ -166,9 +166,9 @@ def test_a_reader_who_wants_less_motion_sees_none_unless_asked_for(open_atlas: O
 
     assert page.evaluate("document.getAnimations().length") == 0
     point_at_frame(page, 4)
-    assert frame_of(page.locator(".strip").first) == 4
+    expect_frame(page.locator(".strip").first, 4)
     page.get_by_role("button", name="Play all").click()
-    assert motion(page.locator(".strip").nth(3)) == "strip"
+    expect_motion(page.locator(".strip").nth(3), "strip")
 
 
 # ---- scrubbing
@@ -181,12 +181,12 @@ def test_moving_along_the_bar_shows_the_frame_under_the_pointer(open_atlas: Open
 
     for frame in (1, 4, 6, 2):
         point_at_frame(page, frame)
-        assert frame_of(page.locator(".strip").first) == frame
+        expect_frame(page.locator(".strip").first, frame)
         expect(player).to_have_attribute("aria-valuenow", str(frame))
         expect(player).to_have_attribute("aria-valuetext", f"frame {frame} of 6")
     page.mouse.move(2, 2)
     page.locator("#grid .window").first.hover()
-    assert motion(page.locator(".strip").first) == "strip"
+    expect_motion(page.locator(".strip").first, "strip")
 
 
 def test_dragging_across_the_picture_scrubs_and_does_not_open_it(open_atlas: Open, atlas: Path) -> None:
@@ -199,9 +199,9 @@ def test_dragging_across_the_picture_scrubs_and_does_not_open_it(open_atlas: Ope
     page.mouse.down()
     page.mouse.move(box["x"] + box["width"] / 2 + 5, middle, steps=4)
 
-    assert frame_of(page.locator(".strip").first) == 4
+    expect_frame(page.locator(".strip").first, 4)
     page.mouse.move(box["x"] + box["width"] + 3, middle, steps=4)
-    assert frame_of(page.locator(".strip").first) == 6
+    expect_frame(page.locator(".strip").first, 6)
     page.mouse.up()
     expect(page.locator("#pair-page")).to_be_hidden()
 
@@ -213,7 +213,7 @@ def test_pressing_the_bar_shows_the_frame_and_does_not_open_it(open_atlas: Open,
     page.mouse.down()
     page.mouse.up()
 
-    assert frame_of(page.locator(".strip").first) == 5
+    expect_frame(page.locator(".strip").first, 5)
     page.locator(".rail").nth(1).tap(position={"x": 100, "y": 6})
     expect(page.locator("#grid .player").nth(1)).to_have_attribute("aria-valuenow", "4")
     expect(page.locator("#pair-page")).to_be_hidden()
@@ -234,7 +234,7 @@ def test_arrow_keys_change_the_frame(open_atlas: Open, atlas: Path) -> None:
         ("ArrowRight", 6),
     ):
         page.keyboard.press(key)
-        assert frame_of(strip) == frame
+        expect_frame(strip, frame)
         expect(player).to_have_attribute("aria-valuetext", f"frame {frame} of 6")
 
 
@@ -295,6 +295,7 @@ def test_the_focused_tile_stays_when_its_row_leaves_the_screen(open_atlas: Open,
 def test_a_list_longer_than_browsers_can_draw_is_scrolled_to_its_end(open_atlas: Open, large_atlas: Path) -> None:
     """In one column, small steps scroll by their pixels and jumps by their share of the list; every tile is reached."""
     page = open_atlas(large_atlas, hash="#columns=1", viewport={"width": 1280, "height": 1000})
+    expect(page.locator("#count")).to_have_text("12,000 of 12,000 pairs")
     list_height = page.evaluate("document.querySelector('#grid').offsetHeight")
     row_height = (
         page.locator("#grid .row").nth(1).bounding_box()["y"] - page.locator("#grid .row").first.bounding_box()["y"]
@@ -304,12 +305,14 @@ def test_a_list_longer_than_browsers_can_draw_is_scrolled_to_its_end(open_atlas:
     page.evaluate("scrollTo(0, document.documentElement.scrollHeight / 2)")
     middle = page.locator("#grid .tile").nth(1)
     expect(middle).to_have_attribute("data-place", re.compile("^(59|60)..$"))
-    page.wait_for_timeout(300)  # until the list rests
     place = middle.get_attribute("data-place")
     before = page.locator(f"[data-place='{place}']").bounding_box()
+    scrolled = page.evaluate("scrollY")
     page.mouse.move(600, 500)
     page.mouse.wheel(0, 200)
-    page.wait_for_timeout(400)
+    # When the list rests, the scrollbar is moved to match it.
+    moved = 200 * (list_height - 1000) / (12_000 * row_height - 1000)
+    page.wait_for_function("([from, by]) => Math.abs(scrollY - from - by) <= 2", arg=[scrolled, moved])
     after = page.locator(f"[data-place='{place}']").bounding_box()
     assert before is not None
     assert after is not None

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from playwright.sync_api import Page, expect
 from sample_atlases import FAILED_ROW, make_record, publish
+from screen import wait_until
 
 Open = Callable[..., Page]  # the fixture `open_atlas`
 Serve = Callable[[Path], str]  # the fixture `serve`
@@ -31,9 +32,9 @@ def test_a_fresh_page_is_less_than_60_kb_of_code(open_atlas: Open, serve: Serve,
     assert 20_000 < sum(fresh.values()) < 60_000
     assert fresh["index.html"] == (atlas / "index.html").stat().st_size
     page.mouse.move(5, 5)
-    page.wait_for_load_state("networkidle")
     page.wait_for_function("() => isthmus.pair && isthmus.neuron && isthmus.map && isthmus.walk && isthmus.route")
     published = {path.relative_to(atlas).as_posix() for path in atlas.glob("assets/*")}
+    wait_until(page, lambda: code_loaded(page, at).keys() >= published, "all styles and scripts")
     assert code_loaded(page, at).keys() == published | {"index.html"}
 
 

@@ -23,7 +23,7 @@ from sample_atlases import (
     publish,
     write_coloured_pictures,
 )
-from screen import assert_no_sideways_scroll, keys_shown
+from screen import assert_no_sideways_scroll, keys_shown, wait_for_pictures
 
 from core.atlas.plan import SPEC_PATH
 from core.spec_file import parse_spec
@@ -45,6 +45,7 @@ def test_all_strips_of_a_neuron_start_from_it(open_atlas: Open, tmp_path: Path) 
     page = open_atlas(tmp_path, hash="#neuron=stem:5")
     expect(page.locator("#partners .partner")).to_have_count(2)
     page.wait_for_function("[...document.querySelectorAll('#partners img')].every(one => one.complete)")
+    wait_for_pictures(page)
 
     shot = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
     for partner, first in (("stem:1", colours[-1]), ("stem:9", colours[0])):
@@ -186,6 +187,8 @@ def test_the_atlas_explains_itself(open_atlas: Open, tmp_path: Path) -> None:
     written = yaml.safe_load(about.get_by_label("Spec of this atlas").text_content() or "")
     assert parse_spec(written, "page") == spec
     about.get_by_role("link", name="1 failed").click()
+    expect(page.locator("#count")).to_have_text("1 of 2 pairs")
+    expect(page.locator("#grid .tile")).to_have_count(1)
     assert keys_shown(page) == [make_record(FAILED_ROW).key]
 
 

@@ -24,7 +24,7 @@ from sample_atlases import (
     write_coloured_pictures,
     write_pictures,
 )
-from screen import assert_no_sideways_scroll, frame_of
+from screen import assert_no_sideways_scroll, expect_frame, wait_for_pictures
 
 from core.atlas.keys import pair_keys
 from core.atlas.plan import SPEC_PATH
@@ -51,6 +51,7 @@ def test_picture_name_and_enter_open_the_pair_and_back_returns(open_atlas: Open,
     else:
         tile.locator(part).click()
 
+    expect(page).to_have_url(re.compile("pair="))
     key = page.evaluate("new URLSearchParams(location.hash.slice(1)).get('pair')")
     expect(page.locator("#facts")).to_contain_text(key)
     expect(page.locator("#pair-title")).to_be_focused()
@@ -92,6 +93,7 @@ def test_each_frame_is_its_part_of_the_sheet(open_atlas: Open, tmp_path: Path) -
     page = open_atlas(tmp_path, hash=f"#pair={RECORD.key}")
     for image in page.locator("#frames img").all():
         expect(image).to_have_js_property("naturalWidth", FRAMES * SIZE_PX)
+    wait_for_pictures(page)
     page.evaluate("document.querySelector('#cursor').hidden = true")
 
     shot = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
@@ -114,7 +116,7 @@ def test_the_scrubber_moves_through_frames_and_curves(open_atlas: Open, atlas: P
     scrubber.focus()
     for key, frame in (("ArrowRight", 2), ("ArrowRight", 3), ("End", 6), ("ArrowRight", 6), ("Home", 1)):
         page.keyboard.press(key)
-        assert frame_of(large) == frame
+        expect_frame(large, frame)
         a, b = (f"{curve[frame - 1]:.2f}" for curve in (RECORD.activation_a, RECORD.activation_b))
         words = scrubber.get_attribute("aria-valuetext") or ""
         assert re.fullmatch(rf"frame {frame} of 6, activation of a {a}\d*, of b {b}\d*", words) or float(b) < 1
@@ -123,7 +125,7 @@ def test_the_scrubber_moves_through_frames_and_curves(open_atlas: Open, atlas: P
     box = scrubber.bounding_box()
     assert box is not None
     page.mouse.move(box["x"] + 4.5 / 6 * box["width"], box["y"] + box["height"] - 20)
-    assert frame_of(large) == 5
+    expect_frame(large, 5)
     cursor = page.locator("#cursor").bounding_box()
     assert cursor is not None
     assert cursor["x"] == pytest.approx(box["x"] + 4 / 6 * box["width"], abs=1)
@@ -150,7 +152,7 @@ def test_the_large_frame_plays_while_everything_plays(open_atlas: Open, atlas: P
         page.wait_for_function("frame => !document.querySelector('#legend').textContent.startsWith(frame)", arg=frame)
     page.get_by_role("button", name="Pause all").click()
     stopped = page.locator("#legend").text_content()
-    page.wait_for_timeout(200)
+    page.wait_for_timeout(200)  # ms; four frames at this speed
     assert page.locator("#legend").text_content() == stopped
 
 
@@ -290,6 +292,7 @@ def test_other_pairs_of_both_neurons_are_shown(open_atlas: Open, tmp_path: Path)
         write_pictures(tmp_path, record.key, row)
     publish(tmp_path, records)
     page = open_atlas(tmp_path, hash=f"#pair={records[0].key}")
+    expect(page.locator(".neighbours .tile")).to_have_count(7)
 
     shown = [
         group.locator(".tile").evaluate_all("all => all.map(one => parseInt(one.dataset.key, 16))")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 from sample_atlases import FAILED_ROW, FRAMES, SIZE_PX, make_record, publish, write_pictures
-from screen import assert_no_sideways_scroll
+from screen import assert_no_sideways_scroll, wait_until
 
 from core.neurons import Neuron
 
@@ -83,6 +83,7 @@ def test_hostile_names_show_as_they_are(open_atlas: Open, hostile: Path) -> None
     """Tiles, titles and lists show every character as it was written, and the pages of these neurons open."""
     page = open_atlas(hostile, viewport={"width": 1280, "height": 2000})
 
+    expect(page.locator("#grid .tile")).to_have_count(len(HOSTILE_NAMES) + 1)
     in_order = sorted(HOSTILE_NAMES, key=lambda name: Neuron(name, 1).order)
     shown = page.locator("#grid .tile .neuron:first-child .layer").all_text_contents()
     assert sorted(set(shown), key=lambda name: Neuron(name, 1).order) == in_order
@@ -111,10 +112,9 @@ def test_the_page_may_not_reach_another_host(open_atlas: Open, atlas: Path) -> N
             fetch("https://example.org/").catch(() => {});
         }"""
     )
-    page.wait_for_timeout(100)
+    wait_until(page, lambda: len([text for text in said if "Content Security Policy" in text]) >= 4, "four refusals")
 
     assert page.evaluate("window.ran") is None
-    assert len([text for text in said if "Content Security Policy" in text]) >= 4
 
 
 def test_it_works_the_same_from_a_web_server_below_any_path(open_atlas: Open, serve: Serve, atlas: Path) -> None:

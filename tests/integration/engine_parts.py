@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from job import LAYER, SMALL
+from job import LAYER, PATIENCE_SECONDS, SMALL
 from prefect_parts import descendants
 
 from core.atlas.plan import Plan, make_plan, write_plan
@@ -55,7 +55,7 @@ class Host:
     def end(self) -> None:
         """End the flow run, which closes the engine."""
         try:
-            self._process.communicate(timeout=60)
+            self._process.communicate(timeout=PATIENCE_SECONDS)
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)

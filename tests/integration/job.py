@@ -20,6 +20,8 @@ ISTHMUS = Path(sys.executable).with_name("isthmus")
 SMALL: dict[str, Any] = {
     "steps": 12, "size_px": 64, "frames": 3, "redirected_updates": 0, "alignment": {"layers": ["block0"]},
 }  # fmt: skip
+PATIENCE_SECONDS = 300.0
+"""Upper bound of every wait, for a machine that is busy with other work; on an idle machine most last seconds."""
 LAYER = "block1_expand_pre_relu"  # a shallow layer, and no redirected gradients, so that the step is traced quickly
 
 
@@ -45,7 +47,12 @@ class Job:
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [ISTHMUS, *arguments], env=self.environment, capture_output=True, text=True, timeout=300, check=False
+            [ISTHMUS, *arguments],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=2 * PATIENCE_SECONDS,
+            check=False,
         )
 
     def build(self, *options: str) -> dict[str, Any]:
@@ -88,16 +95,16 @@ class Job:
         return found
 
 
-def finish(build: subprocess.Popen[str], seconds: float = 240) -> tuple[str, str]:
+def finish(build: subprocess.Popen[str]) -> tuple[str, str]:
     """Wait for a build and return its output; kill it if it does not end in time."""
     try:
-        return build.communicate(timeout=seconds)
+        return build.communicate(timeout=2 * PATIENCE_SECONDS)
     finally:
         if build.poll() is None:
             os.killpg(build.pid, signal.SIGKILL)
 
 
-def wait_for(condition: Callable[[], object], what: str, seconds: float = 180) -> None:
+def wait_for(condition: Callable[[], object], what: str, seconds: float = PATIENCE_SECONDS) -> None:
     """Poll until a condition is true.
 
     Raises:

@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -21,7 +20,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from job import wait_for
+from job import PATIENCE_SECONDS, wait_for
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from ports import Ports
 
 PREFECT = Path(sys.executable).with_name("prefect")
 
@@ -59,9 +61,8 @@ class PrefectServer:
 
     def __init__(self, home: Path) -> None:
         self.home = home
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self._port = probe.getsockname()[1]
+        self._ports = Ports.reserve(1)
+        [self._port] = self._ports
         self.api = f"http://127.0.0.1:{self._port}/api"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -108,7 +109,7 @@ class PrefectServer:
             cwd=Path(__file__).parents[2],
             capture_output=True,
             text=True,
-            timeout=240,
+            timeout=2 * PATIENCE_SECONDS,
             check=False,
         )
 
@@ -126,7 +127,7 @@ class PrefectServer:
 
     def _healthy(self) -> bool:
         try:
-            with urllib.request.urlopen(f"{self.api}/health", timeout=2) as answer:
+            with urllib.request.urlopen(f"{self.api}/health", timeout=20) as answer:
                 return bool(answer.status == 200)
         except (urllib.error.URLError, OSError):
             return False
@@ -187,7 +188,7 @@ def _post(address: str, body: dict[str, Any]) -> Any:
 
 
 def _answer(request: urllib.request.Request) -> Any:
-    with urllib.request.urlopen(request, timeout=20) as answer:
+    with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS) as answer:
         return json.load(answer)
 
 

@@ -1,4 +1,7 @@
-"""`isthmus bench` with small settings: the figures are plausible."""
+"""`isthmus bench` with small settings: every figure is there, and those with a fixed relation have it.
+
+The other times depend on what else the machine does; tests/unit/test_bench.py tests what they are times of.
+"""
 
 from __future__ import annotations
 
@@ -9,33 +12,38 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from job import PATIENCE_SECONDS
 
 ISTHMUS = Path(sys.executable).with_name("isthmus")
 
 
 def bench(*arguments: str) -> list[dict[str, Any]]:
-    done = subprocess.run([ISTHMUS, "bench", *arguments, "--json"], stdout=subprocess.PIPE, check=True, timeout=180)
+    done = subprocess.run(
+        [ISTHMUS, "bench", *arguments, "--json"], stdout=subprocess.PIPE, check=True, timeout=2 * PATIENCE_SECONDS
+    )
     answer = json.loads(done.stdout)
     assert set(answer["machine"]) == {"device", "cores", "load", "versions"}
     figures: list[dict[str, Any]] = answer["figures"]
     return figures
 
 
-def test_a_step_takes_longer_than_the_bare_model_in_it() -> None:
-    """The bare model, the network and the step are timed, and the growth of memory is measured."""
-    small = ("--layer", "block5", "--frames", "3", "--size-px", "96", "--repeats", "5", "--pairs", "5")
+def test_a_step_is_timed_and_its_memory_is_measured() -> None:
+    """The bare model, the network, the step and the first updates are timed, and the growth of memory is measured."""
+    small = ("--layer", "block5", "--frames", "3", "--size-px", "32", "--repeats", "2", "--pairs", "5")
     [figures] = bench("step", *small)
 
-    assert 0 < figures["network_ms"] < figures["step_ms"]
-    assert figures["bare_ms"] > 0
-    assert figures["efficiency"] == pytest.approx(figures["bare_ms"] / figures["step_ms"], rel=0.3)
+    assert all(figures[time] > 0 for time in ("bare_ms", "network_ms", "step_ms", "first_seconds", "efficiency"))
+    assert (figures["layers"], figures["frames"], figures["size_px"]) == (["block5", "block5"], 3, 32)
+    assert figures["peak_mb"] > 10
     assert isinstance(figures["mb_per_pair"], float)
 
 
 def test_the_old_name_of_batch_pairs_still_works() -> None:
     """`--pack 2` measures batches of two pairs, with one warning line on standard error."""
     small = ["--pack", "2", "--layer", "block5", "--frames", "3", "--size-px", "32", "--repeats", "2", "--json"]
-    done = subprocess.run([ISTHMUS, "bench", "step", *small], capture_output=True, text=True, check=True, timeout=180)
+    done = subprocess.run(
+        [ISTHMUS, "bench", "step", *small], capture_output=True, text=True, check=True, timeout=2 * PATIENCE_SECONDS
+    )
 
     [figures] = json.loads(done.stdout)["figures"]
     assert figures["batch_pairs"] == 2
@@ -43,7 +51,7 @@ def test_the_old_name_of_batch_pairs_still_works() -> None:
 
 
 def test_a_whole_build_takes_longer_than_its_rendering() -> None:
-    """The seconds of a build include its start and the gallery, those of rendering do not."""
+    """The seconds of a build include its start, its rendering and the gallery, so its efficiency is the smaller one."""
     [figures] = bench("atlas", "--pairs", "2", "--steps", "4", "--processes", "1")
 
     assert figures["processes"] == 1
@@ -64,7 +72,9 @@ def test_large_atlases_are_planned_and_published() -> None:
 @pytest.mark.parametrize(("option", "value"), [("--precision", "float8"), ("--layer", "nowhere"), ("--size-px", "30")])
 def test_nonsense_gets_one_line(option: str, value: str) -> None:
     """A wrong option gives exit code 2 and one line, before anything is measured."""
-    done = subprocess.run([ISTHMUS, "bench", "step", option, value], stderr=subprocess.PIPE, text=True, timeout=60)
+    done = subprocess.run(
+        [ISTHMUS, "bench", "step", option, value], stderr=subprocess.PIPE, text=True, timeout=PATIENCE_SECONDS
+    )
 
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1

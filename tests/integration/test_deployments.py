@@ -178,7 +178,7 @@ def test_a_build_goes_on_when_a_worker_and_its_shard_are_killed(deployed: Deploy
     deployed.server.post(f"flow_runs/{shard['id']}/set_state", crash)  # as the automation in deploy/ does
     deployed.gpu.start()
 
-    wait_for(lambda: deployed.state("build-atlas shards") == "COMPLETED", "the build to complete", seconds=120)
+    wait_for(lambda: deployed.state("build-atlas shards") == "COMPLETED", "the build to complete")
     assert 0 < len(before) < 6
     assert {key: job.records()[key] for key in before} == before
     assert len(job.records()) == len(job.sheets()) == 6
@@ -210,13 +210,12 @@ def test_a_build_that_ends_takes_its_shards_with_it(deployed: Deployed, how: str
         kill(max(deployed.cpu.descendants()))  # the newest: the process of the flow itself
 
     ended = {"cancelled": "CANCELLED", "killed": "CRASHED"}[how]
-    wait_for(lambda: deployed.state(f"build-atlas {how}") == ended, "the end of the build", seconds=120)
+    wait_for(lambda: deployed.state(f"build-atlas {how}") == ended, "the end of the build")
     wait_for(
         lambda: {shard["state"]["type"] for shard in deployed.shards(how)} == {"CANCELLED"},
         "the shards to be cancelled",
-        seconds=120,
     )
-    wait_for(lambda: not deployed.gpu.descendants() + deployed.cpu.descendants(), "all processes to end", seconds=60)
+    wait_for(lambda: not deployed.gpu.descendants() + deployed.cpu.descendants(), "all processes to end")
     finished = job.records()
     assert 0 < len(finished) < 6
 
@@ -242,7 +241,7 @@ def test_a_worker_with_another_model_is_refused_in_one_line(deployed: Deployed) 
     file.write_bytes(bytes(inception_v1(old_concat=False)))
     deployed.gpu.start()
 
-    wait_for(lambda: deployed.state("build-atlas other-model") == "FAILED", "the build to fail", seconds=120)
+    wait_for(lambda: deployed.state("build-atlas other-model") == "FAILED", "the build to fail")
     said = "expected the weights that the plan was made with, found others; give every machine the same file"
     assert all(said in shard["state"]["message"] for shard in deployed.shards("other-model"))
     assert job.records() == {}

@@ -211,7 +211,7 @@ def test_a_closed_engine_has_no_process_and_may_be_closed_again(kind: Kind, rend
 
     kind.host.ask("close", kill=False)
 
-    wait_for(lambda: not kind.processes(), "all processes of the engine to end", seconds=20)
+    wait_for(lambda: not kind.processes(), "all processes of the engine to end")
     assert kind.shards(*UNFINISHED) == []
     kind.host.ask("close", kill=True)
 
@@ -258,7 +258,7 @@ def test_a_killed_process_is_replaced_and_the_atlas_completes_with_the_same_pixe
         if engine == "local":
             wait_for(lambda: busy(build), "a render process")
             os.kill(busy(build)[0], signal.SIGKILL)  # before anything is finished
-        wait_for(job.records, "the first record", seconds=400)
+        wait_for(job.records, "the first record")
         os.kill(busy(build)[0], signal.SIGKILL)
         killed_at = len(job.records())
     finally:
@@ -268,7 +268,7 @@ def test_a_killed_process_is_replaced_and_the_atlas_completes_with_the_same_pixe
     assert killed_at < 6
     assert json.loads(output)["done"] == 6
     assert job.run("verify", str(job.atlas)).returncode == 0
-    wait_for(lambda: not job.processes(), "all processes of the build to end", seconds=30)
+    wait_for(lambda: not job.processes(), "all processes of the build to end")
     pixels_of_builds[engine] = pixels_of(job)
     if "local" not in pixels_of_builds:  # this case runs without the other one
         job.write(name="unbroken", compute={"engine": "local", "processes": 2, "chunk_pairs": 1})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,13 +12,13 @@ from pathlib import Path
 
 import pytest
 from job import SMALL, Job, finish, wait_for
-from prefect_parts import PrefectServer, make_home
+from prefect_parts import PrefectServer, descendants, make_home, render_processes
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from fault_proxy import Fault, FaultProxy
 from seaweed import BUCKET, Seaweed, environment, serving
 
-SLOW = SMALL | {"steps": 300}  # longer than a server takes to start
+SLOW = SMALL | {"steps": 100}  # long enough to be interrupted
 
 
 def test_a_build_survives_a_restart_of_its_server(job: Job, tmp_path: Path) -> None:
@@ -30,7 +31,13 @@ def test_a_build_survives_a_restart_of_its_server(job: Job, tmp_path: Path) -> N
         wait_for(job.records, "the first record")
         server.kill()
         wait_for(lambda: len(job.records()) > 2, "a record without a server")
+        rendering = render_processes(descendants(build.pid))
+        for process in rendering:
+            os.kill(process, signal.SIGSTOP)  # so that the build cannot end before the server answers
+        assert len(job.records()) < 6
         server.start()
+        for process in rendering:
+            os.kill(process, signal.SIGCONT)
         output, complaints = finish(build)
 
         assert build.returncode == 0, complaints

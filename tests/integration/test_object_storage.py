@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from job import SMALL, Job
+from job import PATIENCE_SECONDS, SMALL, Job
 from prefect_parts import find
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -67,7 +67,7 @@ def test_an_atlas_is_built_in_a_bucket_and_its_secret_stays_secret(
 
     client = seaweed.client()
     client.put_bucket_policy(Bucket=BUCKET, Policy=json.dumps(PUBLIC))
-    with urllib.request.urlopen(page, timeout=20) as answer:
+    with urllib.request.urlopen(page, timeout=PATIENCE_SECONDS) as answer:
         assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
         assert answer.read().startswith(b"<!doctype html>")
 

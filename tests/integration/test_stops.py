@@ -9,7 +9,7 @@ import signal
 import sys
 
 import pytest
-from job import SMALL, Job, finish, wait_for
+from job import PATIENCE_SECONDS, SMALL, Job, finish, wait_for
 from prefect_parts import descendants, render_processes
 
 SLOW = SMALL | {"steps": 120}  # long enough to be interrupted
@@ -54,7 +54,7 @@ def start_late(pool):
     late.extend(pool._processes)
     os.kill(next(iter(known)), signal.SIGKILL)
     open(os.environ["PREFECT_HOME"] + "/killed", "w").close()
-    asked.wait(10)
+    asked.wait(60 if sys.version_info < (3, 12) else 0.1)
     known.update(pool._processes)
     pool._processes = known
 
@@ -77,7 +77,7 @@ def test_a_render_process_that_dies_while_another_is_started_is_replaced_too(job
     job.write(compute={"processes": 2, "chunk_pairs": 3})
 
     build = job.start(sys.executable, str(script))
-    output, complaints = finish(build, seconds=120)
+    output, complaints = finish(build)
 
     assert build.returncode == 0, complaints
     assert (job.folder / "prefect" / "killed").exists()
@@ -98,11 +98,11 @@ def test_a_stopped_build_ends_soon_and_can_be_resumed(job: Job, stop: signal.Sig
             os.killpg(build.pid, stop)
         else:
             build.send_signal(stop)
-        _, complaints = build.communicate(timeout=60)
+        _, complaints = build.communicate(timeout=PATIENCE_SECONDS)
 
         assert build.returncode == 128 + stop, complaints
         assert complaints.splitlines() == ["isthmus: interrupted; to resume, run the same command again"]
-        wait_for(lambda: not job.processes(), "all processes of the build to end", seconds=20)
+        wait_for(lambda: not job.processes(), "all processes of the build to end")
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(build.pid, signal.SIGKILL)
@@ -140,11 +140,11 @@ def test_a_build_that_is_stopped_while_it_begins_a_process_says_one_line(job: Jo
     job.write(compute={"processes": 2, "chunk_pairs": 1})
 
     build = job.start(sys.executable, str(script))
-    _, complaints = finish(build, seconds=60)
+    _, complaints = finish(build)
 
     assert build.returncode == 128 + signal.SIGTERM, complaints
     assert complaints.splitlines() == ["isthmus: interrupted; to resume, run the same command again"]
-    wait_for(lambda: not job.processes(), "all processes of the build to end", seconds=20)
+    wait_for(lambda: not job.processes(), "all processes of the build to end")
 
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
@@ -156,11 +156,11 @@ def test_a_build_that_is_stopped_while_it_loads_ends_soon(job: Job, stop: signal
     try:
         wait_for(lambda: render_processes(descendants(build.pid)), "a render process")
         os.killpg(build.pid, stop) if stop == signal.SIGINT else build.send_signal(stop)
-        _, complaints = build.communicate(timeout=60)
+        _, complaints = build.communicate(timeout=PATIENCE_SECONDS)
 
         assert build.returncode == 128 + stop, complaints
         assert complaints.splitlines() == ["isthmus: interrupted; to resume, run the same command again"]
-        wait_for(lambda: not job.processes(), "all processes of the build to end", seconds=20)
+        wait_for(lambda: not job.processes(), "all processes of the build to end")
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(build.pid, signal.SIGKILL)
@@ -173,11 +173,11 @@ def test_nothing_outlives_a_build_that_is_killed(job: Job) -> None:
     build = job.start()
     try:
         wait_for(job.records, "the first record")
-        assert len(job.processes()) >= 5  # itself, two to render, one for resources, one server
+        wait_for(lambda: len(job.processes()) >= 5, "itself, two to render, one for resources, one server")
         build.kill()
         build.communicate()
 
-        wait_for(lambda: not job.processes(), "all its processes to end", seconds=20)
+        wait_for(lambda: not job.processes(), "all its processes to end")
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(build.pid, signal.SIGKILL)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
+import hypothesis
 import pytest
 import xdist
 from command_line import Isthmus, Said
@@ -21,6 +22,16 @@ from flows.cli import main
 
 sys.path[:0] = [str(Path(__file__).parents[1] / "golden"), str(Path(__file__).parents[1])]
 from seaweed import Seaweed, serving  # noqa: E402
+
+# On a busy machine an example takes long by chance. The examples are the same in every run, and no run leaves files.
+hypothesis.settings.register_profile(
+    "repeatable",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("repeatable")
 
 _LONGEST_FIRST = [
     "test_s3.py",

@@ -137,7 +137,7 @@ def test_an_old_name_of_a_key_is_reported_in_one_line(tmp_path: Path, filter_: s
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=300,
     )
 
     assert said.returncode == 1  # the atlas has not been built
@@ -175,7 +175,7 @@ def test_the_old_name_of_an_option_is_reported_and_hidden(isthmus: Isthmus) -> N
 
 def test_the_installed_script_reports_the_same() -> None:
     """The installed script exits with the same code, prints one line, and shows no traceback."""
-    said = subprocess.run([ISTHMUS, "plan", "no.yaml"], capture_output=True, text=True, check=False, timeout=60)
+    said = subprocess.run([ISTHMUS, "plan", "no.yaml"], capture_output=True, text=True, check=False, timeout=300)
 
     assert said.returncode == 2
     assert said.stdout == ""

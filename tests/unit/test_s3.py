@@ -439,7 +439,7 @@ def run_script(*arguments: str, **variables: str) -> Said:
     """Run the installed script; these variables are all that boto3 finds in the environment."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     ended = subprocess.run(
-        [ISTHMUS, *arguments], env=clean | variables, capture_output=True, text=True, timeout=60, check=False
+        [ISTHMUS, *arguments], env=clean | variables, capture_output=True, text=True, timeout=300, check=False
     )
     return Said(ended.returncode, ended.stdout, ended.stderr)
 

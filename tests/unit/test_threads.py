@@ -24,20 +24,21 @@ def test_results_come_in_the_order_of_the_items() -> None:
 def test_items_in_flight_are_bounded() -> None:
     """At most `held` items have been taken and are not finished, however slow the work is."""
     taken, done, peak = 0, 0, 0
-    lock = threading.Lock()
+    changed = threading.Condition()
 
     def items() -> Iterator[int]:
         nonlocal taken, peak
         for number in range(30):
-            with lock:
+            with changed:
                 taken += 1
                 peak = max(peak, taken - done)
+                changed.notify_all()
             yield number
 
     def work(number: int) -> int:
         nonlocal done
-        time.sleep(0.005)
-        with lock:
+        with changed:
+            changed.wait_for(lambda: taken >= min(number + 5, 30), 60)  # until no further item may be taken
             done += 1
         return number
 
@@ -54,7 +55,7 @@ def test_work_runs_while_the_next_items_are_made() -> None:
         second.set()
         yield 2
 
-    assert list(in_threads(lambda number: (number, second.wait(10)), items(), threads=1, held=2)) == [
+    assert list(in_threads(lambda number: (number, second.wait(60)), items(), threads=1, held=2)) == [
         (1, True),
         (2, True),
     ]

@@ -171,10 +171,10 @@ def test_processes_that_need_the_same_file_download_it_once(server: Server, cach
     )
     processes = [subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE) for _ in range(3)]
     for process in processes:
-        process.communicate(b"go\n", timeout=60) if process is processes[-1] else process.stdin.write(b"go\n")
+        process.communicate(b"go\n", timeout=300) if process is processes[-1] else process.stdin.write(b"go\n")
         process.stdin.close()
 
-    assert [process.wait(60) for process in processes] == [0, 0, 0]
+    assert [process.wait(300) for process in processes] == [0, 0, 0]
     assert len(server.asked) == 1
     assert (cache / f"{SHA256}.pb").read_bytes() == DATA
 
