@@ -135,7 +135,7 @@ def build(spec: SpecFile, as_json: Json = False, verbose: Verbose = False) -> No
         # Libraries such as Ray print to standard output, which must have the result of the command only.
         with progress_of_pairs(store, first, show=not as_json), interruptible(), redirect_stdout(sys.stderr):
             with quick_loading():
-                from flows.prefect_server import start_unless_configured
+                from flows.prefect_server import server_errors_in_one_line, start_unless_configured
 
                 wait_for_server = start_unless_configured()
                 from flows.build_atlas import BuildResult, UnfinishedBuildError, build_atlas, largest_round
@@ -146,7 +146,8 @@ def build(spec: SpecFile, as_json: Json = False, verbose: Verbose = False) -> No
                 engine.begin(largest_round(first))  # the render processes load while the server starts
                 wait_for_server()
                 try:
-                    result = asdict(cast(BuildResult, build_atlas(atlas)))
+                    with server_errors_in_one_line():
+                        result = asdict(cast(BuildResult, build_atlas(atlas)))
                 except UnfinishedBuildError as unfinished:
                     result = asdict(unfinished.result)
         result["seconds"] = round(time.monotonic() - started, 1)

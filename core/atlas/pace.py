@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field, ValidationError
 from core.atlas.records import Record
 from core.errors import StoreError
 from core.machine import device
-from core.models.weights import cache_folder
+from core.machine.environment import cache_folder
 from core.neurons import Neuron
 from core.spec import StripKind
 from core.store.store import DirectoryStore

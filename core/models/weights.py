@@ -18,11 +18,10 @@ from pathlib import Path
 from typing import Protocol
 
 from core.errors import ModelError, StoreError
+from core.machine.environment import CACHE, cache_folder
 from core.machine.lock import locked
 from core.spec import ModelSpec
 
-CACHE = "ISTHMUS_CACHE"
-"""Name of the environment variable for the folder of downloaded weights."""
 _CHUNK_BYTES = 1 << 20
 _TIMEOUT_SECONDS = 60
 
@@ -53,11 +52,6 @@ def local_weights(spec: ModelSpec) -> Path:
     if spec.sha256 is not None:
         _check_sha256(path, spec.sha256, "give the right file, or the sha256 of this file")
     return path
-
-
-def cache_folder() -> Path:
-    """Return the folder of downloaded weights."""
-    return Path(os.environ.get(CACHE) or Path.home() / ".cache" / "isthmus")
 
 
 def file_sha256(path: Path) -> str:

@@ -15,9 +15,9 @@ import xdist
 from command_line import Isthmus, Said
 
 from core.machine import device
+from core.machine.environment import CACHE
 from core.models.model import Model
 from core.models.models import load
-from core.models.weights import CACHE
 from flows.cli import main
 
 sys.path[:0] = [str(Path(__file__).parents[1] / "golden"), str(Path(__file__).parents[1])]
