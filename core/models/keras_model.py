@@ -11,6 +11,7 @@ import numpy as np
 from core.arrays import Array
 from core.errors import ModelError, one_line
 from core.models.fan_in import stack_towers
+from core.models.keras_settings import keras_settings
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -120,6 +121,7 @@ class KerasModel:
             self._functions[key] = self._function(wanted, redirected, images.shape)
         return dict(zip(wanted, self._functions[key](images), strict=True))
 
+    @keras_settings()
     def _function(self, wanted: Sequence[str], redirected: bool, shape: Any) -> Any:
         """Return a function from images to layers. TensorFlow overrides gradients only inside a function."""
         import keras
