@@ -13,6 +13,7 @@ import time
 import webbrowser
 from contextlib import redirect_stdout
 from dataclasses import asdict
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -58,10 +59,21 @@ _BASES = {"atlas": "measured in this atlas", "device": "measured on this device"
 
 def main() -> None:
     """Run the command line; print an error that the user can correct in one line, without a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # an encoding such as ASCII lacks dashes, umlauts and the bars of Rich
+            stream.reconfigure(errors="backslashreplace")
     try:
         app(prog_name="isthmus")
     except IsthmusError as error:
         errors.print(f"isthmus: {error}", markup=False)
+        sys.exit(2)
+    except UnicodeEncodeError as error:
+        letter = error.object[error.start : error.end]
+        errors.print(
+            f"isthmus: expected a file name in {error.encoding}, the encoding of this locale, got {letter!r} in "
+            f"{error.object!r}; set PYTHONUTF8=1",
+            markup=False,
+        )
         sys.exit(2)
     except SystemExit as stop:
         if stop.code in INTERRUPTED_CODES:

@@ -291,7 +291,11 @@ def _start(patience: float) -> None:
         paths = [os.path.abspath(path) for path in sys.path]  # noqa: PTH100
         arguments = f"{listening.fileno()}, {str(home)!r}, {str(cache_folder())!r}"
         process = subprocess.Popen(
-            [sys.executable, "-c", f"import sys; sys.path[:] = {paths!r}; from {__name__} import serve; serve({arguments})"],
+            [
+                sys.executable,
+                "-c",
+                f"import sys; sys.path[:] = {paths!r}; from {__name__} import serve; serve({arguments})",
+            ],
             cwd=home,  # where there is no .env, prefect.toml or pyproject.toml, which Prefect would read
             env={name: value for name, value in os.environ.items() if name not in foreign}
             | _SERVER
@@ -309,9 +313,7 @@ def _start(patience: float) -> None:
         if not name.startswith(_KEPT):
             del os.environ[name]
     profiles = str(home / "profiles.toml")  # does not exist
-    os.environ.update(
-        _CLIENT, PREFECT_API_URL=address, PREFECT_HOME=str(home), PREFECT_PROFILES_PATH=profiles
-    )
+    os.environ.update(_CLIENT, PREFECT_API_URL=address, PREFECT_HOME=str(home), PREFECT_PROFILES_PATH=profiles)
     bypass_proxies([_HOST, "*"])  # with *, httpx reads no proxy at all, so one that it cannot use does no harm
     refresh_global_settings_context()  # Prefect has read the environment already; its threads read the settings
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from core.models.weights import cache_folder
+from core.machine.environment import cache_folder
 from flows.terminal import errors
 
 _LOGGER = "prefect.flow_runs"

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import lru_cache
 from importlib.metadata import version
-from itertools import count
+from itertools import count, takewhile
 from pathlib import Path
 from typing import BinaryIO
 
@@ -29,15 +29,35 @@ _DEVICE_FILES = Path("/dev")
 _CARDS = Path("/proc/driver/nvidia/gpus")
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
 _LEGACY_KERAS = "TF_USE_LEGACY_KERAS"
+_CUDA_FOLDER = "--xla_gpu_cuda_data_dir="
+_REMOVED = (
+    *("TF_XLA_FLAGS", "TF_FUNCTION_JIT_COMPILE_DEFAULT", "TF_JIT_COMPILE_REWRITE"),  # XLA is a setting of the spec
+    *("TF_ENABLE_AUTO_MIXED_PRECISION", "NVIDIA_TF32_OVERRIDE"),  # so is the precision
+    *("ONEDNN_DEFAULT_FPMATH_MODE", "DNNL_DEFAULT_FPMATH_MODE", "TF_SET_ONEDNN_FPMATH_MODE"),
+    *("TF2_BEHAVIOR", "TF_ENABLE_CONTROL_FLOW_V2"),  # TensorFlow 1
+    *("TF_FORCE_GPU_ALLOW_GROWTH", "TF_GPU_ALLOCATOR"),  # the size of a batch is found from the memory in use
+    *("ONEDNN_VERBOSE", "DNNL_VERBOSE"),  # lines on standard output, which may have to be JSON
+)
+"""Environment variables that TensorFlow must not see, with the reasons; docs/environment.md explains them."""
 
 
 def gpus() -> list[str]:
-    """Return the GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them; this does not load TensorFlow."""
-    visible = os.environ.get(_VISIBLE)
-    if visible is not None:
-        return [name for name in visible.split(",") if name and name != "-1"]
+    """Return the GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them; this does not load TensorFlow.
+
+    CUDA_VISIBLE_DEVICES is read as CUDA reads it: the first name that is not the name of a GPU ends the list, so that
+    "-1", "none" and "NoDevFiles" mean no GPU. Names count only on a machine that has GPUs.
+    """
+    cards = len(list(_DEVICE_FILES.glob("nvidia[0-9]*")))
     # CUDA numbers the GPUs that it sees from 0; in a container the device files may have other numbers.
-    return [str(number) for number, _ in enumerate(_DEVICE_FILES.glob("nvidia[0-9]*"))]
+    names = os.environ.get(_VISIBLE, ",".join(map(str, range(cards)))).split(",")
+    return list(dict.fromkeys(takewhile(lambda name: _is_a_gpu(name, cards), map(str.strip, names))))
+
+
+def _is_a_gpu(name: str, cards: int) -> bool:
+    """Return whether a name in CUDA_VISIBLE_DEVICES can be that of a GPU: a number, or a UUID, which is not checked."""
+    if name.isascii() and name.isdigit():
+        return int(name) < cards
+    return cards > 0 and name.startswith(("GPU-", "MIG-"))
 
 
 def claim_gpu(available: Sequence[str], folder: Path | None = None) -> BinaryIO | None:
@@ -57,7 +77,7 @@ def claim_gpu(available: Sequence[str], folder: Path | None = None) -> BinaryIO 
     folder.mkdir(exist_ok=True, parents=True)
     for turn in count() if available else ():
         for name in available:
-            lock = (folder / f"{name}.{turn}").open("ab")
+            lock = (folder / f"{name.replace('/', '-')}.{turn}").open("ab")
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -101,8 +121,11 @@ def _memory_limit() -> int:
 def prepare() -> str:
     """Set up TensorFlow in this process and return the name of the device that it renders on.
 
-    TensorFlow's own messages are hidden unless the environment has ISTHMUS_VERBOSE.
+    TensorFlow's own messages are hidden unless the environment has ISTHMUS_VERBOSE. Environment variables that would
+    change pixels or break rendering are removed for this process and for those that it starts, because TensorFlow reads
+    some of them late.
     """
+    _remove_variables()
     with nullcontext() if os.environ.get(VERBOSE) else _silence(), _without_keras(), quick_loading():
         import tensorflow as tf
 
@@ -138,7 +161,7 @@ def expected() -> str:
     """Return the name of the device that this machine should render on; this does not load TensorFlow."""
     if not gpus():
         return _cpu()
-    facts = [line for card in sorted(_CARDS.glob("*/information")) for line in card.read_text().splitlines()]
+    facts = [line for card in sorted(_CARDS.glob("*/information")) for line in card.read_text("utf-8").splitlines()]
     return next((fact.partition(":")[2].strip() for fact in facts if fact.startswith("Model:")), "GPU")
 
 
@@ -154,6 +177,15 @@ def _cpu() -> str:
 def versions() -> dict[str, str]:
     """Return the versions of the packages that pixels may depend on."""
     return {name: version(name) for name in ("isthmus", "tensorflow", "numpy")}
+
+
+def _remove_variables() -> None:
+    """Remove the variables that TensorFlow must not see; of XLA_FLAGS keep the folder of CUDA, which pixels ignore."""
+    for name in _REMOVED:
+        os.environ.pop(name, None)
+    if "XLA_FLAGS" in os.environ:
+        kept = [flag for flag in os.environ["XLA_FLAGS"].split() if flag.startswith(_CUDA_FOLDER)]
+        os.environ["XLA_FLAGS"] = " ".join(kept)
 
 
 @contextmanager

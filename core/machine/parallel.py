@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
-
 from core.machine import device
+from core.machine.processors import processors
 from core.spec import Compute
 
 
 def process_count(processes: int | None) -> int:
-    """Return how many render processes this machine runs: *processes*, or else one per GPU, or else one per core."""
-    return processes or len(device.gpus()) or len(os.sched_getaffinity(0))
+    """Return how many processes render on this machine: *processes*, or else one per GPU, or else one per processor."""
+    return processes or len(device.gpus()) or processors()
 
 
 def chunks_at_once(compute: Compute) -> int | None:

@@ -16,6 +16,7 @@ import numpy as np
 from core.errors import ModelError, SpecError, one_line
 from core.machine import device
 from core.models.keras_model import KerasModel
+from core.models.keras_settings import keras_settings
 from core.models.kind import ModelKind
 from core.spec import ModelSpec
 
@@ -28,6 +29,7 @@ def _load(spec: ModelSpec) -> KerasModel:
     return _application(spec.name, spec.weights or "imagenet")
 
 
+@keras_settings()
 def _application(name: str, weights: str) -> KerasModel:
     """Return a network of keras.applications without its classifier, with the preprocessing of its family.
 

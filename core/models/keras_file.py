@@ -16,6 +16,7 @@ from typing import Any
 from core.errors import ModelError, SpecError, one_line, short
 from core.machine import device
 from core.models.keras_model import KerasModel
+from core.models.keras_settings import keras_settings
 from core.models.kind import ModelKind, check_file, check_file_is_given
 from core.models.weights import file_sha256, local_weights
 from core.spec import ModelSpec
@@ -44,6 +45,7 @@ def _load(spec: ModelSpec) -> KerasModel:
     return _saved_in_file(weights, spec.value_range or (0.0, 1.0))
 
 
+@keras_settings()
 def _saved_in_file(path: Path, value_range: tuple[float, float]) -> KerasModel:
     """Return the model in a `.keras` file.
 

@@ -11,6 +11,7 @@ import numpy as np
 from core.arrays import Array
 from core.errors import ModelError, one_line
 from core.models.fan_in import stack_towers
+from core.models.keras_settings import keras_settings
 from core.models.traced import TracedNetwork
 
 if TYPE_CHECKING:
@@ -120,6 +121,7 @@ class KerasModel:
         assert channels is None, "only whole layers"
         return self._traced.activations(images, layers, redirected)
 
+    @keras_settings()
     def _function(self, wanted: Sequence[str], redirected: bool, shape: Any) -> Any:
         """Return a function from images to layers. TensorFlow overrides gradients only inside a function."""
         import keras
