@@ -18,7 +18,8 @@ EXPECTED_TEXT = {
     DEPLOYMENT: "the name of a flow and of its deployment, such as render-shard/gpu",
 }
 """Pattern of a field -> the text that matches it, in words for a message."""
-ENDPOINT = r"https?://[A-Za-z0-9._\-]+(:[0-9]{1,5})?/?|https?://\[[0-9a-fA-F:.]+\](:[0-9]{1,5})?/?"
+ENDPOINT = r"https?://([A-Za-z0-9._\-]+|\[[0-9a-fA-F:.]+\])(:[0-9]{1,5})?(/[A-Za-z0-9._~!$&'()*+,;=:%/\-]*)?"
+"""An address of an object store: a host, which may have a port and a path, without user, query and fragment."""
 KEY_MISTAKE = "key_mistake"
 """Type of the pydantic errors whose message names the wrong key of a section and the reason."""
 

@@ -278,8 +278,10 @@ class Storage(Frozen):
         "standard",
         description="standard: up to 10 tries of every request. adaptive: also slower while the store is busy.",
     )
-    checksums: Literal["when_supported", "when_required"] = Field(
-        "when_supported", description="when_required: for old stores that do not support the newer checksums."
+    checksums: Literal["when_supported", "when_required"] | None = Field(
+        None,
+        description="when_required: for stores that do not support the newer checksums. "
+        "By default what boto3 is configured with, or when_supported.",
     )
 
     @model_validator(mode="after")

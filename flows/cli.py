@@ -321,10 +321,8 @@ def _facts(plan: Plan, spec: AtlasSpec, processes: int) -> dict[str, Any]:
 
 def _warn_of_one_writer(store: Store) -> None:
     """Warn if the store does not protect an atlas against two builds at once."""
-    from core.store.store import ONE_WRITER
-
     if not store.allows_many_writers():
-        warn(f"{store}: {ONE_WRITER}")
+        warn(f"{store}: {store.one_writer}")
 
 
 if __name__ == "__main__":

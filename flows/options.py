@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from core.errors import SpecError
+from core.errors import SpecError, StoreError
 from flows.terminal import renamed_keys_in_one_line
 
 if TYPE_CHECKING:
@@ -39,6 +42,7 @@ ValueRange = Annotated[
 Weights = Annotated[
     str | None, typer.Option("--weights", help="Weights of a keras:NAME model: imagenet, or none for random ones.")
 ]
+_SEARCHED, _NAMED = 50, 5  # folders that are searched for an atlas, and atlases that a message names
 Frames = Annotated[int, typer.Option("--frames", help="Frames in a strip.")]
 SizePx = Annotated[int, typer.Option("--size-px", help="Height and width of a frame, in pixels.")]
 
@@ -59,19 +63,56 @@ def existing_store(atlas: str) -> Store:
     """Return the store of an atlas, given its folder, its address or its spec.
 
     Raises:
-        SpecError: if there is neither a folder nor a spec.
+        SpecError: if there is no atlas; the message has the place that was searched.
     """
+    from core.atlas.verify import is_atlas
     from core.store.store import open_store
 
-    path = Path(atlas)
+    path, spec = Path(atlas), None
     if atlas.startswith("s3://"):
-        return open_store(atlas)
-    if path.suffix in (".yaml", ".yml") or path.is_file():
+        store = open_store(atlas)
+    elif path.suffix in (".yaml", ".yml") or os.path.isfile(path):  # noqa: PTH113  (false if the name is too long)
         spec = read_spec_file(path)
-        return open_store(spec.uri, spec.storage)
-    if not path.is_dir():
-        raise SpecError(f"{atlas}: expected the folder of an atlas or a spec file, found neither")
-    return open_store(atlas)
+        store = open_store(spec.uri, spec.storage)
+    elif os.path.isdir(path):  # noqa: PTH112
+        store = open_store(atlas)
+    else:
+        expected = "expected the folder of an atlas or a spec file"
+        raise SpecError(f"{atlas}: {expected}, found neither at {path.absolute()}")
+    if not is_atlas(store):
+        raise SpecError(_no_atlas(atlas, spec, store))
+    return store
+
+
+def _no_atlas(atlas: str, spec: AtlasSpec | None, store: Store) -> str:
+    """Return the message for a store without an atlas: where it was searched for, and what to do."""
+    place = store.location("").rstrip("/")
+    if "://" in place:
+        return (
+            f"{atlas}: no atlas at {store} (searched {place}/); build it first, "
+            "or correct bucket, prefix, name, storage.endpoint_url or AWS_ENDPOINT_URL"
+        )
+    if spec and not Path(spec.output).expanduser().is_absolute():
+        near = _near(Path(atlas).parent / spec.uri)
+        return (
+            f"{atlas}: no atlas at {place} (output {spec.output!r} is relative to the folder where the command runs); "
+            f"run the command in the folder of the build, or name the atlas's folder{near}"
+        )
+    return f"{atlas}: no atlas at {place}; build it first, or name another folder{_near(Path(place))}"
+
+
+def _near(place: Path) -> str:
+    """Return the addresses of atlases at, in and beside a folder, as the end of a message."""
+    from core.atlas.verify import is_atlas
+    from core.store.store import DirectoryStore
+
+    with suppress(OSError, StoreError):
+        for folders in ([place], [place.parent], place.glob("*/"), place.parent.glob("*/")):
+            found = [folder for folder in islice(folders, _SEARCHED) if is_atlas(DirectoryStore(folder))]
+            if found:
+                names = ", ".join(str(folder.resolve()) for folder in found[:_NAMED])
+                return f"; found {'an atlas' if len(found) == 1 else 'atlases'} at {names}"
+    return ""
 
 
 def model_data(

@@ -8,7 +8,7 @@ from prefect.cache_policies import NO_CACHE
 from core.atlas.manifest import Counts
 from core.gallery.publish import publish
 from core.spec import AtlasSpec
-from core.store.store import ONE_WRITER, open_store
+from core.store.store import open_store
 from tasks.retries import RETRIES
 
 
@@ -18,7 +18,7 @@ def publish_atlas(spec: AtlasSpec) -> Counts:
     log = get_run_logger()
     store = open_store(spec.uri, spec.storage)
     if not store.allows_many_writers():
-        log.warning("%s: %s", store, ONE_WRITER)
+        log.warning("%s: %s", store, store.one_writer)
     counts = publish(store, spec.name).counts
     log.info("published %s pairs: %s done, %s failed", counts.pairs, counts.done, counts.failed)
     return counts

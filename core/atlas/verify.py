@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -22,6 +24,10 @@ from core.atlas.records import (
 )
 from core.errors import RecordError
 from core.store.store import Store
+
+_OF_AN_ATLAS = re.compile(
+    r"(portraits/)?records/[^/]+\.ndjson|plan/(spec\.json|[0-9a-f]{20}.*)|(sheets|portraits)/[0-9a-f]{2}/[0-9a-f]{20}.*"
+)
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,16 @@ class Report:
     @property
     def intact(self) -> bool:
         return not (self.missing or self.damaged)
+
+
+def is_atlas(store: Store) -> bool:
+    """Return whether a store has anything of an atlas: a manifest, records, a plan of a build, or pictures."""
+    if store.exists(MANIFEST_PATH):
+        with suppress(RecordError):
+            read_manifest(store)
+            return True
+    folders = (RECORDS, PORTRAIT_RECORDS, "plan/", "portraits/", "sheets/")
+    return any(_OF_AN_ATLAS.fullmatch(path) for folder in folders for path in store.list(folder))
 
 
 def verify(store: Store) -> Report:

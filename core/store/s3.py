@@ -17,17 +17,17 @@ from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from functools import lru_cache
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import quote, urlsplit
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
-import boto3
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 
 from core.errors import StoreError, TransientStoreError
 from core.machine.threads import in_threads
 from core.spec import Storage
-from core.store.s3_errors import INTERRUPTED, code_of, is_conflict, status_of, store_errors
+from core.store.s3_client import new_client
+from core.store.s3_errors import INTERRUPTED, code_of, is_conflict, is_unsupported, status_of, store_errors
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -35,10 +35,7 @@ if TYPE_CHECKING:
 ATTEMPTS = 10
 """Attempts that boto3 makes for each call; with its pauses they take about 13 s in all, rarely less than 2 s."""
 _THREADS = 16
-_CONNECTIONS = 32  # for the threads here and those that store what has been rendered
-_CONNECT_SECONDS, _READ_SECONDS = 10, 60
 _BLOCK_BYTES = 1 << 20
-_AWS_HOSTS = (".amazonaws.com", ".amazonaws.com.cn")
 
 _TYPES = {
     ".css": "text/css; charset=utf-8",
@@ -69,10 +66,13 @@ class S3Store:
         StoreError: if the address is not valid, or boto3 is not set up correctly.
     """
 
+    one_writer = "this store ignores conditional writes; let only one build or publish of an atlas run at a time"
+
     def __init__(self, uri: str, storage: Storage) -> None:
         self._bucket, self._prefix = _parse(uri)
         self._storage = storage
         self._client = _client(storage, os.getpid())
+        self._config: Any = self._client.meta.config
 
     def __str__(self) -> str:
         return f"s3://{self._bucket}/{self._prefix}".rstrip("/")
@@ -82,7 +82,10 @@ class S3Store:
         return PurePosixPath(self._bucket, self._prefix).name
 
     def location(self, path: str) -> str:
-        return f"{self._client.meta.endpoint_url.rstrip('/')}/{self._bucket}/{quote(self._key(path))}"
+        endpoint, key = self._client.meta.endpoint_url.rstrip("/"), quote(self._key(path))
+        if self._config.s3["addressing_style"] == "virtual":
+            return f"{endpoint.replace('://', f'://{self._bucket}.', 1)}/{key}"
+        return f"{endpoint}/{self._bucket}/{key}"
 
     def allows_many_writers(self) -> bool:
         with _probing:
@@ -140,17 +143,16 @@ class S3Store:
             try:
                 self._put(path, b"", **condition)
             except ClientError as error:
-                if code_of(error) == "NotImplemented":
-                    return False
-                if not is_conflict(error):
+                if is_conflict(error):
+                    return True
+                if not is_unsupported(error):
                     raise
-                return True
         return False
 
     def read(self, path: str) -> bytes:
         for attempt in range(1, ATTEMPTS + 1):
             with self._errors("read", path):
-                answer = self._client.get_object(Bucket=self._bucket, Key=self._key(path))
+                answer = _checked(self._client.get_object(Bucket=self._bucket, Key=self._key(path)))
                 try:
                     data = answer["Body"].read()
                     return _decompressed(data) if answer.get("ContentEncoding") == _GZIP else data
@@ -170,12 +172,17 @@ class S3Store:
             self._client.delete_object(Bucket=self._bucket, Key=self._key(path))
 
     def list(self, prefix: str) -> Iterator[str]:
-        root = self._key("")
+        found: list[str] = []
         with self._errors("list", prefix):
-            pages = self._client.get_paginator("list_objects_v2").paginate(
+            for page in self._client.get_paginator("list_objects_v2").paginate(
                 Bucket=self._bucket, Prefix=self._key(prefix)
-            )
-            found = [listed["Key"].removeprefix(root) for page in pages for listed in page.get("Contents", ())]
+            ):
+                if "IsTruncated" not in page:
+                    raise ResponseParserError("not a listing")
+                if page["IsTruncated"] and not page.get("NextContinuationToken"):
+                    raise StoreError(f"{self}/{prefix}: could not list, the store does not support ListObjectsV2")
+                # The root is cut off by its length, because some stores encode special characters in their own way.
+                found += [listed["Key"][len(self._key("")) :] for listed in page.get("Contents", ())]
         return iter(sorted(found))  # some stores do not sort, and some sort by another rule
 
     def _key(self, path: str) -> str:
@@ -185,7 +192,7 @@ class S3Store:
         if _COMPRESSED.fullmatch(path):
             data = gzip.compress(data, mtime=0)  # without the time, equal bytes stay equal
             more["ContentEncoding"] = _GZIP
-        self._client.put_object(
+        answer = self._client.put_object(
             Bucket=self._bucket,
             Key=self._key(path),
             Body=data,
@@ -193,19 +200,20 @@ class S3Store:
             CacheControl="public, max-age=31536000, immutable" if _IMMUTABLE.fullmatch(path) else "no-cache",
             **more,
         )
+        _checked(answer)
 
     def _head(self, path: str) -> Any | None:
         """Return the store's metadata of an object, or None if there is no such object."""
         place: dict[str, Any] = {"Bucket": self._bucket, "Key": self._key(path)}
         with self._errors("read", path):
             try:
-                return self._client.head_object(**place)
+                return _checked(self._client.head_object(**place))
             except ClientError as error:
                 if status_of(error) >= 500:
                     raise
                 # The answer to HEAD has no body, so it does not say what is missing, key or bucket. That of GET does.
                 try:
-                    answer = self._client.get_object(**place)
+                    answer = _checked(self._client.get_object(**place))
                 except ClientError as error:
                     if code_of(error) == "NoSuchKey":
                         return None
@@ -214,7 +222,9 @@ class S3Store:
                 return answer
 
     def _errors(self, action: str, path: str) -> AbstractContextManager[None]:
-        return store_errors(f"{self}/{path}: could not {action}", self._bucket, self._client.meta.endpoint_url)
+        problem, endpoint = f"{self}/{path}: could not {action}", self._client.meta.endpoint_url
+        sends_checksums = self._config.request_checksum_calculation != "when_required"
+        return store_errors(problem, self._bucket, endpoint, sends_checksums)
 
 
 def read_from(address: str, offset: int) -> Iterator[bytes]:
@@ -229,7 +239,7 @@ def read_from(address: str, offset: int) -> Iterator[bytes]:
     """
     bucket, _, key = address.removeprefix("s3://").partition("/")
     try:
-        client = boto3.session.Session().client("s3")
+        client = new_client(Storage(), ATTEMPTS)
         body = client.get_object(Bucket=bucket, Key=key, Range=f"bytes={offset}-")["Body"]
         yield from body.iter_chunks(_BLOCK_BYTES)
     except ClientError as error:
@@ -237,7 +247,7 @@ def read_from(address: str, offset: int) -> Iterator[bytes]:
             return
         facts = error.response.get("Error", {})
         raise StoreError(f"the store says {facts.get('Code')} {facts.get('Message')}") from None
-    except (BotoCoreError, ValueError) as error:
+    except (BotoCoreError, OSError, ResponseParserError, ValueError) as error:
         raise StoreError(" ".join(str(error).split())) from None
 
 
@@ -258,35 +268,18 @@ def _parse(uri: str) -> tuple[str, str]:
 def _client(storage: Storage, process: int) -> S3Client:
     """Return the client that the threads of this process share; a forked process gets a new one."""
     del process
-    return _new_client(storage)
+    return new_client(storage, ATTEMPTS)
 
 
-def _new_client(storage: Storage) -> S3Client:
-    try:
-        with store_errors("object store: could not be set up", "", "the object store"):
-            session = boto3.session.Session()
-            client = _configured(session, storage, "auto")
-            address = urlsplit(client.meta.endpoint_url)
-            if "@" in address.netloc:  # this message must not repeat the address
-                raise StoreError("AWS_ENDPOINT_URL: expected an address without user and password")
-            on_aws = (address.hostname or "").endswith(_AWS_HOSTS)
-            return client if on_aws else _configured(session, storage, "path")
-    except ValueError:
-        raise StoreError("AWS_ENDPOINT_URL: expected an address such as https://store.example.org") from None
+def _checked(answer: Any) -> Any:
+    """Return the store's answer, which has the ETag of the object; the page of another server has none.
 
-
-def _configured(session: boto3.session.Session, storage: Storage, addressing: Literal["auto", "path"]) -> S3Client:
-    config = Config(
-        s3={"addressing_style": addressing},
-        retries={"mode": storage.retries, "total_max_attempts": ATTEMPTS},
-        request_checksum_calculation=storage.checksums,
-        response_checksum_validation=storage.checksums,
-        max_pool_connections=_CONNECTIONS,
-        connect_timeout=_CONNECT_SECONDS,
-        read_timeout=_READ_SECONDS,
-    )
-    region = storage.region or session.region_name or "us-east-1"
-    return session.client("s3", endpoint_url=storage.endpoint_url, region_name=region, config=config)
+    Raises:
+        ResponseParserError: if the answer has no ETag.
+    """
+    if "ETag" not in answer:
+        raise ResponseParserError("no ETag")
+    return answer
 
 
 @lru_cache

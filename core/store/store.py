@@ -16,15 +16,20 @@ from pathlib import Path
 from typing import Protocol
 
 from core.errors import StoreError
-from core.machine.lock import locked
 from core.spec import Storage
+from core.store.file_system import exclusive, flush, has_links, rename_unless_exists
 
-ONE_WRITER = "this store ignores conditional writes; let only one build or publish of an atlas run at a time"
-"""The warning about a store that does not allow many writers."""
+_READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 class Store(Protocol):
-    """The interface of every kind of store. A method that fails raises a StoreError of one line."""
+    """The interface of every kind of store. A method that fails raises a StoreError of one line.
+
+    Attributes:
+        one_writer: the warning for a store that does not allow many writers: the reason, and the advice.
+    """
+
+    one_writer: str
 
     @property
     def name(self) -> str:
@@ -73,7 +78,9 @@ class Store(Protocol):
 
 
 class DirectoryStore:
-    """A store in a directory of a local or mounted file system that has hard links."""
+    """A store in a directory of a local or mounted file system."""
+
+    one_writer = "this file system has no hard links; let only one build or publish of an atlas run at a time"
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -89,20 +96,25 @@ class DirectoryStore:
         return str((self.root / path).resolve())
 
     def allows_many_writers(self) -> bool:
-        return True
+        try:
+            probe = self._write_temporary("probe", b"")
+            try:
+                return has_links(probe)
+            finally:
+                probe.unlink(missing_ok=True)
+        except OSError as error:
+            raise self._error("write", "", error) from error
 
     def create(self, path: str, data: bytes) -> bool:
         try:
             temporary = self._write_temporary(path, data)
             try:
-                os.link(temporary, self.root / path)
-                return True
-            except FileExistsError:
-                if (self.root / path).is_dir():
-                    raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)) from None
-                return False
+                created = rename_unless_exists(temporary, self.root / path)
+                if not created and (self.root / path).is_dir():
+                    raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+                return created
             finally:
-                temporary.unlink()
+                temporary.unlink(missing_ok=True)
         except OSError as error:
             raise self._error("write", path, error) from error
 
@@ -123,7 +135,7 @@ class DirectoryStore:
         final = self.root / path
         try:
             final.parent.mkdir(parents=True, exist_ok=True)
-            with locked(final.with_name(f".{final.name}.lock.tmp")):
+            with exclusive(final):
                 if self.version(path) != version:
                     return False
                 self.replace(path, data)
@@ -141,7 +153,10 @@ class DirectoryStore:
         return map(self.read, paths)
 
     def exists(self, path: str) -> bool:
-        return (self.root / path).is_file()
+        try:
+            return (self.root / path).is_file()
+        except OSError as error:
+            raise self._error("read", path, error) from error
 
     def delete(self, path: str) -> None:
         try:
@@ -153,7 +168,7 @@ class DirectoryStore:
         try:
             found = sorted(
                 Path(folder, name).relative_to(self.root).as_posix()
-                for folder, _, names in os.walk(self.root / prefix)
+                for folder, _, names in os.walk(self.root / prefix, onerror=_raise_unless_missing)
                 for name in names
                 if not _is_temporary(name)
             )
@@ -170,21 +185,32 @@ class DirectoryStore:
             with temporary.open("wb") as file:
                 file.write(data)
                 file.flush()
-                os.fsync(file.fileno())
+                flush(file.fileno())
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
         return temporary
 
     def _error(self, action: str, path: str, error: OSError) -> StoreError:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        remedy = "; make room and run the same command again" if full else ""
-        return StoreError(f"{self.root / path}: could not {action}, {error.strerror}{remedy}")
+        remedy = ""
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            remedy = "; make room and run the same command again"
+        elif error.errno in _READ_ONLY:
+            remedy = f"; let this user {action} there, or choose another folder"
+        elif error.errno == errno.ENAMETOOLONG:
+            remedy = "; choose a folder with a shorter name"
+        return StoreError(f"{self.root / path}: could not {action}, {error.strerror or error}{remedy}")
 
 
 def keep(store: Store, path: str, data: bytes) -> bytes:
     """Create an object unless it exists; return the stored bytes, which a record describes."""
     return data if store.create(path, data) else store.read(path)
+
+
+def _raise_unless_missing(error: OSError) -> None:
+    """Raise the error of a folder that cannot be listed; a folder that does not exist is empty."""
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        raise error
 
 
 def _is_temporary(name: str) -> bool:

@@ -54,18 +54,18 @@ def below(folder: Path) -> list[str]:
         (["preview", *NEURONS, "--steps", "0"], "preview: steps: expected greater than or equal to 1, got 0"),
         (["preview", *NEURONS, "--model", "vgg"], "model: name: expected one of efficientnet-lite0, "),
         (["models", "layers", "vgg"], "model: name: expected one of efficientnet-lite0, "),
-        (["verify", "no"], "no: expected the folder of an atlas or a spec file, found neither"),
-        (["verify", "no", "--repair"], "no: expected the folder of an atlas or a spec file, found neither"),
-        (["publish", "no"], "no: expected the folder of an atlas or a spec file, found neither"),
-        (["open", "no"], "no: expected the folder of an atlas or a spec file, found neither"),
-        (["publish", "empty"], "empty: expected an atlas with records, found none; build it first"),
-        (["open", "empty"], "empty: expected a published atlas, it has no index.html; run isthmus publish first"),
-        (["route", *NEURONS, "empty"], "empty: expected an atlas that was built with strip: walk, found no strip"),
+        (["verify", "no"], "no: expected the folder of an atlas or a spec file, found neither at {here}/no\n"),
+        (["verify", "no", "--repair"], "no: expected the folder of an atlas or a spec file, found neither at {here}/no\n"),
+        (["publish", "no"], "no: expected the folder of an atlas or a spec file, found neither at {here}/no\n"),
+        (["open", "no"], "no: expected the folder of an atlas or a spec file, found neither at {here}/no\n"),
+        (["publish", "empty"], "empty: no atlas at {here}/empty; build it first, or name another folder\n"),
+        (["open", "empty"], "empty: no atlas at {here}/empty; build it first, or name another folder\n"),
+        (["route", *NEURONS, "empty"], "empty: no atlas at {here}/empty; build it first, or name another"),
         (["route", *NEURONS, "empty", "-o", "way.gif"], "--output: expected a file name that ends in .webp, for a "
          "movie, or .png, for a sheet, got way.gif"),
         (["route", *NEURONS, "empty", "-o", "no/way.png"], "--output: expected a file in an existing folder, no does"),
         (["route", "block5", "block5:1", "empty"], "expected a neuron as 'layer:channel'"),
-        (["route", *NEURONS, "no"], "no: expected the folder of an atlas or a spec file, found neither"),
+        (["route", *NEURONS, "no"], "no: expected the folder of an atlas or a spec file, found neither at {here}/no\n"),
         (["verify", "bad.yaml"], "bad.yaml line 2 column 1: expected YAML, "),
         (["plan", "both.yaml"], "both.yaml: compute.pack: the old name of batch_pairs, which is given too; remove it"),
         (["build", "both.yaml"], "both.yaml: compute.pack: the old name of batch_pairs, which is given too; remove it"),
@@ -95,7 +95,7 @@ def test_bad_input_is_reported_in_one_line(
 
     assert said.code == 2
     assert said.out == ""
-    assert said.err.startswith(f"isthmus: {complaint}")
+    assert said.err.startswith(f"isthmus: {complaint.replace('{here}', str(tmp_path))}")
     assert said.err.count("\n") == 1
     assert said.err.endswith("\n")
     assert below(tmp_path) == before
@@ -284,9 +284,10 @@ def test_layers_of_a_model_are_listed_with_channels_size_and_kind(isthmus: Isthm
 
 def test_faults_of_an_atlas_are_listed_with_exit_code_1(isthmus: Isthmus, tmp_path: Path) -> None:
     """An atlas that is not intact gives exit code 1, not 2: a line for each missing file, and then the remedy."""
-    (tmp_path / "empty").mkdir()
+    (tmp_path / "begun" / "plan").mkdir(parents=True)
+    (tmp_path / "begun" / "plan" / "spec.json").write_text("{}")
 
-    for_people, for_machines = isthmus("verify", "empty"), isthmus("verify", "empty", "--json")
+    for_people, for_machines = isthmus("verify", "begun"), isthmus("verify", "begun", "--json")
 
     assert (for_people.code, for_people.err) == (1, "")
     assert for_people.out.splitlines()[:2] == ["missing: index.html", "missing: manifest.json"]
