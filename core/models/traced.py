@@ -33,7 +33,7 @@ class TracedNetwork:
         self._trace = trace
         self._source = source
         self._functions: dict[tuple[Any, ...], Any] = {}
-        self._checked: set[tuple[str, ...]] = set()
+        self._checked: set[str] = set()
 
     def activations(self, images: tf.Tensor, layers: Collection[str], redirected: bool) -> dict[str, tf.Tensor]:
         """Return layer -> activations; see `core.models.model.Model`.
@@ -42,9 +42,9 @@ class TracedNetwork:
             ModelError: if the network rejects images of this size, or its activations depend on more than the image.
         """
         wanted = tuple(sorted(set(layers)))
-        if wanted not in self._checked:
+        if not self._checked.issuperset(wanted):
             self._check_independence(wanted, images.shape)
-            self._checked.add(wanted)
+            self._checked.update(wanted)
         return dict(zip(wanted, self._function(wanted, redirected, images.shape)(images), strict=True))
 
     def _function(self, wanted: tuple[str, ...], redirected: bool, shape: Any) -> Any:

@@ -137,7 +137,7 @@ def _death(runner: ProcessPoolTaskRunner) -> str:
     processes = getattr(_executor(runner), "_processes", None) or {}
     codes = {process.exitcode for process in processes.values()} - {None, 0, -signal.SIGTERM}
     if -signal.SIGKILL in codes:
-        return "was killed, as Linux does when memory runs out"
+        return "was killed, as Linux does when memory runs out (smaller frames or fewer compute.processes need less)"
     return f"ended with code {max(codes)}" if codes else "died"
 
 

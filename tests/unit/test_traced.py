@@ -93,7 +93,7 @@ def test_a_keras_model_saved_in_training_mode_computes_for_inference(tmp_path: P
 
 
 def test_layers_of_independent_images_are_checked_once() -> None:
-    """The check costs one more trace for each set of layers, not for each size or kind of gradient."""
+    """The check costs one more trace where a layer is new, not for each size, kind of gradient or set of layers."""
     traced: list[tuple[Any, ...]] = []
 
     def trace(layers: Any, redirected: bool, shape: Any) -> Callable[[tf.Tensor], list[tf.Tensor]]:
@@ -104,10 +104,11 @@ def test_layers_of_independent_images_are_checked_once() -> None:
     for redirected in (True, False, True):
         for size_px in (32, 48):
             net.activations(tf.zeros((6, size_px, size_px, 3)), ["b", "a"], redirected)
+    net.activations(tf.zeros((6, 32, 32, 3)), ["a"], True)
 
     once = (("a", "b"), False, 1)
     assert traced.count(once) == 1
-    assert sorted(set(traced)) == sorted([once, (("a", "b"), False, 6), (("a", "b"), True, 6)])
+    assert sorted(set(traced)) == sorted([once, (("a", "b"), False, 6), (("a", "b"), True, 6), (("a",), True, 6)])
 
 
 def channels_first(x: tf.Tensor) -> tf.Tensor:
