@@ -24,9 +24,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager, redirect_stderr, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
+from io import StringIO
 from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -39,6 +40,7 @@ from core.machine.device import VERBOSE
 from core.machine.environment import bypass_proxies, cache_folder, ensure_home, temporary_folder
 from core.machine.loading import keep_loaded, quick_loading
 from core.store.store import DirectoryStore
+from flows.terminal import warn
 
 _HOST = "127.0.0.1"
 _WAITING_CONNECTIONS = 128
@@ -59,8 +61,6 @@ _CLIENT = {
     "PREFECT_CLIENT_CSRF_SUPPORT_ENABLED": "false",
     "PREFECT_CLIENT_CUSTOM_HEADERS": "{}",
     "PREFECT_CLOUD_API_URL": "https://api.prefect.cloud/api",  # Prefect compares the server's address with it
-    "PREFECT_TESTING_TEST_MODE": "false",
-    "PREFECT_TESTING_UNIT_TEST_MODE": "false",
 }
 _SERVER = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -183,27 +183,39 @@ def _load_prefect() -> None:
     If Prefect's home cannot be read, there is no profile, and Prefect would fail or create the home.
     """
     ensure_home()
+    for name in [name for name in os.environ if name.endswith("TEST_MODE") and name.startswith("PREFECT_")]:
+        del os.environ[name]  # in these modes, Prefect ignores profiles
     try:
-        home = Path(os.environ.get("PREFECT_HOME") or "~/.prefect").expanduser()
-        if not os.access(home, os.R_OK | os.X_OK):
+        httpx.create_ssl_context()  # Prefect does the same when it is imported
+    except OSError as error:
+        raise SpecError(
+            f"SSL_CERT_FILE, SSL_CERT_DIR: expected certificates, {one_line(error)}; correct or unset them"
+        ) from None
+    home, printed = os.environ.get("PREFECT_HOME") or "~/.prefect", StringIO()
+    try:
+        if not os.access(Path(home).expanduser(), os.R_OK | os.X_OK):
             empty = temporary_folder("isthmus-prefect-home-")
             atexit.register(shutil.rmtree, empty, ignore_errors=True)
             os.environ["PREFECT_HOME"] = str(empty)
-        import prefect.main  # noqa: F401
+        with redirect_stderr(printed):  # Prefect prints mistakes in several lines
+            import prefect.main  # noqa: F401
     except IsthmusError:
         raise
     except ValidationError as error:
         [first, *_] = error.errors()
-        field = ".".join(map(str, first["loc"])) or error.title
+        field = str(first["loc"][0]) if first["loc"] else error.title
+        named = next((name for name in os.environ if name.lower().endswith(f"_{field}".lower())), field)
         raise SpecError(
-            f"Prefect's setting {field}: {first['msg']}, got {short(first['input'])}; "
-            "correct the environment variable PREFECT_... or Prefect's profile"
+            f"Prefect's setting {named}: {first['msg']}, got {short(first['input'])}; "
+            "correct the environment variable, or Prefect's profile"
         ) from None
     except Exception as error:
         raise SpecError(
-            f"Prefect's settings cannot be read, {type(error).__name__}: {one_line(error)}; correct them, or set "
-            "PREFECT_HOME to an empty folder"
+            f"Prefect's settings in {home} cannot be read, {type(error).__name__}: {one_line(error)}; correct them, or "
+            "set PREFECT_HOME to an empty folder"
         ) from None
+    if text := printed.getvalue():
+        warn(f"Prefect says: {one_line(RuntimeError(text))}")
 
 
 def _loopback_host(address: str) -> str | None:
@@ -291,7 +303,11 @@ def _start(patience: float) -> None:
         paths = [os.path.abspath(path) for path in sys.path]  # noqa: PTH100
         arguments = f"{listening.fileno()}, {str(home)!r}, {str(cache_folder())!r}"
         process = subprocess.Popen(
-            [sys.executable, "-c", f"import sys; sys.path[:] = {paths!r}; from {__name__} import serve; serve({arguments})"],
+            [
+                sys.executable,
+                "-c",
+                f"import sys; sys.path[:] = {paths!r}; from {__name__} import serve; serve({arguments})",
+            ],
             cwd=home,  # where there is no .env, prefect.toml or pyproject.toml, which Prefect would read
             env={name: value for name, value in os.environ.items() if name not in foreign}
             | _SERVER
@@ -309,9 +325,7 @@ def _start(patience: float) -> None:
         if not name.startswith(_KEPT):
             del os.environ[name]
     profiles = str(home / "profiles.toml")  # does not exist
-    os.environ.update(
-        _CLIENT, PREFECT_API_URL=address, PREFECT_HOME=str(home), PREFECT_PROFILES_PATH=profiles
-    )
+    os.environ.update(_CLIENT, PREFECT_API_URL=address, PREFECT_HOME=str(home), PREFECT_PROFILES_PATH=profiles)
     bypass_proxies([_HOST, "*"])  # with *, httpx reads no proxy at all, so one that it cannot use does no harm
     refresh_global_settings_context()  # Prefect has read the environment already; its threads read the settings
 

@@ -12,7 +12,6 @@ import logging
 import os
 import platform
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import lru_cache
@@ -21,6 +20,7 @@ from itertools import count
 from pathlib import Path
 from typing import BinaryIO
 
+from core.machine.environment import temporary_files
 from core.machine.loading import quick_loading
 
 VERBOSE = "ISTHMUS_VERBOSE"
@@ -53,7 +53,7 @@ def claim_gpu(available: Sequence[str], folder: Path | None = None) -> BinaryIO 
     Returns:
         the lock, which must stay open as long as the GPU is used; None without GPUs.
     """
-    folder = folder or Path(tempfile.gettempdir()) / f"isthmus-gpus-{os.getuid()}"
+    folder = folder or temporary_files() / f"isthmus-gpus-{os.getuid()}"
     folder.mkdir(exist_ok=True, parents=True)
     for turn in count() if available else ():
         for name in available:
