@@ -240,8 +240,8 @@ def _check_configured(address: str) -> None:
         ) from None
     try:
         with client:
-            if error := client.api_healthcheck():
-                raise error
+            if unhealthy := client.api_healthcheck():
+                raise unhealthy
             client.raise_for_api_version_mismatch()  # needs access, which the check of health does not
     except Exception as error:
         raise SpecError(_refusal(address, error)) from None
@@ -281,7 +281,7 @@ def _last_exception(log: Path) -> str:
         text = log.read_text(errors="replace").strip()
     except OSError:
         return ""
-    last = ([text.rpartition("\n")[2]] + _EXCEPTION.findall(text))[-1]
+    last = [text.rpartition("\n")[2], *_EXCEPTION.findall(text)][-1]
     return f": {one_line(RuntimeError(last))}" if last else ""
 
 
@@ -301,12 +301,12 @@ def _start(patience: float) -> None:
         address = f"http://{_HOST}:{listening.getsockname()[1]}/api"
         # The server imports modules from the same folders as this process, not from the current folder.
         paths = [os.path.abspath(path) for path in sys.path]  # noqa: PTH100
-        arguments = f"{listening.fileno()}, {str(home)!r}, {str(cache_folder())!r}"
+        call = f"serve({listening.fileno()}, {str(home)!r}, {str(cache_folder())!r})"
         process = subprocess.Popen(
             [
                 sys.executable,
                 "-c",
-                f"import sys; sys.path[:] = {paths!r}; from {__name__} import serve; serve({arguments})",
+                f"import sys; sys.path[:] = {paths!r}; from {__name__} import serve; {call}",
             ],
             cwd=home,  # where there is no .env, prefect.toml or pyproject.toml, which Prefect would read
             env={name: value for name, value in os.environ.items() if name not in foreign}

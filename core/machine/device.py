@@ -102,7 +102,11 @@ def prepare() -> str:
     """Set up TensorFlow in this process and return the name of the device that it renders on.
 
     TensorFlow's own messages are hidden unless the environment has ISTHMUS_VERBOSE.
+
+    Raises:
+        SpecError: if there is no folder for temporary files, which TensorFlow looks for when it is loaded.
     """
+    temporary_files()
     with nullcontext() if os.environ.get(VERBOSE) else _silence(), _without_keras(), quick_loading():
         import tensorflow as tf
 

@@ -24,7 +24,7 @@ _ALL_HOSTS = "*"
 
 
 def settle() -> None:
-    """Open closed standard streams, bypass proxies on the loopback, and choose folders for temporary files and Keras."""
+    """Open closed standard streams, bypass proxies on the loopback, choose the folders of temporary files and Keras."""
     _open_standard_streams()
     bypass_proxies(_LOOPBACK)
     _choose_temporary_folder()
@@ -72,7 +72,9 @@ def temporary_files() -> Path:
     try:
         return Path(tempfile.gettempdir()).absolute()
     except OSError as error:
-        raise SpecError(f"TMPDIR: expected a folder for temporary files, {error.strerror}; set TMPDIR") from None
+        raise SpecError(
+            f"TMPDIR: expected a folder for temporary files, {error.strerror}; set TMPDIR or {CACHE}"
+        ) from None
 
 
 def temporary_folder(prefix: str) -> Path:
