@@ -46,7 +46,7 @@ _HOST = "127.0.0.1"
 _WAITING_CONNECTIONS = 128
 _START_FAILURE_SECONDS = 60
 _GOODBYE_SECONDS = 5  # for the server to store the events that it has received
-_DATABASE = "prefect.db"  # Prefect's default name in its home
+_DATABASE = "prefect.db"
 _LOG = "server.log"
 _DIGEST_BYTES = hashlib.sha256().digest_size
 
@@ -63,11 +63,13 @@ _CLIENT = {
     "PREFECT_CLOUD_API_URL": "https://api.prefect.cloud/api",  # Prefect compares the server's address with it
 }
 _SERVER = {
+    "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{_DATABASE}",  # in the current folder, its home
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     # No flow here uses blocks, and registering Prefect's own takes 1 s.
     "PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "false",
     "PREFECT_SERVER_MEMOIZE_BLOCK_AUTO_REGISTRATION": "false",
 }
+_USED_BY_CLIENT = ("all_proxy", "http_proxy", "https_proxy", "prefect_api_ssl_cert_file")
 _EXCEPTION = re.compile(r"^[A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit)\b.*", re.MULTILINE)
 
 
@@ -233,7 +235,7 @@ def _check_configured(address: str) -> None:
     try:
         client = get_client(sync_client=True)
     except Exception as error:
-        suspects = [name for name in os.environ if name.lower().endswith("_proxy") or name.endswith("SSL_CERT_FILE")]
+        suspects = [name for name in os.environ if name.lower() in _USED_BY_CLIENT]
         raise SpecError(
             f"PREFECT_API_URL: cannot connect to {_without_password(address)}, {one_line(error)}; "
             f"correct {' or '.join(['PREFECT_API_URL', *suspects])}"
