@@ -235,9 +235,7 @@ def test_the_cache_is_enough_if_there_is_no_folder_for_temporary_files(
     monkeypatch.setattr(tempfile, "tempdir", None)
     monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/nowhere"])
     monkeypatch.delenv(CACHE)
-    with pytest.raises(
-        SpecError, match=r"^TMPDIR: expected a folder for temporary files, No usable .*; set TMPDIR or "
-    ):
+    with pytest.raises(SpecError, match=r"^TMPDIR: expected a folder for temporary files, .*; set TMPDIR or "):
         environment.temporary_files()
 
 
