@@ -12,7 +12,6 @@ import logging
 import os
 import platform
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import lru_cache
@@ -21,6 +20,7 @@ from itertools import count, takewhile
 from pathlib import Path
 from typing import BinaryIO
 
+from core.machine.environment import temporary_files
 from core.machine.loading import quick_loading
 
 VERBOSE = "ISTHMUS_VERBOSE"
@@ -73,7 +73,7 @@ def claim_gpu(available: Sequence[str], folder: Path | None = None) -> BinaryIO 
     Returns:
         the lock, which must stay open as long as the GPU is used; None without GPUs.
     """
-    folder = folder or Path(tempfile.gettempdir()) / f"isthmus-gpus-{os.getuid()}"
+    folder = folder or temporary_files() / f"isthmus-gpus-{os.getuid()}"
     folder.mkdir(exist_ok=True, parents=True)
     for turn in count() if available else ():
         for name in available:
@@ -124,8 +124,12 @@ def prepare() -> str:
     TensorFlow's own messages are hidden unless the environment has ISTHMUS_VERBOSE. Environment variables that would
     change pixels or break rendering are removed for this process and for those that it starts, because TensorFlow reads
     some of them late.
+
+    Raises:
+        SpecError: if there is no folder for temporary files, which TensorFlow looks for when it is loaded.
     """
     _remove_variables()
+    temporary_files()
     with nullcontext() if os.environ.get(VERBOSE) else _silence(), _without_keras(), quick_loading():
         import tensorflow as tf
 

@@ -24,9 +24,10 @@ _ALL_HOSTS = "*"
 
 
 def settle() -> None:
-    """Open closed standard streams, bypass proxies on the loopback, and choose the folder of Keras."""
+    """Open closed standard streams, bypass proxies on the loopback, choose the folders of temporary files and Keras."""
     _open_standard_streams()
     bypass_proxies(_LOOPBACK)
+    _choose_temporary_folder()
     _choose_keras_home()
 
 
@@ -59,7 +60,21 @@ def is_usable(folder: Path) -> bool:
 def ensure_home() -> None:
     """Give a home to this process, and to those that it starts, unless it has one; Prefect cannot load without."""
     if _home() is None:
-        os.environ["HOME"] = str(cache_folder())
+        os.environ["HOME"] = os.environ[CACHE] = str(cache_folder())
+
+
+def temporary_files() -> Path:
+    """Return the folder for temporary files, which processes share.
+
+    Raises:
+        SpecError: if there is none.
+    """
+    try:
+        return Path(tempfile.gettempdir()).absolute()
+    except OSError as error:
+        raise SpecError(
+            f"TMPDIR: expected a folder for temporary files, {error.strerror}; set TMPDIR or {CACHE}"
+        ) from None
 
 
 def temporary_folder(prefix: str) -> Path:
@@ -68,10 +83,11 @@ def temporary_folder(prefix: str) -> Path:
     Raises:
         SpecError: if no folder for temporary files can be written.
     """
+    parent = temporary_files()
     try:
-        return Path(tempfile.mkdtemp(prefix=prefix)).absolute()
-    except OSError as error:
-        raise SpecError(f"expected a folder for temporary files, {error.strerror or error}; set TMPDIR") from None
+        return Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+    except OSError as error:  # such as a full disk
+        raise SpecError(f"{parent}: cannot store temporary files there, {error.strerror}; set TMPDIR") from None
 
 
 def bypass_proxies(hosts: Sequence[str]) -> None:
@@ -98,15 +114,29 @@ def _home() -> Path | None:
 
 
 def _temporary_cache() -> Path:
+    folder = temporary_files() / f"isthmus-{os.getuid()}"
     try:
-        folder = Path(tempfile.gettempdir()) / f"isthmus-{os.getuid()}"
         folder.mkdir(mode=0o700, exist_ok=True)
         if folder.lstat().st_uid == os.getuid():  # another user could have created it, and put a file there
             return folder
-        reason = f"{folder} belongs to another user"
+        reason = "belongs to another user"
     except OSError as error:
-        reason = error.strerror or str(error)
-    raise SpecError(f"{CACHE}: expected a folder for weights and measurements, there is no home, and {reason}; set it")
+        reason = f"cannot be created, {error.strerror}"
+    raise SpecError(
+        f"{CACHE}: expected a folder for weights, the home cannot be written, and {folder} {reason}; set it"
+    )
+
+
+def _choose_temporary_folder() -> None:
+    """Use ISTHMUS_CACHE for temporary files if Python finds no folder for them, or only the current folder."""
+    with suppress(OSError):
+        if tempfile.gettempdir() != os.getcwd():  # noqa: PTH109  (both are text)
+            return
+    if os.environ.get(CACHE):
+        folder = cache_folder() / "tmp"
+        with suppress(OSError):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
 
 
 def _choose_keras_home() -> None:
@@ -128,10 +158,11 @@ def _open_standard_streams() -> None:
 
     Otherwise the next file that is opened gets the number of the closed stream, and programs would read or write it.
     """
-    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+    for number in range(3):
         try:
             os.fstat(number)
         except OSError:  # open returns the lowest free number, which is this one
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115  (open until the process ends)

@@ -86,7 +86,7 @@ def _weights_digest(network: Any) -> str:
 
 def _remedy(error: Exception) -> str:
     """Return the remedy for a failed download in words; Keras also looks for the file in its cache."""
-    folder = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "models"
+    folder = Path(os.environ.get("KERAS_HOME") or os.path.expanduser("~/.keras")) / "models"  # noqa: PTH111
     address = re.search(r"https?://\S+", str(error))
     file = Path(address.group().rstrip(":.,")).name if address else "the file"
     return f"download it by hand and put it at {folder / file}, or write weights: none"

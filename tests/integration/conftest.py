@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from job import LAYER, SMALL, Job
-from prefect_parts import PrefectServer, make_home
+from prefect_parts import PrefectServer, make_home, share_databases
 
 
 @pytest.fixture(scope="session")
@@ -53,6 +53,7 @@ def _write_finished(job: Job) -> None:
 
 
 def _new_job(folder: Path, server: str) -> Job:
+    share_databases(folder / "cache")
     environment = os.environ | {
         "PREFECT_HOME": str(make_home(folder / "prefect")),
         "PREFECT_API_URL": server,

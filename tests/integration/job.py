@@ -45,9 +45,10 @@ class Job:
         self.spec |= changes
         self.spec_file.write_text(yaml.safe_dump(self.spec))
 
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: str, shell: str = ":") -> subprocess.CompletedProcess[str]:
+        """Run the command line; *shell* is a command of the shell that is run in the same process before."""
         return subprocess.run(
-            [ISTHMUS, *arguments],
+            ["sh", "-c", f'{shell}; exec "$@"', "sh", ISTHMUS, *arguments],
             env=self.environment,
             capture_output=True,
             text=True,

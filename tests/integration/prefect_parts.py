@@ -52,6 +52,17 @@ def make_home(home: Path) -> Path:
     return home
 
 
+def share_databases(cache: Path) -> None:
+    """Let builds with this cache folder keep the empty database of a temporary server for all tests.
+
+    Creating it takes seconds.
+    """
+    shared = Path(tempfile.gettempdir()) / f"isthmus-tests-databases-{os.getuid()}"
+    shared.mkdir(exist_ok=True)
+    cache.mkdir()
+    (cache / "prefect").symlink_to(shared)
+
+
 class PrefectServer:
     """A server on 127.0.0.1 with its own database, in a folder that `make_home` has created.
 

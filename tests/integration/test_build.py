@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 import shutil
+import sqlite3
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +19,19 @@ from prefect_parts import find
 
 
 def test_an_atlas_is_built_in_silence_without_a_prefect_server(job: Job) -> None:
-    """Without configuration, a build starts a temporary server, prints two lines, and leaves the contract's layout."""
+    """Without configuration, a build starts a temporary server, prints two lines, and leaves the contract's layout.
+
+    The first build of a user creates the server's database, and replaces a damaged one in the cache.
+    """
     del job.environment["PREFECT_API_URL"]
-    (Path(job.environment["PREFECT_HOME"]) / "prefect.db").unlink()  # Prefect has never run here
+    kept = job.folder / "cache" / "prefect" / f"{version('prefect')}-sqlite-{sqlite3.sqlite_version}"
+    kept.parent.unlink()
+    kept.parent.mkdir()
+    kept.write_bytes(bytes(1000))
 
     finished = job.run("build", str(job.spec_file))
+
+    assert hashlib.sha256(kept.read_bytes()[32:]).digest() == kept.read_bytes()[:32]
 
     assert job.processes() == []
     assert finished.returncode == 0
@@ -74,18 +86,22 @@ def test_a_build_does_only_what_is_missing(job: Job) -> None:
 
 
 def test_a_temporary_server_that_cannot_start_is_reported_in_one_line(job: Job) -> None:
-    """If the server's database is in a folder that does not exist, nothing is rendered, and no process remains."""
+    """If the server's database cannot be written, the line has the reason, nothing is rendered, and nothing remains."""
     del job.environment["PREFECT_API_URL"]
-    job.environment["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = f"sqlite+aiosqlite:///{job.folder}/nowhere/prefect.db"
+    (temporary := job.folder / "temporary").mkdir()
+    job.environment["TMPDIR"] = str(temporary)
 
-    refused = job.run("build", str(job.spec_file))
+    refused = job.run("build", str(job.spec_file), shell="ulimit -f 100")  # no file of more than 100 KB
 
     assert refused.returncode == 2
-    assert refused.stderr == (
-        "isthmus: the temporary Prefect server ended with code 3; run with --verbose to see why, or start one yourself "
-        "with 'prefect server start' and set PREFECT_API_URL\n"
+    assert re.fullmatch(
+        r"isthmus: the temporary Prefect server ended with code 1: \S*(OSError: .*File too large|Error: .*)"
+        rf"; its files were in {temporary}, set TMPDIR to use another folder; run with --verbose to see all its "
+        r"messages, or start a server yourself with 'prefect server start' and set PREFECT_API_URL\n",
+        refused.stderr,
     )
     assert job.processes() == []
+    assert not list(temporary.glob("isthmus-prefect*"))
     assert not job.records()
 
 
@@ -111,7 +127,8 @@ def test_a_server_that_does_not_answer_is_reported_in_one_line(job: Job) -> None
 
     assert (finished.returncode, finished.stdout) == (2, "")
     assert finished.stderr == (
-        "isthmus: PREFECT_API_URL: no Prefect server answers at http://127.0.0.1:9/api; start it, or unset it\n"
+        "isthmus: PREFECT_API_URL: no Prefect server answers at http://127.0.0.1:9/api, "
+        "[Errno 111] Connection refused; start it, or unset it\n"
     )
     assert not job.atlas.exists()
 

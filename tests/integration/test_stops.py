@@ -167,17 +167,21 @@ def test_a_build_that_is_stopped_while_it_loads_ends_soon(job: Job, stop: signal
 
 
 def test_nothing_outlives_a_build_that_is_killed(job: Job) -> None:
-    """SIGKILL of the build's process alone also ends its render processes and its temporary server."""
+    """SIGKILL of the build's process alone also ends its render processes and its temporary server, with its files."""
     del job.environment["PREFECT_API_URL"]
+    (temporary := job.folder / "temporary").mkdir()
+    job.environment["TMPDIR"] = str(temporary)
     job.write(render=SLOW, compute={"processes": 2, "chunk_pairs": 1})
     build = job.start()
     try:
         wait_for(job.records, "the first record")
         wait_for(lambda: len(job.processes()) >= 5, "itself, two to render, one for resources, one server")
+        assert list(temporary.glob("isthmus-prefect-*/prefect.db"))
         build.kill()
         build.communicate()
 
         wait_for(lambda: not job.processes(), "all its processes to end")
+        assert not list(temporary.glob("isthmus-prefect-*"))
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(build.pid, signal.SIGKILL)

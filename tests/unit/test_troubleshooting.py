@@ -11,9 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
-ROWS = [
-    [cell.strip() for cell in line.strip("|").split(" | ")] for line in PAGE.splitlines() if line.startswith("| `")
-]
+ROWS = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in PAGE.splitlines() if line.startswith("| `")]
 VARIABLE = "…"
 
 
@@ -30,7 +28,10 @@ def texts(source: ast.AST) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def messages() -> list[str]:
     """The texts of all sources; the %s of a line in a log is a part that is computed, too."""
-    sources = [*ROOT.glob("*.py"), *(path for house in ("core", "tasks", "flows") for path in ROOT.glob(f"{house}/**/*.py"))]
+    sources = [
+        *ROOT.glob("*.py"),
+        *(path for house in ("core", "tasks", "flows") for path in ROOT.glob(f"{house}/**/*.py")),
+    ]
     found = (text for path in sources for text in texts(ast.parse(path.read_text(encoding="utf-8"))))
     return [re.sub("%[sd]", VARIABLE, text) for text in found]
 
@@ -47,4 +48,3 @@ def test_every_message_has_a_meaning_and_a_remedy_and_is_there_once() -> None:
     """A row has three cells with words in them."""
     assert [row for row in ROWS if len(row) != 3 or not all(len(cell.split()) > 1 for cell in row)] == []
     assert len({row[0] for row in ROWS}) == len(ROWS)
-
