@@ -238,7 +238,7 @@ def _build(pairs: int, steps: int, processes: int) -> dict[str, Any]:
             "compute": {"processes": processes},
         }
         spec.write_text(yaml.safe_dump(content))
-        command = [sys.executable, "-m", "flows.cli", "build", str(spec), "--json"]
+        command = [sys.executable, "-m", "isthmus", "build", str(spec), "--json"]
         # The build starts a temporary server, even if the environment or a profile names another one.
         alone = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
         alone["PREFECT_PROFILES_PATH"] = str(Path(folder) / "profiles.toml")
@@ -258,7 +258,9 @@ def _build(pairs: int, steps: int, processes: int) -> dict[str, Any]:
             raise
         seconds = time.perf_counter() - started - stopped
         bare.append(_bare_seconds(pairs))
-        lines = [line for path in (Path(folder) / "bench/records").iterdir() for line in path.read_text().splitlines()]
+        lines = [
+            line for path in (Path(folder) / "bench/records").iterdir() for line in path.read_text("utf-8").splitlines()
+        ]
         rendering = sum(json.loads(line)["seconds"] for line in lines) - processes * stopped
     bare_pair, pair = steps * mean(bare), rendering / pairs
     return {

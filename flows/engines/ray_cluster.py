@@ -15,7 +15,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from core.errors import SpecError
 from core.machine import parallel
-from core.machine.device import VERBOSE
+from core.machine.device import VERBOSE, gpus
 from core.spec import Compute
 from flows.engines.engine import Finished, Round, api_url, render_in_window
 from flows.prefect_server import configured_server
@@ -115,12 +115,14 @@ class RayEngine:
 def _connect(compute: Compute) -> _Connection:
     if find_spec("prefect_ray") is None:
         raise SpecError("compute.engine: ray needs the packages of the extra 'ray'; install isthmus[ray]")
+    address = compute.ray_address
+    if not address:  # under `uv run` Ray would copy the current folder, and install everything again
+        os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"
     import ray
     from prefect_ray import RayTaskRunner
 
     if not os.environ.get(VERBOSE):
         logging.getLogger("ray").setLevel(logging.ERROR)
-    address = compute.ray_address
     if address and not configured_server():
         raise SpecError(
             "compute.ray_address: expected a Prefect server that the cluster can reach; set PREFECT_API_URL"
@@ -143,6 +145,10 @@ def _on_this_machine(compute: Compute) -> dict[str, Any]:
     """Return the arguments of ray.init for a Ray on this machine."""
     return {
         "num_cpus": parallel.process_count(compute.processes),
+        "num_gpus": len(gpus()),
+        "_skip_env_hook": True,  # RAY_RUNTIME_ENV_HOOK: the processes must find what is installed here
+        # Ray puts the current folder first on the path of its processes; it may have a tasks.py of another project.
+        "_system_config": {"preload_python_modules": ["core", "tasks", "flows"]},
         "include_dashboard": False,
         "log_to_driver": False,
         "logging_level": "error",
