@@ -258,9 +258,8 @@ def _build(pairs: int, steps: int, processes: int) -> dict[str, Any]:
             raise
         seconds = time.perf_counter() - started - stopped
         bare.append(_bare_seconds(pairs))
-        lines = [
-            line for path in (Path(folder) / "bench/records").iterdir() for line in path.read_text("utf-8").splitlines()
-        ]
+        records = (Path(folder) / "bench/records").iterdir()
+        lines = [line for path in records for line in path.read_text(encoding="utf-8").splitlines()]
         rendering = sum(json.loads(line)["seconds"] for line in lines) - processes * stopped
     bare_pair, pair = steps * mean(bare), rendering / pairs
     return {

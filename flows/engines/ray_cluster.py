@@ -13,7 +13,7 @@ from typing import Any
 from prefect import get_run_logger
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from core.errors import SpecError
+from core.errors import SpecError, one_line
 from core.machine import parallel
 from core.machine.device import VERBOSE, gpus
 from core.spec import Compute
@@ -129,7 +129,17 @@ def _connect(compute: Compute) -> _Connection:
         )
     # Without "local" Ray would connect to a cluster that runs on this machine, and there it refuses num_cpus.
     runner: Any = RayTaskRunner(address or "local", {} if address else _on_this_machine(compute))
-    runner.__enter__()
+    try:
+        runner.__enter__()
+    except Exception as error:  # Ray raises errors of many types
+        if address and isinstance(error, ConnectionError):
+            raise
+        if address:
+            raise SpecError(f"compute.ray_address: cannot use the Ray at {address}, {one_line(error)}") from None
+        raise SpecError(
+            f"compute.engine: Ray cannot start on this machine, {one_line(error)}; if the cause is its folder, set "
+            "RAY_TMPDIR to an existing folder with a short path"
+        ) from None
     try:
         resources = ray.cluster_resources()
         cpus, gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
