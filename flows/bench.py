@@ -238,7 +238,7 @@ def _build(pairs: int, steps: int, processes: int) -> dict[str, Any]:
             "compute": {"processes": processes},
         }
         spec.write_text(yaml.safe_dump(content))
-        command = [sys.executable, "-m", "flows.cli", "build", str(spec), "--json"]
+        command = [sys.executable, "-m", "isthmus", "build", str(spec), "--json"]
         # The build starts a temporary server, even if the environment or a profile names another one.
         alone = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
         alone["PREFECT_PROFILES_PATH"] = str(Path(folder) / "profiles.toml")

@@ -12,7 +12,7 @@ import logging
 import os
 import platform
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import lru_cache
 from importlib.metadata import version
@@ -28,7 +28,13 @@ VERBOSE = "ISTHMUS_VERBOSE"
 _DEVICE_FILES = Path("/dev")
 _CARDS = Path("/proc/driver/nvidia/gpus")
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
-_LEGACY_KERAS = "TF_USE_LEGACY_KERAS"
+_WITHOUT_KERAS = {"TF_USE_LEGACY_KERAS": "1", "KERAS_HOME": os.devnull}
+"""The environment in which TensorFlow loads without Keras, which takes a seventh of the time.
+
+TensorFlow imports Keras's optimizers when it is loaded. With TF_USE_LEGACY_KERAS it looks for the optimizers of the
+older Keras instead, and does without them if the older Keras is not installed. A copy of Keras in TensorFlow, which is
+not used, reads the user's keras.json, and a wrong value there would end the import.
+"""
 _CUDA_FOLDER = "--xla_gpu_cuda_data_dir="
 _REMOVED = (
     *("TF_XLA_FLAGS", "TF_FUNCTION_JIT_COMPILE_DEFAULT", "TF_JIT_COMPILE_REWRITE"),  # XLA is a setting of the spec
@@ -130,7 +136,7 @@ def prepare() -> str:
     """
     _remove_variables()
     temporary_files()
-    with nullcontext() if os.environ.get(VERBOSE) else _silence(), _without_keras(), quick_loading():
+    with nullcontext() if os.environ.get(VERBOSE) else _silence(), environment(_WITHOUT_KERAS), quick_loading():
         import tensorflow as tf
 
     if not os.environ.get(VERBOSE):
@@ -193,21 +199,18 @@ def _remove_variables() -> None:
 
 
 @contextmanager
-def _without_keras() -> Iterator[None]:
-    """Load TensorFlow without Keras, which takes a seventh of the time; Keras can still be imported later.
-
-    TensorFlow imports Keras's optimizers when it is loaded. With TF_USE_LEGACY_KERAS it looks for the optimizers of the
-    older Keras instead, and does without them if the older Keras is not installed.
-    """
-    previous = os.environ.get(_LEGACY_KERAS)
-    os.environ[_LEGACY_KERAS] = "1"
+def environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables of this process inside the block; then restore the earlier values."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
     try:
         yield
     finally:
-        if previous is None:
-            del os.environ[_LEGACY_KERAS]
-        else:
-            os.environ[_LEGACY_KERAS] = previous
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 @contextmanager

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from core.errors import ModelError, one_line
+from core.machine.device import environment
 
 _SETTINGS = {
     "floatx": "float32",
@@ -44,24 +44,14 @@ def _set(config: Any, settings: dict[str, Any]) -> None:
 
 def _imported() -> Any:
     """Return Keras on TensorFlow."""
-    if "keras" not in sys.modules:
-        before = {name: os.environ.get(name) for name in _ENVIRONMENT}
-        os.environ.update(_ENVIRONMENT)
-        try:
+    try:
+        with environment(_ENVIRONMENT):
             import keras
-        except (ValueError, TypeError, AttributeError, OSError) as error:
-            raise ModelError(
-                f"Keras: expected settings that it can read, {one_line(error)}; correct or remove its keras.json in "
-                f"{os.environ.get('KERAS_HOME') or '~/.keras'}, and unset the variables that begin with KERAS_"
-            ) from None
-        finally:
-            for name, value in before.items():
-                if value is None:
-                    del os.environ[name]
-                else:
-                    os.environ[name] = value
-    import keras
-
+    except Exception as error:  # wrong settings cause errors of many types
+        raise ModelError(
+            f"Keras: expected settings that it can read, got {one_line(error)}; correct or remove keras.json in "
+            f"{os.environ.get('KERAS_HOME') or '~/.keras'}, and unset variables that begin with KERAS_"
+        ) from None
     if keras.config.backend() != "tensorflow":
         raise ModelError(
             f"Keras: expected the backend tensorflow, this process has imported Keras on {keras.config.backend()}; "

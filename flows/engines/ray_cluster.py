@@ -13,9 +13,9 @@ from typing import Any
 from prefect import get_run_logger
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from core.errors import SpecError
+from core.errors import SpecError, one_line
 from core.machine import parallel
-from core.machine.device import VERBOSE
+from core.machine.device import VERBOSE, gpus
 from core.spec import Compute
 from flows.engines.engine import Failed, Finished, Round, api_url, render_in_window
 from flows.prefect_server import configured_server
@@ -116,19 +116,31 @@ class RayEngine:
 def _connect(compute: Compute) -> _Connection:
     if find_spec("prefect_ray") is None:
         raise SpecError("compute.engine: ray needs the packages of the extra 'ray'; install isthmus[ray]")
+    address = compute.ray_address
+    if not address:  # under `uv run` Ray would copy the current folder, and install everything again
+        os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"
     import ray
     from prefect_ray import RayTaskRunner
 
     if not os.environ.get(VERBOSE):
         logging.getLogger("ray").setLevel(logging.ERROR)
-    address = compute.ray_address
     if address and not configured_server():
         raise SpecError(
             "compute.ray_address: expected a Prefect server that the cluster can reach; set PREFECT_API_URL"
         )
     # Without "local" Ray would connect to a cluster that runs on this machine, and there it refuses num_cpus.
     runner: Any = RayTaskRunner(address or "local", {} if address else _on_this_machine(compute))
-    runner.__enter__()
+    try:
+        runner.__enter__()
+    except Exception as error:  # Ray raises errors of many types
+        if address and isinstance(error, ConnectionError):
+            raise
+        if address:
+            raise SpecError(f"compute.ray_address: cannot use the Ray at {address}, {one_line(error)}") from None
+        raise SpecError(
+            f"compute.engine: Ray cannot start on this machine, {one_line(error)}; if the cause is its folder, set "
+            "RAY_TMPDIR to an existing folder with a short path"
+        ) from None
     try:
         resources = ray.cluster_resources()
         cpus, gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
@@ -144,6 +156,10 @@ def _on_this_machine(compute: Compute) -> dict[str, Any]:
     """Return the arguments of ray.init for a Ray on this machine."""
     return {
         "num_cpus": parallel.process_count(compute.processes),
+        "num_gpus": len(gpus()),
+        "_skip_env_hook": True,  # RAY_RUNTIME_ENV_HOOK: the processes must find what is installed here
+        # Ray puts the current folder first on the path of its processes; it may have a tasks.py of another project.
+        "_system_config": {"preload_python_modules": ["core", "tasks", "flows"]},
         "include_dashboard": False,
         "log_to_driver": False,
         "logging_level": "error",
