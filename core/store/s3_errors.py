@@ -165,8 +165,8 @@ def _refusal(error: ClientError, bucket: str, endpoint: str, has_checksum: bool)
         return StoreError, "the clock of this machine is wrong; set it"
     if code in _FULL or status == 507:
         return StoreError, f"the store is full ({code}); make room and run the same command again"
-    if code == str(status) and status < 500 and status != 429:
-        return StoreError, _foreign_answer(error, endpoint)
+    if code == str(status) and status != 429:
+        return _foreign_answer(error, endpoint)
     if status in (401, 403):
         return StoreError, f"the credentials do not allow it ({code}); allow them to get, put, delete and list{perhaps}"
     if (status >= 500 and status != 501) or status == 429 or code in _TRANSIENT:
@@ -179,15 +179,18 @@ def _is_about_checksums(error: ClientError) -> bool:
     return code_of(error) in _CHECKSUMS or (status_of(error) in (400, 411, 501) and bool(_CHECKSUM_TEXT.search(text)))
 
 
-def _foreign_answer(error: ClientError, endpoint: str) -> str:
-    """Return the cause for an answer without the error that every object store describes in XML."""
+def _foreign_answer(error: ClientError, endpoint: str) -> tuple[type[StoreError], str]:
+    """Return class and cause for an answer without the error that every object store describes in XML.
+
+    A status of 500 or more is transient. boto3 also gives it to an answer of success that is not in XML.
+    """
     headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
     target = urlsplit(headers.get("location", ""))
     to = f" to {target.scheme}://{target.hostname}" if target.hostname else ""  # without a token in the query
-    return (
-        f"the answer of {endpoint} is not one of an object store (HTTP {status_of(error)}{to}); {_CORRECT_ENDPOINT}, "
-        "and check for a proxy or login page between"
-    )
+    status = status_of(error)
+    kind, again = (TransientStoreError, "try again later, or ") if status >= 500 else (StoreError, "")
+    cause = f"the answer of {endpoint} is not one of an object store (HTTP {status}{to})"
+    return kind, f"{cause}; {again}{_CORRECT_ENDPOINT}, and check for a proxy or login page between"
 
 
 def _failure(error: BotoCoreError, endpoint: str) -> tuple[type[StoreError], str]:

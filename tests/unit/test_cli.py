@@ -55,7 +55,7 @@ def below(folder: Path) -> list[str]:
         (["preview", *NEURONS, "--model", "vgg"], "model: name: expected one of efficientnet-lite0, "),
         (["models", "layers", "vgg"], "model: name: expected one of efficientnet-lite0, "),
         (["verify", "no"], "no: expected the folder of an atlas or a spec file, found neither at {here}/no\n"),
-        (["verify", "no", "--repair"], "no: expected the folder of an atlas or a spec file, found neither at {here}/no\n"),
+        (["verify", "no", "--repair"], "no: expected the folder of an atlas or a spec file, found neither at "),
         (["publish", "no"], "no: expected the folder of an atlas or a spec file, found neither at {here}/no\n"),
         (["open", "no"], "no: expected the folder of an atlas or a spec file, found neither at {here}/no\n"),
         (["publish", "empty"], "empty: no atlas at {here}/empty; build it first, or name another folder\n"),
