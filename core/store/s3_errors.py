@@ -199,9 +199,7 @@ def _failure(error: BotoCoreError, endpoint: str) -> tuple[type[StoreError], str
     if isinstance(error, _NO_CREDENTIALS):
         return StoreError, f"found no credentials ({name}); {_GIVE_CREDENTIALS}"
     if isinstance(error, SSLError):
-        if "CERTIFICATE_VERIFY_FAILED" not in str(error):
-            return StoreError, f"{endpoint} does not speak https; {_CORRECT_ENDPOINT}, perhaps to http"
-        return StoreError, f"the certificate of {endpoint} is not valid; correct storage.endpoint_url or AWS_CA_BUNDLE"
+        return StoreError, _tls_failure(str(error), endpoint)
     if isinstance(error, FlexibleChecksumError):
         problem = "the bytes that came do not have the checksum that the store sent with them"
         return StoreError, f"{problem}; if this happens to every object, {_NO_CHECKSUMS}"
@@ -212,6 +210,16 @@ def _failure(error: BotoCoreError, endpoint: str) -> tuple[type[StoreError], str
     elif isinstance(error, _ABOUT_SETTINGS):
         name = f"{name}: {one_line(error)}"
     return StoreError, f"boto3 failed ({name}); {_CORRECT_BOTO3}"
+
+
+def _tls_failure(text: str, endpoint: str) -> str:
+    """Return the cause for a connection by https that failed, from OpenSSL's text."""
+    if re.search(r"wrong.version.number|record layer failure|unknown protocol", text, re.IGNORECASE):
+        return f"{endpoint} does not speak https; {_CORRECT_ENDPOINT}, perhaps to http"
+    if "[Errno" in text or "[X509" in text:
+        file = "AWS_CA_BUNDLE, REQUESTS_CA_BUNDLE or ca_bundle in its configuration file"
+        return f"boto3 cannot read its certificates; let {file} name a file with certificates"
+    return f"the certificate of {endpoint} is not valid; correct storage.endpoint_url or AWS_CA_BUNDLE"
 
 
 def _of_a_setting(error: Exception) -> str:

@@ -277,6 +277,19 @@ def test_https_where_http_is_spoken_is_named(other: OtherStore, monkeypatch: pyt
         open_store(ADDRESS, Storage(endpoint_url=url)).read("records/a")
 
 
+@pytest.mark.parametrize("bundle", ["missing.pem", "", "text.pem"])
+def test_a_file_of_certificates_that_cannot_be_read_is_named(
+    other: OtherStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, bundle: str
+) -> None:
+    """The message has the settings, and does not blame the store's certificate."""
+    monkeypatch.setattr(s3, "ATTEMPTS", 1)
+    (tmp_path / "text.pem").write_text("no certificate")
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(tmp_path / bundle))
+
+    with pytest.raises(StoreError, match="boto3 cannot read its certificates; let AWS_CA_BUNDLE, REQUESTS_CA_BUNDLE"):
+        open_store(ADDRESS, Storage(endpoint_url=other.url.replace("http:", "https:"))).read("records/a")
+
+
 @pytest.mark.parametrize("code", ["PathStyleDomainForbidden", "SecondLevelDomainForbidden"])
 def test_a_store_that_wants_the_bucket_in_the_host_is_named_with_the_setting(other: OtherStore, code: str) -> None:
     """boto3's configuration file has a setting for it."""
