@@ -277,7 +277,7 @@ def _build(pairs: int, steps: int, processes: int) -> dict[str, Any]:
 def _pair_seconds(folder: str) -> list[float]:
     """Return the seconds of all pairs that have a record."""
     files = Path(folder).glob("bench/records/*.ndjson")
-    return [json.loads(line)["seconds"] for file in files for line in file.read_text().splitlines()]
+    return [json.loads(line)["seconds"] for file in files for line in file.read_text(encoding="utf-8").splitlines()]
 
 
 def _has_ended(build: subprocess.Popen[bytes], *, within: float) -> bool:

@@ -69,7 +69,7 @@ def existing_store(atlas: str) -> Store:
     from core.store.store import open_store
 
     path, spec = Path(atlas), None
-    if atlas.startswith("s3://"):
+    if "://" in atlas:
         store = open_store(atlas)
     elif path.suffix in (".yaml", ".yml") or os.path.isfile(path):  # noqa: PTH113  (false if the name is too long)
         spec = read_spec_file(path)

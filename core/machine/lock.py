@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 
 @contextmanager
@@ -17,7 +18,7 @@ def locked(path: Path) -> Iterator[None]:
         OSError: if the lock's file cannot be created.
     """
     while True:
-        with path.open("ab") as file:
+        with _opened(path) as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             if not _is(path, file.fileno()):  # the last holder has deleted it, so others may lock a new file
                 continue
@@ -26,6 +27,17 @@ def locked(path: Path) -> Iterator[None]:
             finally:
                 path.unlink(missing_ok=True)
             return
+
+
+def _opened(path: Path) -> IO[bytes]:
+    """Open the lock's file, or create it."""
+    while True:
+        try:
+            return path.open("ab")
+        except FileNotFoundError:
+            # Mounts by FUSE find a file and open it in two steps, between which the last holder may delete it.
+            if not path.parent.is_dir():
+                raise
 
 
 def _is(path: Path, descriptor: int) -> bool:

@@ -95,4 +95,15 @@ def _configured(
         read_timeout=_READ_SECONDS,
     )
     region = storage.region or session.region_name or "us-east-1"
-    return session.client("s3", endpoint_url=endpoint_url, region_name=region, config=config)
+    client = session.client("s3", endpoint_url=endpoint_url, region_name=region, config=config)
+    client.meta.events.register("before-call.s3.HeadBucket", _do_not_follow)
+    return client
+
+
+def _do_not_follow(context: dict[str, Any], **_: object) -> None:
+    """Stop boto3 from following the answer to HeadBucket.
+
+    After a redirect, boto3 asks for the bucket's region by this call. If a login page redirects that, too, boto3 would
+    ask again without end.
+    """
+    context["s3_redirect"]["redirected"] = True

@@ -165,8 +165,8 @@ def _refusal(error: ClientError, bucket: str, endpoint: str, has_checksum: bool)
         return StoreError, "the clock of this machine is wrong; set it"
     if code in _FULL or status == 507:
         return StoreError, f"the store is full ({code}); make room and run the same command again"
-    if code == str(status) and status < 500 and status != 429:
-        return StoreError, _foreign_answer(error, endpoint)
+    if code == str(status) and status != 429:
+        return _foreign_answer(error, endpoint)
     if status in (401, 403):
         return StoreError, f"the credentials do not allow it ({code}); allow them to get, put, delete and list{perhaps}"
     if (status >= 500 and status != 501) or status == 429 or code in _TRANSIENT:
@@ -179,15 +179,18 @@ def _is_about_checksums(error: ClientError) -> bool:
     return code_of(error) in _CHECKSUMS or (status_of(error) in (400, 411, 501) and bool(_CHECKSUM_TEXT.search(text)))
 
 
-def _foreign_answer(error: ClientError, endpoint: str) -> str:
-    """Return the cause for an answer without the error that every object store describes in XML."""
+def _foreign_answer(error: ClientError, endpoint: str) -> tuple[type[StoreError], str]:
+    """Return class and cause for an answer without the error that every object store describes in XML.
+
+    A status of 500 or more is transient. boto3 also gives it to an answer of success that is not in XML.
+    """
     headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
     target = urlsplit(headers.get("location", ""))
     to = f" to {target.scheme}://{target.hostname}" if target.hostname else ""  # without a token in the query
-    return (
-        f"the answer of {endpoint} is not one of an object store (HTTP {status_of(error)}{to}); {_CORRECT_ENDPOINT}, "
-        "and check for a proxy or login page between"
-    )
+    status = status_of(error)
+    kind, again = (TransientStoreError, "try again later, or ") if status >= 500 else (StoreError, "")
+    cause = f"the answer of {endpoint} is not one of an object store (HTTP {status}{to})"
+    return kind, f"{cause}; {again}{_CORRECT_ENDPOINT}, and check for a proxy or login page between"
 
 
 def _failure(error: BotoCoreError, endpoint: str) -> tuple[type[StoreError], str]:
@@ -196,9 +199,7 @@ def _failure(error: BotoCoreError, endpoint: str) -> tuple[type[StoreError], str
     if isinstance(error, _NO_CREDENTIALS):
         return StoreError, f"found no credentials ({name}); {_GIVE_CREDENTIALS}"
     if isinstance(error, SSLError):
-        if "CERTIFICATE_VERIFY_FAILED" not in str(error):
-            return StoreError, f"{endpoint} does not speak https; {_CORRECT_ENDPOINT}, perhaps to http"
-        return StoreError, f"the certificate of {endpoint} is not valid; correct storage.endpoint_url or AWS_CA_BUNDLE"
+        return StoreError, _tls_failure(str(error), endpoint)
     if isinstance(error, FlexibleChecksumError):
         problem = "the bytes that came do not have the checksum that the store sent with them"
         return StoreError, f"{problem}; if this happens to every object, {_NO_CHECKSUMS}"
@@ -209,6 +210,16 @@ def _failure(error: BotoCoreError, endpoint: str) -> tuple[type[StoreError], str
     elif isinstance(error, _ABOUT_SETTINGS):
         name = f"{name}: {one_line(error)}"
     return StoreError, f"boto3 failed ({name}); {_CORRECT_BOTO3}"
+
+
+def _tls_failure(text: str, endpoint: str) -> str:
+    """Return the cause for a connection by https that failed, from OpenSSL's text."""
+    if re.search(r"wrong.version.number|record layer failure|unknown protocol", text, re.IGNORECASE):
+        return f"{endpoint} does not speak https; {_CORRECT_ENDPOINT}, perhaps to http"
+    if "[Errno" in text or "[X509" in text:
+        file = "AWS_CA_BUNDLE, REQUESTS_CA_BUNDLE or ca_bundle in its configuration file"
+        return f"boto3 cannot read its certificates; let {file} name a file with certificates"
+    return f"the certificate of {endpoint} is not valid; correct storage.endpoint_url or AWS_CA_BUNDLE"
 
 
 def _of_a_setting(error: Exception) -> str:

@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 import yaml
 from command_line import Isthmus
+from sample_records import RECORDS, record_of
 
+from core.atlas.records import to_ndjson
 from core.machine import device
 
 ISTHMUS = Path(sys.executable).with_name("isthmus")
@@ -55,7 +57,7 @@ def below(folder: Path) -> list[str]:
         (["preview", *NEURONS, "--model", "vgg"], "model: name: expected one of efficientnet-lite0, "),
         (["models", "layers", "vgg"], "model: name: expected one of efficientnet-lite0, "),
         (["verify", "no"], "no: expected the folder of an atlas or a spec file, found neither at {here}/no\n"),
-        (["verify", "no", "--repair"], "no: expected the folder of an atlas or a spec file, found neither at {here}/no\n"),
+        (["verify", "no", "--repair"], "no: expected the folder of an atlas or a spec file, found neither at "),
         (["publish", "no"], "no: expected the folder of an atlas or a spec file, found neither at {here}/no\n"),
         (["open", "no"], "no: expected the folder of an atlas or a spec file, found neither at {here}/no\n"),
         (["publish", "empty"], "empty: no atlas at {here}/empty; build it first, or name another folder\n"),
@@ -130,6 +132,8 @@ def test_an_old_name_of_a_key_is_reported_in_one_line(tmp_path: Path, filter_: s
     """The spec is read, and standard error has one line with the new name, whatever PYTHONWARNINGS says."""
     spec = tmp_path / "atlas.yaml"
     spec.write_text(yaml.safe_dump(SPEC | {"output": str(tmp_path), "compute": {"pack": 2}}))
+    (tmp_path / "small" / "plan").mkdir(parents=True)
+    (tmp_path / "small" / "plan" / "spec.json").write_text("{}")
 
     said = subprocess.run(
         [ISTHMUS, "verify", spec, "--json"],
@@ -140,7 +144,7 @@ def test_an_old_name_of_a_key_is_reported_in_one_line(tmp_path: Path, filter_: s
         timeout=300,
     )
 
-    assert said.returncode == 1  # the atlas has not been built
+    assert said.returncode == 1  # nothing has been published
     assert json.loads(said.stdout)["intact"] is False
     assert said.stderr == (
         f"isthmus: warning: {spec}: compute.pack is called compute.batch_pairs now; rename it, the old name still "
@@ -280,6 +284,105 @@ def test_layers_of_a_model_are_listed_with_channels_size_and_kind(isthmus: Isthm
     assert listed["layers"]["logits"] == {"channels": 1000, "kind": "Dense", "size": None}
     assert [line.split()[0] for line in for_people.out.splitlines()] == layers
     assert for_people.out.splitlines()[0].split()[1:] == ["32", "channels", "64x64", "Conv2D"]
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Path:
+    """A folder with a spec of a relative output, and with the records of its atlas."""
+    folder = tmp_path / "work"
+    (folder / "out" / "small" / "records").mkdir(parents=True)
+    (folder / "out" / "small" / "records" / "a.ndjson").write_bytes(to_ndjson(RECORDS))
+    (folder / "small.yaml").write_text(yaml.safe_dump(SPEC | {"output": "out"}))
+    return folder
+
+
+COMMANDS = [("verify",), ("verify", "--repair"), ("publish",), ("open",), ("route", *NEURONS)]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_a_relative_output_is_looked_for_where_the_command_runs(
+    isthmus: Isthmus, tmp_path: Path, elsewhere: Path, command: tuple[str, ...]
+) -> None:
+    """From another folder the line says where the atlas was searched for and where there is one; nothing is changed."""
+    before = below(tmp_path)
+
+    said = isthmus(*command, "work/small.yaml")
+
+    assert (said.code, said.out) == (2, "")
+    assert said.err == (
+        f"isthmus: work/small.yaml: no atlas at {tmp_path}/out/small (output 'out' is relative to the folder where the "
+        "command runs); run the command in the folder of the build, or name the atlas's folder; found an atlas at "
+        f"{elsewhere}/out/small\n"
+    )
+    assert below(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("atlas", "message"),
+    [
+        ("work/out", "no atlas at {here}/work/out; build it first, or name another folder; found an atlas at {found}"),
+        ("work/out/smal", "expected the folder of an atlas or a spec file, found neither at {here}/work/out/smal"),
+        ("work/out/other", "no atlas at {here}/work/out/other; build it first, or name another folder; found an atlas "
+         "at {found}"),
+        ("work/out/small/records", "no atlas at {here}/work/out/small/records; build it first, or name another folder; "
+         "found an atlas at {found}"),
+        ("web", "no atlas at {here}/web; build it first, or name another folder"),
+        ("https://example.org/small", "expected a directory or s3://bucket/prefix; other kinds of store are not "
+         "supported"),
+        ("x" * 5000, "expected the folder of an atlas or a spec file, found neither at {here}/" + "x" * 5000),
+    ],
+    ids=["above", "typo", "empty", "below", "other project", "address", "long"],
+)  # fmt: skip
+def test_a_folder_that_is_no_atlas_is_named_and_left_alone(
+    isthmus: Isthmus, tmp_path: Path, elsewhere: Path, atlas: str, message: str
+) -> None:
+    """No file is missing there, and --repair deletes nothing, not even a manifest.json of another program."""
+    (elsewhere / "out" / "other").mkdir()
+    (tmp_path / "web").mkdir()
+    (tmp_path / "web" / "manifest.json").write_text('{"name": "a web page"}')
+    before = below(tmp_path)
+
+    said = isthmus("verify", atlas, "--repair")
+
+    text = message.replace("{here}", str(tmp_path)).replace("{found}", f"{elsewhere}/out/small")
+    assert (said.code, said.out) == (2, "")
+    assert said.err.endswith(f"{text}\n")
+    assert said.err.count("\n") == 1
+    assert below(tmp_path) == before
+
+
+def test_an_atlas_without_its_pictures_is_an_atlas(isthmus: Isthmus, tmp_path: Path, elsewhere: Path) -> None:
+    """Records whose pictures are all gone are damage, which is listed with the remedy."""
+    picture = {"sheet_sha256": "0" * 64, "sheet_bytes": 1, "preview_sha256": "0" * 64, "preview_bytes": 1}
+    atlas = elsewhere / "out" / "small"
+    (atlas / "records" / "a.ndjson").write_bytes(to_ndjson([record_of("block5:0", "block5:1", **picture)]))
+
+    said = isthmus("verify", str(atlas))
+
+    assert said.code == 1
+    assert "missing: sheets/" in said.out
+    assert said.out.splitlines()[-1].startswith("To repair it: ")
+
+
+def test_a_file_system_without_links_is_named_once(
+    isthmus: Isthmus, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The atlas is published nevertheless, with one line on who may write at the same time."""
+
+    def no_links(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", no_links)
+    atlas = str(elsewhere / "out" / "small")
+
+    said = isthmus("publish", atlas)
+
+    assert (said.code, said.err) == (
+        0,
+        f"isthmus: warning: {atlas}: this file system has no hard links; "
+        "let only one build or publish of an atlas run at a time\n",
+    )
+    assert isthmus("verify", atlas).code == 0
 
 
 def test_faults_of_an_atlas_are_listed_with_exit_code_1(isthmus: Isthmus, tmp_path: Path) -> None:

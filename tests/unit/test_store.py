@@ -6,6 +6,7 @@ The tests with the fixture `store` are the contract; each kind of store is one o
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import subprocess
@@ -22,13 +23,31 @@ from seaweed import BUCKET, Seaweed
 
 from core.errors import StoreError, TransientStoreError
 from core.spec import Storage
+from core.store import file_system
 from core.store.store import DirectoryStore, Store, open_store
 
+WITHOUT = """
+import errno, fcntl, os
+def lacks(number):
+    def fail(*_):
+        raise OSError(number, os.strerror(number))
+    return fail
+"""
+LACKS = {
+    "directory": "",
+    "directory without links": "os.link = lacks(errno.EPERM)",
+    "directory without links and locks": "os.link = lacks(errno.ENOTSUP); fcntl.flock = lacks(errno.ENOLCK)",
+}
+"""A file system -> code that lets a process find it, whatever the real file system has."""
 
-@pytest.fixture(params=["directory", "s3"])
+
+@pytest.fixture(params=[*LACKS, "s3"])
 def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     """An empty store that other processes can open by its address."""
-    if request.param == "directory":
+    if request.param in LACKS:
+        monkeypatch.setattr(os, "link", os.link)  # to be restored
+        monkeypatch.setattr(fcntl, "flock", fcntl.flock)
+        exec(WITHOUT + LACKS[request.param], {})
         return open_store(str(tmp_path / "new" / "store"))
     seaweed: Seaweed = request.getfixturevalue("seaweed")
     for variable, value in seaweed.environment.items():
@@ -128,10 +147,15 @@ for _ in range(4):
 """
 
 
-def test_of_concurrent_processes_exactly_one_creates(store: Store) -> None:
+def test_of_concurrent_processes_exactly_one_creates(store: Store, request: pytest.FixtureRequest) -> None:
     """If several processes create one path at the same moment, one gets True, and the object has its bytes."""
+    lacks = LACKS.get(request.node.callspec.params["store"], "")
     raced = subprocess.run(
-        [sys.executable, "-c", RACE, str(store)], stdout=subprocess.PIPE, text=True, check=True, timeout=300
+        [sys.executable, "-c", WITHOUT + lacks + RACE, str(store)],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        timeout=300,
     )
     won = {number: json.loads(rounds) for number, rounds in (line.split(" ", 1) for line in raced.stdout.splitlines())}
 
@@ -269,6 +293,67 @@ def test_the_name_of_a_store_is_that_of_its_atlas(store: Store) -> None:
     assert store.name == "store"
 
 
+@pytest.mark.parametrize("number", [errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EACCES])
+def test_a_directory_without_links_is_for_one_writer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """Locks of some file systems hold on one machine only. The answer leaves no file behind."""
+    store = DirectoryStore(tmp_path / "atlas")
+    assert store.allows_many_writers() is True
+
+    monkeypatch.setattr(os, "link", failing(number))
+
+    assert store.allows_many_writers() is False
+    assert store.one_writer.startswith("this file system has no hard links; let only one ")
+    assert store.create("records/a", b"one") is True
+    assert store.create("records/a", b"two") is False
+    assert files_below(tmp_path) == ["atlas/records/a"]
+
+
+def test_an_error_of_a_link_that_is_not_about_links_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that fails is not taken for one without links."""
+    monkeypatch.setattr(os, "link", failing(errno.EIO))
+
+    with pytest.raises(StoreError, match="records/a: could not write, Input/output error"):
+        DirectoryStore(tmp_path).create("records/a", b"")
+    assert files_below(tmp_path) == []
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP, errno.ENOSYS])
+def test_a_file_system_that_cannot_flush_is_used_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """The write succeeds; another error of flushing is reported."""
+    monkeypatch.setattr(os, "fsync", failing(number))
+    assert DirectoryStore(tmp_path).create("records/a", b"data") is True
+
+    monkeypatch.setattr(os, "fsync", failing(errno.EIO))
+    with pytest.raises(StoreError, match="could not write, Input/output error"):
+        DirectoryStore(tmp_path).create("records/b", b"data")
+
+
+def test_the_claim_of_a_killed_process_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there are no locks, a file that stays too long does not stop others for ever."""
+    monkeypatch.setattr(os, "link", failing(errno.EPERM))
+    monkeypatch.setattr(fcntl, "flock", failing(errno.ENOLCK))
+    monkeypatch.setattr(file_system, "_ABANDONED_SECONDS", 0.05)
+    (tmp_path / ".a.claim.tmp").write_bytes(b"")
+
+    assert DirectoryStore(tmp_path).create("a", b"data") is True
+    assert files_below(tmp_path) == ["a"]
+
+
+def failing(number: int) -> Callable[..., None]:
+    """Return a function that raises the error of the operating system with this number."""
+
+    def fail(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    return fail
+
+
 def files_below(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
@@ -362,6 +447,36 @@ def test_a_full_disk_is_reported_with_the_remedy(
         f"{tmp_path}/records/a: could not write, No space left on device; make room and run the same command again"
     )
     assert files_below(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [
+        (errno.EACCES, "Permission denied; let this user write there, or choose another folder"),
+        (errno.EROFS, "Read-only file system; let this user write there, or choose another folder"),
+        (errno.ENAMETOOLONG, "File name too long; choose a folder with a shorter name"),
+        (errno.EDQUOT, "Disk quota exceeded; make room and run the same command again"),
+    ],
+)
+def test_a_folder_that_cannot_be_written_is_reported_with_the_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, message: str
+) -> None:
+    """The question about many writers, which comes first in a build, has the same message."""
+    monkeypatch.setattr(os, "fsync", failing(number))
+
+    for call in (lambda: DirectoryStore(tmp_path).create("a", b""), DirectoryStore(tmp_path).allows_many_writers):
+        with pytest.raises(StoreError) as caught:
+            call()
+        assert str(caught.value).removeprefix(str(tmp_path)).removeprefix("/a") == f": could not write, {message}"
+
+
+def test_a_folder_that_cannot_be_listed_is_not_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its records would be rendered again; a folder that does not exist is empty."""
+    (tmp_path / "records").mkdir()
+    monkeypatch.setattr(os, "scandir", failing(errno.EACCES))
+
+    with pytest.raises(StoreError, match="records: could not list, Permission denied; let this user list there"):
+        DirectoryStore(tmp_path).list("records/")
 
 
 FULL_DISK = """
