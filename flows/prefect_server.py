@@ -25,6 +25,7 @@ from flows import temporary_server
 from flows.terminal import warn
 
 _USED_BY_CLIENT = ("all_proxy", "http_proxy", "https_proxy", "prefect_api_ssl_cert_file")
+_TOO_LONG = re.compile(r"parameters must be less than ([\d,]+) bytes.* \(got ([\d,]+) bytes\)")
 _SETTINGS_FILES = (".env", "prefect.toml", "pyproject.toml")
 _temporary: list[temporary_server.TemporaryServer] = []
 """The temporary server of this process; at most one."""
@@ -78,6 +79,12 @@ def server_errors_in_one_line() -> Iterator[None]:
         cause = error.__cause__ if isinstance(error, RuntimeError) else error
         if isinstance(error, IsthmusError) or not isinstance(cause, httpx.HTTPError):
             raise
+        if isinstance(cause, httpx.HTTPStatusError) and (size := _TOO_LONG.search(cause.response.text)):
+            raise SpecError(
+                f"pairs: expected a spec of less than {size[1]} bytes, which this Prefect server accepts, got {size[2]}; "
+                "divide the pairs among specs with the same name and output, which build one atlas, or set "
+                "PREFECT_SERVER_API_MAX_PARAMETER_SIZE for the server"
+            ) from None
         if _temporary:
             raise _temporary[0].failure() from error
         raise SpecError(f"{_refusal(configured_server() or '', cause)}; then run the same command again") from error
@@ -86,8 +93,8 @@ def server_errors_in_one_line() -> Iterator[None]:
 def _load_prefect() -> None:
     """Import Prefect, which reads the user's settings and profile.
 
-    If Prefect's home cannot be read, there is no profile, and Prefect would fail or create the home. So it gets an empty
-    one, unless a file in the current folder may name another home.
+    If Prefect's home cannot be read, there is no profile, and Prefect would fail or create the home. So it gets an
+    empty home, unless a file in the current folder may name another one.
     """
     ensure_home()
     for name in [name for name in os.environ if name.endswith("TEST_MODE") and name.startswith("PREFECT_")]:

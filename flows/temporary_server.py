@@ -57,6 +57,7 @@ _CLIENT = {
 _SERVER = {
     "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{_DATABASE}",  # in the current folder, its home
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_API_MAX_PARAMETER_SIZE": "1000000000",  # bytes; a spec may list hundreds of thousands of pairs
     # No flow here uses blocks, and registering Prefect's own takes 1 s.
     "PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "false",
     "PREFECT_SERVER_MEMOIZE_BLOCK_AUTO_REGISTRATION": "false",

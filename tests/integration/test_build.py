@@ -8,6 +8,7 @@ import re
 import shutil
 import sqlite3
 from importlib.metadata import version
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +132,22 @@ def test_a_server_that_does_not_answer_is_reported_in_one_line(job: Job) -> None
         "[Errno 111] Connection refused; start it, or unset it\n"
     )
     assert not job.atlas.exists()
+
+
+def test_a_spec_that_is_too_long_for_the_server_is_refused_in_one_line(job: Job) -> None:
+    """The parameters of a flow run have an upper bound; a temporary server accepts longer ones."""
+    neurons = [f"block9_expand_pre_relu:{channel}" for channel in range(150)]
+    job.write(pairs={"select": "list", "list": [list(pair) for pair in combinations(neurons, 2)]})
+
+    build = job.run("build", str(job.spec_file))
+
+    assert build.returncode == 2
+    assert build.stdout == ""
+    start = (
+        r"isthmus: pairs: expected a spec of less than 524,288 bytes, which this Prefect server accepts, got \d+,\d+; "
+    )
+    assert re.match(start, build.stderr)
+    assert len(build.stderr.splitlines()) == 1
 
 
 def test_pixels_depend_neither_on_processes_nor_on_chunks_nor_on_batches(finished_job: Job) -> None:
