@@ -81,7 +81,7 @@ def server_errors_in_one_line() -> Iterator[None]:
             raise
         if isinstance(cause, httpx.HTTPStatusError) and (size := _TOO_LONG.search(cause.response.text)):
             raise SpecError(
-                f"pairs: expected a spec of less than {size[1]} bytes, which this Prefect server accepts, got {size[2]}; "
+                f"pairs: expected a spec of less than {size[1]} bytes, as this Prefect server takes, got {size[2]}; "
                 "divide the pairs among specs with the same name and output, which build one atlas, or set "
                 "PREFECT_SERVER_API_MAX_PARAMETER_SIZE for the server"
             ) from None
