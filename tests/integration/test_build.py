@@ -144,7 +144,7 @@ def test_a_spec_that_is_too_long_for_the_server_is_refused_in_one_line(job: Job)
     assert build.returncode == 2
     assert build.stdout == ""
     start = (
-        r"isthmus: pairs: expected a spec of less than 524,288 bytes, which this Prefect server accepts, got \d+,\d+; "
+        r"isthmus: pairs: expected a spec of less than 524,288 bytes, as this Prefect server takes, got \d+,\d+; "
     )
     assert re.match(start, build.stderr)
     assert len(build.stderr.splitlines()) == 1
