@@ -86,8 +86,8 @@ def server_errors_in_one_line() -> Iterator[None]:
 def _load_prefect() -> None:
     """Import Prefect, which reads the user's settings and profile.
 
-    If Prefect's home cannot be read, there is no profile, and Prefect would fail or create the home. So it gets an empty
-    one, unless a file in the current folder may name another home.
+    If Prefect's home cannot be read, there is no profile, and Prefect would fail or create the home. So Prefect gets an
+    empty home, unless a file in the current folder may name another one.
     """
     ensure_home()
     for name in [name for name in os.environ if name.endswith("TEST_MODE") and name.startswith("PREFECT_")]:
