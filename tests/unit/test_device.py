@@ -154,3 +154,10 @@ def test_tensorflow_is_loaded_without_keras(keras_after_prepare: bool) -> None:
     assert keras_after_prepare is False
     assert "TF_USE_LEGACY_KERAS" not in os.environ
     assert os.environ.get("KERAS_HOME") != os.devnull
+
+
+def test_the_page_about_the_environment_has_every_variable_that_is_removed() -> None:
+    """docs/environment.md says what happens to each of them."""
+    page = (Path(__file__).parents[2] / "docs" / "environment.md").read_text(encoding="utf-8")
+
+    assert [name for name in (*device._REMOVED, "XLA_FLAGS") if f"`{name}`" not in page] == []

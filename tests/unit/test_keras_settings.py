@@ -35,7 +35,8 @@ except ModelError as error:
 import tensorflow as tf
 images = tf.reshape(tf.linspace(0.0, 1.0, 32 * 32 * 3), (1, 32, 32, 3))
 layer = "block_1_expand"
-print(model.weights_digest, float(tf.reduce_sum(model.activations(images, [layer])[layer])), os.environ.get("KERAS_BACKEND"))
+activations = model.activations(images, [layer])[layer]
+print(model.weights_digest, float(tf.reduce_sum(activations)), os.environ.get("KERAS_BACKEND"))
 """
 
 
