@@ -82,9 +82,10 @@ def _found(name: str) -> ModuleSpec | None:
 
 
 def _is_ours(spec: ModuleSpec | None) -> bool:
-    """Return whether an import finds a package beside this module; a folder without __init__.py has no origin."""
-    origin = spec.origin if spec else None
-    return origin is not None and os.path.realpath(origin) == os.path.join(_FOLDER, spec.name, "__init__.py")  # noqa
+    """Return whether an import finds a package beside this module. A folder without __init__.py has no origin."""
+    if spec is None or spec.origin is None:
+        return False
+    return os.path.realpath(spec.origin) == os.path.join(_FOLDER, spec.name, "__init__.py")  # noqa: PTH118
 
 
 def _place(module: Any) -> str:

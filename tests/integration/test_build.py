@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import shutil
 import sqlite3
+import subprocess
 from importlib.metadata import version
 from itertools import combinations
 from pathlib import Path
@@ -14,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from job import LAYER, SMALL, Job, wait_for
+from job import ISTHMUS, LAYER, SMALL, Job, wait_for
 from PIL import Image
 from prefect_parts import find
 
@@ -49,6 +51,30 @@ def test_an_atlas_is_built_in_silence_without_a_prefect_server(job: Job) -> None
         "plan", "sheets", "previews", "records", "manifest.json", "data", "index.html", "assets",
     }  # fmt: skip
     assert job.run("verify", str(job.atlas)).returncode == 0
+
+
+@pytest.mark.parametrize("engine", ["local", "ray"])
+def test_modules_of_another_project_do_no_harm(job: Job, engine: str) -> None:
+    """Packages called core, tasks and flows, on PYTHONPATH and in the current folder, are not imported in any process.
+
+    Nor do the user's settings for Keras, TensorFlow and Ray end a build.
+    """
+    pytest.importorskip("prefect_ray" if engine == "ray" else "prefect")
+    for package in ("core", "tasks", "flows"):
+        (job.folder / package).mkdir()
+        (job.folder / package / "__init__.py").write_text("raise SystemExit('not Isthmus')", encoding="utf-8")
+    path = os.pathsep.join([str(job.folder), os.environ.get("PYTHONPATH", "")])
+    job.environment |= {"PYTHONPATH": path, "KERAS_BACKEND": "jax", "TF_XLA_FLAGS": "--nonsense"}
+    job.environment |= {"RAY_ADDRESS": "ray://127.0.0.1:1", "RAY_RUNTIME_ENV_HOOK": "nowhere.hook"}
+    job.write(compute={"engine": engine, "processes": 1})
+
+    finished = subprocess.run(
+        [ISTHMUS, "build", str(job.spec_file)],
+        env=job.environment, cwd=job.folder, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+
+    assert (finished.returncode, finished.stderr) == (0, "")
+    assert finished.stdout.startswith(f"{job.atlas}: 6 rendered; 6 of 6 pairs done, ")
 
 
 def test_a_build_does_only_what_is_missing(job: Job) -> None:
@@ -143,9 +169,7 @@ def test_a_spec_that_is_too_long_for_the_server_is_refused_in_one_line(job: Job)
 
     assert build.returncode == 2
     assert build.stdout == ""
-    start = (
-        r"isthmus: pairs: expected a spec of less than 524,288 bytes, as this Prefect server takes, got \d+,\d+; "
-    )
+    start = r"isthmus: pairs: expected a spec of less than 524,288 bytes, as this Prefect server takes, got \d+,\d+; "
     assert re.match(start, build.stderr)
     assert len(build.stderr.splitlines()) == 1
 

@@ -22,6 +22,7 @@ from graphs import inception_v1
 
 ROOT = Path(__file__).parents[2]
 SLOW = SMALL | {"steps": 100}  # long enough to be interrupted
+_PYTHONPATH = [path for path in (os.environ.get("PYTHONPATH"),) if path]
 SHARDS = {"engine": "work-pool", "processes": 1, "chunk_pairs": 1, "workers": 2, "shard_minutes": 1}
 
 
@@ -32,7 +33,11 @@ class Deployed:
         self.home = home
         self.said = [["prefect", "server", "start", "--host", "127.0.0.1"]]
         self.server = PrefectServer(make_home(home)).start()
-        self.cpu, self.gpu = (Worker(self.server, pool, ISTHMUS_CACHE=str(home / "cache")) for pool in ("cpu", "gpu"))
+        for package in ("core", "tasks", "flows"):  # of another project, in the folder where the workers run flows
+            (home / package).mkdir()
+            (home / package / "__init__.py").write_text("raise SystemExit('not Isthmus')", encoding="utf-8")
+        paths = {"ISTHMUS_CACHE": str(home / "cache"), "PYTHONPATH": os.pathsep.join([str(home), *_PYTHONPATH])}
+        self.cpu, self.gpu = (Worker(self.server, pool, **paths) for pool in ("cpu", "gpu"))
         for pool in ("cpu", "gpu"):
             self.say(
                 "work-pool", "create", pool, "--type", "process", "--base-job-template", "deploy/pools/process.json"

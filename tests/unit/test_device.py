@@ -67,14 +67,61 @@ def test_without_gpus_nothing_is_claimed(tmp_path: Path, monkeypatch: pytest.Mon
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("visible", "expected"), [("", []), ("-1", []), ("2", ["2"]), ("1,GPU-5f", ["1", "GPU-5f"])])
+@pytest.mark.parametrize(
+    ("visible", "expected"),
+    [
+        (None, ["0", "1", "2"]), ("2", ["2"]), ("1,GPU-5f", ["1", "GPU-5f"]), ("MIG-GPU-5f/1/0", ["MIG-GPU-5f/1/0"]),
+        (" 2 , 0 ", ["2", "0"]), ("0,0,1", ["0", "1"]), ("1,3,0", ["1"]), ("1,-1,0", ["1"]), ("2,,1", ["2"]), ("7", []),
+        ("", []), ("-1", []), ("none", []), ("all", []), ("void", []), ("NoDevFiles", []), ("nonsense,0", []),
+    ],
+)  # fmt: skip
 def test_only_gpus_that_the_environment_leaves_visible_count(
-    monkeypatch: pytest.MonkeyPatch, visible: str, expected: list[str]
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, visible: str | None, expected: list[str]
 ) -> None:
-    """CUDA_VISIBLE_DEVICES decides which GPUs a worker may use."""
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    """CUDA_VISIBLE_DEVICES decides which GPUs a worker may use; the first name that is no GPU ends the list."""
+    for name in ("nvidia0", "nvidia1", "nvidia5", "nvidiactl", "nvidia-uvm"):
+        (tmp_path / name).touch()
+    monkeypatch.setattr(device, "_DEVICE_FILES", tmp_path)
+    if visible is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
 
     assert gpus() == expected
+
+
+@pytest.mark.parametrize("visible", ["0", "0,1,2,3", "GPU-5f", "NoDevFiles", ""])
+def test_without_cards_no_name_counts(monkeypatch: pytest.MonkeyPatch, visible: str) -> None:
+    """Job schedulers set CUDA_VISIBLE_DEVICES on machines without a GPU too."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+
+    assert gpus() == []
+    assert device.expected().startswith("CPU ")
+
+
+def test_a_name_with_slashes_can_be_claimed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Older drivers name a part of a GPU MIG-GPU-.../1/0."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+
+    lock = claim_gpu(["MIG-GPU-5f/1/0"], tmp_path)
+
+    assert lock is not None
+    lock.close()
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "MIG-GPU-5f/1/0"
+
+
+def test_variables_that_change_pixels_or_break_rendering_are_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of XLA_FLAGS only the folder of CUDA is kept; settings that are respected stay."""
+    monkeypatch.setenv("TF_XLA_FLAGS", "--tf_xla_auto_jit=2")
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "1")
+    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
+    monkeypatch.setenv("XLA_FLAGS", "--nonsense --xla_gpu_cuda_data_dir=/opt/cuda  --xla_cpu_enable_fast_math=true")
+
+    device.prepare.__wrapped__()
+
+    assert not {"TF_XLA_FLAGS", "NVIDIA_TF32_OVERRIDE"} & os.environ.keys()
+    assert os.environ["TF_ENABLE_ONEDNN_OPTS"] == "0"
+    assert os.environ["XLA_FLAGS"] == "--xla_gpu_cuda_data_dir=/opt/cuda"
 
 
 def test_on_a_cpu_no_gpu_memory_is_used() -> None:
@@ -106,3 +153,11 @@ def test_tensorflow_is_loaded_without_keras(keras_after_prepare: bool) -> None:
     """Keras would take a seventh of the loading time. The setting that prevents it is removed again."""
     assert keras_after_prepare is False
     assert "TF_USE_LEGACY_KERAS" not in os.environ
+    assert os.environ.get("KERAS_HOME") != os.devnull
+
+
+def test_the_page_about_the_environment_has_every_variable_that_is_removed() -> None:
+    """docs/environment.md says what happens to each of them."""
+    page = (Path(__file__).parents[2] / "docs" / "environment.md").read_text(encoding="utf-8")
+
+    assert [name for name in (*device._REMOVED, "XLA_FLAGS") if f"`{name}`" not in page] == []

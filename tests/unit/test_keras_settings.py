@@ -1,0 +1,111 @@
+"""Keras in a process that has set it up otherwise."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import keras
+import pytest
+
+from core.errors import ModelError
+from core.models.keras_settings import keras_settings
+
+ROOT = Path(__file__).parents[2]
+OTHERWISE: dict[str, Any] = {
+    "floatx": "float16",
+    "epsilon": 0.1,
+    "backend": "torch",
+    "image_data_format": "channels_first",
+}
+LOADS = """
+import os, sys
+from core.errors import ModelError
+from core.models.models import load
+from core.spec import ModelSpec
+try:
+    model = load(ModelSpec(name="keras:MobileNetV2", weights="none"))
+except ModelError as error:
+    sys.exit(str(error))
+import tensorflow as tf
+images = tf.reshape(tf.linspace(0.0, 1.0, 32 * 32 * 3), (1, 32, 32, 3))
+layer = "block_1_expand"
+activations = model.activations(images, [layer])[layer]
+print(model.weights_digest, float(tf.reduce_sum(activations)), os.environ.get("KERAS_BACKEND"))
+"""
+
+
+def test_settings_of_a_program_are_replaced_inside_the_block_only() -> None:
+    """Inside, Keras has the settings that pixels depend on; afterwards, even after an error, those of the program."""
+
+    def settings() -> list[Any]:
+        config = keras.config
+        return [config.floatx(), config.dtype_policy().name, config.epsilon(), config.image_data_format()]
+
+    expected = settings()
+    keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("mixed_float16")
+    keras.config.set_epsilon(0.1)
+    keras.config.set_image_data_format("channels_first")
+    try:
+        before = settings()
+        with suppress(ZeroDivisionError), keras_settings():
+            inside = settings()
+            raise ZeroDivisionError
+        assert settings() == before
+    finally:
+        keras.config.set_floatx("float32")
+        keras.config.set_dtype_policy("float32")
+        keras.config.set_epsilon(1e-7)
+        keras.config.set_image_data_format("channels_last")
+
+    assert inside == expected == ["float32", "float32", 1e-7, "channels_last"]
+
+
+def test_keras_on_another_library_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process cannot change the backend of Keras after the import."""
+    monkeypatch.setattr(keras.config, "backend", lambda: "torch")
+
+    with pytest.raises(ModelError) as raised, keras_settings():
+        pass
+
+    assert str(raised.value) == (
+        "Keras: expected the backend tensorflow, this process has imported Keras on torch; "
+        "set KERAS_BACKEND=tensorflow before the first import of Keras"
+    )
+
+
+def loaded(**environment: str) -> subprocess.CompletedProcess[str]:
+    """Load a network in a new process; it prints the network's digest and a sum of activations."""
+    return subprocess.run(
+        [sys.executable, "-c", LOADS], env=os.environ | environment, cwd=ROOT, capture_output=True, text=True
+    )
+
+
+def test_activations_do_not_depend_on_the_settings_of_a_user(tmp_path: Path) -> None:
+    """KERAS_BACKEND, every value of keras.json and TensorFlow's variables change neither digests nor activations."""
+    (tmp_path / "keras.json").write_text(json.dumps(OTHERWISE), encoding="utf-8")
+
+    plain = loaded(KERAS_HOME=str(tmp_path / "nothing")).stdout.split()
+    otherwise = loaded(KERAS_HOME=str(tmp_path), KERAS_BACKEND="jax", TF2_BEHAVIOR="0", TF_XLA_FLAGS="--nonsense")
+
+    assert len(plain) == 3
+    assert otherwise.stdout.split() == [*plain[:2], "jax"], otherwise.stderr
+
+
+def test_a_wrong_value_in_keras_json_is_one_line(tmp_path: Path) -> None:
+    """Keras itself refuses such a file; the message names it."""
+    (tmp_path / "keras.json").write_text('{"floatx": "float8"}', encoding="utf-8")
+
+    said = loaded(KERAS_HOME=str(tmp_path))
+
+    assert said.returncode == 1
+    assert said.stderr.startswith("Keras: expected settings that it can read, got ")
+    assert said.stderr.endswith(
+        f"; correct or remove keras.json in {tmp_path}, and unset variables that begin with KERAS_\n"
+    )
