@@ -165,10 +165,11 @@ def _refusal(error: ClientError, bucket: str, endpoint: str, has_checksum: bool)
         return StoreError, "the clock of this machine is wrong; set it"
     if code in _FULL or status == 507:
         return StoreError, f"the store is full ({code}); make room and run the same command again"
-    if code == str(status) and status != 429:
+    if code == str(status) and status != 429 and error.operation_name != "HeadObject":  # whose answer has no body
         return _foreign_answer(error, endpoint)
     if status in (401, 403):
-        return StoreError, f"the credentials do not allow it ({code}); allow them to get, put, delete and list{perhaps}"
+        also = "" if code == "AccessDenied" else perhaps
+        return StoreError, f"the credentials do not allow it ({code}); allow them to get, put, delete and list{also}"
     if (status >= 500 and status != 501) or status == 429 or code in _TRANSIENT:
         return TransientStoreError, f"the store is unavailable ({code}); try again later"
     return StoreError, f"{endpoint} answers {code} (HTTP {status}); {_CORRECT_ENDPOINT}{perhaps}"
