@@ -17,7 +17,7 @@ from botocore.config import Config
 from core.errors import StoreError
 from core.fields import ENDPOINT
 from core.spec import Storage
-from core.store.s3_errors import store_errors
+from core.store.s3_errors import setup_errors
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -36,7 +36,7 @@ def new_client(storage: Storage, attempts: int) -> S3Client:
     Raises:
         StoreError: if boto3 is not set up correctly.
     """
-    with store_errors("object store: could not be set up", "", "the object store"):
+    with setup_errors("object store: could not be set up"):
         session = boto3.session.Session()
         try:
             client = _configured(session, storage, attempts, storage.endpoint_url, "auto")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from urllib.parse import urlsplit
 
 from botocore.exceptions import (
     BotoCoreError,
@@ -112,11 +111,25 @@ def store_errors(problem: str, bucket: str, endpoint: str, sends_checksums: bool
         kind, cause = _failure(error, endpoint)
     except ResponseParserError:
         kind, cause = StoreError, f"the answer of {endpoint} is not one of an object store; {_CORRECT_ENDPOINT}"
-    except (OSError, ValueError, AttributeError, TypeError) as error:  # of a value in boto3's settings
-        kind, cause = StoreError, f"boto3 failed ({_of_a_setting(error)}); {_CORRECT_BOTO3}"
+    except OSError as error:  # of a file or program that boto3's settings name
+        facts = f"{type(error).__name__}: {error.filename or one_line(error)}"
+        kind, cause = StoreError, f"boto3 failed ({facts}); {_CORRECT_BOTO3}"
     else:
         return
     raise kind(f"{problem}, {cause}") from None
+
+
+@contextmanager
+def setup_errors(problem: str) -> Iterator[None]:
+    """Turn an error of boto3's settings into a StoreError, also where boto3 does not expect the value at all."""
+    with store_errors(problem, "", "the object store"):
+        try:
+            yield
+        except BotoCoreError:
+            raise
+        except (AttributeError, TypeError, ValueError) as error:
+            text = "" if "@" in str(error) else f": {one_line(error)}"  # an address may have a password
+            raise StoreError(f"{problem}, boto3 failed ({type(error).__name__}{text}); {_CORRECT_BOTO3}") from None
 
 
 def code_of(error: ClientError) -> str:
@@ -165,10 +178,11 @@ def _refusal(error: ClientError, bucket: str, endpoint: str, has_checksum: bool)
         return StoreError, "the clock of this machine is wrong; set it"
     if code in _FULL or status == 507:
         return StoreError, f"the store is full ({code}); make room and run the same command again"
-    if code == str(status) and status != 429:
+    if code == str(status) and status != 429 and error.operation_name != "HeadObject":  # whose answer has no body
         return _foreign_answer(error, endpoint)
     if status in (401, 403):
-        return StoreError, f"the credentials do not allow it ({code}); allow them to get, put, delete and list{perhaps}"
+        also = "" if code == "AccessDenied" else perhaps
+        return StoreError, f"the credentials do not allow it ({code}); allow them to get, put, delete and list{also}"
     if (status >= 500 and status != 501) or status == 429 or code in _TRANSIENT:
         return TransientStoreError, f"the store is unavailable ({code}); try again later"
     return StoreError, f"{endpoint} answers {code} (HTTP {status}); {_CORRECT_ENDPOINT}{perhaps}"
@@ -184,9 +198,9 @@ def _foreign_answer(error: ClientError, endpoint: str) -> tuple[type[StoreError]
 
     A status of 500 or more is transient. boto3 also gives it to an answer of success that is not in XML.
     """
-    headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
-    target = urlsplit(headers.get("location", ""))
-    to = f" to {target.scheme}://{target.hostname}" if target.hostname else ""  # without a token in the query
+    target = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("location", "")
+    host = re.match(r"https?://[^/?#@]+(?=[/?#]|$)", target)
+    to = f" to {host[0]}" if host else ""  # without the query, which may have a token
     status = status_of(error)
     kind, again = (TransientStoreError, "try again later, or ") if status >= 500 else (StoreError, "")
     cause = f"the answer of {endpoint} is not one of an object store (HTTP {status}{to})"
@@ -220,11 +234,3 @@ def _tls_failure(text: str, endpoint: str) -> str:
         file = "AWS_CA_BUNDLE, REQUESTS_CA_BUNDLE or ca_bundle in its configuration file"
         return f"boto3 cannot read its certificates; let {file} name a file with certificates"
     return f"the certificate of {endpoint} is not valid; correct storage.endpoint_url or AWS_CA_BUNDLE"
-
-
-def _of_a_setting(error: Exception) -> str:
-    """Return the name of an error that a wrong setting caused, and the file or value if that is not secret."""
-    name = type(error).__name__
-    if isinstance(error, OSError):
-        return f"{name}: {error.filename}" if error.filename else f"{name}: {one_line(error)}"
-    return name if "@" in str(error) else f"{name}: {one_line(error)}"
