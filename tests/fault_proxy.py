@@ -43,6 +43,13 @@ class Fault:
     seconds: float = 0.0
 
 
+class _Server(ThreadingHTTPServer):
+    """A server on which as many connections may wait as several processes with their threads open at once."""
+
+    daemon_threads = True
+    request_queue_size = 128
+
+
 class FaultProxy:
     """A proxy that forwards requests to an object store, unless a fault applies to them.
 
@@ -61,8 +68,7 @@ class FaultProxy:
         self._faults: list[Fault] = []
         self._dead_until = 0.0
         self._lock = threading.Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), self._handler())
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
     def inject(self, fault: Fault) -> Fault:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -114,13 +115,21 @@ def _user(name: str, key: str, secret: str, actions: list[str]) -> dict[str, obj
 
 
 def _wait_until_ready(seaweed: Seaweed, server: subprocess.Popen[bytes], log: Path) -> None:
-    """Wait until the bucket could be created."""
+    """Create the bucket, and wait until an object could be written to it, which needs more of the services."""
     end = time.monotonic() + 180
-    while True:
-        if server.poll() is not None or time.monotonic() > end:
-            raise RuntimeError(f"SeaweedFS did not start: {log.read_text()[-2000:]}")
-        try:
-            seaweed.client().create_bucket(Bucket=BUCKET)
-            return
-        except (BotoCoreError, ClientError):
-            time.sleep(0.1)
+    client = seaweed.client()
+    for call in (
+        client.create_bucket,
+        partial(client.put_object, Key="ready"),
+        partial(client.delete_object, Key="ready"),
+    ):
+        while True:
+            if server.poll() is not None or time.monotonic() > end:
+                raise RuntimeError(f"SeaweedFS did not start: {log.read_text()[-2000:]}")
+            try:
+                call(Bucket=BUCKET)
+                break
+            except client.exceptions.BucketAlreadyOwnedByYou:  # the answer to an earlier call was lost
+                break
+            except (BotoCoreError, ClientError):
+                time.sleep(0.1)

@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from job import LAYER, SMALL, Job
+from job import LAYER, PATIENCE_SECONDS, SMALL, Job
 from prefect_parts import PrefectServer, make_home, share_databases
+
+os.environ["PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"] = str(round(PATIENCE_SECONDS))  # of temporary servers
 
 
 @pytest.fixture(scope="session")

@@ -179,6 +179,15 @@ class Worker:
     def descendants(self) -> list[int]:
         return [] if self._process is None else descendants(self._process.pid)
 
+    def processes_of(self, flow_run: str) -> list[int]:
+        """Return the ids of the processes that were started for a flow run, each after its parent."""
+        found = []
+        for pid in self.descendants():
+            with contextlib.suppress(OSError):  # the process has just ended
+                if flow_run.encode() in Path(f"/proc/{pid}/environ").read_bytes():
+                    found.append(pid)
+        return found
+
 
 def find(api: str, what: str, **query: Any) -> list[dict[str, Any]]:
     """Return the objects of a kind, such as `flow_runs`, that match a filter, from the server at an address."""

@@ -17,42 +17,40 @@ from job import PATIENCE_SECONDS
 ISTHMUS = Path(sys.executable).with_name("isthmus")
 
 
-def bench(*arguments: str) -> list[dict[str, Any]]:
+def bench(*arguments: str) -> tuple[list[dict[str, Any]], str]:
+    """Run a benchmark; return its figures and what it writes on standard error."""
     done = subprocess.run(
-        [ISTHMUS, "bench", *arguments, "--json"], stdout=subprocess.PIPE, check=True, timeout=2 * PATIENCE_SECONDS
+        [ISTHMUS, "bench", *arguments, "--json"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=2 * PATIENCE_SECONDS,
     )
     answer = json.loads(done.stdout)
     assert set(answer["machine"]) == {"device", "cores", "load", "versions"}
     figures: list[dict[str, Any]] = answer["figures"]
-    return figures
+    return figures, done.stderr
 
 
-def test_a_step_is_timed_and_its_memory_is_measured() -> None:
-    """The bare model, the network, the step and the first updates are timed, and the growth of memory is measured."""
-    small = ("--layer", "block5", "--frames", "3", "--size-px", "32", "--repeats", "2", "--pairs", "5")
-    [figures] = bench("step", *small)
+def test_a_step_is_timed_and_the_old_name_of_batch_pairs_still_works() -> None:
+    """The bare model, the network, the step and the first updates are timed, and the growth of memory is measured.
+
+    `--pack 2` measures batches of two pairs, with one warning line on standard error.
+    """
+    small = ("--layer", "block5", "--frames", "3", "--size-px", "32", "--repeats", "2", "--pairs", "5", "--pack", "2")
+    [figures], warnings = bench("step", *small)
 
     assert all(figures[time] > 0 for time in ("bare_ms", "network_ms", "step_ms", "first_seconds", "efficiency"))
     assert (figures["layers"], figures["frames"], figures["size_px"]) == (["block5", "block5"], 3, 32)
     assert figures["peak_mb"] > 10
     assert isinstance(figures["mb_per_pair"], float)
-
-
-def test_the_old_name_of_batch_pairs_still_works() -> None:
-    """`--pack 2` measures batches of two pairs, with one warning line on standard error."""
-    small = ["--pack", "2", "--layer", "block5", "--frames", "3", "--size-px", "32", "--repeats", "2", "--json"]
-    done = subprocess.run(
-        [ISTHMUS, "bench", "step", *small], capture_output=True, text=True, check=True, timeout=2 * PATIENCE_SECONDS
-    )
-
-    [figures] = json.loads(done.stdout)["figures"]
     assert figures["batch_pairs"] == 2
-    assert done.stderr == "isthmus: warning: --pack is called --batch-pairs now; the old name still works\n"
+    assert warnings == "isthmus: warning: --pack is called --batch-pairs now; the old name still works\n"
 
 
 def test_a_whole_build_takes_longer_than_its_rendering() -> None:
     """The seconds of a build include its start, its rendering and the gallery, so its efficiency is the smaller one."""
-    [figures] = bench("atlas", "--pairs", "2", "--steps", "4", "--processes", "1")
+    [figures], _ = bench("atlas", "--pairs", "2", "--steps", "4", "--processes", "1")
 
     assert figures["processes"] == 1
     assert figures["seconds"] > 2 * figures["pair_seconds"] > 0
@@ -61,7 +59,7 @@ def test_a_whole_build_takes_longer_than_its_rendering() -> None:
 
 def test_large_atlases_are_planned_and_published() -> None:
     """Every step is measured in a new process, with its peak memory."""
-    rows = bench("scale", "--channels", "12", "--records", "70")
+    rows, _ = bench("scale", "--channels", "12", "--records", "70")
 
     assert [row["what"] for row in rows] == ["plan, nothing recorded", "plan, all recorded", "publish"]
     assert [row["pairs"] for row in rows] == [66, 66, 70]

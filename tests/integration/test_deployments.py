@@ -212,7 +212,7 @@ def test_a_build_that_ends_takes_its_shards_with_it(deployed: Deployed, how: str
     if how == "cancelled":
         deployed.say("flow-run", "cancel", run["id"])
     else:
-        kill(max(deployed.cpu.descendants()))  # the newest: the process of the flow itself
+        kill(deployed.cpu.processes_of(run["id"])[-1])  # the last: the process of the flow itself
 
     ended = {"cancelled": "CANCELLED", "killed": "CRASHED"}[how]
     wait_for(lambda: deployed.state(f"build-atlas {how}") == ended, "the end of the build")
@@ -252,8 +252,11 @@ def test_a_worker_with_another_model_is_refused_in_one_line(deployed: Deployed) 
     assert job.records() == {}
 
 
-def test_every_command_of_the_run_book_was_run(deployed: Deployed) -> None:
+def test_every_command_of_the_run_book_was_run(deployed: Deployed, request: pytest.FixtureRequest) -> None:
     """The tests above have run every command of the section word by word, except for placeholders."""
+    chosen = {item.originalname for item in request.session.items if isinstance(item, pytest.Function)}
+    if not {name for name in vars(request.module) if name.startswith("test_")} <= chosen:
+        pytest.skip("the other tests of this file, which run the commands, are not all chosen")
     book = (ROOT / "deploy" / "README.md").read_text()
     section = book.partition("## Commands that are tested\n")[2].partition("\n## ")[0]
     commands = [shlex.split(line, comments=True) for line in section.splitlines() if line.startswith("    ")]
