@@ -110,19 +110,32 @@ def test_the_entry_point_imports_the_standard_library_only() -> None:
     assert {name.partition(".")[0] for name in names} <= sys.stdlib_module_names
 
 
-def test_file_names_may_have_any_character_in_an_ascii_locale(tmp_path: Path) -> None:
-    """With the locale C, and without Python's UTF-8 mode, specs and paths with umlauts work; the output is ASCII."""
-    folder = tmp_path / "Zürich – 🙂"
+def plan_in_an_ascii_locale(folder: Path, *options: str) -> subprocess.CompletedProcess[bytes]:
+    """Run `isthmus plan` with the locale C, without UTF-8 mode, on a spec whose output has an umlaut."""
     folder.mkdir()
     spec = 'name: small\noutput: "Größe"\npairs: {select: list, list: [["block1:1", "block1:2"]]}\n'
     (folder / "atlas.yaml").write_text(spec + "compute: {engine: work-pool}\n", encoding="utf-8")
-    locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "ISTHMUS_CACHE": str(tmp_path)}
-    environment = os.environ | {"PYTHONPATH": str(ROOT)} | locale
-
-    said = subprocess.run(
-        [sys.executable, "-m", "isthmus", "plan", str(folder / "atlas.yaml")],
-        env=environment, cwd=folder, capture_output=True, timeout=60,
+    locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "ISTHMUS_CACHE": str(folder)}
+    return subprocess.run(
+        [sys.executable, *options, "-m", "isthmus", "plan", str(folder / "atlas.yaml")],
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | locale, cwd=folder, capture_output=True, timeout=60,
     )  # fmt: skip
+
+
+def test_file_names_may_have_any_character_in_an_ascii_locale(tmp_path: Path) -> None:
+    """Specs and paths with umlauts work; the output is ASCII."""
+    said = plan_in_an_ascii_locale(tmp_path / "Zürich – 🙂")
 
     assert (said.returncode, said.stderr) == (0, b"")
     assert said.stdout.startswith(rb"Gr\xf6\xdfe/small: 1 pairs")
+
+
+def test_a_file_name_that_the_locale_cannot_have_is_one_line(tmp_path: Path) -> None:
+    """If an option of Python forbids the UTF-8 mode, the message names the file."""
+    said = plan_in_an_ascii_locale(tmp_path / "atlas", "-X", "utf8=0")
+
+    assert said.returncode == 2
+    assert said.stderr == (
+        b"isthmus: expected a file name in ascii, the encoding of this locale, got '\\xf6\\xdf' in "
+        b"'Gr\\xf6\\xdfe/small/records'; set PYTHONUTF8=1\n"
+    )
