@@ -30,7 +30,7 @@ def python(*arguments: str, path: list[Path], folder: Path) -> subprocess.Comple
     """Run Python in a folder with a PYTHONPATH that ends with the sources of Isthmus, as if they were installed."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, [*path, ROOT]))}
     return subprocess.run(
-        [sys.executable, *arguments], env=environment, cwd=folder, capture_output=True, text=True, timeout=60
+        [sys.executable, *arguments], env=environment, cwd=folder, capture_output=True, text=True, timeout=300
     )
 
 
