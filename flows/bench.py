@@ -99,8 +99,8 @@ def atlas(
 
     A whole build includes its start and the gallery. Efficiency is the build's pairs per second, divided by the number
     of processes times the pairs per second of the bare model in one process. The bare model is timed before and after
-    each build, and about every minute during it, because the clock of a machine may drift by a third within minutes.
-    The build is paused meanwhile, and the pauses do not count.
+    each build, and about every minute while it renders, because the clock of a machine may drift by a third within
+    minutes. The build is paused meanwhile, and the pauses do not count.
     """
     from core.bench.machine import Machine
     from core.machine.parallel import process_count

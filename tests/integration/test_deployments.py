@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from graphs import inception_v1
 
 ROOT = Path(__file__).parents[2]
-SLOW = SMALL | {"steps": 100}  # long enough to be interrupted
+SLOW = SMALL | {"steps": 240}  # long enough to be interrupted
 _PYTHONPATH = [path for path in (os.environ.get("PYTHONPATH"),) if path]
 SHARDS = {"engine": "work-pool", "processes": 1, "chunk_pairs": 1, "workers": 2, "shard_minutes": 1}
 

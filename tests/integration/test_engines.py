@@ -25,7 +25,7 @@ COMPUTE: dict[str, dict[str, Any]] = {
     "work-pool": {"engine": "work-pool", "processes": 1, "workers": 3, "deployment": "render-shard/engines"},
 }
 UNFINISHED = ("SCHEDULED", "PENDING", "RUNNING", "PAUSED", "CANCELLING")
-SLOW = SMALL | {"steps": 120}  # long enough to be interrupted
+SLOW = SMALL | {"steps": 240}  # long enough to be interrupted
 
 
 class Kind:
@@ -145,7 +145,7 @@ def test_every_chunk_of_a_round_is_recorded_and_reported_once(kind: Kind, render
 
 def test_a_killed_render_process_costs_its_chunk_and_the_next_round_completes(kind: Kind, tmp_path: Path) -> None:
     """SIGKILL of a process loses no finished chunk and raises no error, and no chunk is reported twice."""
-    atlas = Atlas(tmp_path, "3-6", steps=100)
+    atlas = Atlas(tmp_path, "3-6", steps=240)
     kind.host.send("render", **atlas.round())
     try:
         wait_for(atlas.records, "the first record")

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from fault_proxy import Fault, FaultProxy
 from seaweed import BUCKET, Seaweed, environment, serving
 
-SLOW = SMALL | {"steps": 100}  # long enough to be interrupted
+SLOW = SMALL | {"steps": 240}  # long enough to be interrupted
 
 
 def test_a_build_survives_a_restart_of_its_server(job: Job, tmp_path: Path) -> None:

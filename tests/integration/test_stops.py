@@ -12,7 +12,7 @@ import pytest
 from job import PATIENCE_SECONDS, SMALL, Job, finish, wait_for
 from prefect_parts import descendants, render_processes
 
-SLOW = SMALL | {"steps": 120}  # long enough to be interrupted
+SLOW = SMALL | {"steps": 240}  # long enough to be interrupted
 
 
 def test_after_everything_is_killed_the_next_build_does_only_what_is_missing(job: Job) -> None:
