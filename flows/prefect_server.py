@@ -119,7 +119,8 @@ def _load_prefect() -> None:
     except ValidationError as error:
         [first, *_] = error.errors()
         field = str(first["loc"][0]) if first["loc"] else error.title
-        named = next((name for name in os.environ if name.lower().endswith(f"_{field}".lower())), field)
+        settings = [name for name in os.environ if name.startswith("PREFECT_")]
+        named = next((name for name in settings if name.lower().endswith(f"_{field}".lower())), field)
         raise SpecError(
             f"Prefect's setting {named}: {first['msg']}, got {short(first['input'])}; "
             "correct the environment variable, or Prefect's profile"

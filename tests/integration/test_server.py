@@ -203,7 +203,10 @@ def test_errors_of_the_flow_itself_stay_as_they_are() -> None:
 @pytest.mark.parametrize(
     ("environment", "expected"),
     [
-        ({"PREFECT_LOGGING_LEVEL": "LOUD"}, "Prefect's setting PREFECT_LOGGING_LEVEL: Input should be 'DEBUG', "),
+        (
+            {"A_LEVEL": "", "PREFECT_LOGGING_LEVEL": "LOUD"},
+            "Prefect's setting PREFECT_LOGGING_LEVEL: Input should be 'DEBUG', ",
+        ),
         ({"PREFECT_HOME": "."}, "Prefect's settings in . cannot be read, TOMLDecodeError: "),
         ({"SSL_CERT_FILE": "/nowhere"}, "SSL_CERT_FILE, SSL_CERT_DIR: expected certificates, [Errno 2] "),
     ],
