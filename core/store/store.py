@@ -96,9 +96,13 @@ class DirectoryStore:
         return str((self.root / path).resolve())
 
     def allows_many_writers(self) -> bool:
+        # A folder that does not exist yet will be on the file system of the nearest one that exists.
+        folder = next(path for path in (self.root, *self.root.absolute().parents) if path.is_dir())
+        probe = folder / f".probe.{uuid.uuid4().hex}.tmp"
         try:
-            probe = self._write_temporary("probe", b"")
             try:
+                with probe.open("wb") as file:
+                    flush(file.fileno())
                 return has_links(probe)
             finally:
                 probe.unlink(missing_ok=True)
