@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from prefect import get_run_logger
@@ -20,6 +22,8 @@ from core.spec import Compute
 from flows.engines.engine import Failed, Finished, Round, api_url, render_in_window
 from flows.prefect_server import configured_server
 from tasks.render import render_one_chunk
+
+_STARTS = 4  # tries to start a Ray on this machine
 
 
 @dataclass(frozen=True)
@@ -128,10 +132,13 @@ def _connect(compute: Compute) -> _Connection:
         raise SpecError(
             "compute.ray_address: expected a Prefect server that the cluster can reach; set PREFECT_API_URL"
         )
-    # Without "local" Ray would connect to a cluster that runs on this machine, and there it refuses num_cpus.
-    runner: Any = RayTaskRunner(address or "local", {} if address else _on_this_machine(compute))
+
+    def enter() -> Any:
+        # Without "local" Ray would connect to a cluster that runs on this machine, and there it refuses num_cpus.
+        return RayTaskRunner(address or "local", {} if address else _on_this_machine(compute)).__enter__()
+
     try:
-        runner.__enter__()
+        runner = enter() if address else _try_again(enter)
     except Exception as error:  # Ray raises errors of many types
         if address and isinstance(error, ConnectionError):
             raise
@@ -150,6 +157,33 @@ def _connect(compute: Compute) -> _Connection:
         runner.__exit__(None, None, None)
         raise
     return _Connection(runner, gpus, at_once)
+
+
+def _try_again(start: Callable[[], Any]) -> Any:
+    """Start Ray, and start it again if it does not start in time, as on a machine that is busy with other work.
+
+    Ray gives its own processes 15 to 30 seconds, which cannot be changed. Each start is faster than the one before,
+    because more of the files are in memory.
+    """
+    tries = 0
+    while True:
+        tries += 1
+        try:
+            return start()
+        except Exception as error:
+            _kill_what_was_started()
+            if tries == _STARTS or "timed out" not in str(error).lower():
+                raise
+
+
+def _kill_what_was_started() -> None:
+    """Kill the processes of a Ray that did not start; Ray leaves them running until this process ends."""
+    for listing in Path("/proc/self/task").glob("*/children"):
+        for child in listing.read_text().split():
+            with suppress(OSError):  # it has just ended
+                command = Path(f"/proc/{child}/cmdline").read_bytes()
+                if b"/ray/" in command and b"session_" in command:
+                    os.kill(int(child), signal.SIGKILL)
 
 
 def _on_this_machine(compute: Compute) -> dict[str, Any]:

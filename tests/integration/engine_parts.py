@@ -24,6 +24,7 @@ class Host:
     """An engine in a process and a flow run of its own."""
 
     def __init__(self, compute: dict[str, Any], environment: dict[str, str], log: Path) -> None:
+        self._log = log
         with log.open("ab") as complaints:
             self._process = subprocess.Popen(
                 [sys.executable, Path(__file__).with_name("engine_host.py")],
@@ -47,7 +48,9 @@ class Host:
     def answer(self) -> Any:
         """Wait for the answer to the last command."""
         assert self._process.stdout is not None
-        return json.loads(self._process.stdout.readline())
+        line = self._process.stdout.readline()
+        assert line, f"the engine's process has ended: {self._log.read_text()[-2000:]}"
+        return json.loads(line)
 
     def descendants(self) -> list[int]:
         return descendants(self._process.pid)

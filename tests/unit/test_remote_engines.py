@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +14,7 @@ import pytest
 import yaml
 from command_line import Isthmus
 
+from core.errors import SpecError
 from core.machine import device, parallel
 from core.spec import Compute
 
@@ -101,3 +106,52 @@ def test_a_build_asks_the_cluster_for_its_size_once(monkeypatch: pytest.MonkeyPa
     for _ in range(2):
         engine.close()
     assert len(left) == 1
+
+
+TIMED_OUT = "The current node timed out during startup. This could happen because some of the raylet failed to startup"
+
+
+@pytest.mark.parametrize(("failures", "error"), [(3, TIMED_OUT), (4, TIMED_OUT), (1, "no such folder")])
+def test_a_ray_that_does_not_start_in_time_is_started_again(
+    monkeypatch: pytest.MonkeyPatch, failures: int, error: str
+) -> None:
+    """Up to three starts may time out; another error is reported at once. What a failed start has left is killed."""
+    ray, prefect_ray = pytest.importorskip("ray"), pytest.importorskip("prefect_ray")
+    from flows.engines import ray_cluster  # imported here, because Prefect takes seconds to load
+
+    def run(*arguments: str) -> subprocess.Popen[bytes]:
+        """Start a process with these arguments, which waits; return when it has begun."""
+        command = [sys.executable, "-c", "print(flush=True); input()", *arguments]
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        process.stdout.readline()
+        return process
+
+    left: list[subprocess.Popen[bytes]] = []
+    other = run("/ray/")
+
+    class Runner:
+        def __init__(self, *_: Any) -> None:
+            pass
+
+        def __enter__(self) -> Any:
+            if len(left) < failures:
+                left.append(run("/ray/gcs_server", "--session-name=session_1"))
+                raise Exception(error)  # Ray raises this class
+            return self
+
+    monkeypatch.setattr(prefect_ray, "RayTaskRunner", Runner)
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 3.0})
+    monkeypatch.setattr(ray_cluster, "get_run_logger", lambda: logging.getLogger("test"))
+    try:
+        if failures == 3:
+            assert ray_cluster._connect(Compute(engine="ray")).chunks_at_once == 3
+        else:
+            with pytest.raises(SpecError, match=f"compute.engine: Ray cannot start on this machine, {error}"):
+                ray_cluster._connect(Compute(engine="ray"))
+        assert [process.wait(300) for process in left] == [-signal.SIGKILL] * failures
+        assert other.poll() is None
+    finally:
+        for process in (other, *left):
+            process.kill()
+            process.communicate()
