@@ -44,6 +44,7 @@ class WorkPoolEngine:
 
     def __init__(self, compute: Compute) -> None:
         self._compute = compute
+        self._rounds = 0
 
     @property
     def chunks_at_once(self) -> int:
@@ -62,6 +63,7 @@ class WorkPoolEngine:
         """
         if not round_.chunks:
             return
+        self._rounds += 1
         name = self._compute.shard_deployment
         tag = children_tag(str(this_flow_run.id))
         with get_client(sync_client=True) as client:
@@ -71,7 +73,10 @@ class WorkPoolEngine:
                 raise SpecError(
                     f"compute.deployment: the Prefect server has no {name}; register it with 'prefect deploy'"
                 ) from None
-            fleet = _Fleet(client, round_, self._compute, tag, finished, failed)
+            # The server takes a second request with the same key for the first one, sent again. So a shard of a later
+            # round, which may have the same chunks, has a key of its own.
+            key = f"{tag} {this_flow_run.run_count} {self._rounds}"
+            fleet = _Fleet(client, round_, self._compute, tag, key, finished, failed)
             try:
                 fleet.render(deque(_shards(round_.chunks, self._chunks_per_shard(round_.chunk_seconds))))
             except BaseException:
@@ -111,10 +116,12 @@ class _Fleet:
         round_: Round,
         compute: Compute,
         tag: str,
+        key: str,
         finished: Finished,
         failed: Failed,
     ) -> None:
-        self._client, self._round, self._compute, self._tag = client, round_, compute, tag
+        self._client, self._round, self._compute = client, round_, compute
+        self._tag, self._key = tag, key
         self._finished, self._failed = finished, failed
         self._store = open_store(round_.uri, round_.storage)
         self._patience_seconds = max(_LEAST_PATIENCE_SECONDS, 5 * round_.chunk_seconds)
@@ -155,7 +162,7 @@ class _Fleet:
             flow_run_name=f"render-shard {self._store.name} {name}",
             tags=[self._tag],
             timeout=0,
-            idempotency_key=f"{self._tag} {this_flow_run.run_count} {self._round.plan_path} {name}",
+            idempotency_key=f"{self._key} {name}",
         )
         self._running[run.id] = _Shard(name, set(chunks), time.monotonic())
 
