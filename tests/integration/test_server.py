@@ -99,7 +99,7 @@ def _flow(environment: dict[str, str], folder: Path, streams: str = "") -> subpr
     """Run a small flow in a new process, with redirections of the shell."""
     command = ["sh", "-c", f'exec "$0" "$@" {streams}', sys.executable, "-c", _A_FLOW]
     return subprocess.run(
-        command, env=environment, cwd=folder, stdout=subprocess.PIPE, text=True, timeout=120, check=False
+        command, env=environment, cwd=folder, stdout=subprocess.PIPE, text=True, timeout=300, check=False
     )
 
 

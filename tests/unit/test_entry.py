@@ -118,7 +118,7 @@ def plan_in_an_ascii_locale(folder: Path, *options: str) -> subprocess.Completed
     locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "ISTHMUS_CACHE": str(folder)}
     return subprocess.run(
         [sys.executable, *options, "-m", "isthmus", "plan", str(folder / "atlas.yaml")],
-        env=os.environ | {"PYTHONPATH": str(ROOT)} | locale, cwd=folder, capture_output=True, timeout=60,
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | locale, cwd=folder, capture_output=True, timeout=300,
     )  # fmt: skip
 
 
