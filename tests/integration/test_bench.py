@@ -1,6 +1,6 @@
 """`isthmus bench` with small settings: every figure is there, and those with a fixed relation have it.
 
-The other times depend on what else the machine does; tests/unit/test_bench.py tests what they are times of.
+The other times depend on what else the machine does; tests/unit/test_bench_clocks.py tests what they are times of.
 """
 
 from __future__ import annotations
