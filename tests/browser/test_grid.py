@@ -318,6 +318,9 @@ def test_a_list_longer_than_browsers_can_draw_is_scrolled_to_its_end(open_atlas:
     assert after is not None
     assert before["y"] - after["y"] == pytest.approx(200, abs=3)
 
+    # The list rests when its scrollbar stays where it is; a jump before that is taken back.
+    rests = "() => { const rests = window.before === scrollY; window.before = scrollY; return rests; }"
+    page.wait_for_function(rests, polling=500)
     page.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
     expect(page.locator("[data-place='11999']")).to_be_in_viewport()
     page.locator("[data-place='11999'] .player").focus()
