@@ -1,4 +1,4 @@
-"""What a store in a directory needs from its file system, and what it does where a file system lacks a part of it.
+"""The parts of a file system that a store in a directory uses, and replacements for the parts that are missing.
 
 exFAT, and many mounts by FUSE, SMB or 9p, have no hard links; some have no locks or cannot flush a file.
 """

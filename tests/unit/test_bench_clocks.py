@@ -1,4 +1,4 @@
-"""What `isthmus bench step` measures, with clocks that other work on the machine cannot disturb."""
+"""The measurements of `isthmus bench step`, with clocks that other work on the machine cannot disturb."""
 
 from __future__ import annotations
 

@@ -111,7 +111,7 @@ def test_a_name_with_slashes_can_be_claimed(monkeypatch: pytest.MonkeyPatch, tmp
 
 
 def test_variables_that_change_pixels_or_break_rendering_are_removed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of XLA_FLAGS only the folder of CUDA is kept; settings that are respected stay."""
+    """Only the folder of CUDA is kept of XLA_FLAGS; settings that are respected stay."""
     monkeypatch.setenv("TF_XLA_FLAGS", "--tf_xla_auto_jit=2")
     monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "1")
     monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")

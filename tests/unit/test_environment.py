@@ -1,4 +1,4 @@
-"""What Isthmus does about proxies, homes, folders for temporary files and closed streams."""
+"""The guards against proxies, missing homes, missing folders for temporary files, and closed streams."""
 
 from __future__ import annotations
 
