@@ -86,3 +86,12 @@ def one_line(error: Exception) -> str:
     """Return the message of another library's error in one line of at most 200 characters, without colours."""
     text = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", str(error)).split()) or type(error).__name__
     return text if len(text) <= 200 else f"{text[:197]}..."
+
+
+def count(number: int, thing: str, things: str | None = None) -> str:
+    """Return a number with the name of what is counted: "1 pair", "2 pairs".
+
+    Args:
+        things: the plural, if it is not made with an s.
+    """
+    return f"{number} {thing if number == 1 else things or thing + 's'}"

@@ -159,6 +159,7 @@ Selection = Annotated[ListedPairs | AllPairs | RandomPairs | NearestPairs, Field
 _SHARD_DEPLOYMENT = "render-shard/gpu"
 _SHARDS_IN_FLIGHT = 4
 _SHARD_MINUTES = 10
+_PUBLISH_MINUTES = 10
 
 
 class RenamedKeyWarning(FutureWarning):
@@ -221,6 +222,19 @@ class Compute(Frozen):
         description=f"Minutes that a shard of work-pool should take; by default {_SHARD_MINUTES}.",
     )
 
+    publish_minutes: Number | None = Field(
+        None,
+        gt=0,
+        le=1440,
+        description="Minutes between two publications of an atlas that is being built; "
+        f"by default {_PUBLISH_MINUTES}. Publishing takes at most a twentieth of the time.",
+    )
+    stop_after_failures: Number | None = Field(
+        None,
+        gt=0,
+        description="Number of failed pairs after which a build ends early; below 1, their share of the missing pairs.",
+    )
+
     @model_validator(mode="before")
     @classmethod
     def _renamed(cls, given: Any) -> Any:
@@ -246,6 +260,11 @@ class Compute(Frozen):
     def renders_here(self) -> bool:
         """True if the chunks are rendered on this machine."""
         return self.engine == "local" or (self.engine == "ray" and self.ray_address is None)
+
+    @property
+    def publish_seconds(self) -> float:
+        """The time between two publications of an atlas that is being built."""
+        return 60 * (self.publish_minutes or _PUBLISH_MINUTES)
 
     @property
     def shard_deployment(self) -> str:

@@ -9,35 +9,25 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 import webbrowser
-from contextlib import redirect_stdout
 from dataclasses import asdict
 from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from core.errors import IsthmusError, SpecError
-from core.machine.loading import keep_loaded, quick_loading
+from core.machine.loading import keep_loaded
 from flows.bench import app as bench_app
+from flows.cli_build import build
 from flows.cli_models import models_app, preview
-from flows.options import Atlas, Json, SpecFile, Verbose, check_output_folder, existing_store, read_spec_file
-from flows.terminal import (
-    INTERRUPTED,
-    INTERRUPTED_CODES,
-    errors,
-    interruptible,
-    progress_of_pairs,
-    quiet_libraries,
-    warn,
-)
+from flows.options import Atlas, Json, SpecFile, check_output_folder, existing_store, read_spec_file
+from flows.terminal import INTERRUPTED, INTERRUPTED_CODES, errors, quiet_libraries, warn_of_one_writer
 
 if TYPE_CHECKING:
     from core.atlas.plan import Plan
     from core.spec import AtlasSpec
-    from core.store.store import Store
 
 app = typer.Typer(
     name="isthmus",
@@ -122,64 +112,8 @@ def plan(spec: SpecFile, as_json: Json = False) -> None:
         )
 
 
-@app.command()
-def build(spec: SpecFile, as_json: Json = False, verbose: Verbose = False) -> None:
-    """Render the pairs that have no record yet, and publish the atlas.
-
-    To resume a build that was stopped, run the same command again: finished pairs are not rendered twice.
-    """
-    from core.atlas.manifest import PAGE_PATH
-    from core.atlas.plan import make_plan
-    from core.gallery.publish import is_current
-    from core.machine.parallel import chunks_at_once
-    from core.store.store import open_store
-
-    atlas = read_spec_file(spec)
-    store = open_store(atlas.uri, atlas.storage)
-    first = make_plan(atlas, store, chunks_at_once(atlas.compute) or 1)
-    if not first.chunks and is_current(store, json.loads(atlas.to_json()), first.recorded):
-        result: dict[str, Any] = {"pairs": first.pairs, "done": first.done, "failed": first.failed}
-        result |= {"missing": 0, "rendered": 0}
-    else:
-        _warn_of_one_writer(store)
-        quiet_libraries(verbose)
-        started = time.monotonic()
-        # Libraries such as Ray print to standard output, which must have the result of the command only.
-        with progress_of_pairs(store, first, show=not as_json), interruptible(), redirect_stdout(sys.stderr):
-            with quick_loading():
-                from flows.prefect_server import server_errors_in_one_line, start_unless_configured
-
-                wait_for_server = start_unless_configured()
-                from flows.build_atlas import BuildResult, UnfinishedBuildError, build_atlas, largest_round
-                from flows.engines.choice import open_engine
-                from flows.run_log import shown_on_terminal
-
-            with shown_on_terminal(atlas.name, show=not verbose), open_engine(atlas.compute) as engine:
-                engine.begin(largest_round(first))  # the render processes load while the server starts
-                wait_for_server()
-                try:
-                    with server_errors_in_one_line():
-                        result = asdict(cast(BuildResult, build_atlas(atlas)))
-                except UnfinishedBuildError as unfinished:
-                    result = asdict(unfinished.result)
-        result["seconds"] = round(time.monotonic() - started, 1)
-    result["page"] = store.location(PAGE_PATH) if store.exists(PAGE_PATH) else None
-    if as_json:
-        print(json.dumps(result))
-    else:
-        complete = not result["rendered"] and not result["missing"]
-        rendered = "nothing to render" if complete else f"{result['rendered']} rendered"
-        print(
-            f"{atlas.uri}: {rendered}; {result['done']} of {result['pairs']} pairs done, {result['failed']} failed, "
-            f"{result['missing']} missing"
-        )
-        if result["page"]:
-            print(f"Open {result['page']}")
-    if result["failed"] or result["missing"]:
-        raise typer.Exit(1)
-
-
-app.command()(preview)  # here, because help lists the commands as they are registered
+app.command()(build)  # in this order, because help lists the commands as they are registered
+app.command()(preview)
 
 
 @app.command()
@@ -267,7 +201,7 @@ def publish(atlas: Atlas, as_json: Json = False) -> None:
     from core.gallery.publish import publish as publish_records
 
     store = existing_store(atlas)
-    _warn_of_one_writer(store)
+    warn_of_one_writer(store)
     counts = publish_records(store, store.name).counts
     page = store.location(PAGE_PATH)
     if as_json:
@@ -317,12 +251,6 @@ def _facts(plan: Plan, spec: AtlasSpec, processes: int) -> dict[str, Any]:
         "gpu_hours": round(gpus * seconds / 3600, 2) if gpus else None,
         "megabytes": round(plan.stored_bytes() / 1e6, 2),
     }
-
-
-def _warn_of_one_writer(store: Store) -> None:
-    """Warn if the store does not protect an atlas against two builds at once."""
-    if not store.allows_many_writers():
-        warn(f"{store}: {store.one_writer}")
 
 
 if __name__ == "__main__":

@@ -39,6 +39,17 @@ def configured_server() -> str | None:
     return None if address in [server.address for server in _temporary] else address
 
 
+def address() -> str:
+    """Return the address of the Prefect server that flows use."""
+    return _temporary[0].address if _temporary else configured_server() or ""
+
+
+def end_temporary() -> None:
+    """End the temporary server, if there is one; a process that ends as usual does so itself."""
+    for server in _temporary:
+        server.end()
+
+
 def start_unless_configured() -> Callable[[], None]:
     """Start a temporary Prefect server unless one is configured.
 

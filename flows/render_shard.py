@@ -18,7 +18,7 @@ from flows.engines.local import LocalEngine
 from flows.faults import Faults
 from tasks.plan import missing_chunks
 
-_CHUNK_SECONDS = 60.0  # of a chunk; a shard does not know the plan's estimate
+_LONGEST_CHUNK_SECONDS = 3600.0  # if the build, of an older version, does not say how long its chunks take
 
 
 @flow(name="render-shard", persist_result=False)
@@ -34,6 +34,9 @@ def render_shard(
     batch_pairs: Annotated[
         BatchSize, Field(description="Pairs in one batch; auto: the number that keeps a GPU busy, one on a CPU.")
     ] = "auto",
+    chunk_seconds: Annotated[
+        float, Field(gt=0, description="Estimated time of the longest chunk; a process that takes far longer hangs.")
+    ] = _LONGEST_CHUNK_SECONDS,
     pack: Annotated[BatchSize | None, Field(description="Old name of batch_pairs.", deprecated=True)] = None,
 ) -> State[None] | None:
     """Render the chunks of a shard that have no records yet, on this machine.
@@ -60,9 +63,8 @@ def render_shard(
     with closing(LocalEngine(processes)) as engine:
         while spare := faults.spare(rest):
             try:
-                engine.render(
-                    Round(uri, storage, plan_path, batch_pairs, spare, _CHUNK_SECONDS), finished, faults.chunk_failed
-                )
+                times = dict.fromkeys(spare, chunk_seconds)
+                engine.render(Round(uri, storage, plan_path, batch_pairs, times), finished, faults.chunk_failed)
             except UnfinishedError as error:
                 engine.close(kill=True)
                 return Failed(name=CHUNKS_FAILED, message=str(error))

@@ -1,7 +1,4 @@
-"""Artifacts of a build on Prefect's pages: its progress, a summary, and some pictures.
-
-If the server does not answer, the artifacts are left out and the build continues.
-"""
+"""What a build tells: its log, and artifacts on Prefect's pages with its progress, a summary, and some pictures."""
 
 from __future__ import annotations
 
@@ -9,11 +6,9 @@ import base64
 import re
 import time
 from collections import deque
-from collections.abc import Callable
-from typing import Any
+from typing import cast
 from uuid import UUID
 
-import httpx
 from prefect import get_run_logger
 from prefect.artifacts import (
     create_image_artifact,
@@ -21,24 +16,26 @@ from prefect.artifacts import (
     create_table_artifact,
     update_progress_artifact,
 )
-from prefect.exceptions import PrefectException
 
 from core.atlas.manifest import PAGE_PATH
 from core.atlas.plan import Plan
-from core.errors import StoreError
+from core.errors import StoreError, count
 from core.pictures import sheets
 from core.rendering.chunk import ChunkResult
 from core.spec import AtlasSpec
 from core.store.store import open_store
+from flows.outcome import BuildResult
+from flows.run_log import NOT_ON_TERMINAL
+from flows.telling import Teller
 
 _UPDATE_SECONDS = 3.0
-_LISTED_FAILURES = 20
+_TELLING_SECONDS = 5.0  # for the last artifacts; after that, a slow server keeps the build from ending
 _SHOWN_STRIPS = 6
 _POSTER_WIDTH_PX = 768
 
 
 class Report:
-    """The artifacts of one run of a build.
+    """The log of one run of a build, and its artifacts, which a thread shows on Prefect's pages.
 
     Args:
         plan: the run's first plan, with everything that it has to render.
@@ -48,72 +45,86 @@ class Report:
         self._spec = spec
         self._unrecorded = plan.unrecorded
         self._rendered = {"pairs": 0, "portraits": 0}
-        self._failures: list[str] = []
+        self._failed = 0
         self._samples: deque[str] = deque(maxlen=_SHOWN_STRIPS)
         self._pair_seconds = 0.0
         self._started = self._updated = time.monotonic()
         self._log = get_run_logger()
         self._bar: UUID | None = None
+        self._teller = Teller()
         if self._unrecorded:
-            self._bar = self._show(create_progress_artifact, 0.0, key=self._key("progress"), description=spec.name)
+            self._teller.tell("progress", self._show_progress)
 
     def chunk_finished(self, result: ChunkResult) -> None:
-        """Log a finished chunk and count it. The progress bar is updated every 3 s at most."""
+        """Log a finished chunk and its failures, and count it. The progress bar is updated every 3 s at most."""
         self._rendered[result.what] += result.done + result.failed
+        self._failed += result.failed
         self._pair_seconds += result.seconds
-        self._failures += result.failures[: _LISTED_FAILURES - len(self._failures)]
         self._samples.extend(result.samples)
+        for failure in result.failures:
+            self._log.warning("failed: %s", failure, extra=NOT_ON_TERMINAL)
         self._log.info("%s (%d of %d)", result.words, sum(self._rendered.values()), self._unrecorded)
         if time.monotonic() - self._updated > _UPDATE_SECONDS:
-            self._update()
+            self._updated = time.monotonic()
+            self._teller.tell("progress", self._show_progress)
 
-    def finish(self, done: int, failed: int, missing: int) -> None:
+    def finish(self, result: BuildResult) -> None:
         """Show the atlas's numbers of pairs, its failures, and some strips of this run."""
-        self._update()
-        store = open_store(self._spec.uri, self._spec.storage)
-        page = store.location(PAGE_PATH) if done or failed else "nothing is published yet"
+        summary = (
+            f"{self._spec.name}: {count(result.done, 'pair')} done, {result.failed} failed, {result.missing} missing"
+        )
         minutes = (time.monotonic() - self._started) / 60
+        self._log.info(summary)
+        if self._unrecorded:
+            self._teller.tell("progress", self._show_progress)
+        self._teller.tell("summary", lambda: self._show_summary(result, summary, minutes))
+        if self._samples:
+            self._teller.tell("strips", self._show_strips)
+        self._teller.wait(_TELLING_SECONDS)
+
+    def _show_progress(self) -> None:
+        """Create the progress bar, or update it."""
+        percent = min(100.0, 100 * sum(self._rendered.values()) / self._unrecorded)
+        failed = f", {self._failed} failed" if self._failed else ""
+        description = f"{self._spec.name}: {sum(self._rendered.values())} of {self._unrecorded}{failed}"
+        if self._bar is None:
+            bar = create_progress_artifact(percent, key=self._key("progress"), description=description)
+            self._bar = cast(UUID, bar)
+        else:
+            update_progress_artifact(self._bar, percent, description=description)
+
+    def _show_summary(self, result: BuildResult, summary: str, minutes: float) -> None:
+        store = open_store(self._spec.uri, self._spec.storage)
+        page = store.location(PAGE_PATH) if result.done or result.failed else "nothing is published yet"
+        portraits = self._rendered["portraits"]
+        more = result.failed - len(result.failures)
         rows = [
-            ("done", str(done)),
-            ("failed", str(failed)),
-            ("missing", str(missing)),
-            ("rendered in this run", str(self._rendered["pairs"])),
-            *([("portraits in this run", str(self._rendered["portraits"]))] if self._rendered["portraits"] else []),
+            ("done", str(result.done)),
+            ("failed", str(result.failed)),
+            ("missing", str(result.missing)),
+            ("rendered in this run", str(result.rendered)),
+            *([("portraits in this run", str(portraits))] if portraits else []),
             ("minutes of this run", f"{minutes:.1f}"),
             ("seconds of rendering", f"{self._pair_seconds:.0f}"),
             ("gallery", page),
-            *(("failed pair", failure) for failure in self._failures),
+            *(("failed pair", f"{failure.pair}: {failure.reason}") for failure in result.failures),
+            *([("failed pairs", f"{more} more, see the gallery")] if more else []),
         ]
         table = [{"what": what, "value": value} for what, value in rows]
-        summary = f"{self._spec.name}: {done} pairs done, {failed} failed, {missing} missing"
         link = f"\n\n[gallery]({page})" if page.startswith("http") else ""
-        self._show(create_table_artifact, table, key=self._key("summary"), description=summary + link)
-        self._log.info(summary)
-        if not self._samples:
-            return
+        create_table_artifact(table, key=self._key("summary"), description=summary + link)
+
+    def _show_strips(self) -> None:
+        store = open_store(self._spec.uri, self._spec.storage)
         try:
             poster = sheets.stack(list(store.read_many(list(self._samples))), _POSTER_WIDTH_PX)
         except StoreError as error:
             self._log.warning("the summary has no picture of strips: %s", error)
             return
         picture = f"data:image/webp;base64,{base64.b64encode(poster).decode()}"
-        self._show(
-            create_image_artifact, picture, key=self._key("strips"), description=f"Some strips of {self._spec.name}"
-        )
-
-    def _update(self) -> None:
-        self._updated = time.monotonic()
-        if self._bar is not None:
-            percent = min(100.0, 100 * sum(self._rendered.values()) / self._unrecorded)
-            self._show(update_progress_artifact, self._bar, percent, description=self._spec.name)
+        description = f"Some strips of {self._spec.name}"
+        create_image_artifact(picture, key=self._key("strips"), description=description)
 
     def _key(self, kind: str) -> str:
         """Return the key of an artifact. Prefect allows lower-case letters, digits and dashes."""
         return f"{re.sub('[^a-z0-9]+', '-', self._spec.name.lower()).strip('-')}-{kind}"
-
-    def _show(self, artifact: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
-        try:
-            return artifact(*arguments, **named)
-        except (httpx.HTTPError, PrefectException, OSError) as error:
-            self._log.warning("an artifact is not shown on Prefect's pages: %s", error)
-            return None

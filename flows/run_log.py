@@ -13,6 +13,8 @@ from pathlib import Path
 from core.machine.environment import cache_folder
 from flows.terminal import errors
 
+NOT_ON_TERMINAL = {"is_told_at_the_end": True}
+"""Extra attributes of a record that the terminal does not show, because the command tells the same when it ends."""
 _LOGGER = "prefect.flow_runs"
 _FLOWS = Path(__file__).parent
 
@@ -43,6 +45,8 @@ class _Lines(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         if not Path(record.pathname).is_relative_to(_FLOWS):  # a record of Prefect itself
+            return
+        if NOT_ON_TERMINAL.items() <= record.__dict__.items():
             return
         message = record.getMessage()
         line, _, details = message.partition("\n")

@@ -5,22 +5,17 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import threading
-import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from core.errors import StoreError
-
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from core.atlas.plan import Plan
     from core.store.store import Store
 
 INTERRUPTED_CODES = (128 + signal.SIGINT, 128 + signal.SIGTERM)
@@ -32,6 +27,12 @@ errors = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 def warn(text: str) -> None:
     """Print a warning as one line on standard error."""
     errors.print(f"isthmus: warning: {text}", markup=False)
+
+
+def warn_of_one_writer(store: Store) -> None:
+    """Warn if the store does not protect an atlas against two builds at once."""
+    if not store.allows_many_writers():
+        warn(f"{store}: {store.one_writer}")
 
 
 @contextmanager
@@ -71,14 +72,15 @@ def quiet_libraries(verbose: bool) -> None:
         os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
         os.environ.setdefault("PYTHONWARNINGS", "ignore")
         logging.captureWarnings(True)
+        logging.raiseExceptions = False  # Prefect prints an error for every line that a server does not take
 
 
 @contextmanager
-def interruptible() -> Iterator[None]:
+def interruptible() -> Iterator[list[int]]:
     """End a build soon after an interrupt from the keyboard or SIGTERM, with the usual exit code of that signal.
 
-    Prefect's server records that the run was stopped. Libraries may replace the exception that is raised here by
-    another one, so the number of the signal is kept.
+    Yield a list that gets the exit code when the interrupt comes. Prefect's server records that the run was stopped.
+    Libraries may replace the exception that is raised here by another one, so the number of the signal is kept.
     """
     stopped: list[int] = []
 
@@ -88,7 +90,7 @@ def interruptible() -> Iterator[None]:
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield
+        yield stopped
     except Exception as error:
         # While a flow runs, Prefect handles SIGTERM: it raises TerminationSignal, which pydantic turns into its own.
         if "TerminationSignal" in str(error):
@@ -128,36 +130,3 @@ def progress_bars(show: bool) -> Iterator[Progress]:
         transient=True,
     ) as progress:
         yield progress
-
-
-@contextmanager
-def progress_of_pairs(store: Store, plan: Plan, show: bool) -> Iterator[None]:
-    """Show how many missing pairs of a plan have a sheet by now.
-
-    The sheets in the store are counted, because the processes that render may run on other machines.
-    """
-    from core.atlas.records import sheet_path
-
-    waiting = {sheet_path(planned.key) for planned in plan.missing_pairs}
-    total, stop = len(waiting), threading.Event()
-    with progress_bars(show) as progress:
-        bar = progress.add_task("pairs", total=total)
-
-        def watch() -> None:
-            pause = 1.0
-            while not stop.wait(pause):
-                began = time.monotonic()
-                with suppress(StoreError):  # the processes that render meet the same error and report it
-                    waiting.difference_update(store.list("sheets/"))
-                pause = max(1.0, 20 * (time.monotonic() - began))  # listing takes at most 5 % of the time
-                progress.update(bar, completed=total - len(waiting))
-
-        watcher = threading.Thread(target=watch, name="progress", daemon=True)
-        if not progress.disable:
-            watcher.start()
-        try:
-            yield
-        finally:
-            stop.set()
-            if watcher.is_alive():
-                watcher.join(timeout=1)  # seconds; the thread may be waiting for the store's answer

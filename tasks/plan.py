@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
-from core.atlas.plan import SPEC_PATH, Plan, make_plan, write_plan
+from core.atlas.plan import Plan, make_plan
+from core.atlas.plan import count_failures as failures_of
+from core.atlas.plan_files import SPEC_PATH, keys_of_chunks, write_plan
 from core.atlas.recorded import recorded_chunks
 from core.spec import AtlasSpec, Storage
 from core.store.store import open_store
@@ -15,18 +19,27 @@ _FEW = 200  # chunks; each costs a task run, and on a GPU the batch that its pai
 
 
 @task(name="plan", cache_policy=NO_CACHE, persist_result=False, **RETRIES)
-def plan_atlas(spec: AtlasSpec, at_once: int, one_by_one: bool = False) -> Plan:
+def plan_atlas(
+    spec: AtlasSpec,
+    at_once: int,
+    one_by_one: bool = False,
+    adopted: Sequence[str] = (),
+    again: Mapping[str, int] | None = None,
+) -> Plan:
     """Plan the missing pairs of an atlas, and write the plan and the spec to the store.
 
     Args:
         at_once: number of chunks that are rendered at once.
         one_by_one: if few pairs are missing, give each a chunk of its own, so that a pair that fails costs no other.
+        adopted: paths of the plans of other builds, whose chunks are kept.
+        again: numbers of failures before this build; these pairs are rendered again.
     """
     store = open_store(spec.uri, spec.storage)
-    plan = make_plan(spec, store, at_once)
+    others = keys_of_chunks(store, adopted)
+    plan = make_plan(spec, store, at_once, adopted=others, again=again)
     if one_by_one and plan.unrecorded <= _FEW:
         alone = spec.compute.model_copy(update={"chunk_pairs": 1})
-        plan = make_plan(spec.model_copy(update={"compute": alone}), store, at_once)
+        plan = make_plan(spec.model_copy(update={"compute": alone}), store, at_once, adopted=others, again=again)
     store.replace(SPEC_PATH, spec.to_json())
     write_plan(store, plan)
     log = get_run_logger()
@@ -34,6 +47,12 @@ def plan_atlas(spec: AtlasSpec, at_once: int, one_by_one: bool = False) -> Plan:
     if plan.chunks:
         log.info("%s chunks of %s can be rendered now", len(plan.chunks), plan.stage)
     return plan
+
+
+@task(name="count-failures", cache_policy=NO_CACHE, persist_result=False, **RETRIES)
+def count_failures(spec: AtlasSpec) -> dict[str, int]:
+    """Return how often each pair of the atlas has failed that is not done, by its key."""
+    return failures_of(open_store(spec.uri, spec.storage))
 
 
 @task(name="missing-chunks", cache_policy=NO_CACHE, persist_result=False, **RETRIES)

@@ -14,7 +14,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from core.arrays import BatchSize
-from core.atlas.plan import read_chunk
+from core.atlas.plan_files import read_chunk
 from core.errors import IsthmusError, one_line
 from core.machine.device import claim_gpu, gpus, prepare
 from core.machine.loading import keep_loaded

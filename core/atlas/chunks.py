@@ -26,12 +26,14 @@ class PlannedPair:
     Attributes:
         portraits: keys of the portraits that the strip begins and ends on; None if it has ends of its own.
         reason: why the strip cannot be rendered; None if it can.
+        failures: how often the pair has failed, if it is rendered again for that; otherwise 0.
     """
 
     pair: Pair
     key: Key
     portraits: tuple[Key, Key] | None = None
     reason: str | None = None
+    failures: int = 0
 
     @property
     def layers(self) -> tuple[str, str]:
@@ -50,7 +52,7 @@ class Chunk:
     If there are too many layers for chunks of their own, a chunk spans several layers.
 
     Attributes:
-        name: a digest of the keys.
+        name: a digest of the keys, and of the numbers of failures, so that a failed pair can be rendered again.
         canvas: the canvas of the portraits; without portraits, the canvas to render.
     """
 
@@ -58,6 +60,11 @@ class Chunk:
     pairs: tuple[PlannedPair, ...] = ()
     portraits: tuple[PlannedPortrait, ...] = ()
     canvas: PlannedCanvas | None = None
+
+    @property
+    def keys(self) -> list[Key]:
+        """The keys of the pairs or portraits to render; none for a canvas."""
+        return [pair.key for pair in self.pairs] or [portrait.key for portrait in self.portraits]
 
 
 @dataclass(frozen=True)
@@ -79,7 +86,7 @@ def portrait_chunk(portraits: tuple[PlannedPortrait, ...], canvas: PlannedCanvas
 
 
 def canvas_chunk(canvas: PlannedCanvas) -> Chunk:
-    return Chunk(f"canvas-{canvas.key}", canvas=canvas)
+    return Chunk(f"canvas-{canvas.key}{'-again' * canvas.failures}", canvas=canvas)
 
 
 Planned = TypeVar("Planned", PlannedPair, PlannedPortrait)
@@ -147,4 +154,4 @@ def _by_layers(missing: Sequence[Planned]) -> list[list[Planned]]:
 
 
 def _digest_of_keys(planned: Iterable[PlannedPair | PlannedPortrait]) -> str:
-    return short_digest("".join(each.key for each in planned).encode())
+    return short_digest("".join(each.key + "!" * each.failures for each in planned).encode())

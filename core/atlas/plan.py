@@ -1,8 +1,5 @@
 """The plan: the pairs of a spec that have no record yet, cut into chunks.
 
-A plan is written to the store as one object for each chunk. A render task needs only the plan's path and the chunk's
-name, and reads no other chunk.
-
 A walkable atlas is rendered in stages: first its canvas, then portraits, then the strips between them. Each stage needs
 the results of the stage before. So a plan's chunks are those of the first incomplete stage, and the next plan has those
 of the following one.
@@ -10,16 +7,14 @@ of the following one.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-
-from pydantic import TypeAdapter, ValidationError
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from core.atlas.chunks import (
     Chunk,
     Planned,
-    PlannedChunk,
     PlannedPair,
     canvas_chunk,
     cut,
@@ -38,21 +33,18 @@ from core.atlas.portrait_plan import (
     walk_key,
 )
 from core.atlas.recorded import read_portraits, read_records
-from core.atlas.records import Key
+from core.atlas.records import Key, PortraitRecord, Record
 from core.atlas.selection import resolve_settings, select_pairs
-from core.errors import RecordError, first_mistake
 from core.machine import device
 from core.models.models import digest, load
 from core.neurons import Neuron, Pair
 from core.spec import AtlasSpec, ModelSpec, RenderSettings
 from core.store.store import Store
 
-_WRITERS = 16  # chunks that are written concurrently, because each write waits for a disk or network
 _BYTES_PER_PIXEL = 2.4  # measured: PNG and WebP of finished strips together
 _BYTES_PER_PORTRAIT_PIXEL = 14.0  # three numbers of four bytes, and a PNG
 
-SPEC_PATH = "plan/spec.json"
-_PLANNED_CHUNK = TypeAdapter(PlannedChunk)
+_Repeatable = TypeVar("_Repeatable", PlannedPair, PlannedPortrait, PlannedCanvas)
 
 
 @dataclass(frozen=True)
@@ -62,7 +54,8 @@ class Plan:
     Attributes:
         settings: with the model's defaults written out.
         pairs: number of pairs in the spec.
-        done, failed: numbers of pairs in the spec that have a record.
+        done: number of pairs in the spec that have a sheet.
+        failures: the pairs in the spec that have failed, and the reason of each.
         recorded: number of records of pairs in the atlas, of every spec.
         stages: the chunks of every incomplete stage.
         pair_seconds, portrait_seconds: estimated time that a process takes for a pair, and for a portrait.
@@ -75,7 +68,7 @@ class Plan:
     settings: RenderSettings
     pairs: int
     done: int
-    failed: int
+    failures: tuple[tuple[Pair, str], ...]
     recorded: int
     stages: tuple[tuple[Chunk, ...], ...]
     pair_seconds: float
@@ -92,6 +85,11 @@ class Plan:
         """The name of the first incomplete stage, for messages."""
         first = self.chunks[0]
         return "pairs" if first.pairs else "portraits" if first.portraits else "the canvas of all portraits"
+
+    @property
+    def failed(self) -> int:
+        """The number of pairs in the spec that have failed."""
+        return len(self.failures)
 
     @property
     def missing(self) -> int:
@@ -124,9 +122,9 @@ class Plan:
         return f"plan/{key_of(content)}"
 
     @property
-    def chunk_seconds(self) -> float:
-        """The estimated time that a process takes for the longest chunk of the first incomplete stage."""
-        return max(map(self._seconds, self.chunks))
+    def chunk_seconds(self) -> dict[str, float]:
+        """The name of each chunk that can be rendered now, and the estimated time that a process takes for it."""
+        return {chunk.name: self._seconds(chunk) for chunk in self.chunks}
 
     def seconds(self, processes: int) -> float:
         """Return the estimated time for everything that is missing; a canvas keeps only one process busy."""
@@ -149,11 +147,21 @@ class Plan:
         return len(chunk.pairs) * self.pair_seconds + len(chunk.portraits) * self.portrait_seconds
 
 
-def make_plan(spec: AtlasSpec, store: Store, processes: int) -> Plan:
+def make_plan(
+    spec: AtlasSpec,
+    store: Store,
+    processes: int,
+    *,
+    adopted: Sequence[Sequence[Key]] = (),
+    again: Mapping[str, int] | None = None,
+) -> Plan:
     """Compare the pairs of a spec with the records in the store, and cut what is missing into chunks.
 
     Args:
         processes: number of processes that will render concurrently; chunks are small enough to keep all of them busy.
+        adopted: the keys in each chunk of the plans of other builds at work. This plan has their chunks as they are, so
+            that each is rendered by one build; the rest is cut.
+        again: `count_failures` at the start of the build; what has failed and not failed since then is missing.
 
     Raises:
         SpecError: if the spec asks for something impossible.
@@ -164,6 +172,7 @@ def make_plan(spec: AtlasSpec, store: Store, processes: int) -> Plan:
     model_digest = digest(model)
     settings = resolve_settings(spec.render, model)
     on_gpu = device.is_gpu(device.expected()) if spec.compute.renders_here else None
+    again = again or {}
 
     selected = select_pairs(spec, model)
     pairs = [PlannedPair(pair, key) for pair, key in pair_keys(selected, model_digest, settings)]
@@ -171,27 +180,65 @@ def make_plan(spec: AtlasSpec, store: Store, processes: int) -> Plan:
     if spec.strip == "walk":
         outcome = outcomes(model_digest, portrait_settings(settings), spec.strip, on_gpu)
         canvas = plan_canvas(selected, model, model_digest, settings)
-        portraits = _plan_portraits(selected, canvas, read_portraits(store, outcome))
+        failures: Counter[str] = Counter()
+        known = read_portraits(store, outcome, failures)
+        portraits = _plan_portraits(selected, canvas, _settled(known, failures, again), again)
         pairs = [_between(portraits, planned) for planned in pairs]
 
-    recorded = read_records(store, outcomes(model_digest, settings, spec.strip, on_gpu))
-    missing = [planned for planned in pairs if planned.key not in recorded]
-    failed = sum(recorded[planned.key].failed for planned in pairs if planned.key in recorded)
+    failures = Counter()
+    known = read_records(store, outcomes(model_digest, settings, spec.strip, on_gpu), failures)
+    recorded = _settled(known, failures, again)
+    missing = [_repeated(planned, again) for planned in pairs if planned.key not in recorded]
     seconds, basis = pair_seconds(recorded.values(), missing, model_digest, settings, on_gpu)
     portrait_seconds = (portraits and mean_seconds(portraits.recorded.values())) or seconds / settings.frames
+    cutting = _Cutting(spec.compute.chunk_pairs, processes, adopted)
+    reasons = ((planned.pair, recorded[planned.key].reason) for planned in pairs if planned.key in recorded)
+    failed = tuple((pair, reason) for pair, reason in reasons if reason is not None)
     return Plan(
         model=spec.model,
         model_digest=model_digest,
         settings=settings,
         pairs=len(pairs),
-        done=len(pairs) - len(missing) - failed,
-        failed=failed,
-        recorded=len(recorded),
-        stages=_stages(missing, portraits, seconds, portrait_seconds, spec.compute.chunk_pairs, processes),
+        done=len(pairs) - len(missing) - len(failed),
+        failures=failed,
+        recorded=len(known),
+        stages=_stages(missing, portraits, seconds, portrait_seconds, cutting),
         pair_seconds=seconds,
         portrait_seconds=portrait_seconds,
         basis=basis,
     )
+
+
+def count_failures(store: Store) -> dict[str, int]:
+    """Return how often each pair, portrait and canvas has failed that has not been rendered since, by its key.
+
+    Raises:
+        RecordError: if a record cannot be read.
+    """
+    failures: Counter[str] = Counter()
+    done = {key for key, is_done in read_records(store, _is_done, failures).items() if is_done}
+    done |= {key for key, is_done in read_portraits(store, _is_done, failures).items() if is_done}
+    return {key: count for key, count in failures.items() if key not in done}
+
+
+def _is_done(record: Record | PortraitRecord) -> bool:
+    return record.status == "done"
+
+
+def _settled(
+    recorded: Mapping[str, Outcome], failures: Mapping[str, int], again: Mapping[str, int]
+) -> dict[str, Outcome]:
+    """Return the outcomes without the failures that are to be rendered again and have not been since."""
+    return {
+        key: outcome
+        for key, outcome in recorded.items()
+        if not (outcome.failed and key in again and failures[key] <= again[key])
+    }
+
+
+def _repeated(planned: _Repeatable, again: Mapping[str, int]) -> _Repeatable:
+    """Note how often something has failed, for the name of its chunk: the old name has records."""
+    return replace(planned, failures=again[planned.key]) if planned.key in again else planned
 
 
 @dataclass(frozen=True)
@@ -211,13 +258,16 @@ class _Portraits:
         return [planned for planned in self.by_neuron.values() if planned.key not in self.recorded]
 
 
-def _plan_portraits(pairs: Iterable[Pair], canvas: PlannedCanvas, recorded: Mapping[Key, Outcome]) -> _Portraits:
+def _plan_portraits(
+    pairs: Iterable[Pair], canvas: PlannedCanvas, recorded: Mapping[Key, Outcome], again: Mapping[str, int]
+) -> _Portraits:
     """Plan a portrait for each neuron; if the canvas has failed, no portrait can be rendered."""
     failure = recorded[canvas.key].reason if canvas.key in recorded else None
     reason = None if failure is None else f"the canvas of all portraits failed: {failure}"
     neurons = sorted({neuron for pair in pairs for neuron in pair}, key=lambda neuron: neuron.order)
-    by_neuron = {neuron: PlannedPortrait(neuron, portrait_key(canvas.key, neuron), reason) for neuron in neurons}
-    return _Portraits(canvas, by_neuron, recorded)
+    portraits = (PlannedPortrait(neuron, portrait_key(canvas.key, neuron), reason) for neuron in neurons)
+    by_neuron = {planned.neuron: _repeated(planned, again) for planned in portraits}
+    return _Portraits(_repeated(canvas, again), by_neuron, recorded)
 
 
 def _between(portraits: _Portraits, planned: PlannedPair) -> PlannedPair:
@@ -231,59 +281,44 @@ def _between(portraits: _Portraits, planned: PlannedPair) -> PlannedPair:
     return PlannedPair(planned.pair, walk_key(planned.key, (a, b)), (a, b), next(iter(reasons), None))
 
 
+@dataclass(frozen=True)
+class _Cutting:
+    """How missing pairs and portraits are cut into chunks.
+
+    Attributes:
+        chunk_pairs: pairs in a chunk; None: about a minute's work.
+        adopted: the keys in each chunk of the plans of other builds.
+    """
+
+    chunk_pairs: int | None
+    processes: int
+    adopted: Sequence[Sequence[Key]]
+
+    def cut(self, missing: Sequence[Planned], seconds: float) -> list[tuple[Planned, ...]]:
+        """Cut what takes *seconds* each: first the parts that other builds have cut, then the rest."""
+        by_key: dict[Key, Planned] = {planned.key: planned for planned in missing}
+        parts: list[tuple[Planned, ...]] = []
+        for keys in self.adopted:
+            if all(key in by_key for key in keys):
+                parts.append(tuple(by_key.pop(key) for key in keys))
+        rest = list(by_key.values())
+        if self.chunk_pairs:
+            return parts + cut(rest, self.chunk_pairs)
+        return parts + cut_by_time(rest, seconds, self.processes)
+
+
 def _stages(
     missing: Sequence[PlannedPair],
     portraits: _Portraits | None,
     pair_seconds: float,
     portrait_seconds: float,
-    chunk_pairs: int | None,
-    processes: int,
+    cutting: _Cutting,
 ) -> tuple[tuple[Chunk, ...], ...]:
     """Cut what is missing into the chunks of each incomplete stage."""
-
-    def cut_up(planned: Sequence[Planned], seconds: float) -> list[tuple[Planned, ...]]:
-        return cut(planned, chunk_pairs) if chunk_pairs else cut_by_time(planned, seconds, processes)
-
     stages: list[list[Chunk]] = []
     if portraits is not None:
         stages.append([canvas_chunk(portraits.canvas)] if portraits.canvas_is_missing else [])
-        stages.append([portrait_chunk(part, portraits.canvas) for part in cut_up(portraits.missing, portrait_seconds)])
-    stages.append([pair_chunk(part) for part in cut_up(missing, pair_seconds)])
+        parts = cutting.cut(portraits.missing, portrait_seconds)
+        stages.append([portrait_chunk(part, portraits.canvas) for part in parts])
+    stages.append([pair_chunk(part) for part in cutting.cut(missing, pair_seconds)])
     return tuple(tuple(stage) for stage in stages if stage)
-
-
-def write_plan(store: Store, plan: Plan) -> None:
-    """Write the chunks of a plan to the store, for `read_chunk`; writing the same plan again changes nothing.
-
-    Raises:
-        StoreError: if the store cannot be written.
-    """
-    folder = plan.path
-
-    def write(chunk: Chunk) -> None:
-        planned = PlannedChunk(plan.model, plan.model_digest, plan.settings, chunk)
-        store.replace(_chunk_path(folder, chunk.name), _PLANNED_CHUNK.dump_json(planned))
-
-    with ThreadPoolExecutor(_WRITERS) as pool:
-        list(pool.map(write, plan.chunks))
-
-
-def read_chunk(store: Store, plan_path: str, name: str) -> PlannedChunk:
-    """Read one chunk of a plan from the store.
-
-    Raises:
-        StoreError: if there is no such chunk.
-        RecordError: if the file is damaged; the message names the first wrong field.
-    """
-    path = _chunk_path(plan_path, name)
-    try:
-        return _PLANNED_CHUNK.validate_json(store.read(path))
-    except ValidationError as error:
-        mistake = first_mistake(error, "the whole file")
-        raise RecordError(
-            f"{store}/{path}: expected a chunk of a plan, but {mistake}; build again to rewrite the file"
-        ) from None
-
-
-def _chunk_path(plan_path: str, name: str) -> str:
-    return f"{plan_path}/{name}.json"

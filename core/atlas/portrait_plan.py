@@ -25,11 +25,17 @@ _SAMPLED = 16
 
 @dataclass(frozen=True, slots=True)
 class PlannedPortrait:
-    """A neuron, the key of its portrait, and the reason why the portrait cannot be rendered, or None if it can."""
+    """A neuron and the key of its portrait.
+
+    Attributes:
+        reason: why the portrait cannot be rendered; None if it can.
+        failures: how often the portrait has failed, if it is rendered again for that; otherwise 0.
+    """
 
     neuron: Neuron
     key: Key
     reason: str | None = None
+    failures: int = 0
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -38,10 +44,15 @@ class PlannedPortrait:
 
 @dataclass(frozen=True)
 class PlannedCanvas:
-    """The canvas of some layers: the sample of neurons that it is optimised for, and its key."""
+    """The canvas of some layers: the sample of neurons that it is optimised for, and its key.
+
+    Attributes:
+        failures: how often the canvas has failed, if it is rendered again for that; otherwise 0.
+    """
 
     sample: tuple[Neuron, ...]
     key: Key
+    failures: int = 0
 
 
 def portrait_settings(settings: RenderSettings) -> RenderSettings:

@@ -5,6 +5,7 @@ Records are large, so a caller passes a function that returns the part of each r
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import PurePosixPath
@@ -17,7 +18,9 @@ _View = TypeVar("_View")
 _AnyRecord = TypeVar("_AnyRecord", Record, PortraitRecord)
 
 
-def read_records(store: Store, view: Callable[[Record], _View]) -> dict[str, _View]:
+def read_records(
+    store: Store, view: Callable[[Record], _View], failures: Counter[str] | None = None
+) -> dict[str, _View]:
     """Return key -> view of the pair's record, in the order of the record files.
 
     Concurrent runs may both have recorded a pair. Then the first record counts, but a finished one replaces a failed
@@ -25,16 +28,19 @@ def read_records(store: Store, view: Callable[[Record], _View]) -> dict[str, _Vi
 
     Args:
         view: returns the part of a record to keep.
+        failures: is given the number of failed records of each key.
 
     Raises:
         RecordError: if a record cannot be read.
     """
-    return _read(store, RECORDS, from_ndjson, view)
+    return _read(store, RECORDS, from_ndjson, view, failures)
 
 
-def read_portraits(store: Store, view: Callable[[PortraitRecord], _View]) -> dict[str, _View]:
+def read_portraits(
+    store: Store, view: Callable[[PortraitRecord], _View], failures: Counter[str] | None = None
+) -> dict[str, _View]:
     """Return key -> view of the record of a portrait or canvas; the rest is the same as in `read_records`."""
-    return _read(store, PORTRAIT_RECORDS, portraits_from_ndjson, view)
+    return _read(store, PORTRAIT_RECORDS, portraits_from_ndjson, view, failures)
 
 
 def recorded_chunks(store: Store) -> set[str]:
@@ -48,12 +54,15 @@ def _read(
     folder: str,
     parse: Callable[[bytes, str], Iterator[_AnyRecord]],
     view: Callable[[_AnyRecord], _View],
+    failures: Counter[str] | None,
 ) -> dict[str, _View]:
     views: dict[str, _View] = {}
     failed: set[str] = set()
     paths = list(store.list(folder))
     for path, data in zip(paths, store.read_many(paths), strict=True):
         for record in parse(data, f"{store}/{path}"):
+            if failures is not None and record.status == "failed":
+                failures[record.key] += 1
             if record.key in views and not (record.key in failed and record.status == "done"):
                 continue
             views[record.key] = view(record)

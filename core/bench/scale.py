@@ -19,7 +19,8 @@ from typing import Any
 
 from core import METHOD_VERSION
 from core.atlas.keys import pair_keys, settings_digest
-from core.atlas.plan import make_plan, write_plan
+from core.atlas.plan import make_plan
+from core.atlas.plan_files import write_plan
 from core.atlas.records import Checkpoint, Record, to_ndjson
 from core.atlas.selection import resolve_settings, select_pairs
 from core.bench.machine import process_peak_mb

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 from core.atlas.manifest import MANIFEST_PATH, PAGE_PATH, PAIRS_PATH, Counts, DataFile, Manifest, read_manifest
-from core.atlas.plan import SPEC_PATH
+from core.atlas.plan_files import SPEC_PATH
 from core.atlas.recorded import read_records
 from core.atlas.records import Record, to_ndjson
 from core.errors import RecordError, SpecError, TransientStoreError

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import groupby
 from typing import TYPE_CHECKING, Literal
@@ -60,25 +60,30 @@ class ChunkResult:
     """The outcome of a chunk.
 
     Attributes:
+        chunk: name of the chunk.
         what: "pairs" or "portraits", the items of the chunk.
         seconds: rendering time.
         failures: a line for each failed pair or portrait.
         samples: paths of some finished previews.
+        by_another_build: True if the chunk had records already when its turn came.
     """
 
+    chunk: str
     what: Literal["pairs", "portraits"]
     done: int
     failed: int
     seconds: float
     failures: tuple[str, ...]
     samples: tuple[str, ...]
+    by_another_build: bool = False
 
     @classmethod
-    def of(cls, records: Sequence[Record | PortraitRecord]) -> ChunkResult:
+    def of(cls, chunk: str, records: Sequence[Record | PortraitRecord]) -> ChunkResult:
         """Return the outcome that the records of a chunk describe; a canvas counts as a portrait."""
         failed = [record for record in records if record.status == "failed"]
         pairs_done = [record for record in records if isinstance(record, Record) and record.status == "done"]
         return cls(
+            chunk=chunk,
             what="pairs" if isinstance(records[0], Record) else "portraits",
             done=len(records) - len(failed),
             failed=len(failed),
@@ -107,8 +112,9 @@ def render_chunk(work: PlannedChunk, store: Store, batch_pairs: BatchSize = "aut
         RecordError: if a canvas, or a portrait that a strip begins or ends on, cannot be read.
         StoreError: if the store cannot be written.
     """
-    if store.exists(records_path(work.chunk.name)):  # another build was faster
-        return read_result(store, work.chunk.name)
+    name = work.chunk.name
+    if store.exists(records_path(name)):
+        return replace(read_result(store, name), by_another_build=True)
     device_name = device.prepare()
     if digest(load(work.model)) != work.model_digest:
         raise ModelError(
@@ -116,15 +122,15 @@ def render_chunk(work: PlannedChunk, store: Store, batch_pairs: BatchSize = "aut
             "give every machine the same file"
         )
     records = _render(work, device_name, store, batch_pairs)  # returns when every picture is stored
-    store.create(records_path(work.chunk.name), to_ndjson(records))
-    return ChunkResult.of(records)
+    first = store.create(records_path(name), to_ndjson(records))
+    return replace(ChunkResult.of(name, records), by_another_build=not first)
 
 
 def read_result(store: Store, chunk: str) -> ChunkResult:
     """Return the outcome of a chunk that has records."""
     path = records_path(chunk)
     parse = portraits_from_ndjson if path.startswith(PORTRAIT_RECORDS) else from_ndjson
-    return ChunkResult.of(list(parse(store.read(path), path)))
+    return ChunkResult.of(chunk, list(parse(store.read(path), path)))
 
 
 def _render(

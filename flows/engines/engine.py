@@ -11,7 +11,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any, Protocol, TypeVar
 
 from prefect import get_run_logger
@@ -19,7 +19,7 @@ from prefect.client.orchestration import get_client
 from prefect.futures import PrefectFuture
 
 from core.arrays import BatchSize
-from core.errors import IsthmusError, one_line
+from core.errors import IsthmusError, UnfinishedError, one_line
 from core.rendering.chunk import ChunkResult
 from core.spec import Storage
 from tasks.render import UnexpectedError
@@ -27,6 +27,8 @@ from tasks.retries import may_pass
 
 FUTILE_ROUNDS = 3
 """Rounds in a row without a finished chunk after which a build, or a shard, gives up."""
+_PATIENCE = 10  # times the estimated time of the longest chunk, in which one chunk at least is finished
+_LEAST_PATIENCE_SECONDS = 1800.0
 CHUNKS_FAILED = "ChunksFailed"
 """Name of the state of a shard some of whose chunks were ended by an unexpected exception."""
 
@@ -44,16 +46,21 @@ class Round:
         uri: address of the atlas.
         plan_path: folder of the plan in the store.
         batch_pairs: pairs, or portraits, that share a forward pass.
-        chunks: names of the chunks.
-        chunk_seconds: estimated time of the longest chunk on one process.
+        chunks: names of the chunks, and the estimated time that one process takes for each, in seconds.
+        take: called with the name of a chunk when its turn comes; if it returns False, another build has the chunk.
     """
 
     uri: str
     storage: Storage
     plan_path: str
     batch_pairs: BatchSize
-    chunks: tuple[str, ...]
-    chunk_seconds: float
+    chunks: Mapping[str, float]
+    take: Callable[[str], bool] = lambda _chunk: True
+
+    @property
+    def chunk_seconds(self) -> float:
+        """The estimated time of the longest chunk."""
+        return max(self.chunks.values())
 
     def task_parameters(self, chunk: str) -> dict[str, Any]:
         """Return the parameters of the task that renders one chunk."""
@@ -81,6 +88,13 @@ class Engine(Protocol):
         cluster to find the number.
         """
 
+    def check(self) -> None:
+        """Check what rendering needs, before a build writes anything.
+
+        Raises:
+            SpecError: if something is missing that a person has to provide, such as a package or a deployment.
+        """
+
     def begin(self, chunks: int) -> None:
         """Start processes that take time to load, and return without waiting for them.
 
@@ -94,7 +108,8 @@ class Engine(Protocol):
         """Render the chunks of a round and return when none is in flight.
 
         *finished* is called once for each chunk that has been rendered. If another build has recorded a chunk in the
-        meantime, the chunk is not rendered again, and *finished* is called for it too. After an error that may pass,
+        meantime, the chunk is not rendered again, and *finished* is called for it too; but nothing is called for a
+        chunk that the round does not let the engine take. After an error that may pass,
         such as a dead process, the engine logs it, and the chunk stays without records. *failed* is called as soon as
         an unexpected exception has ended a chunk; an error that it raises ends the round.
 
@@ -130,29 +145,37 @@ Submit = Callable[[Mapping[str, Any]], PrefectFuture[ChunkResult]]
 
 
 def render_in_window(submit: Submit, round_: Round, size: int, finished: Finished, failed: Failed) -> int:
-    """Render the chunks of a round, with at most *size* of them in flight, and return how many were finished.
+    """Render the chunks of a round, with at most *size* of them in flight, and return how many were left unfinished.
 
     Raises:
-        BrokenProcessPool: if a process of the pool died; the pool accepts no more tasks then.
+        UnfinishedError: if no chunk is finished for much longer than a chunk takes.
         IsthmusError: if a chunk failed for a reason that a person has to fix.
     """
-    log = get_run_logger()
-    count = 0
-    for chunk, future in _in_window(submit, round_, size):
-        try:
-            result = future.result()
-        except BrokenProcessPool:
+    return sum(not tell(chunk, future, finished, failed) for chunk, future in _in_window(submit, round_, size))
+
+
+def tell(chunk: str, future: PrefectFuture[ChunkResult], finished: Finished, failed: Failed) -> bool:
+    """Call *finished* or *failed* for a chunk whose task has ended; return False if the chunk is left unfinished.
+
+    Raises:
+        BrokenProcessPool: if the process that rendered the chunk died.
+        IsthmusError: if the chunk failed for a reason that a person has to fix.
+    """
+    try:
+        result = future.result()
+    except BrokenProcessPool:
+        raise
+    except UnexpectedError as error:
+        failed(chunk, error)
+        return False
+    except Exception as error:
+        if isinstance(error, IsthmusError) and not may_pass(error):
             raise
-        except UnexpectedError as error:
-            failed(chunk, error)
-        except Exception as error:
-            if isinstance(error, IsthmusError) and not may_pass(error):
-                raise
-            log.error("a chunk failed and is left for the next round: %s: %s", type(error).__name__, one_line(error))
-        else:
-            count += 1
-            finished(result)
-    return count
+        reason = f"{type(error).__name__}: {one_line(error)}"
+        get_run_logger().error("a chunk failed and is left for the next round: %s", reason)
+        return False
+    finished(result)
+    return True
 
 
 def api_url() -> str:
@@ -166,15 +189,23 @@ def api_url() -> str:
 def _in_window(submit: Submit, round_: Round, size: int) -> Iterator[tuple[str, PrefectFuture[ChunkResult]]]:
     """Yield the chunks of a round with the futures of their tasks, in the order in which they finish."""
     finished: SimpleQueue[tuple[str, PrefectFuture[ChunkResult]]] = SimpleQueue()
+    patience = max(_LEAST_PATIENCE_SECONDS, _PATIENCE * round_.chunk_seconds)
+
+    def next_one() -> tuple[str, PrefectFuture[ChunkResult]]:
+        try:
+            return finished.get(timeout=patience)
+        except Empty:
+            raise UnfinishedError(f"no chunk was finished for {patience / 60:.0f} minutes") from None
+
     in_flight = 0
-    for chunk in round_.chunks:
-        if in_flight == size:
-            yield finished.get()
-            in_flight -= 1
+    for chunk in filter(round_.take, round_.chunks):
         submit(round_.task_parameters(chunk)).add_done_callback(partial(_put, finished, chunk))
         in_flight += 1
+        if in_flight == size:
+            yield next_one()
+            in_flight -= 1
     for _ in range(in_flight):
-        yield finished.get()
+        yield next_one()
 
 
 def _put(

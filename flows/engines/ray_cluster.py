@@ -62,6 +62,19 @@ class RayEngine:
             self._at_once = self._connected().chunks_at_once
         return self._at_once
 
+    def check(self) -> None:
+        """Check that Ray is installed, and that a cluster elsewhere can reach the Prefect server.
+
+        Raises:
+            SpecError: if not.
+        """
+        if find_spec("prefect_ray") is None:
+            raise SpecError("compute.engine: ray needs the packages of the extra 'ray'; install isthmus[ray]")
+        if self._compute.ray_address and not configured_server():
+            raise SpecError(
+                "compute.ray_address: expected a Prefect server that the cluster can reach; set PREFECT_API_URL"
+            )
+
     def begin(self, chunks: int) -> None:
         """Do nothing: Ray starts with the first round."""
 
@@ -80,7 +93,7 @@ class RayEngine:
         # Without max_calls=0 Ray would start a new process, which loads everything again, for every task with a GPU.
         options = {"num_gpus" if ray.gpus else "num_cpus": 1, "max_calls": 0, "max_retries": 3}
         with self._reaching(), temporary_settings({PREFECT_API_URL: api_url()}), remote_options(**options):
-            done = render_in_window(
+            left = render_in_window(
                 lambda parameters: ray.runner.submit(render_one_chunk, dict(parameters)),
                 round_,
                 2 * ray.chunks_at_once,
@@ -88,7 +101,7 @@ class RayEngine:
                 failed,
             )
         # A fault may persist in a process, and the processes of the next stage need all of the GPUs' memory.
-        if done < len(round_.chunks) or ray.gpus:
+        if left or ray.gpus:
             self.close()
 
     def close(self, *, kill: bool = False) -> None:
@@ -118,8 +131,6 @@ class RayEngine:
 
 
 def _connect(compute: Compute) -> _Connection:
-    if find_spec("prefect_ray") is None:
-        raise SpecError("compute.engine: ray needs the packages of the extra 'ray'; install isthmus[ray]")
     address = compute.ray_address
     if not address:  # under `uv run` Ray would copy the current folder, and install everything again
         os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"
@@ -128,10 +139,6 @@ def _connect(compute: Compute) -> _Connection:
 
     if not os.environ.get(VERBOSE):
         logging.getLogger("ray").setLevel(logging.ERROR)
-    if address and not configured_server():
-        raise SpecError(
-            "compute.ray_address: expected a Prefect server that the cluster can reach; set PREFECT_API_URL"
-        )
 
     def enter() -> Any:
         # Without "local" Ray would connect to a cluster that runs on this machine, and there it refuses num_cpus.

@@ -51,21 +51,13 @@ class WorkPoolEngine:
         """The spec's workers times its processes. Without processes one process per worker is assumed."""
         return parallel.chunks_on_workers(self._compute)
 
-    def begin(self, chunks: int) -> None:
-        """Do nothing: workers start with the first shard."""
-
-    def render(self, round_: Round, finished: Finished, failed: Failed) -> None:
-        """Render the chunks of a round as shards. After an exception all shards in flight are cancelled.
+    def check(self) -> None:
+        """Check that the server has the spec's deployment.
 
         Raises:
-            SpecError: if the server does not have the spec's deployment.
-            UnfinishedError: if no worker comes, or shard after shard fails without a finished chunk.
+            SpecError: if it has not.
         """
-        if not round_.chunks:
-            return
-        self._rounds += 1
         name = self._compute.shard_deployment
-        tag = children_tag(str(this_flow_run.id))
         with get_client(sync_client=True) as client:
             try:
                 client.read_deployment_by_name(name)
@@ -73,12 +65,28 @@ class WorkPoolEngine:
                 raise SpecError(
                     f"compute.deployment: the Prefect server has no {name}; register it with 'prefect deploy'"
                 ) from None
+
+    def begin(self, chunks: int) -> None:
+        """Do nothing: workers start with the first shard."""
+
+    def render(self, round_: Round, finished: Finished, failed: Failed) -> None:
+        """Render the chunks of a round as shards. After an exception all shards in flight are cancelled.
+
+        Raises:
+            UnfinishedError: if no worker comes, or shard after shard fails without a finished chunk.
+        """
+        if not round_.chunks:
+            return
+        self._rounds += 1
+        tag = children_tag(str(this_flow_run.id))
+        with get_client(sync_client=True) as client:
             # The server takes a second request with the same key for the first one, sent again. So a shard of a later
             # round, which may have the same chunks, has a key of its own.
             key = f"{tag} {this_flow_run.run_count} {self._rounds}"
             fleet = _Fleet(client, round_, self._compute, tag, key, finished, failed)
             try:
-                fleet.render(deque(_shards(round_.chunks, self._chunks_per_shard(round_.chunk_seconds))))
+                chunks = tuple(filter(round_.take, round_.chunks))
+                fleet.render(deque(_shards(chunks, self._chunks_per_shard(round_.chunk_seconds))))
             except BaseException:
                 with suppress(httpx.HTTPError):  # if this is a crash, the server's hook cancels them later
                     cancel_children(client, tag)
@@ -155,6 +163,7 @@ class _Fleet:
             "chunks": list(chunks),
             "processes": self._compute.processes,
             "batch_pairs": self._round.batch_pairs,
+            "chunk_seconds": self._round.chunk_seconds,
         }
         run: Any = run_deployment(
             self._compute.shard_deployment,

@@ -25,7 +25,7 @@ from sample_atlases import (
 )
 from screen import assert_no_sideways_scroll, keys_shown, wait_for_pictures
 
-from core.atlas.plan import SPEC_PATH
+from core.atlas.plan_files import SPEC_PATH
 from core.spec_file import parse_spec
 
 Open = Callable[..., Page]  # the fixture `open_atlas`

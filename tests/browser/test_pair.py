@@ -27,7 +27,7 @@ from sample_atlases import (
 from screen import assert_no_sideways_scroll, expect_frame, wait_for_pictures
 
 from core.atlas.keys import pair_keys
-from core.atlas.plan import SPEC_PATH
+from core.atlas.plan_files import SPEC_PATH
 from core.atlas.records import Checkpoint, Picture
 from core.neurons import Neuron, Pair
 from core.spec import ListedPairs

@@ -17,8 +17,8 @@ from prefect import flow
 from core.errors import IsthmusError
 from core.rendering.chunk import ChunkResult
 from core.spec import Compute, Storage
-from flows.engines.choice import open_engine
-from flows.engines.engine import Engine, Round
+from flows.engines.choice import engine_of
+from flows.engines.engine import Engine, Round, closing
 from tasks.render import UnexpectedError
 
 
@@ -67,7 +67,7 @@ def host(compute: Compute, answers: int) -> None:
     Args:
         answers: a file descriptor. Prefect sends the flow to its render processes, and open files cannot be sent.
     """
-    with open_engine(compute) as engine, os.fdopen(answers, "w") as output:
+    with closing(engine_of(compute)) as engine, os.fdopen(answers, "w") as output:
         commands = Commands(engine)
         for line in sys.stdin:
             name, arguments = json.loads(line)

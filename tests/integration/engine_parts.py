@@ -14,7 +14,8 @@ from typing import Any
 from job import LAYER, PATIENCE_SECONDS, SMALL
 from prefect_parts import descendants
 
-from core.atlas.plan import Plan, make_plan, write_plan
+from core.atlas.plan import Plan, make_plan
+from core.atlas.plan_files import write_plan
 from core.atlas.records import records_path, sheet_path
 from core.spec import AtlasSpec
 from core.store.store import open_store
@@ -94,8 +95,8 @@ class Atlas:
     def round(self, plan: Plan | None = None, chunk_seconds: float = 1) -> dict[str, Any]:
         """Return the arguments of a round with all chunks of a plan. Chunks of a few seconds share a shard."""
         plan = plan or self.plan
-        chunks = [chunk.name for chunk in plan.chunks]
-        return {"uri": self._spec.uri, "plan_path": plan.path, "chunks": chunks, "chunk_seconds": chunk_seconds}
+        chunks = {chunk.name: chunk_seconds for chunk in plan.chunks}
+        return {"uri": self._spec.uri, "plan_path": plan.path, "chunks": chunks}
 
     def record(self, chunk: str) -> Path:
         return self.root / records_path(chunk)

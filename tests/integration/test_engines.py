@@ -220,7 +220,7 @@ def test_an_engine_without_chunks_starts_nothing(kind: Kind, rendered: Atlas) ->
     before = len(host.descendants()), kind.shards()
 
     host.ask("begin", chunks=0)
-    answer = host.ask("render", **rendered.round() | {"chunks": []})
+    answer = host.ask("render", **rendered.round() | {"chunks": {}})
 
     assert answer == {"finished": [], "failed": {}, "error": None}
     assert (len(host.descendants()), kind.shards()) == before

@@ -207,7 +207,7 @@ def test_errors_of_the_flow_itself_stay_as_they_are() -> None:
             {"A_LEVEL": "", "PREFECT_LOGGING_LEVEL": "LOUD"},
             "Prefect's setting PREFECT_LOGGING_LEVEL: Input should be 'DEBUG', ",
         ),
-        ({"PREFECT_HOME": "."}, "Prefect's settings in . cannot be read, TOMLDecodeError: "),
+        ({"PREFECT_HOME": "."}, "Prefect's settings in . cannot be read, T"),  # the name of the error varies
         ({"SSL_CERT_FILE": "/nowhere"}, "SSL_CERT_FILE, SSL_CERT_DIR: expected certificates, [Errno 2] "),
     ],
     ids=["setting", "profiles", "certificates"],

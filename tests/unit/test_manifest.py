@@ -11,7 +11,7 @@ import pytest
 from sample_records import RECORDS, atlas, make_spec, record_of
 
 from core.atlas.manifest import MANIFEST_PATH, PAIRS_PATH, Counts, read_manifest
-from core.atlas.plan import SPEC_PATH
+from core.atlas.plan_files import SPEC_PATH
 from core.atlas.records import to_ndjson
 from core.errors import RecordError, StoreError, TransientStoreError
 from core.gallery.publish import publish

@@ -17,7 +17,8 @@ from core import METHOD_VERSION
 from core.atlas import pace
 from core.atlas.chunks import PlannedChunk, PlannedPair
 from core.atlas.keys import pair_keys, settings_digest
-from core.atlas.plan import Plan, make_plan, read_chunk, write_plan
+from core.atlas.plan import Plan, make_plan
+from core.atlas.plan_files import read_chunk, write_plan
 from core.atlas.recorded import read_records
 from core.atlas.records import Record, to_ndjson
 from core.errors import IsthmusError, RecordError, StoreError

@@ -161,7 +161,8 @@ def test_an_atlas_lies_in_the_output_under_its_name(output: str, uri: str) -> No
         ({"compute": {"pack": 0}}, "compute.pack: expected auto or a whole number from 1 to 1024, got 0"),
         ({"compute": {"pack": "many"}}, "compute.pack: expected auto or a whole number from 1 to 1024, got 'many'"),
         ({"compute": {"procesess": 2}}, "compute.procesess: unknown key; did you mean 'processes'? "
-         "(known: engine, processes, batch_pairs, chunk_pairs, ray_address, deployment, workers, shard_minutes)"),
+         "(known: engine, processes, batch_pairs, chunk_pairs, ray_address, deployment, workers, shard_minutes, "
+         "publish_minutes, stop_after_failures)"),
         ({"compute": {"processes": 0}}, "compute.processes: expected greater than or equal to 1, got 0"),
         ({"compute": {"processes": True}}, "compute.processes: expected a whole number, got True"),
         ({"compute": {"chunk_pairs": 10_001}}, "compute.chunk_pairs: expected less than or equal to 10000, got 10001"),

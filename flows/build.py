@@ -1,0 +1,174 @@
+"""A build: plan, render what is missing in rounds, publish.
+
+A pair with a record is finished; a pair without one is missing. Each round starts from a new plan, which is made from
+the store. So whatever happens to a process, or to this flow, finished work is neither lost nor repeated.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from contextlib import suppress
+
+from prefect import get_run_logger
+
+from core.atlas.plan import Plan
+from core.errors import StoreError, UnfinishedError, count
+from core.gallery.publish import is_current
+from core.machine.parallel import chunks_at_once
+from core.rendering.chunk import ChunkResult
+from core.spec import AtlasSpec
+from core.store.store import open_store
+from flows.engines.engine import FUTILE_ROUNDS, Round
+from flows.faults import Faults
+from flows.outcome import BuildResult, UnfinishedBuildError
+from flows.publishing import Publisher
+from flows.reports import Report
+from flows.session import Session
+from tasks.plan import count_failures, plan_atlas
+from tasks.publish import publish_atlas
+
+
+class Build:
+    """One build of an atlas, within a flow run.
+
+    Args:
+        again: whether to render the pairs again that have failed in earlier builds.
+    """
+
+    def __init__(self, spec: AtlasSpec, session: Session, again: bool) -> None:
+        self._spec, self._session = spec, session
+        self._engine, self._leases = session.engine, session.leases
+        self._log = get_run_logger()
+        self._faults = Faults()
+        self._publisher = Publisher(spec)
+        self._rendered = self._failed = 0
+        self._cause: str | None = None
+        self._engine.check()
+        self._leases.keep()
+        self._again = count_failures(spec) if again else {}
+        known = chunks_at_once(spec.compute)
+        self._at_once = known or 1
+        self._plan = self._make_plan()
+        if known is None and self._plan.chunks:  # only the engine knows, and finding out may start something
+            self._at_once = self._engine.chunks_at_once
+            self._plan = self._make_plan()
+        self._first = self._plan
+        self._report = Report(spec, self._plan)
+
+    def run(self) -> BuildResult:
+        """Render what is missing, publish, and return the outcome.
+
+        If the build is interrupted, what there is is published.
+
+        Raises:
+            UnfinishedBuildError: if some pairs could not be rendered; the rest is published.
+        """
+        try:
+            self._render()
+        except BaseException as error:
+            self._engine.close(kill=True)
+            if self._rendered:
+                self._publisher.wait()
+                self._publisher.publish()
+            if not isinstance(error, Exception):
+                self._session.ended(None)
+            raise
+        self._engine.close()  # also when the command line has opened it: publishing needs no render processes
+        self._publisher.wait()
+        plan = self._plan
+        if (plan.done or plan.failed) and not self._is_published():
+            publish_atlas(self._spec)
+        result = BuildResult.of(plan, self._rendered)
+        self._report.finish(result)
+        self._session.ended(result)
+        if plan.chunks:
+            raise UnfinishedBuildError(result, plan.missing_portraits, self._cause or self._faults.first)
+        return result
+
+    def _render(self) -> None:
+        """Render in rounds, until nothing is missing that can be rendered."""
+        if self._leases.room():
+            self._engine.begin(largest_round(self._plan))
+        futile = 0
+        while futile < FUTILE_ROUNDS and (chunks := self._faults.spare(self._plan.chunk_seconds)):
+            if not self._render_round(chunks):
+                return
+            taken = self._leases.taken
+            if not taken:
+                self._wait_for_other_builds(chunks)
+            before, self._plan = self._plan, self._make_plan()
+            if self._plan.unrecorded < before.unrecorded:
+                futile = 0
+            elif taken:
+                futile += 1
+                if not self._faults:
+                    self._log.error("a round finished none of %s chunks of %s", len(chunks), before.stage)
+
+    def _render_round(self, chunks: Collection[str]) -> bool:
+        """Render some chunks of the plan, except those of other builds; return False if the build should end."""
+        elsewhere = self._leases.elsewhere(chunks)
+        times = {chunk: self._plan.chunk_seconds[chunk] for chunk in chunks if chunk not in elsewhere}
+        if not times:
+            return True
+        round_ = Round(
+            uri=self._spec.uri,
+            storage=self._spec.storage,
+            plan_path=self._plan.path,
+            batch_pairs=self._spec.compute.batch_pairs,
+            chunks=times,
+            take=self._leases.take,
+        )
+        try:
+            self._engine.render(round_, self._finished, self._faults.chunk_failed)
+        except UnfinishedError as error:
+            self._log.error("%s; publishing what there is", error)
+            self._cause = str(error)
+            self._engine.close(kill=True)
+            self._plan = self._make_plan()
+            return False
+        return True
+
+    def _finished(self, result: ChunkResult) -> None:
+        self._faults.chunk_finished()
+        self._leases.release(result.chunk)
+        self._publisher.chunk_finished()
+        self._report.chunk_finished(result)
+        self._session.finished(result)
+        if result.what == "portraits" or result.by_another_build:
+            return
+        self._rendered += result.done + result.failed
+        self._failed += result.failed
+        limit = self._spec.compute.stop_after_failures
+        if limit is not None and self._failed >= (limit if limit >= 1 else limit * self._first.missing):
+            failures = count(self._failed, "pair has failed", "pairs have failed")
+            raise UnfinishedError(f"{failures}, and compute.stop_after_failures is {limit:g}")
+
+    def _wait_for_other_builds(self, chunks: Collection[str]) -> None:
+        elsewhere = self._leases.elsewhere(chunks)
+        if len(elsewhere) == len(chunks):
+            self._log.info("waiting for %d chunks that other builds render", len(chunks))
+            self._leases.wait(chunks)
+
+    def _make_plan(self) -> Plan:
+        adopted = self._leases.plans()
+        plan = plan_atlas(
+            self._spec, self._at_once, one_by_one=bool(self._faults), adopted=sorted(adopted), again=self._again
+        )
+        self._leases.begin(plan.path, adopted)
+        return plan
+
+    def _is_published(self) -> bool:
+        """Return whether another build has published everything, so that this build need not."""
+        if self._rendered:
+            return False
+        store = open_store(self._spec.uri, self._spec.storage)
+        with suppress(StoreError):
+            self._leases.wait_for_publishing()
+            return is_current(store, json.loads(self._spec.to_json()), self._plan.recorded)
+        return False
+
+
+def largest_round(plan: Plan) -> int:
+    """Return the number of chunks in the largest stage of a plan, which is a round of its own."""
+    return max(map(len, plan.stages), default=0)

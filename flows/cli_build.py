@@ -1,0 +1,179 @@
+"""The command `isthmus build`."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import redirect_stdout
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+from core.errors import count
+from core.machine.loading import quick_loading
+from flows.options import Json, SpecFile, Verbose, read_spec_file
+from flows.outcome import BuildResult, UnfinishedBuildError
+from flows.terminal import errors, interruptible, quiet_libraries, warn_of_one_writer
+
+if TYPE_CHECKING:
+    from core.atlas.leases import Leases
+    from core.atlas.plan import Plan
+    from core.spec import AtlasSpec
+    from core.store.store import Store
+
+RetryFailed = Annotated[
+    bool, typer.Option("--retry-failed", help="Render pairs again that have failed in earlier builds.")
+]
+
+
+@dataclass(frozen=True)
+class _Command:
+    """The command with its arguments."""
+
+    atlas: AtlasSpec
+    store: Store
+    leases: Leases
+    retry_failed: bool
+    as_json: bool
+    verbose: bool
+    started: float
+
+
+def build(spec: SpecFile, retry_failed: RetryFailed = False, as_json: Json = False, verbose: Verbose = False) -> None:
+    """Render the pairs that have no record yet, and publish the atlas.
+
+    To resume a build that was stopped, run the same command again: finished pairs are not rendered twice. Several
+    builds of one atlas share the work.
+    """
+    from core.atlas.leases import Leases
+    from core.machine.parallel import chunks_at_once
+    from core.store.store import open_store
+
+    started = time.monotonic()
+    atlas = read_spec_file(spec)
+    store = open_store(atlas.uri, atlas.storage)
+    leases = Leases(store, atlas.compute.renders_here, chunks_at_once(atlas.compute) or 1)
+    command = _Command(atlas, store, leases, retry_failed, as_json, verbose, started)
+    try:
+        code = _run(command)
+    finally:
+        leases.end()
+    if code:
+        raise typer.Exit(code)
+
+
+def _run(command: _Command) -> int:
+    from core.gallery.publish import is_current
+
+    first = _plan_beside_others(command)
+    to_do = first.chunks or (command.retry_failed and first.failures)
+    if not to_do and is_current(command.store, json.loads(command.atlas.to_json()), first.recorded):
+        return _tell(command, BuildResult.of(first, rendered=0))
+    warn_of_one_writer(command.store)
+    quiet_libraries(command.verbose)
+    return _build(command, first)
+
+
+def _plan_beside_others(command: _Command) -> Plan:
+    """Plan; but while older builds render all of the plan on the same processors and GPUs, wait for them."""
+    from core.atlas.plan import make_plan
+    from core.atlas.plan_files import keys_of_chunks
+    from core.machine.parallel import chunks_at_once
+
+    atlas, store, leases = command.atlas, command.store, command.leases
+    told = False
+    while True:
+        others = keys_of_chunks(store, leases.plans())
+        plan = make_plan(atlas, store, chunks_at_once(atlas.compute) or 1, adopted=others)
+        if atlas.compute.engine != "local":  # it may lack what a person has to provide, and must leave nothing behind
+            return plan
+        if not plan.chunks:
+            leases.wait_for_publishing()
+            return plan
+        leases.keep()
+        chunks = plan.chunk_seconds
+        if leases.room() or len(leases.elsewhere(chunks)) < len(chunks):
+            return plan
+        if not told:
+            told = True
+            if not command.as_json:
+                process = leases.older()[0].process if leases.older() else 0
+                errors.print(
+                    f"isthmus: process {process} builds this atlas on this machine; waiting for it", markup=False
+                )
+        leases.wait(chunks)
+
+
+def _build(command: _Command, first: Plan) -> int:
+    """Run the flow, tell its outcome, and return the exit code."""
+    from flows.progress import Failures, progress_of_pairs
+
+    atlas, failures = command.atlas, Failures()
+    # Libraries such as Ray print to standard output, which must have the result of the command only.
+    with (
+        progress_of_pairs(command.store, first, failures, show=not command.as_json),
+        interruptible() as stopped,
+        redirect_stdout(sys.stderr),
+    ):
+        with quick_loading():
+            from flows.prefect_server import server_errors_in_one_line, start_unless_configured
+
+            wait_for_server = start_unless_configured()
+            from flows.build import largest_round
+            from flows.build_atlas import build_atlas
+            from flows.ending import Ending
+            from flows.run_log import shown_on_terminal
+            from flows.session import open_session
+
+        ending = Ending(lambda result: _tell(command, result), stopped)
+        with (
+            shown_on_terminal(atlas.name, show=not command.verbose),
+            open_session(atlas, command.leases, failures.chunk_finished, ending.build_ended) as session,
+        ):
+            if command.leases.room():
+                session.engine.begin(largest_round(first))  # the render processes load while the server starts
+            wait_for_server()
+            try:
+                with server_errors_in_one_line():
+                    result = cast("BuildResult", build_atlas(atlas, command.retry_failed))
+            except UnfinishedBuildError as unfinished:
+                result = unfinished.result
+            except Exception:
+                if ending.result is None:
+                    raise
+                ending.leave()
+                raise
+    return ending.tell(result)
+
+
+def _tell(command: _Command, result: BuildResult) -> int:
+    """Print the outcome of a build and return the exit code."""
+    from core.atlas.manifest import PAGE_PATH
+
+    store = command.store
+    page = store.location(PAGE_PATH) if store.exists(PAGE_PATH) else None
+    if command.as_json:
+        seconds = round(time.monotonic() - command.started, 1)
+        print(json.dumps({**asdict(result), "seconds": seconds, "page": page}), file=sys.__stdout__)
+    else:
+        for line in _lines(command, result, page):
+            print(line, file=sys.__stdout__)
+    return 1 if result.failed or result.missing else 0
+
+
+def _lines(command: _Command, result: BuildResult, page: str | None) -> Iterator[str]:
+    complete = not result.rendered and not result.missing
+    rendered = "nothing to render" if complete else f"{result.rendered} rendered"
+    yield (
+        f"{command.atlas.uri}: {rendered}; {result.done} of {count(result.pairs, 'pair')} done, "
+        f"{result.failed} failed, {result.missing} missing"
+    )
+    for failure in result.failures:
+        yield f"failed: {failure.pair}: {failure.reason}"
+    if more := result.failed - len(result.failures):
+        yield f"and {more} more, see the gallery, or the records in {command.store}/records"
+    if page:
+        yield f"Open {page}"
