@@ -41,7 +41,7 @@ class BuildResult:
     @classmethod
     def of(cls, plan: Plan, rendered: int) -> BuildResult:
         """Return the outcome of a build, given its last plan."""
-        failures = tuple(Failure(str(pair), reason) for pair, reason in plan.failures[:_NAMED_FAILURES])
+        failures = tuple(Failure(f"{pair.a} - {pair.b}", reason) for pair, reason in plan.failures[:_NAMED_FAILURES])
         return cls(plan.pairs, plan.done, plan.failed, plan.missing, rendered, failures)
 
 

@@ -1,10 +1,9 @@
-"""Builds in trouble: a restarted server, two concurrent builds, a full disk, an object store that fails for a while."""
+"""Builds in trouble: a full disk, an object store that fails for a while."""
 
 from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,55 +11,12 @@ from pathlib import Path
 
 import pytest
 from job import SMALL, Job, finish, wait_for
-from prefect_parts import PrefectServer, descendants, make_home, render_processes
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from fault_proxy import Fault, FaultProxy
 from seaweed import BUCKET, Seaweed, environment, serving
 
 SLOW = SMALL | {"steps": 240}  # long enough to be interrupted
-
-
-def test_a_build_survives_a_restart_of_its_server(job: Job, tmp_path: Path) -> None:
-    """A build whose server is killed and started again completes, and the server shows it as completed."""
-    server = PrefectServer(make_home(tmp_path / "home")).start()
-    try:
-        job.environment |= {"PREFECT_API_URL": server.api}
-        job.write(name="restarted", render=SLOW, compute={"processes": 1, "chunk_pairs": 1})
-        build = job.start()
-        wait_for(job.records, "the first record")
-        server.kill()
-        wait_for(lambda: len(job.records()) > 2, "a record without a server")
-        rendering = render_processes(descendants(build.pid))
-        for process in rendering:
-            os.kill(process, signal.SIGSTOP)  # so that the build cannot end before the server answers
-        assert len(job.records()) < 6
-        server.start()
-        for process in rendering:
-            os.kill(process, signal.SIGCONT)
-        output, complaints = finish(build)
-
-        assert build.returncode == 0, complaints
-        assert json.loads(output)["done"] == 6
-        assert job.run("verify", str(job.atlas)).returncode == 0
-        run = server.flow_run("build-atlas restarted")
-        assert run is not None
-        assert run["state"]["type"] == "COMPLETED"
-    finally:
-        server.kill()
-
-
-def test_two_builds_of_one_atlas_at_once_do_no_harm(job: Job) -> None:
-    """Both builds succeed, every pair has one sheet and counts once, and the published atlas is intact."""
-    job.write(render=SLOW, compute={"processes": 1, "chunk_pairs": 2})
-    builds = [job.start() for _ in range(2)]
-    said = [finish(build) for build in builds]
-
-    assert [build.returncode for build in builds] == [0, 0], said
-    assert [json.loads(output)["done"] for output, _ in said] == [6, 6]
-    assert len(job.sheets()) == len(job.records()) == 6
-    assert json.loads((job.atlas / "manifest.json").read_text())["counts"] == {"pairs": 6, "done": 6, "failed": 0}
-    assert job.run("verify", str(job.atlas)).returncode == 0
 
 
 @pytest.fixture

@@ -1,0 +1,122 @@
+"""Builds that share an atlas, whose processes hang, whose pairs fail, and that publish while they render."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+from pathlib import Path
+
+from job import ISTHMUS, LAYER, PATIENCE_SECONDS, SMALL, Job, finish, wait_for
+from prefect_parts import descendants, render_processes
+
+SLOW = SMALL | {"steps": 240}  # long enough to be interrupted
+
+
+def test_a_render_process_that_hangs_is_replaced(job: Job) -> None:
+    """A process that is stopped in the middle of a chunk is killed after a while, and the atlas is completed."""
+    job.write(render=SLOW, compute={"processes": 2, "chunk_pairs": 1})
+    build = job.start()
+    wait_for(job.records, "the first record")
+    hanging = render_processes(descendants(build.pid))[0]
+    os.kill(hanging, signal.SIGSTOP)
+    _, complaints = finish(build)
+
+    assert build.returncode == 0, complaints
+    assert len(job.records()) == 6
+    assert "a render process hangs with chunk " in complaints
+    assert not Path(f"/proc/{hanging}").exists()
+
+
+def test_builds_on_processors_of_their_own_share_an_atlas(job: Job) -> None:
+    """Each pair is rendered by one of the builds, and both render some. The published atlas is intact."""
+    job.write(
+        name="shared", render=SLOW, pairs=job.spec["pairs"] | {"neurons": [f"{LAYER}:0-4"]}, compute={"chunk_pairs": 1}
+    )
+    processors = sorted(os.sched_getaffinity(0))
+    builds = [job.start("taskset", "-c", str(one), str(ISTHMUS)) for one in (processors[0], processors[-1])]
+    said = [finish(build) for build in builds]
+
+    assert [build.returncode for build in builds] == [0, 0], said
+    results = [json.loads(output) for output, _ in said]
+    assert [result["done"] for result in results] == [10, 10]
+    assert sum(result["rendered"] for result in results) == 10
+    assert min(result["rendered"] for result in results) > 0
+    assert len(list(job.atlas.glob("records/*"))) == 10
+    assert job.run("verify", str(job.atlas)).returncode == 0
+    assert list(job.atlas.glob("plan/leases/*")) == []
+
+
+def test_a_second_build_on_the_same_processors_waits_and_takes_over(job: Job) -> None:
+    """The second build renders nothing while the first one is at work, and renders the rest when that one is killed."""
+    job.write(render=SLOW, compute={"chunk_pairs": 1})
+    first = job.start()
+    second = None
+    try:
+        wait_for(job.records, "the first record")
+        second = job.start()
+        wait_for(lambda: len(list(job.atlas.glob("plan/leases/*"))) == 2, "the second lease")
+        assert render_processes(descendants(second.pid)) == []
+    finally:
+        os.killpg(first.pid, signal.SIGKILL)
+        first.communicate()
+    finished = len(job.records())
+    output, complaints = finish(second)
+
+    assert second.returncode == 0, complaints
+    assert json.loads(output)["done"] == 6
+    assert json.loads(output)["rendered"] == 6 - finished > 0
+
+
+def test_failed_pairs_are_named_and_rendered_again_on_request(finished_job: Job) -> None:
+    """A build names failed pairs with their reasons; only with --retry-failed are they rendered again."""
+    job = finished_job
+    path = sorted(job.atlas.glob("records/*.ndjson"))[0]
+    first, *others = path.read_text().splitlines()
+    failed = json.loads(first) | {"status": "failed", "reason": "the objective is nan"}
+    path.write_text("\n".join([json.dumps(failed), *others, ""]))
+    pair = f"{failed['a']} - {failed['b']}"
+
+    told = job.run("build", str(job.spec_file))
+    assert told.returncode == 1
+    assert f"failed: {pair}: the objective is nan" in told.stdout.splitlines()
+    as_json = json.loads(job.run("build", str(job.spec_file), "--json").stdout)
+    assert as_json["failures"] == [{"pair": pair, "reason": "the objective is nan"}]
+
+    again = job.build("--retry-failed")
+    assert (again["rendered"], again["done"], again["failures"]) == (1, 6, [])
+    assert json.loads((job.atlas / "manifest.json").read_text())["counts"] == {"pairs": 6, "done": 6, "failed": 0}
+    assert job.build("--retry-failed")["rendered"] == 0
+
+
+DIVERGES = SMALL | {"frames": 8, "alignment": {"layers": ["block0"], "weight": 1e6, "decay": 1e-6}}
+
+
+def test_a_build_ends_early_after_the_failures_that_its_spec_allows(job: Job) -> None:
+    """The message has the number of failures and the setting; what was rendered is published."""
+    job.write(render=DIVERGES, compute={"processes": 1, "chunk_pairs": 1, "stop_after_failures": 2})
+    stopped = job.run("build", str(job.spec_file), "--json")
+
+    assert stopped.returncode == 1
+    result = json.loads(stopped.stdout)
+    assert (result["failed"], result["missing"]) == (2, 4)
+    assert len(result["failures"]) == 2
+    assert "2 pairs have failed, and compute.stop_after_failures is 2" in stopped.stderr
+    assert (job.atlas / "index.html").exists()
+
+
+def test_an_atlas_is_published_while_it_grows_and_when_its_build_is_stopped(job: Job) -> None:
+    """A gallery exists long before the build ends; after SIGTERM it has every pair with a record."""
+    job.write(render=SLOW, compute={"processes": 1, "chunk_pairs": 1, "publish_minutes": 0.0001})
+    build = job.start()
+    try:
+        wait_for((job.atlas / "index.html").exists, "the page")
+        assert len(job.records()) < 6
+        build.send_signal(signal.SIGTERM)
+        build.communicate(timeout=PATIENCE_SECONDS)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(build.pid, signal.SIGKILL)
+    published = json.loads((job.atlas / "manifest.json").read_text())["counts"]["pairs"]
+    assert published == len(job.records()) > 0
