@@ -64,14 +64,18 @@ class Ending:
         os._exit(code)
 
     def _watch(self) -> None:
-        """End the process when the server has refused some connections, or has been silent for some seconds."""
+        """End the process when the server has refused some requests, or has been silent for some seconds.
+
+        A server whose database is gone answers with errors.
+        """
         address = prefect_server.address()
         heard, refusals = time.monotonic(), 0
         while refusals < _REFUSALS and time.monotonic() - heard < _SILENCE_SECONDS:
             time.sleep(_LOOK_SECONDS)
             try:
-                httpx.get(f"{address}/health", timeout=_LOOK_SECONDS)
-                heard, refusals = time.monotonic(), 0
+                answer = httpx.get(f"{address}/ready", timeout=_LOOK_SECONDS)
+                heard = time.monotonic()
+                refusals = refusals + 1 if answer.is_server_error else 0
             except httpx.ConnectError:
                 refusals += 1
             except httpx.HTTPError:

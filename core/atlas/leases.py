@@ -85,7 +85,7 @@ class Leases:
         self._taken = 0
         process = os.getpid()
         self._mine = Lease(
-            id=f"{int(time.time() * 1000):014d}-{secrets.token_hex(4)}",
+            id=f"{time.time_ns():020d}-{secrets.token_hex(4)}",
             machine=_machine(),
             place=_place() if renders_here else None,
             process=process,
