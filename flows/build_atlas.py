@@ -21,6 +21,7 @@ from flows.engines.children import cancel_children_of
 from flows.engines.choice import open_engine
 from flows.engines.engine import FUTILE_ROUNDS, Round
 from flows.faults import Faults
+from flows.labels import run_tags
 from flows.reports import Report
 from tasks.plan import plan_atlas
 from tasks.publish import publish_atlas
@@ -120,4 +121,5 @@ def _round(spec: AtlasSpec, plan: Plan, chunks: tuple[str, ...]) -> Round:
         batch_pairs=spec.compute.batch_pairs,
         chunks=chunks,
         chunk_seconds=plan.chunk_seconds,
+        tags=run_tags(spec),
     )

@@ -21,7 +21,9 @@ from prefect.artifacts import (
     create_table_artifact,
     update_progress_artifact,
 )
+from prefect.client.orchestration import get_client
 from prefect.exceptions import PrefectException
+from prefect.runtime import flow_run
 
 from core.atlas.manifest import PAGE_PATH
 from core.atlas.plan import Plan
@@ -30,6 +32,7 @@ from core.pictures import sheets
 from core.rendering.chunk import ChunkResult
 from core.spec import AtlasSpec
 from core.store.store import open_store
+from flows.labels import gallery_link, tag_run
 
 _UPDATE_SECONDS = 3.0
 _LISTED_FAILURES = 20
@@ -54,6 +57,8 @@ class Report:
         self._started = self._updated = time.monotonic()
         self._log = get_run_logger()
         self._bar: UUID | None = None
+        with get_client(sync_client=True) as client:
+            self._show(tag_run, client, flow_run.id, spec)
         if self._unrecorded:
             self._bar = self._show(create_progress_artifact, 0.0, key=self._key("progress"), description=spec.name)
 
@@ -88,6 +93,8 @@ class Report:
         summary = f"{self._spec.name}: {done} pairs done, {failed} failed, {missing} missing"
         link = f"\n\n[gallery]({page})" if page.startswith("http") else ""
         self._show(create_table_artifact, table, key=self._key("summary"), description=summary + link)
+        if done or failed:
+            self._show(gallery_link, self._key("gallery"), self._spec.name, page)
         self._log.info(summary)
         if not self._samples:
             return

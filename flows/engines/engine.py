@@ -46,6 +46,7 @@ class Round:
         batch_pairs: pairs, or portraits, that share a forward pass.
         chunks: names of the chunks.
         chunk_seconds: estimated time of the longest chunk on one process.
+        tags: tags of the flow runs that render chunks of the round elsewhere.
     """
 
     uri: str
@@ -54,6 +55,7 @@ class Round:
     batch_pairs: BatchSize
     chunks: tuple[str, ...]
     chunk_seconds: float
+    tags: tuple[str, ...] = ()
 
     def task_parameters(self, chunk: str) -> dict[str, Any]:
         """Return the parameters of the task that renders one chunk."""

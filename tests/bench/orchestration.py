@@ -9,7 +9,7 @@ layer with 508 channels on `local`, in as many chunks as a plan may have, with n
 
 Two workers that send the Prefect server as many chunk runs as a plan may have:
 
-    python tests/bench/orchestration.py work-pool --chunks 2000 --chunk-seconds 0.1 --chunk-pairs 1
+    python tests/bench/orchestration.py work-pool --chunks 1999 --chunk-seconds 0.1 --chunk-pairs 1
         --database postgresql
 
 Seconds are reported in three parts: start-up, until the first chunk begins, which includes loading TensorFlow;
@@ -26,6 +26,7 @@ import argparse
 import json
 import os
 import platform
+import re
 import signal
 import subprocess
 import sys
@@ -287,8 +288,10 @@ def recorded_chunk_runs(server: PrefectServer) -> int:
     return counts[-1]
 
 
-def errors(log: str) -> int:
-    return sum("ERROR" in line or "Traceback" in line or "FATAL" in line for line in log.splitlines())
+def errors(log: str) -> list[str]:
+    """Return the first lines of a log that tell of errors, and their number."""
+    found = [line for line in log.splitlines() if re.search("ERROR|FATAL|Traceback|database is locked", line)]
+    return [*found[:5], f"{len(found)} in all"]
 
 
 def peak_mb(pid: int) -> float:

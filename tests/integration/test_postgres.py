@@ -133,8 +133,11 @@ def test_two_workers_share_a_build_whose_runs_are_kept_in_postgresql(
     assert len(job.records()) == len(job.sheets()) == 6
     runs = {run["name"]: run["state"]["type"] for run in server.find("flow_runs")}
     assert runs == {f"render-shard shared {n} of 2": "COMPLETED" for n in (1, 2)} | {"build-atlas shared": "COMPLETED"}
+    tags = {"atlas:shared", "model:efficientnet-lite0", f"store:{tmp_path / 'out'}"}
+    assert all(tags <= set(run["tags"]) for run in server.find("flow_runs"))
     chunk_runs = "SELECT count(*) FROM task_run WHERE name LIKE 'render-chunk %' AND state_type = 'COMPLETED'"
     wait_for(lambda: postgres.run("psql", "-Atc", chunk_runs, "prefect").strip() == "6", "all chunk runs")
+    assert not any(run["tags"] for run in server.find("task_runs")), "they could have concurrency limits"
     assert not (server.home / "prefect.db").exists()
     assert "ERROR" not in postgres.log
     assert "Traceback" not in (server.home / "server.log").read_text()
