@@ -94,9 +94,13 @@ class Postgres:
         assert finished.returncode == 0, f"{program}: {said}"
         return said
 
-    def stop(self) -> None:
-        """Stop the server at once and delete its folder."""
+    def halt(self) -> None:
+        """Stop the server at once, if it runs."""
         if (self._folder / "data" / "postmaster.pid").exists():
             self.run("pg_ctl", "stop", "--pgdata=data", "--mode=immediate")
+
+    def stop(self) -> None:
+        """Stop the server and delete its folder."""
+        self.halt()
         shutil.rmtree(self._folder)
         self._ports.release()

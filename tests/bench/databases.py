@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,6 +31,9 @@ class Database(Protocol):
     def memory_mb(self) -> float:
         """Return the resident memory of the database's own processes; memory that they share counts once."""
 
+    def cpu_seconds(self) -> float:
+        """Return the time on processors of the database's own processes so far."""
+
     def log(self) -> str:
         """Return the log of the database's own processes."""
 
@@ -46,6 +50,9 @@ class Sqlite:
         return sum(path.stat().st_size for path in self._home.glob("prefect.db*")) / 1e6
 
     def memory_mb(self) -> float:
+        return 0.0
+
+    def cpu_seconds(self) -> float:
         return 0.0
 
     def log(self) -> str:
@@ -67,6 +74,9 @@ class Postgresql:
     def memory_mb(self) -> float:
         return sum(map(_share_mb, [self._server.pid, *descendants(self._server.pid)]))
 
+    def cpu_seconds(self) -> float:
+        return cpu_seconds(self._server.pid)
+
     def log(self) -> str:
         return self._server.log
 
@@ -84,6 +94,18 @@ def opened(kind: str, home: Path) -> Iterator[Database]:
         yield Postgresql(server.start())
     finally:
         server.stop()
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the time on processors of a process and its descendants so far, those that have ended included."""
+    ticks = 0
+    for process in [pid, *descendants(pid)]:
+        try:
+            fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+        except OSError:  # the process has just ended
+            continue
+        ticks += sum(map(int, fields[11:15]))  # user and system time, its own and that of its ended children
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _share_mb(pid: int) -> float:

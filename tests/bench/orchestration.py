@@ -14,10 +14,10 @@ Two workers that send the Prefect server as many chunk runs as a plan may have:
 
 Seconds are reported in three parts: start-up, until the first chunk begins, which includes loading TensorFlow;
 rendering, from there to the end of the last chunk; and the end, which includes publishing. Ratios are relative to the
-time that two processes need for rendering alone. Memory is the peak of resident memory, except for `database_mb`, which
-is the size of the database. `chunk_runs` counts the chunks that the server has recorded as finished; `recorded_s` is an
-upper bound of the time from the end of the last chunk to its recording. Errors are lines of the logs of the Prefect
-server and of the database.
+time that two processes need for rendering alone. Memory is the peak of resident memory, except for `database_size_mb`.
+`chunk_runs` counts the chunks that the server has recorded as finished; `recorded_s` is an upper bound of the time from
+the end of the last chunk to its recording. `server_cpu_s` is the time of server and database on processors from the
+start of the build to that recording. Errors are lines of the logs of the Prefect server and of the database.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[1] / "integration"))
 
-from databases import Database, opened
+from databases import Database, cpu_seconds, opened
 from job import ISTHMUS, Job, wait_for
 from prefect_parts import PrefectServer, Worker, descendants
 
@@ -192,14 +192,15 @@ def measured(job: Job, server: PrefectServer, database: Database) -> dict[str, A
     """Build; check that every chunk came from the synthetic renderer and the atlas is intact; return the figures."""
     log = Path(job.environment["SYNTHETIC_LOG"])
     began, started = time.time(), time.monotonic()
-    flow_mb = server_mb = postgres_mb = 0.0
+    flow_mb = server_mb = database_mb = 0.0
+    cpu_before = cpu_seconds(server.pid) + database.cpu_seconds()
     with (job.folder / "answer.json").open("wb") as answer:
         process = subprocess.Popen([ISTHMUS, "build", job.spec_file, "--json"], env=job.environment, stdout=answer)
         try:
             while process.poll() is None:
                 flow_mb = max(flow_mb, peak_mb(process.pid))
                 server_mb = max(server_mb, sum(map(peak_mb, [server.pid, *descendants(server.pid)])))
-                postgres_mb = max(postgres_mb, database.memory_mb())
+                database_mb = max(database_mb, database.memory_mb())
                 time.sleep(POLL_SECONDS)
         finally:
             process.terminate()  # does nothing if the process has ended
@@ -213,6 +214,7 @@ def measured(job: Job, server: PrefectServer, database: Database) -> dict[str, A
     if result["rendered"] != result["pairs"] or len(chunks) != records:
         sys.exit(f"{result['rendered']} of {result['pairs']} pairs, {len(chunks)} chunks and {records} records")
     chunk_runs = recorded_chunk_runs(server)
+    server_cpu_s = cpu_seconds(server.pid) + database.cpu_seconds() - cpu_before
     recorded_s = time.time() - max(chunk["ended"] for chunk in chunks)
     verify_started = time.monotonic()
     verified = job.run("verify", str(job.atlas), "--json")
@@ -228,11 +230,12 @@ def measured(job: Job, server: PrefectServer, database: Database) -> dict[str, A
         "recorded_s": round(recorded_s, 1),
         "task_runs": int(server.post("task_runs/count", {})),
         "server_errors": errors((server.home / "server.log").read_text()),
-        "database_mb": round(database.size_mb(), 1),
+        "server_cpu_s": round(server_cpu_s, 1),
+        "database_size_mb": round(database.size_mb(), 1),
         "database_errors": errors(database.log()),
         "flow_mb": round(flow_mb),
         "server_mb": round(server_mb),
-        "postgres_mb": round(postgres_mb),
+        "database_mb": round(database_mb),
         "verified_files": json.loads(verified.stdout)["checked"],
         "verify_s": round(verify_s, 1),
         "load": round(load, 1),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import re
 import shlex
 import signal
 import sys
@@ -12,7 +14,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from job import LAYER, SMALL, Job, wait_for
+from job import LAYER, SMALL, Job, finish, wait_for
 from prefect_parts import PrefectServer, Worker, render_processes
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -23,7 +25,7 @@ SYNTHETIC = ROOT / "tests" / "bench" / "synthetic"
 PASSWORD = "p@ss/w:rd%"
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def postgres() -> Iterator[Postgres]:
     """A real PostgreSQL server. Without PostgreSQL the test is skipped, but on CI it fails."""
     binaries = programs()
@@ -39,11 +41,10 @@ def postgres() -> Iterator[Postgres]:
         server.stop()
 
 
-@pytest.fixture
-def prefect_on_postgres(postgres: Postgres, tmp_path: Path) -> Iterator[PrefectServer]:
+@pytest.fixture(scope="module")
+def prefect_on_postgres(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
     """A Prefect server on a database that the commands of the run-book have created."""
-    (home := tmp_path / "prefect").mkdir()
-    server = PrefectServer(home, set_up(postgres))
+    server = PrefectServer(tmp_path_factory.mktemp("prefect"), set_up(postgres))
     try:
         yield server.start()
     finally:
@@ -64,6 +65,24 @@ def set_up(postgres: Postgres) -> str:
     return address.replace("PASSWORD", quote(PASSWORD, safe="")).replace("HOST:5432", f"127.0.0.1:{postgres.port}")
 
 
+def synthetic(folder: Path) -> dict[str, str]:
+    """Return the environment of processes that do not compute their strips, and take 0.3 s for each."""
+    return {
+        "ISTHMUS_CACHE": str(folder / "cache"),
+        "PYTHONPATH": os.pathsep.join([str(SYNTHETIC), str(ROOT)]),
+        "SYNTHETIC_PAIR_SECONDS": "0.3",
+        "SYNTHETIC_LOG": str(folder / "chunks.ndjson"),
+    }
+
+
+def unexpected(log: str) -> list[str]:
+    """Return the errors in PostgreSQL's log, except for one that Prefect expects.
+
+    Several events of a task run may try to create its row at once.
+    """
+    return [line for line in log.splitlines() if re.search("ERROR|FATAL|PANIC", line) and "pk_task_run" not in line]
+
+
 def send(worker: Worker, number: signal.Signals) -> bool:
     """Send a signal to the render processes of a worker; return whether it has any."""
     rendering = render_processes(worker.descendants())
@@ -82,13 +101,7 @@ def test_two_workers_share_a_build_whose_runs_are_kept_in_postgresql(
     synthetic and much faster.
     """
     server = prefect_on_postgres
-    environment = {
-        "ISTHMUS_HOME": str(tmp_path),
-        "ISTHMUS_CACHE": str(tmp_path / "cache"),
-        "PYTHONPATH": os.pathsep.join([str(SYNTHETIC), str(ROOT)]),
-        "SYNTHETIC_PAIR_SECONDS": "0.1",
-        "SYNTHETIC_LOG": str(tmp_path / "chunks.ndjson"),
-    }
+    environment = {"ISTHMUS_HOME": str(tmp_path), **synthetic(tmp_path)}
     for arguments in (
         ("work-pool", "create", "gpu", "--type", "process", "--base-job-template", "deploy/pools/process.json"),
         ("--no-prompt", "deploy", "--name", "gpu"),
@@ -124,7 +137,7 @@ def test_two_workers_share_a_build_whose_runs_are_kept_in_postgresql(
         wait_for(each_renders, "each worker to render")
         for worker in workers:
             send(worker, signal.SIGCONT)
-        said, complaints = build.communicate()
+        said, complaints = finish(build)
     finally:
         for worker in workers:
             worker.kill()
@@ -139,5 +152,30 @@ def test_two_workers_share_a_build_whose_runs_are_kept_in_postgresql(
     wait_for(lambda: postgres.run("psql", "-Atc", chunk_runs, "prefect").strip() == "6", "all chunk runs")
     assert not any(run["tags"] for run in server.find("task_runs")), "they could have concurrency limits"
     assert not (server.home / "prefect.db").exists()
-    assert "ERROR" not in postgres.log
+    assert unexpected(postgres.log) == []
     assert "Traceback" not in (server.home / "server.log").read_text()
+
+
+@pytest.mark.xfail(strict=True, reason="a server that answers with errors is not yet treated as one that is gone")
+def test_a_build_ends_well_if_the_database_stops_for_good(
+    postgres: Postgres, prefect_on_postgres: PrefectServer, tmp_path: Path
+) -> None:
+    """The Prefect server then answers every request with code 500; the atlas is finished, and few lines tell of it."""
+    job = Job(tmp_path, prefect_on_postgres.environment | synthetic(tmp_path))
+    job.write(
+        name="orphan",
+        output=str(tmp_path / "out"),
+        pairs={"select": "all", "neurons": [f"{LAYER}:0-5"]},
+        render=SMALL,
+        compute={"processes": 1, "chunk_pairs": 1, "batch_pairs": 1},
+    )
+
+    build = job.start()
+    wait_for(job.records, "the first record")
+    postgres.halt()
+    said, complaints = finish(build)
+
+    assert build.returncode == 0, complaints
+    assert json.loads(said)["done"] == len(job.records()) == 15
+    assert (job.atlas / "index.html").exists()
+    assert len(complaints.splitlines()) <= 3
