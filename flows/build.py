@@ -21,6 +21,7 @@ from core.spec import AtlasSpec
 from core.store.store import open_store
 from flows.engines.engine import FUTILE_ROUNDS, Round
 from flows.faults import Faults
+from flows.labels import run_tags
 from flows.outcome import BuildResult, UnfinishedBuildError
 from flows.publishing import Publisher
 from flows.reports import Report
@@ -118,6 +119,7 @@ class Build:
             batch_pairs=self._spec.compute.batch_pairs,
             chunks=times,
             take=self._leases.take,
+            tags=run_tags(self._spec),
         )
         try:
             self._engine.render(round_, self._finished, self._faults.chunk_failed)

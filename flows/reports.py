@@ -16,6 +16,8 @@ from prefect.artifacts import (
     create_table_artifact,
     update_progress_artifact,
 )
+from prefect.client.orchestration import get_client
+from prefect.runtime import flow_run
 
 from core.atlas.manifest import PAGE_PATH
 from core.atlas.plan import Plan
@@ -24,6 +26,7 @@ from core.pictures import sheets
 from core.rendering.chunk import ChunkResult
 from core.spec import AtlasSpec
 from core.store.store import open_store
+from flows.labels import gallery_link, tag_run
 from flows.outcome import BuildResult
 from flows.run_log import NOT_ON_TERMINAL
 from flows.telling import Teller
@@ -52,6 +55,7 @@ class Report:
         self._log = get_run_logger()
         self._bar: UUID | None = None
         self._teller = Teller()
+        self._teller.tell("tags", self._tag)
         if self._unrecorded:
             self._teller.tell("progress", self._show_progress)
 
@@ -81,6 +85,10 @@ class Report:
         if self._samples:
             self._teller.tell("strips", self._show_strips)
         self._teller.wait(_TELLING_SECONDS)
+
+    def _tag(self) -> None:
+        with get_client(sync_client=True) as client:
+            tag_run(client, flow_run.id, self._spec)
 
     def _show_progress(self) -> None:
         """Create the progress bar, or update it."""
@@ -113,6 +121,8 @@ class Report:
         table = [{"what": what, "value": value} for what, value in rows]
         link = f"\n\n[gallery]({page})" if page.startswith("http") else ""
         create_table_artifact(table, key=self._key("summary"), description=summary + link)
+        if result.done or result.failed:
+            gallery_link(self._key("gallery"), self._spec.name, page)
 
     def _show_strips(self) -> None:
         store = open_store(self._spec.uri, self._spec.storage)

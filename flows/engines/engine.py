@@ -48,6 +48,7 @@ class Round:
         batch_pairs: pairs, or portraits, that share a forward pass.
         chunks: names of the chunks, and the estimated time that one process takes for each, in seconds.
         take: called with the name of a chunk when its turn comes; if it returns False, another build has the chunk.
+        tags: tags of the flow runs that render chunks of the round elsewhere.
     """
 
     uri: str
@@ -56,6 +57,7 @@ class Round:
     batch_pairs: BatchSize
     chunks: Mapping[str, float]
     take: Callable[[str], bool] = lambda _chunk: True
+    tags: tuple[str, ...] = ()
 
     @property
     def chunk_seconds(self) -> float:

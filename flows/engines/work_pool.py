@@ -169,7 +169,7 @@ class _Fleet:
             self._compute.shard_deployment,
             parameters=parameters,
             flow_run_name=f"render-shard {self._store.name} {name}",
-            tags=[self._tag],
+            tags=[self._tag, *self._round.tags],
             timeout=0,
             idempotency_key=f"{self._key} {name}",
         )

@@ -4,11 +4,20 @@ Builds are real: `isthmus build` with a Prefect server, a directory store, recor
 synthetic: the renderer sleeps (`synthetic/`). The engines get chunks of some seconds. `layer` builds all pairs of a
 layer with 508 channels on `local`, in as many chunks as a plan may have, with no time for rendering.
 
-    python tests/bench/orchestration.py [local] [ray] [work-pool] [layer] [--chunk-seconds 10] [--chunks 24] [--json]
+    python tests/bench/orchestration.py [local] [ray] [work-pool] [layer] [--chunk-seconds 10] [--chunks 24]
+        [--database postgresql] [--json]
+
+Two workers that send the Prefect server as many chunk runs as a plan may have:
+
+    python tests/bench/orchestration.py work-pool --chunks 1999 --chunk-seconds 0.1 --chunk-pairs 1
+        --database postgresql
 
 Seconds are reported in three parts: start-up, until the first chunk begins, which includes loading TensorFlow;
 rendering, from there to the end of the last chunk; and the end, which includes publishing. Ratios are relative to the
-time that two processes need for rendering alone. Memory is the peak of resident memory.
+time that two processes need for rendering alone. Memory is the peak of resident memory, except for `database_size_mb`.
+`chunk_runs` counts the chunks that the server has recorded as finished; `recorded_s` is an upper bound of the time from
+the end of the last chunk to its recording. `server_cpu_s` is the time of server and database on processors from the
+start of the build to that recording. Errors are lines of the logs of the Prefect server and of the database.
 """
 
 from __future__ import annotations
@@ -17,6 +26,7 @@ import argparse
 import json
 import os
 import platform
+import re
 import signal
 import subprocess
 import sys
@@ -34,6 +44,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[1] / "integration"))
 
+from databases import Database, cpu_seconds, opened
 from job import ISTHMUS, Job, wait_for
 from prefect_parts import PrefectServer, Worker, descendants
 
@@ -57,16 +68,18 @@ POLL_SECONDS = 0.1
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", nargs="*", metavar="WHAT", help=f"{', '.join(ENGINES)} (by default these) or layer")
-    parser.add_argument("--chunk-seconds", type=float, default=10.0, help="seconds of a chunk of 10 pairs, for engines")
+    parser.add_argument("--chunk-seconds", type=float, default=10.0, help="seconds of a chunk, for engines")
     parser.add_argument("--chunks", type=int, default=24, help="chunks for both processes together, for engines")
+    parser.add_argument("--chunk-pairs", type=int, default=CHUNK_PAIRS, help="pairs of a chunk, for engines")
+    parser.add_argument("--database", choices=["sqlite", "postgresql"], default="sqlite", help="of the Prefect server")
     parser.add_argument("--channels", type=int, default=CHANNELS, help="channels whose pairs are built, for layer")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     what = options.what or list(ENGINES)
     if not set(what) <= {*ENGINES, "layer"}:
         parser.error(f"expected {', '.join(ENGINES)} or layer, got {' '.join(what)}")
-    if not (1 <= options.chunk_seconds <= 500 and options.chunks >= 1):
-        parser.error("expected chunks of 1 to 500 seconds, and at least one of them")
+    if not (0.1 <= options.chunk_seconds <= 500 and options.chunks >= 1 and options.chunk_pairs >= 1):
+        parser.error("expected chunks of 0.1 to 500 seconds, at least one of them, and of at least one pair")
 
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))  # which stops the child processes
     machine = {
@@ -79,34 +92,35 @@ def main() -> None:
     figures = []
     for name in what:
         if name == "layer":
-            figures.append({"what": name, **whole_layer(options.channels)})
+            figures.append({"what": name, **whole_layer(options.channels, options.database)})
         else:
-            figures.append({"what": name, **engine(name, options.chunks, options.chunk_seconds)})
+            figures.append({"what": name, **engine(name, options)})
         if not options.json:
             print(", ".join(f"{key}: {value}" for key, value in figures[-1].items()), flush=True)
     if options.json:
         print(json.dumps({**machine, "figures": figures}))
 
 
-def engine(name: str, chunks: int, chunk_seconds: float) -> dict[str, Any]:
+def engine(name: str, options: argparse.Namespace) -> dict[str, Any]:
     """Return the figures of a build with one engine, in which all chunks take the same time."""
-    compute = {"engine": name, "chunk_pairs": CHUNK_PAIRS, "batch_pairs": 1, **ENGINES[name]}
+    compute = {"engine": name, "chunk_pairs": options.chunk_pairs, "batch_pairs": 1, **ENGINES[name]}
     if name == "work-pool":  # two shards for each worker, so that the time between two shards counts
-        compute["shard_minutes"] = max(1.0, chunks * chunk_seconds / PROCESSES / 2 / 60)
-    pairs = {"select": "random", "neurons": [f"{LAYER}:0-{CHANNELS - 1}"], "n": chunks * CHUNK_PAIRS}
-    figures = build(pairs, compute, chunk_seconds / CHUNK_PAIRS)
+        compute["shard_minutes"] = max(1.0, options.chunks * options.chunk_seconds / PROCESSES / 2 / 60)
+    n = options.chunks * options.chunk_pairs
+    pairs = {"select": "random", "neurons": [f"{LAYER}:0-{CHANNELS - 1}"], "n": n}
+    figures = build(pairs, compute, options.chunk_seconds / options.chunk_pairs, options.database)
     return figures | ratios(figures)
 
 
-def whole_layer(channels: int) -> dict[str, Any]:
+def whole_layer(channels: int, database: str) -> dict[str, Any]:
     """Return the figures of a build of all pairs of a layer."""
     pairs = {"select": "all", "neurons": [f"{LAYER}:0-{channels - 1}"]}
-    return build(pairs, {"chunk_pairs": 1, "batch_pairs": 1, **ENGINES["local"]}, 0)
+    return build(pairs, {"chunk_pairs": 1, "batch_pairs": 1, **ENGINES["local"]}, 0, database)
 
 
-def build(pairs: Mapping[str, Any], compute: Mapping[str, Any], pair_seconds: float) -> dict[str, Any]:
+def build(pairs: Mapping[str, Any], compute: Mapping[str, Any], pair_seconds: float, database: str) -> dict[str, Any]:
     """Build an atlas in a temporary folder, with its own Prefect server; return the figures."""
-    with tempfile.TemporaryDirectory(prefix="isthmus-bench-") as folder:
+    with tempfile.TemporaryDirectory(prefix="isthmus-bench-") as folder, opened(database, Path(folder)) as opened_:
         home = Path(folder)
         environment = {
             "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent / "synthetic"), str(ROOT)]),
@@ -115,7 +129,8 @@ def build(pairs: Mapping[str, Any], compute: Mapping[str, Any], pair_seconds: fl
             "ISTHMUS_CACHE": str(home / "cache"),
         }
         write_network(home / "InceptionV1.pb")
-        with served(home, environment, workers=compute.get("engine") == "work-pool") as server:
+        workers = compute["workers"] if compute.get("engine") == "work-pool" else 0
+        with served(home, environment, opened_.address, workers) as server:
             job = Job(home, server.environment | environment)
             job.write(
                 name="synthetic",
@@ -125,7 +140,7 @@ def build(pairs: Mapping[str, Any], compute: Mapping[str, Any], pair_seconds: fl
                 render={"frames": FRAMES, "size_px": SIZE_PX, "steps": steps(pair_seconds)},
                 compute=dict(compute),
             )
-            return measured(job, server)
+            return measured(job, server, opened_)
 
 
 def write_network(path: Path) -> None:
@@ -142,10 +157,13 @@ def steps(pair_seconds: float) -> int:
 
 
 @contextmanager
-def served(home: Path, environment: Mapping[str, str], *, workers: bool) -> Iterator[PrefectServer]:
-    """Run a Prefect server and, with *workers*, the deployments and a worker without a limit; yield the server."""
-    server = PrefectServer(home)
-    worker = Worker(server, "gpu", **environment)
+def served(home: Path, environment: Mapping[str, str], database: str, workers: int) -> Iterator[PrefectServer]:
+    """Run a Prefect server and, if there are workers, deployments for them to run; yield the server.
+
+    Each worker runs one shard at a time.
+    """
+    server = PrefectServer(home, database)
+    started = [Worker(server, "gpu", "--limit", "1", **environment) for _ in range(workers)]
     try:
         server.start()
         if workers:
@@ -153,11 +171,13 @@ def served(home: Path, environment: Mapping[str, str], *, workers: bool) -> Iter
                 template = ("--base-job-template", "deploy/pools/process.json")
                 prefect(server, environment, "work-pool", "create", pool, "--type", "process", *template)
             prefect(server, environment | {"ISTHMUS_HOME": str(home)}, "deploy", "--all")
-            worker.start()
-            wait_for(lambda: server.post("work_pools/gpu/workers/filter", {}), "the worker")
+            for worker in started:
+                worker.start()
+            wait_for(lambda: len(server.post("work_pools/gpu/workers/filter", {})) == workers, "the workers")
         yield server
     finally:
-        worker.kill()
+        for worker in started:
+            worker.kill()
         server.kill()
 
 
@@ -168,17 +188,19 @@ def prefect(server: PrefectServer, environment: Mapping[str, str], *arguments: s
         sys.exit(f"prefect {' '.join(arguments)}: {finished.stdout}{finished.stderr}")
 
 
-def measured(job: Job, server: PrefectServer) -> dict[str, Any]:
+def measured(job: Job, server: PrefectServer, database: Database) -> dict[str, Any]:
     """Build; check that every chunk came from the synthetic renderer and the atlas is intact; return the figures."""
     log = Path(job.environment["SYNTHETIC_LOG"])
     began, started = time.time(), time.monotonic()
-    flow_mb = server_mb = 0.0
+    flow_mb = server_mb = database_mb = 0.0
+    cpu_before = cpu_seconds(server.pid) + database.cpu_seconds()
     with (job.folder / "answer.json").open("wb") as answer:
         process = subprocess.Popen([ISTHMUS, "build", job.spec_file, "--json"], env=job.environment, stdout=answer)
         try:
             while process.poll() is None:
                 flow_mb = max(flow_mb, peak_mb(process.pid))
                 server_mb = max(server_mb, sum(map(peak_mb, [server.pid, *descendants(server.pid)])))
+                database_mb = max(database_mb, database.memory_mb())
                 time.sleep(POLL_SECONDS)
         finally:
             process.terminate()  # does nothing if the process has ended
@@ -191,6 +213,9 @@ def measured(job: Job, server: PrefectServer) -> dict[str, Any]:
     records = len(list(job.atlas.glob("records/*.ndjson")))
     if result["rendered"] != result["pairs"] or len(chunks) != records:
         sys.exit(f"{result['rendered']} of {result['pairs']} pairs, {len(chunks)} chunks and {records} records")
+    chunk_runs = recorded_chunk_runs(server)
+    server_cpu_s = cpu_seconds(server.pid) + database.cpu_seconds() - cpu_before
+    recorded_s = time.time() - max(chunk["ended"] for chunk in chunks)
     verify_started = time.monotonic()
     verified = job.run("verify", str(job.atlas), "--json")
     if verified.returncode:
@@ -201,9 +226,16 @@ def measured(job: Job, server: PrefectServer) -> dict[str, Any]:
         "chunks": len(chunks),
         "build_s": round(build_s, 1),
         **phases(chunks, began, build_s),
-        "task_runs": task_runs(server),
+        "chunk_runs": chunk_runs,
+        "recorded_s": round(recorded_s, 1),
+        "task_runs": int(server.post("task_runs/count", {})),
+        "server_errors": errors((server.home / "server.log").read_text()),
+        "server_cpu_s": round(server_cpu_s, 1),
+        "database_size_mb": round(database.size_mb(), 1),
+        "database_errors": errors(database.log()),
         "flow_mb": round(flow_mb),
         "server_mb": round(server_mb),
+        "database_mb": round(database_mb),
         "verified_files": json.loads(verified.stdout)["checked"],
         "verify_s": round(verify_s, 1),
         "load": round(load, 1),
@@ -246,13 +278,23 @@ def between(chunks: list[dict[str, Any]]) -> list[float]:
     return [b["began"] - a["ended"] for same in by_process.values() for a, b in pairwise(same)]
 
 
-def task_runs(server: PrefectServer) -> int:
-    """Return the number of recorded task runs, once it no longer grows: the server records them with a delay."""
-    counts = [-1, int(server.post("task_runs/count", {}))]
+def recorded_chunk_runs(server: PrefectServer) -> int:
+    """Return the number of finished chunks that the server has recorded, once it no longer grows.
+
+    The server records task runs with a delay.
+    """
+    completed = {"state": {"type": {"any_": ["COMPLETED"]}}, "name": {"like_": "render"}}
+    counts = [-1, int(server.post("task_runs/count", {"task_runs": completed}))]
     while counts[-1] != counts[-2]:
         time.sleep(3)
-        counts.append(int(server.post("task_runs/count", {})))
+        counts.append(int(server.post("task_runs/count", {"task_runs": completed})))
     return counts[-1]
+
+
+def errors(log: str) -> list[str]:
+    """Return the first lines of a log that tell of errors, and their number."""
+    found = [line for line in log.splitlines() if re.search("ERROR|FATAL|Traceback|database is locked", line)]
+    return [*found[:5], f"{len(found)} in all"]
 
 
 def peak_mb(pid: int) -> float:

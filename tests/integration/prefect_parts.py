@@ -66,12 +66,16 @@ def share_databases(cache: Path) -> None:
 class PrefectServer:
     """A server on 127.0.0.1 with its own database, in a folder that `make_home` has created.
 
+    Args:
+        database: connection URL of another database; by default, it is an SQLite file in the folder.
+
     Attributes:
         api: address of the server's API.
     """
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, database: str = "") -> None:
         self.home = home
+        self._database = {"PREFECT_API_DATABASE_CONNECTION_URL": database} if database else {}
         self._ports = Ports.reserve(1)
         [self._port] = self._ports
         self.api = f"http://127.0.0.1:{self._port}/api"
@@ -92,7 +96,8 @@ class PrefectServer:
         with log.open("ab") as file:
             self._process = subprocess.Popen(
                 [PREFECT, "server", "start", "--host", "127.0.0.1", "--port", str(self._port)],
-                env={name: value for name, value in self.environment.items() if name != "PREFECT_API_URL"},
+                env={name: value for name, value in self.environment.items() if name != "PREFECT_API_URL"}
+                | self._database,
                 stdout=file,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -147,12 +152,15 @@ class PrefectServer:
 class Worker:
     """A worker of a work pool, with the flow runs that it has started.
 
+    Args:
+        options: options of `prefect worker start`.
+
     Attributes:
         pool: name of the work pool.
     """
 
-    def __init__(self, server: PrefectServer, pool: str, **environment: str) -> None:
-        self._server, self.pool = server, pool
+    def __init__(self, server: PrefectServer, pool: str, *options: str, **environment: str) -> None:
+        self._server, self.pool, self._options = server, pool, options
         often = {"PREFECT_WORKER_QUERY_SECONDS": "2"}  # seconds between polls for flow runs; 10 by default
         self._environment = server.environment | often | environment
         self._process: subprocess.Popen[bytes] | None = None
@@ -160,7 +168,7 @@ class Worker:
     def start(self) -> Worker:
         with (self._server.home / f"worker-{self.pool}.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [PREFECT, "worker", "start", "--pool", self.pool],
+                [PREFECT, "worker", "start", "--pool", self.pool, *self._options],
                 env=self._environment,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -162,6 +162,11 @@ def test_a_run_on_demand_is_watched_to_its_end_and_shows_its_results(deployed: D
     assert {("done", "0"), ("failed", "3"), ("missing", "0")} <= set(rows)
     assert ("gallery", str(job.atlas / "index.html")) in rows
     failures = [value for what, value in rows if what == "failed pair"]
+    assert (
+        artifacts["on-demand-1-gallery"]["data"] == f"[Gallery of On.Demand-1]({(job.atlas / 'index.html').as_uri()})"
+    )
+    tags = {"isthmus", "atlas:On.Demand-1", "model:efficientnet-lite0", f"store:{job.folder / 'out'}"}
+    assert set(run["tags"]) == tags
     assert len(failures) == 3
     assert all("objective not finite at update" in failure for failure in failures)
 

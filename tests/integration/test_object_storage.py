@@ -83,6 +83,11 @@ def test_an_atlas_is_built_in_a_bucket_and_its_secret_stays_secret(
     wait_for(lambda: len(find(prefect_server, "task_runs", task_runs=of_the_run)) >= 4, "the task runs")
     task_runs = find(prefect_server, "task_runs", task_runs=of_the_run)
     logs = find(prefect_server, "logs", logs=of_the_run)
+    links = find(prefect_server, "artifacts", artifacts={"key": {"any_": ["in-a-bucket-gallery"]}})
+    assert {link["data"] for link in links} == {f"[Gallery of in-a-bucket]({page})"}
+    assert set(flow_run["tags"]) == {
+        "atlas:in-a-bucket", "model:efficientnet-lite0", f"store:s3://{BUCKET}/galleries"
+    }  # fmt: skip
     assert seaweed.url in json.dumps(flow_run["parameters"])
     assert any("pairs" in str(line["message"]) for line in logs)
     assert SECRET not in output
