@@ -17,8 +17,8 @@ from core import METHOD_VERSION
 from core.atlas import pace
 from core.atlas.chunks import PlannedChunk, PlannedPair
 from core.atlas.keys import pair_keys, settings_digest
-from core.atlas.plan import Plan, make_plan
-from core.atlas.plan_files import read_chunk, write_plan
+from core.atlas.plan import Plan, count_failures, make_plan
+from core.atlas.plan_files import chunk_names, keys_of_chunks, read_chunk, write_plan
 from core.atlas.recorded import read_records
 from core.atlas.records import Record, to_ndjson
 from core.errors import IsthmusError, RecordError, StoreError
@@ -557,3 +557,57 @@ def test_a_record_with_an_invalid_key_is_refused(key: str) -> None:
     """Keys become parts of paths, and records may come from anywhere."""
     with pytest.raises(ValueError, match="String should match pattern"):
         make_record(PlannedPair(PAIR, key))
+
+
+def test_the_chunks_of_another_build_are_adopted_and_only_the_rest_is_cut(store: DirectoryStore) -> None:
+    """So two builds with the same missing pairs, or with some of them, have chunks of the same names."""
+    other = make_plan(make_spec(neurons=LAYERS_TWO, compute={"chunk_pairs": 7}), store, 2)
+    write_plan(store, other)
+    adopted = keys_of_chunks(store, [other.path])
+    assert chunk_names(store, other.path) == {chunk.name for chunk in other.chunks}
+    assert chunk_names(store, "plan/none") == frozenset()
+    assert keys_of_chunks(store, ["plan/none"]) == []
+
+    same = make_plan(make_spec(neurons=LAYERS_TWO), store, 16, adopted=adopted)
+    assert same.chunks == other.chunks
+
+    first = other.chunks[0]
+    commit(store, first.name, *(make_record(planned, **like(other)) for planned in first.pairs))
+    more = make_plan(make_spec(neurons=["block5:0-5", *LAYERS_TWO[1:]]), store, 2, adopted=adopted)
+    names = {chunk.name for chunk in more.chunks}
+    assert names >= {chunk.name for chunk in other.chunks[1:]}
+    assert first.name not in names
+    assert len(planned_pairs(more)) == len({planned.key for planned in planned_pairs(more)}) == more.missing
+
+    commit(store, "apart", make_record(other.chunks[1].pairs[0], **like(other)))  # a chunk is adopted as a whole
+    rest = make_plan(make_spec(neurons=LAYERS_TWO), store, 2, adopted=adopted)
+    assert other.chunks[1].name not in {chunk.name for chunk in rest.chunks}
+    assert len(planned_pairs(rest)) == rest.missing == other.missing - len(first.pairs) - 1
+
+
+def test_failed_pairs_are_planned_again_once_for_a_build_that_asks_for_it(store: DirectoryStore) -> None:
+    """The chunk has a new name, because the old one has records; a pair that has failed once more is failed."""
+    spec = make_spec()
+    plan = make_plan(spec, store, 2)
+    [bad, *good] = planned_pairs(plan)
+    commit(store, plan.chunks[0].name, make_record(bad, "failed"), *(make_record(each) for each in good))
+    again = count_failures(store)
+    assert again == {bad.key: 1}
+    assert (make_plan(spec, store, 2).missing, make_plan(spec, store, 2).failed) == (0, 1)
+    assert make_plan(spec, store, 2).failures == ((bad.pair, make_record(bad, "failed").reason),)
+
+    retried = make_plan(spec, store, 2, again=again)
+    assert (retried.missing, retried.failed) == (1, 0)
+    [chunk] = retried.chunks
+    assert [planned.key for planned in chunk.pairs] == [bad.key]
+    write_plan(store, retried)
+    assert read_chunk(store, retried.path, chunk.name).chunk == chunk
+
+    commit(store, chunk.name, make_record(bad, "failed"))
+    assert (make_plan(spec, store, 2, again=again).missing, make_plan(spec, store, 2, again=again).failed) == (0, 1)
+    third = make_plan(spec, store, 2, again=count_failures(store))
+    [next_chunk] = third.chunks
+    assert next_chunk.name not in (chunk.name, plan.chunks[0].name)
+    commit(store, next_chunk.name, make_record(bad))
+    assert count_failures(store) == {}
+    assert make_plan(spec, store, 2).failures == ()
