@@ -97,13 +97,9 @@ def _plan_beside_others(command: _Command) -> Plan:
         chunks = plan.chunk_seconds
         if leases.room() or len(leases.elsewhere(chunks)) < len(chunks):
             return plan
-        if not told:
-            told = True
-            if not command.as_json:
-                process = leases.older()[0].process if leases.older() else 0
-                errors.print(
-                    f"isthmus: process {process} builds this atlas on this machine; waiting for it", markup=False
-                )
+        if not (told or command.as_json):
+            errors.print("isthmus: another process builds this atlas on this machine; waiting for it", markup=False)
+        told = True
         leases.wait(chunks)
 
 
