@@ -11,6 +11,8 @@ import re
 import reprlib
 from typing import TYPE_CHECKING, Any
 
+from core.addresses import without_secrets
+
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
@@ -70,10 +72,10 @@ def first_mistake(error: ValidationError, whole: str) -> str:
 
 
 def short(value: Any) -> str:
-    """Return any value, however large or deep, in one line of at most `LONGEST` characters."""
+    """Return any value, however large or deep, in one line of at most `LONGEST` characters, without secrets."""
     if value is None:
         return "nothing"
-    shorten = reprlib.Repr()
+    shorten = _Public()
     shorten.maxlevel, shorten.maxstring, shorten.maxlong, shorten.maxother = 3, LONGEST, LONGEST, LONGEST
     try:
         text = shorten.repr(value)
@@ -82,7 +84,14 @@ def short(value: Any) -> str:
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
 
 
+class _Public(reprlib.Repr):
+    """Shortens values, after the secrets of addresses are gone: the middle of a text is cut out, perhaps with the @."""
+
+    def repr_str(self, text: str, level: int) -> str:
+        return super().repr_str(without_secrets(text), level)
+
+
 def one_line(error: Exception) -> str:
-    """Return the message of another library's error in one line of at most 200 characters, without colours."""
-    text = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", str(error)).split()) or type(error).__name__
+    """Return another library's message in one line of at most 200 characters, without colours and secrets."""
+    text = without_secrets(" ".join(re.sub(r"\x1b\[[0-9;]*m", "", str(error)).split())) or type(error).__name__
     return text if len(text) <= 200 else f"{text[:197]}..."

@@ -15,7 +15,7 @@ from yaml.composer import ComposerError
 from yaml.constructor import ConstructorError
 
 from core.errors import LONGEST, SpecError, short
-from core.fields import EXPECTED_TEXT, KEY_MISTAKE
+from core.fields import EXPECTED_TEXT, KEY_MISTAKE, SECRET_ADDRESS
 from core.models.models import check_spec
 from core.spec import (
     AllPairs,
@@ -154,6 +154,14 @@ _EXPECTED = {
     "tuple_type": "a list",
 }
 """Pydantic's type of an error -> the expected value, in words."""
+_GIVE_FILE = "give user and password by ~/.netrc, take an s3:// address with boto3's credentials, or give a file's path"
+_GIVE_SECRETS = {
+    "file": _GIVE_FILE,  # of a model alone
+    "model.file": _GIVE_FILE,
+    "output": "give credentials by AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or AWS_PROFILE",
+    "compute.ray_address": "give host and port alone, and let a firewall or tunnel protect the cluster",
+}
+"""Field with an address -> the way to give what is secret."""
 
 
 def _first_of_all(error: ValidationError, model: type[BaseModel]) -> str:
@@ -176,6 +184,8 @@ def _message(found: ErrorDetails, model: type[BaseModel]) -> str:
     field = _dotted(path)
     if (special := _special_message(path, given, kind)) is not None:
         return special
+    if kind == SECRET_ADDRESS:
+        return f"{field}: {found['msg']}; {_GIVE_SECRETS[field]}"
     if kind == KEY_MISTAKE:
         return ".".join(filter(None, (field, found["msg"])))
     if kind == "extra_forbidden":

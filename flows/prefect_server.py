@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import httpx
 from pydantic import ValidationError
 
+from core.addresses import without_secrets
 from core.errors import IsthmusError, SpecError, one_line, short
 from core.machine.environment import bypass_proxies, ensure_home, temporary_folder
 from flows import temporary_server
@@ -26,6 +27,7 @@ from flows.terminal import warn
 
 _USED_BY_CLIENT = ("all_proxy", "http_proxy", "https_proxy", "prefect_api_ssl_cert_file")
 _TOO_LONG = re.compile(r"parameters must be less than ([\d,]+) bytes.* \(got ([\d,]+) bytes\)")
+_SECRET_SETTING = re.compile("auth|header|key|password|secret|token")
 _SETTINGS_FILES = (".env", "prefect.toml", "pyproject.toml")
 _temporary: list[temporary_server.TemporaryServer] = []
 """The temporary server of this process; at most one."""
@@ -121,9 +123,9 @@ def _load_prefect() -> None:
         field = str(first["loc"][0]) if first["loc"] else error.title
         settings = [name for name in os.environ if name.startswith("PREFECT_")]
         named = next((name for name in settings if name.lower().endswith(f"_{field}".lower())), field)
+        given = "" if _SECRET_SETTING.search(named.lower()) else f", got {short(first['input'])}"
         raise SpecError(
-            f"Prefect's setting {named}: {first['msg']}, got {short(first['input'])}; "
-            "correct the environment variable, or Prefect's profile"
+            f"Prefect's setting {named}: {first['msg']}{given}; correct the environment variable, or Prefect's profile"
         ) from None
     except Exception as error:
         raise SpecError(
@@ -151,7 +153,7 @@ def _check_configured(address: str) -> None:
     except Exception as error:
         suspects = [name for name in os.environ if name.lower() in _USED_BY_CLIENT]
         raise SpecError(
-            f"PREFECT_API_URL: cannot connect to {_without_password(address)}, {one_line(error)}; "
+            f"PREFECT_API_URL: cannot connect to {without_secrets(address)}, {one_line(error)}; "
             f"correct {' or '.join(['PREFECT_API_URL', *suspects])}"
         ) from None
     try:
@@ -165,7 +167,7 @@ def _check_configured(address: str) -> None:
 
 def _refusal(address: str, error: Exception) -> str:
     """Return what a server's error means and what to do about it, in one line."""
-    shown = _without_password(address)
+    shown = without_secrets(address)
     if isinstance(error, RuntimeError) and "incompatible" in str(error):
         return f"PREFECT_API_URL: the server at {shown} has another version, {one_line(error)}; install the same one"
     cause = error.__cause__ if isinstance(error, RuntimeError) and isinstance(error.__cause__, Exception) else error
@@ -185,7 +187,3 @@ def _refusal(address: str, error: Exception) -> str:
         f"PREFECT_API_URL: expected an address that ends in /api, got {shown} ({reason}); "
         f"set it to {shown.rstrip('/')}/api, or unset it"
     )
-
-
-def _without_password(address: str) -> str:
-    return re.sub(r"//[^/@]*@", "//", address)

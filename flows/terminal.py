@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from core.addresses import without_secrets
 from core.errors import StoreError
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ errors = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 def warn(text: str) -> None:
     """Print a warning as one line on standard error."""
-    errors.print(f"isthmus: warning: {text}", markup=False)
+    errors.print(f"isthmus: warning: {without_secrets(text)}", markup=False)
 
 
 @contextmanager

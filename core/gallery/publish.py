@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
+from core.addresses import without_secrets
 from core.atlas.manifest import MANIFEST_PATH, PAGE_PATH, PAIRS_PATH, Counts, DataFile, Manifest, read_manifest
 from core.atlas.plan import SPEC_PATH
 from core.atlas.recorded import read_records
@@ -188,12 +189,17 @@ def _read_spec(store: Store) -> dict[str, Any] | None:
     if not store.exists(SPEC_PATH):
         return None
     try:
-        spec = json.loads(store.read(SPEC_PATH))
+        spec = json.loads(store.read(SPEC_PATH), object_pairs_hook=_public)
     except ValueError:
         spec = None
     if not isinstance(spec, dict):
         raise RecordError(f"{store}/{SPEC_PATH}: expected a JSON object; build the atlas again to rewrite it")
     return spec
+
+
+def _public(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object of a spec without secrets, which a spec of an older version may have in its addresses."""
+    return {key: without_secrets(value) if isinstance(value, str) else value for key, value in pairs}
 
 
 def _data_path(kind: str, number: int, data: bytes) -> str:

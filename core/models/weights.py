@@ -12,12 +12,15 @@ import http.client
 import os
 import urllib.error
 import urllib.request
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
+from netrc import NetrcParseError, netrc
 from pathlib import Path
 from typing import Protocol
 
-from core.errors import ModelError, StoreError
+from core.addresses import without_secrets
+from core.errors import ModelError, StoreError, one_line
 from core.machine.environment import CACHE, cache_folder
 from core.machine.lock import locked
 from core.spec import ModelSpec
@@ -140,6 +143,8 @@ def _blocks(body: _Body, expected: int | None) -> Iterator[bytes]:
 def _open_http(address: str, have: int) -> Iterator[tuple[Iterator[bytes], bool]]:
     """Yield the blocks of a file, and whether they begin at byte *have* as asked, or at the start."""
     request = urllib.request.Request(address, headers={"Range": f"bytes={have}-"} if have else {})
+    if login := _login(request.host):
+        request.add_unredirected_header("Authorization", f"Basic {login}")
     try:
         with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as answer:
             resumed = answer.status == 206 and str(answer.headers.get("Content-Range", "")).startswith(f"bytes {have}-")
@@ -149,10 +154,26 @@ def _open_http(address: str, have: int) -> Iterator[tuple[Iterator[bytes], bool]
         if error.code == 416 and have:  # the partial file is complete or too long, which its sha256 will show
             yield iter(()), True
             return
-        raise _DownloadError(f"the server says {error.code} {error.reason}") from None
+        raise _DownloadError(f"the server says {error.code} {without_secrets(error.reason)}") from None
     except (OSError, http.client.HTTPException, ValueError) as error:
-        reason = getattr(error, "reason", None) or error
-        raise _DownloadError(" ".join(str(reason).split()) or type(error).__name__) from None
+        reason = getattr(error, "reason", None)
+        raise _DownloadError(one_line(reason if isinstance(reason, Exception) else error)) from None
+
+
+def _login(host: str) -> str | None:
+    """Return user and password of a host from the user's netrc file, as HTTP encodes them, or None.
+
+    Raises:
+        ModelError: if the file cannot be read.
+    """
+    path = Path(os.environ.get("NETRC") or local_path("~/.netrc"))
+    try:
+        found = netrc(path).hosts.get(host.partition(":")[0])
+    except FileNotFoundError:
+        return None
+    except (OSError, NetrcParseError, UnicodeDecodeError):  # the text of the error may have a password
+        raise ModelError(f"{path}: expected a netrc file that can be read; correct it or set NETRC") from None
+    return found and b64encode(f"{found[0]}:{found[2]}".encode()).decode()
 
 
 @contextmanager

@@ -23,7 +23,8 @@ from urllib.parse import quote
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 
-from core.errors import StoreError, TransientStoreError
+from core.addresses import has_secret
+from core.errors import StoreError, TransientStoreError, one_line
 from core.machine.threads import in_threads
 from core.spec import Storage
 from core.store.s3_client import new_client
@@ -248,15 +249,17 @@ def read_from(address: str, offset: int) -> Iterator[bytes]:
         facts = error.response.get("Error", {})
         raise StoreError(f"the store says {facts.get('Code')} {facts.get('Message')}") from None
     except (BotoCoreError, OSError, ResponseParserError, ValueError) as error:
-        raise StoreError(" ".join(str(error).split())) from None
+        raise StoreError(one_line(error)) from None
 
 
 def _parse(uri: str) -> tuple[str, str]:
     """Return bucket and prefix of an address."""
     bucket, _, prefix = uri.removeprefix("s3://").partition("/")
     prefix = prefix.strip("/")
-    if "@" in bucket:  # this message must not repeat the address
+    if "@" in bucket:  # these messages must not repeat the address
         raise StoreError("output: expected s3://bucket/prefix without user and password; give them by the environment")
+    if has_secret(uri):
+        raise StoreError("output: expected s3://bucket/prefix without password, ? and #; give only bucket and prefix")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]", bucket):
         raise StoreError(f"output {uri}: expected s3://bucket/prefix, {bucket or 'nothing'} is not a bucket name")
     if any(part in ("", ".", "..") for part in prefix.split("/")[bool(not prefix) :]):

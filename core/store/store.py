@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
+from core.addresses import without_secrets
 from core.errors import StoreError
 from core.spec import Storage
 from core.store.file_system import exclusive, flush, has_links, rename_unless_exists
@@ -236,7 +237,8 @@ def open_store(uri: str, storage: Storage = Storage()) -> Store:  # noqa: B008  
         return S3Store(uri, storage)
     if "://" in uri:
         raise StoreError(
-            f"output {uri}: expected a directory or s3://bucket/prefix; other kinds of store are not supported"
+            f"output {without_secrets(uri)}: expected a directory or s3://bucket/prefix; "
+            "other kinds of store are not supported"
         )
     try:
         root = Path(uri).expanduser()

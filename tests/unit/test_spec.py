@@ -172,7 +172,7 @@ def test_an_atlas_lies_in_the_output_under_its_name(output: str, uri: str) -> No
         ({"storage": {"endpoint_url": "host:9000"}}, "storage.endpoint_url: expected an address such as "
          "https://store.example.org, got 'host:9000'"),
         ({"storage": {"endpoint_url": "https://host?x=1"}}, "storage.endpoint_url: expected an address such as "
-         "https://store.example.org, got 'https://host?x=1'"),
+         "https://store.example.org, got 'https://host?...'"),
         ({"storage": {"endpoint_url": 9000}}, "storage.endpoint_url: expected text, got 9000"),
         ({"storage": {"region": "eu west"}}, f"storage.region: expected {NAME}, got 'eu west'"),
         ({"storage": {"retries": "many"}}, "storage.retries: expected 'standard' or 'adaptive', got 'many'"),
