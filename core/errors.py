@@ -21,7 +21,15 @@ LONGEST = 60
 
 
 class IsthmusError(Exception):
-    """Base of all errors that a person can fix."""
+    """Base of all errors that a person can fix.
+
+    Attributes:
+        field: the wrong key of a spec, if it is known; otherwise only the message may name it.
+    """
+
+    def __init__(self, message: str = "", *, field: str | None = None) -> None:
+        super().__init__(message)
+        self.field = field
 
 
 class SpecError(IsthmusError):

@@ -19,20 +19,13 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from core.errors import IsthmusError, SpecError
+from core.errors import SpecError
 from core.machine.loading import keep_loaded, quick_loading
+from flows import failures
 from flows.bench import app as bench_app
 from flows.cli_models import models_app, preview
 from flows.options import Atlas, Json, SpecFile, Verbose, check_output_folder, existing_store, read_spec_file
-from flows.terminal import (
-    INTERRUPTED,
-    INTERRUPTED_CODES,
-    errors,
-    interruptible,
-    progress_of_pairs,
-    quiet_libraries,
-    warn,
-)
+from flows.terminal import errors, interruptible, progress_of_pairs, quiet_libraries, warn
 
 if TYPE_CHECKING:
     from core.atlas.plan import Plan
@@ -63,22 +56,7 @@ def main() -> None:
         if isinstance(stream, TextIOWrapper):  # an encoding such as ASCII lacks dashes, umlauts and the bars of Rich
             stream.reconfigure(errors="backslashreplace")
     try:
-        app(prog_name="isthmus")
-    except IsthmusError as error:
-        errors.print(f"isthmus: {error}", markup=False)
-        sys.exit(2)
-    except UnicodeEncodeError as error:
-        letter = error.object[error.start : error.end]
-        errors.print(
-            f"isthmus: expected a file name in {error.encoding}, the encoding of this locale, got {letter!r} in "
-            f"{error.object!r}; set PYTHONUTF8=1",
-            markup=False,
-        )
-        sys.exit(2)
-    except SystemExit as stop:
-        if stop.code in INTERRUPTED_CODES:
-            errors.print(INTERRUPTED)
-        raise
+        sys.exit(failures.run(lambda: app(prog_name="isthmus")))
     finally:
         keep_loaded()
 

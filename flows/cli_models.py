@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from core.errors import SpecError
+from core.errors import RenderDivergedError, SpecError
 from core.machine.loading import keep_loaded
 from flows.options import (
     Frames,
@@ -24,7 +24,7 @@ from flows.options import (
     check_output_folder,
     model_data,
 )
-from flows.terminal import errors, progress_bars, quiet_libraries
+from flows.terminal import progress_bars, quiet_libraries
 
 if TYPE_CHECKING:
     from core.arrays import Array, Pixels
@@ -134,8 +134,9 @@ def preview(
     quiet_libraries(verbose)
     strip = _render(network, pair, settings, show=not as_json)
     if strip.failed_at is not None:
-        errors.print(f"isthmus: the objective was not finite at update {strip.failed_at}; nothing was written")
-        raise typer.Exit(1)
+        raise RenderDivergedError(
+            f"the objective was not finite at update {strip.failed_at}, nothing was written; try another seed or pair"
+        )
     if pair.a != neurons[0]:  # a pair is unordered: the strip from b to a is the same one, from its other end
         strip = strip.backwards()
     DirectoryStore(output.parent).replace(output.name, _png(strip, (a, b), plot))

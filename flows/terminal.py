@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 INTERRUPTED_CODES = (128 + signal.SIGINT, 128 + signal.SIGTERM)
 """Exit codes of a command that was stopped from the keyboard or by SIGTERM."""
-INTERRUPTED = "isthmus: interrupted; to resume, run the same command again"
+RESUME = "to resume, run the same command again"
 errors = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 
