@@ -229,6 +229,8 @@ def verify(
                 print(f"{kind}: {path}")
         summary = f"{len(report.missing)} missing, {len(report.damaged)} damaged, {len(report.extra)} extra"
         print(f"{store}: {report.checked} files checked, {summary}")
+        if report.temporary:
+            print(f"{report.temporary} temporary files of killed processes, which the next build or publish deletes")
         if not report.intact and not repair:
             print("To repair it: isthmus verify --repair, then isthmus build with its spec")
     if not report.intact:
@@ -243,10 +245,12 @@ def publish(atlas: Atlas, as_json: Json = False) -> None:
     """
     from core.atlas.manifest import PAGE_PATH
     from core.gallery.publish import publish as publish_records
+    from core.machine.leftovers import sweep_machine
 
     store = existing_store(atlas)
     _warn_of_one_writer(store)
     counts = publish_records(store, store.name).counts
+    sweep_machine()
     page = store.location(PAGE_PATH)
     if as_json:
         print(json.dumps({**counts.model_dump(), "page": page}))

@@ -74,8 +74,8 @@ def of_error(error: IsthmusError) -> Failure:
     bare = _QUOTED.sub(lambda found: "_" * len(found[0]), line)  # what is quoted may look like the parts of a message
     if error.field:
         bare = bare.replace(error.field, "_" * len(error.field))
-    _, separator, remedy = bare.partition("; ")
-    found = _FIELD.search(bare)
+    problem, separator, remedy = bare.partition("; ")
+    found = _FIELD.search(problem)
     field = error.field or (line[slice(*found.span(1))] if found else None)
     return Failure(line, field, line[-len(remedy) :] if separator else None)
 

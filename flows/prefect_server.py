@@ -111,7 +111,7 @@ def _load_prefect() -> None:
     try:
         elsewhere = any(Path(name).exists() for name in _SETTINGS_FILES)
         if not elsewhere and not os.access(Path(home).expanduser(), os.R_OK | os.X_OK):
-            empty = temporary_folder("isthmus-prefect-home-")
+            empty = temporary_folder("home-")
             atexit.register(shutil.rmtree, empty, ignore_errors=True)
             os.environ["PREFECT_HOME"] = str(empty)
         with redirect_stderr(printed):  # Prefect prints mistakes in several lines

@@ -39,6 +39,7 @@ class Report:
         extra: sheets, previews and portraits without a record; a killed run leaves some, and the next run uses them.
         spoilt_records: record files that cannot be read, or name an object that is missing or damaged.
         stale: pictures of strips that begin or end on a portrait that is missing or damaged.
+        temporary: number of temporary files that killed processes have left; the next build or publish deletes them.
     """
 
     checked: int
@@ -47,6 +48,7 @@ class Report:
     extra: tuple[str, ...]
     spoilt_records: tuple[str, ...]
     stale: tuple[str, ...] = ()
+    temporary: int = 0
 
     @property
     def intact(self) -> bool:
@@ -90,6 +92,7 @@ def verify(store: Store) -> Report:
         extra=tuple(sorted(path for path in stored - expected if _is_picture(path))),
         spoilt_records=tuple(sorted(spoilt)),
         stale=tuple(sorted(stale & stored)),
+        temporary=sum(1 for _ in store.leftovers()),
     )
 
 

@@ -21,7 +21,7 @@ from core.errors import RecordError, SpecError, TransientStoreError
 from core.gallery.page import pages
 from core.gallery.shards import detail_shard, index_shard
 from core.neurons import Neuron
-from core.store.store import Store
+from core.store.store import Store, sweep
 
 _PAIRS_PER_SHARD = 5000
 _PAIRS_PER_DETAIL = 250  # about 700 kB, which a reader loads to see one pair
@@ -32,7 +32,7 @@ def publish(store: Store, name: str) -> Manifest:
     """Compute manifest, data and gallery from the records, and write them.
 
     If several processes publish concurrently, the last one has read every record that the others have read; the others
-    start again.
+    start again. At the end, temporary files of killed processes are deleted.
 
     Args:
         store: the atlas.
@@ -45,6 +45,7 @@ def publish(store: Store, name: str) -> Manifest:
     for _ in range(_ATTEMPTS):
         manifest = _try_to_publish(store, name)
         if manifest is not None:
+            sweep(store)
             return manifest
     raise TransientStoreError(f"{store}: could not publish, others kept publishing it; publish it again")
 
