@@ -2,7 +2,8 @@
 
 Each command imports the heavy libraries that it needs, so that `isthmus --help` takes about 0.1 s.
 
-Exit codes: 0 done; 1 some pairs failed, or an atlas is not intact; 2 bad input; 130 interrupted, 143 terminated.
+Exit codes: 0 done; 1 some pairs failed or are missing, an atlas is damaged, unfinished or not published (`verify`; 0
+after --repair), or a fault of Isthmus; 2 bad input; 130 interrupted, 143 terminated.
 """
 
 from __future__ import annotations
@@ -24,7 +25,17 @@ from core.machine.loading import keep_loaded, quick_loading
 from flows import failures
 from flows.bench import app as bench_app
 from flows.cli_models import models_app, preview
-from flows.options import Atlas, Json, SpecFile, Verbose, check_output_folder, existing_store, read_spec_file
+from flows.health import check_health, listed_files, summary
+from flows.options import (
+    Atlas,
+    Json,
+    SpecFile,
+    Verbose,
+    check_output_folder,
+    existing_atlas,
+    existing_store,
+    read_spec_file,
+)
 from flows.terminal import errors, interruptible, progress_of_pairs, quiet_libraries, warn
 
 if TYPE_CHECKING:
@@ -210,30 +221,24 @@ def verify(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Check the files of an atlas against their sha256.
+    """Check the files of an atlas, and whether it is finished.
 
-    List the files that are missing, damaged or extra (without a record). The exit code is 1 if a file is missing or
-    damaged.
+    The files are compared with their sha256, and the records with the pairs of the spec.
+    List the files that are missing, damaged or extra (without a record). The exit code is 0 if the atlas is whole:
+    nothing is damaged, all pairs have records, and the gallery is published. Otherwise it is 1, but after --repair it
+    is 0, because nothing is damaged then.
     """
     from core.atlas import verify as verification
 
-    store = existing_store(atlas)
+    store, spec = existing_atlas(atlas)
     report = verification.verify(store)
-    if repair:
-        verification.repair(store, report)
+    removed = verification.repair(store, report) if repair and not report.unpublished else ()
+    health = check_health(store, spec, report, removed)
     if as_json:
-        print(json.dumps({**asdict(report), "intact": report.intact}))
+        print(json.dumps({**asdict(report), "intact": report.intact, **health.facts()}))
     else:
-        for kind in ("missing", "damaged", "extra"):
-            for path in getattr(report, kind):
-                print(f"{kind}: {path}")
-        summary = f"{len(report.missing)} missing, {len(report.damaged)} damaged, {len(report.extra)} extra"
-        print(f"{store}: {report.checked} files checked, {summary}")
-        if report.temporary:
-            print(f"{report.temporary} temporary files of killed processes, which the next build or publish deletes")
-        if not report.intact and not repair:
-            print("To repair it: isthmus verify --repair, then isthmus build with its spec")
-    if not report.intact:
+        print("\n".join([*listed_files(report, removed), *summary(store, report, health)]))
+    if health.state != "complete" and not repair:
         raise typer.Exit(1)
 
 

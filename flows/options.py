@@ -60,7 +60,12 @@ def read_spec_file(path: Path) -> AtlasSpec:
 
 
 def existing_store(atlas: str) -> Store:
-    """Return the store of an atlas, given its folder, its address or its spec.
+    """Return the store of an atlas, given its folder, its address or its spec; see `existing_atlas`."""
+    return existing_atlas(atlas)[0]
+
+
+def existing_atlas(atlas: str) -> tuple[Store, AtlasSpec | None]:
+    """Return the store of an atlas, and its spec if that is given and not the folder or the address.
 
     Raises:
         SpecError: if there is no atlas; the message has the place that was searched.
@@ -81,7 +86,7 @@ def existing_store(atlas: str) -> Store:
         raise SpecError(f"{atlas}: {expected}, found neither at {path.absolute()}")
     if not is_atlas(store):
         raise SpecError(_no_atlas(atlas, spec, store))
-    return store
+    return store, spec
 
 
 def _no_atlas(atlas: str, spec: AtlasSpec | None, store: Store) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import http.client
 import os
+import re
 import urllib.error
 import urllib.request
 from base64 import b64encode
@@ -57,6 +58,18 @@ def local_weights(spec: ModelSpec) -> Path:
     return path
 
 
+def are_here(spec: ModelSpec) -> bool:
+    """Return whether a model can be loaded without a download."""
+    if spec.file is not None and spec.sha256 is not None and is_remote(spec.file):
+        return _place(spec.file, spec.sha256).is_file()
+    family, _, name = spec.name.partition(":")
+    if family == "keras" and name and spec.weights != "none":
+        kept = local_path(os.environ.get("KERAS_HOME") or "~/.keras") / "models"
+        words = (re.sub("[^a-z0-9]", "", path.name.lower()) for path in kept.glob("*"))
+        return any(word.startswith(name.lower()) for word in words)
+    return True
+
+
 def file_sha256(path: Path) -> str:
     """Return the sha256 of a file, in hex.
 
@@ -81,8 +94,7 @@ def _check_sha256(path: Path, wanted: str, remedy: str) -> None:
 
 def _cached(address: str, sha256: str) -> Path:
     """Return the file of an address in the cache; download it unless it is there."""
-    suffix = Path(address.partition("?")[0]).suffix
-    final = cache_folder() / f"{sha256}{suffix if suffix.isascii() and suffix[1:].isalnum() else ''}"
+    final = _place(address, sha256)
     try:
         if not final.is_file():
             final.parent.mkdir(parents=True, exist_ok=True)
@@ -93,6 +105,12 @@ def _cached(address: str, sha256: str) -> Path:
         raise ModelError(f"{final.parent}: cannot store weights there, {error.strerror}; set {CACHE}") from None
     _check_sha256(final, sha256, "remove it, and it is downloaded again")  # it may have been put there by hand
     return final
+
+
+def _place(address: str, sha256: str) -> Path:
+    """Return the path of the file of an address in the cache."""
+    suffix = Path(address).suffix
+    return cache_folder() / f"{sha256}{suffix if suffix.isascii() and suffix[1:].isalnum() else ''}"
 
 
 def _download(address: str, sha256: str, final: Path) -> None:
