@@ -99,6 +99,11 @@ class _Public(reprlib.Repr):
         return super().repr_str(without_secrets(text), level)
 
 
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """Return a number with its noun, such as 1 pair or 1,000 pairs."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
 def one_line(error: Exception) -> str:
     """Return another library's message in one line of at most 200 characters, without colours and secrets."""
     text = without_secrets(" ".join(re.sub(r"\x1b\[[0-9;]*m", "", str(error)).split())) or type(error).__name__

@@ -77,6 +77,8 @@ def read_spec(path: Path) -> AtlasSpec:
         SpecError: in one line with file, field, what was expected and what was found.
     """
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):  # reading a pipe or a device may never end
+            raise SpecError(f"{path}: expected a YAML file with an atlas spec, it is a pipe, a socket or a device")
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"

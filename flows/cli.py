@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from core.errors import SpecError
+from core.errors import SpecError, counted
 from core.machine.loading import keep_loaded, quick_loading
 from flows import failures
 from flows.bench import app as bench_app
@@ -98,15 +98,15 @@ def plan(spec: SpecFile, as_json: Json = False) -> None:
     if as_json:
         print(json.dumps({**facts, "processes": known}))
     else:
-        portraits = f", and {made.missing_portraits} portraits," if made.missing_portraits else ""
+        portraits = f", and {counted(made.missing_portraits, 'portrait')}," if made.missing_portraits else ""
         gpu_hours = "" if facts["gpu_hours"] is None else f"{facts['gpu_hours']:.1f} GPU hours, "
         basis = _BASES[facts["estimate"]]
         if known is None:
             basis += "; the size of the Ray cluster is not known here, set compute.processes"
         print(
-            f"{atlas.uri}: {facts['pairs']} pairs, {facts['done']} done, {facts['failed']} failed, "
-            f"{facts['missing']} to render{portraits} in {facts['chunks']} chunks: "
-            f"about {facts['minutes']:.1f} minutes with {processes} process{'' if processes == 1 else 'es'} ({basis}), "
+            f"{atlas.uri}: {counted(facts['pairs'], 'pair')}, {facts['done']} done, {facts['failed']} failed, "
+            f"{facts['missing']} to render{portraits} in {counted(facts['chunks'], 'chunk')}: "
+            f"about {facts['minutes']:.1f} minutes with {counted(processes, 'process', 'processes')} ({basis}), "
             f"{gpu_hours}{facts['megabytes']:.1f} MB"
         )
 
@@ -159,8 +159,8 @@ def build(spec: SpecFile, as_json: Json = False, verbose: Verbose = False) -> No
         complete = not result["rendered"] and not result["missing"]
         rendered = "nothing to render" if complete else f"{result['rendered']} rendered"
         print(
-            f"{atlas.uri}: {rendered}; {result['done']} of {result['pairs']} pairs done, {result['failed']} failed, "
-            f"{result['missing']} missing"
+            f"{atlas.uri}: {rendered}; {result['done']} of {counted(result['pairs'], 'pair')} done, "
+            f"{result['failed']} failed, {result['missing']} missing"
         )
         if result["page"]:
             print(f"Open {result['page']}")
@@ -209,7 +209,7 @@ def route(
         facts = {"file": str(output), "neurons": neurons, "strips": len(path), "frames": len(frames)}
         print(json.dumps({**facts, "distance": float(f"{distance:.6g}")}))
     else:
-        print(f"{output}: {len(frames)} frames over {len(path)} strips: {' - '.join(neurons)}")
+        print(f"{output}: {counted(len(frames), 'frame')} over {counted(len(path), 'strip')}: {' - '.join(neurons)}")
 
 
 @app.command()
@@ -260,7 +260,7 @@ def publish(atlas: Atlas, as_json: Json = False) -> None:
     if as_json:
         print(json.dumps({**counts.model_dump(), "page": page}))
     else:
-        print(f"{store}: published {counts.pairs} pairs, {counts.done} done, {counts.failed} failed")
+        print(f"{store}: published {counted(counts.pairs, 'pair')}, {counts.done} done, {counts.failed} failed")
         print(f"Open {page}")
 
 

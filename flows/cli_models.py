@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from core.errors import RenderDivergedError, SpecError
+from core.errors import RenderDivergedError, SpecError, counted
 from core.machine.loading import keep_loaded
 from flows.options import (
     Frames,
@@ -85,7 +85,8 @@ def layers(
     width = max(map(len, listed), default=0)
     for layer, facts in listed.items():
         size = "x".join(map(str, sizes[layer] or ()))
-        print(f"{layer:<{width}}  {facts['channels']:>5} channels  {size:>7}  {facts['kind']}")
+        channels = "channel " if facts["channels"] == 1 else "channels"
+        print(f"{layer:<{width}}  {facts['channels']:>5} {channels}  {size:>7}  {facts['kind']}")
 
 
 def preview(
@@ -143,7 +144,7 @@ def preview(
     if as_json:
         print(json.dumps({"file": str(output), **_facts(strip)}))
     else:
-        print(f"{output}: {frames} frames from {a} to {b} in {strip.seconds:.1f} s")
+        print(f"{output}: {counted(frames, 'frame')} from {a} to {b} in {strip.seconds:.1f} s")
         print(f"  {a}: {' '.join(f'{value:.2f}' for value in strip.activation_a)}")
         print(f"  {b}: {' '.join(f'{value:.2f}' for value in strip.activation_b)}")
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from core.errors import IsthmusError
-from flows.terminal import counted, quiet_libraries
+from core.errors import IsthmusError, counted
+from flows.terminal import quiet_libraries
 
 if TYPE_CHECKING:
     from core.atlas.verify import Progress, Report

@@ -30,11 +30,6 @@ RESUME = "to resume, run the same command again"
 errors = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 
-def counted(number: int, noun: str) -> str:
-    """Return a number with its noun, which is plural unless the number is 1."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
 def warn(text: str) -> None:
     """Print a warning as one line on standard error."""
     errors.print(f"isthmus: warning: {without_secrets(text)}", markup=False)

@@ -7,6 +7,7 @@ from prefect.cache_policies import NO_CACHE
 
 from core.atlas.plan import SPEC_PATH, Plan, make_plan, write_plan
 from core.atlas.recorded import recorded_chunks
+from core.errors import counted
 from core.spec import AtlasSpec, Storage
 from core.store.store import open_store
 from tasks.retries import RETRIES
@@ -30,9 +31,9 @@ def plan_atlas(spec: AtlasSpec, at_once: int, one_by_one: bool = False) -> Plan:
     store.replace(SPEC_PATH, spec.to_json())
     write_plan(store, plan)
     log = get_run_logger()
-    log.info("%s pairs: %s done, %s failed, %s missing", plan.pairs, plan.done, plan.failed, plan.missing)
+    log.info("%s: %s done, %s failed, %s missing", counted(plan.pairs, "pair"), plan.done, plan.failed, plan.missing)
     if plan.chunks:
-        log.info("%s chunks of %s can be rendered now", len(plan.chunks), plan.stage)
+        log.info("%s of %s can be rendered now", counted(len(plan.chunks), "chunk"), plan.stage)
     return plan
 
 
