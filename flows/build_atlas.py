@@ -12,11 +12,13 @@ from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
+from core.atlas.mixing import check_mixing
 from core.atlas.plan import Plan
 from core.errors import UnfinishedError
 from core.machine.parallel import chunks_at_once
 from core.rendering.chunk import ChunkResult
 from core.spec import AtlasSpec
+from core.store.store import open_store
 from flows.engines.children import cancel_children_of
 from flows.engines.choice import open_engine
 from flows.engines.engine import FUTILE_ROUNDS, Round
@@ -64,11 +66,13 @@ def build_atlas(spec: AtlasSpec) -> BuildResult | State[BuildResult]:
         UnfinishedBuildError: if some pairs could not be rendered; the rest is published.
     """
     log = get_run_logger()
+    for warning in check_mixing(spec, open_store(spec.uri, spec.storage)):
+        log.warning(warning)
     futile = 0
     with open_engine(spec.compute) as engine:
         known = chunks_at_once(spec.compute)
         at_once = known or 1
-        first = plan = plan_atlas(spec, at_once)
+        first = plan = plan_atlas(spec, at_once, check=engine.check)
         if known is None and plan.chunks:  # only the engine knows, and finding out may start something
             at_once = engine.chunks_at_once
             first = plan = plan_atlas(spec, at_once)

@@ -35,6 +35,7 @@ from flows.options import (
     existing_atlas,
     existing_store,
     read_spec_file,
+    warned_of_mixing,
 )
 from flows.terminal import errors, interruptible, progress_of_pairs, quiet_libraries, warn
 
@@ -88,13 +89,14 @@ def plan(spec: SpecFile, as_json: Json = False) -> None:
     store = open_store(atlas.uri, atlas.storage)
     known = chunks_at_once(atlas.compute)
     processes = known or 1
+    warnings = warned_of_mixing(atlas, store)
     made = make_plan(atlas, store, processes)
     if made.basis == "assumed" and made.missing and atlas.compute.renders_here:
         quiet_libraries(verbose=False)
         with errors.status("measuring how long an update takes on this device"):
             measure_pace(made, atlas.compute.batch_pairs)
         made = make_plan(atlas, store, processes)
-    facts = _facts(made, atlas, processes)
+    facts = _facts(made, atlas, processes) | ({"warnings": warnings} if warnings else {})
     if as_json:
         print(json.dumps({**facts, "processes": known}))
     else:
@@ -118,6 +120,7 @@ def build(spec: SpecFile, as_json: Json = False, verbose: Verbose = False) -> No
     To resume a build that was stopped, run the same command again: finished pairs are not rendered twice.
     """
     from core.atlas.manifest import PAGE_PATH
+    from core.atlas.mixing import check_mixing
     from core.atlas.plan import make_plan
     from core.gallery.publish import is_current
     from core.machine.parallel import chunks_at_once
@@ -125,6 +128,7 @@ def build(spec: SpecFile, as_json: Json = False, verbose: Verbose = False) -> No
 
     atlas = read_spec_file(spec)
     store = open_store(atlas.uri, atlas.storage)
+    check_mixing(atlas, store)  # the flow logs its warnings
     first = make_plan(atlas, store, chunks_at_once(atlas.compute) or 1)
     if not first.chunks and is_current(store, json.loads(atlas.to_json()), first.recorded):
         result: dict[str, Any] = {"pairs": first.pairs, "done": first.done, "failed": first.failed}
@@ -286,10 +290,11 @@ def open_page(atlas: Atlas, as_json: Json = False) -> None:
 
 def _facts(plan: Plan, spec: AtlasSpec, processes: int) -> dict[str, Any]:
     """Return the facts that `isthmus plan` prints, with the names that --json uses."""
+    from core.atlas.pace import start_seconds
     from core.machine import device
 
-    seconds = plan.seconds(processes)
     gpus = min(processes, len(device.gpus())) if spec.compute.renders_here else 0
+    seconds = plan.seconds(processes) + (start_seconds(on_gpu=gpus > 0) if plan.chunks else 0)
     return {
         "atlas": spec.uri,
         "pairs": plan.pairs,

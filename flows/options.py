@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from core.errors import SpecError, StoreError
-from flows.terminal import renamed_keys_in_one_line
+from flows.terminal import renamed_keys_in_one_line, warn
 
 if TYPE_CHECKING:
     from core.spec import AtlasSpec
@@ -57,6 +57,20 @@ def read_spec_file(path: Path) -> AtlasSpec:
 
     with renamed_keys_in_one_line(path):
         return read_spec(path)
+
+
+def warned_of_mixing(spec: AtlasSpec, store: Store) -> tuple[str, ...]:
+    """Print a warning for everything in which a spec differs from the atlas of its name, and return the warnings.
+
+    Raises:
+        SpecError: if the atlas has pairs of another model.
+    """
+    from core.atlas.mixing import check_mixing
+
+    warnings = check_mixing(spec, store)
+    for text in warnings:
+        warn(text)
+    return warnings
 
 
 def existing_store(atlas: str) -> Store:

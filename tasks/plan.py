@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
@@ -16,11 +18,15 @@ _FEW = 200  # chunks; each costs a task run, and on a GPU the batch that its pai
 
 
 @task(name="plan", cache_policy=NO_CACHE, persist_result=False, **RETRIES)
-def plan_atlas(spec: AtlasSpec, at_once: int, one_by_one: bool = False) -> Plan:
+def plan_atlas(
+    spec: AtlasSpec, at_once: int, one_by_one: bool = False, check: Callable[[], None] | None = None
+) -> Plan:
     """Plan the missing pairs of an atlas, and write the plan and the spec to the store.
 
     Args:
         at_once: number of chunks that are rendered at once.
+        check: called before anything is written, if something is missing; it raises an error if that cannot be
+            rendered.
         one_by_one: if few pairs are missing, give each a chunk of its own, so that a pair that fails costs no other.
     """
     store = open_store(spec.uri, spec.storage)
@@ -28,6 +34,8 @@ def plan_atlas(spec: AtlasSpec, at_once: int, one_by_one: bool = False) -> Plan:
     if one_by_one and plan.unrecorded <= _FEW:
         alone = spec.compute.model_copy(update={"chunk_pairs": 1})
         plan = make_plan(spec.model_copy(update={"compute": alone}), store, at_once)
+    if check and plan.chunks:
+        check()
     store.replace(SPEC_PATH, spec.to_json())
     write_plan(store, plan)
     log = get_run_logger()

@@ -81,6 +81,13 @@ class Engine(Protocol):
         cluster to find the number.
         """
 
+    def check(self) -> None:
+        """Make sure that everything is there that rendering needs; used within a flow run, before anything is written.
+
+        Raises:
+            SpecError: if something is missing, such as a package, a deployment or a cluster.
+        """
+
     def begin(self, chunks: int) -> None:
         """Start processes that take time to load, and return without waiting for them.
 

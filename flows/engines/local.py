@@ -42,6 +42,9 @@ class LocalEngine:
         """One chunk in each process of this machine."""
         return self._at_once
 
+    def check(self) -> None:
+        """Do nothing: the processes need only what this one has."""
+
     def begin(self, chunks: int) -> None:
         """Start the processes, at most as many as the largest round has chunks."""
         self._largest_round = max(self._largest_round, chunks)

@@ -62,6 +62,10 @@ class RayEngine:
             self._at_once = self._connected().chunks_at_once
         return self._at_once
 
+    def check(self) -> None:
+        """Connect to the cluster, or start Ray on this machine; the round that follows uses this connection."""
+        self._connected()
+
     def begin(self, chunks: int) -> None:
         """Do nothing: Ray starts with the first round."""
 

@@ -51,6 +51,11 @@ class WorkPoolEngine:
         """The spec's workers times its processes. Without processes one process per worker is assumed."""
         return parallel.chunks_on_workers(self._compute)
 
+    def check(self) -> None:
+        """Make sure that the server has the spec's deployment."""
+        with get_client(sync_client=True) as client:
+            self._check_deployment(client)
+
     def begin(self, chunks: int) -> None:
         """Do nothing: workers start with the first shard."""
 
@@ -64,15 +69,9 @@ class WorkPoolEngine:
         if not round_.chunks:
             return
         self._rounds += 1
-        name = self._compute.shard_deployment
         tag = children_tag(str(this_flow_run.id))
         with get_client(sync_client=True) as client:
-            try:
-                client.read_deployment_by_name(name)
-            except ObjectNotFound:
-                raise SpecError(
-                    f"compute.deployment: the Prefect server has no {name}; register it with 'prefect deploy'"
-                ) from None
+            self._check_deployment(client)
             # The server takes a second request with the same key for the first one, sent again. So a shard of a later
             # round, which may have the same chunks, has a key of its own.
             key = f"{tag} {this_flow_run.run_count} {self._rounds}"
@@ -86,6 +85,15 @@ class WorkPoolEngine:
 
     def close(self, *, kill: bool = False) -> None:
         """Do nothing: no shard is in flight between rounds, and the engine does not control the workers."""
+
+    def _check_deployment(self, client: SyncPrefectClient) -> None:
+        name = self._compute.shard_deployment
+        try:
+            client.read_deployment_by_name(name)
+        except ObjectNotFound:
+            raise SpecError(
+                f"compute.deployment: the Prefect server has no {name}; register it with 'prefect deploy'"
+            ) from None
 
     def _chunks_per_shard(self, chunk_seconds: float) -> int:
         shard_seconds = self._compute.shard_seconds
