@@ -37,7 +37,7 @@ def check_mixing(spec: AtlasSpec, store: Store) -> tuple[str, ...]:
     first = next(iter(store.list(RECORDS)), None)
     record = None if first is None else next(from_ndjson(store.read(first), f"{store}/{first}"), None)
     if record is None:
-        return ()
+        return _begun_otherwise(spec, store)
     if record.model != spec.model.name:
         what = f"has pairs of {record.model}, this spec asks for {spec.model.name}"
         raise SpecError(f"model.name: the atlas at {store} {what}; {_APART}")
@@ -53,9 +53,18 @@ def check_mixing(spec: AtlasSpec, store: Store) -> tuple[str, ...]:
         told.append(f"pairs of version {record.method} of the method, this is version {METHOD_VERSION}")
     if stored.get("strip", spec.strip) != spec.strip:
         told.append(f"strips of the other kind (strip: {stored['strip']})")
-    if differences := _nearest(settings, _known_settings(store, record)):
+    if differences := _nearest(settings, _known_settings(store, record), "render."):
         told.append(f"pairs with other settings ({differences})")
     return tuple(f"{store}: has {each}; new pairs are added beside them. To keep them apart, {_APART}" for each in told)
+
+
+def _begun_otherwise(spec: AtlasSpec, store: Store) -> tuple[str, ...]:
+    """Return a warning if a build with another model or other settings has begun; it may still be running."""
+    stored = {key: value for key, value in _stored_spec(store).items() if key in ("model", "strip", "render")}
+    ours = {key: value for key, value in spec.model_dump(mode="json").items() if key in stored}
+    differences = _nearest(ours, [stored], "") if stored else ""
+    what = f"was begun with another spec ({differences}), which has rendered nothing yet"
+    return (f"{store}: {what}; if its build is running, stop it, or {_APART}",) if differences else ()
 
 
 def _refuse_other_file(spec: AtlasSpec, store: Store, stored: Mapping[str, Any]) -> None:
@@ -82,9 +91,9 @@ def _known_settings(store: Store, record: Record) -> list[Mapping[str, Any]]:
     return [record.settings]
 
 
-def _nearest(settings: Mapping[str, Any], known: list[Mapping[str, Any]]) -> str:
+def _nearest(settings: Mapping[str, Any], known: list[Mapping[str, Any]], prefix: str) -> str:
     """Return the differences from the most similar settings in words; nothing if there are equal ones."""
-    ours, theirs = dict(_flat(settings)), [dict(_flat(one)) for one in known]
+    ours, theirs = dict(_flat(settings, prefix)), [dict(_flat(one, prefix)) for one in known]
     keys = dict.fromkeys([*ours, *(key for one in theirs for key in one)])
     pairs = ([(key, one.get(key), ours.get(key)) for key in keys] for one in theirs)
     fewest = min(([each for each in one if each[1] != each[2]] for one in pairs), key=len)
@@ -92,7 +101,7 @@ def _nearest(settings: Mapping[str, Any], known: list[Mapping[str, Any]]) -> str
     return "; ".join([*named, *(["..."] if len(fewest) > _NAMED else [])])
 
 
-def _flat(settings: Mapping[str, Any], prefix: str = "render.") -> Iterator[tuple[str, Any]]:
+def _flat(settings: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
     """Yield the settings with dotted keys, and tuples as lists."""
     for key, value in settings.items():
         if isinstance(value, Mapping):

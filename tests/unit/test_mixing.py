@@ -71,11 +71,17 @@ def test_other_pairs_and_other_machines_are_no_difference(store: DirectoryStore,
 
 
 def test_an_atlas_without_records_can_become_anything(tmp_path: Path) -> None:
-    """A mistake in a spec that has rendered nothing is corrected without a word."""
+    """A mistake in a spec that has rendered nothing is corrected. One line says so: its build may be running."""
     store = DirectoryStore(tmp_path)
     assert check_mixing(spec_of(), store) == ()
-    store.replace(SPEC_PATH, spec_of(model={"name": "keras:VGG16"}).to_json())
+    store.replace(SPEC_PATH, spec_of(neurons=["stem:0-9"], compute={"processes": 3}).to_json())
     assert check_mixing(spec_of(), store) == ()
+    store.replace(SPEC_PATH, spec_of(model={"name": "keras:VGG16"}, render={"steps": 9}).to_json())
+    differences = "model.name 'keras:VGG16', here 'efficientnet-lite0'; render.steps 9, here 256"
+    assert check_mixing(spec_of(), store) == (
+        f"{store}: was begun with another spec ({differences}), which has rendered nothing yet; "
+        "if its build is running, stop it, or give the spec another name or output",
+    )
 
 
 def test_other_settings_are_told_with_their_names(store: DirectoryStore) -> None:
