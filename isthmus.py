@@ -8,6 +8,7 @@ that the packages beside it are found before it imports any of them.
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import sys
 from importlib.machinery import ModuleSpec
@@ -27,6 +28,9 @@ def main() -> None:
         find_our_packages()
     except ImportError as error:
         print(f"isthmus: {error}", file=sys.stderr)
+        if "--json" in sys.argv:
+            problem, _, what_to_do = str(error).rpartition("; ")
+            print(json.dumps({"error": str(error), "field": None, "what_to_do": what_to_do if problem else None}))
         sys.exit(2)
     from flows.cli import main as run
 

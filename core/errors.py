@@ -11,6 +11,8 @@ import re
 import reprlib
 from typing import TYPE_CHECKING, Any
 
+from core.addresses import without_secrets
+
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
@@ -19,7 +21,15 @@ LONGEST = 60
 
 
 class IsthmusError(Exception):
-    """Base of all errors that a person can fix."""
+    """Base of all errors that a person can fix.
+
+    Attributes:
+        field: the wrong key of a spec, if it is known; otherwise only the message may name it.
+    """
+
+    def __init__(self, message: str = "", *, field: str | None = None) -> None:
+        super().__init__(message)
+        self.field = field
 
 
 class SpecError(IsthmusError):
@@ -70,10 +80,10 @@ def first_mistake(error: ValidationError, whole: str) -> str:
 
 
 def short(value: Any) -> str:
-    """Return any value, however large or deep, in one line of at most `LONGEST` characters."""
+    """Return any value, however large or deep, in one line of at most `LONGEST` characters, without secrets."""
     if value is None:
         return "nothing"
-    shorten = reprlib.Repr()
+    shorten = _Public()
     shorten.maxlevel, shorten.maxstring, shorten.maxlong, shorten.maxother = 3, LONGEST, LONGEST, LONGEST
     try:
         text = shorten.repr(value)
@@ -82,16 +92,19 @@ def short(value: Any) -> str:
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
 
 
+class _Public(reprlib.Repr):
+    """Shortens values, after the secrets of addresses are gone: the middle of a text is cut out, perhaps with the @."""
+
+    def repr_str(self, text: str, level: int) -> str:
+        return super().repr_str(without_secrets(text), level)
+
+
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """Return a number with its noun, such as 1 pair or 1,000 pairs."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
 def one_line(error: Exception) -> str:
-    """Return the message of another library's error in one line of at most 200 characters, without colours."""
-    text = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", str(error)).split()) or type(error).__name__
+    """Return another library's message in one line of at most 200 characters, without colours and secrets."""
+    text = without_secrets(" ".join(re.sub(r"\x1b\[[0-9;]*m", "", str(error)).split())) or type(error).__name__
     return text if len(text) <= 200 else f"{text[:197]}..."
-
-
-def count(number: int, thing: str, things: str | None = None) -> str:
-    """Return a number with the name of what is counted: "1 pair", "2 pairs".
-
-    Args:
-        things: the plural, if it is not made with an s.
-    """
-    return f"{number} {thing if number == 1 else things or thing + 's'}"

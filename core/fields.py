@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
+
+from core.addresses import PUBLIC_ADDRESS, has_secret
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 NO_CONTROLS = r"^[^\x00-\x1f\x7f]+$"
@@ -22,6 +24,8 @@ ENDPOINT = r"https?://([A-Za-z0-9._\-]+|\[[0-9a-fA-F:.]+\])(:[0-9]{1,5})?(/[A-Za
 """An address of an object store: a host, which may have a port and a path, without user, query and fragment."""
 KEY_MISTAKE = "key_mistake"
 """Type of the pydantic errors whose message names the wrong key of a section and the reason."""
+SECRET_ADDRESS = "secret_address"
+"""Type of the pydantic errors for an address that may have a secret."""
 
 
 def key_mistake(key: str, problem: str) -> PydanticCustomError:
@@ -37,11 +41,29 @@ def _refuse_boolean(value: Any) -> Any:
 
 Number = Annotated[float, BeforeValidator(_refuse_boolean)]
 """A number that is not a boolean. Text such as 1e-3 is accepted too, because YAML reads it as text."""
+
 FiniteNumber = Annotated[Number, Field(ge=-1e6, le=1e6)]
 """A finite number in the range of image values that networks expect."""
+
+
+def _refuse_secret(address: str) -> str:
+    if has_secret(address):  # the message does not repeat the address
+        raise PydanticCustomError(
+            SECRET_ADDRESS, "expected an address without user, password and query, which would be published"
+        )
+    return address
+
+
+PublicAddress = Annotated[
+    str,
+    Field(pattern=NO_CONTROLS, json_schema_extra={"pattern": PUBLIC_ADDRESS}),
+    AfterValidator(_refuse_secret),
+]
+"""A path, or an address that may be published. Prefect's server checks the pattern before it stores a parameter."""
 
 
 class Frozen(BaseModel):
     """A section of a spec: it cannot change, and has no unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # pydantic's own messages do not repeat values, because a refused address may have a password.
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)

@@ -24,7 +24,18 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from core.errors import short
-from core.fields import DEPLOYMENT, ENDPOINT, NAME, NO_CONTROLS, SHA256, FiniteNumber, Frozen, Number, key_mistake
+from core.fields import (
+    DEPLOYMENT,
+    ENDPOINT,
+    NAME,
+    NO_CONTROLS,
+    SHA256,
+    FiniteNumber,
+    Frozen,
+    Number,
+    PublicAddress,
+    key_mistake,
+)
 
 Precision = Literal["float32", "tf32", "bfloat16"]
 StripKind = Literal["pair", "walk"]
@@ -202,9 +213,8 @@ class Compute(Frozen):
         le=10_000,
         description="Number of pairs in one task; by default enough for about a minute, fewer near the end.",
     )
-    ray_address: str | None = Field(
+    ray_address: PublicAddress | None = Field(
         None,
-        pattern=NO_CONTROLS,
         description="Address of a Ray cluster, ray://host:10001; by default Ray is started on this machine.",
     )
     deployment: str | None = Field(
@@ -326,8 +336,8 @@ class ModelSpec(Frozen):
     """
 
     name: str = Field("efficientnet-lite0", description="Name of the model; 'isthmus models' lists the kinds.")
-    file: str | None = Field(
-        None, pattern=NO_CONTROLS, description="File with the weights: a path, or an https:// or s3:// address."
+    file: PublicAddress | None = Field(
+        None, description="File with the weights: a path, or an https:// or s3:// address."
     )
     sha256: Annotated[str, BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value)] | None = (
         Field(None, pattern=SHA256, description="sha256 of the file; required for a file that is downloaded.")
@@ -357,9 +367,7 @@ class AtlasSpec(Frozen):
     """The spec of an atlas: its pairs, their model, the settings for rendering, and the address of the result."""
 
     name: str = Field(pattern=NAME, description="Name of the atlas, and of its folder in the output.")
-    output: str = Field(
-        "atlases", pattern=NO_CONTROLS, description="Directory for the atlas's folder, or s3://bucket/prefix."
-    )
+    output: PublicAddress = Field("atlases", description="Directory for the atlas's folder, or s3://bucket/prefix.")
     model: Annotated[ModelSpec, BeforeValidator(named_model, json_schema_input_type=ModelSpec | str)] = Field(
         ModelSpec(), description="The image model: its name, or a mapping of its name and other keys."
     )

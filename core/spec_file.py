@@ -6,7 +6,7 @@ import difflib
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -15,7 +15,7 @@ from yaml.composer import ComposerError
 from yaml.constructor import ConstructorError
 
 from core.errors import LONGEST, SpecError, short
-from core.fields import EXPECTED_TEXT, KEY_MISTAKE
+from core.fields import EXPECTED_TEXT, KEY_MISTAKE, SECRET_ADDRESS
 from core.models.models import check_spec
 from core.spec import (
     AllPairs,
@@ -77,6 +77,8 @@ def read_spec(path: Path) -> AtlasSpec:
         SpecError: in one line with file, field, what was expected and what was found.
     """
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):  # reading a pipe or a device may never end
+            raise SpecError(f"{path}: expected a YAML file with an atlas spec, it is a pipe, a socket or a device")
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
@@ -131,7 +133,7 @@ def _parse(model: type[_Model], data: Any, source: str) -> _Model:
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        raise SpecError(f"{source}: {_first_of_all(error, model)}") from None
+        raise _refusal(error, model, source) from None
 
 
 def _check_model(spec: ModelSpec, prefix: str) -> None:
@@ -154,12 +156,31 @@ _EXPECTED = {
     "tuple_type": "a list",
 }
 """Pydantic's type of an error -> the expected value, in words."""
+_GIVE_FILE = "give user and password by ~/.netrc, take an s3:// address with boto3's credentials, or give a file's path"
+_GIVE_SECRETS = {
+    "file": _GIVE_FILE,  # of a model alone
+    "model.file": _GIVE_FILE,
+    "output": "give credentials by AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or AWS_PROFILE",
+    "compute.ray_address": "give host and port alone, and let a firewall or tunnel protect the cluster",
+}
+"""Field with an address -> the way to give what is secret."""
 
 
-def _first_of_all(error: ValidationError, model: type[BaseModel]) -> str:
-    """Return the message of the first mistake, and the number of the others."""
-    first, *more = dict.fromkeys(_message(found, model) for found in error.errors() if not _is_consequence(found))
-    return first + (f" (and {len(more)} more)" if more else "")
+class _Mistake(NamedTuple):
+    """A mistake in the data of a spec: the field, or nothing if it is in the whole, and what is wrong with it."""
+
+    field: str
+    problem: str
+
+    def __str__(self) -> str:
+        return ": ".join(filter(None, self))
+
+
+def _refusal(error: ValidationError, model: type[BaseModel], source: str) -> SpecError:
+    """Return the error with the message of the first mistake, and the number of the others."""
+    first, *more = dict.fromkeys(_mistake(found, model) for found in error.errors() if not _is_consequence(found))
+    rest = f" (and {len(more)} more)" if more else ""
+    return SpecError(f"{source}: {first}{rest}", field=first.field or None)
 
 
 def _is_consequence(found: ErrorDetails) -> bool:
@@ -167,43 +188,44 @@ def _is_consequence(found: ErrorDetails) -> bool:
     return found["type"] == "too_short" and len(found["input"]) >= found["ctx"]["min_length"]
 
 
-def _message(found: ErrorDetails, model: type[BaseModel]) -> str:
-    """Return the message for one mistake: field, what was expected and what was found."""
+def _mistake(found: ErrorDetails, model: type[BaseModel]) -> _Mistake:
+    """Return one mistake: its field, what was expected and what was found."""
     path, given, kind = list(found["loc"]), found["input"], found["type"]
     selection = ""
     if path[:1] == ["pairs"] and len(path) > 1:
         selection = str(path.pop(1))  # pydantic's name for the chosen selection, which is not a key of the spec
-    field = _dotted(path)
-    if (special := _special_message(path, given, kind)) is not None:
-        return special
     if kind == KEY_MISTAKE:
-        return ".".join(filter(None, (field, found["msg"])))
+        return _Mistake(_dotted([*path, found["ctx"]["key"]]), found["ctx"]["problem"])
+    field = _dotted(path)
+    if (special := _special_mistake(path, given, kind)) is not None:
+        return special
+    if kind == SECRET_ADDRESS:
+        return _Mistake(field, f"{found['msg']}; {_GIVE_SECRETS[field]}")
     if kind == "extra_forbidden":
         known = _fields_at(model, path[:-1], selection)
         near = difflib.get_close_matches(str(path[-1]), known, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        return f"{field}: unknown key{hint} (known: {', '.join(known)})"
+        return _Mistake(field, f"unknown key{hint} (known: {', '.join(known)})")
     if kind == "missing":
-        return f"{field}: missing; this key is required"
+        return _Mistake(field, "missing; this key is required")
     if kind.startswith("union_tag"):
         chosen = given.get("select") if isinstance(given, Mapping) else given
-        return f"{field}.select: expected one of list, all, random, nearest, got {short(chosen)}"
-    return f"{field + ': ' if field else ''}expected {_expected(found, field)}, got {short(given)}"
+        return _Mistake(f"{field}.select", f"expected one of list, all, random, nearest, got {short(chosen)}")
+    return _Mistake(field, f"expected {_expected(found, field)}, got {short(given)}")
 
 
-def _special_message(path: list[str | int], given: Any, kind: str) -> str | None:
-    """Return the message for a field whose mistakes have words of their own, or None for any other field."""
-    if kind == KEY_MISTAKE:
-        return None
+def _special_mistake(path: list[str | int], given: Any, kind: str) -> _Mistake | None:
+    """Return the mistake in a field whose mistakes have words of their own, or None for any other field."""
+    expected = None
     if path[:2] == ["pairs", "list"] and kind in ("missing", "too_long", "tuple_type") and len(path) > 2:
-        return f"{_dotted(path[:3])}: expected two neurons, got {short(given)}"
-    if path[:2] in (["compute", "batch_pairs"], ["compute", "pack"]):
-        return f"compute.{path[1]}: expected auto or a whole number from 1 to 1024, got {short(given)}"
-    if path == ["model"]:
-        return f"model: expected the name of a model or a mapping, got {short(given)}"
-    if path[:2] == ["model", "value_range"] and kind in ("missing", "tuple_type", "too_long"):
-        return f"model.value_range: expected two numbers, got {short(given)}"
-    return None
+        path, expected = path[:3], "two neurons"
+    elif path[:2] in (["compute", "batch_pairs"], ["compute", "pack"]):
+        path, expected = path[:2], "auto or a whole number from 1 to 1024"
+    elif path == ["model"]:
+        expected = "the name of a model or a mapping"
+    elif path[:2] == ["model", "value_range"] and kind in ("missing", "tuple_type", "too_long"):
+        path, expected = path[:2], "two numbers"
+    return None if expected is None else _Mistake(_dotted(path), f"expected {expected}, got {short(given)}")
 
 
 def _expected(found: ErrorDetails, field: str) -> str:

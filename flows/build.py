@@ -12,8 +12,9 @@ from contextlib import suppress
 
 from prefect import get_run_logger
 
+from core.atlas.mixing import check_mixing
 from core.atlas.plan import Plan
-from core.errors import StoreError, UnfinishedError, count
+from core.errors import StoreError, UnfinishedError, counted
 from core.gallery.publish import is_current
 from core.machine.parallel import chunks_at_once
 from core.rendering.chunk import ChunkResult
@@ -45,12 +46,13 @@ class Build:
         self._publisher = Publisher(spec)
         self._rendered = self._failed = 0
         self._cause: str | None = None
-        self._engine.check()
-        self._leases.keep()
+        for warning in check_mixing(spec, open_store(spec.uri, spec.storage)):
+            self._log.warning(warning)
         self._again = count_failures(spec) if again else {}
         known = chunks_at_once(spec.compute)
         self._at_once = known or 1
         self._plan = self._make_plan()
+        self._leases.keep()
         if known is None and self._plan.chunks:  # only the engine knows, and finding out may start something
             self._at_once = self._engine.chunks_at_once
             self._plan = self._make_plan()
@@ -143,7 +145,7 @@ class Build:
         self._failed += result.failed
         limit = self._spec.compute.stop_after_failures
         if limit is not None and self._failed >= (limit if limit >= 1 else limit * self._first.missing):
-            failures = count(self._failed, "pair has failed", "pairs have failed")
+            failures = counted(self._failed, "pair has failed", "pairs have failed")
             raise UnfinishedError(f"{failures}, and compute.stop_after_failures is {limit:g}")
 
     def _wait_for_other_builds(self, chunks: Collection[str]) -> None:
@@ -155,7 +157,12 @@ class Build:
     def _make_plan(self) -> Plan:
         adopted = self._leases.plans()
         plan = plan_atlas(
-            self._spec, self._at_once, one_by_one=bool(self._faults), adopted=sorted(adopted), again=self._again
+            self._spec,
+            self._at_once,
+            one_by_one=bool(self._faults),
+            adopted=sorted(adopted),
+            again=self._again,
+            check=self._engine.check,
         )
         self._leases.begin(plan.path, adopted)
         return plan

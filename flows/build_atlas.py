@@ -9,7 +9,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 from pydantic import Field
 
-from core.errors import count
+from core.errors import counted
 from core.spec import AtlasSpec
 from flows.build import Build
 from flows.engines.children import cancel_children_of
@@ -39,7 +39,7 @@ def build_atlas(
     with open_session(spec) as session:
         result = Build(spec, session, retry_failed).run()
     summary = (
-        f"{result.done} of {count(result.pairs, 'pair')} done, {result.failed} failed, "
+        f"{result.done} of {counted(result.pairs, 'pair')} done, {result.failed} failed, "
         f"{result.rendered} rendered in this run"
     )
     return Completed(name="SomePairsFailed" if result.failed else "Completed", message=summary, data=result)

@@ -2,7 +2,8 @@
 
 Each command imports the heavy libraries that it needs, so that `isthmus --help` takes about 0.1 s.
 
-Exit codes: 0 done; 1 some pairs failed, or an atlas is not intact; 2 bad input; 130 interrupted, 143 terminated.
+Exit codes: 0 done; 1 some pairs failed or are missing, an atlas is damaged, unfinished or not published (`verify`; 0
+after --repair), or a fault of Isthmus; 2 bad input; 130 interrupted, 143 terminated.
 """
 
 from __future__ import annotations
@@ -17,13 +18,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from core.errors import IsthmusError, SpecError
+from core.errors import SpecError, counted
 from core.machine.loading import keep_loaded
+from flows import failures
 from flows.bench import app as bench_app
 from flows.cli_build import build
 from flows.cli_models import models_app, preview
-from flows.options import Atlas, Json, SpecFile, check_output_folder, existing_store, read_spec_file
-from flows.terminal import INTERRUPTED, INTERRUPTED_CODES, errors, quiet_libraries, warn_of_one_writer
+from flows.health import check_health, listed_files, summary
+from flows.options import (
+    Atlas,
+    Json,
+    SpecFile,
+    check_output_folder,
+    existing_atlas,
+    existing_store,
+    read_spec_file,
+    warned_of_mixing,
+)
+from flows.terminal import errors, quiet_libraries, warn_of_one_writer
 
 if TYPE_CHECKING:
     from core.atlas.plan import Plan
@@ -53,22 +65,7 @@ def main() -> None:
         if isinstance(stream, TextIOWrapper):  # an encoding such as ASCII lacks dashes, umlauts and the bars of Rich
             stream.reconfigure(errors="backslashreplace")
     try:
-        app(prog_name="isthmus")
-    except IsthmusError as error:
-        errors.print(f"isthmus: {error}", markup=False)
-        sys.exit(2)
-    except UnicodeEncodeError as error:
-        letter = error.object[error.start : error.end]
-        errors.print(
-            f"isthmus: expected a file name in {error.encoding}, the encoding of this locale, got {letter!r} in "
-            f"{error.object!r}; set PYTHONUTF8=1",
-            markup=False,
-        )
-        sys.exit(2)
-    except SystemExit as stop:
-        if stop.code in INTERRUPTED_CODES:
-            errors.print(INTERRUPTED)
-        raise
+        sys.exit(failures.run(lambda: app(prog_name="isthmus")))
     finally:
         keep_loaded()
 
@@ -89,25 +86,26 @@ def plan(spec: SpecFile, as_json: Json = False) -> None:
     store = open_store(atlas.uri, atlas.storage)
     known = chunks_at_once(atlas.compute)
     processes = known or 1
+    warnings = warned_of_mixing(atlas, store)
     made = make_plan(atlas, store, processes)
     if made.basis == "assumed" and made.missing and atlas.compute.renders_here:
         quiet_libraries(verbose=False)
         with errors.status("measuring how long an update takes on this device"):
             measure_pace(made, atlas.compute.batch_pairs)
         made = make_plan(atlas, store, processes)
-    facts = _facts(made, atlas, processes)
+    facts = _facts(made, atlas, processes) | ({"warnings": warnings} if warnings else {})
     if as_json:
         print(json.dumps({**facts, "processes": known}))
     else:
-        portraits = f", and {made.missing_portraits} portraits," if made.missing_portraits else ""
+        portraits = f", and {counted(made.missing_portraits, 'portrait')}," if made.missing_portraits else ""
         gpu_hours = "" if facts["gpu_hours"] is None else f"{facts['gpu_hours']:.1f} GPU hours, "
         basis = _BASES[facts["estimate"]]
         if known is None:
             basis += "; the size of the Ray cluster is not known here, set compute.processes"
         print(
-            f"{atlas.uri}: {facts['pairs']} pairs, {facts['done']} done, {facts['failed']} failed, "
-            f"{facts['missing']} to render{portraits} in {facts['chunks']} chunks: "
-            f"about {facts['minutes']:.1f} minutes with {processes} process{'' if processes == 1 else 'es'} ({basis}), "
+            f"{atlas.uri}: {counted(facts['pairs'], 'pair')}, {facts['done']} done, {facts['failed']} failed, "
+            f"{facts['missing']} to render{portraits} in {counted(facts['chunks'], 'chunk')}: "
+            f"about {facts['minutes']:.1f} minutes with {counted(processes, 'process', 'processes')} ({basis}), "
             f"{gpu_hours}{facts['megabytes']:.1f} MB"
         )
 
@@ -154,7 +152,7 @@ def route(
         facts = {"file": str(output), "neurons": neurons, "strips": len(path), "frames": len(frames)}
         print(json.dumps({**facts, "distance": float(f"{distance:.6g}")}))
     else:
-        print(f"{output}: {len(frames)} frames over {len(path)} strips: {' - '.join(neurons)}")
+        print(f"{output}: {counted(len(frames), 'frame')} over {counted(len(path), 'strip')}: {' - '.join(neurons)}")
 
 
 @app.command()
@@ -166,28 +164,24 @@ def verify(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Check the files of an atlas against their sha256.
+    """Check the files of an atlas, and whether it is finished.
 
-    List the files that are missing, damaged or extra (without a record). The exit code is 1 if a file is missing or
-    damaged.
+    The files are compared with their sha256, and the records with the pairs of the spec.
+    List the files that are missing, damaged or extra (without a record). The exit code is 0 if the atlas is whole:
+    nothing is damaged, all pairs have records, and the gallery is published. Otherwise it is 1, but after --repair it
+    is 0, because nothing is damaged then.
     """
     from core.atlas import verify as verification
 
-    store = existing_store(atlas)
+    store, spec = existing_atlas(atlas)
     report = verification.verify(store)
-    if repair:
-        verification.repair(store, report)
+    removed = verification.repair(store, report) if repair and not report.unpublished else ()
+    health = check_health(store, spec, report, removed)
     if as_json:
-        print(json.dumps({**asdict(report), "intact": report.intact}))
+        print(json.dumps({**asdict(report), "intact": report.intact, **health.facts()}))
     else:
-        for kind in ("missing", "damaged", "extra"):
-            for path in getattr(report, kind):
-                print(f"{kind}: {path}")
-        summary = f"{len(report.missing)} missing, {len(report.damaged)} damaged, {len(report.extra)} extra"
-        print(f"{store}: {report.checked} files checked, {summary}")
-        if not report.intact and not repair:
-            print("To repair it: isthmus verify --repair, then isthmus build with its spec")
-    if not report.intact:
+        print("\n".join([*listed_files(report, removed), *summary(store, report, health)]))
+    if health.state != "complete" and not repair:
         raise typer.Exit(1)
 
 
@@ -199,15 +193,17 @@ def publish(atlas: Atlas, as_json: Json = False) -> None:
     """
     from core.atlas.manifest import PAGE_PATH
     from core.gallery.publish import publish as publish_records
+    from core.machine.leftovers import sweep_machine
 
     store = existing_store(atlas)
     warn_of_one_writer(store)
     counts = publish_records(store, store.name).counts
+    sweep_machine()
     page = store.location(PAGE_PATH)
     if as_json:
         print(json.dumps({**counts.model_dump(), "page": page}))
     else:
-        print(f"{store}: published {counts.pairs} pairs, {counts.done} done, {counts.failed} failed")
+        print(f"{store}: published {counted(counts.pairs, 'pair')}, {counts.done} done, {counts.failed} failed")
         print(f"Open {page}")
 
 
@@ -233,10 +229,11 @@ def open_page(atlas: Atlas, as_json: Json = False) -> None:
 
 def _facts(plan: Plan, spec: AtlasSpec, processes: int) -> dict[str, Any]:
     """Return the facts that `isthmus plan` prints, with the names that --json uses."""
+    from core.atlas.pace import start_seconds
     from core.machine import device
 
-    seconds = plan.seconds(processes)
     gpus = min(processes, len(device.gpus())) if spec.compute.renders_here else 0
+    seconds = plan.seconds(processes) + (start_seconds(on_gpu=gpus > 0) if plan.chunks else 0)
     return {
         "atlas": spec.uri,
         "pairs": plan.pairs,

@@ -8,11 +8,11 @@ import time
 from collections.abc import Iterator
 from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, TextIO, cast
 
 import typer
 
-from core.errors import count
+from core.errors import counted
 from core.machine.loading import quick_loading
 from flows.options import Json, SpecFile, Verbose, read_spec_file
 from flows.outcome import BuildResult, UnfinishedBuildError
@@ -49,12 +49,17 @@ def build(spec: SpecFile, retry_failed: RetryFailed = False, as_json: Json = Fal
     builds of one atlas share the work.
     """
     from core.atlas.leases import Leases
+    from core.atlas.mixing import check_mixing
+    from core.machine.leftovers import sweep_machine
     from core.machine.parallel import chunks_at_once
-    from core.store.store import open_store
+    from core.store.store import open_store, sweep
 
     started = time.monotonic()
     atlas = read_spec_file(spec)
     store = open_store(atlas.uri, atlas.storage)
+    check_mixing(atlas, store)  # the flow logs its warnings
+    sweep(store)
+    sweep_machine()
     leases = Leases(store, atlas.compute.renders_here, chunks_at_once(atlas.compute) or 1)
     command = _Command(atlas, store, leases, retry_failed, as_json, verbose, started)
     try:
@@ -66,41 +71,54 @@ def build(spec: SpecFile, retry_failed: RetryFailed = False, as_json: Json = Fal
 
 
 def _run(command: _Command) -> int:
-    from core.gallery.publish import is_current
-
-    first = _plan_beside_others(command)
-    to_do = first.chunks or (command.retry_failed and first.failures)
-    if not to_do and is_current(command.store, json.loads(command.atlas.to_json()), first.recorded):
-        return _tell(command, BuildResult.of(first, rendered=0))
+    first = _plan(command)
+    if _is_complete(command, first):
+        return _tell(command, BuildResult.of(first, rendered=0), sys.stdout)
     warn_of_one_writer(command.store)
     quiet_libraries(command.verbose)
+    if command.atlas.compute.engine == "local":  # another engine may lack something, and nothing may be left behind
+        with quick_loading():
+            from flows import prefect_server
+        prefect_server.check()
+        first = _wait_for_others(command, first)
+        if _is_complete(command, first):
+            return _tell(command, BuildResult.of(first, rendered=0), sys.stdout)
     return _build(command, first)
 
 
-def _plan_beside_others(command: _Command) -> Plan:
-    """Plan; but while older builds render all of the plan on the same processors and GPUs, wait for them."""
+def _plan(command: _Command) -> Plan:
     from core.atlas.plan import make_plan
     from core.atlas.plan_files import keys_of_chunks
     from core.machine.parallel import chunks_at_once
 
-    atlas, store, leases = command.atlas, command.store, command.leases
-    told = False
-    while True:
-        others = keys_of_chunks(store, leases.plans())
-        plan = make_plan(atlas, store, chunks_at_once(atlas.compute) or 1, adopted=others)
-        if atlas.compute.engine != "local":  # it may lack what a person has to provide, and must leave nothing behind
-            return plan
-        if not plan.chunks:
-            leases.wait_for_publishing()
-            return plan
-        leases.keep()
-        chunks = plan.chunk_seconds
+    at_once = chunks_at_once(command.atlas.compute) or 1
+    adopted = keys_of_chunks(command.store, command.leases.plans())
+    return make_plan(command.atlas, command.store, at_once, adopted=adopted)
+
+
+def _is_complete(command: _Command, plan: Plan) -> bool:
+    """Return whether there is nothing to render and nothing to publish."""
+    from core.gallery.publish import is_current
+
+    if plan.chunks or (command.retry_failed and plan.failures):
+        return False
+    return is_current(command.store, json.loads(command.atlas.to_json()), plan.recorded)
+
+
+def _wait_for_others(command: _Command, plan: Plan) -> Plan:
+    """Wait while older builds render all of a plan on the same processors and GPUs, and return a new plan."""
+    leases, told = command.leases, False
+    leases.keep()
+    while chunks := plan.chunk_seconds:
         if leases.room() or len(leases.elsewhere(chunks)) < len(chunks):
             return plan
         if not (told or command.as_json):
             errors.print("isthmus: another process builds this atlas on this machine; waiting for it", markup=False)
         told = True
         leases.wait(chunks)
+        plan = _plan(command)
+    leases.wait_for_publishing()
+    return plan
 
 
 def _build(command: _Command, first: Plan) -> int:
@@ -124,7 +142,7 @@ def _build(command: _Command, first: Plan) -> int:
             from flows.run_log import shown_on_terminal
             from flows.session import open_session
 
-        ending = Ending(lambda result: _tell(command, result), stopped)
+        ending = Ending(lambda result, output: _tell(command, result, output), stopped)
         with (
             shown_on_terminal(atlas.name, show=not command.verbose),
             open_session(atlas, command.leases, failures.chunk_finished, ending.build_ended) as session,
@@ -145,7 +163,7 @@ def _build(command: _Command, first: Plan) -> int:
     return ending.tell(result)
 
 
-def _tell(command: _Command, result: BuildResult) -> int:
+def _tell(command: _Command, result: BuildResult, output: TextIO) -> int:
     """Print the outcome of a build and return the exit code."""
     from core.atlas.manifest import PAGE_PATH
 
@@ -153,10 +171,10 @@ def _tell(command: _Command, result: BuildResult) -> int:
     page = store.location(PAGE_PATH) if store.exists(PAGE_PATH) else None
     if command.as_json:
         seconds = round(time.monotonic() - command.started, 1)
-        print(json.dumps({**asdict(result), "seconds": seconds, "page": page}), file=sys.__stdout__)
+        print(json.dumps({**asdict(result), "seconds": seconds, "page": page}), file=output)
     else:
         for line in _lines(command, result, page):
-            print(line, file=sys.__stdout__)
+            print(line, file=output)
     return 1 if result.failed or result.missing else 0
 
 
@@ -164,7 +182,7 @@ def _lines(command: _Command, result: BuildResult, page: str | None) -> Iterator
     complete = not result.rendered and not result.missing
     rendered = "nothing to render" if complete else f"{result.rendered} rendered"
     yield (
-        f"{command.atlas.uri}: {rendered}; {result.done} of {count(result.pairs, 'pair')} done, "
+        f"{command.atlas.uri}: {rendered}; {result.done} of {counted(result.pairs, 'pair')} done, "
         f"{result.failed} failed, {result.missing} missing"
     )
     for failure in result.failures:

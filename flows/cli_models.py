@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from core.errors import SpecError
+from core.errors import RenderDivergedError, SpecError, counted
 from core.machine.loading import keep_loaded
 from flows.options import (
     Frames,
@@ -24,7 +24,7 @@ from flows.options import (
     check_output_folder,
     model_data,
 )
-from flows.terminal import errors, progress_bars, quiet_libraries
+from flows.terminal import progress_bars, quiet_libraries
 
 if TYPE_CHECKING:
     from core.arrays import Array, Pixels
@@ -85,7 +85,8 @@ def layers(
     width = max(map(len, listed), default=0)
     for layer, facts in listed.items():
         size = "x".join(map(str, sizes[layer] or ()))
-        print(f"{layer:<{width}}  {facts['channels']:>5} channels  {size:>7}  {facts['kind']}")
+        channels = "channel " if facts["channels"] == 1 else "channels"
+        print(f"{layer:<{width}}  {facts['channels']:>5} {channels}  {size:>7}  {facts['kind']}")
 
 
 def preview(
@@ -134,15 +135,16 @@ def preview(
     quiet_libraries(verbose)
     strip = _render(network, pair, settings, show=not as_json)
     if strip.failed_at is not None:
-        errors.print(f"isthmus: the objective was not finite at update {strip.failed_at}; nothing was written")
-        raise typer.Exit(1)
+        raise RenderDivergedError(
+            f"the objective was not finite at update {strip.failed_at}, nothing was written; try another seed or pair"
+        )
     if pair.a != neurons[0]:  # a pair is unordered: the strip from b to a is the same one, from its other end
         strip = strip.backwards()
     DirectoryStore(output.parent).replace(output.name, _png(strip, (a, b), plot))
     if as_json:
         print(json.dumps({"file": str(output), **_facts(strip)}))
     else:
-        print(f"{output}: {frames} frames from {a} to {b} in {strip.seconds:.1f} s")
+        print(f"{output}: {counted(frames, 'frame')} from {a} to {b} in {strip.seconds:.1f} s")
         print(f"  {a}: {' '.join(f'{value:.2f}' for value in strip.activation_a)}")
         print(f"  {b}: {' '.join(f'{value:.2f}' for value in strip.activation_b)}")
 

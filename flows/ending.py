@@ -11,27 +11,30 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from typing import TextIO
 
 import httpx
 
 from flows import prefect_server
+from flows.failures import tell_interrupted
 from flows.outcome import BuildResult
-from flows.terminal import INTERRUPTED, errors, warn
+from flows.terminal import warn
 
 _LOOK_SECONDS = 1.0
 _REFUSALS = 3  # in a row
 _SILENCE_SECONDS = 8.0
+_PRINTING_SECONDS = 1.0
 
 
 class Ending:
     """Tells the outcome of a build once, and ends the process if the server does not answer when the build has ended.
 
     Args:
-        tell: prints the outcome and returns the exit code.
+        tell: prints the outcome to a stream and returns the exit code.
         stopped: has the exit code if the build was interrupted.
     """
 
-    def __init__(self, tell: Callable[[BuildResult], int], stopped: Sequence[int]) -> None:
+    def __init__(self, tell: Callable[[BuildResult, TextIO], int], stopped: Sequence[int]) -> None:
         self.result: BuildResult | None = None
         self._tell, self._stopped = tell, stopped
         self._lock = threading.Lock()
@@ -42,23 +45,29 @@ class Ending:
         self.result = result
         threading.Thread(target=self._watch, name="end-soon", daemon=True).start()
 
-    def tell(self, result: BuildResult) -> int:
-        """Tell the outcome unless it has been told, and return the exit code."""
+    def tell(self, result: BuildResult, output: TextIO | None = None) -> int:
+        """Tell the outcome unless it has been told, and return the exit code.
+
+        Args:
+            output: where to print it; by default standard output, which may be redirected.
+        """
         with self._lock:
             if self._code is None:
-                self._code = self._tell(result)
+                self._code = self._tell(result, output or sys.stdout)
             return self._code
 
     def leave(self) -> None:
         """End the process at once, after telling the outcome. Nothing else is sent to the server."""
-        if self.result is not None:
-            if self._code is None:
-                warn("the Prefect server does not answer, so its pages do not show that this build has ended")
-            code = self.tell(self.result)
+        output = sys.__stdout__ or sys.stdout
+        if self.result is None:
+            code = tell_interrupted(self._stopped[0] if self._stopped else 1, output)
+        elif self._code is None:
+            warn("the Prefect server does not answer, so its pages do not show that this build has ended")
+            code = self.tell(self.result, output)
         else:
-            code = self._stopped[0] if self._stopped else 1
-            errors.print(INTERRUPTED)
-        sys.stdout.flush()
+            code = self._code
+            time.sleep(_PRINTING_SECONDS)  # the main thread may still print the outcome
+        output.flush()
         sys.stderr.flush()
         prefect_server.end_temporary()
         os._exit(code)

@@ -7,7 +7,6 @@ may have a concurrency limit, so before each chunk Prefect's client would ask th
 from __future__ import annotations
 
 from pathlib import Path
-from urllib.parse import urlsplit
 from uuid import UUID
 
 from prefect.artifacts import create_link_artifact
@@ -19,9 +18,11 @@ from core.spec import AtlasSpec
 def run_tags(spec: AtlasSpec) -> tuple[str, ...]:
     """Return the tags of the flow runs of an atlas: `atlas:NAME`, `model:NAME` and `store:OUTPUT`.
 
-    OUTPUT is the full path of the directory, or the address of the bucket without user, password and query.
+    OUTPUT is the full path of the directory, or the address of the bucket, which has no secrets in a spec.
     """
-    return f"atlas:{spec.name}", f"model:{spec.model.name}", f"store:{_public(spec.output)}"
+    output = spec.output
+    store = output.rstrip("/") if "://" in output else str(Path(output).expanduser().resolve())
+    return f"atlas:{spec.name}", f"model:{spec.model.name}", f"store:{store}"
 
 
 def tag_run(client: SyncPrefectClient, flow_run_id: UUID | str, spec: AtlasSpec) -> None:
@@ -42,11 +43,3 @@ def gallery_link(key: str, name: str, page: str) -> UUID:
     """
     link = page if "://" in page else Path(page).absolute().as_uri()
     return create_link_artifact(link, link_text=f"Gallery of {name}", key=key, description=f"Gallery of {name}")  # type: ignore[return-value]
-
-
-def _public(output: str) -> str:
-    """Return an output without what may be secret in an address."""
-    if "://" not in output:
-        return str(Path(output).expanduser().resolve())
-    address = urlsplit(output)
-    return f"{address.scheme}://{address.netloc.rpartition('@')[2]}{address.path}".rstrip("/")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from core.errors import SpecError, StoreError
-from flows.terminal import renamed_keys_in_one_line
+from flows.terminal import renamed_keys_in_one_line, warn
 
 if TYPE_CHECKING:
     from core.spec import AtlasSpec
@@ -59,8 +59,27 @@ def read_spec_file(path: Path) -> AtlasSpec:
         return read_spec(path)
 
 
+def warned_of_mixing(spec: AtlasSpec, store: Store) -> tuple[str, ...]:
+    """Print a warning for everything in which a spec differs from the atlas of its name, and return the warnings.
+
+    Raises:
+        SpecError: if the atlas has pairs of another model.
+    """
+    from core.atlas.mixing import check_mixing
+
+    warnings = check_mixing(spec, store)
+    for text in warnings:
+        warn(text)
+    return warnings
+
+
 def existing_store(atlas: str) -> Store:
-    """Return the store of an atlas, given its folder, its address or its spec.
+    """Return the store of an atlas, given its folder, its address or its spec; see `existing_atlas`."""
+    return existing_atlas(atlas)[0]
+
+
+def existing_atlas(atlas: str) -> tuple[Store, AtlasSpec | None]:
+    """Return the store of an atlas, and its spec if that is given and not the folder or the address.
 
     Raises:
         SpecError: if there is no atlas; the message has the place that was searched.
@@ -81,7 +100,7 @@ def existing_store(atlas: str) -> Store:
         raise SpecError(f"{atlas}: {expected}, found neither at {path.absolute()}")
     if not is_atlas(store):
         raise SpecError(_no_atlas(atlas, spec, store))
-    return store
+    return store, spec
 
 
 def _no_atlas(atlas: str, spec: AtlasSpec | None, store: Store) -> str:

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import httpx
 from pydantic import ValidationError
 
+from core.addresses import without_secrets
 from core.errors import IsthmusError, SpecError, one_line, short
 from core.machine.environment import bypass_proxies, ensure_home, temporary_folder
 from flows import temporary_server
@@ -26,6 +27,7 @@ from flows.terminal import warn
 
 _USED_BY_CLIENT = ("all_proxy", "http_proxy", "https_proxy", "prefect_api_ssl_cert_file")
 _TOO_LONG = re.compile(r"parameters must be less than ([\d,]+) bytes.* \(got ([\d,]+) bytes\)")
+_SECRET_SETTING = re.compile("auth|header|key|password|secret|token")
 _SETTINGS_FILES = (".env", "prefect.toml", "pyproject.toml")
 _temporary: list[temporary_server.TemporaryServer] = []
 """The temporary server of this process; at most one."""
@@ -50,6 +52,26 @@ def end_temporary() -> None:
         server.end()
 
 
+def check() -> None:
+    """Check that the configured Prefect server answers, or else that a temporary one may be started.
+
+    Raises:
+        SpecError: if not, or if Prefect's settings are wrong.
+    """
+    _load_prefect()
+    from prefect.settings import get_current_settings
+
+    if address := configured_server():
+        if host := _loopback_host(address):
+            bypass_proxies([host, "*"])
+        _check_configured(address)
+    elif not get_current_settings().server.ephemeral.enabled:
+        raise SpecError(
+            "PREFECT_API_URL: expected the address of a Prefect server, found none; set it, or set "
+            "PREFECT_SERVER_EPHEMERAL_ENABLED=true for a temporary one"
+        )
+
+
 def start_unless_configured() -> Callable[[], None]:
     """Start a temporary Prefect server unless one is configured.
 
@@ -57,24 +79,15 @@ def start_unless_configured() -> Callable[[], None]:
         a function that waits until the server answers; it raises a SpecError if the server does not.
 
     Raises:
-        SpecError: if no server is configured and Prefect's settings forbid a temporary one, or if they are wrong.
+        SpecError: as `check` does.
     """
-    _load_prefect()
-    from prefect.settings import get_current_settings
-
-    address = configured_server()
-    if address:
-        if host := _loopback_host(address):
-            bypass_proxies([host, "*"])
-        return lambda: _check_configured(address)
-    settings = get_current_settings().server.ephemeral
-    if not settings.enabled:
-        raise SpecError(
-            "PREFECT_API_URL: expected the address of a Prefect server, found none; set it, or set "
-            "PREFECT_SERVER_EPHEMERAL_ENABLED=true for a temporary one"
-        )
+    check()
+    if configured_server():
+        return lambda: None
     if not _temporary:
-        _temporary.append(temporary_server.start(settings.startup_timeout_seconds))
+        from prefect.settings import get_current_settings
+
+        _temporary.append(temporary_server.start(get_current_settings().server.ephemeral.startup_timeout_seconds))
     return _temporary[0].wait
 
 
@@ -120,7 +133,7 @@ def _load_prefect() -> None:
     try:
         elsewhere = any(Path(name).exists() for name in _SETTINGS_FILES)
         if not elsewhere and not os.access(Path(home).expanduser(), os.R_OK | os.X_OK):
-            empty = temporary_folder("isthmus-prefect-home-")
+            empty = temporary_folder("home-")
             atexit.register(shutil.rmtree, empty, ignore_errors=True)
             os.environ["PREFECT_HOME"] = str(empty)
         with redirect_stderr(printed):  # Prefect prints mistakes in several lines
@@ -132,9 +145,9 @@ def _load_prefect() -> None:
         field = str(first["loc"][0]) if first["loc"] else error.title
         settings = [name for name in os.environ if name.startswith("PREFECT_")]
         named = next((name for name in settings if name.lower().endswith(f"_{field}".lower())), field)
+        given = "" if _SECRET_SETTING.search(named.lower()) else f", got {short(first['input'])}"
         raise SpecError(
-            f"Prefect's setting {named}: {first['msg']}, got {short(first['input'])}; "
-            "correct the environment variable, or Prefect's profile"
+            f"Prefect's setting {named}: {first['msg']}{given}; correct the environment variable, or Prefect's profile"
         ) from None
     except Exception as error:
         raise SpecError(
@@ -162,7 +175,7 @@ def _check_configured(address: str) -> None:
     except Exception as error:
         suspects = [name for name in os.environ if name.lower() in _USED_BY_CLIENT]
         raise SpecError(
-            f"PREFECT_API_URL: cannot connect to {_without_password(address)}, {one_line(error)}; "
+            f"PREFECT_API_URL: cannot connect to {without_secrets(address)}, {one_line(error)}; "
             f"correct {' or '.join(['PREFECT_API_URL', *suspects])}"
         ) from None
     try:
@@ -176,7 +189,7 @@ def _check_configured(address: str) -> None:
 
 def _refusal(address: str, error: Exception) -> str:
     """Return what a server's error means and what to do about it, in one line."""
-    shown = _without_password(address)
+    shown = without_secrets(address)
     if isinstance(error, RuntimeError) and "incompatible" in str(error):
         return f"PREFECT_API_URL: the server at {shown} has another version, {one_line(error)}; install the same one"
     cause = error.__cause__ if isinstance(error, RuntimeError) and isinstance(error.__cause__, Exception) else error
@@ -196,7 +209,3 @@ def _refusal(address: str, error: Exception) -> str:
         f"PREFECT_API_URL: expected an address that ends in /api, got {shown} ({reason}); "
         f"set it to {shown.rstrip('/')}/api, or unset it"
     )
-
-
-def _without_password(address: str) -> str:
-    return re.sub(r"//[^/@]*@", "//", address)

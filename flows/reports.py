@@ -21,7 +21,7 @@ from prefect.runtime import flow_run
 
 from core.atlas.manifest import PAGE_PATH
 from core.atlas.plan import Plan
-from core.errors import StoreError, count
+from core.errors import StoreError, counted
 from core.pictures import sheets
 from core.rendering.chunk import ChunkResult
 from core.spec import AtlasSpec
@@ -75,7 +75,7 @@ class Report:
     def finish(self, result: BuildResult) -> None:
         """Show the atlas's numbers of pairs, its failures, and some strips of this run."""
         summary = (
-            f"{self._spec.name}: {count(result.done, 'pair')} done, {result.failed} failed, {result.missing} missing"
+            f"{self._spec.name}: {counted(result.done, 'pair')} done, {result.failed} failed, {result.missing} missing"
         )
         minutes = (time.monotonic() - self._started) / 60
         self._log.info(summary)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from core.addresses import without_secrets
 from core.machine.environment import cache_folder
 from flows.terminal import errors
 
@@ -48,7 +49,7 @@ class _Lines(logging.Handler):
             return
         if NOT_ON_TERMINAL.items() <= record.__dict__.items():
             return
-        message = record.getMessage()
+        message = without_secrets(record.getMessage())
         line, _, details = message.partition("\n")
         if details:
             line += f"; the traceback is in {self._write(message)}"

@@ -122,7 +122,7 @@ def start(patience: float) -> TemporaryServer:
     """
     from prefect.context import refresh_global_settings_context
 
-    home = temporary_folder("isthmus-prefect-")
+    home = temporary_folder("")
     foreign = [name for name in os.environ if name.startswith("PREFECT_")]
     with socket.socket() as listening, (home / _LOG).open("wb") as log:
         listening.bind((_HOST, 0))

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from core.addresses import without_secrets
+
 if TYPE_CHECKING:
     from rich.progress import Progress
 
@@ -20,13 +22,13 @@ if TYPE_CHECKING:
 
 INTERRUPTED_CODES = (128 + signal.SIGINT, 128 + signal.SIGTERM)
 """Exit codes of a command that was stopped from the keyboard or by SIGTERM."""
-INTERRUPTED = "isthmus: interrupted; to resume, run the same command again"
+RESUME = "to resume, run the same command again"
 errors = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 
 def warn(text: str) -> None:
     """Print a warning as one line on standard error."""
-    errors.print(f"isthmus: warning: {text}", markup=False)
+    errors.print(f"isthmus: warning: {without_secrets(text)}", markup=False)
 
 
 def warn_of_one_writer(store: Store) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
@@ -11,6 +11,7 @@ from core.atlas.plan import Plan, make_plan
 from core.atlas.plan import count_failures as failures_of
 from core.atlas.plan_files import SPEC_PATH, keys_of_chunks, write_plan
 from core.atlas.recorded import recorded_chunks
+from core.errors import counted
 from core.spec import AtlasSpec, Storage
 from core.store.store import open_store
 from tasks.retries import RETRIES
@@ -25,11 +26,14 @@ def plan_atlas(
     one_by_one: bool = False,
     adopted: Sequence[str] = (),
     again: Mapping[str, int] | None = None,
+    check: Callable[[], None] | None = None,
 ) -> Plan:
     """Plan the missing pairs of an atlas, and write the plan and the spec to the store.
 
     Args:
         at_once: number of chunks that are rendered at once.
+        check: called before anything is written, if something is missing; it raises an error if that cannot be
+            rendered.
         one_by_one: if few pairs are missing, give each a chunk of its own, so that a pair that fails costs no other.
         adopted: paths of the plans of other builds, whose chunks are kept.
         again: numbers of failures before this build; these pairs are rendered again.
@@ -40,12 +44,14 @@ def plan_atlas(
     if one_by_one and plan.unrecorded <= _FEW:
         alone = spec.compute.model_copy(update={"chunk_pairs": 1})
         plan = make_plan(spec.model_copy(update={"compute": alone}), store, at_once, adopted=others, again=again)
+    if check and plan.chunks:
+        check()
     store.replace(SPEC_PATH, spec.to_json())
     write_plan(store, plan)
     log = get_run_logger()
-    log.info("%s pairs: %s done, %s failed, %s missing", plan.pairs, plan.done, plan.failed, plan.missing)
+    log.info("%s: %s done, %s failed, %s missing", counted(plan.pairs, "pair"), plan.done, plan.failed, plan.missing)
     if plan.chunks:
-        log.info("%s chunks of %s can be rendered now", len(plan.chunks), plan.stage)
+        log.info("%s of %s can be rendered now", counted(len(plan.chunks), "chunk"), plan.stage)
     return plan
 
 

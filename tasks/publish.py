@@ -6,7 +6,9 @@ from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from core.atlas.manifest import Counts
+from core.errors import counted
 from core.gallery.publish import publish
+from core.machine.leftovers import sweep_machine
 from core.spec import AtlasSpec
 from core.store.store import open_store
 from tasks.retries import RETRIES
@@ -20,5 +22,6 @@ def publish_atlas(spec: AtlasSpec) -> Counts:
     if not store.allows_many_writers():
         log.warning("%s: %s", store, store.one_writer)
     counts = publish(store, spec.name).counts
-    log.info("published %s pairs: %s done, %s failed", counts.pairs, counts.done, counts.failed)
+    sweep_machine()
+    log.info("published %s: %s done, %s failed", counted(counts.pairs, "pair"), counts.done, counts.failed)
     return counts

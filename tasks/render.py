@@ -13,6 +13,7 @@ from typing import BinaryIO
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from core.addresses import without_secrets
 from core.arrays import BatchSize
 from core.atlas.plan_files import read_chunk
 from core.errors import IsthmusError, one_line
@@ -60,7 +61,8 @@ def render_one_chunk(uri: str, storage: Storage, plan_path: str, chunk: str, bat
     except Exception as error:
         if isinstance(error, IsthmusError) or may_pass(error):
             raise
-        raise UnexpectedError(f"{type(error).__name__}: {one_line(error)}", traceback.format_exc()) from error
+        told = without_secrets(traceback.format_exc())
+        raise UnexpectedError(f"{type(error).__name__}: {one_line(error)}", told) from error
 
 
 def get_ready() -> None:

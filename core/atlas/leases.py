@@ -30,6 +30,7 @@ _RENEW_SECONDS = 20.0
 _EXPIRE_SECONDS = 90.0  # some renewals may fail, and clocks may differ by half a minute
 _FORGET_SECONDS = 3600.0
 _POLL_SECONDS = 1.0
+_PUBLISHING_SECONDS = 600.0
 _POLLING_SHARE = 0.05  # of the time of a build that waits, at most, is spent on listing the store
 
 
@@ -101,8 +102,8 @@ class Leases:
             if not lease.is_alive and time.time() - lease.renewed > _FORGET_SECONDS:
                 with suppress(StoreError):
                     self._store.delete(_path(lease.id))
-        self._write()
         self._renewing = threading.Thread(target=self._renew, name="renew-lease", daemon=True)
+        self._write()
         self._renewing.start()
 
     def end(self) -> None:
@@ -160,6 +161,12 @@ class Leases:
         self._taken += 1
         return True
 
+    def release(self, chunk: str) -> None:
+        """Let other builds render a chunk, unless it has records; they learn it with the next change or renewal."""
+        with self._lock:
+            rest = tuple(name for name in self._mine.chunks if name != chunk)
+            self._mine = self._mine.model_copy(update={"chunks": rest})
+
     @property
     def taken(self) -> int:
         """The number of chunks of its plan that this build has held."""
@@ -190,19 +197,14 @@ class Leases:
             pause = max(_POLL_SECONDS, (time.monotonic() - began) / _POLLING_SHARE)
 
     def wait_for_publishing(self) -> None:
-        """Wait for older builds that have rendered all of their plans, and only have to publish the atlas."""
+        """Wait, ten minutes at most, for older builds that have rendered all of their plans and only have to publish."""
+        end = time.monotonic() + _PUBLISHING_SECONDS
         with suppress(StoreError):
-            while any(
+            while time.monotonic() < end and any(
                 lease.plan and chunk_names(self._store, lease.plan) <= recorded_chunks(self._store)
                 for lease in self.older()
             ):
                 time.sleep(_POLL_SECONDS)
-
-    def release(self, chunk: str) -> None:
-        """Let other builds render a chunk, unless it has records; they learn it with the next change or renewal."""
-        with self._lock:
-            rest = tuple(name for name in self._mine.chunks if name != chunk)
-            self._mine = self._mine.model_copy(update={"chunks": rest})
 
     def _shares_place(self, lease: Lease) -> bool:
         mine = self._mine
@@ -223,7 +225,7 @@ class Leases:
 
     def _write(self) -> None:
         with self._lock, suppress(StoreError):
-            if not self._ended.is_set():
+            if self._renewing and not self._ended.is_set():
                 lease = self._mine.model_copy(update={"renewed": time.time()})
                 self._store.replace(_path(lease.id), lease.model_dump_json().encode())
 

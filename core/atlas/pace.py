@@ -26,6 +26,10 @@ _ASSUMED_PIXELS = 6 * 128 * 128
 _ASSUMED_GPU_SPEEDUP = 20  # over one core; cautious, because an H200 was measured 60 times as fast
 
 
+_START_SECONDS = 13.0  # measured: a build of 40 pairs on a CPU, without the rendering
+_GPU_START_SECONDS = 50.0  # measured: until the first batch of a build on an H200
+
+
 class _Pace(BaseModel):
     """A file in the cache folder; its other fields are for human readers."""
 
@@ -35,6 +39,11 @@ class _Pace(BaseModel):
 def assumed(frames: int, size_px: int, *, on_gpu: bool = False) -> float:
     """Return the assumed seconds for an update of a strip on a CPU core, or on a slow GPU, if none were measured."""
     return _ASSUMED_SECONDS * frames * size_px**2 / _ASSUMED_PIXELS / (_ASSUMED_GPU_SPEEDUP if on_gpu else 1)
+
+
+def start_seconds(*, on_gpu: bool) -> float:
+    """Return the measured seconds of a build in which nothing is rendered."""
+    return _GPU_START_SECONDS if on_gpu else _START_SECONDS
 
 
 def remembered(

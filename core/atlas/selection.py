@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.arrays import Array
-from core.errors import SpecError
+from core.errors import SpecError, counted
 from core.models.model import Model
 from core.models.models import check_layer, check_neuron
 from core.neurons import Neuron, Pair, distinct_pairs, parse_range
@@ -99,7 +99,9 @@ def _check_count(count: int) -> None:
 def _random(neurons: Sequence[Neuron], n: int, seed: int) -> list[Pair]:
     count = _count_pairs(neurons)
     if n > count:
-        raise SpecError(f"pairs.n: expected at most {count:,}, all pairs among {len(neurons):,} neurons, got {n:,}")
+        raise SpecError(
+            f"pairs.n: expected at most {count:,}, all pairs among {counted(len(neurons), 'neuron')}, got {n:,}"
+        )
     _check_count(n)
     drawn = np.random.Generator(np.random.Philox(seed)).choice(count, n, replace=False)
     # Pair number p of neurons (i, j), i < j, with j major: p = j (j - 1) / 2 + i.
@@ -124,7 +126,7 @@ def _nearest(neurons: Sequence[Neuron], k: int, model: Model, connect: bool) -> 
     for layer, members in by_layer.items():
         if len(members) <= k:
             raise SpecError(
-                f"pairs.k: expected fewer neighbours than the {len(members)} neurons of {layer} can have "
+                f"pairs.k: expected fewer neighbours than the {counted(len(members), 'neuron')} of {layer} can have "
                 f"(at most {len(members) - 1}), got {k}"
             )
         similarity = cosine_similarity(model.fan_in(layer)[[neuron.channel for neuron in members]])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Iterator
 from contextlib import suppress
@@ -10,6 +11,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from core.atlas.manifest import MANIFEST_PATH, PAGE_PATH, read_manifest
+from core.atlas.plan import make_plan
+from core.atlas.plan_files import SPEC_PATH
 from core.atlas.records import (
     PORTRAIT_RECORDS,
     RECORDS,
@@ -22,7 +25,10 @@ from core.atlas.records import (
     preview_path,
     sheet_path,
 )
-from core.errors import RecordError
+from core.errors import ModelError, RecordError
+from core.models import weights
+from core.spec import AtlasSpec
+from core.spec_file import parse_spec
 from core.store.store import Store
 
 _OF_AN_ATLAS = re.compile(
@@ -39,6 +45,8 @@ class Report:
         extra: sheets, previews and portraits without a record; a killed run leaves some, and the next run uses them.
         spoilt_records: record files that cannot be read, or name an object that is missing or damaged.
         stale: pictures of strips that begin or end on a portrait that is missing or damaged.
+        behind: number of pairs with records that the published gallery does not have.
+        temporary: number of temporary files that killed processes have left; the next build or publish deletes them.
     """
 
     checked: int
@@ -47,10 +55,58 @@ class Report:
     extra: tuple[str, ...]
     spoilt_records: tuple[str, ...]
     stale: tuple[str, ...] = ()
+    behind: int = 0
+    temporary: int = 0
 
     @property
     def intact(self) -> bool:
         return not (self.missing or self.damaged)
+
+    @property
+    def unpublished(self) -> bool:
+        """True if nothing is wrong but that the gallery is missing or lacks pairs, so that `publish` suffices."""
+        only_gallery = not self.damaged and {*self.missing} <= {MANIFEST_PATH, PAGE_PATH}
+        return only_gallery and bool(self.missing or self.behind)
+
+    @property
+    def empty(self) -> bool:
+        """True if no pair has a record."""
+        return MANIFEST_PATH in self.missing and not self.behind
+
+
+class Progress(NamedTuple):
+    """Numbers of the pairs of a spec by their state."""
+
+    pairs: int
+    done: int
+    failed: int
+    missing: int
+
+
+def progress(store: Store, spec: AtlasSpec | None = None) -> Progress:
+    """Count the pairs of a spec that have records, as a build does.
+
+    Args:
+        spec: None for the spec that the last build has stored in the atlas.
+
+    Raises:
+        IsthmusError: if that cannot be told on this machine, such as without the model's weights.
+    """
+    spec = spec or _stored_spec(store)
+    if not weights.are_here(spec.model):
+        raise ModelError(f"the weights of {spec.model.name} are not on this machine; isthmus plan downloads them")
+    plan = make_plan(spec, store, 1)
+    return Progress(plan.pairs, plan.done, plan.failed, plan.missing)
+
+
+def _stored_spec(store: Store) -> AtlasSpec:
+    if not store.exists(SPEC_PATH):
+        raise RecordError("no build has stored its spec; give the spec instead of the folder")
+    try:
+        data = json.loads(store.read(SPEC_PATH))
+    except ValueError:
+        data = None
+    return parse_spec(data, SPEC_PATH)
 
 
 def is_atlas(store: Store) -> bool:
@@ -90,11 +146,15 @@ def verify(store: Store) -> Report:
         extra=tuple(sorted(path for path in stored - expected if _is_picture(path))),
         spoilt_records=tuple(sorted(spoilt)),
         stale=tuple(sorted(stale & stored)),
+        behind=max(0, len(index.recorded) - index.published),
+        temporary=sum(1 for _ in store.leftovers()),
     )
 
 
-def repair(store: Store, report: Report) -> None:
+def repair(store: Store, report: Report) -> tuple[str, ...]:
     """Delete damaged objects and the records that name them, so that the next build renders those pairs again.
+
+    Return the paths of what was deleted.
 
     Strips that begin or end on a portrait that is missing or damaged are deleted, too: another machine may round the
     new portrait differently, and roads must meet. If a published file is missing or damaged, the manifest is deleted,
@@ -103,8 +163,10 @@ def repair(store: Store, report: Report) -> None:
     rendered = (RECORDS, "sheets/", "previews/", "portraits/")
     published = [path for path in (*report.missing, *report.damaged) if not path.startswith(rendered)]
     spoilt = (*report.spoilt_records, *report.damaged, *report.stale)
-    for path in (*spoilt, *([MANIFEST_PATH] if published else [])):
+    removed = tuple(sorted({*spoilt, *([MANIFEST_PATH] if published else [])} - {*report.missing}))
+    for path in removed:
         store.delete(path)
+    return removed
 
 
 class _Named(NamedTuple):
@@ -121,15 +183,20 @@ class _Index:
     Attributes:
         named: path of a record file or the manifest -> the objects that it names.
         strips_on: path of a portrait's picture -> pictures of the strips that begin or end on it.
+        recorded: keys of all pairs with records.
+        published: number of pairs in the manifest.
         unreadable: record files, and the manifest, that cannot be read; `named` has what comes before the mistake.
     """
 
     named: dict[str, list[_Named]] = field(default_factory=dict)
     strips_on: dict[str, set[str]] = field(default_factory=dict)
+    recorded: set[str] = field(default_factory=set)
+    published: int = 0
     unreadable: set[str] = field(default_factory=set)
 
     def add_pairs(self, source: str, data: bytes) -> None:
         for record in from_ndjson(data, source):
+            self.recorded.add(record.key)
             pictures = list(_pictures(record))
             self.named[source] += pictures
             for key in record.portraits or () if pictures else ():
@@ -160,6 +227,7 @@ def _read_index(store: Store, stored: set[str]) -> _Index:
         except RecordError:
             index.unreadable.add(MANIFEST_PATH)
         else:
+            index.published = manifest.counts.pairs
             files = (*manifest.shards, *manifest.details, manifest.records)
             index.named[MANIFEST_PATH] = [_Named(file.path, file.sha256) for file in files]
     return index

@@ -13,6 +13,8 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from rjsmin import jsmin
 
+from core.errors import counted
+
 if TYPE_CHECKING:
     from core.atlas.manifest import Manifest
 
@@ -78,7 +80,9 @@ def _model(manifest: Manifest) -> Any:
 
 def _shape(settings: Mapping[str, Mapping[str, Any]]) -> str:
     """Describe the strips, such as `6 frames of 128 px, 512 steps`; shapes that differ are joined by `or`."""
-    shapes = {f"{one['frames']} frames of {one['size_px']} px, {one['steps']} steps" for one in settings.values()}
+    shapes = {
+        f"{one['frames']} frames of {one['size_px']} px, {counted(one['steps'], 'step')}" for one in settings.values()
+    }
     return " or ".join(sorted(shapes))
 
 

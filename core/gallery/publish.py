@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
+from core.addresses import without_secrets
 from core.atlas.manifest import MANIFEST_PATH, PAGE_PATH, PAIRS_PATH, Counts, DataFile, Manifest, read_manifest
 from core.atlas.plan_files import SPEC_PATH
 from core.atlas.recorded import read_records
@@ -20,7 +21,7 @@ from core.errors import RecordError, SpecError, TransientStoreError
 from core.gallery.page import pages
 from core.gallery.shards import detail_shard, index_shard
 from core.neurons import Neuron
-from core.store.store import Store
+from core.store.store import Store, sweep
 
 _PAIRS_PER_SHARD = 5000
 _PAIRS_PER_DETAIL = 250  # about 700 kB, which a reader loads to see one pair
@@ -31,7 +32,7 @@ def publish(store: Store, name: str) -> Manifest:
     """Compute manifest, data and gallery from the records, and write them.
 
     If several processes publish concurrently, the last one has read every record that the others have read; the others
-    start again.
+    start again. At the end, temporary files of killed processes are deleted.
 
     Args:
         store: the atlas.
@@ -44,6 +45,7 @@ def publish(store: Store, name: str) -> Manifest:
     for _ in range(_ATTEMPTS):
         manifest = _try_to_publish(store, name)
         if manifest is not None:
+            sweep(store)
             return manifest
     raise TransientStoreError(f"{store}: could not publish, others kept publishing it; publish it again")
 
@@ -188,12 +190,17 @@ def _read_spec(store: Store) -> dict[str, Any] | None:
     if not store.exists(SPEC_PATH):
         return None
     try:
-        spec = json.loads(store.read(SPEC_PATH))
+        spec = json.loads(store.read(SPEC_PATH), object_pairs_hook=_public)
     except ValueError:
         spec = None
     if not isinstance(spec, dict):
         raise RecordError(f"{store}/{SPEC_PATH}: expected a JSON object; build the atlas again to rewrite it")
     return spec
+
+
+def _public(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object of a spec without secrets, which a spec of an older version may have in its addresses."""
+    return {key: without_secrets(value) if isinstance(value, str) else value for key, value in pairs}
 
 
 def _data_path(kind: str, number: int, data: bytes) -> str:

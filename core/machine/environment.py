@@ -6,6 +6,7 @@ Processes that they start inherit the result.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sys
 import tempfile
@@ -18,6 +19,8 @@ from core.errors import SpecError
 
 CACHE = "ISTHMUS_CACHE"
 """Name of the environment variable for the cache folder."""
+TEMPORARY_FOLDERS = "isthmus-prefect-"
+"""Beginning of the names of all temporary folders."""
 _KERAS_HOME = "KERAS_HOME"
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _ALL_HOSTS = "*"
@@ -77,17 +80,22 @@ def temporary_files() -> Path:
         ) from None
 
 
-def temporary_folder(prefix: str) -> Path:
-    """Create a temporary folder that only this user can read.
+def temporary_folder(name: str) -> Path:
+    """Create a temporary folder that only this user can read, and lock it until this process ends.
+
+    The name of the folder begins with `TEMPORARY_FOLDERS` and *name*. The lock shows that the folder is in use.
 
     Raises:
         SpecError: if no folder for temporary files can be written.
     """
     parent = temporary_files()
     try:
-        return Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+        folder = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY_FOLDERS}{name}", dir=parent))
     except OSError as error:  # such as a full disk
         raise SpecError(f"{parent}: cannot store temporary files there, {error.strerror}; set TMPDIR") from None
+    with suppress(OSError):  # some file systems have no locks
+        fcntl.flock(os.open(folder, os.O_RDONLY), fcntl.LOCK_SH)
+    return folder
 
 
 def bypass_proxies(hosts: Sequence[str]) -> None:

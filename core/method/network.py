@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 import tensorflow as tf
 
-from core.errors import ModelError
+from core.errors import ModelError, counted
 from core.machine import device
 from core.method.objectives import mean_over_positions
 from core.models.model import Model
@@ -50,8 +50,9 @@ def _check_channels(model: Model, found: Mapping[str, tf.Tensor], size_px: int) 
     """
     for layer, t in found.items():
         if t.shape[-1] != model.layers[layer]:
+            expected = counted(model.layers[layer], "channel")
             raise ModelError(
-                f"model {model.name}: expected {model.layers[layer]} channels of {layer}, found {t.shape[-1]} for "
+                f"model {model.name}: expected {expected} of {layer}, found {t.shape[-1]} for "
                 f"images of {size_px} px; the last axis of this layer depends on the size, so choose another layer"
             )
 

@@ -10,14 +10,18 @@ from __future__ import annotations
 import hashlib
 import http.client
 import os
+import re
 import urllib.error
 import urllib.request
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
+from netrc import NetrcParseError, netrc
 from pathlib import Path
 from typing import Protocol
 
-from core.errors import ModelError, StoreError
+from core.addresses import without_secrets
+from core.errors import ModelError, StoreError, one_line
 from core.machine.environment import CACHE, cache_folder
 from core.machine.lock import locked
 from core.spec import ModelSpec
@@ -54,6 +58,18 @@ def local_weights(spec: ModelSpec) -> Path:
     return path
 
 
+def are_here(spec: ModelSpec) -> bool:
+    """Return whether a model can be loaded without a download."""
+    if spec.file is not None and spec.sha256 is not None and is_remote(spec.file):
+        return _place(spec.file, spec.sha256).is_file()
+    family, _, name = spec.name.partition(":")
+    if family == "keras" and name and spec.weights != "none":
+        kept = local_path(os.environ.get("KERAS_HOME") or "~/.keras") / "models"
+        words = (re.sub("[^a-z0-9]", "", path.name.lower()) for path in kept.glob("*"))
+        return any(word.startswith(name.lower()) for word in words)
+    return True
+
+
 def file_sha256(path: Path) -> str:
     """Return the sha256 of a file, in hex.
 
@@ -78,8 +94,7 @@ def _check_sha256(path: Path, wanted: str, remedy: str) -> None:
 
 def _cached(address: str, sha256: str) -> Path:
     """Return the file of an address in the cache; download it unless it is there."""
-    suffix = Path(address.partition("?")[0]).suffix
-    final = cache_folder() / f"{sha256}{suffix if suffix.isascii() and suffix[1:].isalnum() else ''}"
+    final = _place(address, sha256)
     try:
         if not final.is_file():
             final.parent.mkdir(parents=True, exist_ok=True)
@@ -90,6 +105,12 @@ def _cached(address: str, sha256: str) -> Path:
         raise ModelError(f"{final.parent}: cannot store weights there, {error.strerror}; set {CACHE}") from None
     _check_sha256(final, sha256, "remove it, and it is downloaded again")  # it may have been put there by hand
     return final
+
+
+def _place(address: str, sha256: str) -> Path:
+    """Return the path of the file of an address in the cache."""
+    suffix = Path(address).suffix
+    return cache_folder() / f"{sha256}{suffix if suffix.isascii() and suffix[1:].isalnum() else ''}"
 
 
 def _download(address: str, sha256: str, final: Path) -> None:
@@ -140,6 +161,8 @@ def _blocks(body: _Body, expected: int | None) -> Iterator[bytes]:
 def _open_http(address: str, have: int) -> Iterator[tuple[Iterator[bytes], bool]]:
     """Yield the blocks of a file, and whether they begin at byte *have* as asked, or at the start."""
     request = urllib.request.Request(address, headers={"Range": f"bytes={have}-"} if have else {})
+    if login := _login(request.host):
+        request.add_unredirected_header("Authorization", f"Basic {login}")
     try:
         with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as answer:
             resumed = answer.status == 206 and str(answer.headers.get("Content-Range", "")).startswith(f"bytes {have}-")
@@ -149,10 +172,26 @@ def _open_http(address: str, have: int) -> Iterator[tuple[Iterator[bytes], bool]
         if error.code == 416 and have:  # the partial file is complete or too long, which its sha256 will show
             yield iter(()), True
             return
-        raise _DownloadError(f"the server says {error.code} {error.reason}") from None
+        raise _DownloadError(f"the server says {error.code} {without_secrets(error.reason)}") from None
     except (OSError, http.client.HTTPException, ValueError) as error:
-        reason = getattr(error, "reason", None) or error
-        raise _DownloadError(" ".join(str(reason).split()) or type(error).__name__) from None
+        reason = getattr(error, "reason", None)
+        raise _DownloadError(one_line(reason if isinstance(reason, Exception) else error)) from None
+
+
+def _login(host: str) -> str | None:
+    """Return user and password of a host from the user's netrc file, as HTTP encodes them, or None.
+
+    Raises:
+        ModelError: if the file cannot be read.
+    """
+    path = Path(os.environ.get("NETRC") or local_path("~/.netrc"))
+    try:
+        found = netrc(path).hosts.get(host.partition(":")[0])
+    except FileNotFoundError:
+        return None
+    except (OSError, NetrcParseError, UnicodeDecodeError):  # the text of the error may have a password
+        raise ModelError(f"{path}: expected a netrc file that can be read; correct it or set NETRC") from None
+    return found and b64encode(f"{found[0]}:{found[2]}".encode()).decode()
 
 
 @contextmanager

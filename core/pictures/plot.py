@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from core.arrays import Array, Pixels
+from core.errors import counted
 
 Floats = NDArray[np.float64]
 
@@ -49,7 +50,7 @@ def plot_strip(sheet: Pixels, names: tuple[str, str], activations: tuple[Array, 
         x += draw.textlength(name + "   ", _FONT)
 
     updates = _MARGIN + np.linspace(0, width, len(objective))
-    title = f"objective on the transformed frames, {len(objective)} updates, last {objective[-1]:.2f}"
+    title = f"objective on the transformed frames, {counted(len(objective), 'update')}, last {objective[-1]:.2f}"
     _panel(draw, top + panel, width, title, [(updates, objective)])
     return np.asarray(picture)
 

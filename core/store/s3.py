@@ -15,6 +15,7 @@ import uuid
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
+from datetime import datetime, timezone
 from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,9 @@ from urllib.parse import quote
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 
-from core.errors import StoreError, TransientStoreError
+from core.addresses import has_secret
+from core.errors import StoreError, TransientStoreError, one_line
+from core.machine.leftovers import OLD_SECONDS
 from core.machine.threads import in_threads
 from core.spec import Storage
 from core.store.s3_client import new_client
@@ -50,6 +53,7 @@ _TYPES = {
 _IMMUTABLE = re.compile(r"(sheets|previews|portraits/[0-9a-f]{2})/.*|(data|assets)/.*-[0-9a-f]{10}\.[a-z]+")
 _COMPRESSED = re.compile(r"(data|assets)/.*\.(js|css)")
 """Files that only browsers load, which decompress them: they shrink to between a quarter and a third of their size."""
+_PROBE = "plan/probe-"
 _GZIP = "gzip"
 _NO_ETAG = f'"{"0" * 32}"'
 
@@ -131,7 +135,7 @@ class S3Store:
 
     def respects_conditions(self) -> bool:
         """Return whether the store refuses a write whose condition does not hold; some stores ignore conditions."""
-        path = f"plan/probe-{uuid.uuid4().hex}"
+        path = f"{_PROBE}{uuid.uuid4().hex}"
         self.replace(path, b"")
         try:
             return all(self._refuses(path, condition) for condition in ({"IfNoneMatch": "*"}, {"IfMatch": _NO_ETAG}))
@@ -172,7 +176,12 @@ class S3Store:
             self._client.delete_object(Bucket=self._bucket, Key=self._key(path))
 
     def list(self, prefix: str) -> Iterator[str]:
-        found: list[str] = []
+        return iter(sorted(path for path, _ in self._listed(prefix)))  # some stores do not sort, or by another rule
+
+    def _listed(self, prefix: str) -> Iterator[tuple[str, float]]:
+        """Return the paths of all objects whose paths begin with a prefix, and their ages in seconds."""
+        found = []
+        now = datetime.now(timezone.utc)
         with self._errors("list", prefix):
             for page in self._client.get_paginator("list_objects_v2").paginate(
                 Bucket=self._bucket, Prefix=self._key(prefix)
@@ -182,8 +191,15 @@ class S3Store:
                 if page["IsTruncated"] and not page.get("NextContinuationToken"):
                     raise StoreError(f"{self}/{prefix}: could not list, the store does not support ListObjectsV2")
                 # The root is cut off by its length, because some stores encode special characters in their own way.
-                found += [listed["Key"][len(self._key("")) :] for listed in page.get("Contents", ())]
-        return iter(sorted(found))  # some stores do not sort, and some sort by another rule
+                found += [
+                    (listed["Key"][len(self._key("")) :], (now - listed.get("LastModified", now)).total_seconds())
+                    for listed in page.get("Contents", ())
+                ]
+        return iter(found)
+
+    def leftovers(self) -> Iterator[str]:
+        # Only probes: every object is written by one call, so there are no unfinished uploads.
+        return (path for path, age in self._listed(_PROBE) if age > OLD_SECONDS)
 
     def _key(self, path: str) -> str:
         return f"{self._prefix}/{path}" if self._prefix else path
@@ -248,15 +264,17 @@ def read_from(address: str, offset: int) -> Iterator[bytes]:
         facts = error.response.get("Error", {})
         raise StoreError(f"the store says {facts.get('Code')} {facts.get('Message')}") from None
     except (BotoCoreError, OSError, ResponseParserError, ValueError) as error:
-        raise StoreError(" ".join(str(error).split())) from None
+        raise StoreError(one_line(error)) from None
 
 
 def _parse(uri: str) -> tuple[str, str]:
     """Return bucket and prefix of an address."""
     bucket, _, prefix = uri.removeprefix("s3://").partition("/")
     prefix = prefix.strip("/")
-    if "@" in bucket:  # this message must not repeat the address
+    if "@" in bucket:  # these messages must not repeat the address
         raise StoreError("output: expected s3://bucket/prefix without user and password; give them by the environment")
+    if has_secret(uri):
+        raise StoreError("output: expected s3://bucket/prefix without password, ? and #; give only bucket and prefix")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]", bucket):
         raise StoreError(f"output {uri}: expected s3://bucket/prefix, {bucket or 'nothing'} is not a bucket name")
     if any(part in ("", ".", "..") for part in prefix.split("/")[bool(not prefix) :]):

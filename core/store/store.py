@@ -15,7 +15,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
+from core.addresses import without_secrets
 from core.errors import StoreError
+from core.machine.leftovers import is_old, is_temporary
 from core.spec import Storage
 from core.store.file_system import exclusive, flush, has_links, rename_unless_exists
 
@@ -75,6 +77,9 @@ class Store(Protocol):
 
     def list(self, prefix: str) -> Iterator[str]:
         """Return the sorted paths of all objects below a folder such as `records/`; `""` is the whole store."""
+
+    def leftovers(self) -> Iterator[str]:
+        """Return the paths of the temporary files that killed processes have left: those that are an hour old."""
 
 
 class DirectoryStore:
@@ -174,11 +179,24 @@ class DirectoryStore:
                 Path(folder, name).relative_to(self.root).as_posix()
                 for folder, _, names in os.walk(self.root / prefix, onerror=_raise_unless_missing)
                 for name in names
-                if not _is_temporary(name)
+                if not is_temporary(name)
             )
         except OSError as error:
             raise self._error("list", prefix, error) from error
         return iter(found)
+
+    def leftovers(self) -> Iterator[str]:
+        # One walk, in which only files with temporary names are asked for their age. The probe for a new atlas is in
+        # the folder above, of which only the names are read.
+        if not self.root.is_dir():
+            return iter(())
+        root = self.root.absolute()
+        try:
+            found = [path for path in root.parent.iterdir() if path.name.startswith(".probe.")]
+            found += [Path(folder, name) for folder, _, names in os.walk(root) for name in names if is_temporary(name)]
+        except OSError as error:
+            raise self._error("list", "", error) from error
+        return (os.path.relpath(path, root) for path in found if is_temporary(path.name) and is_old(path))
 
     def _write_temporary(self, path: str, data: bytes) -> Path:
         """Write a file beside the final one and make sure that its bytes are on the disk."""
@@ -211,14 +229,19 @@ def keep(store: Store, path: str, data: bytes) -> bytes:
     return data if store.create(path, data) else store.read(path)
 
 
+def sweep(store: Store) -> int:
+    """Delete the temporary files that killed processes have left in a store; return their number."""
+    count = 0
+    for path in store.leftovers():
+        store.delete(path)
+        count += 1
+    return count
+
+
 def _raise_unless_missing(error: OSError) -> None:
     """Raise the error of a folder that cannot be listed; a folder that does not exist is empty."""
     if not isinstance(error, FileNotFoundError | NotADirectoryError):
         raise error
-
-
-def _is_temporary(name: str) -> bool:
-    return name.startswith(".") and name.endswith(".tmp")
 
 
 def open_store(uri: str, storage: Storage = Storage()) -> Store:  # noqa: B008  (immutable)
@@ -236,7 +259,8 @@ def open_store(uri: str, storage: Storage = Storage()) -> Store:  # noqa: B008  
         return S3Store(uri, storage)
     if "://" in uri:
         raise StoreError(
-            f"output {uri}: expected a directory or s3://bucket/prefix; other kinds of store are not supported"
+            f"output {without_secrets(uri)}: expected a directory or s3://bucket/prefix; "
+            "other kinds of store are not supported"
         )
     try:
         root = Path(uri).expanduser()

@@ -74,6 +74,7 @@ class RayEngine:
             raise SpecError(
                 "compute.ray_address: expected a Prefect server that the cluster can reach; set PREFECT_API_URL"
             )
+        self._connected()
 
     def begin(self, chunks: int) -> None:
         """Do nothing: Ray starts with the first round."""

@@ -95,6 +95,15 @@ class WorkPoolEngine:
     def close(self, *, kill: bool = False) -> None:
         """Do nothing: no shard is in flight between rounds, and the engine does not control the workers."""
 
+    def _check_deployment(self, client: SyncPrefectClient) -> None:
+        name = self._compute.shard_deployment
+        try:
+            client.read_deployment_by_name(name)
+        except ObjectNotFound:
+            raise SpecError(
+                f"compute.deployment: the Prefect server has no {name}; register it with 'prefect deploy'"
+            ) from None
+
     def _chunks_per_shard(self, chunk_seconds: float) -> int:
         shard_seconds = self._compute.shard_seconds
         return max(1, round(shard_seconds * (self._compute.processes or 1) / chunk_seconds))

@@ -256,7 +256,9 @@ def test_damage_is_found_and_repaired_with_the_same_pixels(finished_job: Job) ->
     found = job.run("verify", str(job.atlas), "--repair", "--json")
 
     report = json.loads(found.stdout)
-    assert found.returncode == 1
+    assert found.returncode == 0  # nothing is damaged any more
+    assert report["state"] == "unfinished"
+    assert report["damaged"][0] in report["removed"]
     assert report["damaged"] == [damaged.relative_to(job.atlas).as_posix()]
     assert report["missing"] == [lost.relative_to(job.atlas).as_posix()]
 
@@ -319,6 +321,36 @@ def test_an_invalid_spec_is_reported_in_one_line_and_nothing_is_written(
     assert len(finished.stderr.splitlines()) == 1
     assert finished.stdout == ""
     assert not job.atlas.exists()
+
+
+@pytest.mark.parametrize(
+    ("compute", "message"),
+    [
+        ({"engine": "ray"}, "compute.engine: ray needs the packages of the extra 'ray'"),
+        ({"engine": "ray", "processes": 1}, "compute.engine: ray needs the packages of the extra 'ray'"),
+        (
+            {"engine": "work-pool", "deployment": "render-shard/nowhere"},
+            "the Prefect server has no render-shard/nowhere",
+        ),
+    ],
+)
+def test_a_build_whose_engine_is_missing_leaves_nothing_behind(job: Job, compute: dict[str, Any], message: str) -> None:
+    """There is no folder, no plan and no spec, and with --json the line is in the object too."""
+    hidden = (
+        "import importlib.util as u; f = u.find_spec; u.find_spec = lambda *n: None if 'prefect_ray' in n else f(*n)"
+    )
+    (job.folder / "hide").mkdir()
+    (job.folder / "hide" / "sitecustomize.py").write_text(hidden)
+    path = os.pathsep.join([str(job.folder / "hide"), os.environ.get("PYTHONPATH", "")])
+    job.environment |= {"PYTHONPATH": path}
+    job.write(compute=compute)
+
+    finished = job.run("build", str(job.spec_file), "--json")
+
+    assert (finished.returncode, len(finished.stderr.splitlines())) == (2, 1), finished.stderr
+    assert message in finished.stderr
+    assert message in json.loads(finished.stdout)["error"]
+    assert not job.atlas.parent.exists()
 
 
 def _bytes_of(paths: list[Path]) -> dict[str, bytes]:

@@ -88,9 +88,10 @@ def test_a_stopped_build_ends_soon_and_can_be_resumed(job: Job, stop: signal.Sig
             os.killpg(build.pid, stop)
         else:
             build.send_signal(stop)
-        _, complaints = build.communicate(timeout=PATIENCE_SECONDS)
+        output, complaints = build.communicate(timeout=PATIENCE_SECONDS)
 
         assert build.returncode == 128 + stop, complaints
+        assert json.loads(output)["error"] == "interrupted; to resume, run the same command again"
         assert complaints.splitlines() == ["isthmus: interrupted; to resume, run the same command again"]
         wait_for(lambda: not job.processes(), "all processes of the build to end")
     finally:

@@ -96,7 +96,8 @@ def test_bad_input_is_reported_in_one_line(
     said = isthmus(*arguments, *(["--json"] if for_machines else []))
 
     assert said.code == 2
-    assert said.out == ""
+    assert (said.out == "") is not for_machines
+    assert not for_machines or f"isthmus: {json.loads(said.out)['error']}\n" == said.err
     assert said.err.startswith(f"isthmus: {complaint.replace('{here}', str(tmp_path))}")
     assert said.err.count("\n") == 1
     assert said.err.endswith("\n")
@@ -387,14 +388,15 @@ def test_a_file_system_without_links_is_named_once(
 
 def test_faults_of_an_atlas_are_listed_with_exit_code_1(isthmus: Isthmus, tmp_path: Path) -> None:
     """An atlas that is not intact gives exit code 1, not 2: a line for each missing file, and then the remedy."""
-    (tmp_path / "begun" / "plan").mkdir(parents=True)
-    (tmp_path / "begun" / "plan" / "spec.json").write_text("{}")
+    (tmp_path / "broken" / "records").mkdir(parents=True)
+    picture = {"sheet_sha256": "0" * 64, "sheet_bytes": 1, "preview_sha256": "0" * 64, "preview_bytes": 1}
+    (tmp_path / "broken" / "records" / "a.ndjson").write_bytes(to_ndjson([record_of("stem:0", "stem:1", **picture)]))
 
-    for_people, for_machines = isthmus("verify", "begun"), isthmus("verify", "begun", "--json")
+    for_people, for_machines = isthmus("verify", "broken"), isthmus("verify", "broken", "--json")
 
     assert (for_people.code, for_people.err) == (1, "")
-    assert for_people.out.splitlines()[:2] == ["missing: index.html", "missing: manifest.json"]
+    assert for_people.out.startswith("missing: index.html\nmissing: manifest.json\nmissing: previews/")
     assert for_people.out.splitlines()[-1].startswith("To repair it: isthmus verify --repair")
     assert (for_machines.code, for_machines.err) == (1, "")
-    assert json.loads(for_machines.out)["missing"] == ["index.html", "manifest.json"]
-    assert json.loads(for_machines.out)["intact"] is False
+    assert json.loads(for_machines.out)["missing"][:2] == ["index.html", "manifest.json"]
+    assert (json.loads(for_machines.out)["intact"], json.loads(for_machines.out)["state"]) == (False, "damaged")

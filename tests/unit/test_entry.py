@@ -127,7 +127,7 @@ def test_file_names_may_have_any_character_in_an_ascii_locale(tmp_path: Path) ->
     said = plan_in_an_ascii_locale(tmp_path / "Zürich – 🙂")
 
     assert (said.returncode, said.stderr) == (0, b"")
-    assert said.stdout.startswith(rb"Gr\xf6\xdfe/small: 1 pairs")
+    assert said.stdout.startswith(rb"Gr\xf6\xdfe/small: 1 pair, ")
 
 
 def test_a_file_name_that_the_locale_cannot_have_is_one_line(tmp_path: Path) -> None:

@@ -425,7 +425,7 @@ def test_an_atlas_that_is_not_in_the_bucket_is_looked_for_in_words(
     for arguments in ((), ("--json",)):
         ended = said(*command, ADDRESS, *arguments)
 
-        assert (ended.code, ended.out) == (2, "")
+        assert (ended.code, bool(ended.out)) == (2, bool(arguments))
         assert ended.err == (
             f"isthmus: {ADDRESS}: no atlas at {ADDRESS} (searched {other.url}/{BUCKET}/a/small/); build it first, "
             "or correct bucket, prefix, name, storage.endpoint_url or AWS_ENDPOINT_URL\n"

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import threading
+from base64 import b64encode
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -27,6 +28,7 @@ class Server(ThreadingHTTPServer):
     data = DATA
     ends_after: int | None = None
     ranges = True
+    login: str | None = None
     asked: list[tuple[str, str, str | None]]
 
     @property
@@ -40,6 +42,9 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         wanted = self.headers.get("Range")
         self.server.asked.append((self.command, self.path, wanted))
+        if self.server.login not in (None, self.headers.get("Authorization")):
+            self.send_error(401)
+            return
         if not self.path.endswith("/net.pb"):
             self.send_error(404)
             return
@@ -101,6 +106,25 @@ def test_a_file_is_downloaded_once_and_named_by_its_sha256(server: Server, cache
     assert (cache / f"{SHA256}.pb").read_bytes() == DATA
     assert len(server.asked) == 1
     assert not list(cache.glob("*.part"))
+
+
+def test_user_and_password_come_from_netrc_and_are_stored_nowhere(
+    server: Server, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They go to their own host only. A file that cannot be read is named without its words."""
+    netrc = tmp_path / "netrc"
+    monkeypatch.setenv("NETRC", str(netrc))
+    monkeypatch.setattr(Server, "login", "Basic " + b64encode(b"me:Ver7Secret").decode())
+    model = spec(f"{server.address}/net.pb")
+
+    netrc.write_text("machine example.org login me password Ver7Secret\n")
+    assert "could not be downloaded, the server says 401 " in refusal(model)
+    netrc.write_text("machine 127.0.0.1 login me Ver7Secret\n")
+    assert refusal(model) == f"{netrc}: expected a netrc file that can be read; correct it or set NETRC"
+    netrc.write_text("machine 127.0.0.1 login me password Ver7Secret\n")
+
+    assert local_weights(model).read_bytes() == DATA
+    assert [path.name for path in cache.iterdir()] == [f"{SHA256}.pb"]
 
 
 def test_a_partial_download_is_resumed(server: Server, cache: Path) -> None:
