@@ -147,26 +147,46 @@ class PrefectServer:
 class Worker:
     """A worker of a work pool, with the flow runs that it has started.
 
+    Args:
+        options: more arguments of the command that starts the worker.
+
     Attributes:
         pool: name of the work pool.
+        command: the command that starts the worker.
     """
 
-    def __init__(self, server: PrefectServer, pool: str, **environment: str) -> None:
+    def __init__(self, server: PrefectServer, pool: str, *options: str, **environment: str) -> None:
         self._server, self.pool = server, pool
+        self.command = ["prefect", "worker", "start", "--pool", pool, *options]
+        Worker._made += 1
+        self._log = server.home / f"worker-{Worker._made}-{pool}.log"
         often = {"PREFECT_WORKER_QUERY_SECONDS": "2"}  # seconds between polls for flow runs; 10 by default
         self._environment = server.environment | often | environment
         self._process: subprocess.Popen[bytes] | None = None
 
+    _made = 0  # of all workers, so that each has a log of its own
+
     def start(self) -> Worker:
-        with (self._server.home / f"worker-{self.pool}.log").open("ab") as log:
+        with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [PREFECT, "worker", "start", "--pool", self.pool],
+                [PREFECT, *self.command[1:]],
                 env=self._environment,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
         return self
+
+    def stop(self) -> None:
+        """Send SIGTERM to the worker alone and wait for its end, as `docker stop` and `kill` do."""
+        assert self._process is not None, "the worker is not running"
+        self._process.terminate()
+        self._process.wait(PATIENCE_SECONDS)
+        self._process = None
+
+    def has_taken(self, flow_run: str) -> bool:
+        """Return whether the worker has started a flow run."""
+        return flow_run in self._log.read_text(errors="replace")
 
     def kill(self) -> None:
         """Send SIGKILL to the worker and to all its descendants."""

@@ -14,10 +14,12 @@ from typing import Any
 
 import pytest
 import yaml
+from engine_parts import Atlas, Host
 from job import LAYER, SMALL, Job, wait_for
 from prefect_parts import PrefectServer, Worker, kill, make_home, render_processes
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from fault_proxy import FaultProxy
 from graphs import inception_v1
 
 ROOT = Path(__file__).parents[2]
@@ -37,7 +39,8 @@ class Deployed:
             (home / package).mkdir()
             (home / package / "__init__.py").write_text("raise SystemExit('not Isthmus')", encoding="utf-8")
         paths = {"ISTHMUS_CACHE": str(home / "cache"), "PYTHONPATH": os.pathsep.join([str(home), *_PYTHONPATH])}
-        self.cpu, self.gpu = (Worker(self.server, pool, **paths) for pool in ("cpu", "gpu"))
+        self.cpu = Worker(self.server, "cpu", **paths)
+        self.gpu, *self.more_gpus = (Worker(self.server, "gpu", "--limit", "1", **paths) for _ in range(3))
         for pool in ("cpu", "gpu"):
             self.say(
                 "work-pool", "create", pool, "--type", "process", "--base-job-template", "deploy/pools/process.json"
@@ -78,11 +81,11 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
     try:
         for worker in (made.cpu, made.gpu):
             worker.start()
-            made.said.append(["prefect", "worker", "start", "--pool", worker.pool])
+            made.said.append(worker.command)
         yield made
     finally:
-        made.cpu.kill()
-        made.gpu.kill()
+        for worker in (made.cpu, made.gpu, *made.more_gpus):
+            worker.kill()
         made.server.kill()
 
 
@@ -188,13 +191,90 @@ def test_a_build_goes_on_when_a_worker_and_its_shard_are_killed(deployed: Deploy
     assert {key: job.records()[key] for key in before} == before
     assert len(job.records()) == len(job.sheets()) == 6
     assert job.run("verify", str(job.atlas)).returncode == 0
-    assert [run["state"]["type"] for run in deployed.shards("shards")].count("COMPLETED") == 3, "one for each stage"
+    states = [run["state"]["type"] for run in deployed.shards("shards")]
+    assert states.count("CRASHED") == 1
+    assert states.count("COMPLETED") == len(states) - 1
     build = deployed.server.flow_run("build-atlas shards")
     assert build is not None
     assert f"isthmus-parent-{build['id']}" in shard["tags"]
     artifacts = {found["key"]: found for found in deployed.server.find("artifacts", limit=50)}
     assert artifacts["shards-strips"]["data"].startswith("data:image/webp;base64,")
     assert artifacts["shards-progress"]["data"] == 100
+
+
+def test_three_workers_share_one_build(deployed: Deployed) -> None:
+    """Each of three workers that take one shard at a time renders at least a quarter of the chunks."""
+    job = deployed.job(
+        name="shared",
+        pairs={"select": "all", "neurons": [f"{LAYER}:0-7"]},
+        compute=SHARDS | {"workers": 3, "chunk_pairs": 2, "shard_minutes": 10},
+    )
+    workers = [deployed.gpu, *(worker.start() for worker in deployed.more_gpus)]
+
+    def rendering() -> list[int]:
+        return [process for worker in workers for process in render_processes(worker.descendants())]
+
+    try:
+        deployed.trigger(job)
+
+        def all_have_taken_a_shard() -> bool:
+            for process in rendering():  # so that no shard ends before the slowest worker has looked for one
+                os.kill(process, signal.SIGSTOP)
+            shards = [shard["id"] for shard in deployed.shards("shared")]
+            return all(any(map(worker.has_taken, shards)) for worker in workers)
+
+        wait_for(all_have_taken_a_shard, "a shard for each worker")
+        for process in rendering():
+            os.kill(process, signal.SIGCONT)
+        wait_for(lambda: deployed.state("build-atlas shared") == "COMPLETED", "the build to complete")
+    finally:
+        for worker in deployed.more_gpus:
+            worker.kill()
+
+    shards = deployed.shards("shared")
+    assert {shard["state"]["type"] for shard in shards} == {"COMPLETED"}
+    rendered = [
+        sum(len(shard["parameters"]["chunks"]) for shard in shards if worker.has_taken(shard["id"]))
+        for worker in workers
+    ]
+    assert sum(rendered) == 14
+    assert min(rendered) >= 14 / 4
+
+
+def test_a_round_outlasts_its_server(deployed: Deployed) -> None:
+    """While the server does not answer the build, shards continue; this is told once, and the end of it once.
+
+    If everything is rendered, the round ends without the server.
+    """
+    atlas = Atlas(deployed.home / "outage", "0-3", steps=240)
+    compute = SHARDS | {"workers": 1, "shard_minutes": 10}
+    log = deployed.home / "host.log"
+    with FaultProxy(deployed.server.api).running() as proxy:
+        host = Host(compute, deployed.server.environment | {"PREFECT_API_URL": f"{proxy.url}/api"}, log)
+        try:
+            host.send("render", **atlas.round())
+            wait_for(atlas.records, "the first record")
+            rendering = render_processes(deployed.gpu.descendants())
+            for process in rendering:  # so that the round does not end yet
+                os.kill(process, signal.SIGSTOP)
+            proxy.die(10_000)
+            wait_for(lambda: "the shards in flight continue" in log.read_text(), "the first message")
+            tried = len(proxy.requests)
+            wait_for(lambda: len(proxy.requests) > tried + 4, "more tries")
+            proxy.die(0)
+            wait_for(lambda: "answer again" in log.read_text(), "the second message")
+            assert log.read_text().count("the shards in flight continue") == 1
+
+            proxy.die(10_000)
+            for process in rendering:
+                os.kill(process, signal.SIGCONT)
+            answer = host.answer()
+        finally:
+            proxy.die(0)
+            host.end()
+
+    assert answer["error"] is None
+    assert sorted(answer["finished"]) == sorted(atlas.keys.values())
 
 
 @pytest.mark.parametrize("how", ["cancelled", "killed"])
