@@ -22,6 +22,7 @@ from flows.engines.choice import open_engine
 from flows.engines.engine import FUTILE_ROUNDS, Round
 from flows.faults import Faults
 from flows.reports import Report
+from flows.worker_run import on_worker
 from tasks.plan import plan_atlas
 from tasks.publish import publish_atlas
 
@@ -54,6 +55,7 @@ class UnfinishedBuildError(UnfinishedError):
     on_cancellation=[cancel_children_of],
     on_crashed=[cancel_children_of],
 )
+@on_worker
 def build_atlas(spec: AtlasSpec) -> BuildResult | State[BuildResult]:
     """Render the pairs of a spec that have no record yet, and publish the atlas.
 

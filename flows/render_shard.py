@@ -16,12 +16,14 @@ from core.spec import Storage
 from flows.engines.engine import CHUNKS_FAILED, FUTILE_ROUNDS, Round, closing
 from flows.engines.local import LocalEngine
 from flows.faults import Faults
+from flows.worker_run import on_worker
 from tasks.plan import missing_chunks
 
 _CHUNK_SECONDS = 60.0  # of a chunk; a shard does not know the plan's estimate
 
 
 @flow(name="render-shard", persist_result=False)
+@on_worker
 def render_shard(
     uri: Annotated[str, Field(description="Address of the atlas: a directory, or s3://bucket/prefix/name.")],
     plan_path: Annotated[str, Field(description="Folder of the plan in the atlas.")],

@@ -83,6 +83,7 @@ class PrefectServer:
         return os.environ | {
             "PREFECT_HOME": str(self.home),
             "PREFECT_API_URL": self.api,
+            "PREFECT_SERVER_UI_API_URL": self.api,
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "DO_NOT_TRACK": "1",
         }
