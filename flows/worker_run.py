@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import signal
 from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any, NoReturn, ParamSpec, TypeVar, get_type_hints
@@ -17,6 +18,7 @@ from prefect.exceptions import Abort, ParameterTypeError, TerminationSignal
 from prefect.logging.loggers import disable_logger, flow_run_logger
 from prefect.runtime import deployment, flow_run
 from prefect.states import AwaitingRetry, Failed
+from pydantic_core import PydanticSerializationError
 
 from core.errors import IsthmusError, SpecError, one_line
 from core.spec_file import parse_spec
@@ -81,15 +83,21 @@ def on_worker(function: Callable[_P, _R]) -> Callable[_P, _R | State[Any]]:
 
     @wraps(function)
     def run(*arguments: _P.args, **named: _P.kwargs) -> _R | State[Any]:
-        if deployment.id is None:
-            return function(*arguments, **named)
         try:
             result: _R | State[Any] = function(*arguments, **named)
         except IsthmusError as error:
+            if deployment.id is None:
+                raise
             result = Failed(message=str(error))
-        except TerminationSignal:
-            _hand_on()
-            raise
+        except (TerminationSignal, PydanticSerializationError) as error:
+            # While pydantic writes JSON, it turns the exception of the signal into its own.
+            if not isinstance(error, TerminationSignal) and TerminationSignal.__name__ not in str(error):
+                raise
+            if deployment.id is not None:
+                _hand_on()
+            raise TerminationSignal(signal.SIGTERM) from None
+        if deployment.id is None:
+            return result
         if isinstance(result, State) and result.is_failed():
             with get_client(sync_client=True) as client:
                 get_run_logger().error(result.message)

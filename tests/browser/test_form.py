@@ -68,10 +68,12 @@ class Form:
         self.after("Name of the atlas, and of", "textarea").fill("formed")
 
     def add(self, description: str, number: int = 1) -> None:
-        fields = self.page.get_by_role("button", name="Add item").or_(self.page.locator("textarea"))
-        before = fields.count()
+        def items() -> tuple[int, int]:
+            return self.page.get_by_role("button", name="Add item").count(), self.page.locator("textarea").count()
+
+        before = items()
         self.after(description, "button[contains(., 'Add item')]", number).click()
-        wait_for(lambda: fields.count() > before, "another item")
+        wait_for(lambda: items() != before, "another item")
 
     def choose_fast(self) -> None:
         self.after("plain: Lucid", "*[(self::button or self::span) and normalize-space()='plain']").click()

@@ -146,7 +146,7 @@ class PrefectServer:
 
 
 class Worker:
-    """A worker of a work pool, with the flow runs that it has started.
+    """A worker of a work pool, started by the script of the run-book, with the flow runs that it has started.
 
     Args:
         options: more arguments of the command that starts the worker.
@@ -158,7 +158,7 @@ class Worker:
 
     def __init__(self, server: PrefectServer, pool: str, *options: str, **environment: str) -> None:
         self._server, self.pool = server, pool
-        self.command = ["prefect", "worker", "start", "--pool", pool, *options]
+        self.command = ["python", "deploy/worker.py", "--pool", pool, *options]
         Worker._made += 1
         self._log = server.home / f"worker-{Worker._made}-{pool}.log"
         often = {"PREFECT_WORKER_QUERY_SECONDS": "2"}  # seconds between polls for flow runs; 10 by default
@@ -170,7 +170,7 @@ class Worker:
     def start(self) -> Worker:
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [PREFECT, *self.command[1:]],
+                [sys.executable, Path(__file__).parents[2] / self.command[1], *self.command[2:]],
                 env=self._environment,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -179,7 +179,7 @@ class Worker:
         return self
 
     def stop(self) -> None:
-        """Send SIGTERM to the worker alone and wait for its end, as `docker stop` and `kill` do."""
+        """Send SIGTERM to the process that was started, as `docker stop` does, and wait for its end."""
         assert self._process is not None, "the worker is not running"
         self._process.terminate()
         self._process.wait(PATIENCE_SECONDS)
