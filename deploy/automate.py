@@ -17,7 +17,11 @@ from prefect.client.orchestration import get_client
 from prefect.events.schemas.automations import AutomationCore
 from prefect.utilities.asyncutils import run_coro_as_sync
 
-from flows.prefect_server import check_server
+import isthmus
+
+isthmus.find_our_packages()  # and not packages of the same names in PYTHONPATH
+
+from flows.prefect_server import check_server  # noqa: E402
 
 _WEBHOOK = "isthmus-webhook"
 _FOLDER = Path(__file__).with_name("automations")

@@ -14,7 +14,11 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from flows.prefect_server import check_server
+import isthmus
+
+isthmus.find_our_packages()  # and not packages of the same names in PYTHONPATH
+
+from flows.prefect_server import check_server  # noqa: E402
 
 _PATIENCE_SECONDS = 60.0  # for a flow run to end its render processes and to tell the server; measured: 1 to 3 s
 

@@ -161,7 +161,9 @@ def test_a_spec_that_is_wrong_is_refused_before_anything_runs(deployed: Deployed
 
 def test_a_mistake_is_a_failed_state_of_one_line(deployed: Deployed) -> None:
     """Whatever is wrong with a run's parameters, its state and its log say it in one line, without a traceback."""
-    spec = {"name": "mistakes", "output": str(deployed.home / "out"), "pairs": {"select": "all", "neurons": [LAYER]}}
+    pairs = {"select": "all", "neurons": [f"{LAYER}:0-1"]}
+    nowhere = {"select": "all", "neurons": ["nowhere:0-1"]}
+    spec = {"name": "mistakes", "output": str(deployed.home / "out"), "pairs": pairs}
     shard = {"uri": str(deployed.home / "nowhere"), "plan_path": "plan/x", "chunks": ["x"]}
     s3 = {"output": "s3://bucket", "storage": {"endpoint_url": "http://127.0.0.1:9"}}
     expected = {
@@ -169,7 +171,7 @@ def test_a_mistake_is_a_failed_state_of_one_line(deployed: Deployed) -> None:
         ("on-demand", "spec: missing; build-atlas requires this parameter"): {},
         ("on-demand", "spec: expected a mapping with name and pairs, got 5"): {"spec": 5},
         ("on-demand", "spec: nonsense: unknown key (known: "): {"spec": spec | {"nonsense": 1}},
-        ("on-demand", "pairs.neurons.0: expected"): {"spec": spec},
+        ("on-demand", "pairs.neurons.0: expected a layer of"): {"spec": spec | {"pairs": nowhere}},
         ("on-demand", "model.file: expected the weights of inception-v1, there is no file /nowhere.pb"): {
             "spec": spec | {"model": {"name": "inception-v1", "file": "/nowhere.pb"}}
         },
@@ -506,5 +508,6 @@ def test_the_image_is_made_of_files_that_exist() -> None:
     copied = [source for line in lines if line.startswith("COPY ") for source in line.split()[1:-1]]
 
     assert {"locks/gpu.lock", "core", "tasks", "flows", "pyproject.toml"} <= set(copied)
+    assert {"isthmus.py", "deploy/worker.py"} <= set(copied)
     assert all((ROOT / source).exists() for source in copied)
     assert "USER isthmus" in lines
