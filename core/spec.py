@@ -135,7 +135,7 @@ class ListedPairs(Frozen):
 
     model_config = ConfigDict(title="list")
 
-    select: Literal["list"]
+    select: Literal["list"] = Field(description="Always list for this choice.")
     list: tuple[tuple[str, str], ...] = Field(min_length=1, description="Pairs of neurons, each layer:channel.")
 
 
@@ -144,7 +144,7 @@ class AllPairs(Frozen):
 
     model_config = ConfigDict(title="all")
 
-    select: Literal["all"]
+    select: Literal["all"] = Field(description="Always all for this choice.")
     neurons: tuple[str, ...] = Field(min_length=1, description="Neurons layer:channel and ranges layer:first-last.")
 
 
@@ -153,7 +153,7 @@ class RandomPairs(Frozen):
 
     model_config = ConfigDict(title="random")
 
-    select: Literal["random"]
+    select: Literal["random"] = Field(description="Always random for this choice.")
     neurons: tuple[str, ...] = Field(min_length=1, description="Neurons layer:channel and ranges layer:first-last.")
     n: StrictInt = Field(ge=1, le=10_000_000, description="Number of pairs.")
     seed: StrictInt = Field(0, ge=0, lt=2**32, description="Another seed draws other pairs.")
@@ -164,7 +164,7 @@ class NearestPairs(Frozen):
 
     model_config = ConfigDict(title="nearest")
 
-    select: Literal["nearest"]
+    select: Literal["nearest"] = Field(description="Always nearest for this choice.")
     neurons: tuple[str, ...] = Field(min_length=1, description="Neurons layer:channel and ranges layer:first-last.")
     k: StrictInt = Field(4, ge=1, le=1000, description="Number of neighbours of each neuron.")
     connect: StrictBool = Field(
