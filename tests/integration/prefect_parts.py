@@ -198,7 +198,8 @@ class Worker:
             self._process = None
 
     def descendants(self) -> list[int]:
-        return [] if self._process is None else descendants(self._process.pid)
+        """Return the ids of the processes of the worker's flow runs; the first descendant is the worker itself."""
+        return [] if self._process is None else descendants(self._process.pid)[1:]
 
     def processes_of(self, flow_run: str) -> list[int]:
         """Return the ids of the processes that were started for a flow run, each after its parent."""
