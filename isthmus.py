@@ -70,11 +70,16 @@ def _use_utf8() -> None:
 
 
 def __getattr__(name: str) -> Any:
-    """Return a flow, so that a deployment can name `isthmus.build_atlas` as its entrypoint."""
+    """Return a flow, so that a deployment can name `isthmus.build_atlas` as its entrypoint.
+
+    In the process of a flow run on a worker, mistakes in the run's parameters end it.
+    """
     if name not in _FLOWS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     find_our_packages()
-    return getattr(importlib.import_module(f"flows.{name}"), name)
+    flow = getattr(importlib.import_module(f"flows.{name}"), name)
+    importlib.import_module("flows.worker_run").refuse_mistakes(flow)
+    return flow
 
 
 def _found(name: str) -> ModuleSpec | None:

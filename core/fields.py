@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
-from pydantic_core import PydanticCustomError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, GetJsonSchemaHandler
+from pydantic_core import CoreSchema, PydanticCustomError
 
 from core.addresses import PUBLIC_ADDRESS, has_secret
 
@@ -67,3 +68,48 @@ class Frozen(BaseModel):
 
     # pydantic's own messages do not repeat values, because a refused address may have a password.
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Return the schema of a section in the words that Prefect's forms understand."""
+        found = handler(schema)
+        for field in handler.resolve_ref_schema(found).get("properties", {}).values():
+            for part in _parts(field):
+                _simplify(part)
+            if "$ref" in field and "default" in field:
+                _keep_defaults(field["default"], handler.resolve_ref_schema(field)["properties"])
+        return found
+
+
+def _keep_defaults(default: dict[str, Any], fields: dict[str, dict[str, Any]]) -> None:
+    """Remove the fields that have no default of their own from the default of a section."""
+    for name in [name for name in default if not {"default", "$ref"} & fields[name].keys()]:
+        del default[name]
+
+
+def _parts(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield a schema and the schemas within it."""
+    yield schema
+    inner = [*schema.get("anyOf", []), *schema.get("oneOf", []), *schema.get("prefixItems", [])]
+    for part in [*inner, schema["items"]] if "items" in schema else inner:
+        yield from _parts(part)
+
+
+def _simplify(schema: dict[str, Any]) -> None:
+    """Replace the keywords that Prefect's forms ignore, or show as a bare text field, by those that they understand."""
+    for limit, keyword in (("ge", "minimum"), ("le", "maximum")):  # pydantic leaves them where a validator comes first
+        if limit in schema:
+            schema[keyword] = schema.pop(limit)
+    step = 1 if schema.get("type") == "integer" else 0
+    if "exclusiveMinimum" in schema:
+        schema["minimum"] = schema["exclusiveMinimum"] + step
+    if "exclusiveMaximum" in schema:
+        schema["maximum"] = schema["exclusiveMaximum"] - step
+    if "const" in schema:
+        constant = schema.pop("const")
+        schema |= {"enum": [constant], "default": constant}
+    if "oneOf" in schema:
+        schema["anyOf"] = schema.pop("oneOf")
+        schema.pop("discriminator", None)
+    if "prefixItems" in schema:  # all alike in a spec
+        schema["items"] = schema.pop("prefixItems")[0]

@@ -18,6 +18,7 @@ from pydantic import (
     Field,
     StrictBool,
     StrictInt,
+    WithJsonSchema,
     field_validator,
     model_validator,
 )
@@ -40,6 +41,10 @@ from core.fields import (
 Precision = Literal["float32", "tf32", "bfloat16"]
 StripKind = Literal["pair", "walk"]
 """The two kinds of strip: `pair` has ends of its own, `walk` begins and ends on the portraits of its neurons."""
+
+
+def _without_default(schema: dict[str, Any]) -> None:
+    schema.pop("default")
 
 
 class Alignment(Frozen):
@@ -68,7 +73,13 @@ class RenderSettings(Frozen):
     schedule: Literal["plain", "fast"] = Field(
         "plain", description="plain: Lucid's schedule. fast: as good with fewer updates, 96 unless steps is given."
     )
-    steps: StrictInt = Field(PLAIN_STEPS, ge=1, le=100_000, description="Number of updates of the images.")
+    steps: StrictInt = Field(
+        PLAIN_STEPS,
+        ge=1,
+        le=100_000,
+        description=f"Number of updates of the images; by default {PLAIN_STEPS}, or {FAST_STEPS} with schedule: fast.",
+        json_schema_extra=_without_default,  # a form would send it, whatever the schedule
+    )
     checkpoints: tuple[Annotated[StrictInt, Field(ge=1)], ...] = Field(
         (), max_length=16, description="Numbers of updates, below steps, after which the strip is stored too."
     )
@@ -133,21 +144,27 @@ class RenderSettings(Frozen):
 class ListedPairs(Frozen):
     """Pairs that are listed one by one."""
 
-    select: Literal["list"]
+    model_config = ConfigDict(title="list")
+
+    select: Literal["list"] = Field(description="Always list for this choice.")
     list: tuple[tuple[str, str], ...] = Field(min_length=1, description="Pairs of neurons, each layer:channel.")
 
 
 class AllPairs(Frozen):
     """Every pair among the neurons."""
 
-    select: Literal["all"]
+    model_config = ConfigDict(title="all")
+
+    select: Literal["all"] = Field(description="Always all for this choice.")
     neurons: tuple[str, ...] = Field(min_length=1, description="Neurons layer:channel and ranges layer:first-last.")
 
 
 class RandomPairs(Frozen):
     """Random pairs among the neurons, drawn without repetition."""
 
-    select: Literal["random"]
+    model_config = ConfigDict(title="random")
+
+    select: Literal["random"] = Field(description="Always random for this choice.")
     neurons: tuple[str, ...] = Field(min_length=1, description="Neurons layer:channel and ranges layer:first-last.")
     n: StrictInt = Field(ge=1, le=10_000_000, description="Number of pairs.")
     seed: StrictInt = Field(0, ge=0, lt=2**32, description="Another seed draws other pairs.")
@@ -156,7 +173,9 @@ class RandomPairs(Frozen):
 class NearestPairs(Frozen):
     """Pairs of each neuron and its nearest neurons of the same layer, by the cosine of the weights that feed them."""
 
-    select: Literal["nearest"]
+    model_config = ConfigDict(title="nearest")
+
+    select: Literal["nearest"] = Field(description="Always nearest for this choice.")
     neurons: tuple[str, ...] = Field(min_length=1, description="Neurons layer:channel and ranges layer:first-last.")
     k: StrictInt = Field(4, ge=1, le=1000, description="Number of neighbours of each neuron.")
     connect: StrictBool = Field(
@@ -164,7 +183,10 @@ class NearestPairs(Frozen):
     )
 
 
-Selection = Annotated[ListedPairs | AllPairs | RandomPairs | NearestPairs, Field(discriminator="select")]
+Selection = Annotated[
+    ListedPairs | AllPairs | RandomPairs | NearestPairs,
+    Field(discriminator="select", description="The pairs of the atlas: a list of them, or how they are selected."),
+]
 
 
 _SHARD_DEPLOYMENT = "render-shard/gpu"
@@ -295,7 +317,7 @@ class Compute(Frozen):
 class Storage(Frozen):
     """Settings of an object store; they change no pixel. Credentials are not part of a spec."""
 
-    endpoint_url: str | None = Field(
+    endpoint_url: Annotated[str, WithJsonSchema({"type": "string", "pattern": f"^{ENDPOINT}$"})] | None = Field(
         None, description="Address of an S3-compatible store; by default the one that boto3 is configured with, or AWS."
     )
     region: str | None = Field(
@@ -329,19 +351,24 @@ class Storage(Frozen):
         return self
 
 
-class ModelSpec(Frozen):
-    """An image model: its name, and the keys that its kind needs beside the name.
+Sha256 = Annotated[
+    str,
+    BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value),
+    Field(pattern=SHA256),
+    WithJsonSchema({"type": "string", "pattern": "^[0-9a-fA-F]{64}$"}),
+]
 
-    This class makes the checks that hold for every kind; `core.models.models.check_spec` makes the others.
-    """
+
+class ModelSpec(Frozen):
+    """An image model: its name, and the keys that its kind needs beside the name."""
+
+    # The checks here hold for every kind; `core.models.models.check_spec` makes the others.
 
     name: str = Field("efficientnet-lite0", description="Name of the model; 'isthmus models' lists the kinds.")
     file: PublicAddress | None = Field(
         None, description="File with the weights: a path, or an https:// or s3:// address."
     )
-    sha256: Annotated[str, BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value)] | None = (
-        Field(None, pattern=SHA256, description="sha256 of the file; required for a file that is downloaded.")
-    )
+    sha256: Sha256 | None = Field(None, description="sha256 of the file; required for a file that is downloaded.")
     input: str | None = Field(None, pattern=NO_CONTROLS, description="Node of a frozen graph that images go into.")
     value_range: tuple[FiniteNumber, FiniteNumber] | None = Field(
         None, description="Values that the network expects for black and for white; by default 0 and 1."
@@ -369,7 +396,7 @@ class AtlasSpec(Frozen):
     name: str = Field(pattern=NAME, description="Name of the atlas, and of its folder in the output.")
     output: PublicAddress = Field("atlases", description="Directory for the atlas's folder, or s3://bucket/prefix.")
     model: Annotated[ModelSpec, BeforeValidator(named_model, json_schema_input_type=ModelSpec | str)] = Field(
-        ModelSpec(), description="The image model: its name, or a mapping of its name and other keys."
+        ModelSpec(), title="Model", description="The image model: its name, or a mapping of its name and other keys."
     )
     pairs: Selection
     strip: StripKind = Field(

@@ -15,6 +15,7 @@ from flows.build import Build
 from flows.engines.children import cancel_children_of
 from flows.outcome import BuildResult
 from flows.session import open_session
+from flows.worker_run import on_worker
 
 
 @flow(
@@ -24,6 +25,7 @@ from flows.session import open_session
     on_cancellation=[cancel_children_of],
     on_crashed=[cancel_children_of],
 )
+@on_worker
 def build_atlas(
     spec: AtlasSpec,
     retry_failed: Annotated[bool, Field(description="Render pairs again that have failed in earlier builds.")] = False,

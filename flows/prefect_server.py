@@ -9,6 +9,7 @@ import atexit
 import os
 import re
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr
 from io import StringIO
@@ -89,6 +90,19 @@ def start_unless_configured() -> Callable[[], None]:
 
         _temporary.append(temporary_server.start(get_current_settings().server.ephemeral.startup_timeout_seconds))
     return _temporary[0].wait
+
+
+def check_server() -> None:
+    """End this process with one line and code 2, unless a Prefect server is configured, answers, and gives access."""
+    try:
+        _load_prefect()
+        address = configured_server()
+        if address is None:
+            raise SpecError("PREFECT_API_URL: expected the address of a Prefect server, found none; set it")
+        _check_configured(address)
+    except SpecError as error:
+        print(f"isthmus: {error}", file=sys.stderr)
+        sys.exit(2)
 
 
 @contextmanager

@@ -16,12 +16,14 @@ from core.spec import Storage
 from flows.engines.engine import CHUNKS_FAILED, FUTILE_ROUNDS, Round, closing
 from flows.engines.local import LocalEngine
 from flows.faults import Faults
+from flows.worker_run import on_worker
 from tasks.plan import missing_chunks
 
 _LONGEST_CHUNK_SECONDS = 3600.0  # if the build, of an older version, does not say how long its chunks take
 
 
 @flow(name="render-shard", persist_result=False)
+@on_worker
 def render_shard(
     uri: Annotated[str, Field(description="Address of the atlas: a directory, or s3://bucket/prefix/name.")],
     plan_path: Annotated[str, Field(description="Folder of the plan in the atlas.")],

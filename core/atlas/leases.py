@@ -197,7 +197,7 @@ class Leases:
             pause = max(_POLL_SECONDS, (time.monotonic() - began) / _POLLING_SHARE)
 
     def wait_for_publishing(self) -> None:
-        """Wait, ten minutes at most, for older builds that have rendered all of their plans and only have to publish."""
+        """Wait, ten minutes at most, for older builds that have rendered their plans and only have to publish."""
         end = time.monotonic() + _PUBLISHING_SECONDS
         with suppress(StoreError):
             while time.monotonic() < end and any(

@@ -6,12 +6,13 @@ worker vanishes, the chunk that it was rendering is lost, and the time until the
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from itertools import islice
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -22,10 +23,11 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound
 from prefect.runtime import flow_run as this_flow_run
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from prefect.states import Cancelling
 
 from core.atlas.recorded import recorded_chunks
-from core.errors import SpecError, TransientStoreError, UnfinishedError
+from core.errors import SpecError, TransientStoreError, UnfinishedError, one_line
 from core.machine import parallel
 from core.rendering.chunk import read_result
 from core.spec import Compute
@@ -37,6 +39,7 @@ from tasks.render import UnexpectedError
 _POLL_SECONDS = 5.0
 _LEAST_PATIENCE_SECONDS = 900.0  # for a shard that runs and finishes nothing
 _NO_WORKER_SECONDS = 3600.0  # long enough for a cloud to find a machine with a GPU
+_SILENT = "the Prefect server or the store does not answer"
 
 
 class WorkPoolEngine:
@@ -57,14 +60,8 @@ class WorkPoolEngine:
         Raises:
             SpecError: if it has not.
         """
-        name = self._compute.shard_deployment
-        with get_client(sync_client=True) as client:
-            try:
-                client.read_deployment_by_name(name)
-            except ObjectNotFound:
-                raise SpecError(
-                    f"compute.deployment: the Prefect server has no {name}; register it with 'prefect deploy'"
-                ) from None
+        with get_client(sync_client=True) as client, self._finding():
+            client.read_deployment_by_name(self._compute.shard_deployment)
 
     def begin(self, chunks: int) -> None:
         """Do nothing: workers start with the first shard."""
@@ -79,34 +76,76 @@ class WorkPoolEngine:
             return
         self._rounds += 1
         tag = children_tag(str(this_flow_run.id))
-        with get_client(sync_client=True) as client:
-            # The server takes a second request with the same key for the first one, sent again. So a shard of a later
-            # round, which may have the same chunks, has a key of its own.
-            key = f"{tag} {this_flow_run.run_count} {self._rounds}"
-            fleet = _Fleet(client, round_, self._compute, tag, key, finished, failed)
+        shards = deque(cut_into_shards(tuple(filter(round_.take, round_.chunks)), self._compute, round_.chunk_seconds))
+        with get_client(sync_client=True) as client, temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 1}):
+            if self._rounds == 1 and this_flow_run.run_count > 1:  # this run was stopped and has started again
+                _try_to_cancel(client, tag)
+            fleet = _Fleet(client, round_, self._compute, partial(self._start, round_, tag))
             try:
-                chunks = tuple(filter(round_.take, round_.chunks))
-                fleet.render(deque(_shards(chunks, self._chunks_per_shard(round_.chunk_seconds))))
+                fleet.render(shards, finished, failed)
             except BaseException:
-                with suppress(httpx.HTTPError):  # if this is a crash, the server's hook cancels them later
-                    cancel_children(client, tag)
+                _try_to_cancel(client, tag)
                 raise
 
     def close(self, *, kill: bool = False) -> None:
         """Do nothing: no shard is in flight between rounds, and the engine does not control the workers."""
 
-    def _check_deployment(self, client: SyncPrefectClient) -> None:
-        name = self._compute.shard_deployment
+    def _start(self, round_: Round, tag: str, name: str, chunks: Sequence[str]) -> UUID:
+        """Create the flow run of a shard and return its id.
+
+        The server takes a second request with the same key for the first one, sent again. So the key has the round: a
+        later round may have the same chunks.
+        """
+        with self._finding():
+            run: Any = run_deployment(
+                self._compute.shard_deployment,
+                parameters={
+                    "uri": round_.uri,
+                    "storage": round_.storage.model_dump(mode="json"),
+                    "plan_path": round_.plan_path,
+                    "chunks": list(chunks),
+                    "processes": self._compute.processes,
+                    "batch_pairs": round_.batch_pairs,
+                    "chunk_seconds": round_.chunk_seconds,
+                },
+                flow_run_name=f"render-shard {round_.uri.rpartition('/')[2]} {name}",
+                tags=[tag, *round_.tags],
+                timeout=0,
+                idempotency_key=f"{tag} {this_flow_run.run_count} {self._rounds} {name}",
+            )
+        return UUID(str(run.id))
+
+    @contextmanager
+    def _finding(self) -> Iterator[None]:
+        """Turn the server's answer that there is no deployment into a SpecError."""
         try:
-            client.read_deployment_by_name(name)
+            yield
         except ObjectNotFound:
+            name = self._compute.shard_deployment
             raise SpecError(
                 f"compute.deployment: the Prefect server has no {name}; register it with 'prefect deploy'"
             ) from None
 
-    def _chunks_per_shard(self, chunk_seconds: float) -> int:
-        shard_seconds = self._compute.shard_seconds
-        return max(1, round(shard_seconds * (self._compute.processes or 1) / chunk_seconds))
+
+def _try_to_cancel(client: SyncPrefectClient, tag: str) -> None:
+    with suppress(httpx.HTTPError):  # if this is a crash, the server's hook cancels them later
+        cancel_children(client, tag)
+
+
+def cut_into_shards(chunks: Sequence[str], compute: Compute, chunk_seconds: float) -> list[tuple[str, ...]]:
+    """Cut a round's chunks into shards that keep all workers busy, and end at about the same time.
+
+    The number of shards is a multiple of the number of workers, if there are enough chunks, and no shard takes longer
+    than the spec's `shard_minutes`, unless a single chunk does. A plan has shorter chunks towards its end. So the
+    chunks are dealt out one by one: every shard gets long and short ones, and their numbers differ by one at most.
+
+    Args:
+        chunk_seconds: estimated time of the longest chunk on one process.
+    """
+    longest = max(1, math.floor(compute.shard_seconds * (compute.processes or 1) / chunk_seconds))
+    workers = compute.shards_in_flight
+    count = min(len(chunks), workers * math.ceil(len(chunks) / longest / workers))
+    return [tuple(chunks[first::count]) for first in range(count)]
 
 
 @dataclass
@@ -125,21 +164,16 @@ class _Shard:
 
 
 class _Fleet:
-    """The shards of one round that are in flight, by the ids of their flow runs."""
+    """The shards of one round that are in flight, by the ids of their flow runs.
+
+    Args:
+        start: creates the flow run of a shard, given the shard's name and chunks, and returns its id.
+    """
 
     def __init__(
-        self,
-        client: SyncPrefectClient,
-        round_: Round,
-        compute: Compute,
-        tag: str,
-        key: str,
-        finished: Finished,
-        failed: Failed,
+        self, client: SyncPrefectClient, round_: Round, compute: Compute, start: Callable[[str, Sequence[str]], UUID]
     ) -> None:
-        self._client, self._round, self._compute = client, round_, compute
-        self._tag, self._key = tag, key
-        self._finished, self._failed = finished, failed
+        self._client, self._compute, self._start = client, compute, start
         self._store = open_store(round_.uri, round_.storage)
         self._patience_seconds = max(_LEAST_PATIENCE_SECONDS, 5 * round_.chunk_seconds)
         self._running: dict[UUID, _Shard] = {}
@@ -147,60 +181,62 @@ class _Fleet:
         self._heard = time.monotonic()
         self._log = get_run_logger()
 
-    def render(self, shards: deque[tuple[str, ...]]) -> None:
-        """Render all shards, at most the spec's number of workers at a time."""
-        total, answered = len(shards), time.monotonic()
+    def render(self, shards: deque[tuple[str, ...]], finished: Finished, failed: Failed) -> None:
+        """Render all shards, at most the spec's number of workers at a time.
+
+        While the server does not answer, the shards in flight continue, and their chunks are finished when they have
+        records. If all have, the round ends.
+        """
+        total, answered, silent = len(shards), time.monotonic(), False
         while shards or self._running:
             try:
+                self._count(finished)
                 while shards and len(self._running) < self._compute.shards_in_flight:
                     self._begin(f"{total - len(shards) + 1} of {total}", shards[0])
                     shards.popleft()
-                time.sleep(_POLL_SECONDS)
-                self._look()
-                answered = time.monotonic()
+                self._look(finished, failed)
             except (httpx.HTTPError, TransientStoreError) as error:
+                if not shards and not any(shard.waiting for shard in self._running.values()):
+                    return
                 if time.monotonic() - answered > _NO_WORKER_SECONDS:
-                    raise
-                self._log.warning("the Prefect server or the store does not answer, the shards continue: %s", error)
+                    minutes = _NO_WORKER_SECONDS / 60
+                    raise UnfinishedError(f"{_SILENT} for {minutes:.0f} minutes: {one_line(error)}") from None
+                if not silent:
+                    self._log.warning("%s: %s; the shards in flight continue", _SILENT, one_line(error))
+                silent = True
+            else:
+                if silent:
+                    self._log.warning("the Prefect server and the store answer again")
+                answered, silent = time.monotonic(), False
+            if shards or self._running:
                 time.sleep(_POLL_SECONDS)
 
     def _begin(self, name: str, chunks: tuple[str, ...]) -> None:
-        parameters = {
-            "uri": self._round.uri,
-            "storage": self._round.storage.model_dump(mode="json"),
-            "plan_path": self._round.plan_path,
-            "chunks": list(chunks),
-            "processes": self._compute.processes,
-            "batch_pairs": self._round.batch_pairs,
-            "chunk_seconds": self._round.chunk_seconds,
-        }
-        run: Any = run_deployment(
-            self._compute.shard_deployment,
-            parameters=parameters,
-            flow_run_name=f"render-shard {self._store.name} {name}",
-            tags=[self._tag, *self._round.tags],
-            timeout=0,
-            idempotency_key=f"{self._key} {name}",
-        )
-        self._running[run.id] = _Shard(name, set(chunks), time.monotonic())
+        self._running[self._start(name, chunks)] = _Shard(name, set(chunks), time.monotonic())
 
-    def _look(self) -> None:
-        """Read the states of the shards and the records of their chunks, and act on what has changed."""
+    def _count(self, finished: Finished) -> None:
+        """Note which chunks of the shards in flight have records now."""
+        recorded = recorded_chunks(self._store) if self._running else set()
+        for shard in self._running.values():
+            for chunk in sorted(shard.waiting & recorded):
+                result = read_result(self._store, chunk)
+                shard.waiting.remove(chunk)
+                shard.finished_chunks += 1
+                shard.heard = time.monotonic()
+                finished(result)
+
+    def _look(self, finished: Finished, failed: Failed) -> None:
+        """Read the states of the shards, and act on what has changed."""
         now = time.monotonic()
         runs = self._client.read_flow_runs(
             flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=list(self._running))), limit=len(self._running)
         )
-        recorded = recorded_chunks(self._store)
+        if any(run.state is None or run.state.is_final() for run in runs):
+            self._count(finished)  # what a shard has finished before it ended
         for deleted in self._running.keys() - {run.id for run in runs}:
             self._end(deleted, self._running[deleted], "was deleted")
         for run in runs:
-            shard = self._running[run.id]
-            for chunk in sorted(name for name in shard.waiting if name in recorded):
-                shard.waiting.remove(chunk)
-                shard.finished_chunks += 1
-                shard.heard = now
-                self._finished(read_result(self._store, chunk))
-            state = run.state
+            shard, state = self._running[run.id], run.state
             if state is None or not (state.is_running() or state.is_final()):
                 shard.heard = now  # a shard that waits for a worker is not stalled
                 continue
@@ -208,7 +244,7 @@ class _Fleet:
             if state.name == CHUNKS_FAILED:
                 log = f"The log of the flow run {run.name} has the traceback."
                 for chunk in sorted(shard.waiting):
-                    self._failed(chunk, UnexpectedError(state.message or "an unknown cause", log))
+                    failed(chunk, UnexpectedError(state.message or "an unknown cause", log))
             if state.is_final():
                 self._end(run.id, shard, f"ended as {state.name}: {state.message or 'no message'}")
             elif now - shard.heard > self._patience_seconds:
@@ -235,10 +271,3 @@ class _Fleet:
         self._futile = 0 if shard.finished_chunks else self._futile + 1
         if self._futile >= max(3, self._compute.shards_in_flight):
             raise UnfinishedError(f"{self._futile} shards in a row finished nothing; the last one {how}")
-
-
-def _shards(chunks: Sequence[str], size: int) -> Iterator[tuple[str, ...]]:
-    """Yield parts of *size* chunks; the last one may be smaller."""
-    rest = iter(chunks)
-    while shard := tuple(islice(rest, size)):
-        yield shard

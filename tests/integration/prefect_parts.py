@@ -87,6 +87,7 @@ class PrefectServer:
         return os.environ | {
             "PREFECT_HOME": str(self.home),
             "PREFECT_API_URL": self.api,
+            "PREFECT_SERVER_UI_API_URL": self.api,
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "DO_NOT_TRACK": "1",
         }
@@ -150,31 +151,48 @@ class PrefectServer:
 
 
 class Worker:
-    """A worker of a work pool, with the flow runs that it has started.
+    """A worker of a work pool, started by the script of the run-book, with the flow runs that it has started.
 
     Args:
-        options: options of `prefect worker start`.
+        options: more arguments of the command that starts the worker.
 
     Attributes:
         pool: name of the work pool.
+        command: the command that starts the worker.
     """
 
     def __init__(self, server: PrefectServer, pool: str, *options: str, **environment: str) -> None:
-        self._server, self.pool, self._options = server, pool, options
+        self._server, self.pool = server, pool
+        self.command = ["python", "deploy/worker.py", "--pool", pool, *options]
+        Worker._made += 1
+        self._log = server.home / f"worker-{Worker._made}-{pool}.log"
         often = {"PREFECT_WORKER_QUERY_SECONDS": "2"}  # seconds between polls for flow runs; 10 by default
         self._environment = server.environment | often | environment
         self._process: subprocess.Popen[bytes] | None = None
 
+    _made = 0  # of all workers, so that each has a log of its own
+
     def start(self) -> Worker:
-        with (self._server.home / f"worker-{self.pool}.log").open("ab") as log:
+        with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [PREFECT, "worker", "start", "--pool", self.pool, *self._options],
+                [sys.executable, Path(__file__).parents[2] / self.command[1], *self.command[2:]],
                 env=self._environment,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
         return self
+
+    def stop(self) -> None:
+        """Send SIGTERM to the process that was started, as `docker stop` does, and wait for its end."""
+        assert self._process is not None, "the worker is not running"
+        self._process.terminate()
+        self._process.wait(PATIENCE_SECONDS)
+        self._process = None
+
+    def has_taken(self, flow_run: str) -> bool:
+        """Return whether the worker has started a flow run."""
+        return flow_run in self._log.read_text(errors="replace")
 
     def kill(self) -> None:
         """Send SIGKILL to the worker and to all its descendants."""
@@ -185,7 +203,8 @@ class Worker:
             self._process = None
 
     def descendants(self) -> list[int]:
-        return [] if self._process is None else descendants(self._process.pid)
+        """Return the ids of the processes of the worker's flow runs; the first descendant is the worker itself."""
+        return [] if self._process is None else descendants(self._process.pid)[1:]
 
     def processes_of(self, flow_run: str) -> list[int]:
         """Return the ids of the processes that were started for a flow run, each after its parent."""

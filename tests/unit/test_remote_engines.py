@@ -108,6 +108,43 @@ def test_a_build_asks_the_cluster_for_its_size_once(monkeypatch: pytest.MonkeyPa
     assert len(left) == 1
 
 
+@pytest.mark.parametrize(
+    ("chunks", "compute", "chunk_seconds", "sizes"),
+    [
+        (12, {"workers": 3}, 10, [4, 4, 4]),  # two minutes of work, which one shard could do
+        (14, {"workers": 3}, 10, [5, 5, 4]),
+        (2, {"workers": 3}, 10, [1, 1]),
+        (1, {}, 60, [1]),
+        (40, {"workers": 3, "shard_minutes": 10}, 60, [7, 7, 7, 7, 6, 6]),  # 13 a worker, at most 10 a shard
+        (41, {"workers": 2, "shard_minutes": 10}, 60, [7, 7, 7, 7, 7, 6]),
+        (40, {"workers": 2, "shard_minutes": 10, "processes": 2}, 60, [20, 20]),
+        (5, {"workers": 2, "shard_minutes": 1}, 1000, [1, 1, 1, 1, 1]),
+        (2000, {"workers": 200, "shard_minutes": 600}, 60, [10] * 200),
+    ],
+)
+def test_shards_keep_all_workers_busy(
+    chunks: int, compute: dict[str, Any], chunk_seconds: float, sizes: list[int]
+) -> None:
+    """Shards are a multiple of the workers, of equal sizes, and none takes longer than it should."""
+    from flows.engines.work_pool import cut_into_shards  # imported here, because Prefect takes seconds to load
+
+    names = [f"{number}" for number in range(chunks)]
+
+    shards = cut_into_shards(names, Compute.model_validate({"engine": "work-pool"} | compute), chunk_seconds)
+
+    assert [len(shard) for shard in shards] == sizes
+    assert sorted(name for shard in shards for name in shard) == sorted(names)
+
+
+def test_every_shard_has_long_and_short_chunks() -> None:
+    """The last chunks of a plan are shorter, so each shard gets some of the first and some of the last ones."""
+    from flows.engines.work_pool import cut_into_shards  # imported here, because Prefect takes seconds to load
+
+    shards = cut_into_shards("abcdef", Compute(engine="work-pool", workers=2), 60)
+
+    assert shards == [("a", "c", "e"), ("b", "d", "f")]
+
+
 TIMED_OUT = "The current node timed out during startup. This could happen because some of the raylet failed to startup"
 
 

@@ -527,3 +527,45 @@ def test_a_stored_spec_can_be_read_again(engine: str) -> None:
     assert AtlasSpec.model_validate(stored) == spec
     assert spec.compute.shard_deployment == "render-shard/gpu"
     assert (spec.compute.shards_in_flight, spec.compute.shard_seconds) == (4, 600)
+
+
+def fields_of_the_form() -> dict[str, dict[str, Any]]:
+    """Return the schema of every field by section and name; a field that may have several types has several entries."""
+    schema = AtlasSpec.model_json_schema()
+    found = {}
+    for section, part in {**schema["$defs"], "AtlasSpec": schema}.items():
+        for name, field in part["properties"].items():
+            for number, choice in enumerate(field.get("anyOf", [field])):
+                found[f"{section}.{name} {number}"] = choice
+                found[f"{section}.{name} {number} items"] = choice.get("items", {})
+    return found
+
+
+def test_the_schema_has_only_words_that_forms_understand() -> None:
+    """Every number has a minimum and a maximum, and a field of one value shows this value."""
+    fields = fields_of_the_form()
+
+    assert not [name for name, field in fields.items() if {"const", "oneOf", "prefixItems", "ge", "le"} & set(field)]
+    numbers = {name: field for name, field in fields.items() if field.get("type") in ("integer", "number")}
+    assert numbers["RenderSettings.learning_rate 0"]["exclusiveMinimum"] == 0
+    unlimited = [name for name, field in numbers.items() if not {"minimum", "maximum"} <= set(field)]
+    assert unlimited == ["RenderSettings.checkpoints 0 items"]  # they are below steps
+    assert numbers["RenderSettings.seed 0"]["maximum"] == 2**32 - 1
+    assert numbers["Compute.shard_minutes 0"]["maximum"] == 600
+    assert fields["ModelSpec.sha256 0"]["pattern"] == "^[0-9a-fA-F]{64}$"
+    select = fields["ListedPairs.select 0"]
+    assert (select["type"], select["enum"], select["default"]) == ("string", ["list"], "list")
+
+
+def test_a_form_that_fills_in_defaults_sends_no_default_that_depends_on_another_field() -> None:
+    """With schedule: fast and every other default of the schema, the number of updates is that of the fast schedule."""
+    schema = AtlasSpec.model_json_schema()
+    filled = {
+        name: field["default"]
+        for name, field in schema["$defs"]["RenderSettings"]["properties"].items()
+        if "default" in field
+    }
+
+    assert RenderSettings.model_validate(filled) == RenderSettings()
+    assert RenderSettings.model_validate(filled | {"schedule": "fast"}).steps == 96
+    assert schema["properties"]["render"]["default"] == filled
