@@ -256,14 +256,15 @@ class Compute(Frozen):
 
     publish_minutes: Number | None = Field(
         None,
-        gt=0,
+        ge=0.01,
         le=1440,
         description="Minutes between two publications of an atlas that is being built; "
         f"by default {_PUBLISH_MINUTES}. Publishing takes at most a twentieth of the time.",
     )
     stop_after_failures: Number | None = Field(
         None,
-        gt=0,
+        ge=0.0001,
+        le=1_000_000,
         description="Number of failed pairs after which a build ends early; below 1, their share of the missing pairs.",
     )
 

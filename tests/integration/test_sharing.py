@@ -108,7 +108,7 @@ def test_a_build_ends_early_after_the_failures_that_its_spec_allows(job: Job) ->
 
 def test_an_atlas_is_published_while_it_grows_and_when_its_build_is_stopped(job: Job) -> None:
     """A gallery exists long before the build ends; after SIGTERM it has every pair with a record."""
-    job.write(render=SLOW, compute={"processes": 1, "chunk_pairs": 1, "publish_minutes": 0.0001})
+    job.write(render=SLOW, compute={"processes": 1, "chunk_pairs": 1, "publish_minutes": 0.01})
     build = job.start()
     try:
         wait_for((job.atlas / "index.html").exists, "the page")
