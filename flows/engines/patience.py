@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 
 _PATIENCE = 3.0  # times the expected time of a chunk
 _TELLING = 2.0
-_STOPPED = 1.0
-_LEAST_STOPPED_SECONDS = 5.0
+_STOPPED = 1.5  # of these times, if the process gets no processor at all
 _LEAST_SECONDS = 10.0  # of expected time: shorter chunks take many times as long if the machine has other work
 _LOADING_SECONDS = 60.0  # 5 to 15 s were measured for loading TensorFlow and compiling the first chunk, on idle cores
 _LONGEST_GAP_SECONDS = 2.0
@@ -72,8 +71,8 @@ class Patience:
     def is_over(self, chunk: str) -> bool:
         """Return, once, whether the process of a chunk hangs; the next time the chunk is given twice the time."""
         watched = self._watched[chunk]
-        long_stopped = max(_LEAST_STOPPED_SECONDS, _STOPPED * watched.expected)
-        if watched.is_over or (watched.taken < _PATIENCE * watched.expected and watched.stopped < long_stopped):
+        in_time = watched.taken < _PATIENCE * watched.expected and watched.stopped < _STOPPED * watched.expected
+        if watched.is_over or in_time:
             return False
         watched.is_over = True
         self._replaced[chunk] = self._replaced.get(chunk, 0) + 1

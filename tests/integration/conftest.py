@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from deployed import Deployed
 from job import LAYER, PATIENCE_SECONDS, SMALL, Job
 from prefect_parts import PrefectServer, make_home, share_databases
 
@@ -22,6 +23,21 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield server.start().api
     finally:
         server.kill()
+
+
+@pytest.fixture(scope="module")
+def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
+    """A server with its pools and deployments, and both workers running."""
+    made = Deployed(tmp_path_factory.mktemp("deployed"))
+    try:
+        for worker in (made.cpu, made.gpu):
+            worker.start()
+            made.said.append(worker.command)
+        yield made
+    finally:
+        for worker in (made.cpu, made.gpu, *made.more_gpus):
+            worker.kill()
+        made.server.kill()
 
 
 @pytest.fixture

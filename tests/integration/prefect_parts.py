@@ -206,6 +206,25 @@ class Worker:
         """Return the ids of the processes of the worker's flow runs; the first descendant is the worker itself."""
         return [] if self._process is None else descendants(self._process.pid)[1:]
 
+    def pause(self) -> bool:
+        """Stop the flow runs of this worker, if any of them renders, and return whether one does.
+
+        Render processes are not stopped alone, because a flow run would replace them.
+        """
+        rendering = bool(render_processes(self.descendants()))
+        if rendering:
+            self._signal(signal.SIGSTOP)
+        return rendering
+
+    def resume(self) -> None:
+        """Let everything go on that `pause` has stopped."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        for pid in self.descendants():
+            with contextlib.suppress(ProcessLookupError):  # it has just ended
+                os.kill(pid, number)
+
     def processes_of(self, flow_run: str) -> list[int]:
         """Return the ids of the processes that were started for a flow run, each after its parent."""
         found = []

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
 import shlex
-import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +13,7 @@ from urllib.parse import quote
 
 import pytest
 from job import LAYER, SMALL, Job, finish, wait_for
-from prefect_parts import PrefectServer, Worker, render_processes
+from prefect_parts import PrefectServer, Worker
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from postgres import INSTALLATION, Postgres, programs
@@ -83,15 +81,6 @@ def unexpected(log: str) -> list[str]:
     return [line for line in log.splitlines() if re.search("ERROR|FATAL|PANIC", line) and "pk_task_run" not in line]
 
 
-def send(worker: Worker, number: signal.Signals) -> bool:
-    """Send a signal to the render processes of a worker; return whether it has any."""
-    rendering = render_processes(worker.descendants())
-    for pid in rendering:
-        with contextlib.suppress(ProcessLookupError):  # it has just ended
-            os.kill(pid, number)
-    return bool(rendering)
-
-
 def test_two_workers_share_a_build_whose_runs_are_kept_in_postgresql(
     postgres: Postgres, prefect_on_postgres: PrefectServer, tmp_path: Path
 ) -> None:
@@ -127,7 +116,7 @@ def test_two_workers_share_a_build_whose_runs_are_kept_in_postgresql(
 
     def each_renders() -> bool:
         """Stop the processes that render now, so that no shard ends before each worker has one."""
-        stopped = [send(worker, signal.SIGSTOP) for worker in workers]
+        stopped = [worker.pause() for worker in workers]
         return all(stopped)
 
     try:
@@ -136,7 +125,7 @@ def test_two_workers_share_a_build_whose_runs_are_kept_in_postgresql(
         build = job.start()
         wait_for(each_renders, "each worker to render")
         for worker in workers:
-            send(worker, signal.SIGCONT)
+            worker.resume()
         said, complaints = finish(build)
     finally:
         for worker in workers:

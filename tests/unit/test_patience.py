@@ -31,8 +31,8 @@ def test_a_chunk_whose_process_was_killed_is_given_twice_the_time() -> None:
     assert [watched(patience, 1000)[0] for _ in range(3)] == [60, 120, 240]
 
 
-def test_a_stopped_process_is_given_up_when_the_chunk_should_be_finished() -> None:
-    assert watched(Patience(), 100, stopped=True)[0] == 20
+def test_a_stopped_process_is_given_up_after_half_of_that() -> None:
+    assert watched(Patience(), 100, stopped=True)[0] == 30
 
 
 def test_a_slow_machine_gives_all_chunks_more_time() -> None:

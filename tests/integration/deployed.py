@@ -1,0 +1,79 @@
+"""The deployments of prefect.yaml on a real server, with the pools, automations and workers of the run-book."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from job import SMALL, Job
+from prefect_parts import PrefectServer, Worker, make_home
+
+ROOT = Path(__file__).parents[2]
+SLOW = SMALL | {"steps": 240}  # long enough to be interrupted
+_PYTHONPATH = [path for path in (os.environ.get("PYTHONPATH"),) if path]
+SHARDS = {"engine": "work-pool", "processes": 1, "chunk_pairs": 1, "workers": 2, "shard_minutes": 1}
+
+
+class Deployed:
+    """A server with pools and deployments as deploy/README.md makes them, and a worker for each pool."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.said = [["prefect", "server", "start", "--host", "127.0.0.1"]]
+        self.server = PrefectServer(make_home(home)).start()
+        for package in ("core", "tasks", "flows"):  # of another project, in the folder where the workers run flows
+            (home / package).mkdir()
+            (home / package / "__init__.py").write_text("raise SystemExit('not Isthmus')", encoding="utf-8")
+        paths = {"ISTHMUS_CACHE": str(home / "cache"), "PYTHONPATH": os.pathsep.join([str(home), *_PYTHONPATH])}
+        self.cpu = Worker(self.server, "cpu", **paths)
+        self.gpu, *self.more_gpus = (Worker(self.server, "gpu", "--limit", "1", **paths) for _ in range(3))
+        for pool in ("cpu", "gpu"):
+            self.say(
+                "work-pool", "create", pool, "--type", "process", "--base-job-template", "deploy/pools/process.json"
+            )
+        self.automate()
+        self.say("--no-prompt", "deploy", "--all")
+
+    def say(self, *arguments: str) -> str:
+        """Run a command of Prefect, expect success, and return what it prints."""
+        self.said.append(["prefect", *arguments])
+        finished = self.server.run(*arguments, ISTHMUS_HOME=str(self.home))
+        assert finished.returncode == 0, finished.stdout + finished.stderr
+        return finished.stdout
+
+    def automate(self, *arguments: str) -> None:
+        """Create or replace the automations, as the run-book does."""
+        self.said.append(["python", "deploy/automate.py", *arguments])
+        subprocess.run([sys.executable, *self.said[-1][1:]], env=self.server.environment, cwd=ROOT, check=True)
+
+    def job(self, **spec: Any) -> Job:
+        job = Job(self.home, self.server.environment)
+        job.write(**({"output": str(self.home / "out"), "render": SMALL} | spec))
+        return job
+
+    def trigger(self, job: Job) -> None:
+        """Start a run of build-atlas/on-demand, without the seconds that the `prefect` command takes to load."""
+        [on_demand] = [found for found in self.server.find("deployments") if found["name"] == "on-demand"]
+        self.server.post(f"deployments/{on_demand['id']}/create_flow_run", {"parameters": {"spec": job.spec}})
+
+    def start(self, deployment: str, parameters: dict[str, Any]) -> str:
+        """Start a run whose parameters the server does not check, and return its id."""
+        [found] = [found for found in self.server.find("deployments") if found["name"] == deployment]
+        body = {"parameters": parameters, "enforce_parameter_schema": False}
+        return str(self.server.post(f"deployments/{found['id']}/create_flow_run", body)["id"])
+
+    def log(self, run: str) -> list[str]:
+        """Return the messages in the log of a flow run."""
+        found = self.server.find("logs", logs={"flow_run_id": {"any_": [run]}}, limit=200, sort="TIMESTAMP_ASC")
+        return [line["message"] for line in found]
+
+    def state(self, run: str) -> str:
+        """Return the type of the state of the newest flow run of a name, or NONE."""
+        found = self.server.flow_run(run)
+        return str(found["state"]["type"]) if found else "NONE"
+
+    def shards(self, atlas: str) -> list[dict[str, Any]]:
+        return self.server.find("flow_runs", flow_runs={"name": {"like_": f"render-shard {atlas} "}})

@@ -1,0 +1,175 @@
+"""Workers that share a build, are stopped, are killed, or lose their server."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from engine_parts import Atlas, Host
+from job import LAYER, wait_for
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from deployed import SHARDS, SLOW, Deployed
+from fault_proxy import FaultProxy
+from graphs import inception_v1
+
+from flows.worker_run import HANDED_ON
+
+
+def test_a_worker_that_is_stopped_hands_its_run_on(deployed: Deployed, what: str) -> None:
+    """After SIGTERM of the worker that runs a build, or a shard, the run is scheduled again and another one ends it.
+
+    The run has never crashed.
+    """
+    worker = deployed.cpu if what == "build" else deployed.gpu
+    compute = {"processes": 1, "chunk_pairs": 1} if what == "build" else SHARDS | {"workers": 1, "shard_minutes": 10}
+    slow = SLOW | {"steps": 600}
+    job = deployed.job(name=what, pairs={"select": "all", "neurons": [f"{LAYER}:0-3"]}, render=slow, compute=compute)
+    deployed.trigger(job)
+    wait_for(job.records, "the first record")
+    name = "build-atlas build" if what == "build" else "render-shard shard 1 of 1"
+    run = deployed.server.flow_run(name)
+    assert run is not None
+
+    worker.stop()
+    stopped = deployed.server.flow_run(name)
+    before = job.records()
+    worker.start()
+
+    assert stopped is not None
+    assert (stopped["state"]["type"], stopped["state"]["name"]) == ("SCHEDULED", "AwaitingRetry")
+    wait_for(lambda: deployed.state(f"build-atlas {what}") == "COMPLETED", "the build to complete")
+    assert 0 < len(before) < 6
+    assert len(job.records()) == 6
+    assert {key: job.records()[key] for key in before} == before
+    assert job.run("verify", str(job.atlas)).returncode == 0
+    found = deployed.server.flow_run(name)
+    assert found is not None
+    assert (found["id"], found["run_count"], found["state"]["type"]) == (run["id"], 2, "COMPLETED")
+    wait_for(lambda: HANDED_ON in deployed.log(run["id"]), "the log of the first part")
+    assert not any("Crash" in line or "Error" in line for line in deployed.log(run["id"]))
+
+
+def test_a_build_goes_on_when_a_worker_and_its_shard_are_killed(deployed: Deployed) -> None:
+    """If a GPU worker and its processes were killed and its shard is marked as crashed, another shard renders the rest.
+
+    The atlas is walkable: one shard renders its canvas, another one the portraits, and others the strips.
+    """
+    pairs = {"select": "all", "neurons": [f"{LAYER}:0-3"]}
+    job = deployed.job(name="shards", strip="walk", pairs=pairs, render=SLOW, compute=SHARDS)
+    deployed.trigger(job)
+    wait_for(job.records, "the first record of a shard")
+
+    deployed.gpu.kill()
+    before = job.records()
+    [shard] = [run for run in deployed.shards("shards") if run["state"]["type"] == "RUNNING"]
+    crash = {"state": {"type": "CRASHED", "message": "no heartbeat"}, "force": True}
+    deployed.server.post(f"flow_runs/{shard['id']}/set_state", crash)  # as the automation in deploy/ does
+    deployed.gpu.start()
+
+    wait_for(lambda: deployed.state("build-atlas shards") == "COMPLETED", "the build to complete")
+    assert 0 < len(before) < 6
+    assert {key: job.records()[key] for key in before} == before
+    assert len(job.records()) == len(job.sheets()) == 6
+    assert job.run("verify", str(job.atlas)).returncode == 0
+    states = [run["state"]["type"] for run in deployed.shards("shards")]
+    assert states.count("CRASHED") == 1
+    assert states.count("COMPLETED") == len(states) - 1
+    build = deployed.server.flow_run("build-atlas shards")
+    assert build is not None
+    assert f"isthmus-parent-{build['id']}" in shard["tags"]
+    artifacts = {found["key"]: found for found in deployed.server.find("artifacts", limit=50)}
+    assert artifacts["shards-strips"]["data"].startswith("data:image/webp;base64,")
+    assert artifacts["shards-progress"]["data"] == 100
+
+
+def test_three_workers_share_one_build(deployed: Deployed) -> None:
+    """Each of three workers that take one shard at a time renders at least a quarter of the chunks."""
+    job = deployed.job(
+        name="shared",
+        pairs={"select": "all", "neurons": [f"{LAYER}:0-7"]},
+        compute=SHARDS | {"workers": 3, "chunk_pairs": 2, "shard_minutes": 10},
+    )
+    workers = [deployed.gpu, *(worker.start() for worker in deployed.more_gpus)]
+
+    try:
+        deployed.trigger(job)
+
+        def all_have_taken_a_shard() -> bool:
+            for worker in workers:  # so that no shard ends before the slowest worker has looked for one
+                worker.pause()
+            shards = [shard["id"] for shard in deployed.shards("shared")]
+            return all(any(map(worker.has_taken, shards)) for worker in workers)
+
+        wait_for(all_have_taken_a_shard, "a shard for each worker")
+        for worker in workers:
+            worker.resume()
+        wait_for(lambda: deployed.state("build-atlas shared") == "COMPLETED", "the build to complete")
+    finally:
+        for worker in deployed.more_gpus:
+            worker.kill()
+
+    shards = deployed.shards("shared")
+    assert {shard["state"]["type"] for shard in shards} == {"COMPLETED"}
+    rendered = [
+        sum(len(shard["parameters"]["chunks"]) for shard in shards if worker.has_taken(shard["id"]))
+        for worker in workers
+    ]
+    assert sum(rendered) == 14
+    assert min(rendered) >= 14 / 4
+
+
+def test_a_round_outlasts_its_server(deployed: Deployed) -> None:
+    """While the server does not answer the build, shards continue; this is told once, and the end of it once.
+
+    If everything is rendered, the round ends without the server.
+    """
+    atlas = Atlas(deployed.home / "outage", "0-3", steps=240)
+    compute = SHARDS | {"workers": 1, "shard_minutes": 10}
+    log = deployed.home / "host.log"
+    with FaultProxy(deployed.server.api).running() as proxy:
+        host = Host(compute, deployed.server.environment | {"PREFECT_API_URL": f"{proxy.url}/api"}, log)
+        try:
+            host.send("render", **atlas.round())
+            wait_for(atlas.records, "the first record")
+            deployed.gpu.pause()  # so that the round does not end yet
+            proxy.die(10_000)
+            wait_for(lambda: "the shards in flight continue" in log.read_text(), "the first message")
+            tried = len(proxy.requests)
+            wait_for(lambda: len(proxy.requests) > tried + 4, "more tries")
+            proxy.die(0)
+            wait_for(lambda: "answer again" in log.read_text(), "the second message")
+            assert log.read_text().count("the shards in flight continue") == 1
+
+            proxy.die(10_000)
+            deployed.gpu.resume()
+            answer = host.answer()
+        finally:
+            proxy.die(0)
+            host.end()
+
+    assert answer["error"] is None
+    assert sorted(answer["finished"]) == sorted(atlas.keys.values())
+
+
+def test_a_worker_with_another_model_is_refused_in_one_line(deployed: Deployed) -> None:
+    """A shard whose weights differ from those of the plan renders nothing and says so, and the build fails."""
+    file = deployed.home / "InceptionV1.pb"
+    file.write_bytes(bytes(inception_v1(old_concat=True)))
+    job = deployed.job(
+        name="other-model",
+        model={"name": "inception-v1", "file": str(file)},
+        pairs={"select": "list", "list": [["mixed4a_pre_relu:476", "mixed4a_pre_relu:460"]]},
+        render={"steps": 4, "size_px": 64, "frames": 3},
+        compute=SHARDS,
+    )
+    deployed.gpu.kill()  # so that the shard waits while the file is replaced
+    deployed.trigger(job)
+    wait_for(lambda: deployed.shards("other-model"), "a shard to be asked for")
+    file.write_bytes(bytes(inception_v1(old_concat=False)))
+    deployed.gpu.start()
+
+    wait_for(lambda: deployed.state("build-atlas other-model") == "FAILED", "the build to fail")
+    said = "expected the weights that the plan was made with, found others; give every machine the same file"
+    assert all(said in shard["state"]["message"] for shard in deployed.shards("other-model"))
+    assert job.records() == {}
