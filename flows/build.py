@@ -7,7 +7,7 @@ the store. So whatever happens to a process, or to this flow, finished work is n
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import suppress
 
 from prefect import get_run_logger
@@ -51,7 +51,7 @@ class Build:
         self._again = count_failures(spec) if again else {}
         known = chunks_at_once(spec.compute)
         self._at_once = known or 1
-        self._plan = self._make_plan()
+        self._plan = self._make_plan(check=self._engine.check)
         self._leases.keep()
         if known is None and self._plan.chunks:  # only the engine knows, and finding out may start something
             self._at_once = self._engine.chunks_at_once
@@ -154,7 +154,7 @@ class Build:
             self._log.info("waiting for %d chunks that other builds render", len(chunks))
             self._leases.wait(chunks)
 
-    def _make_plan(self) -> Plan:
+    def _make_plan(self, check: Callable[[], None] | None = None) -> Plan:
         adopted = self._leases.plans()
         plan = plan_atlas(
             self._spec,
@@ -162,7 +162,7 @@ class Build:
             one_by_one=bool(self._faults),
             adopted=sorted(adopted),
             again=self._again,
-            check=self._engine.check,
+            check=check,
         )
         self._leases.begin(plan.path, adopted)
         return plan

@@ -25,6 +25,7 @@ from core.spec_file import parse_spec
 
 _RUN = "PREFECT__FLOW_RUN_ID"
 """Environment variable that a worker sets for the process of a run."""
+_MOST_STARTS = 50  # machines that are taken away every hour end a build of two days
 HANDED_ON = "its worker was stopped; another worker resumes the run"
 
 _P = ParamSpec("_P")
@@ -46,7 +47,7 @@ def refuse_mistakes(flow: Flow[..., Any]) -> None:
         run = client.read_flow_run(UUID(os.environ[_RUN]))
         if run.state is None or not run.state.is_pending():  # only a hook of the run is called
             return
-        mistake = find_mistake(flow, run.parameters)
+        mistake = find_mistake(flow, run.parameters) or too_many_starts(run.run_count)
         if mistake is None:
             return
         flow_run_logger(run, flow).error(mistake)
@@ -72,6 +73,13 @@ def find_mistake(flow: Flow[..., Any], parameters: Mapping[str, Any]) -> str | N
         first = str(error).split("\n - ")[1]
         return one_line(ValueError(first.replace("Input should be", "expected")))
     return None
+
+
+def too_many_starts(count: int) -> str | None:
+    """Return why a run should not start again, or None: one whose process is killed each time would start for ever."""
+    if count < _MOST_STARTS:
+        return None
+    return f"this run has started {count} times and was stopped or killed each time; find out why, and start a new run"
 
 
 def on_worker(function: Callable[_P, _R]) -> Callable[_P, _R | State[Any]]:

@@ -35,7 +35,7 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
             made.said.append(worker.command)
         yield made
     finally:
-        for worker in (made.cpu, made.gpu, *made.more_gpus):
+        for worker in (made.cpu, made.gpu):
             worker.kill()
         made.server.kill()
 

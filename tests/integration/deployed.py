@@ -29,7 +29,7 @@ class Deployed:
             (home / package / "__init__.py").write_text("raise SystemExit('not Isthmus')", encoding="utf-8")
         paths = {"ISTHMUS_CACHE": str(home / "cache"), "PYTHONPATH": os.pathsep.join([str(home), *_PYTHONPATH])}
         self.cpu = Worker(self.server, "cpu", **paths)
-        self.gpu, *self.more_gpus = (Worker(self.server, "gpu", "--limit", "1", **paths) for _ in range(3))
+        self.gpu = Worker(self.server, "gpu", "--limit", "1", **paths)
         for pool in ("cpu", "gpu"):
             self.say(
                 "work-pool", "create", pool, "--type", "process", "--base-job-template", "deploy/pools/process.json"

@@ -11,7 +11,7 @@ import pytest
 from job import SMALL, Job, finish, wait_for
 from prefect_parts import PrefectServer, descendants, make_home
 
-SLOW = SMALL | {"steps": 240}  # long enough to be interrupted
+SLOW = SMALL | {"steps": 120}  # long enough to be interrupted
 
 
 def test_a_build_survives_a_restart_of_its_server(job: Job, tmp_path: Path) -> None:

@@ -99,6 +99,8 @@ def test_a_stopped_build_ends_soon_and_can_be_resumed(job: Job, stop: signal.Sig
             os.killpg(build.pid, signal.SIGKILL)
     finished = job.records()
     assert 0 < len(finished) < 6
+    manifest = json.loads((job.atlas / "manifest.json").read_text())
+    assert manifest["counts"]["pairs"] == len(finished)
 
     assert json.loads(job.run("plan", str(job.spec_file), "--json").stdout)["missing"] == 6 - len(finished)
 
