@@ -43,7 +43,8 @@ class Ending:
     def build_ended(self, result: BuildResult | None) -> None:
         """Begin to watch the server, now that the build has ended; the result is None if it was interrupted."""
         self.result = result
-        threading.Thread(target=self._watch, name="end-soon", daemon=True).start()
+        server = httpx.Client(base_url=prefect_server.address(), timeout=_LOOK_SECONDS)
+        threading.Thread(target=self._watch, args=(server,), name="end-soon", daemon=True).start()
 
     def tell(self, result: BuildResult, output: TextIO | None = None) -> int:
         """Tell the outcome unless it has been told, and return the exit code.
@@ -72,17 +73,16 @@ class Ending:
         prefect_server.end_temporary()
         os._exit(code)
 
-    def _watch(self) -> None:
+    def _watch(self, server: httpx.Client) -> None:
         """End the process when the server has refused some requests, or has been silent for some seconds.
 
         A server whose database is gone answers with errors.
         """
-        address = prefect_server.address()
         heard, refusals = time.monotonic(), 0
         while refusals < _REFUSALS and time.monotonic() - heard < _SILENCE_SECONDS:
             time.sleep(_LOOK_SECONDS)
             try:
-                answer = httpx.get(f"{address}/ready", timeout=_LOOK_SECONDS)
+                answer = server.get("/ready")
                 heard = time.monotonic()
                 refusals = refusals + 1 if answer.is_server_error else 0
             except httpx.ConnectError:

@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "integration"))
-from job import wait_for
+from job import PATIENCE_SECONDS, wait_for
 from prefect_parts import PrefectServer, make_home
 
 from core.spec import AllPairs, AtlasSpec, ListedPairs, NearestPairs, RandomPairs, RenderSettings
@@ -41,12 +41,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
 
 
 class Form:
-    """The form on one of the two versions of Prefect's pages."""
+    """The form on the new version of Prefect's pages."""
 
-    def __init__(self, page: Page, server: PrefectServer, version: str) -> None:
+    def __init__(self, page: Page, server: PrefectServer) -> None:
         [deployment] = server.find("deployments")
-        self.page, self.version = page, version
-        page.goto(f"{server.api.removesuffix('/api')}{version}/deployments/deployment/{deployment['id']}/run")
+        self.page = page
+        page.goto(f"{server.api.removesuffix('/api')}/v2/deployments/deployment/{deployment['id']}/run")
         page.get_by_text("Name of the atlas, and of").wait_for()
 
     def after(self, description: str, what: str, number: int = 1) -> Locator:
@@ -76,11 +76,7 @@ class Form:
         wait_for(lambda: items() != before, "another item")
 
     def choose_fast(self) -> None:
-        field = self.after("plain: Lucid", "button[normalize-space()='plain']")
-        if self.version:
-            field.click()
-        else:
-            field.press("ArrowDown")
+        self.after("plain: Lucid", "button[normalize-space()='plain']").click()
         self.page.get_by_role("option", name="fast").click()
 
     def submit(self) -> tuple[int, dict[str, Any]]:
@@ -93,12 +89,12 @@ class Form:
         return found.value.status, sent["parameters"]["spec"]
 
 
-@pytest.fixture(params=["", "/v2"], ids=["old", "new"])
-def open_form(request: pytest.FixtureRequest, browser: Browser, server: PrefectServer) -> Iterator[Callable[[], Form]]:
-    """Open the form on one of the two versions of the page."""
+@pytest.fixture
+def open_form(browser: Browser, server: PrefectServer) -> Iterator[Callable[[], Form]]:
+    """Open the form on a new page."""
     context = browser.new_context(viewport={"width": 1280, "height": 2000})
-    context.set_default_timeout(60_000)
-    yield lambda: Form(context.new_page(), server, request.param)
+    context.set_default_timeout(1000 * PATIENCE_SECONDS)
+    yield lambda: Form(context.new_page(), server)
     context.close()
 
 
