@@ -89,6 +89,9 @@ class PrefectServer:
             "PREFECT_API_URL": self.api,
             "PREFECT_SERVER_UI_API_URL": self.api,
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            # On a busy machine, statements take longer than the 10 s after which the server answers with code 503.
+            "PREFECT_SERVER_DATABASE_TIMEOUT": "120",
+            "PREFECT_SERVER_DATABASE_CONNECTION_TIMEOUT": "60",
             "DO_NOT_TRACK": "1",
         }
 
