@@ -1,4 +1,4 @@
-"""What `isthmus verify` says of an atlas: whether it is damaged, finished and published, and what to do."""
+"""The state of an atlas, as `isthmus verify` tells it: damaged, finished or published, and what to do."""
 
 from __future__ import annotations
 

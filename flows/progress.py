@@ -1,4 +1,4 @@
-"""How far a build is: a bar on a terminal, or else a line now and then."""
+"""The progress of a build: a bar on a terminal, or else a line now and then."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a build tells: its log, and artifacts on Prefect's pages with its progress, a summary, and some pictures."""
+"""The log of a build, and artifacts on Prefect's pages with its progress, a summary, and some pictures."""
 
 from __future__ import annotations
 

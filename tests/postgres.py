@@ -31,7 +31,7 @@ class Postgres:
     """A PostgreSQL server on 127.0.0.1.
 
     As in Debian's package, only connections to its port need a password, and the superuser is called `postgres`.
-    PostgreSQL refuses to run as root. So if this process belongs to root, the server runs as `nobody`.
+    PostgreSQL refuses to run as root. If this process belongs to root, the server runs as `nobody`.
 
     Args:
         binaries: folder of PostgreSQL's programs.

@@ -12,7 +12,7 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -35,7 +35,7 @@ _POLLING_SHARE = 0.05  # of the time of a build that waits, at most, is spent on
 
 
 class Lease(BaseModel):
-    """What a build tells the others.
+    """The facts about a build that the other builds need.
 
     Attributes:
         id: begins with the time when the build began, so an older build has a smaller id.
@@ -119,13 +119,11 @@ class Leases:
 
     def older(self) -> list[Lease]:
         """Return the leases of the builds at work that began before this one; this build adopts their chunks."""
-        return [lease for lease in self.others() if lease.id < self._mine.id]
+        return self._older(self.others())
 
     def room(self) -> int:
         """Return how many processes older builds leave for this build on the processors and GPUs of this machine."""
-        wanted = self._mine.processes
-        here = [lease for lease in self.older() if self._shares_place(lease)]
-        return max(0, min(wanted, process_count(None) - sum(lease.processes for lease in here))) if here else wanted
+        return self._room(self._older_here(self.others()))
 
     def plans(self) -> frozenset[str]:
         """Return the paths of the plans of older builds, whose chunks the plan of this build should adopt."""
@@ -180,10 +178,10 @@ class Leases:
         """
         others = self.others()
         found = {chunk for lease in others for chunk in lease.chunks}
-        if self.room() == 0:
-            for lease in others:
-                if lease.id < self._mine.id and self._shares_place(lease):
-                    found.update(chunks if lease.plan is None else chunk_names(self._store, lease.plan))
+        here = self._older_here(others)
+        if self._room(here) == 0:
+            for lease in here:
+                found.update(chunks if lease.plan is None else chunk_names(self._store, lease.plan))
         return found.intersection(chunks)
 
     def wait(self, chunks: Collection[str]) -> None:
@@ -206,9 +204,19 @@ class Leases:
             ):
                 time.sleep(_POLL_SECONDS)
 
-    def _shares_place(self, lease: Lease) -> bool:
-        mine = self._mine
-        return mine.place is not None and (lease.machine, lease.place) == (mine.machine, mine.place)
+    def _older(self, others: Iterable[Lease]) -> list[Lease]:
+        return [lease for lease in others if lease.id < self._mine.id]
+
+    def _older_here(self, others: Iterable[Lease]) -> list[Lease]:
+        """Return the leases of the older builds on the same processors and GPUs."""
+        machine, place = self._mine.machine, self._mine.place
+        if place is None:
+            return []
+        return [lease for lease in self._older(others) if (lease.machine, lease.place) == (machine, place)]
+
+    def _room(self, here: Collection[Lease]) -> int:
+        wanted = self._mine.processes
+        return max(0, min(wanted, process_count(None) - sum(lease.processes for lease in here))) if here else wanted
 
     def _read_others(self) -> list[Lease]:
         found: list[Lease] = []

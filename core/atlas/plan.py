@@ -283,7 +283,7 @@ def _between(portraits: _Portraits, planned: PlannedPair) -> PlannedPair:
 
 @dataclass(frozen=True)
 class _Cutting:
-    """How missing pairs and portraits are cut into chunks.
+    """The rules by which missing pairs and portraits are cut into chunks.
 
     Attributes:
         chunk_pairs: pairs in a chunk; None: about a minute's work.

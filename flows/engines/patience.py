@@ -1,4 +1,4 @@
-"""How long a render process may take for a chunk before it is replaced, because it hangs and says nothing."""
+"""The time that a render process may take for a chunk before it is killed, because it hangs and says nothing."""
 
 from __future__ import annotations
 

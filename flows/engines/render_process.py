@@ -72,7 +72,7 @@ class RenderProcess:
 
     @property
     def death(self) -> str:
-        """How the process died, for a message."""
+        """The way in which the process died, for a message."""
         code, tries = None, 0
         while (code := self._process and self._process.exitcode) is None and tries < _EXIT_CODE_TRIES:
             tries += 1  # another thread is fetching the code
