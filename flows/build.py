@@ -45,6 +45,7 @@ class Build:
         self._faults = Faults()
         self._publisher = Publisher(spec)
         self._rendered = self._failed = 0
+        self._has_begun = False
         self._cause: str | None = None
         for warning in check_mixing(spec, open_store(spec.uri, spec.storage)):
             self._log.warning(warning)
@@ -71,7 +72,7 @@ class Build:
             self._render()
         except BaseException as error:
             self._engine.close(kill=True)
-            if self._rendered:
+            if self._has_begun:  # a chunk may have left records although its end was not heard of
                 self._publisher.wait()
                 self._publisher.publish()
             if not isinstance(error, Exception):
@@ -123,6 +124,7 @@ class Build:
             take=self._leases.take,
             tags=run_tags(self._spec),
         )
+        self._has_begun = True
         try:
             self._engine.render(round_, self._finished, self._faults.chunk_failed)
         except UnfinishedError as error:

@@ -9,7 +9,7 @@ import signal
 import sys
 
 import pytest
-from job import PATIENCE_SECONDS, SMALL, Job, finish, wait_for
+from job import ISTHMUS, PATIENCE_SECONDS, SMALL, Job, finish, wait_for
 from prefect_parts import descendants, render_processes
 
 SLOW = SMALL | {"steps": 240}  # long enough to be interrupted
@@ -74,20 +74,36 @@ def test_a_render_process_that_dies_while_another_is_started_is_replaced_too(job
     assert json.loads(output)["done"] == 6
 
 
+# A build that is stopped when a chunk has left its records, and before the build hears of it.
+_STOPPED_WHEN_RECORDED = """
+import os, signal, sys
+from flows.build import Build
+from flows.cli import main
+
+if __name__ == "__main__":
+    Build._finished = lambda self, result: os.kill(os.getpid(), signal.SIGTERM)
+    sys.argv[0] = "isthmus"
+    main()
+"""
+
+
 @pytest.mark.parametrize(("stop", "server"), [(signal.SIGINT, "temporary"), (signal.SIGTERM, "configured")])
 def test_a_stopped_build_ends_soon_and_can_be_resumed(job: Job, stop: signal.Signals, server: str) -> None:
     """After Ctrl-C, which reaches every process of a terminal, and after SIGTERM, which reaches the build alone, the
-    build says one line, leaves no process behind and loses nothing."""
+    build says one line, leaves no process behind, loses nothing, and publishes what there is."""
+    command = [str(ISTHMUS)]
     if server == "temporary":
         del job.environment["PREFECT_API_URL"]
+    if stop == signal.SIGTERM:
+        script = job.folder / "isthmus_stopped.py"
+        script.write_text(_STOPPED_WHEN_RECORDED)
+        command = [sys.executable, str(script)]
     job.write(render=SLOW, compute={"processes": 2, "chunk_pairs": 1})
-    build = job.start()
+    build = job.start(*command)
     try:
-        wait_for(job.records, "the first record")
         if stop == signal.SIGINT:
+            wait_for(job.records, "the first record")
             os.killpg(build.pid, stop)
-        else:
-            build.send_signal(stop)
         output, complaints = build.communicate(timeout=PATIENCE_SECONDS)
 
         assert build.returncode == 128 + stop, complaints
