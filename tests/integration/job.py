@@ -22,6 +22,7 @@ SMALL: dict[str, Any] = {
 }  # fmt: skip
 PATIENCE_SECONDS = 300.0
 """Upper bound of every wait, for a machine that is busy with other work; on an idle machine most last seconds."""
+_PAUSE = 15  # between two looks at a condition, in times that a look takes
 LAYER = "block1_expand_pre_relu"  # a shallow layer, and no redirected gradients, so that the step is traced quickly
 
 
@@ -108,11 +109,18 @@ def finish(build: subprocess.Popen[str]) -> tuple[str, str]:
 def wait_for(condition: Callable[[], object], what: str, seconds: float = PATIENCE_SECONDS) -> None:
     """Poll until a condition is true.
 
+    A condition that takes long, such as a question to a server, is looked at less often, so that the tests leave the
+    processors to what they wait for.
+
     Raises:
         TimeoutError: with *what* was waited for.
     """
     end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
+    while True:
+        began = time.monotonic()
+        if condition():
+            return
+        now = time.monotonic()
+        if now > end:
             raise TimeoutError(f"waited {seconds:.0f} s for {what}")
-        time.sleep(0.05)
+        time.sleep(min(0.5, max(0.05, _PAUSE * (now - began))))

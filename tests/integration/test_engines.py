@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 COMPUTE: dict[str, dict[str, Any]] = {
     "local": {"processes": 2},
     "ray": {"engine": "ray", "processes": 2},
-    "work-pool": {"engine": "work-pool", "processes": 1, "workers": 3, "deployment": "render-shard/engines"},
+    "work-pool": {"engine": "work-pool", "processes": 1, "workers": 1, "deployment": "render-shard/engines"},
 }
 UNFINISHED = ("SCHEDULED", "PENDING", "RUNNING", "PAUSED", "CANCELLING")
 SLOW = SMALL | {"steps": 240}  # long enough to be interrupted
@@ -120,7 +120,7 @@ def rendered(tmp_path_factory: pytest.TempPathFactory, kinds: Callable[[str], Ki
 
 def test_an_engine_says_how_many_chunks_it_renders_at_once(kind: Kind) -> None:
     """The number is the spec's number of processes, summed over all workers."""
-    assert kind.host.ask("chunks_at_once") == {"local": 2, "ray": 2, "work-pool": 3}[kind.name]
+    assert kind.host.ask("chunks_at_once") == {"local": 2, "ray": 2, "work-pool": 1}[kind.name]
 
 
 def test_every_chunk_of_a_round_is_recorded_and_reported_once(kind: Kind, rendered: Atlas, tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def test_a_build_goes_on_when_a_worker_and_its_shard_are_killed(deployed: Deploy
     The atlas is walkable: one shard renders its canvas, another one the portraits, and others the strips.
     """
     pairs = {"select": "all", "neurons": [f"{LAYER}:0-3"]}
-    job = deployed.job(name="shards", strip="walk", pairs=pairs, render=SLOW, compute=SHARDS)
+    job = deployed.job(name="shards", strip="walk", pairs=pairs, render=SLOW, compute=SHARDS | {"workers": 1})
     deployed.trigger(job)
     wait_for(job.records, "the first record of a shard")
 
