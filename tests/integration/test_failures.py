@@ -70,7 +70,7 @@ def test_a_build_waits_for_an_object_store_in_trouble(job: Job, seaweed: Seaweed
     with FaultProxy(seaweed.url).running() as proxy:
         job.environment |= environment(proxy.url)
         job.write(
-            output=f"s3://{BUCKET}/trouble", render=SMALL | {"steps": 100}, compute={"processes": 2, "chunk_pairs": 1}
+            output=f"s3://{BUCKET}/trouble", render=SMALL | {"steps": 100}, compute={"processes": 1, "chunk_pairs": 1}
         )
         proxy.inject(Fault("refuse", times=4, method="PUT", path=".*sheets/.*"))
         proxy.inject(Fault("reset", times=3, method="PUT", path=".*previews/.*"))

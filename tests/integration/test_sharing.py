@@ -73,9 +73,9 @@ def test_a_second_build_on_the_same_processors_waits_and_takes_over(job: Job) ->
     assert json.loads(output)["rendered"] == 6 - finished > 0
 
 
-def test_failed_pairs_are_named_and_rendered_again_on_request(finished_job: Job) -> None:
+def test_failed_pairs_are_named_and_rendered_again_on_request(job: Job) -> None:
     """A build names failed pairs with their reasons; only with --retry-failed are they rendered again."""
-    job = finished_job
+    job.build()
     path = sorted(job.atlas.glob("records/*.ndjson"))[0]
     first, *others = path.read_text().splitlines()
     failed = json.loads(first) | {"status": "failed", "reason": "the objective is nan"}
