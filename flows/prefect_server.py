@@ -89,7 +89,20 @@ def start_unless_configured() -> Callable[[], None]:
         from prefect.settings import get_current_settings
 
         _temporary.append(temporary_server.start(get_current_settings().server.ephemeral.startup_timeout_seconds))
-    return _temporary[0].wait
+    return _wait_for_temporary
+
+
+def _wait_for_temporary() -> None:
+    """Wait until the temporary server answers; one that was killed while it loaded is replaced once."""
+    server = _temporary[0]
+    try:
+        server.wait()
+    except SpecError:
+        if not server.was_killed:
+            raise
+        server.end()
+        _temporary[0] = temporary_server.start(server.patience)
+        _temporary[0].wait()
 
 
 def check_server() -> None:

@@ -92,6 +92,11 @@ class TemporaryServer:
         except httpx.HTTPError:
             raise self.failure() from None
 
+    @property
+    def was_killed(self) -> bool:
+        """True if a signal has ended the server, as Linux does when memory runs out."""
+        return (self.process.poll() or 0) < 0
+
     def failure(self, became: str = "does not answer") -> SpecError:
         """Return the error for a server that does not answer, with the last exception in its log."""
         if not became.endswith(" s"):  # the server closes its connections some time before it ends

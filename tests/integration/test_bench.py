@@ -50,7 +50,7 @@ def test_a_step_is_timed_and_the_old_name_of_batch_pairs_still_works() -> None:
 
 def test_a_whole_build_takes_longer_than_its_rendering() -> None:
     """The seconds of a build include its start, its rendering and the gallery, so its efficiency is the smaller one."""
-    [figures], _ = bench("atlas", "--pairs", "2", "--steps", "4", "--processes", "1")
+    [figures], _ = bench("atlas", "--pairs", "1", "--steps", "2", "--processes", "1")
 
     assert figures["processes"] == 1
     assert figures["seconds"] > 2 * figures["pair_seconds"] > 0

@@ -83,11 +83,7 @@ def test_a_mistake_is_a_failed_state_of_one_line(deployed: Deployed) -> None:
             "spec": spec,
             "other": 1,
         },
-        ("on-demand", "model.file: expected the weights of inception-v1, there is no file /nowhere.pb"): {
-            "spec": spec | {"model": {"name": "inception-v1", "file": "/nowhere.pb"}}
-        },
         ("on-demand", "s3://bucket/mistakes/records/: could not list, "): {"spec": spec | s3},
-        ("gpu", "other: unknown parameter of render-shard; remove it (known: uri, "): shard | {"other": 1},
         ("gpu", f"{deployed.home}/nowhere/plan/x/x.json: could not read, No such file or directory"): shard,
     }
     runs = {case: deployed.start(case[0], parameters) for case, parameters in expected.items()}

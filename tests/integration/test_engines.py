@@ -7,16 +7,14 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from engine_parts import Atlas, Host, ray_processes
-from job import LAYER, SMALL, Job, finish, wait_for
-from PIL import Image
-from prefect_parts import PrefectServer, Worker, descendants, make_home, render_processes
+from job import LAYER, wait_for
+from prefect_parts import PrefectServer, Worker, make_home, render_processes
 
 ROOT = Path(__file__).parents[2]
 COMPUTE: dict[str, dict[str, Any]] = {
@@ -25,7 +23,6 @@ COMPUTE: dict[str, dict[str, Any]] = {
     "work-pool": {"engine": "work-pool", "processes": 1, "workers": 1, "deployment": "render-shard/engines"},
 }
 UNFINISHED = ("SCHEDULED", "PENDING", "RUNNING", "PAUSED", "CANCELLING")
-SLOW = SMALL | {"steps": 240}  # long enough to be interrupted
 
 
 class Kind:
@@ -78,12 +75,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
         yield made
     finally:
         made.kill()
-
-
-@pytest.fixture(scope="module")
-def prefect_server(server: PrefectServer) -> str:
-    """The server of this module, for builds by the command line too."""
-    return server.api
 
 
 @pytest.fixture(scope="module")
@@ -226,51 +217,6 @@ def test_an_engine_without_chunks_starts_nothing(kind: Kind, rendered: Atlas) ->
     assert (len(host.descendants()), kind.shards()) == before
 
 
-@pytest.fixture(scope="module")
-def pixels_of_builds() -> dict[str, dict[str, bytes]]:
-    """The pixels of every strip of the walkable atlas, by the engine that rendered them."""
-    return {}
-
-
-@pytest.mark.parametrize("engine", ["local", "ray"])
-def test_a_killed_process_is_replaced_and_the_atlas_completes_with_the_same_pixels(
-    job: Job, engine: str, pixels_of_builds: dict[str, dict[str, bytes]]
-) -> None:
-    """After SIGKILL of processes that render a walkable atlas, locally or on Ray, the same build completes.
-
-    No process is left, and the strips have the same pixels.
-    """
-    job.write(strip="walk", render=SLOW, compute={"engine": engine, "processes": 2, "chunk_pairs": 1})
-
-    def busy(build: subprocess.Popen[str]) -> list[int]:
-        if engine == "ray":
-            return ray_processes(job.environment["PREFECT_HOME"], "ray::")
-        return render_processes(descendants(build.pid))
-
-    build = job.start()
-    try:
-        if engine == "local":
-            wait_for(lambda: killed(busy(build)), "a render process")  # before anything is finished
-        wait_for(job.records, "the first record")
-        wait_for(lambda: killed(busy(build)), "a process that renders")
-        killed_at = len(job.records())
-    finally:
-        output, complaints = finish(build)
-
-    assert build.returncode == 0, complaints
-    assert killed_at < 6
-    assert json.loads(output)["done"] == 6
-    assert job.run("verify", str(job.atlas)).returncode == 0
-    wait_for(lambda: not job.processes(), "all processes of the build to end")
-    pixels_of_builds[engine] = pixels_of(job)
-    if "local" not in pixels_of_builds:  # this case runs without the other one
-        job.write(name="unbroken", compute={"engine": "local", "processes": 2, "chunk_pairs": 1})
-        assert job.build()["done"] == 6
-        pixels_of_builds["local"] = pixels_of(job)
-    assert len(pixels_of_builds[engine]) == 6
-    assert pixels_of_builds[engine] == pixels_of_builds["local"]
-
-
 def killed(processes: list[int]) -> bool:
     """Send SIGKILL to the first of these processes that still exists; return whether there is one."""
     for process in processes:
@@ -278,9 +224,3 @@ def killed(processes: list[int]) -> bool:
             os.kill(process, signal.SIGKILL)
             return True
     return False
-
-
-def pixels_of(job: Job) -> dict[str, bytes]:
-    """Return the pixels of every recorded strip by its key."""
-    paths = job.atlas.glob("sheets/*/*.png")
-    return {path.stem: Image.open(path).convert("RGB").tobytes() for path in paths if path.stem in job.records()}

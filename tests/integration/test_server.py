@@ -25,6 +25,9 @@ quiet_libraries(verbose=False)
 from flows.prefect_server import configured_server, server_errors_in_one_line, start_unless_configured
 
 wait = start_unless_configured()
+if "KILLED" in os.environ:
+    from flows.prefect_server import _temporary
+    _temporary[0].process.kill()
 from prefect import flow
 
 @flow(persist_result=False)
@@ -59,9 +62,10 @@ _PROXIES = [
 ]
 
 
-@pytest.mark.parametrize("proxies", _PROXIES, ids=["http", "socks"])
-def test_a_temporary_server_works_whatever_the_environment_says(tmp_path: Path, proxies: dict[str, str]) -> None:
+@pytest.mark.parametrize("more", [_PROXIES[0], _PROXIES[1] | {"KILLED": "1"}], ids=["http", "socks, killed"])
+def test_a_temporary_server_works_whatever_the_environment_says(tmp_path: Path, more: dict[str, str]) -> None:
     """Proxies, settings for another server, a database of another Prefect and closed standard streams do not matter.
+    A server that is killed while it loads is replaced.
 
     The user's home of Prefect stays as it is, and the server's own home is deleted.
     """
@@ -75,7 +79,7 @@ def test_a_temporary_server_works_whatever_the_environment_says(tmp_path: Path, 
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
 
     finished = _flow(
-        environment | _OTHER_SERVER | proxies | {name: str(path) for name, path in folders.items()}, here, "<&- 2>&-"
+        environment | _OTHER_SERVER | more | {name: str(path) for name, path in folders.items()}, here, "<&- 2>&-"
     )
 
     assert finished.returncode == 0

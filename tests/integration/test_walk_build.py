@@ -49,7 +49,8 @@ def pixels(path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
 
 
 def test_a_walkable_atlas_that_is_killed_in_its_stages_is_completed_and_its_roads_meet(job: Job) -> None:
-    """SIGKILL loses nothing that has a record; every strip begins and ends on its portraits; a route can be written."""
+    """SIGKILL loses nothing that has a record, and changes no pixel; every strip begins and ends on its portraits; a
+    route can be written."""
     job.write(strip="walk", pairs={"select": "all", "neurons": [f"{LAYER}:0-3"]}, render=SLOW, compute=ONE_BY_ONE)
     kill_when(job, lambda: recorded(job, "portraits"), "the first portrait")
     portraits = {path: path.read_bytes() for path in recorded(job, "portraits") | recorded(job, "canvas")}
@@ -71,6 +72,13 @@ def test_a_walkable_atlas_that_is_killed_in_its_stages_is_completed_and_its_road
         for frame, portrait in ((sheet[:, :32], record["portraits"][0]), (sheet[:, -32:], record["portraits"][1])):
             np.testing.assert_array_equal(frame, pixels(job.atlas / portrait_path(portrait)))
     assert job.build()["rendered"] == 0
+
+    killed, killed_atlas = job.records().keys(), job.atlas
+    job.write(name="unbroken", compute={"processes": 2, "chunk_pairs": 2})
+    assert job.build()["done"] == 6
+    assert job.records().keys() == killed
+    for key in killed:
+        np.testing.assert_array_equal(pixels(job.atlas / sheet_path(key)), pixels(killed_atlas / sheet_path(key)))
 
     movie = job.folder / "route.webp"
     routed = job.run("route", f"{LAYER}:3", f"{LAYER}:0", str(job.atlas), "-o", str(movie), "--captions", "--json")
