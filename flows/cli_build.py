@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO, cast
 
 import typer
 
-from core.errors import counted
+from core.errors import SpecError, counted
 from core.machine.loading import quick_loading
 from flows.options import Json, SpecFile, Verbose, read_spec_file
 from flows.outcome import BuildResult, UnfinishedBuildError
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from core.atlas.plan import Plan
     from core.spec import AtlasSpec
     from core.store.store import Store
+    from flows.ending import Ending
 
 RetryFailed = Annotated[
     bool, typer.Option("--retry-failed", help="Render pairs again that have failed in earlier builds.")
@@ -133,11 +134,10 @@ def _build(command: _Command, first: Plan) -> int:
         redirect_stdout(sys.stderr),
     ):
         with quick_loading():
-            from flows.prefect_server import server_errors_in_one_line, start_unless_configured
+            from flows.prefect_server import start_unless_configured
 
             wait_for_server = start_unless_configured()
             from flows.build import largest_round
-            from flows.build_atlas import build_atlas
             from flows.ending import Ending
             from flows.run_log import shown_on_terminal
             from flows.session import open_session
@@ -151,8 +151,7 @@ def _build(command: _Command, first: Plan) -> int:
                 session.engine.begin(largest_round(first))  # the render processes load while the server starts
             wait_for_server()
             try:
-                with server_errors_in_one_line():
-                    result = cast("BuildResult", build_atlas(atlas, command.retry_failed))
+                result = _flow_run(command, ending)
             except UnfinishedBuildError as unfinished:
                 result = unfinished.result
             except Exception:
@@ -161,6 +160,28 @@ def _build(command: _Command, first: Plan) -> int:
                 ending.leave()
                 raise
     return ending.tell(result)
+
+
+def _flow_run(command: _Command, ending: Ending) -> BuildResult:
+    """Run the flow; if the temporary server was killed before it had the flow run, start another one and run it again.
+
+    Raises:
+        UnfinishedBuildError: if some pairs could not be rendered.
+        SpecError: if the server cannot be reached.
+    """
+    from flows.build_atlas import build_atlas
+    from flows.prefect_server import replace_killed, server_errors_in_one_line
+
+    def run() -> BuildResult:
+        with server_errors_in_one_line():
+            return cast("BuildResult", build_atlas(command.atlas, command.retry_failed))
+
+    try:
+        return run()
+    except SpecError:
+        if ending.result is not None or not replace_killed():
+            raise
+        return run()
 
 
 def _tell(command: _Command, result: BuildResult, output: TextIO) -> int:

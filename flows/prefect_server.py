@@ -94,15 +94,21 @@ def start_unless_configured() -> Callable[[], None]:
 
 def _wait_for_temporary() -> None:
     """Wait until the temporary server answers; one that was killed while it loaded is replaced once."""
-    server = _temporary[0]
     try:
-        server.wait()
-    except SpecError:
-        if not server.was_killed:
-            raise
-        server.end()
-        _temporary[0] = temporary_server.start(server.patience)
         _temporary[0].wait()
+    except SpecError:
+        if not replace_killed():
+            raise
+
+
+def replace_killed() -> bool:
+    """Start another temporary server if this process's was killed, wait for it, and return whether it was."""
+    if not _temporary or not _temporary[0].was_killed:
+        return False
+    _temporary[0].end()
+    _temporary[0] = temporary_server.start(_temporary[0].patience)
+    _temporary[0].wait()
+    return True
 
 
 def check_server() -> None:

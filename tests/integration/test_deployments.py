@@ -104,8 +104,15 @@ def test_a_mistake_is_a_failed_state_of_one_line(deployed: Deployed) -> None:
 
 
 def test_a_webhook_learns_of_a_failed_run_and_of_a_skipped_night(deployed: Deployed) -> None:
-    """Each automation exists once, however often they are made, and calls the address that was given."""
+    """Each automation exists once, however often they are made, and calls the address that was given.
+
+    A run that no worker takes is shown as Late.
+    """
     told: list[str] = []
+
+    def run_of(id_: str) -> dict[str, Any]:
+        [found] = deployed.server.find("flow_runs", flow_runs={"id": {"any_": [id_]}})
+        return found
 
     class Webhook(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -132,6 +139,10 @@ def test_a_webhook_learns_of_a_failed_run_and_of_a_skipped_night(deployed: Deplo
                 pending = {"state": {"type": "PENDING"}}
                 deployed.server.post(f"flow_runs/{night}/set_state", pending)
             wait_for(lambda: [line for line in told if line.startswith("The nightly run ")], "the skipped night")
+            waits = deployed.start("on-demand", {})
+            wait_for(lambda: run_of(waits)["state"]["name"] == "Late", "the run that no worker takes")
+            cancelled = {"state": {"type": "CANCELLED"}, "force": True}
+            deployed.server.post(f"flow_runs/{waits}/set_state", cancelled)
         finally:
             deployed.cpu.start()
         webhook.shutdown()
@@ -194,6 +205,10 @@ def test_a_build_that_ends_takes_its_shards_with_it(deployed: Deployed, how: str
 
     ended = {"cancelled": "CANCELLED", "killed": "CRASHED"}[how]
     wait_for(lambda: deployed.state(f"build-atlas {how}") == ended, "the end of the build")
+    if how == "killed":
+        crashed = deployed.server.flow_run(f"build-atlas {how}")
+        assert crashed is not None
+        assert crashed["state"]["message"].startswith("Process exited with status code: -9")
     wait_for(
         lambda: {shard["state"]["type"] for shard in deployed.shards(how)} == {"CANCELLED"},
         "the shards to be cancelled",

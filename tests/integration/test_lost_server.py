@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
-from job import SMALL, Job, finish, wait_for
+from job import ISTHMUS, SMALL, Job, finish, wait_for
 from prefect_parts import PrefectServer, descendants, make_home
 
 SLOW = SMALL | {"steps": 120}  # long enough to be interrupted
@@ -40,22 +41,52 @@ def test_a_build_survives_a_restart_of_its_server(job: Job, tmp_path: Path) -> N
         server.kill()
 
 
+# A build whose temporary server is killed just before it gets the flow run.
+_SERVER_KILLED_EARLY = """
+import sys
+from contextlib import contextmanager
+import flows.prefect_server as servers
+from flows.cli import main
+
+in_one_line, killed = servers.server_errors_in_one_line, []
+
+@contextmanager
+def kill_first():
+    if not killed:
+        killed.append(servers._temporary[0].process)
+        killed[0].kill()
+        killed[0].wait()
+    with in_one_line():
+        yield
+
+if __name__ == "__main__":
+    servers.server_errors_in_one_line = kill_first
+    sys.argv[0] = "isthmus"
+    main()
+"""
+
+
 @pytest.mark.parametrize("server", ["configured", "temporary"])
 def test_a_build_whose_server_has_died_for_good_ends_soon_with_a_whole_atlas(
     job: Job, tmp_path: Path, server: str
 ) -> None:
     """Rendering goes on, the exit code is that of the atlas, and one line says that the server was not told.
 
-    Prefect itself would try to reach the server for a minute after each chunk, and for ten minutes at the end.
+    Prefect itself would try to reach the server for a minute after each chunk, and for ten minutes at the end. A
+    temporary server that dies before it has the flow run is replaced.
     """
+    command = [str(ISTHMUS)]
     configured = PrefectServer(make_home(tmp_path / "home"))
     try:
         if server == "configured":
             job.environment |= {"PREFECT_API_URL": configured.start().api}
         else:
             del job.environment["PREFECT_API_URL"]
+            script = job.folder / "isthmus_early.py"
+            script.write_text(_SERVER_KILLED_EARLY)
+            command = [sys.executable, str(script)]
         job.write(name="alone", render=SLOW, compute={"processes": 1, "chunk_pairs": 1})
-        build = job.start()
+        build = job.start(*command)
         wait_for(job.records, "the first record")
         if server == "configured":
             configured.kill()
