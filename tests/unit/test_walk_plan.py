@@ -9,7 +9,7 @@ import pytest
 from walks import LAYER, RENDER, walk_spec
 
 from core.atlas.chunks import Chunk
-from core.atlas.plan import Plan, make_plan
+from core.atlas.plan import Plan, count_failures, make_plan
 from core.atlas.plan_files import read_chunk, write_plan
 from core.atlas.portrait_plan import PlannedCanvas, plan_canvas
 from core.atlas.records import PortraitRecord, Record, records_path, to_ndjson
@@ -173,6 +173,29 @@ def test_a_failed_portrait_fails_its_strips_and_no_others(store: DirectoryStore)
                 f"the portrait of {failed_ends[0]} failed: objective not finite at update 1; there was none before"
             )
     assert (plan.stage, plan.missing) == ("pairs", 6)
+
+
+@pytest.mark.parametrize("stage", [0, 1], ids=["canvas", "portraits"])
+def test_what_has_failed_is_planned_again_with_all_that_it_made_fail(store: DirectoryStore, stage: int) -> None:
+    """A build that asks for it renders a failed canvas or portrait again, then what depends on it, and no more.
+
+    The chunks have new names, because the old ones have records.
+    """
+    for number in range(3):
+        commit_stage(store, plan_of(store), "done" if number < stage else "failed")
+    done, names = plan_of(store), set(store.list("portraits/records/"))
+    assert (done.chunks, done.failed) == ((), 6)
+
+    again = count_failures(store)
+    repeated = []
+    while (plan := make_plan(walk_spec(), store, 1, again=again)).chunks:
+        assert not any(records_path(chunk.name) in names for chunk in plan.chunks)
+        repeated.append(sum(len(chunk.pairs) + len(chunk.portraits) or 1 for chunk in plan.chunks))
+        assert not any(planned.reason for chunk in plan.chunks for planned in (*chunk.pairs, *chunk.portraits))
+        commit_stage(store, plan)
+
+    assert repeated == [1, 4, 6][stage:]
+    assert (plan.done, plan.failed) == (6, 0)
 
 
 def test_a_failed_canvas_fails_every_portrait(store: DirectoryStore) -> None:
