@@ -360,6 +360,39 @@ Sha256 = Annotated[
 ]
 
 
+ByChannel = Annotated[tuple[FiniteNumber, ...], Field(min_length=1, max_length=3)]
+"""A number for each channel in the network's order, or one for all."""
+PREPROCESS: dict[str, dict[str, Any]] = {
+    "imagenet": {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)},
+    "clip": {"mean": (0.48145466, 0.4578275, 0.40821073), "std": (0.26862954, 0.26130258, 0.27577711)},
+    "inception": {"mean": (0.5,), "std": (0.5,)},
+    "caffe": {"mean": (103.939 / 255, 116.779 / 255, 123.68 / 255), "std": (1 / 255,), "channels": "bgr"},
+}
+"""Names of the preprocessing that most networks were trained with. That of Caffe has values up to 255."""
+
+
+class Preprocess(Frozen):
+    """What a network expects to be done to the values of images: (value - mean) / std, by channel."""
+
+    mean: ByChannel = Field((0.0,), description="Mean of each channel in the network's order, or one for all.")
+    std: ByChannel = Field((1.0,), description="Standard deviation of each channel, or one for all.")
+    channels: Literal["rgb", "bgr"] = Field("rgb", description="Order of the network's channels.")
+
+    @model_validator(mode="after")
+    def _usable(self) -> Preprocess:
+        for key, values in (("mean", self.mean), ("std", self.std)):
+            if len(values) == 2:
+                raise key_mistake(key, f"expected one number or three, got {list(values)}")
+        if min(self.std) <= 0:
+            raise key_mistake("std", f"expected numbers greater than 0, got {list(self.std)}")
+        return self
+
+
+def named_preprocess(value: Any) -> Any:
+    """Return the mapping for preprocessing that is given by its name; return other values unchanged."""
+    return PREPROCESS.get(value, value) if isinstance(value, str) else value
+
+
 class ModelSpec(Frozen):
     """An image model: its name, and the keys that its kind needs beside the name."""
 
@@ -373,6 +406,9 @@ class ModelSpec(Frozen):
     input: str | None = Field(None, pattern=NO_CONTROLS, description="Node of a frozen graph that images go into.")
     value_range: tuple[FiniteNumber, FiniteNumber] | None = Field(
         None, description="Values that the network expects for black and for white; by default 0 and 1."
+    )
+    preprocess: Annotated[Preprocess | None, BeforeValidator(named_preprocess)] = Field(
+        None, description="What the network expects to be done to images, after value_range: mean, std and channels."
     )
     weights: Literal["imagenet", "none"] | None = Field(
         None, description="Weights of keras:NAME. imagenet: trained on ImageNet. none: random, but always the same."

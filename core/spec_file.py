@@ -6,7 +6,7 @@ import difflib
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -18,6 +18,7 @@ from core.errors import LONGEST, SpecError, short
 from core.fields import EXPECTED_TEXT, KEY_MISTAKE, SECRET_ADDRESS
 from core.models.models import check_spec
 from core.spec import (
+    PREPROCESS,
     AllPairs,
     AtlasSpec,
     ListedPairs,
@@ -223,6 +224,8 @@ def _special_mistake(path: list[str | int], given: Any, kind: str) -> _Mistake |
         path, expected = path[:2], "auto or a whole number from 1 to 1024"
     elif path == ["model"]:
         expected = "the name of a model or a mapping"
+    elif path[-1:] == ["preprocess"] and not isinstance(given, Mapping):
+        expected = f"{', '.join(PREPROCESS)} or a mapping of mean, std and channels"
     elif path[:2] == ["model", "value_range"] and kind in ("missing", "tuple_type", "too_long"):
         path, expected = path[:2], "two numbers"
     return None if expected is None else _Mistake(_dotted(path), f"expected {expected}, got {short(given)}")
@@ -250,5 +253,5 @@ def _fields_at(model: type[BaseModel], path: list[str | int], selection: str) ->
     selections = {"list": ListedPairs, "all": AllPairs, "random": RandomPairs, "nearest": NearestPairs}
     for part in path:
         inner: Any = selections[selection] if part == "pairs" else model.model_fields[str(part)].annotation
-        model = inner
+        model = next((kind for kind in get_args(inner) if hasattr(kind, "model_fields")), inner)
     return list(model.model_fields)

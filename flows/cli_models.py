@@ -16,6 +16,7 @@ from flows.options import (
     Json,
     ModelFile,
     ModelName,
+    Preprocess,
     Sha256,
     SizePx,
     ValueRange,
@@ -98,6 +99,7 @@ def preview(
     sha256: Sha256 = None,
     input_node: InputNode = None,
     value_range: ValueRange = None,
+    preprocess: Preprocess = None,
     weights: Weights = None,
     frames: Frames = 6,
     size_px: SizePx = 128,
@@ -120,7 +122,8 @@ def preview(
     from core.spec_file import parse_model, parse_settings
     from core.store.store import DirectoryStore
 
-    network = load(parse_model(model_data(model, model_file, sha256, input_node, weights, value_range), "model"))
+    given_model = model_data(model, model_file, sha256, input_node, weights, value_range, preprocess)
+    network = load(parse_model(given_model, "model"))
     neurons = Neuron.parse(a), Neuron.parse(b)
     for neuron in neurons:
         check_neuron(network, neuron, "preview")

@@ -39,6 +39,10 @@ ValueRange = Annotated[
         "--value-range", metavar="BLACK WHITE", help="Values of black and white that the network expects, such as 0 1."
     ),
 ]
+Preprocess = Annotated[
+    str | None,
+    typer.Option("--preprocess", metavar="NAME", help="What is done to images: imagenet, clip, inception or caffe."),
+]
 Weights = Annotated[
     str | None, typer.Option("--weights", help="Weights of a keras:NAME model: imagenet, or none for random ones.")
 ]
@@ -141,6 +145,7 @@ def model_data(
     input_node: str | None,
     weights: str | None,
     value_range: tuple[float, float] | None = None,
+    preprocess: str | None = None,
 ) -> dict[str, Any]:
     """Return the section `model` of a spec, from the options that describe a model."""
     return {
@@ -150,6 +155,7 @@ def model_data(
         "input": input_node,
         "weights": weights,
         "value_range": value_range,
+        "preprocess": preprocess,
     }
 
 

@@ -110,6 +110,7 @@ class EfficientNetLite0:
     alignment_layers = ("block5", "block7")
 
     reading: ClassVar[Mapping[str, Any]] = {}
+    unavailable: ClassVar[Mapping[str, str]] = {}
     supports_bfloat16 = True
 
     def __init__(self, weights_file: Path, *, plain: bool = False) -> None:

@@ -7,17 +7,16 @@ the images.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from core.arrays import Array
 from core.errors import ModelError
 from core.machine import device
 from core.models.fan_in import stack_towers
+from core.models.feeding_weights import weights_feeding
 from core.models.graph_safety import (
     UnfitError,
     check_computed_constants,
@@ -31,6 +30,9 @@ from core.models.graph_safety import (
     without_hints,
 )
 from core.models.kind import ModelKind, check_file
+from core.models.layer_names import LayerNames
+from core.models.preprocessing import Preprocessing
+from core.models.tokens import Tokens
 from core.models.traced import TracedNetwork
 from core.models.weights import local_weights
 from core.spec import ModelSpec
@@ -51,8 +53,11 @@ class FrozenGraph:
         weights_file: the `.pb` file, which is checked here and not trusted.
         contents: the graph and its sha256 in hex, if it was not read from a `.pb` file; it is checked as well.
         input_node: the graph's placeholder for images; may be omitted if there is only one placeholder.
-        value_range: the values that the network expects for image values 0 and 1.
+        preprocessing: turns images into the values that the network expects.
         alignment_layers: layers whose activations keep landmarks in place well.
+        names: layer -> node, if the layers have other names than their nodes; other nodes are then no layers.
+        tokens: what is known about layers of tokens.
+        unavailable: layer that cannot be computed -> why.
 
     Raises:
         ModelError: if the graph is refused, or has no such input.
@@ -67,16 +72,21 @@ class FrozenGraph:
         name: str = "frozen-graph",
         contents: tuple[Any, str] | None = None,
         input_node: str | None = None,
-        value_range: tuple[float, float] = (0.0, 1.0),
+        preprocessing: Preprocessing = Preprocessing(),  # noqa: B008
         alignment_layers: Sequence[str] = (),
+        names: Mapping[str, str] | None = None,
+        tokens: Tokens = Tokens(),  # noqa: B008
+        unavailable: Mapping[str, str] | None = None,
     ) -> None:
         graph_def, self.weights_digest = contents or read_frozen_graph(weights_file)
         self._source = str(weights_file)
         self._order = check_graph(graph_def, self._source)
         self._graph_def = without_hints(graph_def)
-        self._value_range = value_range
+        self._preprocessing, self._tokens = preprocessing, tokens
+        self.unavailable = unavailable or {}
         self._traced = TracedNetwork(self._function, self._source)
         self._nodes: dict[str, Any] = {node.name: node for node in self._graph_def.node}
+        self._names = LayerNames(self._nodes, names)
         self._input = self._find_input(input_node)
         check_computed_constants(self._graph_def, self._order, self._source)
         self.name = name
@@ -85,7 +95,7 @@ class FrozenGraph:
     @property
     def reading(self) -> Mapping[str, Any]:
         """Input node and value range, which change the activations as the weights do."""
-        return {"input": self._input, "value_range": list(self._value_range)}
+        return {"input": self._input, **self._preprocessing.reading}
 
     @cached_property
     def layers(self) -> Mapping[str, int]:
@@ -104,7 +114,7 @@ class FrozenGraph:
         """Return layer -> (height, width) for images of *size_px*; see `core.models.model.Model`."""
         sizes: dict[str, tuple[int, int] | None] = dict.fromkeys(self.layers)
         positioned = [layer for layer, shape in self._shapes.items() if len(shape) == 3]
-        nodes = self._reached_from([node for layer in positioned for node in self._nodes_of(layer)])
+        nodes = self._reached_from([node for layer in positioned for node in self._names.nodes(layer)])
         shapes = self._fitting_shapes((size_px, size_px), [name for name in self._order if name in nodes])
         for layer in positioned:
             match shapes.get(layer):
@@ -145,13 +155,13 @@ class FrozenGraph:
 
         graph = tf.Graph()
         with graph.as_default():
-            image = tf.compat.v1.placeholder(tf.float32, (1, *size, 3))
+            image = self._preprocessing(tf.compat.v1.placeholder(tf.float32, (1, *size, 3)))
             import_part(self._cut(set(names) | {self._input}), self._input, image, self._source)
             found: dict[str, tuple[int | None, ...]] = {}
             for name in names:
                 if name not in self._fed_by_images or self._nodes[name].op in _NOT_LAYERS:
                     continue
-                for layer in self._names_of(self._nodes[name]):
+                for layer in self._names.of(self._nodes[name]):
                     tensor = self._tensor(graph, layer)
                     shape = tensor.shape
                     if tensor.dtype == tf.float32 and shape.rank in (2, 4) and shape[-1] is not None:
@@ -160,8 +170,7 @@ class FrozenGraph:
 
     def kind(self, layer: str) -> str:
         """Return the type of operation that computes a layer."""
-        node = self._nodes.get(layer) or self._nodes[layer.removesuffix("_pre_relu")]
-        return str(node.op)
+        return str(self._names.node(layer).op)
 
     def fan_in(self, layer: str) -> Array:
         """Return the weights that feed a layer, shape (channel, weight), float32.
@@ -171,7 +180,7 @@ class FrozenGraph:
         Raises:
             ModelError: if no weights feed the layer.
         """
-        blocks = list(self._weights_feeding(layer))
+        blocks = [block for node in self._names.nodes(layer) for block in weights_feeding(self._nodes, node)]
         if sum(block.shape[0] for block in blocks) != self.layers[layer]:
             raise ModelError(f"{self._source}: expected a layer that convolutions feed, found no weights for {layer}")
         return stack_towers(blocks)
@@ -202,13 +211,12 @@ class FrozenGraph:
 
         from core.models.operations.relu import REDIRECTED_GRADIENTS
 
-        cut = self._cut(self._reached_from([node for layer in wanted for node in self._nodes_of(layer)]))
+        cut = self._cut(self._reached_from([node for layer in wanted for node in self._names.nodes(layer)]))
 
         def network(images: tf.Tensor) -> list[tf.Tensor]:
-            low, high = self._value_range
             graph = tf.compat.v1.get_default_graph()
             with graph.gradient_override_map(REDIRECTED_GRADIENTS if redirected else {}):
-                import_part(cut, self._input, low + (high - low) * images, self._source)
+                import_part(cut, self._input, self._preprocessing(images), self._source)
             return [self._tensor(graph, layer) for layer in wanted]
 
         with tf.init_scope():
@@ -233,55 +241,9 @@ class FrozenGraph:
         """Return a layer's tensor in a graph that its nodes have been imported into."""
         import tensorflow as tf
 
-        if layer in self._nodes:
-            return graph.get_tensor_by_name(f"net/{layer}:0")
-        return tf.concat([graph.get_tensor_by_name(f"net/{node}:0") for node in self._nodes_of(layer)], axis=-1)
-
-    def _names_of(self, node: Any) -> Iterator[str]:
-        """Yield the layers of a node: concatenated ReLUs also exist as their concatenation before the ReLUs."""
-        before = f"{node.name}_pre_relu"
-        concatenates = node.op in ("Concat", "ConcatV2") and before not in self._nodes
-        if concatenates and any(self._nodes[tower].op in ("Relu", "Relu6") for tower in self._towers(node)):
-            yield before
-        yield node.name
-
-    def _nodes_of(self, layer: str) -> list[str]:
-        """Return the nodes whose concatenation is the layer: the node itself, or each tower before its ReLU."""
-        if layer in self._nodes:
-            return [layer]
-        towers = self._towers(self._nodes[layer.removesuffix("_pre_relu")])
-        return [
-            node_name(self._nodes[tower].input[0]) if self._nodes[tower].op in ("Relu", "Relu6") else tower
-            for tower in towers
-        ]
-
-    def _towers(self, node: Any) -> list[str]:
-        """Return the nodes that are concatenated. The axis is the first input of `Concat`, the last of `ConcatV2`."""
-        inputs = [node_name(name) for name in node.input if not name.startswith("^")]
-        return inputs[1:] if node.op == "Concat" else inputs[:-1]
-
-    def _weights_feeding(self, layer: str) -> Iterator[Array]:
-        """Yield for each tower the kernel of its last convolution, shape (channel, weight)."""
-        from tensorflow import make_ndarray
-
-        for name in self._nodes_of(layer):
-            node = self._nodes[name]
-            if node.op in ("Concat", "ConcatV2"):
-                for tower in self._towers(node):
-                    yield from self._weights_feeding(tower)
-                continue
-            while node.op not in ("Conv2D", "DepthwiseConv2dNative", "MatMul"):
-                if node.op not in ("Relu", "Relu6", "BiasAdd", "Identity", "Softmax") or not node.input:
-                    return
-                node = self._nodes[node_name(node.input[0])]
-            kernel = self._nodes[node_name(node.input[1])]
-            while kernel.op == "Identity":
-                kernel = self._nodes[node_name(kernel.input[0])]
-            if kernel.op != "Const":
-                return
-            values = make_ndarray(kernel.attr["value"].tensor)
-            axis = 2 if node.op == "DepthwiseConv2dNative" else -1
-            yield np.moveaxis(values, axis, 0).reshape(values.shape[axis], -1)
+        parts = [graph.get_tensor_by_name(f"net/{node}:0") for node in self._names.nodes(layer)]
+        found = parts[0] if len(parts) == 1 else tf.concat(parts, axis=-1)
+        return self._tokens.seen_as_grid(found) if found.shape.rank == 3 else found
 
     @cached_property
     def _fed_by_images(self) -> set[str]:
@@ -328,13 +290,13 @@ class FrozenGraph:
 def _load(spec: ModelSpec) -> FrozenGraph:
     weights = local_weights(spec)
     device.prepare()
-    return FrozenGraph(weights, input_node=spec.input, value_range=spec.value_range or (0.0, 1.0))
+    return FrozenGraph(weights, input_node=spec.input, preprocessing=Preprocessing.of(spec))
 
 
 KIND = ModelKind(
     "frozen-graph",
     "any network in a frozen TensorFlow GraphDef, from `file`",
     _load,
-    keys=("file", "sha256", "input", "value_range"),
+    keys=("file", "sha256", "input", "value_range", "preprocess"),
     check=check_file,
 )

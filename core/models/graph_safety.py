@@ -21,19 +21,23 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 _COMPUTING = """
-    Abs Add AddN AddV2 ArgMax AvgPool BatchMatMul BatchMatMulV2 BatchNormWithGlobalNormalization BatchToSpaceND
-    BiasAdd BroadcastTo Cast Concat ConcatV2 Const Conv2D DepthToSpace DepthwiseConv2dNative Div DivNoNan Elu Equal Erf
-    Exp ExpandDims Floor FloorDiv FusedBatchNorm FusedBatchNormV2 FusedBatchNormV3 GatherV2 Greater GreaterEqual
-    Identity IdentityN LRN LeakyRelu Less LessEqual Log Log1p LogSoftmax LogicalAnd LogicalNot LogicalOr MatMul Max
-    MaxPool MaxPoolV2 Maximum Mean Min Minimum MirrorPad Mul Neg NoOp Pack Pad PadV2 Placeholder PlaceholderWithDefault
-    Pow Prod RealDiv Reciprocal Relu Relu6 Reshape ResizeBilinear ResizeNearestNeighbor Rsqrt Select SelectV2 Selu Shape
-    Sigmoid Slice Softmax Softplus Softsign SpaceToBatchND SpaceToDepth Split SplitV Sqrt Square SquaredDifference
-    Squeeze StopGradient StridedSlice Sub Sum Tanh Tile Transpose Unpack
+    " Abs Add AddN AddV2 ArgMax AvgPool BatchMatMul BatchMatMulV2 BatchNormWithGlobalNormalization BatchToSpaceND
+    BiasAdd BroadcastTo Cast ClipByValue Concat ConcatV2 Const Conv2D Conv2DBackpropInput DepthToSpace
+    DepthwiseConv2dNative Div DivNoNan Einsum Elu Equal Erf Exp ExpandDims Fill Floor FloorDiv FloorMod
+    FusedBatchNorm FusedBatchNormV2 FusedBatchNormV3 GatherV2 Greater GreaterEqual Identity IdentityN LRN LeakyRelu
+    Less LessEqual Log Log1p LogSoftmax LogicalAnd LogicalNot LogicalOr MatMul Max MaxPool MaxPoolV2 Maximum Mean
+    Min Minimum MirrorPad Mul Neg NoOp OnesLike Pack Pad PadV2 Placeholder PlaceholderWithDefault Pow Prod Range
+    RealDiv Reciprocal Relu Relu6 Reshape ResizeBilinear ResizeNearestNeighbor ReverseV2 Rsqrt Select SelectV2 Selu
+    Shape Sigmoid Slice Softmax Softplus Softsign SpaceToBatchND SpaceToDepth Split SplitV Sqrt Square
+    SquaredDifference Squeeze StopGradient StridedSlice Sub Sum Tanh Tile Transpose Unpack ZerosLike
 """
 COMPUTING_OPS = frozenset(_COMPUTING.split())
 """The types of operation that only compute."""
 _GROWING_OPS = frozenset(
-    ("BroadcastTo", "MirrorPad", "Pad", "PadV2", "ResizeBilinear", "ResizeNearestNeighbor", "SpaceToBatchND", "Tile")
+    """
+    BroadcastTo Conv2DBackpropInput Fill MirrorPad Pad PadV2 Range ResizeBilinear ResizeNearestNeighbor SpaceToBatchND
+    Tile
+    """.split()
 )
 """The types of operation that can make a tensor of any size from small tensors, because the size is an input."""
 _LARGEST_UNSTORED_BYTES = 1 << 24  # 16 MiB: bytes of one constant that the file need not hold, such as repeated values

@@ -5,6 +5,7 @@ from __future__ import annotations
 from core.machine import device
 from core.models.frozen_graph import FrozenGraph
 from core.models.kind import ModelKind, check_file
+from core.models.preprocessing import Preprocessing
 from core.models.weights import local_weights
 from core.spec import ModelSpec
 
@@ -20,7 +21,7 @@ def _load(spec: ModelSpec) -> FrozenGraph:
         weights,
         name=spec.name,
         input_node=_INPUT_NODE,
-        value_range=_VALUE_RANGE,
+        preprocessing=Preprocessing(_VALUE_RANGE),
         alignment_layers=_ALIGNMENT_LAYERS,
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -38,6 +38,7 @@ class KerasModel:
     """
 
     alignment_layers: Sequence[str] = ()
+    unavailable: ClassVar[Mapping[str, str]] = {}
     supports_bfloat16 = False
 
     def __init__(

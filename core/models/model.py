@@ -22,6 +22,10 @@ class Model(Protocol):
         """Layer -> number of channels, in order from the image on."""
 
     @property
+    def unavailable(self) -> Mapping[str, str]:
+        """Layer that the model's file has and that cannot be computed -> why."""
+
+    @property
     def alignment_layers(self) -> Sequence[str]:
         """Layers whose activations keep landmarks in place well."""
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 
 from core.errors import SpecError, UnknownLayerError, short
-from core.models import efficientnet, frozen_graph, inception, keras_application, keras_file, saved_model
+from core.models import efficientnet, frozen_graph, inception, keras_application, keras_file, onnx_model, saved_model
 from core.models.kind import ModelKind
 from core.models.model import Model
 from core.neurons import Neuron
@@ -25,6 +25,7 @@ KINDS: Mapping[str, ModelKind] = {
         efficientnet.KIND,
         inception.KIND,
         frozen_graph.KIND,
+        onnx_model.KIND,
         keras_application.KIND,
         keras_file.KIND,
         saved_model.KIND,
@@ -97,8 +98,10 @@ def check_layer(model: Model, layer: str, source: str) -> None:
     """Make sure that the model has a layer; the message begins with the *source* of its name.
 
     Raises:
-        UnknownLayerError: naming layers with similar names, and how to list all.
+        UnknownLayerError: naming layers with similar names, and how to list all; or why the layer cannot be computed.
     """
+    if layer in model.unavailable:
+        raise UnknownLayerError(f"{source}: {layer} of {model.name} cannot be computed: {model.unavailable[layer]}")
     if layer not in model.layers:
         near = difflib.get_close_matches(layer, model.layers, n=6, cutoff=0.5) or list(model.layers)[:6]
         raise UnknownLayerError(

@@ -21,6 +21,7 @@ from core.machine import device
 from core.models.frozen_graph import FrozenGraph
 from core.models.graph_safety import COMPUTING_OPS
 from core.models.kind import ModelKind, check_file_is_given
+from core.models.preprocessing import Preprocessing
 from core.models.weights import file_sha256, is_remote, local_path
 from core.spec import ModelSpec
 
@@ -46,14 +47,14 @@ def _load(spec: ModelSpec) -> FrozenGraph:
     if not (directory / _GRAPH_FILE).is_file():
         raise ModelError(f"model.file: expected the directory of a SavedModel, {directory} has no {_GRAPH_FILE}")
     device.prepare()
-    return _saved_model(directory, spec.value_range or (0.0, 1.0))
+    return _saved_model(directory, Preprocessing.of(spec))
 
 
-def _saved_model(directory: Path, value_range: tuple[float, float]) -> FrozenGraph:
+def _saved_model(directory: Path, preprocessing: Preprocessing) -> FrozenGraph:
     """Return the network behind the signature `serving_default` of a SavedModel.
 
     Args:
-        value_range: the values that the network expects for image values 0 and 1.
+        preprocessing: turns images into the values that the network expects.
 
     Raises:
         ModelError: if it is not a SavedModel, is refused, or has no such signature with one image input.
@@ -81,7 +82,7 @@ def _saved_model(directory: Path, value_range: tuple[float, float]) -> FrozenGra
         name="saved-model",
         contents=(frozen.graph.as_graph_def(), _directory_sha256(directory)),
         input_node=images[0].op.name,
-        value_range=value_range,
+        preprocessing=preprocessing,
     )
 
 
@@ -140,6 +141,6 @@ KIND = ModelKind(
     "saved-model",
     "any TensorFlow SavedModel, from the directory `file`",
     _load,
-    keys=("file", "value_range"),
+    keys=("file", "value_range", "preprocess"),
     check=_check,
 )

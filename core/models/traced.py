@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from core.errors import ModelError
+from core.errors import ModelError, one_line
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -59,7 +59,7 @@ class TracedNetwork:
         If they differed, the pictures of a pair would depend on the pairs that share its batch.
 
         Raises:
-            ModelError: naming the first layer whose activations differ.
+            ModelError: naming the first layer whose activations differ, or if the network cannot be computed.
         """
         import tensorflow as tf
 
@@ -68,10 +68,16 @@ class TracedNetwork:
         images[0] = np.random.default_rng(0).uniform(size=image_shape)
         images[1::2] = 1
         with tf.init_scope():  # compute now, also while a function is traced
-            alone, among = (
-                self._function(wanted, False, part.shape)(tf.constant(part)) for part in (images[:1], images)
-            )
+            try:
+                alone, among = (
+                    self._function(wanted, False, part.shape)(tf.constant(part)) for part in (images[:1], images)
+                )
+            except tf.errors.InvalidArgumentError as error:
+                reason = one_line(error)
+                raise ModelError(f"{self._source}: expected a network that can be computed, {reason}") from None
             for layer, one, other in zip(wanted, alone, among, strict=True):
+                if (one.shape[0], other.shape[0]) != (1, len(images)):
+                    raise ModelError(f"{self._source}: expected a layer with every image, {layer} has {other.shape}")
                 expected, found = one.numpy()[0], other.numpy()[0]
                 difference = np.linalg.norm(expected - found) / (np.linalg.norm(expected) or 1)
                 if difference > _TOLERANCE:

@@ -265,7 +265,7 @@ def test_models_are_listed(isthmus: Isthmus) -> None:
 
     assert (for_people.code, for_machines.code) == (0, 0)
     names = [line.split()[0] for line in for_people.out.splitlines()]
-    assert names == ["efficientnet-lite0", "inception-v1", "frozen-graph", "keras:NAME", "keras", "saved-model"]
+    assert names == ["efficientnet-lite0", "inception-v1", "frozen-graph", "onnx", "keras:NAME", "keras", "saved-model"]
     assert [kind["name"] for kind in json.loads(for_machines.out)["models"]] == names
 
 

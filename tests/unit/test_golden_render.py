@@ -16,6 +16,7 @@ from core.method import objectives as o
 from core.method import transforms as t
 from core.method.optimise import render
 from core.models.frozen_graph import FrozenGraph
+from core.models.preprocessing import Preprocessing
 
 LUCIDS_REDIRECTED_UPDATES = 17
 
@@ -117,7 +118,7 @@ def test_total_variation_is_the_sum_of_neighbours_differences() -> None:
 
 @pytest.fixture(scope="module")
 def tiny_net() -> FrozenGraph:
-    return FrozenGraph(GOLDEN / "tiny_net.pb", input_node="input", value_range=(-117, 138))
+    return FrozenGraph(GOLDEN / "tiny_net.pb", input_node="input", preprocessing=Preprocessing((-117, 138)))
 
 
 @pytest.mark.parametrize("case", run_meta["cases"], ids=lambda case: case["name"])

@@ -14,6 +14,7 @@ from core.method import objectives as o
 from core.method.color import COLOR_CORRELATION, COLOR_MEAN, to_valid_rgb
 from core.method.spectrum import rfft2d_freqs, spectrum_to_image
 from core.models.frozen_graph import FrozenGraph
+from core.models.preprocessing import Preprocessing
 
 TOLERANCE = 1e-5
 
@@ -115,7 +116,7 @@ def test_the_interpolation_of_one_frame_is_nan_for_lucid_and_finite_here() -> No
 
 def test_the_start_of_the_runs_is_that_of_lucid() -> None:
     """The image before any update agrees, and so do the activations of every layer of the tiny network."""
-    net = FrozenGraph(golden.GOLDEN / "tiny_net.pb", input_node="input", value_range=(-117, 138))
+    net = FrozenGraph(golden.GOLDEN / "tiny_net.pb", input_node="input", preprocessing=Preprocessing((-117, 138)))
     layers = {key.split(".")[2].split("__")[0] for key in golden.runs.files if key.startswith("init.act.")}
     image = golden.start(golden.run_meta["cases"][0])()
 

@@ -14,7 +14,7 @@ from core.spec_file import parse_model, parse_spec
 
 MINIMAL: dict[str, Any] = {"name": "small", "pairs": {"select": "all", "neurons": ["block5:0-3"]}}
 SHA256 = "0123456789abcdef" * 4
-KINDS_EXPECTED = "expected one of efficientnet-lite0, inception-v1, frozen-graph, keras:NAME, keras, saved-model"
+KINDS_EXPECTED = "expected one of efficientnet-lite0, inception-v1, frozen-graph, onnx, keras:NAME, keras, saved-model"
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_the_name_alone_is_the_default() -> None:
         ("inception-v1", "model.file: missing; inception-v1 needs it"),
         ({"name": 7}, "model.name: expected text, got 7"),
         ({"nmae": "vgg"}, "model.nmae: unknown key; did you mean 'name'? "
-         "(known: name, file, sha256, input, value_range, weights)"),
+         "(known: name, file, sha256, input, value_range, preprocess, weights)"),
         ({"file": "net.pb"}, "model.file: no use for this key with efficientnet-lite0; remove it (known: name)"),
         ({"name": "keras:VGG16", "value_range": [0, 1]},
          "model.value_range: no use for this key with keras:VGG16; remove it (known: name, weights)"),
@@ -78,7 +78,7 @@ def test_the_name_alone_is_the_default() -> None:
          "model.input: no use for this key with inception-v1; remove it (known: name, file, sha256)"),
         ({"name": "frozen-graph", "file": "net.pb", "weights": "none"},
          "model.weights: no use for this key with frozen-graph; remove it "
-         "(known: name, file, sha256, input, value_range)"),
+         "(known: name, file, sha256, input, value_range, preprocess)"),
         ({"name": "keras:VGG16", "weights": "mine"}, "model.weights: expected 'imagenet' or 'none', got 'mine'"),
         ({"name": "inception-v1", "file": "https://example.org/net.pb"},
          "model.sha256: missing; a file that is downloaded needs its sha256"),

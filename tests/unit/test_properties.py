@@ -19,6 +19,7 @@ from core.method import parameterization as p
 from core.method import transforms as t
 from core.method.optimise import Adam, render
 from core.models.frozen_graph import FrozenGraph
+from core.models.preprocessing import Preprocessing
 
 SIZE = 32
 CAT = tf.image.resize(skimage.data.cat()[None, :300, 75:375] / 255, (SIZE, SIZE), antialias=True)
@@ -57,7 +58,7 @@ def test_every_parameterization_can_become_a_photograph(name: str) -> None:
 
 @pytest.fixture(scope="module")
 def tiny_net() -> FrozenGraph:
-    return FrozenGraph(Path(__file__).parents[1] / "golden" / "tiny_net.pb", value_range=(-117, 138))
+    return FrozenGraph(Path(__file__).parents[1] / "golden" / "tiny_net.pb", preprocessing=Preprocessing((-117, 138)))
 
 
 OBJECTIVES: dict[str, o.Objective] = {

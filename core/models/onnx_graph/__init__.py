@@ -1,0 +1,1 @@
+"""Translation of an ONNX graph into a TensorFlow GraphDef."""

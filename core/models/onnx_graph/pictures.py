@@ -1,0 +1,180 @@
+"""Operations on pictures: pads, other sizes, and channels that become pixels."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from core.models.onnx_graph.node import Node
+from core.models.onnx_graph.shapes import items_of
+from core.models.onnx_graph.values import (
+    Tensor,
+    UnknownOperatorError,
+    Value,
+    as_shape,
+    channels_last,
+    known,
+    size_of,
+)
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+
+_MOST_REPEATED = 256  # pixels by which an edge is repeated
+
+
+def pad(
+    node: Node, value: Value, widths: Value | None = None, filler: Value | None = None, axes: Value | None = None
+) -> Tensor:
+    """`Pad` with a constant, a reflection or the edge; negative widths crop."""
+    import tensorflow as tf
+
+    assert isinstance(value, Tensor)
+    pads = items_of(widths) if widths is not None else list(node.attributes["pads"])
+    chosen = [int(axis) % value.rank for axis in known(axes, "axes")] if axes is not None else list(range(value.rank))
+    before: list[Any] = [0] * value.rank
+    after: list[Any] = [0] * value.rank
+    for place, axis in enumerate(chosen):
+        before[value.axis(axis)], after[value.axis(axis)] = pads[place], pads[place + len(chosen)]
+    data, mode = value.data, node.get("mode", "constant")
+    if any(isinstance(item, int) and item < 0 for item in before + after):
+        crop = [
+            slice(-b if isinstance(b, int) and b < 0 else None, a if isinstance(a, int) and a < 0 else None)
+            for b, a in zip(before, after, strict=True)
+        ]
+        data = data[tuple(crop)]
+        before, after = ([max(0, item) if isinstance(item, int) else item for item in part] for part in (before, after))
+    if all(isinstance(item, int) and item == 0 for item in before + after):
+        return Tensor(data, value.channels_last, value.channel)
+    ends = [as_shape(pair) for pair in zip(before, after, strict=True)]
+    known_pads = all(isinstance(item, int) for item in before + after)
+    paddings = tf.constant(list(zip(before, after, strict=True)), tf.int32) if known_pads else tf.stack(ends)
+    if mode == "constant":
+        fill = float(known(filler, "a filler").reshape(-1)[0]) if filler is not None else node.get("value", 0.0)
+        data = tf.pad(data, paddings, constant_values=fill)
+    elif mode == "reflect":
+        data = tf.pad(data, paddings, "REFLECT")
+    elif mode == "edge" and known_pads and max(before + after) <= _MOST_REPEATED:
+        for place, (first, final) in enumerate(zip(before, after, strict=True)):
+            start: list[Any] = [slice(None)] * value.rank
+            end: list[Any] = [slice(None)] * value.rank
+            start[place], end[place] = slice(0, 1), slice(-1, None)
+            parts = [data[tuple(start)]] * first + [data] + [data[tuple(end)]] * final
+            data = tf.concat(parts, place) if len(parts) > 1 else data
+    else:
+        raise UnknownOperatorError(f"mode {mode!r}")
+    return Tensor(data, value.channels_last, value.channel)
+
+
+def depth_to_space(node: Node, value: Value) -> Tensor:
+    """`DepthToSpace`, in both orders, and `SpaceToDepth`."""
+    import tensorflow as tf
+
+    x, block = channels_last(value), node.attributes["blocksize"]
+    if node.operator == "DepthToSpace" and (x.shape[-1] is None or x.shape[-1] % block**2):
+        raise UnknownOperatorError("a number of channels that cannot be divided among the pixels")
+    if node.operator == "SpaceToDepth":
+        return Tensor(tf.nn.space_to_depth(x, block), True, 1)
+    if node.get("mode", "DCR") == "CRD":  # the block comes after the channel, and before it in TensorFlow
+        channels = x.shape[-1] // block**2
+        order = [c * block**2 + b for b in range(block**2) for c in range(channels)]
+        x = tf.gather(x, np.array(order, np.int32), axis=-1)
+    return Tensor(tf.nn.depth_to_space(x, block), True, 1)
+
+
+def resize(node: Node, value: Value, *rest: Value | None) -> Tensor:
+    """`Resize` and `Upsample` of pictures: nearest and linear, where TensorFlow's rounding is the same."""
+    import tensorflow as tf
+
+    assert isinstance(value, Tensor)
+    if value.rank != 4:
+        raise UnknownOperatorError("an input that is not (batch, channel, height, width)")
+    filled = [*rest, None, None, None][:3]
+    scales, sizes = (filled[0], None) if node.operator == "Upsample" or node.opset < 11 else (filled[1], filled[2])
+    if isinstance(scales, np.ndarray) and scales.size == 0:
+        scales = None
+    if sizes is not None:
+        wanted = items_of(sizes)[-2:]
+        ratios = [None, None]
+    else:
+        ratios = known(scales, "scales").astype(float).tolist()[-2:]
+        wanted = [_scaled(size_of(value, axis), ratio) for axis, ratio in zip((2, 3), ratios, strict=True)]
+    mode = node.get("mode", "nearest")
+    where = node.get(
+        "coordinate_transformation_mode",
+        "half_pixel" if node.opset >= 11 and node.operator == "Resize" else "asymmetric",
+    )
+    if mode not in ("nearest", "linear") or where not in _PLACES or node.get("antialias", 0):
+        raise UnknownOperatorError(f"mode {mode} with {where}")
+    x = channels_last(value)
+    exact = all(_is_whole(ratio) or ratio is None for ratio in ratios)  # TensorFlow divides the sizes to get the ratio
+    if mode == "linear" and exact:
+        centred = where.endswith("half_pixel")
+        data = tf.raw_ops.ResizeBilinear(
+            images=x, size=as_shape(wanted), align_corners=where == "align_corners", half_pixel_centers=centred
+        )
+        return Tensor(data, True, value.channel)
+    for place, (new, ratio) in enumerate(zip(wanted, ratios, strict=True)):
+        x = _resized(
+            x, place + 1, new, ratio, where, node.get("nearest_mode", "round_prefer_floor") if mode == "nearest" else ""
+        )
+    return Tensor(x, True, value.channel)
+
+
+_PLACES = ("half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric")
+
+
+def _resized(x: tf.Tensor, axis: int, new: Any, ratio: float | None, where: str, rounding: str) -> tf.Tensor:
+    """Resize one axis of a picture, pixel by pixel.
+
+    Args:
+        new: the new size.
+        ratio: of the new size to the old one, which may be rounded; None: as the sizes say.
+        rounding: how the nearest pixel is found; empty: between two pixels, both are mixed.
+    """
+    import tensorflow as tf
+
+    old = tf.cast(tf.shape(x)[axis], tf.float32)
+    length = tf.cast(new, tf.float32)
+    step = 1.0 / ratio if ratio is not None else old / length
+    index = tf.range(length)
+    if where == "align_corners":
+        place = index * (old - 1.0) / tf.maximum(length - 1.0, 1.0)
+    elif where == "asymmetric":
+        place = index * step
+    else:
+        place = (index + 0.5) * step - 0.5
+        if where == "pytorch_half_pixel":
+            place = tf.where(length > 1.0, place, tf.zeros_like(place))
+    last = old - 1.0
+    if rounding:
+        nearest = {
+            "round_prefer_floor": lambda: -tf.floor(0.5 - place),
+            "round_prefer_ceil": lambda: tf.floor(place + 0.5),
+            "floor": lambda: tf.floor(place),
+            "ceil": lambda: -tf.floor(-place),
+        }[rounding]()
+        return tf.gather(x, tf.cast(tf.clip_by_value(nearest, 0.0, last), tf.int32), axis=axis)
+    place = tf.clip_by_value(place, 0.0, last)
+    before = tf.floor(place)
+    after = tf.minimum(before + 1.0, last)
+    share = tf.reshape(place - before, (-1, *(1,) * (3 - axis)))
+    low, high = (tf.gather(x, tf.cast(index, tf.int32), axis=axis) for index in (before, after))
+    return low + share * (high - low)
+
+
+def _is_whole(ratio: Any) -> bool:
+    return ratio is not None and float(ratio).is_integer()
+
+
+def _scaled(length: Any, ratio: float) -> Any:
+    import tensorflow as tf
+
+    if isinstance(length, int):
+        return math.floor(length * ratio)
+    if float(ratio).is_integer():
+        return length * int(ratio)
+    return tf.cast(tf.floor(tf.cast(length, tf.float32) * ratio), tf.int32)

@@ -1,0 +1,172 @@
+"""The values of an ONNX graph while it is translated: constants, sizes, and tensors in one of two layouts.
+
+A graph computes with sizes as it computes with pixels. Here sizes stay separate: each is a whole number where it is
+known, and a scalar of TensorFlow where it depends on the image. So a shape whose parts are all known but one becomes a
+constant, and nothing of the arithmetic is left in the translated graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+
+class UnknownOperatorError(Exception):
+    """An operator, or a use of one, that has no translation; the message is a few words about it."""
+
+
+Constant: TypeAlias = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """A small array of sizes, each an int or a scalar int32 tensor.
+
+    Attributes:
+        items: an array of objects, of rank 0 or 1.
+    """
+
+    items: NDArray[np.object_]
+
+    @classmethod
+    def of(cls, items: Sequence[Any]) -> Sizes:
+        """Return a vector of sizes."""
+        array = np.empty(len(items), object)
+        for place, item in enumerate(items):  # one by one, because NumPy would ask a tensor for its values
+            array[place] = item
+        return cls(array)
+
+    @property
+    def are_known(self) -> bool:
+        """True if every size is a whole number."""
+        return all(isinstance(item, int) for item in self.items.flat)
+
+    def constant(self) -> Constant:
+        """Return the sizes, all of which are known, as a constant."""
+        return self.items.astype(np.int64)
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A tensor of TensorFlow.
+
+    Attributes:
+        data: the tensor.
+        channels_last: whether axis 1 of the ONNX tensor, of rank 4, is the last one of `data`.
+        channel: the axis of the ONNX tensor that has the channels, or None if it is unknown.
+        unfolded: sizes and channel before a reshape that took the channels apart, as a group norm does.
+    """
+
+    data: tf.Tensor
+    channels_last: bool = False
+    channel: int | None = None
+    unfolded: tuple[Sequence[Any], int] | None = None
+
+    @property
+    def rank(self) -> int:
+        rank: int | None = self.data.shape.rank
+        if rank is None:
+            raise UnknownOperatorError("a tensor whose rank depends on the image")
+        return rank
+
+    def axis(self, axis: int) -> int:
+        """Return the axis of `data` that is an axis of the ONNX tensor."""
+        axis %= self.rank
+        return (0, 3, 1, 2)[axis] if self.channels_last else axis
+
+
+Value: TypeAlias = "Constant | Sizes | Tensor"
+
+
+def size_of(tensor: Tensor, axis: int) -> Any:
+    """Return the size of an axis of the ONNX tensor: an int if it is known, and otherwise a scalar."""
+    import tensorflow as tf
+
+    place = tensor.axis(axis)
+    size = tensor.data.shape[place]
+    return int(size) if size is not None else tf.shape(tensor.data)[place]
+
+
+def sizes_of(tensor: Tensor) -> list[Any]:
+    """Return the shape of the ONNX tensor."""
+    return [size_of(tensor, axis) for axis in range(tensor.rank)]
+
+
+def in_order(value: Value) -> tf.Tensor:
+    """Return a value as a tensor with the axes of ONNX."""
+    import tensorflow as tf
+
+    if isinstance(value, Tensor):
+        return tf.transpose(value.data, (0, 3, 1, 2)) if value.channels_last else value.data
+    if isinstance(value, Sizes):
+        return as_shape(value.items.tolist() if value.items.ndim else [value.items.item()])
+    return constant(value)
+
+
+def channels_last(value: Value) -> tf.Tensor:
+    """Return a value of rank 4, or one that is broadcast to it, with axis 1 of ONNX as the last axis."""
+    import tensorflow as tf
+
+    if isinstance(value, Tensor) and value.channels_last:
+        return value.data
+    if isinstance(value, Tensor):
+        data = value.data
+        while data.shape.rank < 4:
+            data = tf.expand_dims(data, 0)
+        return tf.transpose(data, (0, 2, 3, 1))
+    if isinstance(value, Sizes):
+        raise UnknownOperatorError("sizes among pixels")
+    if value.ndim == 0:
+        return constant(value)
+    return constant(np.transpose(value.reshape((1,) * (4 - value.ndim) + value.shape), (0, 2, 3, 1)))
+
+
+def constant(value: Constant) -> tf.Tensor:
+    """Return a constant of TensorFlow: float32 for all floating types, int32 for whole numbers."""
+    import tensorflow as tf
+
+    if value.dtype.kind == "f" or value.dtype.name == "bfloat16":
+        return tf.constant(value.astype(np.float32))
+    if value.dtype.kind in "iu":
+        largest = np.iinfo(np.int32)
+        return tf.constant(np.clip(value, largest.min, largest.max).astype(np.int32))
+    return tf.constant(value)
+
+
+def as_shape(sizes: Sequence[Any]) -> tf.Tensor:
+    """Return sizes as a vector that TensorFlow takes for a shape, a constant if all are known."""
+    import tensorflow as tf
+
+    if all(isinstance(size, int) for size in sizes):
+        return tf.constant(list(sizes), tf.int32)
+    return tf.stack([tf.constant(size, tf.int32) if isinstance(size, int) else size for size in sizes])
+
+
+def reshape(data: tf.Tensor, sizes: Sequence[Any]) -> tf.Tensor:
+    """Reshape a tensor; if one size is unknown, it is what is left over."""
+    import tensorflow as tf
+
+    unknown = [place for place, size in enumerate(sizes) if not isinstance(size, int)]
+    if len(unknown) == 1 and -1 not in [size for size in sizes if isinstance(size, int)]:
+        sizes = [-1 if place == unknown[0] else size for place, size in enumerate(sizes)]
+    return tf.reshape(data, as_shape(sizes))
+
+
+def known(value: Value | None, what: str) -> Constant:
+    """Return a value that has to be known before any image is.
+
+    Raises:
+        UnknownOperatorError: if it depends on the image.
+    """
+    if isinstance(value, Sizes) and value.are_known:
+        return value.constant()
+    if isinstance(value, (Sizes, Tensor)) or value is None:
+        raise UnknownOperatorError(f"{what} that depends on the image")
+    return value

@@ -1,0 +1,151 @@
+"""Networks in ONNX files, as PyTorch and other frameworks export them, translated into a frozen graph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from core.errors import ModelError, one_line, short
+from core.machine import device
+from core.models.frozen_graph import FrozenGraph
+from core.models.kind import ModelKind, check_file
+from core.models.onnx_graph.file import read
+from core.models.onnx_graph.names import before_activations, named_tensors
+from core.models.onnx_graph.translation import translate
+from core.models.onnx_graph.values import Tensor, Value, channels_last
+from core.models.preprocessing import Preprocessing
+from core.models.tokens import Tokens
+from core.models.weights import local_weights
+from core.spec import ModelSpec
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+_INPUT = "image"
+
+
+def onnx_network(path: Path, preprocessing: Preprocessing, skip: int | None = None) -> FrozenGraph:
+    """Return the network in an ONNX file.
+
+    Args:
+        skip: number of tokens before those of patches, if the graph does not tell.
+
+    Raises:
+        ModelError: if it is not an ONNX file, is damaged, or has not one input of images.
+    """
+    import tensorflow as tf
+
+    model, constants, digest = read(path)
+    channels, size, first = _input(model, constants, path)
+    if (channels == 1) != (preprocessing.channels == "grey"):
+        preprocessing = replace(preprocessing, channels="grey" if channels == 1 else "rgb")
+    graph = tf.Graph()
+    with graph.as_default():
+        image = tf.compat.v1.placeholder(tf.float32, (None, *(size or (None, None)), channels), _INPUT)
+        try:
+            values, unknown = translate(model, constants, image, first)
+        except (ValueError, TypeError, tf.errors.OpError) as error:
+            raise ModelError(f"{path}: expected an ONNX graph whose shapes agree, {one_line(error)}") from None
+        nodes = model.graph.node
+        tensors = {name: tensor for name, value in values.items() if (tensor := _layer(value)) is not None}
+        outputs = [entry.name for entry in model.graph.output]
+        every = named_tensors(nodes, {*tensors, *unknown}, outputs)
+        names = {name: tensor for name, tensor in every.items() if tensor in tensors}
+        names = _in_order(names, before_activations(nodes, names, tensors), tensors)
+        if not names:
+            reason = next(iter(unknown.values()), "no tensor has channels")
+            raise ModelError(f"{path}: expected a network with layers of channels, found none; {reason}")
+        made = {name: _node(tensors[tensor]) for name, tensor in names.items()}
+    grids = {grid for value in values.values() if (grid := _grid(value)) is not None}
+    return FrozenGraph(
+        path,
+        name="onnx",
+        contents=(graph.as_graph_def(), digest),
+        input_node=_INPUT,
+        preprocessing=replace(preprocessing, size=size),
+        names=made,
+        tokens=Tokens(grids, skip),
+        unavailable={name: unknown[tensor] for name, tensor in every.items() if tensor in unknown},
+    )
+
+
+def _input(model: Any, constants: Mapping[str, Any], path: Path) -> tuple[int, tuple[int, int] | None, bool]:
+    """Return the input's number of channels, its height and width if they are fixed, and whether channels come first.
+
+    Raises:
+        ModelError: if there is not one input of images.
+    """
+    inputs = [entry for entry in model.graph.input if entry.name not in constants]
+    shapes = [[size.dim_value for size in entry.type.tensor_type.shape.dim] for entry in inputs]
+    found = ", ".join(f"{short(entry.name)} {shape}" for entry, shape in zip(inputs, shapes, strict=True)) or "none"
+    if len(inputs) != 1 or len(shapes[0]) != 4:
+        raise ModelError(f"{path}: expected one input of shape (batch, channel, height, width), found {found}")
+    [shape], kind = shapes, inputs[0].type.tensor_type.elem_type
+    if kind not in (1, 10, 11, 16):
+        raise ModelError(f"{path}: expected an input of floating type, {short(inputs[0].name)} has another type")
+    first = shape[1] in (1, 3) or shape[3] not in (1, 3)
+    channels, height, width = (shape[1], shape[2], shape[3]) if first else (shape[3], shape[1], shape[2])
+    if channels not in (1, 3):
+        raise ModelError(f"{path}: expected images of 3 channels, or of 1, found an input {found}")
+    return channels, (height, width) if height > 0 and width > 0 else None, first
+
+
+def _layer(value: Value) -> tf.Tensor | None:
+    """Return a tensor with its channels last, or None if it has no axis that is known to be one of channels."""
+    import tensorflow as tf
+
+    if not isinstance(value, Tensor) or value.channel is None or value.data.dtype != tf.float32:
+        return None
+    if (
+        value.data.shape.rank not in (2, 3, 4)
+        or value.channel == 0
+        or value.data.shape[value.axis(value.channel)] is None
+    ):
+        return None
+    if value.channels_last:
+        return value.data if value.channel == 1 else None
+    if value.channel == value.rank - 1:
+        return value.data
+    return channels_last(value) if value.rank == 4 and value.channel == 1 else None
+
+
+def _grid(value: Value) -> tuple[int, int] | None:
+    """Return height and width of a picture, if they are fixed."""
+    if not isinstance(value, Tensor) or not value.channels_last:
+        return None
+    _, height, width, _ = value.data.shape
+    return (height, width) if height and width else None
+
+
+def _in_order(names: Mapping[str, str], before: Mapping[str, str], tensors: Mapping[str, Any]) -> dict[str, str]:
+    """Return all names of layers, each `..._pre_relu` ahead of the layer itself."""
+    ordered: dict[str, str] = {}
+    for name, tensor in names.items():
+        if before.get(f"{name}_pre_relu") in tensors:
+            ordered[f"{name}_pre_relu"] = before[f"{name}_pre_relu"]
+        ordered[name] = tensor
+    return ordered
+
+
+def _node(tensor: tf.Tensor) -> str:
+    """Return the node whose first output is a tensor."""
+    import tensorflow as tf
+
+    return str(tensor.op.name if tensor.value_index == 0 else tf.identity(tensor).op.name)
+
+
+def _load(spec: ModelSpec) -> FrozenGraph:
+    weights = local_weights(spec)
+    device.prepare()
+    return onnx_network(weights, Preprocessing.of(spec))
+
+
+KIND = ModelKind(
+    "onnx",
+    "a network of PyTorch or another framework in an ONNX file, from `file`",
+    _load,
+    keys=("file", "sha256", "value_range", "preprocess"),
+    check=check_file,
+)
