@@ -304,7 +304,8 @@ HOSTILE: dict[str, tuple[Callable[[Path], bytes], str]] = {
         edited(lambda m: setattr(m.graph.input[0].type.tensor_type.shape.dim[1], "dim_value", 1)), "found none",
     ),
     "a stride of 2^62": (
-        edited(lambda m: m.graph.node[0].attribute.append(helper.make_attribute("strides", [1 << 62, 1]))), "strides of ",
+        edited(lambda m: m.graph.node[0].attribute.append(helper.make_attribute("strides", [1 << 62, 1]))),
+        "strides of ",
     ),
     "a group of 0": (
         edited(lambda m: m.graph.node[0].attribute.append(helper.make_attribute("group", 0))), "group of 0",
