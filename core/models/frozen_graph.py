@@ -40,7 +40,6 @@ from core.spec import ModelSpec
 if TYPE_CHECKING:
     import tensorflow as tf
 
-_NOT_LAYERS = frozenset(("Const", "Placeholder", "PlaceholderWithDefault", "NoOp", "Shape", "Identity", "Pack"))
 _MOST_UNFIT_LAYERS = 16
 """Give up after this many layers have rejected the size of the images; each is found by bisection."""
 _DEFAULT_SIZE_PX = 224
@@ -56,7 +55,7 @@ class FrozenGraph:
         preprocessing: turns images into the values that the network expects.
         alignment_layers: layers whose activations keep landmarks in place well.
         names: layer -> node, if the layers have other names than their nodes; other nodes are then no layers.
-        tokens: what is known about layers of tokens.
+        tokens: what is known about layers of tokens; None: layers without a grid of positions are no layers.
         unavailable: layer that cannot be computed -> why.
 
     Raises:
@@ -75,7 +74,7 @@ class FrozenGraph:
         preprocessing: Preprocessing = Preprocessing(),  # noqa: B008
         alignment_layers: Sequence[str] = (),
         names: Mapping[str, str] | None = None,
-        tokens: Tokens = Tokens(),  # noqa: B008
+        tokens: Tokens | None = None,
         unavailable: Mapping[str, str] | None = None,
     ) -> None:
         graph_def, self.weights_digest = contents or read_frozen_graph(weights_file)
@@ -159,7 +158,7 @@ class FrozenGraph:
             import_part(self._cut(set(names) | {self._input}), self._input, image, self._source)
             found: dict[str, tuple[int | None, ...]] = {}
             for name in names:
-                if name not in self._fed_by_images or self._nodes[name].op in _NOT_LAYERS:
+                if name not in self._fed_by_images:
                     continue
                 for layer in self._names.of(self._nodes[name]):
                     tensor = self._tensor(graph, layer)
@@ -243,7 +242,7 @@ class FrozenGraph:
 
         parts = [graph.get_tensor_by_name(f"net/{node}:0") for node in self._names.nodes(layer)]
         found = parts[0] if len(parts) == 1 else tf.concat(parts, axis=-1)
-        return self._tokens.seen_as_grid(found) if found.shape.rank == 3 else found
+        return self._tokens.seen_as_grid(found) if self._tokens and found.shape.rank == 3 else found
 
     @cached_property
     def _fed_by_images(self) -> set[str]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from core.models.graph_safety import node_name
 
+_NOT_LAYERS = frozenset(("Const", "Placeholder", "PlaceholderWithDefault", "NoOp", "Shape", "Identity", "Pack"))
 _RELUS = ("Relu", "Relu6")
 _CONCATENATIONS = ("Concat", "ConcatV2")
 _PRE_RELU = "_pre_relu"
@@ -31,6 +32,8 @@ class LayerNames:
         """Yield the layers of a node: concatenated ReLUs also exist as their concatenation before the ReLUs."""
         if self._given is not None:
             yield from self._of_node.get(node.name, [])
+            return
+        if node.op in _NOT_LAYERS:
             return
         before = f"{node.name}{_PRE_RELU}"
         concatenates = node.op in _CONCATENATIONS and before not in self._nodes

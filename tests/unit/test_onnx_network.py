@@ -110,6 +110,19 @@ def test_a_layer_exists_before_its_activation(tmp_path: Path) -> None:
     assert model.fan_in("layer1.0").shape == (4, 27)
 
 
+def test_every_part_of_a_split_is_a_layer(tmp_path: Path) -> None:
+    """Together they are what was split."""
+    graph = small()
+    first, second = graph.node("Split", "relu_1_0", graph.ints(1, 3), outputs=2, axis=1)
+    graph.node("Relu", second)
+    model = network(saved(graph, tmp_path, first, second))
+
+    found = model.activations(tf.constant(images(8, 8)), ["layer1", first, second])
+
+    assert (model.layers[first], model.layers[second]) == (1, 3)
+    np.testing.assert_array_equal(np.concatenate([found[first], found[second]], -1), found["layer1"])
+
+
 def test_tokens_are_a_grid_of_patches() -> None:
     """A network of 160 px with patches of 16 px has 10 x 10, whatever the size of the frames."""
     model = network(VIT)
