@@ -36,15 +36,13 @@ def weights_feeding(nodes: Mapping[str, Any], name: str) -> Iterator[Array]:
     while node.op not in _KERNELS:
         inputs = [nodes[node_name(tensor)] for tensor in node.input if not tensor.startswith("^")]
         if node.op in _WITH_CONSTANT:
-            inputs = [before for before in inputs if not is_constant(nodes, before)]
+            inputs = [before for before in inputs if _original(nodes, before).op != "Const"]
             if len(inputs) != 1:
                 return
         elif node.op not in _PASSING or not inputs:
             return
         node = inputs[0]
-    kernel = nodes[node_name(node.input[1])]
-    while kernel.op == "Identity":
-        kernel = nodes[node_name(kernel.input[0])]
+    kernel = _original(nodes, nodes[node_name(node.input[1])])
     if kernel.op != "Const":
         return
     values = make_ndarray(kernel.attr["value"].tensor)
@@ -52,8 +50,8 @@ def weights_feeding(nodes: Mapping[str, Any], name: str) -> Iterator[Array]:
     yield np.moveaxis(values, axis, 0).reshape(values.shape[axis], -1)
 
 
-def is_constant(nodes: Mapping[str, Any], node: Any) -> bool:
-    """Return whether a node is a constant, or another name of one."""
+def _original(nodes: Mapping[str, Any], node: Any) -> Any:
+    """Return the node that a node is another name of, or the node itself."""
     while node.op == "Identity":
         node = nodes[node_name(node.input[0])]
-    return bool(node.op == "Const")
+    return node

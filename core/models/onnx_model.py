@@ -14,7 +14,7 @@ from core.models.kind import ModelKind, check_file
 from core.models.onnx_graph.file import read
 from core.models.onnx_graph.names import before_activations, named_tensors
 from core.models.onnx_graph.translation import translate
-from core.models.onnx_graph.values import Tensor, Value, channels_last
+from core.models.onnx_graph.values import FLOATS, Tensor, Value, channels_last
 from core.models.preprocessing import Preprocessing
 from core.models.tokens import Tokens
 from core.models.weights import local_weights
@@ -26,11 +26,8 @@ if TYPE_CHECKING:
 _INPUT = "image"
 
 
-def onnx_network(path: Path, preprocessing: Preprocessing, skip: int | None = None) -> FrozenGraph:
+def onnx_network(path: Path, preprocessing: Preprocessing) -> FrozenGraph:
     """Return the network in an ONNX file.
-
-    Args:
-        skip: number of tokens before those of patches, if the graph does not tell.
 
     Raises:
         ModelError: if it is not an ONNX file, is damaged, or has not one input of images.
@@ -39,8 +36,8 @@ def onnx_network(path: Path, preprocessing: Preprocessing, skip: int | None = No
 
     model, constants, digest = read(path)
     channels, size, first = _input(model, constants, path)
-    if (channels == 1) != (preprocessing.channels == "grey"):
-        preprocessing = replace(preprocessing, channels="grey" if channels == 1 else "rgb")
+    if channels == 1:
+        preprocessing = replace(preprocessing, channels="grey")
     graph = tf.Graph()
     with graph.as_default():
         image = tf.compat.v1.placeholder(tf.float32, (None, *(size or (None, None)), channels), _INPUT)
@@ -53,11 +50,11 @@ def onnx_network(path: Path, preprocessing: Preprocessing, skip: int | None = No
         outputs = [entry.name for entry in model.graph.output]
         every = named_tensors(nodes, {*tensors, *unknown}, outputs)
         names = {name: tensor for name, tensor in every.items() if tensor in tensors}
-        names = _in_order(names, before_activations(nodes, names, tensors), tensors)
+        names |= before_activations(nodes, names, tensors)
         if not names:
             reason = next(iter(unknown.values()), "no tensor has channels")
             raise ModelError(f"{path}: expected a network with layers of channels, found none; {reason}")
-        made = {name: _node(tensors[tensor]) for name, tensor in names.items()}
+        made = {tensor: _node(tensors[tensor]) for tensor in dict.fromkeys(names.values())}
     grids = {grid for value in values.values() if (grid := _grid(value)) is not None}
     return FrozenGraph(
         path,
@@ -65,8 +62,8 @@ def onnx_network(path: Path, preprocessing: Preprocessing, skip: int | None = No
         contents=(graph.as_graph_def(), digest),
         input_node=_INPUT,
         preprocessing=replace(preprocessing, size=size),
-        names=made,
-        tokens=Tokens(grids, skip),
+        names={name: made[tensor] for name, tensor in names.items()},
+        tokens=Tokens(grids),
         unavailable={name: unknown[tensor] for name, tensor in every.items() if tensor in unknown},
     )
 
@@ -83,7 +80,7 @@ def _input(model: Any, constants: Mapping[str, Any], path: Path) -> tuple[int, t
     if len(inputs) != 1 or len(shapes[0]) != 4:
         raise ModelError(f"{path}: expected one input of shape (batch, channel, height, width), found {found}")
     [shape], kind = shapes, inputs[0].type.tensor_type.elem_type
-    if kind not in (1, 10, 11, 16):
+    if kind not in FLOATS:
         raise ModelError(f"{path}: expected an input of floating type, {short(inputs[0].name)} has another type")
     first = shape[1] in (1, 3) or shape[3] not in (1, 3)
     channels, height, width = (shape[1], shape[2], shape[3]) if first else (shape[3], shape[1], shape[2])
@@ -117,16 +114,6 @@ def _grid(value: Value) -> tuple[int, int] | None:
         return None
     _, height, width, _ = value.data.shape
     return (height, width) if height and width else None
-
-
-def _in_order(names: Mapping[str, str], before: Mapping[str, str], tensors: Mapping[str, Any]) -> dict[str, str]:
-    """Return all names of layers, each `..._pre_relu` ahead of the layer itself."""
-    ordered: dict[str, str] = {}
-    for name, tensor in names.items():
-        if before.get(f"{name}_pre_relu") in tensors:
-            ordered[f"{name}_pre_relu"] = before[f"{name}_pre_relu"]
-        ordered[name] = tensor
-    return ordered
 
 
 def _node(tensor: tf.Tensor) -> str:

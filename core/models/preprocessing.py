@@ -1,4 +1,4 @@
-"""What networks do with the values of an image before their first layer."""
+"""Preprocessing: from the values of an image to those that a network was trained on."""
 
 from __future__ import annotations
 
@@ -32,20 +32,10 @@ class Preprocessing:
     size: tuple[int, int] | None = None
 
     @classmethod
-    def of(cls, spec: ModelSpec, size: tuple[int, int] | None = None, grey: bool = False) -> Preprocessing:
-        """Return the preprocessing of a spec.
-
-        Args:
-            grey: whether the network takes one channel, the brightness.
-        """
+    def of(cls, spec: ModelSpec) -> Preprocessing:
+        """Return the preprocessing of a spec."""
         given = spec.preprocess or Preprocess()
-        return cls(
-            value_range=spec.value_range or (0.0, 1.0),
-            mean=given.mean,
-            std=given.std,
-            channels="grey" if grey else given.channels,
-            size=size,
-        )
+        return cls(spec.value_range or (0.0, 1.0), given.mean, given.std, given.channels)
 
     @property
     def reading(self) -> Mapping[str, Any]:

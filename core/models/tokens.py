@@ -18,15 +18,13 @@ _MOST_SKIPPED = 16
 
 @dataclass(frozen=True)
 class Tokens:
-    """What is known about the tokens of a network.
+    """Facts about the tokens of a network.
 
     Attributes:
         grids: (height, width) of the patches, as the network cuts images into them.
-        skip: number of tokens before the patches; None: what is left over by a grid.
     """
 
-    grids: Collection[tuple[int, int]] = ()
-    skip: int | None = None
+    grids: Collection[tuple[int, int]]
 
     def grid(self, tokens: int) -> tuple[int, int, int]:
         """Return the number of tokens to leave out, and height and width of the rest.
@@ -36,14 +34,12 @@ class Tokens:
         fitting = [
             (tokens - height * width, height, width)
             for height, width in self.grids
-            if (self.skip is None and 0 <= tokens - height * width <= _MOST_SKIPPED)
-            or tokens - height * width == self.skip
+            if 0 <= tokens - height * width <= _MOST_SKIPPED
         ]
         if fitting:
             return min(fitting)
-        skip = min(self.skip or 0, tokens - 1)
-        side = isqrt(tokens - skip)
-        return (skip, side, side) if side * side == tokens - skip else (skip, tokens - skip, 1)
+        side = isqrt(tokens)
+        return (0, side, side) if side * side == tokens else (0, tokens, 1)
 
     def seen_as_grid(self, layer: tf.Tensor) -> tf.Tensor:
         """Return a layer of shape (batch, tokens, channels) as (batch, height, width, channels)."""
@@ -51,6 +47,6 @@ class Tokens:
 
         _, count, channels = layer.shape
         if count is None or channels is None:
-            return layer[:, self.skip or 0 :, None]
+            return layer[:, :, None]
         skip, height, width = self.grid(count)
         return tf.reshape(layer[:, skip:], (-1, height, width, channels))

@@ -284,6 +284,15 @@ def render_processes(pids: list[int]) -> list[int]:
     return found
 
 
+def kill_one(pids: list[int]) -> bool:
+    """Send SIGKILL to the first of some processes that still exists; return whether there is one."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+            return True
+    return False
+
+
 def kill(pid: int) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)

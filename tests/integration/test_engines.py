@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
-import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,7 @@ from typing import Any
 import pytest
 from engine_parts import Atlas, Host, ray_processes
 from job import LAYER, wait_for
-from prefect_parts import PrefectServer, Worker, make_home, render_processes
+from prefect_parts import PrefectServer, Worker, kill_one, make_home, render_processes
 
 ROOT = Path(__file__).parents[2]
 COMPUTE: dict[str, dict[str, Any]] = {
@@ -140,7 +138,7 @@ def test_a_killed_render_process_costs_its_chunk_and_the_next_round_completes(ki
     kind.host.send("render", **atlas.round())
     try:
         wait_for(atlas.records, "the first record")
-        wait_for(lambda: killed(kind.rendering()), "a process that renders")
+        wait_for(lambda: kill_one(kind.rendering()), "a process that renders")
         before = atlas.records()
     finally:
         answer = kind.host.answer()
@@ -215,12 +213,3 @@ def test_an_engine_without_chunks_starts_nothing(kind: Kind, rendered: Atlas) ->
 
     assert answer == {"finished": [], "failed": {}, "error": None}
     assert (len(host.descendants()), kind.shards()) == before
-
-
-def killed(processes: list[int]) -> bool:
-    """Send SIGKILL to the first of these processes that still exists; return whether there is one."""
-    for process in processes:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(process, signal.SIGKILL)
-            return True
-    return False

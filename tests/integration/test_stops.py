@@ -10,7 +10,7 @@ import sys
 
 import pytest
 from job import ISTHMUS, PATIENCE_SECONDS, SMALL, Job, finish, wait_for
-from prefect_parts import descendants, render_processes
+from prefect_parts import descendants, kill_one, render_processes
 
 SLOW = SMALL | {"steps": 240}  # long enough to be interrupted
 
@@ -41,18 +41,11 @@ def test_render_processes_that_are_killed_are_replaced(job: Job) -> None:
     """SIGKILL of a process that loads, and of one that renders, delays the build; it completes and leaves none."""
     job.write(render=SLOW, compute={"processes": 2, "chunk_pairs": 1})
 
-    def kill_one() -> bool:
-        for process in render_processes(descendants(build.pid)):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(process, signal.SIGKILL)
-                return True
-        return False
-
     build = job.start()
     try:
-        wait_for(kill_one, "a render process")
+        wait_for(lambda: kill_one(render_processes(descendants(build.pid))), "a render process")
         wait_for(job.records, "the first record")
-        wait_for(kill_one, "a process that renders")
+        wait_for(lambda: kill_one(render_processes(descendants(build.pid))), "a process that renders")
         killed_at = len(job.records())
     finally:
         output, complaints = finish(build)

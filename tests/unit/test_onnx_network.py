@@ -97,7 +97,7 @@ def test_layers_are_called_by_the_paths_of_modules_and_by_tensors(file: Path, na
 
 
 def test_a_layer_exists_before_its_activation(tmp_path: Path) -> None:
-    """As in Lucid; the layer of the module is what the module returns."""
+    """The name of the layer before is the one that Lucid's users expect, and a module's layer is what it returns."""
     model = network(saved(small(), tmp_path))
 
     assert list(model.layers) == [

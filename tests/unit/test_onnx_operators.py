@@ -37,10 +37,6 @@ def unary(operator: str, **attributes: Any) -> Case:
     return lambda g: g.node(operator, "image", **attributes)
 
 
-def pooled(operator: str, **attributes: Any) -> Case:
-    return lambda g: g.node(operator, "image", **attributes)
-
-
 def positive(operator: str) -> Case:
     return lambda g: g.node(operator, g.node("Abs", "image"))
 
@@ -210,21 +206,21 @@ CASES: dict[str, tuple[int, Case]] = {
         with_constant("ConvTranspose", weights(3, 4, 4, 4), strides=[2, 2], pads=[1, 1, 1, 1], output_padding=[1, 1]),
     ),
     "ConvTranspose grouped": (18, with_constant("ConvTranspose", weights(3, 2, 3, 3), group=3, pads=[1, 0, 1, 0])),
-    "MaxPool": (18, pooled("MaxPool", kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])),
-    "MaxPool ceil": (18, pooled("MaxPool", kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1)),
-    "MaxPool ceil padded": (18, pooled("MaxPool", kernel_shape=[2, 2], strides=[3, 3], pads=[1, 1, 0, 0], ceil_mode=1)),
-    "MaxPool same": (18, pooled("MaxPool", kernel_shape=[3, 3], pads=[1, 1, 1, 1])),
-    "MaxPool dilated": (18, pooled("MaxPool", kernel_shape=[2, 2], dilations=[2, 2])),
-    "AveragePool": (18, pooled("AveragePool", kernel_shape=[2, 2], strides=[2, 2])),
-    "AveragePool padded": (18, pooled("AveragePool", kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])),
+    "MaxPool": (18, unary("MaxPool", kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])),
+    "MaxPool ceil": (18, unary("MaxPool", kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1)),
+    "MaxPool ceil padded": (18, unary("MaxPool", kernel_shape=[2, 2], strides=[3, 3], pads=[1, 1, 0, 0], ceil_mode=1)),
+    "MaxPool same": (18, unary("MaxPool", kernel_shape=[3, 3], pads=[1, 1, 1, 1])),
+    "MaxPool dilated": (18, unary("MaxPool", kernel_shape=[2, 2], dilations=[2, 2])),
+    "AveragePool": (18, unary("AveragePool", kernel_shape=[2, 2], strides=[2, 2])),
+    "AveragePool padded": (18, unary("AveragePool", kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])),
     "AveragePool counted": (
         19,
-        pooled("AveragePool", kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1], count_include_pad=1),
+        unary("AveragePool", kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1], count_include_pad=1),
     ),
-    "AveragePool ceil": (19, pooled("AveragePool", kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1)),
+    "AveragePool ceil": (19, unary("AveragePool", kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1)),
     "AveragePool ceil counted": (
         19,
-        pooled("AveragePool", kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4, ceil_mode=1, count_include_pad=1),
+        unary("AveragePool", kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4, ceil_mode=1, count_include_pad=1),
     ),
     "GlobalAveragePool": (18, unary("GlobalAveragePool")),
     "GlobalMaxPool": (18, unary("GlobalMaxPool")),

@@ -9,14 +9,15 @@ import numpy as np
 
 from core.models.onnx_graph.node import Node
 from core.models.onnx_graph.values import (
+    FLOATS,
     Sizes,
     Tensor,
     UnknownOperatorError,
     Value,
-    channels_last,
+    aligned,
+    axes_of,
     constant,
     in_order,
-    known,
 )
 
 if TYPE_CHECKING:
@@ -48,8 +49,7 @@ def elementwise(node: Node, *values: Value) -> Value:
         "Sum": tf.add,
     }
     function = functions[node.operator]
-    last = any(isinstance(value, Tensor) and value.channels_last for value in values)
-    parts = [channels_last(value) if last else in_order(value) for value in values]
+    parts, last = aligned(values)
     data = parts[0]
     for part in parts[1:]:
         data = function(data, part)
@@ -74,9 +74,7 @@ def where(node: Node, condition: Value, yes: Value, no: Value) -> Tensor:
     """`Where`, with broadcasting."""
     import tensorflow as tf
 
-    values = (condition, yes, no)
-    last = any(isinstance(value, Tensor) and value.channels_last for value in values)
-    chosen, a, b = (channels_last(value) if last else in_order(value) for value in values)
+    (chosen, a, b), last = aligned((condition, yes, no))
     data = tf.where(chosen, a, b)
     return Tensor(data, last, common_channel((yes, no), data.shape.rank))
 
@@ -86,7 +84,7 @@ def reduce(node: Node, value: Value, axes: Value | None = None) -> Tensor:
     import tensorflow as tf
 
     assert isinstance(value, Tensor)
-    chosen = known(axes, "axes").tolist() if axes is not None else list(node.get("axes", []))
+    chosen = axes_of(node, axes)
     if not chosen and node.get("noop_with_empty_axes", 0):
         return value
     chosen = sorted(axis % value.rank for axis in (chosen or range(value.rank)))
@@ -166,14 +164,14 @@ def cast(node: Node, value: Value) -> Value:
     import tensorflow as tf
 
     if isinstance(value, Sizes):
-        return Tensor(tf.cast(in_order(value), tf.float32)) if node.attributes["to"] in _FLOATS else value
+        return Tensor(tf.cast(in_order(value), tf.float32)) if node.attributes["to"] in FLOATS else value
     assert isinstance(value, Tensor)
     to = node.attributes["to"]
-    wanted = tf.float32 if to in _FLOATS else tf.bool if to == _BOOL else tf.int32
+    wanted = tf.float32 if to in FLOATS else tf.bool if to == _BOOL else tf.int32
     return Tensor(tf.cast(value.data, wanted), value.channels_last, value.channel)
 
 
-_FLOATS, _BOOL = (1, 10, 11, 16), 9  # numbers of float32, float16, float64, bfloat16; and of bool
+_BOOL = 9  # ONNX's number of it
 
 
 def cast_like(node: Node, value: Value, like: Value) -> Value:

@@ -9,12 +9,13 @@ import numpy as np
 
 from core.models.onnx_graph.node import Node
 from core.models.onnx_graph.values import (
-    Constant,
     Tensor,
     UnknownOperatorError,
     Value,
+    are_known,
+    as_paddings,
+    as_picture,
     as_shape,
-    channels_last,
     known,
     size_of,
 )
@@ -29,16 +30,17 @@ def conv(node: Node, image: Value, kernel: Value, bias: Value | None = None) -> 
     """`Conv`: dense, grouped or depthwise, with any strides, dilations and pads."""
     import tensorflow as tf
 
-    weights, x = known(kernel, "a kernel"), _image(node, image)
+    weights, x = known(kernel, "a kernel"), as_picture(image)
     strides, dilations = _pair(node, "strides"), _pair(node, "dilations")
-    groups, size = node.get("group", 1), [d * (k - 1) + 1 for k, d in zip(weights.shape[2:], dilations, strict=True)]
-    pads = _pads(node, image, size, strides)
+    groups, reach = node.get("group", 1), _reach(weights.shape[2:], dilations)
+    x, padding = _padding(x, _pads(node, image, reach, strides), reach, strides)
     outputs, inputs = weights.shape[:2]
     if groups > 1 and inputs == 1 and strides[0] == strides[1]:
-        data = _depthwise(x, weights, groups, strides, dilations, pads)
+        by_channel = weights.reshape(groups, -1, *weights.shape[2:])
+        filters = np.transpose(by_channel, (2, 3, 0, 1)).astype(np.float32)
+        data = tf.nn.depthwise_conv2d(x, filters, [1, *strides, 1], padding, dilations=dilations)
     else:
         filters = np.transpose(weights, (2, 3, 1, 0)).astype(np.float32)
-        x, padding = _padding(x, pads, size, strides)
         parts = [
             tf.nn.conv2d(part, filters[..., first : first + outputs // groups], strides, padding, dilations=dilations)
             for part, first in zip(
@@ -46,29 +48,14 @@ def conv(node: Node, image: Value, kernel: Value, bias: Value | None = None) -> 
             )
         ]
         data = tf.concat(parts, -1) if groups > 1 else parts[0]
-    if bias is not None:
-        data = tf.nn.bias_add(data, known(bias, "a bias").astype(np.float32))
-    return Tensor(data, True, 1)
-
-
-def _depthwise(
-    x: tf.Tensor, weights: Constant, groups: int, strides: Sequence[int], dilations: Sequence[int], pads: Sequence[Any]
-) -> tf.Tensor:
-    """Convolve every channel with filters of its own."""
-    import tensorflow as tf
-
-    height, width = weights.shape[2:]
-    filters = np.transpose(weights.reshape(groups, -1, height, width), (2, 3, 0, 1)).astype(np.float32)
-    size = [d * (k - 1) + 1 for k, d in zip((height, width), dilations, strict=True)]
-    x, padding = _padding(x, pads, size, strides)
-    return tf.nn.depthwise_conv2d(x, filters, [1, *strides, 1], padding, dilations=dilations)
+    return _with_bias(data, bias)
 
 
 def conv_transpose(node: Node, image: Value, kernel: Value, bias: Value | None = None) -> Tensor:
     """`ConvTranspose`, the gradient of a convolution."""
     import tensorflow as tf
 
-    weights, x = known(kernel, "a kernel"), _image(node, image)
+    weights, x = known(kernel, "a kernel"), as_picture(image)
     strides, dilations, groups = _pair(node, "strides"), _pair(node, "dilations"), node.get("group", 1)
     assert isinstance(image, Tensor)
     if "output_shape" in node.attributes or node.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
@@ -77,9 +64,9 @@ def conv_transpose(node: Node, image: Value, kernel: Value, bias: Value | None =
     more = node.get("output_padding", [0, 0])
     inputs, outputs = weights.shape[0] // groups, weights.shape[1]
     whole, kept = [], []  # sizes without pads, and of the result
+    reach = _reach(weights.shape[2:], dilations)
     for place, axis in enumerate(_AXES):
-        reach = dilations[place] * (weights.shape[axis] - 1) + 1
-        full = (size_of(image, axis) - 1) * strides[place] + reach
+        full = (size_of(image, axis) - 1) * strides[place] + reach[place]
         whole.append(full + max(0, more[place] - pads[2 + place]))
         kept.append(full + more[place] - pads[place] - pads[2 + place])
     parts = [
@@ -95,18 +82,16 @@ def conv_transpose(node: Node, image: Value, kernel: Value, bias: Value | None =
     ]
     data = tf.concat(parts, -1) if groups > 1 else parts[0]
     data = data[:, pads[0] : pads[0] + kept[0], pads[1] : pads[1] + kept[1]]
-    if bias is not None:
-        data = tf.nn.bias_add(data, known(bias, "a bias").astype(np.float32))
-    return Tensor(data, True, 1)
+    return _with_bias(data, bias)
 
 
 def max_pool(node: Node, image: Value) -> Tensor:
     """`MaxPool`, whose pads never win."""
     if node.outputs > 1:
         raise UnknownOperatorError("indices")
-    x = _image(node, image)
+    x = as_picture(image)
     size, strides, dilations = node.attributes["kernel_shape"], _pair(node, "strides"), _pair(node, "dilations")
-    reach = [d * (k - 1) + 1 for k, d in zip(size, dilations, strict=True)]
+    reach = _reach(size, dilations)
     pads = _with_ceiling(node, image, reach, strides, _pads(node, image, reach, strides))
     x, padding = _padding(x, pads, reach, strides, float(np.finfo(np.float32).min))
     return Tensor(_pool(x, "MAX", size, strides, padding, dilations), True, 1)
@@ -116,12 +101,12 @@ def average_pool(node: Node, image: Value) -> Tensor:
     """`AveragePool`, which counts pads if it is asked to, and never what rounding up adds at the end."""
     import tensorflow as tf
 
-    x = _image(node, image)
+    x = as_picture(image)
     size, strides, dilations = node.attributes["kernel_shape"], _pair(node, "strides"), _pair(node, "dilations")
-    reach = [d * (k - 1) + 1 for k, d in zip(size, dilations, strict=True)]
+    reach = _reach(size, dilations)
     pads = _pads(node, image, reach, strides)
     wider = _with_ceiling(node, image, reach, strides, pads)
-    if all(isinstance(pad, int) and pad == 0 for pad in wider):
+    if are_known(wider) and not any(wider):
         return Tensor(_pool(x, "AVG", size, strides, "VALID", dilations), True, 1)
     counted = tf.ones_like(x[:1, :, :, :1])
     if node.get("count_include_pad", 0):
@@ -151,18 +136,21 @@ def global_pool(node: Node, image: Value) -> Tensor:
     import tensorflow as tf
 
     reduce = tf.reduce_mean if node.operator == "GlobalAveragePool" else tf.reduce_max
-    return Tensor(reduce(_image(node, image), (1, 2), keepdims=True), True, 1)
+    return Tensor(reduce(as_picture(image), (1, 2), keepdims=True), True, 1)
 
 
-def _image(node: Node, image: Value) -> tf.Tensor:
-    """Return a picture with its channels last.
+def _reach(size: Sequence[int], dilations: Sequence[int]) -> list[int]:
+    """Return height and width of what a window covers."""
+    return [dilation * (length - 1) + 1 for length, dilation in zip(size, dilations, strict=True)]
 
-    Raises:
-        UnknownOperatorError: if it has another number of axes than 4.
-    """
-    if not isinstance(image, Tensor) or image.rank != 4:
-        raise UnknownOperatorError("an input that is not (batch, channel, height, width)")
-    return channels_last(image)
+
+def _with_bias(data: tf.Tensor, bias: Value | None) -> Tensor:
+    """Return what a convolution makes, whose channels are last, plus the bias of each channel."""
+    import tensorflow as tf
+
+    if bias is not None:
+        data = tf.nn.bias_add(data, known(bias, "a bias").astype(np.float32))
+    return Tensor(data, True, 1)
 
 
 def _pair(node: Node, name: str) -> list[int]:
@@ -222,27 +210,26 @@ def _padding(
     TensorFlow also has explicit padding, but a depthwise convolution with it ends the process when TensorFlow optimises
     a graph.
     """
-    known_pads = [pad for pad in pads if isinstance(pad, int)]
-    if len(known_pads) < 4:
-        return _pad(x, pads, value), "VALID"
-    if not any(known_pads):
-        return x, "VALID"
-    if max(strides) == 1 and [*pads[:2], *pads[2:]] == [
-        *((length - 1) // 2 for length in size),
-        *(length - 1 - (length - 1) // 2 for length in size),
-    ]:
-        return x, "SAME"
+    top, left, bottom, right = pads
+    if are_known(pads):
+        if not any(pads):
+            return x, "VALID"
+        first = [(length - 1) // 2 for length in size]
+        final = [length - 1 - half for length, half in zip(size, first, strict=True)]
+        if max(strides) == 1 and ([top, left], [bottom, right]) == (first, final):
+            return x, "SAME"
     return _pad(x, pads, value), "VALID"
 
 
 def _pad(x: tf.Tensor, pads: Sequence[Any], value: float = 0.0) -> tf.Tensor:
-    """Pad a picture whose channels are last; negative pads crop it."""
+    """Pad a picture whose channels are last.
+
+    Raises:
+        UnknownOperatorError: if a pad is negative.
+    """
     import tensorflow as tf
 
     if any(isinstance(pad, int) and pad < 0 for pad in pads):
         raise UnknownOperatorError("negative pads")
     top, left, bottom, right = pads
-    widths = tf.stack([as_shape(pair) for pair in ((0, 0), (top, bottom), (left, right), (0, 0))])
-    if all(isinstance(pad, int) for pad in pads):
-        widths = tf.constant([[0, 0], [top, bottom], [left, right], [0, 0]], tf.int32)
-    return tf.pad(x, widths, constant_values=value)
+    return tf.pad(x, as_paddings((0, top, left, 0), (0, bottom, right, 0)), constant_values=value)

@@ -98,23 +98,24 @@ def _within(module: str, path: str) -> bool:
     return module == path or module.startswith(f"{path}.")
 
 
-def before_activations(nodes: Sequence[Any], names: Mapping[str, str], constants: Collection[str]) -> dict[str, str]:
-    """Return `name_pre_relu` -> tensor for every named tensor that an activation has just made, unless it is taken."""
+def before_activations(nodes: Sequence[Any], names: Mapping[str, str], known: Collection[str]) -> dict[str, str]:
+    """Return `name_pre_relu` -> tensor of *known* for every named tensor that an activation has just made.
+
+    A name that is taken is left out.
+    """
     made = {tensor: place for place, node in enumerate(nodes) for tensor in node.output}
     found: dict[str, str] = {}
     for name, tensor in names.items():
         place = made.get(tensor)
         if place is None:
             continue
-        before = _input_of_activation(nodes, made, place, constants)
-        if before is not None and f"{name}_pre_relu" not in names:
+        before = _input_of_activation(nodes, made, place)
+        if before is not None and before in known and f"{name}_pre_relu" not in names:
             found[f"{name}_pre_relu"] = before
     return found
 
 
-def _input_of_activation(
-    nodes: Sequence[Any], made: Mapping[str, int], place: int, constants: Collection[str]
-) -> str | None:
+def _input_of_activation(nodes: Sequence[Any], made: Mapping[str, int], place: int) -> str | None:
     """Return the tensor that an activation is of: a single node, or x times a sigmoid of x."""
     node = nodes[place]
     if node.op_type in ACTIVATIONS:

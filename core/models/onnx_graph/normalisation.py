@@ -13,6 +13,7 @@ from core.models.onnx_graph.values import (
     Tensor,
     UnknownOperatorError,
     Value,
+    as_picture,
     channels_last,
     constant,
     in_order,
@@ -56,9 +57,7 @@ def group_norm(node: Node, value: Value, scale: Value, bias: Value) -> Tensor:
 
     assert isinstance(value, Tensor)
     groups, channels = node.attributes["num_groups"], size_of(value, 1)
-    x = channels_last(value) if value.rank == 4 else in_order(value)
-    if value.rank != 4:
-        raise UnknownOperatorError("an input that is not (batch, channel, height, width)")
+    x = as_picture(value)
     shape = tf.shape(x)
     parts = tf.reshape(x, tf.stack([shape[0], shape[1], shape[2], groups, channels // groups]))
     data = tf.reshape(_normal(parts, [1, 2, 4], node.get("epsilon", 1e-5)), shape)

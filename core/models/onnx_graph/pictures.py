@@ -13,6 +13,9 @@ from core.models.onnx_graph.values import (
     Tensor,
     UnknownOperatorError,
     Value,
+    are_known,
+    as_paddings,
+    as_picture,
     as_shape,
     channels_last,
     known,
@@ -47,11 +50,9 @@ def pad(
         ]
         data = data[tuple(crop)]
         before, after = ([max(0, item) if isinstance(item, int) else item for item in part] for part in (before, after))
-    if all(isinstance(item, int) and item == 0 for item in before + after):
+    known_pads, paddings = are_known(before + after), as_paddings(before, after)
+    if known_pads and not any(before + after):
         return Tensor(data, value.channels_last, value.channel)
-    ends = [as_shape(pair) for pair in zip(before, after, strict=True)]
-    known_pads = all(isinstance(item, int) for item in before + after)
-    paddings = tf.constant(list(zip(before, after, strict=True)), tf.int32) if known_pads else tf.stack(ends)
     if mode == "constant":
         fill = float(known(filler, "a filler").reshape(-1)[0]) if filler is not None else node.get("value", 0.0)
         data = tf.pad(data, paddings, constant_values=fill)
@@ -89,9 +90,8 @@ def resize(node: Node, value: Value, *rest: Value | None) -> Tensor:
     """`Resize` and `Upsample` of pictures: nearest and linear, where TensorFlow's rounding is the same."""
     import tensorflow as tf
 
+    x = as_picture(value)
     assert isinstance(value, Tensor)
-    if value.rank != 4:
-        raise UnknownOperatorError("an input that is not (batch, channel, height, width)")
     filled = [*rest, None, None, None][:3]
     scales, sizes = (filled[0], None) if node.operator == "Upsample" or node.opset < 11 else (filled[1], filled[2])
     if isinstance(scales, np.ndarray) and scales.size == 0:
@@ -109,7 +109,6 @@ def resize(node: Node, value: Value, *rest: Value | None) -> Tensor:
     )
     if mode not in ("nearest", "linear") or where not in _PLACES or node.get("antialias", 0):
         raise UnknownOperatorError(f"mode {mode} with {where}")
-    x = channels_last(value)
     exact = all(_is_whole(ratio) or ratio is None for ratio in ratios)  # TensorFlow divides the sizes to get the ratio
     if mode == "linear" and exact:
         centred = where.endswith("half_pixel")

@@ -14,7 +14,9 @@ from core.models.onnx_graph.values import (
     Tensor,
     UnknownOperatorError,
     Value,
+    are_known,
     as_shape,
+    axes_of,
     channels_last,
     in_order,
     known,
@@ -141,7 +143,7 @@ def squeeze(node: Node, value: Value, axes: Value | None = None) -> Value:
     """`Squeeze`: without axes of size 1."""
     import tensorflow as tf
 
-    chosen = known(axes, "axes").tolist() if axes is not None else list(node.get("axes", []))
+    chosen = axes_of(node, axes)
     if isinstance(value, Sizes):
         return Sizes(np.squeeze(value.items, tuple(chosen) or None))
     assert isinstance(value, Tensor)
@@ -305,7 +307,7 @@ def constant_of_shape(node: Node, target: Value) -> Value:
 
     filler = node.get("value", np.zeros(1, np.float32)).reshape(-1)[0]
     sizes = items_of(target)
-    if filler.dtype.kind in "iu" and len(sizes) <= 1 and all(isinstance(item, int) for item in sizes):
+    if filler.dtype.kind in "iu" and len(sizes) <= 1 and are_known(sizes):
         return Sizes.of([int(filler)] * (sizes[0] if sizes else 1))
     value = bool(filler) if filler.dtype.kind == "b" else float(filler) if filler.dtype.kind == "f" else int(filler)
     return Tensor(tf.fill(as_shape(sizes), value))

@@ -7,12 +7,14 @@ constant, and nothing of the arithmetic is left in the translated graph.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+from core.models.onnx_graph.node import Node
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -23,6 +25,8 @@ class UnknownOperatorError(Exception):
 
 
 Constant: TypeAlias = NDArray[Any]
+FLOATS = (1, 10, 11, 16)
+"""ONNX's numbers of float32, float16, float64 and bfloat16."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ class Sizes:
     @property
     def are_known(self) -> bool:
         """True if every size is a whole number."""
-        return all(isinstance(item, int) for item in self.items.flat)
+        return are_known(self.items.flat)
 
     def constant(self) -> Constant:
         """Return the sizes, all of which are known, as a constant."""
@@ -80,6 +84,11 @@ class Tensor:
         """Return the axis of `data` that is an axis of the ONNX tensor."""
         axis %= self.rank
         return (0, 3, 1, 2)[axis] if self.channels_last else axis
+
+
+def are_known(sizes: Iterable[Any]) -> bool:
+    """Return whether all sizes are whole numbers; the others depend on the image."""
+    return all(isinstance(size, int) for size in sizes)
 
 
 Value: TypeAlias = "Constant | Sizes | Tensor"
@@ -144,9 +153,36 @@ def as_shape(sizes: Sequence[Any]) -> tf.Tensor:
     """Return sizes as a vector that TensorFlow takes for a shape, a constant if all are known."""
     import tensorflow as tf
 
-    if all(isinstance(size, int) for size in sizes):
+    if are_known(sizes):
         return tf.constant(list(sizes), tf.int32)
     return tf.stack([tf.constant(size, tf.int32) if isinstance(size, int) else size for size in sizes])
+
+
+def as_paddings(before: Sequence[Any], after: Sequence[Any]) -> tf.Tensor:
+    """Return the widths of pads at both ends of every axis as TensorFlow takes them, a constant if all are known."""
+    import tensorflow as tf
+
+    pairs = list(zip(before, after, strict=True))
+    if are_known([*before, *after]):
+        return tf.constant(pairs, tf.int32)
+    return tf.stack([as_shape(pair) for pair in pairs])
+
+
+def as_picture(value: Value) -> tf.Tensor:
+    """Return a picture with its channels last.
+
+    Raises:
+        UnknownOperatorError: if it has another number of axes than 4.
+    """
+    if not isinstance(value, Tensor) or value.rank != 4:
+        raise UnknownOperatorError("an input that is not (batch, channel, height, width)")
+    return channels_last(value)
+
+
+def aligned(values: Sequence[Value]) -> tuple[list[tf.Tensor], bool]:
+    """Return values that are broadcast to one shape as tensors of one layout, and whether their channels are last."""
+    last = any(isinstance(value, Tensor) and value.channels_last for value in values)
+    return [channels_last(value) if last else in_order(value) for value in values], last
 
 
 def reshape(data: tf.Tensor, sizes: Sequence[Any]) -> tf.Tensor:
@@ -157,6 +193,12 @@ def reshape(data: tf.Tensor, sizes: Sequence[Any]) -> tf.Tensor:
     if len(unknown) == 1 and -1 not in [size for size in sizes if isinstance(size, int)]:
         sizes = [-1 if place == unknown[0] else size for place, size in enumerate(sizes)]
     return tf.reshape(data, as_shape(sizes))
+
+
+def axes_of(node: Node, axes: Value | None) -> list[int]:
+    """Return the axes that a node names in an input, or in an attribute, as before version 13 of the standard."""
+    found: list[int] = known(axes, "axes").tolist() if axes is not None else list(node.get("axes", []))
+    return found
 
 
 def known(value: Value | None, what: str) -> Constant:
