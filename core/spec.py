@@ -376,7 +376,9 @@ class Preprocess(Frozen):
 
     mean: ByChannel = Field((0.0,), description="Mean of each channel in the network's order, or one for all.")
     std: ByChannel = Field((1.0,), description="Standard deviation of each channel, or one for all.")
-    channels: Literal["rgb", "bgr"] = Field("rgb", description="Order of the network's channels.")
+    channels: Literal["rgb", "bgr", "grey"] = Field(
+        "rgb", description="Order of the network's channels; grey: all have the luminance."
+    )
 
     @model_validator(mode="after")
     def _usable(self) -> Preprocess:
@@ -391,6 +393,14 @@ class Preprocess(Frozen):
 def named_preprocess(value: Any) -> Any:
     """Return the mapping for preprocessing that is given by its name; return other values unchanged."""
     return PREPROCESS.get(value, value) if isinstance(value, str) else value
+
+
+class TokensSpec(Frozen):
+    """What a graph does not show about layers of tokens, as transformers have them."""
+
+    skip: StrictInt = Field(
+        ge=0, le=1024, description="Number of tokens before those of patches, such as class tokens."
+    )
 
 
 class ModelSpec(Frozen):
@@ -410,6 +420,9 @@ class ModelSpec(Frozen):
     preprocess: Annotated[Preprocess | None, BeforeValidator(named_preprocess)] = Field(
         None, description="What the network expects to be done to images, after value_range: mean, std and channels."
     )
+    tokens: TokensSpec | None = Field(
+        None, description="Which tokens of a transformer are patches, if the network's graph does not show it."
+    )
     weights: Literal["imagenet", "none"] | None = Field(
         None, description="Weights of keras:NAME. imagenet: trained on ImageNet. none: random, but always the same."
     )
@@ -420,6 +433,11 @@ class ModelSpec(Frozen):
             low, high = self.value_range
             raise key_mistake("value_range", f"expected a number and a greater one, got {low:g} and {high:g}")
         return self
+
+    @property
+    def skipped_tokens(self) -> int | None:
+        """Number of tokens before those of patches, if it is given."""
+        return None if self.tokens is None else self.tokens.skip
 
 
 def named_model(value: Any) -> Any:

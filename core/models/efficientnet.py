@@ -111,6 +111,7 @@ class EfficientNetLite0:
 
     reading: ClassVar[Mapping[str, Any]] = {}
     unavailable: ClassVar[Mapping[str, str]] = {}
+    own_size = None
     supports_bfloat16 = True
 
     def __init__(self, weights_file: Path, *, plain: bool = False) -> None:
@@ -149,6 +150,10 @@ class EfficientNetLite0:
             weights[block.name] = folded(f"{prefix}._project_conv", f"{prefix}._bn2")
         weights["logits"] = (np.ascontiguousarray(state["_fc.weight"].T), state["_fc.bias"])
         return weights
+
+    def has_tokens(self, layer: str) -> bool:
+        """Return False: the positions of all layers are a grid."""
+        return False
 
     def kind(self, layer: str) -> str:
         """Return the type of operation that computes a layer."""

@@ -7,7 +7,8 @@ the images.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,9 +32,10 @@ from core.models.graph_safety import (
 )
 from core.models.kind import ModelKind, check_file
 from core.models.layer_names import LayerNames
+from core.models.layouts import layouts
 from core.models.preprocessing import Preprocessing
-from core.models.tokens import Tokens
 from core.models.traced import TracedNetwork
+from core.models.views import view
 from core.models.weights import local_weights
 from core.spec import ModelSpec
 
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
 _MOST_UNFIT_LAYERS = 16
 """Give up after this many layers have rejected the size of the images; each is found by bisection."""
 _DEFAULT_SIZE_PX = 224
+_LARGEST_SIZE_PX = 4096
 
 
 class FrozenGraph:
@@ -55,7 +58,9 @@ class FrozenGraph:
         preprocessing: turns images into the values that the network expects.
         alignment_layers: layers whose activations keep landmarks in place well.
         names: layer -> node, if the layers have other names than their nodes; other nodes are then no layers.
-        tokens: what is known about layers of tokens; None: layers without a grid of positions are no layers.
+        kinds: layer -> its kind, where that says more than the type of its node.
+        own_size: height and width of the images that the network was made for, if its input does not say.
+        skipped_tokens: number of tokens before those of patches, if the graph does not show it.
         unavailable: layer that cannot be computed -> why.
 
     Raises:
@@ -74,52 +79,75 @@ class FrozenGraph:
         preprocessing: Preprocessing = Preprocessing(),  # noqa: B008
         alignment_layers: Sequence[str] = (),
         names: Mapping[str, str] | None = None,
-        tokens: Tokens | None = None,
+        kinds: Mapping[str, str] | None = None,
+        own_size: tuple[int, int] | None = None,
+        skipped_tokens: int | None = None,
         unavailable: Mapping[str, str] | None = None,
     ) -> None:
         graph_def, self.weights_digest = contents or read_frozen_graph(weights_file)
         self._source = str(weights_file)
         self._order = check_graph(graph_def, self._source)
         self._graph_def = without_hints(graph_def)
-        self._preprocessing, self._tokens = preprocessing, tokens
+        self._skipped_tokens, self._kinds = skipped_tokens, kinds or {}
+        self._own_size = own_size
+        self._token_layers: set[str] = set()
         self.unavailable = unavailable or {}
         self._traced = TracedNetwork(self._function, self._source)
         self._nodes: dict[str, Any] = {node.name: node for node in self._graph_def.node}
         self._names = LayerNames(self._nodes, names)
         self._input = self._find_input(input_node)
+        self._preprocessing = preprocessing.fitted(self._input_sizes[-1], self._source)
         check_computed_constants(self._graph_def, self._order, self._source)
         self.name = name
         self.alignment_layers = tuple(alignment_layers)
 
     @property
     def reading(self) -> Mapping[str, Any]:
-        """Input node and value range, which change the activations as the weights do."""
-        return {"input": self._input, **self._preprocessing.reading}
+        """Input node, preprocessing and tokens, which change the activations as the weights do."""
+        tokens = {} if self._skipped_tokens is None else {"skipped_tokens": self._skipped_tokens}
+        return {"input": self._input, **self._preprocessing.reading, **tokens}
+
+    @property
+    def own_size(self) -> tuple[int, int] | None:
+        """Height and width of the images that the network was made for; see `core.models.model.Model`."""
+        height, width, _ = self._input_sizes
+        of_input = None if height is None or width is None else (height, width)
+        return self._preprocessing.size or of_input or self._own_size
 
     @cached_property
     def layers(self) -> Mapping[str, int]:
         """Layer -> channels, in the graph's order: all outputs with positions and channels, or channels alone."""
-        return {layer: channels for layer, (*_, channels) in self._shapes.items() if channels is not None}
+        return {layer: shape[-1] for layer, shape in self._shapes.items() if shape[-1] is not None}
 
     @cached_property
     def _shapes(self) -> Mapping[str, tuple[int | None, ...]]:
         """Layer -> shape (height, width, channel) or (channel,), without the batch, at the network's size of images."""
         try:
-            return self._shapes_at(self._size, self._order)
+            return self._shapes_at(self.own_size or (_DEFAULT_SIZE_PX, _DEFAULT_SIZE_PX), self._order)
         except UnfitError:  # nodes after a reshape to a fixed size may fit another size of images, or none
             return self._shapes_at((None, None), self._order)
 
     def sizes(self, size_px: int) -> Mapping[str, tuple[int, int] | None]:
         """Return layer -> (height, width) for images of *size_px*; see `core.models.model.Model`."""
+        shapes = self._fitting((size_px, size_px), self.layers)
+        if self.own_size is not None:
+            shapes = {**self._shapes, **shapes}
         sizes: dict[str, tuple[int, int] | None] = dict.fromkeys(self.layers)
-        positioned = [layer for layer, shape in self._shapes.items() if len(shape) == 3]
-        nodes = self._reached_from([node for layer in positioned for node in self._names.nodes(layer)])
-        shapes = self._fitting_shapes((size_px, size_px), [name for name in self._order if name in nodes])
-        for layer in positioned:
+        for layer in sizes:
             match shapes.get(layer):
                 case (int(height), int(width), _):
                     sizes[layer] = (height, width)
         return sizes
+
+    def has_tokens(self, layer: str) -> bool:
+        """Return whether the positions of a layer are tokens; see `core.models.model.Model`."""
+        return layer in self._shapes and layer in self._token_layers
+
+    def _fitting(self, size: tuple[int, int], layers: Iterable[str]) -> Mapping[str, tuple[int | None, ...]]:
+        """Return the shapes of those layers that images of this size have with all their channels."""
+        nodes = self._reached_from([node for layer in layers for node in self._names.nodes(layer)])
+        shapes = self._fitting_shapes(size, [name for name in self._order if name in nodes])
+        return {layer: shapes[layer] for layer in layers if shapes.get(layer, (None,))[-1] == self.layers[layer]}
 
     def _fitting_shapes(self, size: tuple[int, int], names: list[str]) -> Mapping[str, tuple[int | None, ...]]:
         """Return the shapes of all nodes that do not depend on a node which rejects images of this size."""
@@ -155,21 +183,16 @@ class FrozenGraph:
         graph = tf.Graph()
         with graph.as_default():
             image = self._preprocessing(tf.compat.v1.placeholder(tf.float32, (1, *size, 3)))
-            import_part(self._cut(set(names) | {self._input}), self._input, image, self._source)
-            found: dict[str, tuple[int | None, ...]] = {}
-            for name in names:
-                if name not in self._fed_by_images:
-                    continue
-                for layer in self._names.of(self._nodes[name]):
-                    tensor = self._tensor(graph, layer)
-                    shape = tensor.shape
-                    if tensor.dtype == tf.float32 and shape.rank in (2, 4) and shape[-1] is not None:
-                        found[layer] = tuple(shape[1:])
-        return found
+            operations = import_part(self._cut(set(names) | {self._input}), self._input, image, self._source)
+            layers = [
+                layer for name in names if name in self._fed_by_images for layer in self._names.of(self._nodes[name])
+            ]
+            views = self._views(operations, layers, image)
+        return {layer: tuple(tensor.shape[1:]) for layer, tensor in views.items()}
 
     def kind(self, layer: str) -> str:
         """Return the type of operation that computes a layer."""
-        return str(self._names.node(layer).op)
+        return self._kinds.get(layer) or str(self._names.node(layer).op)
 
     def fan_in(self, layer: str) -> Array:
         """Return the weights that feed a layer, shape (channel, weight), float32.
@@ -210,16 +233,71 @@ class FrozenGraph:
 
         from core.models.operations.relu import REDIRECTED_GRADIENTS
 
-        cut = self._cut(self._reached_from([node for layer in wanted for node in self._names.nodes(layer)]))
-
         def network(images: tf.Tensor) -> list[tf.Tensor]:
             graph = tf.compat.v1.get_default_graph()
-            with graph.gradient_override_map(REDIRECTED_GRADIENTS if redirected else {}):
-                import_part(cut, self._input, self._preprocessing(images), self._source)
-            return [self._tensor(graph, layer) for layer in wanted]
+            found: dict[str, tf.Tensor] = {}
+            for layers, preprocessing in self._parts(wanted, tuple(shape[1:3])):
+                cut = self._cut(self._reached_from([node for layer in layers for node in self._names.nodes(layer)]))
+                image = preprocessing(images)
+                with graph.gradient_override_map(REDIRECTED_GRADIENTS if redirected else {}):
+                    operations = import_part(cut, self._input, image, self._source)
+                found |= self._views(operations, layers, image)
+            return [self._among(found, layer, shape) for layer in wanted]
 
         with tf.init_scope():
             return tf.compat.v1.wrap_function(network, [tf.TensorSpec(shape, tf.float32)])
+
+    def _parts(self, wanted: Sequence[str], size: tuple[int, int]) -> list[tuple[Sequence[str], Preprocessing]]:
+        """Return the layers that take images of this size, and those that need images of the network's own size.
+
+        Every layer is thus the same function of the images, whatever other layers are wanted.
+        """
+        if self._preprocessing.size is not None or self.own_size in (None, size):
+            return [(wanted, self._preprocessing)]
+        fitting = self._fitting(size, wanted)
+        resized = replace(self._preprocessing, size=self.own_size)
+        parts = (
+            ([layer for layer in wanted if layer in fitting], self._preprocessing),
+            ([layer for layer in wanted if layer not in fitting], resized),
+        )
+        return [(layers, preprocessing) for layers, preprocessing in parts if layers]
+
+    def _among(self, found: Mapping[str, tf.Tensor], layer: str, shape: Any) -> tf.Tensor:
+        """Return a layer's tensor.
+
+        Raises:
+            ModelError: if the layer has no axis of channels for images of this shape.
+        """
+        if layer not in found:
+            raise ModelError(
+                f"{self._source}: expected a layer with every image and with channels, {layer} is none for images of "
+                f"{shape[1]} x {shape[2]} px; choose another layer, or another size_px"
+            )
+        return found[layer]
+
+    def _views(
+        self, operations: Mapping[str, tf.Operation], layers: Iterable[str], image: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        """Return layer -> tensor with its channels last, without those layers that have no axis of channels.
+
+        Args:
+            operations: node -> operation of an imported part of the graph.
+            image: what was imported for the input.
+        """
+        import tensorflow as tf
+
+        found = layouts(operations.values(), image, image.shape[0])
+        patches = list(dict.fromkeys(layout.patches for layout in found.values() if layout.patches))
+        views: dict[str, tf.Tensor] = {}
+        for layer in layers:
+            tensors = [operations[node].outputs[0] for node in self._names.nodes(layer)]
+            parts = [view(tensor, found.get(tensor.name), patches, self._skipped_tokens) for tensor in tensors]
+            if any(part is None for part in parts):
+                continue
+            views[layer] = parts[0] if len(parts) == 1 else tf.concat(parts, axis=-1)
+            if tensors[0].shape.rank == 3:
+                self._token_layers.add(layer)
+        return views
 
     def _reached_from(self, names: Collection[str]) -> set[str]:
         """Return the names of some nodes and of all that they depend on."""
@@ -235,14 +313,6 @@ class FrozenGraph:
     def _cut(self, names: Collection[str]) -> Any:
         """Return the part of the graph that has these nodes."""
         return subgraph(self._graph_def, (self._nodes[name] for name in self._order if name in names))
-
-    def _tensor(self, graph: tf.Graph, layer: str) -> tf.Tensor:
-        """Return a layer's tensor in a graph that its nodes have been imported into."""
-        import tensorflow as tf
-
-        parts = [graph.get_tensor_by_name(f"net/{node}:0") for node in self._names.nodes(layer)]
-        found = parts[0] if len(parts) == 1 else tf.concat(parts, axis=-1)
-        return self._tokens.seen_as_grid(found) if self._tokens and found.shape.rank == 3 else found
 
     @cached_property
     def _fed_by_images(self) -> set[str]:
@@ -277,25 +347,29 @@ class FrozenGraph:
         return name
 
     @property
-    def _size(self) -> tuple[int, int]:
-        """Height and width that the network was made for, or 224 px if the graph does not say."""
+    def _input_sizes(self) -> tuple[int | None, int | None, int | None]:
+        """Height, width and channels of the input, each None if the graph does not say."""
         dimensions = self._nodes[self._input].attr["shape"].shape.dim
-        sizes = [int(dimension.size) for dimension in dimensions][1:3] if len(dimensions) == 4 else []
-        if len(sizes) == 2 and all(0 < size <= 4096 for size in sizes):
-            return sizes[0], sizes[1]
-        return _DEFAULT_SIZE_PX, _DEFAULT_SIZE_PX
+        sizes = [int(dimension.size) for dimension in dimensions][1:] if len(dimensions) == 4 else [-1, -1, -1]
+        height, width, channels = (size if 0 < size <= _LARGEST_SIZE_PX else None for size in sizes)
+        return height, width, channels
 
 
 def _load(spec: ModelSpec) -> FrozenGraph:
     weights = local_weights(spec)
     device.prepare()
-    return FrozenGraph(weights, input_node=spec.input, preprocessing=Preprocessing.of(spec))
+    return FrozenGraph(
+        weights,
+        input_node=spec.input,
+        preprocessing=Preprocessing.of(spec),
+        skipped_tokens=spec.skipped_tokens,
+    )
 
 
 KIND = ModelKind(
     "frozen-graph",
     "any network in a frozen TensorFlow GraphDef, from `file`",
     _load,
-    keys=("file", "sha256", "input", "value_range", "preprocess"),
+    keys=("file", "sha256", "input", "value_range", "preprocess", "tokens"),
     check=check_file,
 )

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _COMPUTING = """
     " Abs Add AddN AddV2 ArgMax AvgPool BatchMatMul BatchMatMulV2 BatchNormWithGlobalNormalization BatchToSpaceND
     BiasAdd BroadcastTo Cast ClipByValue Concat ConcatV2 Const Conv2D Conv2DBackpropInput DepthToSpace
-    DepthwiseConv2dNative Div DivNoNan Einsum Elu Equal Erf Exp ExpandDims Fill Floor FloorDiv FloorMod
+    DepthwiseConv2dNative Div DivNoNan Einsum Elu Equal Erf Erfc Exp ExpandDims Fill Floor FloorDiv FloorMod
     FusedBatchNorm FusedBatchNormV2 FusedBatchNormV3 GatherV2 Greater GreaterEqual Identity IdentityN LRN LeakyRelu
     Less LessEqual Log Log1p LogSoftmax LogicalAnd LogicalNot LogicalOr MatMul Max MaxPool MaxPoolV2 Maximum Mean
     Min Minimum MirrorPad Mul Neg NoOp OnesLike Pack Pad PadV2 Placeholder PlaceholderWithDefault Pow Prod Range
@@ -220,8 +220,11 @@ def _computed_without_input(nodes: Mapping[str, Any], order: Sequence[str]) -> t
     return [name for name in order if name in constants], list(computed)
 
 
-def import_part(graph_def: Any, input_node: str, image: tf.Tensor, source: str) -> None:
-    """Put a part of a checked graph into TensorFlow's current graph, as `net/...`, with *image* for its input.
+def import_part(graph_def: Any, input_node: str, image: tf.Tensor, source: str) -> dict[str, tf.Operation]:
+    """Put a part of a checked graph into TensorFlow's current graph, with *image* for its input.
+
+    Returns:
+        node -> TensorFlow's operation, in the order of the graph.
 
     Raises:
         UnfitError: if TensorFlow refuses it.
@@ -232,6 +235,7 @@ def import_part(graph_def: Any, input_node: str, image: tf.Tensor, source: str) 
     operations = _operations(graph_def, {f"{input_node}:0": image}, source)
     for node, operation in zip(graph_def.node, operations, strict=True):
         _check_outputs(node.name, operation, largest, source, growing=size_is_known and node.op in _GROWING_OPS)
+    return {node.name: operation for node, operation in zip(graph_def.node, operations, strict=True)}
 
 
 def _operations(graph_def: Any, inputs: Mapping[str, tf.Tensor], source: str) -> list[tf.Operation]:

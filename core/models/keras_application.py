@@ -15,7 +15,8 @@ import numpy as np
 
 from core.errors import ModelError, SpecError, one_line
 from core.machine import device
-from core.models.keras_model import KerasModel
+from core.models.frozen_graph import FrozenGraph
+from core.models.keras_graph import keras_graph
 from core.models.keras_settings import keras_settings
 from core.models.kind import ModelKind
 from core.spec import ModelSpec
@@ -24,13 +25,13 @@ _ONE_SIZE = ("NASNetLarge", "NASNetMobile")
 """Networks that Keras builds for images of one size only."""
 
 
-def _load(spec: ModelSpec) -> KerasModel:
+def _load(spec: ModelSpec) -> FrozenGraph:
     device.prepare()
     return _application(spec.name, spec.weights or "imagenet")
 
 
 @keras_settings()
-def _application(name: str, weights: str) -> KerasModel:
+def _application(name: str, weights: str) -> FrozenGraph:
     """Return a network of keras.applications without its classifier, with the preprocessing of its family.
 
     Args:
@@ -64,19 +65,19 @@ def _application(name: str, weights: str) -> KerasModel:
         raise ModelError(
             f"model {name}: its weights could not be downloaded, {one_line(error)}; {_remedy(error)}"
         ) from None
-    return KerasModel(
-        network,
-        name,
-        f"model {name}",
-        _weights_digest(network),
-        {"name": name, "weights": weights},
-        lambda images: preprocess(255.0 * images),
+    graph = keras_graph(network, f"model {name}", lambda images: preprocess(255.0 * images))
+    return FrozenGraph(
+        Path(name),
+        name=name,
+        contents=(graph.graph_def, _digest(network, name, weights)),
+        names=graph.names,
+        kinds=graph.kinds,
     )
 
 
-def _weights_digest(network: Any) -> str:
-    """Return the sha256 over paths, types, shapes and values of all weights, in hex."""
-    digest = hashlib.sha256()
+def _digest(network: Any, name: str, weights: str) -> str:
+    """Return the sha256 over the name, and paths, types, shapes and values of all weights, in hex."""
+    digest = hashlib.sha256(f"{name}:{weights}:".encode())
     for variable in network.weights:
         values = np.ascontiguousarray(variable.numpy())
         digest.update(f"{variable.path}:{values.dtype}:{values.shape}:".encode())

@@ -41,6 +41,16 @@ class Model(Protocol):
     def supports_bfloat16(self) -> bool:
         """Whether the model computes in bfloat16 when its images are of that type; other models need float32."""
 
+    @property
+    def own_size(self) -> tuple[int, int] | None:
+        """Height and width of the images that the network was made for, or None if it has no size of its own.
+
+        Layers that cannot take images of another size see them resized to this one.
+        """
+
+    def has_tokens(self, layer: str) -> bool:
+        """Return whether the positions of a layer are tokens, as those of transformers."""
+
     def kind(self, layer: str) -> str:
         """Return the type of operation that computes a layer."""
 

@@ -16,7 +16,6 @@ from core.models.onnx_graph.names import before_activations, named_tensors
 from core.models.onnx_graph.translation import translate
 from core.models.onnx_graph.values import FLOATS, Tensor, Value, channels_last
 from core.models.preprocessing import Preprocessing
-from core.models.tokens import Tokens
 from core.models.weights import local_weights
 from core.spec import ModelSpec
 
@@ -26,8 +25,11 @@ if TYPE_CHECKING:
 _INPUT = "image"
 
 
-def onnx_network(path: Path, preprocessing: Preprocessing) -> FrozenGraph:
+def onnx_network(path: Path, preprocessing: Preprocessing, skipped_tokens: int | None = None) -> FrozenGraph:
     """Return the network in an ONNX file.
+
+    Args:
+        skipped_tokens: number of tokens before those of patches, if the graph does not show it.
 
     Raises:
         ModelError: if it is not an ONNX file, is damaged, or has not one input of images.
@@ -55,7 +57,6 @@ def onnx_network(path: Path, preprocessing: Preprocessing) -> FrozenGraph:
             reason = next(iter(unknown.values()), "no tensor has channels")
             raise ModelError(f"{path}: expected a network with layers of channels, found none; {reason}")
         made = {tensor: _node(tensors[tensor]) for tensor in dict.fromkeys(names.values())}
-    grids = {grid for value in values.values() if (grid := _grid(value)) is not None}
     return FrozenGraph(
         path,
         name="onnx",
@@ -63,7 +64,7 @@ def onnx_network(path: Path, preprocessing: Preprocessing) -> FrozenGraph:
         input_node=_INPUT,
         preprocessing=replace(preprocessing, size=size),
         names={name: made[tensor] for name, tensor in names.items()},
-        tokens=Tokens(grids),
+        skipped_tokens=skipped_tokens,
         unavailable={name: unknown[tensor] for name, tensor in every.items() if tensor in unknown},
     )
 
@@ -108,14 +109,6 @@ def _layer(value: Value) -> tf.Tensor | None:
     return channels_last(value) if value.rank == 4 and value.channel == 1 else None
 
 
-def _grid(value: Value) -> tuple[int, int] | None:
-    """Return height and width of a picture, if they are fixed."""
-    if not isinstance(value, Tensor) or not value.channels_last:
-        return None
-    _, height, width, _ = value.data.shape
-    return (height, width) if height and width else None
-
-
 def _node(tensor: tf.Tensor) -> str:
     """Return the node whose first output is a tensor."""
     import tensorflow as tf
@@ -126,13 +119,13 @@ def _node(tensor: tf.Tensor) -> str:
 def _load(spec: ModelSpec) -> FrozenGraph:
     weights = local_weights(spec)
     device.prepare()
-    return onnx_network(weights, Preprocessing.of(spec))
+    return onnx_network(weights, Preprocessing.of(spec), spec.skipped_tokens)
 
 
 KIND = ModelKind(
     "onnx",
     "a network of PyTorch or another framework in an ONNX file, from `file`",
     _load,
-    keys=("file", "sha256", "value_range", "preprocess"),
+    keys=("file", "sha256", "value_range", "preprocess", "tokens"),
     check=check_file,
 )

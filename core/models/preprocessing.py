@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from core.errors import ModelError
 from core.spec import ModelSpec, Preprocess
 
 if TYPE_CHECKING:
@@ -21,7 +22,8 @@ class Preprocessing:
     Attributes:
         value_range: low and high.
         mean, std: of each channel of the network, in its order, or one for all.
-        channels: the order of the channels that the network expects, or grey for one channel.
+        channels: the order of the channels that the network expects, or grey if all have the luminance.
+        depth: number of channels of the network's input, 1 or 3.
         size: (height, width) of the only images that the network takes; others are resized. None: any size.
     """
 
@@ -29,6 +31,7 @@ class Preprocessing:
     mean: Sequence[float] = (0.0,)
     std: Sequence[float] = (1.0,)
     channels: Literal["rgb", "bgr", "grey"] = "rgb"
+    depth: int = 3
     size: tuple[int, int] | None = None
 
     @classmethod
@@ -36,6 +39,23 @@ class Preprocessing:
         """Return the preprocessing of a spec."""
         given = spec.preprocess or Preprocess()
         return cls(spec.value_range or (0.0, 1.0), given.mean, given.std, given.channels)
+
+    def fitted(self, channels: int | None, source: str) -> Preprocessing:
+        """Return the preprocessing of a network whose input has this number of channels, None if it is not known.
+
+        Raises:
+            ModelError: if the network does not take such images.
+        """
+        if channels not in (None, 1, 3):
+            raise ModelError(f"{source}: expected images of 3 channels, or of 1, found an input of {channels} channels")
+        channels = channels or (1 if self.channels == "grey" else 3)
+        for key, values in (("mean", self.mean), ("std", self.std)):
+            if len(values) not in (1, channels):
+                raise ModelError(
+                    f"{source}: model.preprocess.{key}: expected {channels} of the network's channels, or 1, got "
+                    f"{len(values)} numbers"
+                )
+        return replace(self, channels="grey" if channels == 1 else self.channels, depth=channels)
 
     @property
     def reading(self) -> Mapping[str, Any]:
@@ -62,7 +82,7 @@ class Preprocessing:
         if self.channels == "bgr":
             images = images[..., ::-1]
         elif self.channels == "grey":
-            images = tf.reduce_sum(images * tf.constant(_LUMA), -1, keepdims=True)
+            images = tf.repeat(tf.reduce_sum(images * tf.constant(_LUMA), -1, keepdims=True), self.depth, axis=-1)
         low, high = self.value_range
         values = low + (high - low) * images
         if tuple(self.mean) != (0.0,):

@@ -47,14 +47,15 @@ def _load(spec: ModelSpec) -> FrozenGraph:
     if not (directory / _GRAPH_FILE).is_file():
         raise ModelError(f"model.file: expected the directory of a SavedModel, {directory} has no {_GRAPH_FILE}")
     device.prepare()
-    return _saved_model(directory, Preprocessing.of(spec))
+    return _saved_model(directory, Preprocessing.of(spec), spec.skipped_tokens)
 
 
-def _saved_model(directory: Path, preprocessing: Preprocessing) -> FrozenGraph:
+def _saved_model(directory: Path, preprocessing: Preprocessing, skipped_tokens: int | None) -> FrozenGraph:
     """Return the network behind the signature `serving_default` of a SavedModel.
 
     Args:
         preprocessing: turns images into the values that the network expects.
+        skipped_tokens: number of tokens before those of patches, if the graph does not show it.
 
     Raises:
         ModelError: if it is not a SavedModel, is refused, or has no such signature with one image input.
@@ -83,6 +84,7 @@ def _saved_model(directory: Path, preprocessing: Preprocessing) -> FrozenGraph:
         contents=(frozen.graph.as_graph_def(), _directory_sha256(directory)),
         input_node=images[0].op.name,
         preprocessing=preprocessing,
+        skipped_tokens=skipped_tokens,
     )
 
 
@@ -141,6 +143,6 @@ KIND = ModelKind(
     "saved-model",
     "any TensorFlow SavedModel, from the directory `file`",
     _load,
-    keys=("file", "value_range", "preprocess"),
+    keys=("file", "value_range", "preprocess", "tokens"),
     check=_check,
 )

@@ -380,7 +380,7 @@ def test_the_command_lists_layers_of_a_file(isthmus: Isthmus) -> None:
         ({"mena": [0]}, "preprocess.mena: unknown key; did you mean 'mean'? (known: mean, std, channels)"),
         ({"mean": [0, 1]}, "preprocess.mean: expected one number or three, got [0.0, 1.0]"),
         ({"std": [0]}, "preprocess.std: expected numbers greater than 0, got [0.0]"),
-        ({"channels": "rbg"}, "preprocess.channels: expected 'rgb' or 'bgr', got 'rbg'"),
+        ({"channels": "rbg"}, "preprocess.channels: expected 'rgb', 'bgr' or 'grey', got 'rbg'"),
     ],
 )
 def test_a_mistake_in_preprocessing_is_named(preprocess: Any, message: str) -> None:
