@@ -70,8 +70,10 @@ def _saved_in_file(path: Path, spec: ModelSpec) -> FrozenGraph:
         except Exception as error:  # a damaged file can cause errors of any type
             reason = _end(error)
             raise ModelError(f"{path}: expected a model that Keras can load, {reason}") from None
-    if not getattr(network, "inputs", None):
-        raise ModelError(f"{path}: expected a model with an input of images, found one without inputs")
+    shapes = [tuple(one.shape) for one in getattr(network, "inputs", None) or []]
+    if not any(len(shape) == 4 for shape in shapes):
+        found = ", ".join(map(str, shapes)) or "none"
+        raise ModelError(f"{path}: expected a model with one input of shape (batch, height, width, 3), found {found}")
     graph = keras_graph(network, str(path))
     return FrozenGraph(
         path,
@@ -95,7 +97,7 @@ def _configuration(path: Path) -> dict[str, Any]:
     import h5py
 
     try:
-        if h5py.is_hdf5(path):
+        if _is_hdf5(path):
             with h5py.File(path) as file:
                 text = file.attrs["model_config"]
         else:
@@ -155,7 +157,7 @@ def _of_keras_3(path: Path, config: dict[str, Any], folder: Path) -> Path:
     import h5py
 
     text = json.dumps(as_keras_3(config))
-    if h5py.is_hdf5(path):
+    if _is_hdf5(path):
         copy = folder / "model.h5"
         shutil.copyfile(path, copy)
         with h5py.File(copy, "r+") as file:
@@ -168,6 +170,12 @@ def _of_keras_3(path: Path, config: dict[str, Any], folder: Path) -> Path:
             with old.open(name) as source, new.open(name, "w", force_zip64=True) as target:
                 shutil.copyfileobj(source, target)
     return copy
+
+
+def _is_hdf5(path: Path) -> bool:
+    """Return whether a file begins as HDF5; h5py also looks further on, where a `.keras` file may hold its weights."""
+    with path.open("rb") as file:
+        return file.read(8) == b"\x89HDF\r\n\x1a\n"
 
 
 def _end(error: Exception) -> str:

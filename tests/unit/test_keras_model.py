@@ -75,8 +75,11 @@ def test_a_network_sees_images_as_its_family_prepares_them() -> None:
         ("keras:VGG16", 255 * images[..., ::-1] - [103.939, 116.779, 123.68]),
     ):
         model = load(ModelSpec(name=name, weights="none"))
-        layer = next(iter(model.layers))
-        network: Any = model._network  # type: ignore[attr-defined]
+        layer = {"keras:MobileNetV2": "Conv1", "keras:VGG16": "block1_conv1"}[name]
+        keras.utils.clear_session()
+        keras.utils.set_random_seed(0)
+        build = getattr(keras.applications, name.removeprefix("keras:"))
+        network = build(include_top=False, weights=None, input_shape=(None, None, 3))
         expected = keras.Model(network.inputs, network.get_layer(layer).output)(prepared, training=False)
         np.testing.assert_allclose(model.activations(images, [layer])[layer], expected, atol=2e-4)
 
