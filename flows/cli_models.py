@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,13 +20,14 @@ from flows.options import (
     Preprocess,
     Sha256,
     SizePx,
+    SkipTokens,
     ValueRange,
     Verbose,
     Weights,
     check_output_folder,
     model_data,
 )
-from flows.terminal import progress_bars, quiet_libraries
+from flows.terminal import progress_bars, quiet_libraries, warn
 
 if TYPE_CHECKING:
     from core.arrays import Array, Pixels
@@ -62,32 +64,57 @@ def layers(
     sha256: Sha256 = None,
     input_node: InputNode = None,
     weights: Weights = None,
+    skip_tokens: SkipTokens = None,
     as_json: Json = False,
     verbose: Verbose = False,
 ) -> None:
     """List the layers of a model.
 
-    For each layer: its number of channels, its height x width for images of 128 px, and its kind, such as Conv2D.
+    For each layer: its number of channels, its height x width for images of 128 px and of the network's own size, its
+    kind, such as Conv2D, and whether its positions are a grid, tokens or none. Then whether it can be aligned, and
+    whether pairs of nearest neurons can be selected in it, because the weights that feed it are found.
     """
-    from core.models.models import load
+    from core.models.models import layer_facts, load
     from core.spec_file import parse_model
 
-    spec = parse_model(model_data(model, model_file, sha256, input_node, weights), "model")
+    spec = parse_model(model_data(model, model_file, sha256, input_node, weights, skip_tokens=skip_tokens), "model")
     quiet_libraries(verbose)
     network = load(spec)
-    sizes = network.sizes(_LISTED_SIZE_PX)
-    listed = {
-        layer: {"channels": channels, "kind": network.kind(layer), "size": sizes[layer]}
-        for layer, channels in network.layers.items()
-    }
+    listed = layer_facts(network, _LISTED_SIZE_PX)
     if as_json:
-        print(json.dumps({"model": model, "size_px": _LISTED_SIZE_PX, "layers": listed}))
+        facts = {"model": model, "size_px": _LISTED_SIZE_PX, "own_size": network.own_size}
+        print(json.dumps(facts | {"layers": listed, "unavailable": dict(network.unavailable)}))
         return
-    width = max(map(len, listed), default=0)
-    for layer, facts in listed.items():
-        size = "x".join(map(str, sizes[layer] or ()))
-        channels = "channel " if facts["channels"] == 1 else "channels"
-        print(f"{layer:<{width}}  {facts['channels']:>5} {channels}  {size:>7}  {facts['kind']}")
+    for line in _table(listed, network.own_size):
+        print(line)
+    if network.unavailable:
+        layer, reason = next(iter(network.unavailable.items()))
+        more = len(network.unavailable)
+        warn(f"{counted(more, 'layer')} more cannot be rendered, such as {layer}: {reason}")
+
+
+def _table(listed: Mapping[str, Mapping[str, Any]], own_size: tuple[int, int] | None) -> Iterator[str]:
+    """Yield a line for each layer."""
+    rows = [
+        (
+            layer,
+            f"{facts['channels']:>5} {'channel ' if facts['channels'] == 1 else 'channels'}",
+            f"{_size(facts['size']):>7}",
+            *([f"{_size(facts['own_size']):>7} at {_size(own_size)} px"] if own_size else []),
+            facts["kind"],
+            facts["positions"] or "none",
+            "align" if facts["aligns"] else "-",
+            "nearest" if facts["nearest"] is True else "-",
+        )
+        for layer, facts in listed.items()
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        yield "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
+
+
+def _size(size: Sequence[int] | None) -> str:
+    return "x".join(map(str, size or ()))
 
 
 def preview(
@@ -101,6 +128,7 @@ def preview(
     value_range: ValueRange = None,
     preprocess: Preprocess = None,
     weights: Weights = None,
+    skip_tokens: SkipTokens = None,
     frames: Frames = 6,
     size_px: SizePx = 128,
     schedule: Schedule = "plain",
@@ -122,7 +150,7 @@ def preview(
     from core.spec_file import parse_model, parse_settings
     from core.store.store import DirectoryStore
 
-    given_model = model_data(model, model_file, sha256, input_node, weights, value_range, preprocess)
+    given_model = model_data(model, model_file, sha256, input_node, weights, value_range, preprocess, skip_tokens)
     network = load(parse_model(given_model, "model"))
     neurons = Neuron.parse(a), Neuron.parse(b)
     for neuron in neurons:

@@ -46,6 +46,9 @@ Preprocess = Annotated[
 Weights = Annotated[
     str | None, typer.Option("--weights", help="Weights of a keras:NAME model: imagenet, or none for random ones.")
 ]
+SkipTokens = Annotated[
+    int | None, typer.Option("--skip-tokens", help="Tokens before those of patches, if the network does not show it.")
+]
 _SEARCHED, _NAMED = 50, 5  # folders that are searched for an atlas, and atlases that a message names
 Frames = Annotated[int, typer.Option("--frames", help="Frames in a strip.")]
 SizePx = Annotated[int, typer.Option("--size-px", help="Height and width of a frame, in pixels.")]
@@ -146,6 +149,7 @@ def model_data(
     weights: str | None,
     value_range: tuple[float, float] | None = None,
     preprocess: str | None = None,
+    skip_tokens: int | None = None,
 ) -> dict[str, Any]:
     """Return the section `model` of a spec, from the options that describe a model."""
     return {
@@ -156,6 +160,7 @@ def model_data(
         "weights": weights,
         "value_range": value_range,
         "preprocess": preprocess,
+        "tokens": None if skip_tokens is None else {"skip": skip_tokens},
     }
 
 

@@ -112,6 +112,7 @@ class EfficientNetLite0:
     reading: ClassVar[Mapping[str, Any]] = {}
     unavailable: ClassVar[Mapping[str, str]] = {}
     own_size = None
+    own_sizes: ClassVar[Mapping[str, tuple[int, int] | None]] = {}
     supports_bfloat16 = True
 
     def __init__(self, weights_file: Path, *, plain: bool = False) -> None:

@@ -91,7 +91,7 @@ class FrozenGraph:
         self._skipped_tokens, self._kinds = skipped_tokens, kinds or {}
         self._own_size = own_size
         self._token_layers: set[str] = set()
-        self.unavailable = unavailable or {}
+        self._unavailable = unavailable or {}
         self._traced = TracedNetwork(self._function, self._source)
         self._nodes: dict[str, Any] = {node.name: node for node in self._graph_def.node}
         self._names = LayerNames(self._nodes, names)
@@ -120,6 +120,12 @@ class FrozenGraph:
         return {layer: shape[-1] for layer, shape in self._shapes.items() if shape[-1] is not None}
 
     @cached_property
+    def unavailable(self) -> Mapping[str, str]:
+        """Layer that cannot be computed, or that has no axis of channels -> why."""
+        without = "no axis of its output is known to be one of channels"
+        return {**self._unavailable, **{name: without for name in self._names.given if name not in self.layers}}
+
+    @cached_property
     def _shapes(self) -> Mapping[str, tuple[int | None, ...]]:
         """Layer -> shape (height, width, channel) or (channel,), without the batch, at the network's size of images."""
         try:
@@ -130,8 +136,14 @@ class FrozenGraph:
     def sizes(self, size_px: int) -> Mapping[str, tuple[int, int] | None]:
         """Return layer -> (height, width) for images of *size_px*; see `core.models.model.Model`."""
         shapes = self._fitting((size_px, size_px), self.layers)
-        if self.own_size is not None:
-            shapes = {**self._shapes, **shapes}
+        return self._sizes({**self._shapes, **shapes} if self.own_size else shapes)
+
+    @property
+    def own_sizes(self) -> Mapping[str, tuple[int, int] | None]:
+        """Layer -> (height, width) for images of the network's own size; see `core.models.model.Model`."""
+        return self._sizes(self._shapes) if self.own_size else {}
+
+    def _sizes(self, shapes: Mapping[str, tuple[int | None, ...]]) -> dict[str, tuple[int, int] | None]:
         sizes: dict[str, tuple[int, int] | None] = dict.fromkeys(self.layers)
         for layer in sizes:
             match shapes.get(layer):
@@ -190,9 +202,39 @@ class FrozenGraph:
             views = self._views(operations, layers, image)
         return {layer: tuple(tensor.shape[1:]) for layer, tensor in views.items()}
 
+    @property
+    def value_range(self) -> tuple[float, float]:
+        """Values of black and of white, before means are subtracted."""
+        return self._preprocessing.value_range
+
+    def node(self, layer: str) -> str:
+        """Return the node that computes a layer."""
+        return str(self._names.node(layer).name)
+
+    def operation(self, layer: str) -> str:
+        """Return the type of TensorFlow's operation that computes a layer."""
+        return str(self._names.node(layer).op)
+
+    def computed_on_cpu(self, images: Array, layers: Sequence[str]) -> list[Array]:
+        """Return the activations of some layers, computed without claiming a GPU.
+
+        Args:
+            images: shape (batch, height, width, 3) in [0, 1].
+        """
+        import tensorflow as tf
+
+        with tf.Graph().as_default():
+            batch = tf.constant(images)
+            found = self._computed(batch, layers)
+            config = tf.compat.v1.ConfigProto(device_count={"GPU": 0})
+            config.graph_options.rewrite_options.disable_meta_optimizer = True  # it drops tensors that are asked for
+            with tf.compat.v1.Session(config=config) as session:
+                activations: list[Array] = session.run([found[layer] for layer in layers])
+        return activations
+
     def kind(self, layer: str) -> str:
         """Return the type of operation that computes a layer."""
-        return self._kinds.get(layer) or str(self._names.node(layer).op)
+        return self._kinds.get(layer) or self.operation(layer)
 
     def fan_in(self, layer: str) -> Array:
         """Return the weights that feed a layer, shape (channel, weight), float32.
@@ -235,17 +277,22 @@ class FrozenGraph:
 
         def network(images: tf.Tensor) -> list[tf.Tensor]:
             graph = tf.compat.v1.get_default_graph()
-            found: dict[str, tf.Tensor] = {}
-            for layers, preprocessing in self._parts(wanted, tuple(shape[1:3])):
-                cut = self._cut(self._reached_from([node for layer in layers for node in self._names.nodes(layer)]))
-                image = preprocessing(images)
-                with graph.gradient_override_map(REDIRECTED_GRADIENTS if redirected else {}):
-                    operations = import_part(cut, self._input, image, self._source)
-                found |= self._views(operations, layers, image)
+            with graph.gradient_override_map(REDIRECTED_GRADIENTS if redirected else {}):
+                found = self._computed(images, wanted)
             return [self._among(found, layer, shape) for layer in wanted]
 
         with tf.init_scope():
             return tf.compat.v1.wrap_function(network, [tf.TensorSpec(shape, tf.float32)])
+
+    def _computed(self, images: tf.Tensor, wanted: Sequence[str]) -> dict[str, tf.Tensor]:
+        """Return layer -> tensor, in TensorFlow's current graph."""
+        found: dict[str, tf.Tensor] = {}
+        for layers, preprocessing in self._parts(wanted, tuple(images.shape[1:3])):
+            cut = self._cut(self._reached_from([node for layer in layers for node in self._names.nodes(layer)]))
+            image = preprocessing(images)
+            operations = import_part(cut, self._input, image, self._source)
+            found |= self._views(operations, layers, image)
+        return found
 
     def _parts(self, wanted: Sequence[str], size: tuple[int, int]) -> list[tuple[Sequence[str], Preprocessing]]:
         """Return the layers that take images of this size, and those that need images of the network's own size.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from core.models.graph_safety import node_name
@@ -27,6 +27,11 @@ class LayerNames:
         self._of_node: dict[str, list[str]] = {}
         for layer, node in (given or {}).items():
             self._of_node.setdefault(node, []).append(layer)
+
+    @property
+    def given(self) -> Collection[str]:
+        """The layers that have other names than their nodes."""
+        return (self._given or {}).keys()
 
     def of(self, node: Any) -> Iterator[str]:
         """Yield the layers of a node: concatenated ReLUs also exist as their concatenation before the ReLUs."""

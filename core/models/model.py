@@ -48,6 +48,10 @@ class Model(Protocol):
         Layers that cannot take images of another size see them resized to this one.
         """
 
+    @property
+    def own_sizes(self) -> Mapping[str, tuple[int, int] | None]:
+        """Layer -> (height, width) for images of the network's own size; empty if it has none."""
+
     def has_tokens(self, layer: str) -> bool:
         """Return whether the positions of a layer are tokens, as those of transformers."""
 

@@ -11,8 +11,9 @@ import hashlib
 import json
 from collections.abc import Mapping
 from functools import lru_cache
+from typing import Any
 
-from core.errors import SpecError, UnknownLayerError, short
+from core.errors import ModelError, SpecError, UnknownLayerError, short
 from core.models import efficientnet, frozen_graph, inception, keras_application, keras_file, onnx_model, saved_model
 from core.models.kind import ModelKind
 from core.models.model import Model
@@ -92,6 +93,33 @@ def digest(model: Model) -> str:
     """
     reading = json.dumps(dict(model.reading), sort_keys=True) if model.reading else ""
     return hashlib.sha256(f"{_LOADER_VERSION}:{model.weights_digest}{reading}".encode()).hexdigest()
+
+
+def layer_facts(model: Model, size_px: int) -> dict[str, dict[str, Any]]:
+    """Return layer -> facts for a list of layers.
+
+    The facts: `channels`; `kind`; `size` and `own_size`, height and width for images of *size_px* and of the network's
+    own size, or None; `positions`: grid, tokens or None; `aligns`: whether it has positions that alignment can keep;
+    `nearest`: true, or why no weights that feed it are found.
+    """
+    sizes, own = model.sizes(size_px), model.own_sizes
+    facts: dict[str, dict[str, Any]] = {}
+    for layer, channels in model.layers.items():
+        size, own_size = sizes[layer], own.get(layer)
+        positions = ("tokens" if model.has_tokens(layer) else "grid") if size or own_size else None
+        facts[layer] = {
+            "channels": channels, "kind": model.kind(layer), "size": size, "own_size": own_size,
+            "positions": positions, "aligns": positions is not None, "nearest": _nearest(model, layer),
+        }
+    return facts
+
+
+def _nearest(model: Model, layer: str) -> str | bool:
+    try:
+        model.fan_in(layer)
+    except ModelError as error:
+        return str(error)
+    return True
 
 
 def check_layer(model: Model, layer: str, source: str) -> None:

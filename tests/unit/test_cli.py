@@ -281,10 +281,14 @@ def test_layers_of_a_model_are_listed_with_channels_size_and_kind(isthmus: Isthm
     layers = list(listed["layers"])
     assert (listed["model"], listed["size_px"]) == ("efficientnet-lite0", 128)
     assert (layers[0], layers[-1], len(layers)) == ("stem_pre_relu", "logits", 83)
-    assert listed["layers"]["block9_expand_pre_relu"] == {"channels": 672, "kind": "Conv2D", "size": [8, 8]}
-    assert listed["layers"]["logits"] == {"channels": 1000, "kind": "Dense", "size": None}
+    of_grid = {"own_size": None, "positions": "grid", "aligns": True, "nearest": True}
+    assert listed["layers"]["block9_expand_pre_relu"] == {"channels": 672, "kind": "Conv2D", "size": [8, 8], **of_grid}
+    without = {"size": None, "own_size": None, "positions": None, "aligns": False, "nearest": True}
+    assert listed["layers"]["logits"] == {"channels": 1000, "kind": "Dense", **without}
     assert [line.split()[0] for line in for_people.out.splitlines()] == layers
-    assert for_people.out.splitlines()[0].split()[1:] == ["32", "channels", "64x64", "Conv2D"]
+    assert for_people.out.splitlines()[0].split()[1:] == [
+        *("32", "channels", "64x64", "Conv2D", "grid", "align", "nearest"),
+    ]
 
 
 @pytest.fixture
