@@ -8,6 +8,7 @@ the images.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +16,10 @@ from typing import TYPE_CHECKING, Any
 from core.arrays import Array
 from core.errors import ModelError
 from core.machine import device
+from core.models.batch_statistics import behind_batch_statistics
 from core.models.fan_in import stack_towers
 from core.models.feeding_weights import weights_feeding
+from core.models.graph_rewriting.inference import for_inference
 from core.models.graph_safety import (
     UnfitError,
     check_computed_constants,
@@ -51,12 +54,13 @@ class FrozenGraph:
     Args:
         weights_file: the `.pb` file, which is checked here and not trusted.
         contents: the graph and its sha256 in hex, if it was not read from a `.pb` file; it is checked as well.
-        input_node: the graph's placeholder for images; may be omitted if there is only one placeholder.
+        input_node: the node whose place images take; may be omitted if only one placeholder can be of images.
         preprocessing: turns images into the values that the network expects.
         alignment_layers: layers whose activations keep landmarks in place well.
         names: layer -> node, if the layers have other names than their nodes; other nodes are then no layers.
         tokens: what is known about layers of tokens; None: layers without a grid of positions are no layers.
         unavailable: layer that cannot be computed -> why.
+        default_range: whether a graph of integer images tells the value range, because nobody has given it.
 
     Raises:
         ModelError: if the graph is refused, or has no such input.
@@ -76,17 +80,21 @@ class FrozenGraph:
         names: Mapping[str, str] | None = None,
         tokens: Tokens | None = None,
         unavailable: Mapping[str, str] | None = None,
+        default_range: bool = False,
     ) -> None:
         graph_def, self.weights_digest = contents or read_frozen_graph(weights_file)
         self._source = str(weights_file)
-        self._order = check_graph(graph_def, self._source)
-        self._graph_def = without_hints(graph_def)
+        rewritten = for_inference(graph_def, input_node)
+        self._order = check_graph(rewritten.graph_def, self._source)
+        self._graph_def = without_hints(rewritten.graph_def)
+        if default_range and rewritten.value_range is not None:
+            preprocessing = replace(preprocessing, value_range=rewritten.value_range)
         self._preprocessing, self._tokens = preprocessing, tokens
-        self.unavailable = unavailable or {}
         self._traced = TracedNetwork(self._function, self._source)
         self._nodes: dict[str, Any] = {node.name: node for node in self._graph_def.node}
-        self._names = LayerNames(self._nodes, names)
-        self._input = self._find_input(input_node)
+        self._names = LayerNames(self._nodes, names, rewritten.added)
+        self._input = self._find_input(rewritten.input_node or input_node)
+        self.unavailable = {**(unavailable or {}), **self._layers_of_batch_statistics()}
         check_computed_constants(self._graph_def, self._order, self._source)
         self.name = name
         self.alignment_layers = tuple(alignment_layers)
@@ -98,8 +106,29 @@ class FrozenGraph:
 
     @cached_property
     def layers(self) -> Mapping[str, int]:
-        """Layer -> channels, in the graph's order: all outputs with positions and channels, or channels alone."""
-        return {layer: channels for layer, (*_, channels) in self._shapes.items() if channels is not None}
+        """Layer -> channels, in the graph's order: all outputs with positions and channels, or channels alone.
+
+        Raises:
+            ModelError: if there is none.
+        """
+        found = {
+            layer: channels
+            for layer, (*_, channels) in self._shapes.items()
+            if channels is not None and layer not in self.unavailable
+        }
+        if not found:
+            reason = next(iter(self.unavailable.values()), "no node makes float32 channels from the images")
+            raise ModelError(f"{self._source}: expected a network with layers, found none; {reason}")
+        return found
+
+    def _layers_of_batch_statistics(self) -> dict[str, str]:
+        """Return layer -> why it depends on the other images of a batch, as far as nodes tell it."""
+        nodes = behind_batch_statistics(self._nodes, self._order)
+        return {
+            layer: f"node {quoted(norm)} normalises by the statistics of a batch; export the network for inference"
+            for name, norm in nodes.items()
+            for layer in self._names.of(self._nodes[name])
+        }
 
     @cached_property
     def _shapes(self) -> Mapping[str, tuple[int | None, ...]]:
@@ -289,7 +318,12 @@ class FrozenGraph:
 def _load(spec: ModelSpec) -> FrozenGraph:
     weights = local_weights(spec)
     device.prepare()
-    return FrozenGraph(weights, input_node=spec.input, preprocessing=Preprocessing.of(spec))
+    return FrozenGraph(
+        weights,
+        input_node=spec.input,
+        preprocessing=Preprocessing.of(spec),
+        default_range=spec.value_range is None,
+    )
 
 
 KIND = ModelKind(
