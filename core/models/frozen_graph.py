@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Any
 from core.arrays import Array
 from core.errors import ModelError
 from core.machine import device
+from core.models.batch_statistics import behind_batch_statistics
 from core.models.fan_in import stack_towers
 from core.models.feeding_weights import weights_feeding
+from core.models.graph_rewriting.inference import for_inference
 from core.models.graph_safety import (
     UnfitError,
     check_computed_constants,
@@ -54,7 +56,7 @@ class FrozenGraph:
     Args:
         weights_file: the `.pb` file, which is checked here and not trusted.
         contents: the graph and its sha256 in hex, if it was not read from a `.pb` file; it is checked as well.
-        input_node: the graph's placeholder for images; may be omitted if there is only one placeholder.
+        input_node: the node whose place images take; may be omitted if only one placeholder can be of images.
         preprocessing: turns images into the values that the network expects.
         alignment_layers: layers whose activations keep landmarks in place well.
         names: layer -> node, if the layers have other names than their nodes; other nodes are then no layers.
@@ -62,6 +64,7 @@ class FrozenGraph:
         own_size: height and width of the images that the network was made for, if its input does not say.
         skipped_tokens: number of tokens before those of patches, if the graph does not show it.
         unavailable: layer that cannot be computed -> why.
+        default_range: whether a graph of integer images tells the value range, because nobody has given it.
 
     Raises:
         ModelError: if the graph is refused, or has no such input.
@@ -83,20 +86,24 @@ class FrozenGraph:
         own_size: tuple[int, int] | None = None,
         skipped_tokens: int | None = None,
         unavailable: Mapping[str, str] | None = None,
+        default_range: bool = False,
     ) -> None:
         graph_def, self.weights_digest = contents or read_frozen_graph(weights_file)
         self._source = str(weights_file)
-        self._order = check_graph(graph_def, self._source)
-        self._graph_def = without_hints(graph_def)
+        rewritten = for_inference(graph_def, input_node)
+        self._order = check_graph(rewritten.graph_def, self._source)
+        self._graph_def = without_hints(rewritten.graph_def)
+        if default_range and rewritten.value_range is not None:
+            preprocessing = replace(preprocessing, value_range=rewritten.value_range)
         self._skipped_tokens, self._kinds = skipped_tokens, kinds or {}
         self._own_size = own_size
         self._token_layers: set[str] = set()
-        self._unavailable = unavailable or {}
         self._traced = TracedNetwork(self._function, self._source)
         self._nodes: dict[str, Any] = {node.name: node for node in self._graph_def.node}
-        self._names = LayerNames(self._nodes, names)
-        self._input = self._find_input(input_node)
+        self._names = LayerNames(self._nodes, names, rewritten.added)
+        self._input = self._find_input(rewritten.input_node or input_node)
         self._preprocessing = preprocessing.fitted(self._input_sizes[-1], self._source)
+        self._uncomputable = {**(unavailable or {}), **self._layers_of_batch_statistics()}
         check_computed_constants(self._graph_def, self._order, self._source)
         self.name = name
         self.alignment_layers = tuple(alignment_layers)
@@ -116,14 +123,38 @@ class FrozenGraph:
 
     @cached_property
     def layers(self) -> Mapping[str, int]:
-        """Layer -> channels, in the graph's order: all outputs with positions and channels, or channels alone."""
-        return {layer: shape[-1] for layer, shape in self._shapes.items() if shape[-1] is not None}
+        """Layer -> channels, in the graph's order: all outputs with positions and channels, or channels alone.
+
+        Raises:
+            ModelError: if there is none.
+        """
+        found = {
+            layer: shape[-1]
+            for layer, shape in self._shapes.items()
+            if shape[-1] is not None and layer not in self._uncomputable
+        }
+        if not found:
+            reason = next(iter(self._uncomputable.values()), "no node makes float32 channels from the images")
+            raise ModelError(f"{self._source}: expected a network with layers, found none; {reason}")
+        return found
 
     @cached_property
     def unavailable(self) -> Mapping[str, str]:
         """Layer that cannot be computed, or that has no axis of channels -> why."""
         without = "no axis of its output is known to be one of channels"
-        return {**self._unavailable, **{name: without for name in self._names.given if name not in self.layers}}
+        return {
+            **dict.fromkeys([layer for layer in self._names.given if layer not in self.layers], without),
+            **self._uncomputable,
+        }
+
+    def _layers_of_batch_statistics(self) -> dict[str, str]:
+        """Return layer -> why it depends on the other images of a batch, as far as nodes tell it."""
+        nodes = behind_batch_statistics(self._nodes, self._order)
+        return {
+            layer: f"node {quoted(norm)} normalises by the statistics of a batch; export the network for inference"
+            for name, norm in nodes.items()
+            for layer in self._names.of(self._nodes[name])
+        }
 
     @cached_property
     def _shapes(self) -> Mapping[str, tuple[int | None, ...]]:
@@ -410,6 +441,7 @@ def _load(spec: ModelSpec) -> FrozenGraph:
         input_node=spec.input,
         preprocessing=Preprocessing.of(spec),
         skipped_tokens=spec.skipped_tokens,
+        default_range=spec.value_range is None,
     )
 
 

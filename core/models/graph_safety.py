@@ -20,26 +20,75 @@ from core.errors import ModelError, one_line
 if TYPE_CHECKING:
     import tensorflow as tf
 
-_COMPUTING = """
-    " Abs Add AddN AddV2 ArgMax AvgPool BatchMatMul BatchMatMulV2 BatchNormWithGlobalNormalization BatchToSpaceND
-    BiasAdd BroadcastTo Cast ClipByValue Concat ConcatV2 Const Conv2D Conv2DBackpropInput DepthToSpace
-    DepthwiseConv2dNative Div DivNoNan Einsum Elu Equal Erf Erfc Exp ExpandDims Fill Floor FloorDiv FloorMod
-    FusedBatchNorm FusedBatchNormV2 FusedBatchNormV3 GatherV2 Greater GreaterEqual Identity IdentityN LRN LeakyRelu
-    Less LessEqual Log Log1p LogSoftmax LogicalAnd LogicalNot LogicalOr MatMul Max MaxPool MaxPoolV2 Maximum Mean
-    Min Minimum MirrorPad Mul Neg NoOp OnesLike Pack Pad PadV2 Placeholder PlaceholderWithDefault Pow Prod Range
-    RealDiv Reciprocal Relu Relu6 Reshape ResizeBilinear ResizeNearestNeighbor ReverseV2 Rsqrt Select SelectV2 Selu
-    Shape Sigmoid Slice Softmax Softplus Softsign SpaceToBatchND SpaceToDepth Split SplitV Sqrt Square
-    SquaredDifference Squeeze StopGradient StridedSlice Sub Sum Tanh Tile Transpose Unpack ZerosLike
+COMPUTING_OPS = frozenset(
+    """
+    Abs Acos Acosh Add AddN AddV2 All Any ArgMax ArgMin Asin Asinh Atan Atan2 Atanh AvgPool AvgPool3D BatchMatMul
+    BatchMatMulV2 BatchMatMulV3 BatchNormWithGlobalNormalization BatchToSpace BatchToSpaceND BiasAdd BroadcastArgs
+    BroadcastTo Cast Ceil CheckNumerics ClipByValue CombinedNonMaxSuppression Concat ConcatV2 Const Conv2D
+    Conv2DBackpropInput Conv3D Conv3DBackpropInputV2 Cos Cosh CropAndResize Cross Cumprod Cumsum CumulativeLogsumexp
+    DataFormatDimMap DataFormatVecPermute DepthToSpace DepthwiseConv2dNative Dilation2D Div DivNoNan
+    DynamicPartition DynamicStitch Einsum Elu EnsureShape Equal Erf Erfc Exp ExpandDims Expm1 ExtractImagePatches
+    FakeQuantWithMinMaxArgs FakeQuantWithMinMaxVars FakeQuantWithMinMaxVarsPerChannel Fill Floor FloorDiv FloorMod
+    FusedBatchNorm FusedBatchNormV2 FusedBatchNormV3 Gather GatherNd GatherV2 Greater GreaterEqual Identity
+    IdentityN Inv InvertPermutation IsFinite IsInf IsNan L2Loss LRN LeakyRelu Less LessEqual LinSpace Log Log1p
+    LogSoftmax LogicalAnd LogicalNot LogicalOr LogicalXor MatMul MatrixBandPart MatrixDiag MatrixDiagPart
+    MatrixDiagPartV2 MatrixDiagPartV3 MatrixDiagV2 MatrixDiagV3 MatrixSetDiag MatrixSetDiagV2 MatrixSetDiagV3 Max
+    MaxPool MaxPool3D MaxPoolV2 MaxPoolWithArgmax Maximum Mean Min Minimum MirrorPad Mod Mul MulNoNan Neg NoOp
+    NonMaxSuppression NonMaxSuppressionV2 NonMaxSuppressionV3 NonMaxSuppressionV4 NonMaxSuppressionV5 NotEqual
+    OneHot OnesLike Pack Pad PadV2 Placeholder PlaceholderWithDefault Pow Prod QuantizeAndDequantizeV2
+    QuantizeAndDequantizeV3 QuantizeAndDequantizeV4 RandomStandardNormal RandomUniform RandomUniformInt Range Rank
+    RealDiv Reciprocal Relu Relu6 Reshape ResizeArea ResizeBicubic ResizeBilinear ResizeNearestNeighbor Reverse
+    ReverseSequence ReverseV2 Rint Roll Round Rsqrt ScaleAndTranslate ScatterNd Select SelectV2 Selu Shape ShapeN
+    Sigmoid Sign Sin Sinh Size Slice Snapshot Softmax SoftmaxCrossEntropyWithLogits Softplus Softsign SpaceToBatch
+    SpaceToBatchND SpaceToDepth SparseSoftmaxCrossEntropyWithLogits SparseToDense Split SplitV Sqrt Square
+    SquaredDifference Squeeze StatelessRandomGetAlg StatelessRandomGetKeyCounter StatelessRandomNormal
+    StatelessRandomNormalV2 StatelessRandomUniform StatelessRandomUniformV2 StatelessTruncatedNormalV2 StopGradient
+    StridedSlice Sub Sum Tan Tanh TensorScatterAdd TensorScatterUpdate Tile TopK TopKV2 Transpose TruncateDiv
+    TruncateMod TruncatedNormal Unique UniqueV2 Unpack UnsortedSegmentMax UnsortedSegmentSum Where Xdivy Xlogy
+    ZerosLike
+    """.split()
+)
+"""The types of operation that only compute.
+
+Operations that are not here read or write files, parse text or encoded images, call Python, hold resources, control
+what runs, return memory that nothing has written, or are not known. Random ones are here: a layer that depends on
+chance is refused when it is first computed.
 """
-COMPUTING_OPS = frozenset(_COMPUTING.split())
-"""The types of operation that only compute."""
 _GROWING_OPS = frozenset(
     """
-    BroadcastTo Conv2DBackpropInput Fill MirrorPad Pad PadV2 Range ResizeBilinear ResizeNearestNeighbor SpaceToBatchND
-    Tile
+    BroadcastTo CombinedNonMaxSuppression Conv2DBackpropInput Conv3DBackpropInputV2 CropAndResize DynamicStitch
+    ExtractImagePatches Fill LinSpace MatrixDiagV2 MatrixDiagV3 MirrorPad NonMaxSuppressionV4 NonMaxSuppressionV5
+    OneHot Pad PadV2 RandomStandardNormal RandomUniform RandomUniformInt Range ResizeArea ResizeBicubic
+    ResizeBilinear ResizeNearestNeighbor ScaleAndTranslate ScatterNd SpaceToBatch SpaceToBatchND SparseToDense
+    StatelessRandomNormal StatelessRandomNormalV2 StatelessRandomUniform StatelessRandomUniformV2
+    StatelessTruncatedNormalV2 Tile TruncatedNormal UnsortedSegmentMax UnsortedSegmentSum
     """.split()
 )
 """The types of operation that can make a tensor of any size from small tensors, because the size is an input."""
+_UNTAKEN = {
+    **dict.fromkeys(
+        ("Enter", "Exit", "LoopCond", "NextIteration", "RefEnter", "RefExit", "RefNextIteration"), "a loop"
+    ),
+    **dict.fromkeys(("While", "StatelessWhile", "For"), "a loop"),
+    **dict.fromkeys(
+        ("Switch", "Merge", "If", "StatelessIf", "Case", "StatelessCase"), "a condition on computed values"
+    ),
+    **dict.fromkeys(
+        (
+            "DecodeBmp",
+            "DecodeGif",
+            "DecodeImage",
+            "DecodeJpeg",
+            "DecodePng",
+            "DecodeRaw",
+            "ParseExample",
+            "ParseExampleV2",
+        ),
+        "the decoding of files",
+    ),
+    **dict.fromkeys(("VarHandleOp", "Variable", "VariableV2", "ReadVariableOp"), "a variable"),
+}
+"""Operation that people meet and that is refused -> what it is part of."""
 _LARGEST_UNSTORED_BYTES = 1 << 24  # 16 MiB: bytes of one constant that the file need not hold, such as repeated values
 _LARGEST_UNSTORED_TOTAL = 1 << 26  # 64 MiB: the same for all constants together
 _LARGEST_TENSOR = 1 << 28  # values for one image: 1 GiB of float32, more than any network needs
@@ -90,7 +139,7 @@ def check_graph(graph_def: Any, source: str) -> list[str]:
         if node.op not in COMPUTING_OPS:
             raise ModelError(
                 f"{source}: refused: node {quoted(node.name)} is of type {quoted(node.op)}, "
-                "which is not known to be safe"
+                f"which is {_why_refused(node.op)}"
             )
         if node.name in nodes:
             raise ModelError(f"{source}: refused: two nodes have the name {quoted(node.name)}")
@@ -107,6 +156,16 @@ def check_graph(graph_def: Any, source: str) -> list[str]:
     if unstored > _LARGEST_UNSTORED_TOTAL:
         raise ModelError(f"{source}: refused: its constants claim {unstored:,} bytes that are not in the file")
     return _sorted(nodes, source)
+
+
+def _why_refused(operation: str) -> str:
+    """Return why an operation is refused, and what to do if it is known what it belongs to."""
+    if operation not in _UNTAKEN:
+        return "not known to be safe"
+    return (
+        f"part of {_UNTAKEN[operation]}, which is not taken; export the network without it, or name a node behind it "
+        "as model.input"
+    )
 
 
 def _check_constant(node: Any, source: str) -> int:

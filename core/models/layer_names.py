@@ -7,7 +7,7 @@ from typing import Any
 
 from core.models.graph_safety import node_name
 
-_NOT_LAYERS = frozenset(("Const", "Placeholder", "PlaceholderWithDefault", "NoOp", "Shape", "Identity", "Pack"))
+_NOT_LAYERS = frozenset(("Const", "Placeholder", "PlaceholderWithDefault", "NoOp", "Shape", "Pack"))
 _RELUS = ("Relu", "Relu6")
 _CONCATENATIONS = ("Concat", "ConcatV2")
 _PRE_RELU = "_pre_relu"
@@ -19,10 +19,14 @@ class LayerNames:
     Args:
         nodes: name -> node.
         given: layer -> node, if the layers have other names than their nodes; other nodes are then no layers.
+        added: nodes that are no layers, because the graph's author has not made them.
     """
 
-    def __init__(self, nodes: Mapping[str, Any], given: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, nodes: Mapping[str, Any], given: Mapping[str, str] | None = None, added: Collection[str] = ()
+    ) -> None:
         self._nodes = nodes
+        self._added = added
         self._given = given
         self._of_node: dict[str, list[str]] = {}
         for layer, node in (given or {}).items():
@@ -38,7 +42,7 @@ class LayerNames:
         if self._given is not None:
             yield from self._of_node.get(node.name, [])
             return
-        if node.op in _NOT_LAYERS:
+        if node.op in _NOT_LAYERS or node.name in self._added:
             return
         before = f"{node.name}{_PRE_RELU}"
         concatenates = node.op in _CONCATENATIONS and before not in self._nodes

@@ -108,8 +108,13 @@ def layer_facts(model: Model, size_px: int) -> dict[str, dict[str, Any]]:
         size, own_size = sizes[layer], own.get(layer)
         positions = ("tokens" if model.has_tokens(layer) else "grid") if size or own_size else None
         facts[layer] = {
-            "channels": channels, "kind": model.kind(layer), "size": size, "own_size": own_size,
-            "positions": positions, "aligns": positions is not None, "nearest": _nearest(model, layer),
+            "channels": channels,
+            "kind": model.kind(layer),
+            "size": size,
+            "own_size": own_size,
+            "positions": positions,
+            "aligns": positions is not None,
+            "nearest": _nearest(model, layer),
         }
     return facts
 
