@@ -7,7 +7,7 @@ the images.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -17,37 +17,20 @@ from core.arrays import Array
 from core.errors import ModelError
 from core.machine import device
 from core.models.batch_statistics import behind_batch_statistics
+from core.models.checked_graph import CheckedGraph
 from core.models.fan_in import stack_towers
 from core.models.feeding_weights import weights_feeding
 from core.models.graph_rewriting.inference import for_inference
-from core.models.graph_safety import (
-    UnfitError,
-    check_computed_constants,
-    check_graph,
-    import_part,
-    inputs_of,
-    node_name,
-    quoted,
-    read_frozen_graph,
-    subgraph,
-    without_hints,
-)
+from core.models.graph_safety import quoted, read_frozen_graph
 from core.models.kind import ModelKind, check_file
 from core.models.layer_names import LayerNames
-from core.models.layouts import layouts
 from core.models.preprocessing import Preprocessing
 from core.models.traced import TracedNetwork
-from core.models.views import view
 from core.models.weights import local_weights
 from core.spec import ModelSpec
 
 if TYPE_CHECKING:
     import tensorflow as tf
-
-_MOST_UNFIT_LAYERS = 16
-"""Give up after this many layers have rejected the size of the images; each is found by bisection."""
-_DEFAULT_SIZE_PX = 224
-_LARGEST_SIZE_PX = 4096
 
 
 class FrozenGraph:
@@ -91,20 +74,15 @@ class FrozenGraph:
         graph_def, self.weights_digest = contents or read_frozen_graph(weights_file)
         self._source = str(weights_file)
         rewritten = for_inference(graph_def, input_node)
-        self._order = check_graph(rewritten.graph_def, self._source)
-        self._graph_def = without_hints(rewritten.graph_def)
+        self._graph = CheckedGraph(rewritten.graph_def, rewritten.input_node or input_node, self._source)
         if default_range and rewritten.value_range is not None:
             preprocessing = replace(preprocessing, value_range=rewritten.value_range)
         self._skipped_tokens, self._kinds = skipped_tokens, kinds or {}
-        self._own_size = own_size
-        self._token_layers: set[str] = set()
         self._traced = TracedNetwork(self._function, self._source)
-        self._nodes: dict[str, Any] = {node.name: node for node in self._graph_def.node}
-        self._names = LayerNames(self._nodes, names, rewritten.added)
-        self._input = self._find_input(rewritten.input_node or input_node)
-        self._preprocessing = preprocessing.fitted(self._input_sizes[-1], self._source)
+        self._names = LayerNames(self._graph.nodes, names, rewritten.added)
+        self._preprocessing = preprocessing.fitted(self._graph.input_sizes[-1], self._source)
+        self._found = GraphLayers(self._graph, self._names, self._preprocessing, own_size, skipped_tokens)
         self._uncomputable = {**(unavailable or {}), **self._layers_of_batch_statistics()}
-        check_computed_constants(self._graph_def, self._order, self._source)
         self.name = name
         self.alignment_layers = tuple(alignment_layers)
 
@@ -112,14 +90,12 @@ class FrozenGraph:
     def reading(self) -> Mapping[str, Any]:
         """Input node, preprocessing and tokens, which change the activations as the weights do."""
         tokens = {} if self._skipped_tokens is None else {"skipped_tokens": self._skipped_tokens}
-        return {"input": self._input, **self._preprocessing.reading, **tokens}
+        return {"input": self._graph.input_node, **self._preprocessing.reading, **tokens}
 
     @property
     def own_size(self) -> tuple[int, int] | None:
         """Height and width of the images that the network was made for; see `core.models.model.Model`."""
-        height, width, _ = self._input_sizes
-        of_input = None if height is None or width is None else (height, width)
-        return self._preprocessing.size or of_input or self._own_size
+        return self._found.own_size
 
     @cached_property
     def layers(self) -> Mapping[str, int]:
@@ -130,7 +106,7 @@ class FrozenGraph:
         """
         found = {
             layer: shape[-1]
-            for layer, shape in self._shapes.items()
+            for layer, shape in self._found.shapes.items()
             if shape[-1] is not None and layer not in self._uncomputable
         }
         if not found:
@@ -149,30 +125,21 @@ class FrozenGraph:
 
     def _layers_of_batch_statistics(self) -> dict[str, str]:
         """Return layer -> why it depends on the other images of a batch, as far as nodes tell it."""
-        nodes = behind_batch_statistics(self._nodes, self._order)
+        nodes = behind_batch_statistics(self._graph.nodes, self._graph.order)
         return {
             layer: f"node {quoted(norm)} normalises by the statistics of a batch; export the network for inference"
             for name, norm in nodes.items()
-            for layer in self._names.of(self._nodes[name])
+            for layer in self._names.of(self._graph.nodes[name])
         }
-
-    @cached_property
-    def _shapes(self) -> Mapping[str, tuple[int | None, ...]]:
-        """Layer -> shape (height, width, channel) or (channel,), without the batch, at the network's size of images."""
-        try:
-            return self._shapes_at(self.own_size or (_DEFAULT_SIZE_PX, _DEFAULT_SIZE_PX), self._order)
-        except UnfitError:  # nodes after a reshape to a fixed size may fit another size of images, or none
-            return self._shapes_at((None, None), self._order)
 
     def sizes(self, size_px: int) -> Mapping[str, tuple[int, int] | None]:
         """Return layer -> (height, width) for images of *size_px*; see `core.models.model.Model`."""
-        shapes = self._fitting((size_px, size_px), self.layers)
-        return self._sizes({**self._shapes, **shapes} if self.own_size else shapes)
+        return self._sizes(self._found.shapes_for((size_px, size_px), self.layers))
 
     @property
     def own_sizes(self) -> Mapping[str, tuple[int, int] | None]:
         """Layer -> (height, width) for images of the network's own size; see `core.models.model.Model`."""
-        return self._sizes(self._shapes) if self.own_size else {}
+        return self._sizes(self._found.shapes) if self._found.own_size else {}
 
     def _sizes(self, shapes: Mapping[str, tuple[int | None, ...]]) -> dict[str, tuple[int, int] | None]:
         sizes: dict[str, tuple[int, int] | None] = dict.fromkeys(self.layers)
@@ -184,54 +151,7 @@ class FrozenGraph:
 
     def has_tokens(self, layer: str) -> bool:
         """Return whether the positions of a layer are tokens; see `core.models.model.Model`."""
-        return layer in self._shapes and layer in self._token_layers
-
-    def _fitting(self, size: tuple[int, int], layers: Iterable[str]) -> Mapping[str, tuple[int | None, ...]]:
-        """Return the shapes of those layers that images of this size have with all their channels."""
-        nodes = self._reached_from([node for layer in layers for node in self._names.nodes(layer)])
-        shapes = self._fitting_shapes(size, [name for name in self._order if name in nodes])
-        return {layer: shapes[layer] for layer in layers if shapes.get(layer, (None,))[-1] == self.layers[layer]}
-
-    def _fitting_shapes(self, size: tuple[int, int], names: list[str]) -> Mapping[str, tuple[int | None, ...]]:
-        """Return the shapes of all nodes that do not depend on a node which rejects images of this size."""
-        for _ in range(_MOST_UNFIT_LAYERS):
-            try:
-                return self._shapes_at(size, names)
-            except UnfitError:
-                fits, fails = 0, len(names)  # numbers of names; TensorFlow does not say which node failed
-                while fails - fits > 1:
-                    middle = (fits + fails) // 2
-                    try:
-                        self._shapes_at(size, names[:middle])
-                        fits = middle
-                    except UnfitError:
-                        fails = middle
-                unfit = {names[fits]}
-                for name in names[fails:]:
-                    if not unfit.isdisjoint(inputs_of(self._nodes[name])):
-                        unfit.add(name)
-                names = [name for name in names if name not in unfit]
-        return {}
-
-    def _shapes_at(
-        self, size: tuple[int | None, int | None], names: Sequence[str]
-    ) -> dict[str, tuple[int | None, ...]]:
-        """Return layer -> shape without the batch, for images of this height and width.
-
-        Raises:
-            UnfitError: if one of the nodes rejects images of this size.
-        """
-        import tensorflow as tf
-
-        graph = tf.Graph()
-        with graph.as_default():
-            image = self._preprocessing(tf.compat.v1.placeholder(tf.float32, (1, *size, 3)))
-            operations = import_part(self._cut(set(names) | {self._input}), self._input, image, self._source)
-            layers = [
-                layer for name in names if name in self._fed_by_images for layer in self._names.of(self._nodes[name])
-            ]
-            views = self._views(operations, layers, image)
-        return {layer: tuple(tensor.shape[1:]) for layer, tensor in views.items()}
+        return layer in self._found.shapes and layer in self._found.token_layers
 
     @property
     def value_range(self) -> tuple[float, float]:
@@ -256,7 +176,7 @@ class FrozenGraph:
 
         with tf.Graph().as_default():
             batch = tf.constant(images)
-            found = self._computed(batch, layers)
+            found = self._found.tensors(batch, layers)
             config = tf.compat.v1.ConfigProto(device_count={"GPU": 0})
             config.graph_options.rewrite_options.disable_meta_optimizer = True  # it drops tensors that are asked for
             with tf.compat.v1.Session(config=config) as session:
@@ -275,7 +195,7 @@ class FrozenGraph:
         Raises:
             ModelError: if no weights feed the layer.
         """
-        blocks = [block for node in self._names.nodes(layer) for block in weights_feeding(self._nodes, node)]
+        blocks = [block for node in self._names.nodes(layer) for block in weights_feeding(self._graph.nodes, node)]
         if sum(block.shape[0] for block in blocks) != self.layers[layer]:
             raise ModelError(f"{self._source}: expected a layer that convolutions feed, found no weights for {layer}")
         return stack_towers(blocks)
@@ -309,36 +229,11 @@ class FrozenGraph:
         def network(images: tf.Tensor) -> list[tf.Tensor]:
             graph = tf.compat.v1.get_default_graph()
             with graph.gradient_override_map(REDIRECTED_GRADIENTS if redirected else {}):
-                found = self._computed(images, wanted)
+                found = self._found.tensors(images, wanted)
             return [self._among(found, layer, shape) for layer in wanted]
 
         with tf.init_scope():
             return tf.compat.v1.wrap_function(network, [tf.TensorSpec(shape, tf.float32)])
-
-    def _computed(self, images: tf.Tensor, wanted: Sequence[str]) -> dict[str, tf.Tensor]:
-        """Return layer -> tensor, in TensorFlow's current graph."""
-        found: dict[str, tf.Tensor] = {}
-        for layers, preprocessing in self._parts(wanted, tuple(images.shape[1:3])):
-            cut = self._cut(self._reached_from([node for layer in layers for node in self._names.nodes(layer)]))
-            image = preprocessing(images)
-            operations = import_part(cut, self._input, image, self._source)
-            found |= self._views(operations, layers, image)
-        return found
-
-    def _parts(self, wanted: Sequence[str], size: tuple[int, int]) -> list[tuple[Sequence[str], Preprocessing]]:
-        """Return the layers that take images of this size, and those that need images of the network's own size.
-
-        Every layer is thus the same function of the images, whatever other layers are wanted.
-        """
-        if self._preprocessing.size is not None or self.own_size in (None, size):
-            return [(wanted, self._preprocessing)]
-        fitting = self._fitting(size, wanted)
-        resized = replace(self._preprocessing, size=self.own_size)
-        parts = (
-            ([layer for layer in wanted if layer in fitting], self._preprocessing),
-            ([layer for layer in wanted if layer not in fitting], resized),
-        )
-        return [(layers, preprocessing) for layers, preprocessing in parts if layers]
 
     def _among(self, found: Mapping[str, tf.Tensor], layer: str, shape: Any) -> tf.Tensor:
         """Return a layer's tensor.
@@ -352,85 +247,6 @@ class FrozenGraph:
                 f"{shape[1]} x {shape[2]} px; choose another layer, or another size_px"
             )
         return found[layer]
-
-    def _views(
-        self, operations: Mapping[str, tf.Operation], layers: Iterable[str], image: tf.Tensor
-    ) -> dict[str, tf.Tensor]:
-        """Return layer -> tensor with its channels last, without those layers that have no axis of channels.
-
-        Args:
-            operations: node -> operation of an imported part of the graph.
-            image: what was imported for the input.
-        """
-        import tensorflow as tf
-
-        found = layouts(operations.values(), image, image.shape[0])
-        patches = list(dict.fromkeys(layout.patches for layout in found.values() if layout.patches))
-        views: dict[str, tf.Tensor] = {}
-        for layer in layers:
-            tensors = [operations[node].outputs[0] for node in self._names.nodes(layer)]
-            parts = [view(tensor, found.get(tensor.name), patches, self._skipped_tokens) for tensor in tensors]
-            if any(part is None for part in parts):
-                continue
-            views[layer] = parts[0] if len(parts) == 1 else tf.concat(parts, axis=-1)
-            if tensors[0].shape.rank == 3:
-                self._token_layers.add(layer)
-        return views
-
-    def _reached_from(self, names: Collection[str]) -> set[str]:
-        """Return the names of some nodes and of all that they depend on."""
-        reached: set[str] = set()
-        ahead = list(names)
-        while ahead:
-            name = ahead.pop()
-            if name not in reached:
-                reached.add(name)
-                ahead += inputs_of(self._nodes[name])
-        return reached
-
-    def _cut(self, names: Collection[str]) -> Any:
-        """Return the part of the graph that has these nodes."""
-        return subgraph(self._graph_def, (self._nodes[name] for name in self._order if name in names))
-
-    @cached_property
-    def _fed_by_images(self) -> set[str]:
-        """The nodes that depend on the images and on no other input."""
-        fed, unfed = {self._input}, set[str]()
-        for name in self._order:
-            node = self._nodes[name]
-            before = [node_name(name) for name in node.input]
-            if (node.op == "Placeholder" and name != self._input) or not unfed.isdisjoint(before):
-                unfed.add(name)
-            elif not fed.isdisjoint(before):
-                fed.add(name)
-        return fed
-
-    def _find_input(self, wanted: str | None) -> str:
-        """Return the placeholder of the images: the *wanted* one, or the only one.
-
-        Raises:
-            ModelError: if there is no such placeholder, there are several, or it does not take float32.
-        """
-        placeholders = [name for name, node in self._nodes.items() if node.op.startswith("Placeholder")]
-        found = ", ".join(map(quoted, placeholders[:5])) or "none"
-        if wanted is None and len(placeholders) != 1:
-            raise ModelError(
-                f"{self._source}: expected one input node, found {found}; name the one for images as model.input"
-            )
-        name = placeholders[0] if wanted is None else wanted
-        if name not in placeholders:
-            raise ModelError(f"{self._source}: expected the input node {quoted(name)}, the graph's inputs are {found}")
-        if self._nodes[name].attr["dtype"].type != 1:  # DT_FLOAT
-            raise ModelError(f"{self._source}: expected an input of type float32, {quoted(name)} has another type")
-        return name
-
-    @property
-    def _input_sizes(self) -> tuple[int | None, int | None, int | None]:
-        """Height, width and channels of the input, each None if the graph does not say."""
-        dimensions = self._nodes[self._input].attr["shape"].shape.dim
-        sizes = [int(dimension.size) for dimension in dimensions][1:] if len(dimensions) == 4 else [-1, -1, -1]
-        height, width, channels = (size if 0 < size <= _LARGEST_SIZE_PX else None for size in sizes)
-        return height, width, channels
 
 
 def _load(spec: ModelSpec) -> FrozenGraph:

@@ -186,7 +186,8 @@ def _check_constant(node: Any, source: str) -> int:
         raise ModelError(f"{source}: refused: node {name} claims {claimed:,} bytes that are not in the file")
     if dtype.is_floating:
         try:
-            finite = np.isfinite(make_ndarray(tensor).astype(np.float64)).all()
+            values = make_ndarray(tensor)
+            finite = np.isfinite(values if values.dtype.itemsize >= 4 else values.astype(np.float32)).all()
         except (TypeError, ValueError, IndexError):
             raise ModelError(f"{source}: node {name} has a constant that cannot be read") from None
         if not finite:
@@ -212,14 +213,12 @@ def _sorted(nodes: Mapping[str, Any], source: str) -> list[str]:
     return list(done)
 
 
-def without_hints(graph_def: Any) -> Any:
-    """Return a copy of a graph without devices, shapes and other hints from the program that wrote it."""
-    plain = type(graph_def)()
-    plain.CopyFrom(graph_def)
-    for node in plain.node:
-        node.device = ""
-        for key in [key for key in node.attr if key.startswith("_")]:
-            del node.attr[key]
+def plain_node(node: Any) -> Any:
+    """Return a copy of a node without its device, shapes and other hints from the program that wrote it."""
+    plain = type(node)(name=node.name, op=node.op, input=node.input)
+    for key, value in node.attr.items():
+        if not key.startswith("_"):
+            plain.attr[key].CopyFrom(value)
     return plain
 
 
@@ -279,8 +278,11 @@ def _computed_without_input(nodes: Mapping[str, Any], order: Sequence[str]) -> t
     return [name for name in order if name in constants], list(computed)
 
 
-def import_part(graph_def: Any, input_node: str, image: tf.Tensor, source: str) -> dict[str, tf.Operation]:
-    """Put a part of a checked graph into TensorFlow's current graph, with *image* for its input.
+def import_part(graph_def: Any, inputs: Mapping[str, tf.Tensor], source: str) -> dict[str, tf.Operation]:
+    """Put a part of a checked graph into TensorFlow's current graph.
+
+    Args:
+        inputs: node -> tensor that takes the place of its output; the first is of images.
 
     Returns:
         node -> TensorFlow's operation, in the order of the graph.
@@ -289,9 +291,10 @@ def import_part(graph_def: Any, input_node: str, image: tf.Tensor, source: str) 
         UnfitError: if TensorFlow refuses it.
         ModelError: if it makes larger tensors than a network does.
     """
+    image = next(iter(inputs.values()))
     size_is_known = image.shape.is_fully_defined()
     largest = _LARGEST_TENSOR * max(1, image.shape[0] or 1)
-    operations = _operations(graph_def, {f"{input_node}:0": image}, source)
+    operations = _operations(graph_def, {f"{name}:0": tensor for name, tensor in inputs.items()}, source)
     for node, operation in zip(graph_def.node, operations, strict=True):
         _check_outputs(node.name, operation, largest, source, growing=size_is_known and node.op in _GROWING_OPS)
     return {node.name: operation for node, operation in zip(graph_def.node, operations, strict=True)}

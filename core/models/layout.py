@@ -30,11 +30,14 @@ _OTHER_TOKENS = frozenset("Cumsum ReverseV2 Roll".split())
 """Those of them that move tokens without changing their number."""
 _BY_VALUE = frozenset(
     """
-    Abs Add AddN AddV2 Atan Cast Ceil ClipByValue Cos Div DivNoNan Elu Equal Erf Erfc Exp Expm1 FakeQuantWithMinMaxArgs
-    FakeQuantWithMinMaxVars FakeQuantWithMinMaxVarsPerChannel Floor FloorDiv FloorMod Greater GreaterEqual Identity
-    LeakyRelu Less LessEqual Log Log1p LogSoftmax LogicalAnd LogicalNot LogicalOr Maximum Minimum Mul MulNoNan Neg
-    NotEqual OnesLike Pow RealDiv Reciprocal Relu Relu6 Rint Round Rsqrt Select SelectV2 Selu Sigmoid Sign Sin Softmax
-    Softplus Softsign Sqrt Square SquaredDifference StopGradient Sub Tan Tanh TruncateDiv Xdivy Xlogy ZerosLike
+    Abs Acos Acosh Add AddN AddV2 Asin Asinh Atan Atan2 Atanh Cast Ceil CheckNumerics ClipByValue Cos Cosh Div
+    DivNoNan Elu EnsureShape Equal Erf Erfc Exp Expm1 FakeQuantWithMinMaxArgs FakeQuantWithMinMaxVars
+    FakeQuantWithMinMaxVarsPerChannel Floor FloorDiv FloorMod Greater GreaterEqual Identity Inv IsFinite IsInf
+    IsNan LeakyRelu Less LessEqual Log Log1p LogSoftmax LogicalAnd LogicalNot LogicalOr LogicalXor Maximum
+    Minimum Mod Mul MulNoNan Neg NotEqual OnesLike Pow QuantizeAndDequantizeV2 QuantizeAndDequantizeV3
+    QuantizeAndDequantizeV4 RealDiv Reciprocal Relu Relu6 Rint Round Rsqrt Select SelectV2 Selu Sigmoid Sign Sin
+    Sinh Snapshot Softmax Softplus Softsign Sqrt Square SquaredDifference StopGradient Sub Tan Tanh TruncateDiv
+    TruncateMod Xdivy Xlogy ZerosLike
     """.split()
 )
 """Operations that keep each value at its place; their inputs are broadcast."""

@@ -23,6 +23,7 @@ def layouts(operations: Iterable[tf.Operation], image: tf.Tensor, batch: int) ->
     known = {image.name: Layout((3, 4))}
     folded: dict[str, tuple[list[int | None], Layout]] = {}  # shape and layout before channels were put together
     depending = {image.name}
+    divided: set[str] = set()  # tensors whose images are in parts, as for dilated convolutions and windows
     for operation in operations:
         if depending.isdisjoint(tensor.name for tensor in operation.inputs):
             continue
@@ -36,10 +37,11 @@ def layouts(operations: Iterable[tf.Operation], image: tf.Tensor, batch: int) ->
             found = _unfolded(operation, known, folded)
         for output in operation.outputs if found else ():
             rank = output.shape.rank
-            with_images = rank and output.shape[0] in (batch, None)
-            if found and with_images and 0 < found.channels[0] < found.channels[1] <= rank:
+            if found and rank and 0 < found.channels[0] < found.channels[1] <= rank:
                 known[output.name] = _fitted(found, output.shape.as_list())
-    return known
+                if output.shape[0] not in (batch, None):
+                    divided.add(output.name)
+    return {name: layout for name, layout in known.items() if name not in divided}
 
 
 def _unfolded(
