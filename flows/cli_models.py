@@ -100,7 +100,11 @@ def _table(listed: Mapping[str, Mapping[str, Any]], own_size: tuple[int, int] | 
             layer,
             f"{facts['channels']:>5} {'channel ' if facts['channels'] == 1 else 'channels'}",
             f"{_size(facts['size']):>7}",
-            *([f"{_size(facts['own_size']):>7} at {_size(own_size)} px"] if own_size else []),
+            *(
+                [f"{_size(facts['own_size']):>7} at {_size(own_size)} px" if facts["own_size"] else ""]
+                if own_size
+                else []
+            ),
             facts["kind"],
             facts["positions"] or "none",
             "align" if facts["aligns"] else "-",
@@ -110,7 +114,7 @@ def _table(listed: Mapping[str, Mapping[str, Any]], own_size: tuple[int, int] | 
     ]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
-        yield "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
+        yield "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True) if width).rstrip()
 
 
 def _size(size: Sequence[int] | None) -> str:

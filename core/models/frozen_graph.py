@@ -20,6 +20,7 @@ from core.models.batch_statistics import behind_batch_statistics
 from core.models.checked_graph import CheckedGraph
 from core.models.fan_in import stack_towers
 from core.models.feeding_weights import weights_feeding
+from core.models.graph_layers import GraphLayers
 from core.models.graph_rewriting.inference import for_inference
 from core.models.graph_safety import quoted, read_frozen_graph
 from core.models.kind import ModelKind, check_file

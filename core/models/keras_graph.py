@@ -134,7 +134,6 @@ def _activation_watched(layer: Any, before: list[Any]) -> Iterator[None]:
 def _graph(network: Any, shapes: list[tuple[int | None, ...]], prepare: Callable[[tf.Tensor], tf.Tensor]) -> KerasGraph:
     import keras
     import tensorflow as tf
-    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
     recorder = _Recorder()
 
@@ -149,14 +148,40 @@ def _graph(network: Any, shapes: list[tuple[int | None, ...]], prepare: Callable
         for shape, one in zip(shapes, network.inputs, strict=True)
     ]
     concrete = tf.function(outputs, autograph=False).get_concrete_function(*specs)
-    frozen = convert_variables_to_constants_v2(concrete, lower_control_flow=False)
-    graph_def = frozen.graph.as_graph_def()
+    graph_def, outputs_made = _frozen(concrete)
     nodes = {node.name: node for node in graph_def.node}
-    made = {
-        name: _maker(nodes, node_name(tensor.name))
-        for name, tensor in zip(recorder.outputs, frozen.outputs, strict=True)
-    }
+    made = {name: _maker(nodes, node_name(tensor)) for name, tensor in zip(recorder.outputs, outputs_made, strict=True)}
     return KerasGraph(graph_def, made, recorder.kinds, _own_size(network))
+
+
+def _frozen(concrete: Any) -> tuple[Any, list[str]]:
+    """Return the GraphDef of a function with its variables as constants, and the names of its outputs.
+
+    TensorFlow's own way copies all weights several times; it is taken if a variable is read inside another function.
+    """
+    import tensorflow as tf
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    graph = concrete.graph
+    definition = graph.as_graph_def()
+    variables = {id(variable.handle): variable for variable in graph.variables}
+    captured = {placeholder.op.name: tensor for tensor, placeholder in graph.captures}
+    frozen = type(definition)(versions=definition.versions)
+    for node in definition.node:
+        source = node.input[0] if node.op == "ReadVariableOp" else node.name
+        tensor = captured.get(source)
+        if tensor is None:
+            frozen.node.append(node)
+        elif node.op == "ReadVariableOp" or tensor.dtype != tf.resource:
+            values = (variables[id(tensor)] if node.op == "ReadVariableOp" else tensor).numpy()
+            constant = frozen.node.add(name=node.name, op="Const")
+            constant.attr["dtype"].type = tf.as_dtype(values.dtype).as_datatype_enum
+            constant.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(values))
+    kept = {node.name for node in frozen.node}
+    if definition.library.function or any(node_name(edge) not in kept for node in frozen.node for edge in node.input):
+        whole = convert_variables_to_constants_v2(concrete, lower_control_flow=False)
+        return whole.graph.as_graph_def(), [tensor.name for tensor in whole.outputs]
+    return frozen, [tensor.name for tensor in graph.outputs]
 
 
 def _own_size(network: Any) -> tuple[int, int] | None:

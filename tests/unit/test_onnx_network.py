@@ -367,9 +367,9 @@ def test_the_command_lists_layers_of_a_file(isthmus: Isthmus) -> None:
     said = isthmus("models", "layers", "onnx", "--file", str(VIT))
 
     assert said.code == 0
-    assert any(
-        line.split() == ["blocks.3.mlp.fc1", "192", "channels", "10x10", "AddV2"] for line in said.out.splitlines()
-    )
+    [line] = [line for line in said.out.splitlines() if line.startswith("blocks.3.mlp.fc1 ")]
+    assert line.split()[1:8] == ["192", "channels", "10x10", "10x10", "at", "160x160", "px"]
+    assert line.split()[8:] == ["AddV2", "tokens", "align", "nearest"]
 
 
 @pytest.mark.parametrize(
