@@ -17,6 +17,8 @@ from core.atlas.plan import Plan
 from core.errors import StoreError, UnfinishedError, counted
 from core.gallery.publish import is_current
 from core.machine.parallel import chunks_at_once
+from core.models.models import load
+from core.models.range_question import range_question
 from core.rendering.chunk import ChunkResult
 from core.spec import AtlasSpec
 from core.store.store import open_store
@@ -53,6 +55,8 @@ class Build:
         known = chunks_at_once(spec.compute)
         self._at_once = known or 1
         self._plan = self._make_plan(check=self._engine.check)
+        if self._plan.missing and (question := range_question(load(spec.model), spec.model)):
+            self._log.warning(question)
         self._leases.keep()
         if known is None and self._plan.chunks:  # only the engine knows, and finding out may start something
             self._at_once = self._engine.chunks_at_once

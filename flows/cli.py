@@ -34,6 +34,7 @@ from flows.options import (
     existing_store,
     read_spec_file,
     warned_of_mixing,
+    warned_of_range,
 )
 from flows.terminal import errors, quiet_libraries, warn_of_one_writer
 
@@ -79,6 +80,7 @@ def plan(spec: SpecFile, as_json: Json = False) -> None:
     """
     from core.atlas.plan import make_plan
     from core.machine.parallel import chunks_at_once
+    from core.models.models import load
     from core.rendering.renderers import measure_pace
     from core.store.store import open_store
 
@@ -88,6 +90,8 @@ def plan(spec: SpecFile, as_json: Json = False) -> None:
     processes = known or 1
     warnings = warned_of_mixing(atlas, store)
     made = make_plan(atlas, store, processes)
+    if made.missing:
+        warnings += warned_of_range(load(atlas.model), atlas.model)
     if made.basis == "assumed" and made.missing and atlas.compute.renders_here:
         quiet_libraries(verbose=False)
         with errors.status("measuring how long an update takes on this device"):

@@ -26,6 +26,7 @@ from flows.options import (
     Weights,
     check_output_folder,
     model_data,
+    warned_of_range,
 )
 from flows.terminal import progress_bars, quiet_libraries, warn
 
@@ -74,12 +75,10 @@ def layers(
     kind, such as Conv2D, and whether its positions are a grid, tokens or none. Then whether it can be aligned, and
     whether pairs of nearest neurons can be selected in it, because the weights that feed it are found.
     """
-    from core.models.models import layer_facts, load
-    from core.spec_file import parse_model
+    from core.models.models import layer_facts
 
-    spec = parse_model(model_data(model, model_file, sha256, input_node, weights, skip_tokens=skip_tokens), "model")
     quiet_libraries(verbose)
-    network = load(spec)
+    network = _network(model_data(model, model_file, sha256, input_node, weights, skip_tokens=skip_tokens))
     listed = layer_facts(network, _LISTED_SIZE_PX)
     if as_json:
         facts = {"model": model, "size_px": _LISTED_SIZE_PX, "own_size": network.own_size}
@@ -149,13 +148,13 @@ def preview(
     No atlas and no Prefect server is needed.
     """
     from core.atlas.selection import resolve_settings
-    from core.models.models import check_neuron, load
+    from core.models.models import check_neuron
     from core.neurons import Neuron, Pair
-    from core.spec_file import parse_model, parse_settings
+    from core.spec_file import parse_settings
     from core.store.store import DirectoryStore
 
-    given_model = model_data(model, model_file, sha256, input_node, weights, value_range, preprocess, skip_tokens)
-    network = load(parse_model(given_model, "model"))
+    quiet_libraries(verbose)
+    network = _network(model_data(model, model_file, sha256, input_node, weights, value_range, preprocess, skip_tokens))
     neurons = Neuron.parse(a), Neuron.parse(b)
     for neuron in neurons:
         check_neuron(network, neuron, "preview")
@@ -167,7 +166,6 @@ def preview(
         raise SpecError(f"--output: expected a file name that ends in .png, got {output}")
     check_output_folder(output)
 
-    quiet_libraries(verbose)
     strip = _render(network, pair, settings, show=not as_json)
     if strip.failed_at is not None:
         raise RenderDivergedError(
@@ -182,6 +180,17 @@ def preview(
         print(f"{output}: {counted(frames, 'frame')} from {a} to {b} in {strip.seconds:.1f} s")
         print(f"  {a}: {' '.join(f'{value:.2f}' for value in strip.activation_a)}")
         print(f"  {b}: {' '.join(f'{value:.2f}' for value in strip.activation_b)}")
+
+
+def _network(model: dict[str, Any]) -> Model:
+    """Return the model of a section `model` of a spec; ask about its range of values if images hardly move it."""
+    from core.models.models import load
+    from core.spec_file import parse_model
+
+    spec = parse_model(model, "model")
+    network = load(spec)
+    warned_of_range(network, spec)
+    return network
 
 
 def _render(network: Model, pair: Pair, settings: RenderSettings, show: bool) -> Strip:

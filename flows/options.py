@@ -14,7 +14,8 @@ from core.errors import SpecError, StoreError
 from flows.terminal import renamed_keys_in_one_line, warn
 
 if TYPE_CHECKING:
-    from core.spec import AtlasSpec
+    from core.models.model import Model
+    from core.spec import AtlasSpec, ModelSpec
     from core.store.store import Store
 
 SpecFile = Annotated[Path, typer.Argument(metavar="SPEC", help="YAML file with the spec of the atlas.")]
@@ -162,6 +163,16 @@ def model_data(
         "preprocess": preprocess,
         "tokens": None if skip_tokens is None else {"skip": skip_tokens},
     }
+
+
+def warned_of_range(model: Model, spec: ModelSpec) -> tuple[str, ...]:
+    """Ask about the range of values that a model expects, if images hardly move it; return the question."""
+    from core.models.range_question import range_question
+
+    question = range_question(model, spec)
+    if question is not None:
+        warn(question)
+    return (question,) if question else ()
 
 
 def check_output_folder(output: Path) -> None:
