@@ -160,12 +160,11 @@ def check_graph(graph_def: Any, source: str) -> list[str]:
 
 def _why_refused(operation: str) -> str:
     """Return why an operation is refused, and what to do if it is known what it belongs to."""
+    why = "not known to be safe"
     if operation not in _UNTAKEN:
-        return "not known to be safe"
-    return (
-        f"part of {_UNTAKEN[operation]}, which is not taken; export the network without it, or name a node behind it "
-        "as model.input"
-    )
+        return why
+    part = _UNTAKEN[operation]
+    return f"{why}: it is part of {part}; export the network without it, or name a node behind it as model.input"
 
 
 def _check_constant(node: Any, source: str) -> int:
