@@ -85,13 +85,16 @@ class FrozenGraph:
         graph_def, self.weights_digest = contents or read_frozen_graph(weights_file)
         self._source = str(weights_file)
         rewritten = for_inference(graph_def, input_node)
+        self._nodes: dict[str, Any] = {node.name: node for node in rewritten.graph_def.node}
+        if input_node is not None and rewritten.input_node is None:
+            self._find_input(input_node)
         self._order = check_graph(rewritten.graph_def, self._source)
         self._graph_def = without_hints(rewritten.graph_def)
         if default_range and rewritten.value_range is not None:
             preprocessing = replace(preprocessing, value_range=rewritten.value_range)
         self._preprocessing, self._tokens = preprocessing, tokens
         self._traced = TracedNetwork(self._function, self._source)
-        self._nodes: dict[str, Any] = {node.name: node for node in self._graph_def.node}
+        self._nodes = {node.name: node for node in self._graph_def.node}
         self._names = LayerNames(self._nodes, names, rewritten.added)
         self._input = self._find_input(rewritten.input_node or input_node)
         self.unavailable = {**(unavailable or {}), **self._layers_of_batch_statistics()}
@@ -302,7 +305,10 @@ class FrozenGraph:
         if name not in placeholders:
             raise ModelError(f"{self._source}: expected the input node {quoted(name)}, the graph's inputs are {found}")
         if self._nodes[name].attr["dtype"].type != 1:  # DT_FLOAT
-            raise ModelError(f"{self._source}: expected an input of type float32, {quoted(name)} has another type")
+            raise ModelError(
+                f"{self._source}: expected an input of type float32, {quoted(name)} has another type; name a node "
+                "behind it that has float images as model.input"
+            )
         return name
 
     @property

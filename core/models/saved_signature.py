@@ -18,6 +18,7 @@ from core.models.graph_safety import node_name, quoted
 
 _PREFERRED = ("serving_default", "serve")
 _OBJECTS = "_CHECKPOINTABLE_OBJECT_GRAPH"
+_RESOURCE = 20  # DataType
 _VARIABLES = frozenset(("VarHandleOp", "Variable", "VariableV2"))
 
 Values = Callable[[str], Any]
@@ -161,21 +162,31 @@ def _variables_as_constants(nodes: Nodes, values: Values, directory: Path) -> No
     """Replace variables with their values, and reading of variables with the values themselves."""
     from tensorflow import make_tensor_proto
 
+    types: dict[str, int] = {name: type_of(nodes[name], "dtype") for name in nodes if nodes[name].op == "Const"}
+    for name in nodes:
+        if nodes[name].op in _VARIABLES:
+            proto = make_tensor_proto(values(text_of(nodes[name], "shared_name") or name))
+            constant = nodes.become(name, "Const", types={"dtype": proto.dtype})
+            constant.attr["value"].tensor.CopyFrom(proto)
+            types[name] = proto.dtype
+    consumers = nodes.consumers()
+    ahead = list(types)
+    for name in ahead:
+        for user in consumers[name]:
+            if user not in types and type_of(nodes[user], "T") == _RESOURCE:
+                nodes.edit(user).attr["T"].type = types[user] = types[name]
+                ahead.append(user)
     for name in nodes:
         node = nodes[name]
         inputs = edges(node)
-        if node.op in _VARIABLES:
-            proto = make_tensor_proto(values(text_of(node, "shared_name") or name))
-            constant = nodes.become(name, "Const", types={"dtype": proto.dtype})
-            constant.attr["value"].tensor.CopyFrom(proto)
-        elif node.op == "ReadVariableOp" and len(inputs) == 1:
+        if node.op == "ReadVariableOp" and len(inputs) == 1:
             nodes.become(name, "Identity", inputs[0], types={"T": type_of(node, "dtype")})
         elif node.op == "ResourceGather" and len(inputs) == 2:
             import numpy as np
 
             axis = nodes.constant(f"{name}/axis", np.array(0, np.int32))
-            types = {"Tparams": type_of(node, "dtype"), "Tindices": type_of(node, "Tindices"), "Taxis": INT32}
-            nodes.become(name, "GatherV2", *inputs, axis, types=types)
+            kinds = {"Tparams": type_of(node, "dtype"), "Tindices": type_of(node, "Tindices"), "Taxis": INT32}
+            nodes.become(name, "GatherV2", *inputs, axis, types=kinds)
         elif node.op == "DisableCopyOnRead":
             nodes.become(name, "NoOp", types={})
 

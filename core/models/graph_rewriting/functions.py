@@ -110,7 +110,7 @@ def put_body(nodes: Nodes, function: Any, given: Sequence[str], prefix: str) -> 
             inside |= {f"{one.name}:{output}:{at}": f"{prefix}{one.name}:{offset + at}" for at in range(length)}
             offset += length
     bodies = {one.name for one in function.node_def}
-    returned = [inside.get(function.ret[output.name], "") for output in function.signature.output_arg]
+    returned = [inside.get(function.ret.get(output.name, ""), "") for output in function.signature.output_arg]
     effects = [f"{prefix}{ending}" for ending in function.control_ret.values() if ending in bodies]
     for one in function.node_def:
         data = [inside.get(edge, "") for edge in one.input if not edge.startswith("^")]

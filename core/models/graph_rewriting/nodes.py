@@ -198,6 +198,8 @@ def constant_value(node: Any) -> NDArray[Any] | None:
     """Return the value of a constant, or None if it cannot be read or claims much more than the file has."""
     from tensorflow import as_dtype, make_ndarray
 
+    if "value" not in node.attr:
+        return None
     tensor = node.attr["value"].tensor
     sizes = [dimension.size for dimension in tensor.tensor_shape.dim]
     try:
