@@ -413,7 +413,7 @@ class ModelSpec(Frozen):
         None, description="File with the weights: a path, or an https:// or s3:// address."
     )
     sha256: Sha256 | None = Field(None, description="sha256 of the file; required for a file that is downloaded.")
-    input: str | None = Field(None, pattern=NO_CONTROLS, description="Node of a frozen graph that images go into.")
+    input: str | None = Field(None, pattern=NO_CONTROLS, description="Node of a graph that images go into.")
     value_range: tuple[FiniteNumber, FiniteNumber] | None = Field(
         None, description="Values that the network expects for black and for white; by default 0 and 1."
     )

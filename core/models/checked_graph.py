@@ -51,21 +51,18 @@ class CheckedGraph:
 
     def __init__(self, graph_def: Any, wanted: str | None, source: str) -> None:
         self._source = source
+        self.nodes: dict[str, Any] = {node.name: node for node in graph_def.node}
+        if wanted is not None:
+            self._find_input(wanted)
         self.order = check_graph(graph_def, source)
         large = [node.name for node in graph_def.node if _is_large(node)]
         many = sum(node.attr["value"].ByteSize() for node in graph_def.node if node.op == "Const") > _MANY_WEIGHTS_BYTES
         self._apart = frozenset(large if many else ())
         self._weights: dict[str, tf.Tensor] = {}
         self._graph_def = subgraph(graph_def, ())
-        self.nodes: dict[str, Any] = {}
         for node in graph_def.node:
             plain = self._graph_def.node.add()
-            if node.name in self._apart:
-                self.nodes[node.name] = node
-                plain.CopyFrom(_stand_in(node))
-            else:
-                plain.CopyFrom(plain_node(node))
-                self.nodes[node.name] = plain
+            plain.CopyFrom(_stand_in(node) if node.name in self._apart else plain_node(node))
         self._parts: dict[str, Any] = {node.name: node for node in self._graph_def.node}
         self.input_node = self._find_input(wanted)
         check_computed_constants(self._graph_def, self.order, source)
@@ -144,7 +141,10 @@ class CheckedGraph:
         if name not in placeholders:
             raise ModelError(f"{self._source}: expected the input node {quoted(name)}, the graph's inputs are {found}")
         if self.nodes[name].attr["dtype"].type != 1:  # DT_FLOAT
-            raise ModelError(f"{self._source}: expected an input of type float32, {quoted(name)} has another type")
+            raise ModelError(
+                f"{self._source}: expected an input of type float32, {quoted(name)} has another type; name a node "
+                "behind it that has float images as model.input"
+            )
         return name
 
     @property

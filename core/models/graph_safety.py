@@ -139,7 +139,7 @@ def check_graph(graph_def: Any, source: str) -> list[str]:
         if node.op not in COMPUTING_OPS:
             raise ModelError(
                 f"{source}: refused: node {quoted(node.name)} is of type {quoted(node.op)}, "
-                f"which is {_why_refused(node.op)}"
+                f"which is not known to be safe{_part_of(node.op)}"
             )
         if node.name in nodes:
             raise ModelError(f"{source}: refused: two nodes have the name {quoted(node.name)}")
@@ -158,14 +158,12 @@ def check_graph(graph_def: Any, source: str) -> list[str]:
     return _sorted(nodes, source)
 
 
-def _why_refused(operation: str) -> str:
-    """Return why an operation is refused, and what to do if it is known what it belongs to."""
-    if operation not in _UNTAKEN:
-        return "not known to be safe"
-    return (
-        f"part of {_UNTAKEN[operation]}, which is not taken; export the network without it, or name a node behind it "
-        "as model.input"
-    )
+def _part_of(operation: str) -> str:
+    """Return what a refused operation belongs to and what to do, if that is known."""
+    part = _UNTAKEN.get(operation)
+    if part is None:
+        return ""
+    return f": it is part of {part}; export the network without it, or name a node behind it as model.input"
 
 
 def _check_constant(node: Any, source: str) -> int:

@@ -79,6 +79,8 @@ class TracedNetwork:
                 if (one.shape[0], other.shape[0]) != (1, len(images)):
                     raise ModelError(f"{self._source}: expected a layer with every image, {layer} has {other.shape}")
                 expected, found = one.numpy()[0], other.numpy()[0]
+                if np.isnan(expected).any():
+                    raise ModelError(f"{self._source}: expected activations that are numbers, {layer} has others")
                 difference = np.linalg.norm(expected - found) / (np.linalg.norm(expected) or 1)
                 if difference > _TOLERANCE:
                     raise ModelError(

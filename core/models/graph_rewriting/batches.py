@@ -75,7 +75,7 @@ class _Batch:
             rest = self._constant(f"{name}/rest", sizes[1:], INT32)
             self._set_input(name, 1, self._joined(name, [self._number(), rest]))
             self._nodes.edit(name).attr["Tshape"].type = INT32
-        elif shape.op == "Pack" and dtype == INT32 and self._nodes.integers(edges(shape)[0]) == [1]:
+        elif shape.op == "Pack" and dtype == INT32 and edges(shape) and self._nodes.integers(edges(shape)[0]) == [1]:
             parts = [self._number(scalar=True), *edges(shape)[1:]]
             copy = self._nodes.add(f"{name}/sizes", "Pack", *parts, types={"T": INT32})
             copy.attr["N"].i = len(parts)
@@ -92,7 +92,7 @@ class _Batch:
     def concatenation(self, name: str, major: set[str]) -> None:
         """Repeat constants for one image, such as the class token, for each image."""
         inputs = edges(self._nodes[name])
-        axis = self._nodes.integers(inputs[-1])
+        axis = self._nodes.integers(inputs[-1]) if len(inputs) > 1 else None
         if axis is None or len(axis) != 1 or axis[0] == 0:
             return
         for at, edge in enumerate(inputs[:-1]):
@@ -109,7 +109,7 @@ class _Batch:
         """Return the sizes of a tensor that is computed from constants, if its node tells them."""
         node = self._nodes.original(tensor)
         inputs = edges(node)
-        if node.op == "Const":
+        if node.op == "Const" and "value" in node.attr:
             return [int(dimension.size) for dimension in node.attr["value"].tensor.tensor_shape.dim]
         constants = bool(inputs) and all(self._nodes.original(edge).op == "Const" for edge in inputs)
         if constants and node.op in ("BroadcastTo", "Reshape") and len(inputs) == 2:

@@ -105,6 +105,9 @@ def _fold(nodes: Nodes, known: Mapping[str, bool]) -> bool:
                 index = alive[0]
                 indices[f"{name}:1"] = nodes.constant(f"{name}/index", np.array(index, np.int32))
                 nodes.become(name, "Identity", inputs[index], types={"T": type_of(node, "T")})
+            elif len(alive) < len(inputs):  # no graph of TensorFlow's
+                del nodes.edit(name).input[:]
+                nodes.edit(name).input.extend(inputs[index] for index in alive)
     nodes.redirect({f"{name}:1": name for name in switches} | indices, but=dead)
     nodes.remove(dead)
     nodes.remove(nodes.unneeded({**before, **{name: ["one"] for name in indices.values()}}))

@@ -6,7 +6,8 @@ gives it and may be a list; in a graph it is written `node:number`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from core.models.graph_rewriting.conditions import known_booleans
@@ -23,13 +24,13 @@ _MOST_DEPTH = 64
 def with_functions_inlined(nodes: Nodes, library: Any) -> bool:
     """Put the bodies of functions in the place of calls, and of conditions whose predicate is known.
 
-    A node `f` that calls a function is replaced with nodes called `f/...`.
+    A node `f` that calls a function is replaced with nodes called `f/...`; it stays as a node for control edges alone.
 
     Args:
         library: the functions of the graph.
 
     Returns:
-        whether all calls have been replaced, and there was one. If not, the nodes are of no use any more.
+        whether all calls have been replaced. If not, the nodes are of no use any more.
     """
     functions = {function.signature.name: function for function in library.function}
     tensors: dict[str, str] = {}
@@ -38,11 +39,16 @@ def with_functions_inlined(nodes: Nodes, library: Any) -> bool:
         depth += 1
         for name, function in calls:
             count += len(function.node_def)
-            if depth > _MOST_DEPTH or count > _MOST_NODES or not _put(nodes, name, function, tensors):
+            given = edges(nodes[name])
+            body = None
+            if depth <= _MOST_DEPTH and count <= _MOST_NODES:
+                body = put_body(nodes, function, given, f"{name}/")
+            if body is None:
                 return False
-        nodes.remove([name for name, _ in calls])
+            tensors |= {plain(f"{name}:{at}"): tensor for at, tensor in enumerate(body.outputs)}
+            nodes.become(name, "NoOp", *(f"^{ending}" for ending in body.effects), types={})
     _resolve(nodes, tensors)
-    return depth > 0
+    return True
 
 
 def need_functions(nodes: Nodes) -> bool:
@@ -69,38 +75,53 @@ def _calls(nodes: Nodes, functions: Mapping[str, Any]) -> Iterator[tuple[str, An
                 yield name, functions[node.attr[branch].func.name]
 
 
-def _put(nodes: Nodes, name: str, function: Any, tensors: dict[str, str]) -> bool:
-    """Put the body of a function beside a call of it; return False if that is not possible.
+@dataclass(frozen=True)
+class Body:
+    """The body of a function in a graph.
+
+    Attributes:
+        outputs: the tensors that the function returns.
+        effects: the nodes that have to run even if no output depends on them.
+    """
+
+    outputs: list[str]
+    effects: list[str]
+
+
+def put_body(nodes: Nodes, function: Any, given: Sequence[str], prefix: str) -> Body | None:
+    """Add the body of a function to a graph.
 
     Args:
-        tensors: output of a call -> the tensor that has taken its place; the outputs of this call are added.
+        given: the tensors for the arguments of the function.
+        prefix: what the names of the nodes begin with.
+
+    Returns:
+        None, and nodes that are of no use any more, if the function cannot be called with these tensors, or one of its
+        operations is unknown.
     """
-    node = nodes[name]
-    given, arguments = edges(node), function.signature.input_arg
+    arguments = function.signature.input_arg
     lists = any(argument.number_attr or argument.type_list_attr for argument in arguments)
-    if lists or len(given) != len(arguments) or any(f"{name}/{one.name}" in nodes for one in function.node_def):
-        return False
+    if lists or len(given) != len(arguments) or any(f"{prefix}{one.name}" in nodes for one in function.node_def):
+        return None
     inside: dict[str, str] = {argument.name: edge for argument, edge in zip(arguments, given, strict=True)}
     for one in function.node_def:
         offset = 0
         for output, length in _outputs(one):
-            inside |= {f"{one.name}:{output}:{at}": f"{name}/{one.name}:{offset + at}" for at in range(length)}
+            inside |= {f"{one.name}:{output}:{at}": f"{prefix}{one.name}:{offset + at}" for at in range(length)}
             offset += length
     bodies = {one.name for one in function.node_def}
-    returned = [inside.get(function.ret[output.name]) for output in function.signature.output_arg]
-    if None in returned:
-        return False
+    returned = [inside.get(function.ret.get(output.name, ""), "") for output in function.signature.output_arg]
+    effects = [f"{prefix}{ending}" for ending in function.control_ret.values() if ending in bodies]
     for one in function.node_def:
-        data = [inside.get(edge) for edge in one.input if not edge.startswith("^")]
-        control = [f"^{name}/{edge[1:]}" for edge in one.input if edge.startswith("^") and edge[1:] in bodies]
-        if None in data:
-            return False
-        copy = nodes.add(f"{name}/{one.name}", one.op, *map(plain, filter(None, data)), *control, types={})
+        data = [inside.get(edge, "") for edge in one.input if not edge.startswith("^")]
+        control = [f"^{prefix}{edge[1:]}" for edge in one.input if edge.startswith("^") and edge[1:] in bodies]
+        if not all(data):
+            return None
+        copy = nodes.add(f"{prefix}{one.name}", one.op, *map(plain, data), *control, types={})
         nodes.added.discard(copy.name)
         for key, value in one.attr.items():
             copy.attr[key].CopyFrom(value)
-    tensors |= {plain(f"{name}:{at}"): plain(str(tensor)) for at, tensor in enumerate(returned)}
-    return True
+    return Body([plain(tensor) for tensor in returned], effects) if all(returned) else None
 
 
 def _outputs(node: Any) -> list[tuple[str, int]]:

@@ -52,9 +52,9 @@ def for_inference(graph_def: Any, wanted: str | None = None) -> Rewritten:
     ):
         return Rewritten(graph_def)
     nodes = Nodes(graph_def)
-    inlined = len(graph_def.library.function) > 0
-    if inlined and not with_functions_inlined(nodes, graph_def.library):
+    if not with_functions_inlined(nodes, graph_def.library):
         return Rewritten(graph_def)
+    inlined = nodes.changed
     _without_reports(nodes)
     without_training(nodes)
     in_float32(nodes)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from core.models.graph_safety import node_name
+from core.models.graph_safety import inputs_of, node_name
 
 FLOAT, UINT8, INT32, STRING, BOOL = 1, 4, 3, 7, 10  # DataType
 _LARGEST_READ = 1 << 20
@@ -146,8 +146,10 @@ class Nodes:
                 consumers.setdefault(before, []).append(name)
         return _reached(starts, lambda name: consumers.get(name, ()))
 
-    def before(self, ends: Iterable[str]) -> set[str]:
-        """Return some nodes and all nodes whose values they depend on."""
+    def before(self, ends: Iterable[str], *, control: bool = False) -> set[str]:
+        """Return some nodes and all nodes whose values they depend on; with *control*, also by control edges."""
+        if control:
+            return _reached(ends, lambda name: list(inputs_of(self._by_name[name])))
         return _reached(ends, lambda name: data_inputs(self._by_name[name]))
 
     def keep(self, names: Collection[str]) -> None:
@@ -196,6 +198,8 @@ def constant_value(node: Any) -> NDArray[Any] | None:
     """Return the value of a constant, or None if it cannot be read or claims much more than the file has."""
     from tensorflow import as_dtype, make_ndarray
 
+    if "value" not in node.attr:
+        return None
     tensor = node.attr["value"].tensor
     sizes = [dimension.size for dimension in tensor.tensor_shape.dim]
     try:

@@ -46,7 +46,7 @@ def rank(nodes: Nodes, tensor: str) -> int | None:
             sizes = sizes_of(node)
             return None if sizes is None else len(sizes) + more
         if node.op == "Const":
-            return len(node.attr["value"].tensor.tensor_shape.dim) + more
+            return len(node.attr["value"].tensor.tensor_shape.dim) + more if "value" in node.attr else None
         if node.op == "Reshape":
             shape = nodes.integers(inputs[1]) if len(inputs) == 2 else None
             return None if shape is None else len(shape) + more
