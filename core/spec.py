@@ -69,7 +69,7 @@ class RenderSettings(Frozen):
     """The settings that change pixels."""
 
     frames: StrictInt = Field(6, ge=2, le=64, description="Frames in a strip, the two ends included.")
-    size_px: StrictInt = Field(128, ge=32, le=1024, multiple_of=16, description="Height and width of a frame.")
+    size_px: StrictInt = Field(128, ge=32, le=1024, description="Height and width of a frame.")
     schedule: Literal["plain", "fast"] = Field(
         "plain", description="plain: Lucid's schedule. fast: as good with fewer updates, 96 unless steps is given."
     )

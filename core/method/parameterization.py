@@ -10,6 +10,7 @@ Start values are drawn by NumPy from the *seed* given, so the same seed starts t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -26,6 +27,7 @@ Shape = Sequence[int]
 Seed = int | tuple[int, ...]
 
 DEFAULT_SD = 0.01
+_VECTOR = 16  # float32 values that the CPUs with the longest vectors compute at once
 
 
 @dataclass(frozen=True)
@@ -204,7 +206,8 @@ def shared_colours(
     """Return spectra of frames plus low-resolution terms that they share, as colours of any range: see `squashed`.
 
     Args:
-        levels: (stored frames, divisor of the size) of each term.
+        levels: (stored frames, divisor of the size) of each term. A stored value covers *divisor* pixels in height and
+            width whatever the size; if the divisor does not divide the size, the last values reach beyond the image.
 
     Returns:
         A parameterization of pixels by position, shape (strips, size_px * size_px, frames * 3), whose variables are
@@ -213,7 +216,7 @@ def shared_colours(
     """
     spectrum = tf.Variable(tf.zeros((strips * frames, 3, *rfft2d_freqs(size_px, size_px).shape, 2)), name="spectrum")
     terms = tuple(
-        tf.Variable(tf.zeros((strips * stored, 3, size_px // divisor, size_px // divisor)), name="shared")
+        tf.Variable(tf.zeros((strips * stored, 3, *[math.ceil(size_px / divisor)] * 2)), name="shared")
         for stored, divisor in levels
     )
     groups = {stored: [n for n, (each, _) in enumerate(levels) if each == stored] for stored, _ in levels}
@@ -224,7 +227,10 @@ def shared_colours(
     def by_position() -> tf.Tensor:
         own = spectrum_to_planes(tf.convert_to_tensor(spectrum), size_px, size_px)
         # Interpolation along the batch is linear, so terms with the same number of key frames are summed before it.
-        keys = [resized_sum([terms[n] for n in members], size_px) for members in groups.values()]
+        keys = [
+            resized_sum([terms[n] for n in members], [levels[n][1] for n in members], size_px)
+            for members in groups.values()
+        ]
         planes = tf.concat([tf.reshape(t, (strips, -1, size_px**2)) for t in (own, *keys)], axis=1)
         return _mixed(planes, mix)
 
@@ -235,7 +241,7 @@ def squashed(colours: Parameterization, size_px: int, frames: int) -> SharedInte
     """Return frames in [0, 1] from colours of any range, given by position: a sigmoid squashes the colours."""
 
     def by_position() -> tf.Tensor:
-        return tf.sigmoid(colours())
+        return _sigmoid_of_each(colours())
 
     return SharedInterpolation(
         colours.variables, lambda: frames_of(by_position(), (size_px, size_px), frames), by_position
@@ -315,6 +321,14 @@ def _mixed(planes: tf.Tensor, mix: Array) -> tf.Tensor:
     """
     # A batched product would take 1.7 times as long on a CPU, and its rounding would depend on the number of strips.
     return tf.stack([tf.matmul(strip, mix, transpose_a=True) for strip in tf.unstack(planes)])
+
+
+def _sigmoid_of_each(strips: tf.Tensor) -> tf.Tensor:
+    """Return the sigmoid, rounded in the same way in every batch; the strip is the first axis."""
+    if math.prod(strips.shape[1:]) % _VECTOR == 0:
+        return tf.sigmoid(strips)
+    # A CPU computes the last values of a tensor, which do not fill a vector, one by one and rounds them differently.
+    return tf.stack([tf.sigmoid(strip) for strip in tf.unstack(strips)])
 
 
 def _checked(shape: Shape, rank: int) -> tuple[int, ...]:

@@ -53,16 +53,18 @@ def resize_nd(t: tf.Tensor, shape: Sequence[int]) -> tf.Tensor:
     return t
 
 
-def resized_sum(terms: Sequence[tf.Variable], size_px: int) -> tf.Tensor:
-    """Return the sum of square images of several sizes, each resized to *size_px*.
+def resized_sum(terms: Sequence[tf.Variable], cells_px: Sequence[int], size_px: int) -> tf.Tensor:
+    """Return the sum of square images of several sizes, each resized and then cropped to *size_px*.
 
     Args:
         terms: shape (batch, channel, height, width), each with its own height and width.
+        cells_px: for each term, height and width of the pixels that one of its values covers.
 
     Returns:
         shape (batch, channel, size_px, size_px): the channels come first, so that every product is large.
     """
-    matrices = [resize_matrix(size_px, term.shape[2]) for term in terms]
+    sizes = zip(terms, cells_px, strict=True)
+    matrices = [resize_matrix(term.shape[2] * cell_px, term.shape[2])[:size_px] for term, cell_px in sizes]
     wide = [tf.matmul(term, matrix, transpose_b=True) for term, matrix in zip(terms, matrices, strict=True)]
     # Along the height, one product with the matrices side by side resizes all terms and sums them.
     return tf.constant(np.concatenate(matrices, axis=1)) @ tf.concat(wide, axis=2)

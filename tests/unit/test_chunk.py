@@ -17,7 +17,7 @@ from core.rendering.chunk import render_chunk
 from core.store.store import DirectoryStore
 
 TINY = {
-    "size_px": 32, "frames": 2, "steps": 2, "checkpoints": [1], "redirected_updates": 0, "alignment": {"weight": 0},
+    "size_px": 37, "frames": 2, "steps": 2, "checkpoints": [1], "redirected_updates": 0, "alignment": {"weight": 0},
 }  # fmt: skip
 
 

@@ -52,7 +52,7 @@ def below(folder: Path) -> list[str]:
         (["preview", *NEURONS, "-o", "no/strip.png"], "--output: expected a file in an existing folder, no does not"),
         (["preview", *NEURONS, "-o", "strip.jpg"], "--output: expected a file name that ends in .png, got strip.jpg"),
         (["preview", *NEURONS, "--frames", "1"], "preview: frames: expected greater than or equal to 2, got 1"),
-        (["preview", *NEURONS, "--size-px", "100"], "preview: size_px: expected a multiple of 16, got 100"),
+        (["preview", *NEURONS, "--size-px", "31"], "preview: size_px: expected greater than or equal to 32, got 31"),
         (["preview", *NEURONS, "--steps", "0"], "preview: steps: expected greater than or equal to 1, got 0"),
         (["preview", *NEURONS, "--model", "vgg"], "model: name: expected one of efficientnet-lite0, "),
         (["models", "layers", "vgg"], "model: name: expected one of efficientnet-lite0, "),

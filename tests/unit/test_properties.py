@@ -18,10 +18,12 @@ from core.method import objectives as o
 from core.method import parameterization as p
 from core.method import transforms as t
 from core.method.optimise import Adam, render
+from core.method.resize import resized_sum
 from core.models.frozen_graph import FrozenGraph
 from core.models.preprocessing import Preprocessing
 
 SIZE = 32
+OTHER_SIZES = (33, 50, 100, 150, 181)  # no multiples of 16, the largest divisor of the size
 CAT = tf.image.resize(skimage.data.cat()[None, :300, 75:375] / 255, (SIZE, SIZE), antialias=True)
 
 PARAMETERIZATIONS: dict[str, Callable[[], p.Parameterization]] = {
@@ -54,6 +56,46 @@ def test_every_parameterization_can_become_a_photograph(name: str) -> None:
 
     assert losses[-1] < 0.004
     assert losses[-1] < losses[0] / 10
+
+
+@pytest.mark.parametrize("size_px", OTHER_SIZES)
+def test_strips_of_any_size_depend_on_all_their_variables_and_not_on_their_batch(size_px: int) -> None:
+    """Each stored value has a gradient, pixels lie in [0, 1], and two strips together are, to the bit, those alone."""
+    toward = tf.constant(rnd(5, (3, size_px, size_px, 3)))
+
+    def rendered(*seeds: int) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        """Return the strips of some seeds, and the gradient of each variable."""
+        made = p.shared_interpolation(3, size_px, strips=len(seeds))
+        p.start_shared(made.variables, seeds, 1.0)
+        with tf.GradientTape() as tape:
+            strips = tf.reshape(made(), (-1, *toward.shape))
+            goal = tf.reduce_sum(strips * toward)
+        return strips, tape.gradient(goal, made.variables)
+
+    together, gradients = rendered(1, 2)
+    alone = [rendered(seed) for seed in (1, 2)]
+
+    assert 0 <= together.numpy().min() < 0.1 < 0.9 < together.numpy().max() <= 1
+    np.testing.assert_array_equal(together, tf.concat([strips for strips, _ in alone], axis=0))
+    for number, gradient in enumerate(gradients):
+        np.testing.assert_array_equal(gradient, tf.concat([found[number] for _, found in alone], axis=0))
+        nothing = np.mean(gradient.numpy() == 0)
+        assert nothing == 0 if number else nothing < 0.05  # some phases of a spectrum have no effect
+
+
+@pytest.mark.parametrize("size_px", OTHER_SIZES)
+@pytest.mark.parametrize("cell_px", [2, 4, 8, 16])
+def test_a_stored_value_covers_as_many_pixels_in_images_of_any_size(size_px: int, cell_px: int) -> None:
+    """Every *cell_px* pixels the image has a stored value; it is the corner of the image with the next larger size."""
+    stored = -(-size_px // cell_px)
+    term = tf.Variable(rnd(6, (1, 3, stored, stored)))
+
+    image = resized_sum([term], [cell_px], size_px).numpy()
+    larger = resized_sum([term], [cell_px], stored * cell_px).numpy()
+
+    assert image.shape == (1, 3, size_px, size_px)
+    np.testing.assert_allclose(image[..., ::cell_px, ::cell_px], term, atol=1e-6)
+    np.testing.assert_allclose(image, larger[..., :size_px, :size_px], atol=1e-6)
 
 
 @pytest.fixture(scope="module")
@@ -137,11 +179,11 @@ def test_the_ends_of_an_interpolation_are_the_single_neurons(frames: int, seed: 
     assert value(lifted_last) - value(a) == pytest.approx(1, abs=1e-3)
 
 
-@given(frames=st.integers(2, 9), seed=st.integers(0, 1000))
+@given(frames=st.integers(2, 9), seed=st.integers(0, 1000), size_px=st.sampled_from((SIZE, *OTHER_SIZES)))
 @settings(max_examples=20, deadline=None)
-def test_mirrored_variables_give_the_mirror_of_the_strip(frames: int, seed: int) -> None:
+def test_mirrored_variables_give_the_mirror_of_the_strip(frames: int, seed: int, size_px: int) -> None:
     """Reversing the spectra and the key frames reverses the frames and changes nothing else."""
-    forth, back = (p.shared_interpolation(frames, SIZE, sd=1.0, seed=seed) for _ in range(2))
+    forth, back = (p.shared_interpolation(frames, size_px, sd=1.0, seed=seed) for _ in range(2))
     mirror(forth, back)
 
     np.testing.assert_allclose(forth(), back().numpy()[::-1], atol=1e-5)
