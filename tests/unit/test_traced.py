@@ -125,9 +125,7 @@ def test_channels_are_where_the_operations_say(tmp_path: Path) -> None:
     np.testing.assert_allclose(found, tf.nn.relu(convolved(images)), atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    "part", [lambda x: tf.reshape(x, (-1, 64 * 64 * 8)), lambda x: tf.transpose(x, (0, 3, 2, 1))[..., 0]]
-)
+@pytest.mark.parametrize("part", [lambda x: tf.reshape(x, (-1, 64 * 64 * 8)), lambda x: x[..., 0]])
 def test_an_axis_that_depends_on_the_size_is_not_one_of_channels(tmp_path: Path, part: Part) -> None:
     """Flattened pictures, and rows of a picture, have no channels."""
     model: Model = frozen(tmp_path, part, (None, 64, 64, 3))
