@@ -133,7 +133,10 @@ def check_graph(graph_def: Any, source: str) -> list[str]:
     if not graph_def.node:
         raise ModelError(f"{source}: expected a frozen graph with nodes, found none")
     if graph_def.library.function:
-        raise ModelError(f"{source}: refused: the graph defines functions; freeze it with its functions inlined")
+        raise ModelError(
+            f"{source}: refused: the graph defines functions, as loops and recurrent layers do; export the network "
+            "without them, or freeze it with its functions inlined"
+        )
     nodes: dict[str, Any] = {}
     for node in graph_def.node:
         if node.op not in COMPUTING_OPS:

@@ -85,6 +85,7 @@ def _saved_in_file(path: Path, spec: ModelSpec) -> FrozenGraph:
         kinds=graph.kinds,
         own_size=graph.own_size,
         skipped_tokens=spec.skipped_tokens,
+        default_range=spec.value_range is None,
     )
 
 

@@ -50,7 +50,7 @@ def keras_graph(
         ModelError: if Keras cannot compute the model's layers.
     """
     shapes = [tuple(one.shape) for one in network.inputs]
-    free = [(shape[0], None, None, shape[-1]) if len(shape) == 4 else shape for shape in shapes]
+    free = [tuple(None if axis in _positions(shape) else size for axis, size in enumerate(shape)) for shape in shapes]
     for tried in [free, shapes] if free != shapes else [shapes]:
         try:
             return _graph(network, tried, prepare)
@@ -115,7 +115,7 @@ class _Recorder:
 @contextmanager
 def _activation_watched(layer: Any, before: list[Any]) -> Iterator[None]:
     """Append what a layer gives to its activation, unless the layer is nothing but an activation."""
-    activation = getattr(layer, "activation", None)
+    activation = vars(layer).get("activation")
     if not callable(activation) or type(layer).__name__ == "Activation" or activation.__name__ == "linear":
         yield
         return
@@ -186,8 +186,16 @@ def _frozen(concrete: Any) -> tuple[Any, list[str]]:
 
 def _own_size(network: Any) -> tuple[int, int] | None:
     """Return height and width of the images that a model was made for, or None if it has no size of its own."""
-    sizes = [tuple(one.shape[1:3]) for one in network.inputs if len(one.shape) == 4]
+    shapes = [tuple(one.shape) for one in network.inputs if len(one.shape) == 4]
+    sizes = [tuple(shape[axis] for axis in _positions(shape)) for shape in shapes]
     return sizes[0] if len(sizes) == 1 and None not in sizes[0] else None
+
+
+def _positions(shape: tuple[int | None, ...]) -> tuple[int, ...]:
+    """Return the axes of height and width of an input; channels are last, or first after the batch."""
+    if len(shape) != 4:
+        return ()
+    return (2, 3) if shape[1] in (1, 3) and shape[3] not in (1, 3) else (1, 2)
 
 
 def _plain(name: str) -> str:
