@@ -67,7 +67,7 @@ def legacy_file(
     state: State | None = None,
     *,
     pickled: bytes | None = None,
-    machine: Mapping[str, Any] = {"little_endian": True},  # noqa: B006
+    machine: Mapping[str, Any] = {"little_endian": True},
     keys: Any = None,
     values: bytes | None = None,
 ) -> bytes:
@@ -89,7 +89,9 @@ def zip_members(state: State, *, folder: str = "archive", pickled: bytes | None 
     return {f"{folder}/data.pkl": pickled, f"{folder}/byteorder": b"little", **values, f"{folder}/version": b"3\n"}
 
 
-def zip_file(members: Mapping[str, bytes] | Sequence[tuple[str, bytes]], compression: int = zipfile.ZIP_STORED) -> bytes:
+def zip_file(
+    members: Mapping[str, bytes] | Sequence[tuple[str, bytes]], compression: int = zipfile.ZIP_STORED
+) -> bytes:
     """Return a zip file of these members, in this order; a sequence may have a name twice."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", compression) as archive:
@@ -110,7 +112,9 @@ def safetensors_header(state: State) -> dict[str, Any]:
     return {"__metadata__": {"format": "pt"}, **dict(entries())}
 
 
-def safetensors_file(state: State, *, header: bytes | Mapping[str, Any] | None = None, length: int | None = None) -> bytes:
+def safetensors_file(
+    state: State, *, header: bytes | Mapping[str, Any] | None = None, length: int | None = None
+) -> bytes:
     """Return a safetensors file, with another header or another length of the header if they are given."""
     header = safetensors_header(state) if header is None else header
     encoded = header if isinstance(header, bytes) else json.dumps(header).encode()

@@ -12,6 +12,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from core.arrays import Array
 from core.errors import ModelError, short
 from core.machine import device
 from core.models.frozen_graph import FrozenGraph
@@ -39,14 +40,22 @@ Reader = Callable[[Path], dict[str, NDArray[Any]]]
 
 def _load(spec: ModelSpec) -> FrozenGraph:
     path = local_weights(spec)
-    reader = _reader(path)
-    if reader is None:
-        device.prepare()
-        return _checked(_network(spec, path), path)
-    tensors = graph_tensors(reader(path), str(path))
+    tensors = read_tensors(path)
     device.prepare()
+    if tensors is None:
+        return _checked(_network(spec, path), path)
     contents = (inception_graph(tensors), tensors_sha256(tensors))
     return _network(spec, path, contents, UNAVAILABLE)
+
+
+def read_tensors(path: Path) -> dict[str, Array] | None:
+    """Return the tensors in a PyTorch or safetensors file by their names in the graph, or None for a frozen graph.
+
+    Raises:
+        ModelError: if the file is of another kind, is refused, or has the weights of another network.
+    """
+    reader = _reader(path)
+    return None if reader is None else graph_tensors(reader(path), str(path))
 
 
 def _network(

@@ -56,14 +56,26 @@ SHAPES: Mapping[str, tuple[int, ...]] = {
 """Tensor -> shape, by the names of the graph: `_w` are the weights of a layer, `_b` is its bias."""
 
 _CAPTUM = {
-    **{"conv2d0": "conv1", "conv2d1": "conv2", "conv2d2": "conv3", _CLASSIFIER: "fc"},
-    **{"1x1": "conv_1x1", "3x3_bottleneck": "conv_3x3_reduce", "3x3": "conv_3x3"},
-    **{"5x5_bottleneck": "conv_5x5_reduce", "5x5": "conv_5x5", "pool_reduce": "pool_proj"},
+    "conv2d0": "conv1",
+    "conv2d1": "conv2",
+    "conv2d2": "conv3",
+    _CLASSIFIER: "fc",
+    "1x1": "conv_1x1",
+    "3x3_bottleneck": "conv_3x3_reduce",
+    "3x3": "conv_3x3",
+    "5x5_bottleneck": "conv_5x5_reduce",
+    "5x5": "conv_5x5",
+    "pool_reduce": "pool_proj",
 }
 _CLARITY = {
     **{layer: layer for layer in _STEM},
-    **{_CLASSIFIER: "softmax2_pre_activation", "1x1": "_1x1", "3x3_bottleneck": "_3x3.0", "3x3": "_3x3.2"},
-    **{"5x5_bottleneck": "_5x5.0", "5x5": "_5x5.2", "pool_reduce": "_pool_reduce.1"},
+    _CLASSIFIER: "softmax2_pre_activation",
+    "1x1": "_1x1",
+    "3x3_bottleneck": "_3x3.0",
+    "3x3": "_3x3.2",
+    "5x5_bottleneck": "_5x5.0",
+    "5x5": "_5x5.2",
+    "pool_reduce": "_pool_reduce.1",
 }
 
 
@@ -100,6 +112,7 @@ _OTHER_NETWORKS = {
     r"(.*[./])?(bn\d*\..*|batch_?norm.*|running_mean|moving_mean)": "a network with batch normalisation",
 }
 """Pattern of a key (in any case of letters) -> the network that has such keys; the first that fits is named."""
+_LONGEST_KEY = 100
 _WHAT_TO_DO = "docs/models.md has the files of InceptionV1; export another network to ONNX, for model.name onnx"
 
 
@@ -139,8 +152,9 @@ def graph_tensors(state: Mapping[str, NDArray[Any]], source: str) -> dict[str, A
 
 
 def _refuse_other_networks(state: Mapping[str, Any], source: str) -> None:
+    keys = [key[:_LONGEST_KEY] for key in state]  # a longer one could keep a pattern busy for hours
     for pattern, network in _OTHER_NETWORKS.items():
-        key = next((key for key in state if re.fullmatch(pattern, key, re.IGNORECASE)), None)
+        key = next((key for key in keys if re.fullmatch(pattern, key, re.IGNORECASE)), None)
         if key is not None:
             raise ModelError(
                 f"{source}: expected Lucid's InceptionV1, found {network} (it has a tensor {short(key)}); {_WHAT_TO_DO}"

@@ -79,9 +79,9 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _place(name: str, entry: Any) -> tuple[int, int]:
     """Return begin and end of a tensor whose type and shape take exactly the bytes between them."""
     match entry:
-        case {"dtype": str(dtype), "shape": list(shape), "data_offsets": [begin, end]} if len(shape) <= _MOST_AXES and all(
-            type(number) is int and number >= 0 for number in (begin, end, *shape)
-        ):
+        case {"dtype": str(dtype), "shape": list(shape), "data_offsets": [begin, end]} if len(
+            shape
+        ) <= _MOST_AXES and all(type(number) is int and number >= 0 for number in (begin, end, *shape)):
             pass
         case _:
             raise ModelError(f"refused: tensor {short(name)} has no dtype, shape and data_offsets of whole numbers")

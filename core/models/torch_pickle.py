@@ -201,14 +201,20 @@ class PickleReader:
         top = self._top(dict)
         for key, value in zip(values[::2], values[1::2], strict=True):
             if not isinstance(key, str):
-                raise ModelError(f"refused: the weights file has a dictionary with keys that are not texts; {_ONLY_TENSORS}")
+                raise ModelError(
+                    f"refused: the weights file has a dictionary with keys that are not texts; {_ONLY_TENSORS}"
+                )
             top[key] = value
 
     def _storage(self, pid: Any) -> Storage:
         match pid:
-            case (
-                ("storage", np.dtype() as dtype, str(key), str(), int(count))
-                | ("storage", np.dtype() as dtype, str(key), str(), int(count), None)
+            case ("storage", np.dtype() as dtype, str(key), str(), int(count)) | (
+                "storage",
+                np.dtype() as dtype,
+                str(key),
+                str(),
+                int(count),
+                None,
             ) if 0 <= count <= _MAX_VALUES:
                 storage = Storage(dtype, key, count)
                 if self.storages.setdefault(key, storage) != storage:
@@ -228,9 +234,7 @@ def _named(module: str, name: str) -> Any:
         )
     function = _FUNCTIONS.get((module, name))
     if function is None:
-        raise ModelError(
-            f"refused: the weights file asks for {short(name)} of {short(module)}, and {_ONLY_TENSORS}"
-        )
+        raise ModelError(f"refused: the weights file asks for {short(name)} of {short(module)}, and {_ONLY_TENSORS}")
     return function
 
 

@@ -111,9 +111,13 @@ def _members(file: BinaryIO) -> dict[str, _Member]:
     file.seek(max(0, size - _END.size))
     mark, here, entries, directory_size, directory = _END.unpack(file.read(_END.size))
     if mark != _END_MARK:
-        raise ModelError("expected the directory of a zip file at its end, found something else; the file may be cut short")
+        raise ModelError(
+            "expected the directory of a zip file at its end, found something else; the file may be cut short"
+        )
     if here != entries or directory + directory_size > size - _END.size or directory_size > _LARGEST_DIRECTORY:
-        raise ModelError(f"refused: the zip file announces a directory of {entries:,} members in {directory_size:,} bytes")
+        raise ModelError(
+            f"refused: the zip file announces a directory of {entries:,} members in {directory_size:,} bytes"
+        )
     file.seek(directory)
     members: dict[str, _Member] = {}
     end = 0  # of the member before, in the order of the file
@@ -148,7 +152,9 @@ def _entries(directory: bytes, count: int) -> Iterator[tuple[int, str, int, int]
         yield place, name, unpacked, checksum
         position = start + name_length + extra + comment
     if position != len(directory):
-        raise ModelError(f"refused: the directory of the zip file has more than the {count:,} members that it announces")
+        raise ModelError(
+            f"refused: the directory of the zip file has more than the {count:,} members that it announces"
+        )
 
 
 def _start(file: BinaryIO, place: int, name: str) -> int:

@@ -38,6 +38,4 @@ def open_weights(path: Path, kind: str) -> Iterator[BinaryIO]:
     except OSError as error:
         raise ModelError(f"{path}: expected a weights file, {error.strerror or one_line(error)}") from None
     except _DAMAGED as error:
-        raise ModelError(
-            f"{path}: expected {kind}, got something else or a damaged one ({one_line(error)})"
-        ) from None
+        raise ModelError(f"{path}: expected {kind}, got something else or a damaged one ({one_line(error)})") from None
