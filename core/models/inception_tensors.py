@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from core.arrays import Array
 from core.errors import ModelError, short
+from core.models.graph_safety import quoted
 
 TOWERS: Mapping[str, tuple[int, ...]] = {
     "mixed3a": (64, 96, 128, 16, 32, 32),
@@ -138,7 +139,7 @@ def graph_tensors(state: Mapping[str, NDArray[Any]], source: str) -> dict[str, A
     if 2 * len(known) < len(SHAPES):
         raise ModelError(
             f"{source}: expected the {len(SHAPES)} tensors of InceptionV1, found {len(state)} tensors such as "
-            f"{short(next(iter(state)))}; {_WHAT_TO_DO}"
+            f"{quoted(next(iter(state)))}; {_WHAT_TO_DO}"
         )
     _refuse_other_shapes({name: state[key].shape for name, key in keys.items() if key in state}, source)
     if missing := [key for key in keys.values() if key not in state]:
@@ -146,7 +147,7 @@ def graph_tensors(state: Mapping[str, NDArray[Any]], source: str) -> dict[str, A
     unused = [key for key in state if key not in known and not _UNUSED.fullmatch(key)]
     if unused:
         raise ModelError(
-            f"{source}: expected InceptionV1 with {len(SHAPES)} tensors, found another one, {short(unused[0])}"
+            f"{source}: expected InceptionV1 with {len(SHAPES)} tensors, found another one, {quoted(unused[0])}"
         )
     return {name: _in_graph_order(name, state[key], key, source) for name, key in keys.items()}
 
@@ -157,7 +158,7 @@ def _refuse_other_networks(state: Mapping[str, Any], source: str) -> None:
         key = next((key for key in keys if re.fullmatch(pattern, key, re.IGNORECASE)), None)
         if key is not None:
             raise ModelError(
-                f"{source}: expected Lucid's InceptionV1, found {network} (it has a tensor {short(key)}); {_WHAT_TO_DO}"
+                f"{source}: expected Lucid's InceptionV1, found {network} (it has a tensor {quoted(key)}); {_WHAT_TO_DO}"
             )
 
 

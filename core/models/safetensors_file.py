@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import ModelError, short
+from core.models.graph_safety import quoted
 from core.models.weights_file import open_weights
 
 _LENGTH = struct.Struct("<Q")
@@ -58,7 +59,7 @@ def _read(file: BinaryIO) -> dict[str, NDArray[Any]]:
     for name in sorted(places, key=places.__getitem__):
         begin, after = places[name]
         if begin != end:
-            raise ModelError(f"refused: tensor {short(name)} begins at byte {short(begin)}, expected {short(end)}")
+            raise ModelError(f"refused: tensor {quoted(name)} begins at byte {short(begin)}, expected {short(end)}")
         end = after
     if end != available - length:
         raise ModelError(f"expected {short(end)} bytes of tensors, the file has {available - length:,}")
@@ -71,7 +72,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in pairs:
         if name in found:
-            raise ModelError(f"refused: the header has the name {short(name)} twice")
+            raise ModelError(f"refused: the header has the name {quoted(name)} twice")
         found[name] = value
     return found
 
@@ -84,13 +85,13 @@ def _place(name: str, entry: Any) -> tuple[int, int]:
         ) <= _MOST_AXES and all(type(number) is int and number >= 0 for number in (begin, end, *shape)):
             pass
         case _:
-            raise ModelError(f"refused: tensor {short(name)} has no dtype, shape and data_offsets of whole numbers")
+            raise ModelError(f"refused: tensor {quoted(name)} has no dtype, shape and data_offsets of whole numbers")
     if dtype not in _DTYPES:
-        raise ModelError(f"refused: tensor {short(name)} is of type {short(dtype)}, expected F32, F16 or BF16")
+        raise ModelError(f"refused: tensor {quoted(name)} is of type {quoted(dtype)}, expected F32, F16 or BF16")
     expected = math.prod(shape) * np.dtype(_DTYPES[dtype]).itemsize
     if end - begin != expected:
         raise ModelError(
-            f"refused: tensor {short(name)} of shape {short(shape)} has {short(end - begin)} bytes, "
+            f"refused: tensor {quoted(name)} of shape {short(shape)} has {short(end - begin)} bytes, "
             f"expected {short(expected)}"
         )
     return begin, end

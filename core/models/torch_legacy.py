@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import ModelError
+from core.models.graph_safety import quoted
 from core.models.torch_pickle import LARGEST_PICKLE, PickleReader, tensors_in
 from core.models.weights_file import open_weights
 
@@ -52,12 +53,13 @@ def _read(file: BinaryIO) -> dict[str, NDArray[Any]]:
             raise ModelError("expected the keys of the storages after the tensors, got something else")
         storage = reader.storages[key]
         if key in values:
-            raise ModelError(f"expected every storage once, the file has storage {storage.key} twice")
+            raise ModelError(f"expected every storage once, the file has storage {quoted(storage.key)} twice")
         stored = int(np.frombuffer(file.read(8), "<i8")[0])
         # Compared before reading, which reserves this much memory even if the file is shorter.
         if stored != storage.size or storage.size_bytes > os.fstat(file.fileno()).st_size - file.tell():
             raise ModelError(
-                f"expected {storage.size} values in storage {storage.key}, the file ends early or has another number"
+                f"expected {storage.size} values in storage {quoted(storage.key)}, the file ends early or has another "
+                "number"
             )
         values[key] = np.frombuffer(file.read(storage.size_bytes), storage.dtype)
     # The values of a storage may be missing from the file.

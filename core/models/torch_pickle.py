@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import ModelError, short
+from core.models.graph_safety import quoted
 
 LARGEST_PICKLE = 1 << 20
 """Upper bound on the bytes of pickles in a file; those of 500 tensors have 100 kB."""
@@ -218,7 +219,7 @@ class PickleReader:
             ) if 0 <= count <= _MAX_VALUES:
                 storage = Storage(dtype, key, count)
                 if self.storages.setdefault(key, storage) != storage:
-                    raise ModelError(f"refused: the weights file describes storage {short(key)} in two ways")
+                    raise ModelError(f"refused: the weights file describes storage {quoted(key)} in two ways")
                 return storage
         raise ModelError("refused: the weights file has a persistent id that is not a tensor storage")
 
@@ -229,12 +230,12 @@ def _named(module: str, name: str) -> Any:
         return _DTYPES[name]
     if module in ("torch", "torch.cuda") and name.endswith("Storage"):
         raise ModelError(
-            f"refused: the weights file has values of type {short(name)}, expected FloatStorage; save the state_dict() "
-            "of model.cpu().float()"
+            f"refused: the weights file has values of type {quoted(name)}, expected FloatStorage; save the "
+            "state_dict() of model.cpu().float()"
         )
     function = _FUNCTIONS.get((module, name))
     if function is None:
-        raise ModelError(f"refused: the weights file asks for {short(name)} of {short(module)}, and {_ONLY_TENSORS}")
+        raise ModelError(f"refused: the weights file asks for {quoted(name)} of {quoted(module)}, and {_ONLY_TENSORS}")
     return function
 
 

@@ -20,7 +20,8 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from core.errors import ModelError, short
+from core.errors import ModelError
+from core.models.graph_safety import quoted
 from core.models.torch_pickle import LARGEST_PICKLE, PickleReader, Storage, tensors_in
 from core.models.weights_file import open_weights
 
@@ -79,17 +80,19 @@ def _folder(members: Mapping[str, _Member]) -> str:
     if len(folders) != 1:
         raise ModelError(
             f"expected a zip file of PyTorch with one data.pkl, found {len(folders)} in {len(members)} members such as "
-            f"{short(next(iter(members), None))}"
+            f"{quoted(next(iter(members), ''))}"
         )
     if outside := [name for name in members if not name.startswith(f"{folders[0]}/")]:
-        raise ModelError(f"refused: expected all members in the folder {short(folders[0])}, found {short(outside[0])}")
+        raise ModelError(
+            f"refused: expected all members in the folder {quoted(folders[0])}, found {quoted(outside[0])}"
+        )
     return folders[0]
 
 
 def _values(file: BinaryIO, member: _Member | None, storage: Storage) -> NDArray[Any]:
     if member is None or member.size != storage.size_bytes:
         found = "none" if member is None else f"{member.size:,} bytes"
-        raise ModelError(f"expected {storage.size:,} values in storage {short(storage.key)}, found {found}")
+        raise ModelError(f"expected {storage.size:,} values in storage {quoted(storage.key)}, found {found}")
     return np.frombuffer(_contents(file, f"data/{storage.key}", member), storage.dtype)
 
 
@@ -97,7 +100,7 @@ def _contents(file: BinaryIO, name: str, member: _Member) -> bytes:
     file.seek(member.start)
     contents = file.read(member.size)
     if zlib.crc32(contents) != member.checksum:
-        raise ModelError(f"member {short(name)} is damaged, its checksum is wrong; download the file again")
+        raise ModelError(f"member {quoted(name)} is damaged, its checksum is wrong; download the file again")
     return contents
 
 
@@ -123,13 +126,13 @@ def _members(file: BinaryIO) -> dict[str, _Member]:
     end = 0  # of the member before, in the order of the file
     for place, name, stored, checksum in sorted(_entries(file.read(directory_size), entries)):
         if name in members:
-            raise ModelError(f"refused: two members of the zip file have the name {short(name)}")
+            raise ModelError(f"refused: two members of the zip file have the name {quoted(name)}")
         if place < end:
-            raise ModelError(f"refused: member {short(name)} of the zip file overlaps another one")
+            raise ModelError(f"refused: member {quoted(name)} of the zip file overlaps another one")
         start = _start(file, place, name)
         end = start + stored
         if end > directory:
-            raise ModelError(f"refused: member {short(name)} of the zip file claims {stored:,} bytes beyond its place")
+            raise ModelError(f"refused: member {quoted(name)} of the zip file claims {stored:,} bytes beyond its place")
         members[name] = _Member(start, stored, checksum)
     return members
 
@@ -146,7 +149,7 @@ def _entries(directory: bytes, count: int) -> Iterator[tuple[int, str, int, int]
             raise ModelError("expected an entry in the directory of the zip file, found something else")
         if method or packed != unpacked or flags & _ENCRYPTED:
             raise ModelError(
-                f"refused: member {short(name)} of the zip file is compressed or encrypted; PyTorch stores members as "
+                f"refused: member {quoted(name)} of the zip file is compressed or encrypted; PyTorch stores members as "
                 "they are"
             )
         yield place, name, unpacked, checksum
@@ -162,5 +165,6 @@ def _start(file: BinaryIO, place: int, name: str) -> int:
     file.seek(place)
     mark, name_length, extra = _LOCAL.unpack(file.read(_LOCAL.size))
     if mark != _LOCAL_MARK or file.read(name_length) != name.encode():
-        raise ModelError(f"refused: member {short(name)} of the zip file has another header than its entry")
-    return place + _LOCAL.size + name_length + int(extra)
+        raise ModelError(f"refused: member {quoted(name)} of the zip file has another header than its entry")
+    start: int = place + _LOCAL.size + name_length + extra
+    return start

@@ -17,6 +17,8 @@ _DAMAGED = (
     RecursionError,  # brackets in brackets in brackets
 )
 
+_LONGEST_REASON = 200
+
 
 @contextmanager
 def open_weights(path: Path, kind: str) -> Iterator[BinaryIO]:
@@ -38,4 +40,5 @@ def open_weights(path: Path, kind: str) -> Iterator[BinaryIO]:
     except OSError as error:
         raise ModelError(f"{path}: expected a weights file, {error.strerror or one_line(error)}") from None
     except _DAMAGED as error:
-        raise ModelError(f"{path}: expected {kind}, got something else or a damaged one ({one_line(error)})") from None
+        reason = one_line(ValueError(str(error)[:_LONGEST_REASON] or type(error).__name__))  # it may quote the file
+        raise ModelError(f"{path}: expected {kind}, got something else or a damaged one ({reason})") from None
