@@ -144,10 +144,10 @@ def graph_tensors(state: Mapping[str, NDArray[Any]], source: str) -> dict[str, A
     _refuse_other_shapes({name: state[key].shape for name, key in keys.items() if key in state}, source)
     if missing := [key for key in keys.values() if key not in state]:
         raise ModelError(f"{source}: expected InceptionV1 with a tensor {missing[0]}, found none of this name")
-    unused = [key for key in state if key not in known and not _UNUSED.fullmatch(key)]
-    if unused:
+    with_heads = keys is STYLES["Captum"]
+    if more := [key for key in state if key not in known and not (with_heads and _UNUSED.fullmatch(key))]:
         raise ModelError(
-            f"{source}: expected InceptionV1 with {len(SHAPES)} tensors, found another one, {quoted(unused[0])}"
+            f"{source}: expected InceptionV1 with {len(SHAPES)} tensors, found another one, {quoted(more[0])}"
         )
     return {name: _in_graph_order(name, state[key], key, source) for name, key in keys.items()}
 
@@ -158,7 +158,8 @@ def _refuse_other_networks(state: Mapping[str, Any], source: str) -> None:
         key = next((key for key in keys if re.fullmatch(pattern, key, re.IGNORECASE)), None)
         if key is not None:
             raise ModelError(
-                f"{source}: expected Lucid's InceptionV1, found {network} (it has a tensor {quoted(key)}); {_WHAT_TO_DO}"
+                f"{source}: expected Lucid's InceptionV1, found {network} (it has a tensor {quoted(key)}); "
+                f"{_WHAT_TO_DO}"
             )
 
 

@@ -29,6 +29,7 @@ _MAX_MEMO = 1 << 20
 _MOST_AXES = 8
 _DTYPES = {"FloatStorage": np.dtype("<f4"), "LongStorage": np.dtype("<i8")}
 _ONLY_TENSORS = "only tensors are admitted; save the weights with torch.save(model.state_dict(), FILE)"
+_KEYS = f"with keys that are not texts; {_ONLY_TENSORS}"
 _LITERALS = frozenset(
     """
     BINFLOAT BININT BININT1 BININT2 BINSTRING BINUNICODE FLOAT INT LONG LONG1 LONG4 SHORT_BINSTRING STRING UNICODE
@@ -85,8 +86,18 @@ class Tensor(NamedTuple):
         )
 
 
-def _dictionary() -> dict[str, Any]:
-    return {}
+def _dictionary(pairs: object = ()) -> dict[str, Any]:
+    """Return a dictionary of pairs of key and value. Pickles of Python 2 have pairs; others set the items later."""
+    found: dict[str, Any] = {}
+    if not isinstance(pairs, list | tuple):
+        raise ModelError("refused: the weights file has a dictionary that is not made of keys and values")
+    for pair in pairs:
+        match pair:
+            case [str(key), value]:
+                found[key] = value
+            case _:
+                raise ModelError(f"refused: the weights file has a dictionary {_KEYS}")
+    return found
 
 
 def _tensor(storage: object, offset: int, shape: object, strides: object, *_unused: object) -> Tensor:
@@ -104,6 +115,7 @@ def _parameter(tensor: object, *_unused: object) -> Tensor:
 
 _FUNCTIONS: Mapping[tuple[str, str], Callable[..., Any]] = {
     ("collections", "OrderedDict"): _dictionary,
+    ("torch._utils", "_rebuild_tensor"): _tensor,
     ("torch._utils", "_rebuild_tensor_v2"): _tensor,
     ("torch._utils", "_rebuild_parameter"): _parameter,
 }
@@ -131,7 +143,10 @@ class PickleReader:
         self._memo: dict[int, Any] = {}
         for number, (opcode, argument, _place) in enumerate(pickletools.genops(file)):
             if number > _MOST_OPERATIONS:
-                raise ModelError(f"refused: a pickle in the weights file has more than {_MOST_OPERATIONS:,} operations")
+                raise ModelError(
+                    f"refused: a pickle in the weights file has more than {_MOST_OPERATIONS:,} operations, "
+                    "expected those of a few hundred tensors"
+                )
             if opcode.name == "STOP":
                 break
             self._do(opcode.name, argument)
@@ -202,9 +217,7 @@ class PickleReader:
         top = self._top(dict)
         for key, value in zip(values[::2], values[1::2], strict=True):
             if not isinstance(key, str):
-                raise ModelError(
-                    f"refused: the weights file has a dictionary with keys that are not texts; {_ONLY_TENSORS}"
-                )
+                raise ModelError(f"refused: the weights file has a dictionary {_KEYS}")
             top[key] = value
 
     def _storage(self, pid: Any) -> Storage:

@@ -35,6 +35,16 @@ _LARGEST_DIRECTORY = 1 << 20
 _TORCHSCRIPT = re.compile(r"[^/]+/(constants\.pkl|code/.*)")
 
 
+class _Entry(NamedTuple):
+    """What the directory of a zip file says of a member: where its header is, and whether its bytes are as they are."""
+
+    place: int
+    name: str
+    size: int
+    checksum: int
+    plain: bool
+
+
 class _Member(NamedTuple):
     """A member of a zip file: the bytes from *start* on."""
 
@@ -71,11 +81,6 @@ def _read(file: BinaryIO) -> dict[str, NDArray[Any]]:
 
 def _folder(members: Mapping[str, _Member]) -> str:
     """Return the folder of the state dictionary; all members lie in it."""
-    if any(_TORCHSCRIPT.fullmatch(name) for name in members):
-        raise ModelError(
-            "refused: the file is a TorchScript archive, which has code; save the weights with "
-            "torch.save(model.state_dict(), FILE)"
-        )
     folders = [name.removesuffix("/data.pkl") for name in members if re.fullmatch(r"[^/]+/data\.pkl", name)]
     if len(folders) != 1:
         raise ModelError(
@@ -110,49 +115,55 @@ def _members(file: BinaryIO) -> dict[str, _Member]:
     Raises:
         ModelError: if they overlap, leave the file, are compressed or encrypted, or two have one name.
     """
-    size = os.fstat(file.fileno()).st_size
-    file.seek(max(0, size - _END.size))
+    file_size = os.fstat(file.fileno()).st_size
+    file.seek(max(0, file_size - _END.size))
     mark, here, entries, directory_size, directory = _END.unpack(file.read(_END.size))
     if mark != _END_MARK:
         raise ModelError(
             "expected the directory of a zip file at its end, found something else; the file may be cut short"
         )
-    if here != entries or directory + directory_size > size - _END.size or directory_size > _LARGEST_DIRECTORY:
+    if here != entries or directory + directory_size > file_size - _END.size or directory_size > _LARGEST_DIRECTORY:
         raise ModelError(
             f"refused: the zip file announces a directory of {entries:,} members in {directory_size:,} bytes"
         )
     file.seek(directory)
+    found = sorted(_entries(file.read(directory_size), entries))
+    if any(_TORCHSCRIPT.fullmatch(entry.name) for entry in found):
+        raise ModelError(
+            "refused: the file is a TorchScript archive, which has code; save the weights with "
+            "torch.save(model.state_dict(), FILE)"
+        )
     members: dict[str, _Member] = {}
     end = 0  # of the member before, in the order of the file
-    for place, name, stored, checksum in sorted(_entries(file.read(directory_size), entries)):
+    for place, name, size, checksum, plain in found:
+        if not plain:
+            raise ModelError(
+                f"refused: member {quoted(name)} of the zip file is compressed or encrypted; PyTorch stores members as "
+                "they are"
+            )
         if name in members:
             raise ModelError(f"refused: two members of the zip file have the name {quoted(name)}")
         if place < end:
             raise ModelError(f"refused: member {quoted(name)} of the zip file overlaps another one")
         start = _start(file, place, name)
-        end = start + stored
+        end = start + size
         if end > directory:
-            raise ModelError(f"refused: member {quoted(name)} of the zip file claims {stored:,} bytes beyond its place")
-        members[name] = _Member(start, stored, checksum)
+            raise ModelError(f"refused: member {quoted(name)} of the zip file claims {size:,} bytes beyond its place")
+        members[name] = _Member(start, size, checksum)
     return members
 
 
-def _entries(directory: bytes, count: int) -> Iterator[tuple[int, str, int, int]]:
-    """Yield the place, name, size and checksum of the members in the directory of a zip file."""
+def _entries(directory: bytes, count: int) -> Iterator[_Entry]:
+    """Yield the entries of the directory of a zip file."""
     position = 0
     for _ in range(count):
         fields = _ENTRY.unpack_from(directory, position)
         mark, flags, method, checksum, packed, unpacked, name_length, extra, comment, place = fields
         start = position + _ENTRY.size
-        name = directory[start : start + name_length].decode("utf-8")
         if mark != _ENTRY_MARK:
             raise ModelError("expected an entry in the directory of the zip file, found something else")
-        if method or packed != unpacked or flags & _ENCRYPTED:
-            raise ModelError(
-                f"refused: member {quoted(name)} of the zip file is compressed or encrypted; PyTorch stores members as "
-                "they are"
-            )
-        yield place, name, unpacked, checksum
+        name = directory[start : start + name_length].decode("utf-8")
+        yield _Entry(place, name, unpacked, checksum, not method and packed == unpacked and not flags & _ENCRYPTED)
         position = start + name_length + extra + comment
     if position != len(directory):
         raise ModelError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,11 +11,10 @@ from typing import BinaryIO
 from core.errors import ModelError, one_line
 
 _DAMAGED = (
-    *(pickle.UnpicklingError, struct.error, EOFError, ValueError, TypeError, AttributeError, LookupError),
+    *(struct.error, EOFError, ValueError, TypeError, LookupError),
     *(OverflowError, MemoryError),  # a length that is longer than any file
     RecursionError,  # brackets in brackets in brackets
 )
-
 _LONGEST_REASON = 200
 
 

@@ -128,7 +128,11 @@ LEGACY: Mapping[str, tuple[bytes, str]] = {
     "a call of a type": (of_pickle(b"ctorch\nFloatStorage\n)R"), "calls something that is not a function for tensors"),
     "a call of a dictionary": (of_pickle(b"})R"), "calls something that is not a function for tensors"),
     "a call with a list": (of_pickle(b"ccollections\nOrderedDict\n]R"), "calls something that is not a function"),
-    "a call with arguments": (of_pickle(b"ccollections\nOrderedDict\n(K\1tR"), DAMAGED_LEGACY),
+    "a dictionary of a number": (of_pickle(b"ccollections\nOrderedDict\n(K\1tR"), "not made of keys and values"),
+    "a dictionary of numbers": (of_pickle(b"ccollections\nOrderedDict\n(](K\1K\2eltR"), DAMAGED_LEGACY),
+    "a dictionary of deep keys": (
+        of_pickle(b"ccollections\nOrderedDict\n((" + nested(60_000) + b"N\x86ltR"), "keys that are not texts",
+    ),
     "attributes of a function": (of_pickle(b"ccollections\nOrderedDict\n}b"), "changes something that is not a dict"),
     "attributes of a tuple": (of_pickle(b")}b"), "changes something that is not a dict"),
     "items of a tuple": (of_pickle(b")K\1K\2s"), "changes something that is not a dict"),
@@ -194,6 +198,9 @@ ZIPPED: Mapping[str, tuple[bytes, str]] = {
     "longer": (WHOLE_ZIP + b"\0", "expected the directory of a zip file at its end"),
     "a bomb": (
         zip_file({**zip_members(STATE), "archive/data/0": bytes(1 << 24)}, zipfile.ZIP_DEFLATED), COMPRESSED,
+    ),
+    "compressed code": (
+        zip_file({"archive/code/__torch__.py": b"", **zip_members(STATE)}, zipfile.ZIP_DEFLATED), "is a TorchScript",
     ),
     "compressed": (zip_file(zip_members(STATE), zipfile.ZIP_DEFLATED), f"'archive/data.pkl' {COMPRESSED}"),
     "encrypted": (entry_changed(8, 1, "<H"), f"'archive/data/0' {COMPRESSED}"),
@@ -373,6 +380,15 @@ def test_a_parameter_is_its_tensor(tmp_path: Path) -> None:
     (tmp_path / "weights").write_bytes(zipped(data_pkl=dictionary({"b": made})))
 
     assert read_zip_state_dict(tmp_path / "weights")["b"].tolist() == [7, 8]
+
+
+def test_a_dictionary_of_old_versions_is_read(tmp_path: Path) -> None:
+    """PyTorch on Python 2 wrote the pairs of a dictionary as a list of lists, and tensors by an older function."""
+    made = tensor(storage("0", 6), (2, 3)).replace(b"_rebuild_tensor_v2", b"_rebuild_tensor")
+    pickled = PROTO + b"ccollections\nOrderedDict\n(](](U\1w" + made + b"eetR."
+    (tmp_path / "weights").write_bytes(zipped(data_pkl=pickled))
+
+    assert read_zip_state_dict(tmp_path / "weights")["w"].tolist() == STATE["w"].tolist()
 
 
 def test_half_precision_becomes_float32(tmp_path: Path) -> None:
