@@ -6,6 +6,7 @@ import io
 import json
 import pickle
 import struct
+import warnings
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -94,7 +95,8 @@ def zip_file(
 ) -> bytes:
     """Return a zip file of these members, in this order; a sequence may have a name twice."""
     file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", compression) as archive:
+    with zipfile.ZipFile(file, "w", compression) as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about the name that is there twice
         for name, data in members.items() if isinstance(members, Mapping) else members:
             archive.writestr(zipfile.ZipInfo(name), data, compression)
     return file.getvalue()
