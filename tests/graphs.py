@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -67,10 +67,12 @@ class Graph:
         self.proto.node[-1].attr["value"].tensor.CopyFrom(make_tensor_proto(array))
         return name
 
-    def convolution(self, name: str, source: str, kernel: NDArray[np.float32], stride: int = 1) -> str:
+    def convolution(
+        self, name: str, source: str, kernel: NDArray[np.float32], stride: int = 1, biases: NDArray[Any] | None = None
+    ) -> str:
         """Add a convolution with bias and ReLU: `name`_pre_relu/conv, `name`_pre_relu and `name`."""
         weights = self.constant(f"{name}_w", kernel)
-        bias = self.constant(f"{name}_b", np.zeros(kernel.shape[-1]))
+        bias = self.constant(f"{name}_b", np.zeros(kernel.shape[-1]) if biases is None else biases)
         strides = [1, stride, stride, 1]
         before = self.node(f"{name}_pre_relu/conv", "Conv2D", source, weights, strides=strides, padding=b"SAME")
         return self.node(name, "Relu", self.node(f"{name}_pre_relu", "BiasAdd", before, bias))
@@ -94,20 +96,28 @@ def small_graph() -> Graph:
     return graph
 
 
-def inception_v1(*, old_concat: bool) -> Graph:
+def inception_v1(*, old_concat: bool, tensors: Mapping[str, NDArray[np.float32]] | None = None) -> Graph:
     """Return the network of Lucid's InceptionV1.pb with random weights and two of its three heads.
 
     The heads reshape to a fixed size, so the whole graph takes only images of 224 px.
+
+    Args:
+        tensors: `conv2d0_w`, `conv2d0_b` and so on, for a graph that has these instead, and only the last head.
     """
     random = np.random.default_rng(0)
     graph = Graph()
     channels: dict[str, int] = {"input": 3}
 
+    def weights(name: str, *shape: int) -> tuple[NDArray[Any], NDArray[Any]]:
+        if tensors is not None:
+            return tensors[f"{name}_w"], tensors[f"{name}_b"]
+        kernel = random.normal(size=shape, scale=np.sqrt(2 / np.prod(shape[:-1])))
+        return kernel.astype(np.float32), np.zeros(shape[-1])
+
     def convolution(name: str, source: str, size: int, depth: int, stride: int = 1) -> str:
-        fan_in = size * size * channels[source]
-        kernel = random.normal(size=(size, size, channels[source], depth), scale=np.sqrt(2 / fan_in))
+        kernel, bias = weights(name, size, size, channels[source], depth)
         channels[name] = depth
-        return graph.convolution(name, source, kernel.astype(np.float32), stride)
+        return graph.convolution(name, source, kernel, stride, bias)
 
     def passed(name: str, source: str) -> str:
         channels[name] = channels[source]
@@ -117,15 +127,16 @@ def inception_v1(*, old_concat: bool) -> Graph:
         return passed(graph.pool(name, "MaxPool", source, 3, stride), source)
 
     def normalized(name: str, source: str) -> str:
-        settings = {"depth_radius": 5, "bias": 1.0, "alpha": 1e-4, "beta": 0.5}
+        settings = {"depth_radius": 5, "bias": 2.0, "alpha": 1e-4, "beta": 0.5}
         return passed(graph.node(name, "LRN", source, **settings), source)
 
-    def dense(name: str, source: str, width: int, depth: int) -> str:
-        weights = graph.constant(f"{name}_w", random.normal(size=(width, depth), scale=np.sqrt(2 / width)))
-        bias = graph.constant(f"{name}_b", np.zeros(depth))
-        return graph.node(
-            f"{name}_pre_activation", "BiasAdd", graph.node(f"{name}/matmul", "MatMul", source, weights), bias
-        )
+    def dense(name: str, before: str, source: str, width: int, depth: int) -> str:
+        kernel, bias = weights(name, width, depth)
+        product = graph.node(f"{before}/matmul", "MatMul", source, graph.constant(f"{name}_w", kernel))
+        return graph.node(before, "BiasAdd", product, graph.constant(f"{name}_b", bias))
+
+    def classes(name: str, source: str, width: int) -> str:
+        return graph.node(name, "Softmax", dense(name, f"{name}_pre_activation", source, width, 1008))
 
     def flat(name: str, source: str, width: int) -> str:
         shape = graph.constant(f"{name}/shape", [-1, width], np.int32)
@@ -146,11 +157,10 @@ def inception_v1(*, old_concat: bool) -> Graph:
         )
         channels[name] = one + three + five + pooled
         x = graph.concat(name, towers, old=old_concat)
-        if name == "mixed4a":
+        if name == "mixed4a" and tensors is None:
             pool = passed(graph.pool("head0_pool", "AvgPool", x, 5, 3, b"VALID"), x)
-            head = flat("head0_flat", convolution("head0_bottleneck", pool, 1, 128), 2048)
-            nn = graph.node("nn0", "Relu", dense("nn0", head, 2048, 1024))
-            graph.node("softmax0", "Softmax", dense("softmax0", nn, 1024, 1008))
-    last = flat("avgpool0/reshape", graph.pool("avgpool0", "AvgPool", x, 7, 1, b"VALID"), 1024)
-    graph.node("softmax2", "Softmax", dense("softmax2", last, 1024, 1008))
+            head = flat("head0_bottleneck/reshape", convolution("head0_bottleneck", pool, 1, 128), 2048)
+            nn = graph.node("nn0", "Relu", dense("nn0", "nn0_pre_relu", head, 2048, 1024))
+            classes("softmax0", flat("nn0/reshape", nn, 1024), 1024)
+    classes("softmax2", flat("avgpool0/reshape", graph.pool("avgpool0", "AvgPool", x, 7, 1, b"VALID"), 1024), 1024)
     return graph
