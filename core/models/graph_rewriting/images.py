@@ -54,11 +54,13 @@ class Images:
         node: the placeholder of images.
         value_range: the values of black and white if the type of the images tells them.
         channels_first: whether the shape of the images is (batch, channel, height, width).
+        beside: other inputs that have become constants for one image, and need one for each image.
     """
 
     node: str
     value_range: tuple[float, float] | None = None
     channels_first: bool = False
+    beside: tuple[str, ...] = ()
 
 
 def find_images(nodes: Nodes, wanted: str | None) -> Images | None:
@@ -84,10 +86,14 @@ def find_images(nodes: Nodes, wanted: str | None) -> Images | None:
             return None
         nodes.edit(name).attr["dtype"].type = FLOAT
         value_range = _RANGES[dtype]
+    single = (sizes_of(nodes[name]) or [-1])[0] == 1
+    beside = []
     for other in placeholders:
         if other != name and other in nodes:
-            _make_constant(nodes, other)
-    return Images(name, value_range, _channels_first(nodes, name))
+            sizes = sizes_of(nodes[other])
+            if _make_zeros(nodes, other) and sizes and (sizes[0] < 1 or (single and sizes[0] == 1)):
+                beside.append(other)
+    return Images(name, value_range, _channels_first(nodes, name), tuple(beside))
 
 
 def _choose(nodes: Nodes, placeholders: Collection[str]) -> str | None:
@@ -222,8 +228,8 @@ def _as_floats(nodes: Nodes, image: str, dtype: int) -> bool:
     return True
 
 
-def _make_constant(nodes: Nodes, name: str) -> None:
-    """Replace an input that is not the images with its default, or with zeros.
+def _make_zeros(nodes: Nodes, name: str) -> bool:
+    """Replace an input that is not the images with zeros, or with its default; return whether it was with zeros.
 
     A probability to keep a value, as dropout had it in TensorFlow 1, becomes 1: all values are kept for inference.
     """
@@ -233,14 +239,15 @@ def _make_constant(nodes: Nodes, name: str) -> None:
     dtype = type_of(node, "dtype")
     if node.op == "PlaceholderWithDefault" and len(node.input) > 0:
         nodes.become(name, "Identity", node.input[0], types={"T": dtype})
-        return
+        return False
     shape = [max(1, size) for size in sizes_of(node) or ()]
     if dtype not in _NUMBERS or np.prod(shape, dtype=float) > _LARGEST_ZEROS:
-        return
+        return False
     keeps = dtype == FLOAT and "keep" in name.lower()
     constant = nodes.become(name, "Const", types={"dtype": dtype})
     value = np.full(shape, 1 if keeps else 0, as_dtype(dtype).as_numpy_dtype)
     constant.attr["value"].tensor.CopyFrom(make_tensor_proto(value))
+    return True
 
 
 def _channels_first(nodes: Nodes, image: str) -> bool:

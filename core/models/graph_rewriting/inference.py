@@ -64,7 +64,7 @@ def for_inference(graph_def: Any, wanted: str | None = None) -> Rewritten:
     if images is None:
         return Rewritten(nodes.graph_def(), added=frozenset(nodes.added))
     channels_last(nodes, images.node if images.channels_first else None)
-    for_several_images(nodes, images.node)
+    for_several_images(nodes, images.node, images.beside)
     return Rewritten(nodes.graph_def(), images.node, images.value_range, frozenset(nodes.added))
 
 
