@@ -93,6 +93,7 @@ class FrozenGraph:
         if default_range and rewritten.value_range is not None:
             preprocessing = replace(preprocessing, value_range=rewritten.value_range)
         self._preprocessing, self._tokens = preprocessing, tokens
+        self._channels_moved = rewritten.channels_moved
         self._traced = TracedNetwork(self._function, self._source)
         self._nodes = {node.name: node for node in self._graph_def.node}
         self._names = LayerNames(self._nodes, names, rewritten.added)
@@ -104,8 +105,9 @@ class FrozenGraph:
 
     @property
     def reading(self) -> Mapping[str, Any]:
-        """Input node and value range, which change the activations as the weights do."""
-        return {"input": self._input, **self._preprocessing.reading}
+        """Input node, value range and layout, which change the activations as the weights do."""
+        layout = {"layout": "channels last"} if self._channels_moved else {}
+        return {"input": self._input, **layout, **self._preprocessing.reading}
 
     @cached_property
     def layers(self) -> Mapping[str, int]:

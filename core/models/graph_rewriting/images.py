@@ -44,6 +44,7 @@ _PASSING = frozenset(
 _READING = frozenset("CropAndResize Rank ResizeArea ResizeBicubic ResizeBilinear Shape Size".split())
 """Operations that take any type and make a fixed one."""
 _LARGEST_ZEROS = 1 << 20
+_MOST_CANDIDATES = 8
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def find_images(nodes: Nodes, wanted: str | None) -> Images | None:
         wanted: the tensor whose place images take, or None to choose.
 
     Returns:
-        None, with nothing changed, if there is no such tensor, or none that is the only one that can be of images.
+        None if there is no such tensor, none that is the only one that can be of images, or none of numbers.
     """
     placeholders = [name for name in nodes if nodes[name].op in _PLACEHOLDERS]
     tensor = wanted if wanted is not None else _choose(nodes, placeholders)
@@ -118,6 +119,8 @@ def _choose(nodes: Nodes, placeholders: Collection[str]) -> str | None:
 
 def _before_all_convolutions(nodes: Nodes, candidates: Collection[str]) -> str | None:
     """Return the only one of some placeholders that all convolutions depend on, or None."""
+    if len(candidates) > _MOST_CANDIDATES:
+        return None
     convolutions = {name for name in nodes if nodes[name].op in ("Conv2D", "DepthwiseConv2dNative")}
     found = [name for name in candidates if convolutions and convolutions <= nodes.behind([name])]
     return found[0] if len(found) == 1 else None
