@@ -13,7 +13,7 @@ from typing import Any
 
 from core.errors import ModelError, one_line, short
 from core.models.graph_rewriting.functions import put_body, with_functions_inlined
-from core.models.graph_rewriting.nodes import INT32, Nodes, edges, set_sizes, text_of, type_of
+from core.models.graph_rewriting.nodes import INT32, STRING, Nodes, edges, set_sizes, text_of, type_of
 from core.models.graph_safety import node_name, quoted
 
 _PREFERRED = ("serving_default", "serve")
@@ -51,8 +51,9 @@ def signature_graph(meta_graph: Any, directory: Path) -> Any:
     if not with_functions_inlined(nodes, meta_graph.graph_def.library):
         raise ModelError(f"{directory}: refused: a function of {short(name)} cannot be put in the place of its calls")
     nodes.without_library()
+    outputs = [node for node in outputs if node in nodes]
     _without_unread_assignments(nodes, outputs)
-    nodes.keep(nodes.before((node for node in outputs if node in nodes), control=True))
+    nodes.keep(nodes.before((node for node in outputs if node in nodes), control=True))  # assignments may have gone
     _variables_as_constants(nodes, values, directory)
     return nodes.graph_def()
 
@@ -150,7 +151,7 @@ def _keys(objects: Any, values: Values) -> dict[int, str]:
 
 
 def _graph_of_version_1(meta_graph: Any, name: str, directory: Path) -> tuple[Nodes, list[str]]:
-    """Return the graph of a SavedModel of TensorFlow 1, and the nodes that a signature returns."""
+    """Return the graph of a SavedModel of TensorFlow 1, and the nodes that a signature returns, without texts."""
     graph_def = meta_graph.graph_def
     names = {node.name for node in graph_def.node}
     if len(names) != len(graph_def.node) or any(
@@ -158,7 +159,7 @@ def _graph_of_version_1(meta_graph: Any, name: str, directory: Path) -> tuple[No
     ):
         raise ModelError(f"{directory}: expected a SavedModel whose nodes have inputs, it is damaged")
     outputs = meta_graph.signature_def[name].outputs
-    return Nodes(graph_def), [node_name(outputs[key].name) for key in outputs]
+    return Nodes(graph_def), [node_name(outputs[key].name) for key in outputs if outputs[key].dtype != STRING]
 
 
 def _without_unread_assignments(nodes: Nodes, outputs: list[str]) -> None:
