@@ -79,6 +79,7 @@ class FrozenGraph:
         if default_range and rewritten.value_range is not None:
             preprocessing = replace(preprocessing, value_range=rewritten.value_range)
         self._skipped_tokens, self._kinds = skipped_tokens, kinds or {}
+        self._channels_moved = rewritten.channels_moved
         self._traced = TracedNetwork(self._function, self._source)
         self._names = LayerNames(self._graph.nodes, names, rewritten.added)
         self._preprocessing = preprocessing.fitted(self._graph.input_sizes[-1], self._source)
@@ -89,9 +90,10 @@ class FrozenGraph:
 
     @property
     def reading(self) -> Mapping[str, Any]:
-        """Input node, preprocessing and tokens, which change the activations as the weights do."""
+        """Input node, layout, preprocessing and tokens, which change the activations as the weights do."""
+        layout = {"layout": "channels last"} if self._channels_moved else {}
         tokens = {} if self._skipped_tokens is None else {"skipped_tokens": self._skipped_tokens}
-        return {"input": self._graph.input_node, **self._preprocessing.reading, **tokens}
+        return {"input": self._graph.input_node, **layout, **self._preprocessing.reading, **tokens}
 
     @property
     def own_size(self) -> tuple[int, int] | None:

@@ -22,30 +22,34 @@ if TYPE_CHECKING:
 
 COMPUTING_OPS = frozenset(
     """
-    Abs Acos Acosh Add AddN AddV2 All Any ArgMax ArgMin Asin Asinh Atan Atan2 Atanh AvgPool AvgPool3D BatchMatMul
-    BatchMatMulV2 BatchMatMulV3 BatchNormWithGlobalNormalization BatchToSpace BatchToSpaceND BiasAdd BroadcastArgs
-    BroadcastTo Cast Ceil CheckNumerics ClipByValue CombinedNonMaxSuppression Concat ConcatV2 Const Conv2D
-    Conv2DBackpropInput Conv3D Conv3DBackpropInputV2 Cos Cosh CropAndResize Cross Cumprod Cumsum CumulativeLogsumexp
-    DataFormatDimMap DataFormatVecPermute DepthToSpace DepthwiseConv2dNative Dilation2D Div DivNoNan
-    DynamicPartition DynamicStitch Einsum Elu EnsureShape Equal Erf Erfc Exp ExpandDims Expm1 ExtractImagePatches
-    FakeQuantWithMinMaxArgs FakeQuantWithMinMaxVars FakeQuantWithMinMaxVarsPerChannel Fill Floor FloorDiv FloorMod
-    FusedBatchNorm FusedBatchNormV2 FusedBatchNormV3 Gather GatherNd GatherV2 Greater GreaterEqual Identity
-    IdentityN Inv InvertPermutation IsFinite IsInf IsNan L2Loss LRN LeakyRelu Less LessEqual LinSpace Log Log1p
-    LogSoftmax LogicalAnd LogicalNot LogicalOr LogicalXor MatMul MatrixBandPart MatrixDiag MatrixDiagPart
-    MatrixDiagPartV2 MatrixDiagPartV3 MatrixDiagV2 MatrixDiagV3 MatrixSetDiag MatrixSetDiagV2 MatrixSetDiagV3 Max
-    MaxPool MaxPool3D MaxPoolV2 MaxPoolWithArgmax Maximum Mean Min Minimum MirrorPad Mod Mul MulNoNan Neg NoOp
-    NonMaxSuppression NonMaxSuppressionV2 NonMaxSuppressionV3 NonMaxSuppressionV4 NonMaxSuppressionV5 NotEqual
-    OneHot OnesLike Pack Pad PadV2 Placeholder PlaceholderWithDefault Pow Prod QuantizeAndDequantizeV2
-    QuantizeAndDequantizeV3 QuantizeAndDequantizeV4 RandomStandardNormal RandomUniform RandomUniformInt Range Rank
-    RealDiv Reciprocal Relu Relu6 Reshape ResizeArea ResizeBicubic ResizeBilinear ResizeNearestNeighbor Reverse
-    ReverseSequence ReverseV2 Rint Roll Round Rsqrt ScaleAndTranslate ScatterNd Select SelectV2 Selu Shape ShapeN
-    Sigmoid Sign Sin Sinh Size Slice Snapshot Softmax SoftmaxCrossEntropyWithLogits Softplus Softsign SpaceToBatch
-    SpaceToBatchND SpaceToDepth SparseSoftmaxCrossEntropyWithLogits SparseToDense Split SplitV Sqrt Square
-    SquaredDifference Squeeze StatelessRandomGetAlg StatelessRandomGetKeyCounter StatelessRandomNormal
-    StatelessRandomNormalV2 StatelessRandomUniform StatelessRandomUniformV2 StatelessTruncatedNormalV2 StopGradient
-    StridedSlice Sub Sum Tan Tanh TensorScatterAdd TensorScatterUpdate Tile TopK TopKV2 Transpose TruncateDiv
-    TruncateMod TruncatedNormal Unique UniqueV2 Unpack UnsortedSegmentMax UnsortedSegmentSum Where Xdivy Xlogy
-    ZerosLike
+    Abs Acos Acosh Add AddN AddV2 AdjustContrastv2 AdjustHue AdjustSaturation All Any ApproximateEqual ArgMax
+    ArgMin Asin Asinh Atan Atan2 Atanh AvgPool AvgPool3D BatchMatMul BatchMatMulV2 BatchMatMulV3
+    BatchNormWithGlobalNormalization BatchToSpace BatchToSpaceND BiasAdd BitwiseAnd BitwiseOr BitwiseXor
+    BroadcastArgs BroadcastTo Cast Ceil CheckNumerics ClipByValue CombinedNonMaxSuppression Concat ConcatV2
+    Const Conv2D Conv2DBackpropInput Conv3D Conv3DBackpropInputV2 Cos Cosh CropAndResize Cross Cumprod Cumsum
+    CumulativeLogsumexp DataFormatDimMap DataFormatVecPermute DepthToSpace DepthwiseConv2dNative Dilation2D Div
+    DivNoNan DynamicPartition DynamicStitch Einsum Elu EnsureShape Equal Erf Erfc Exp ExpandDims Expm1
+    ExtractImagePatches FakeQuantWithMinMaxArgs FakeQuantWithMinMaxVars FakeQuantWithMinMaxVarsPerChannel Fill
+    Floor FloorDiv FloorMod FusedBatchNorm FusedBatchNormV2 FusedBatchNormV3 Gather GatherNd GatherV2 Greater
+    GreaterEqual HSVToRGB Identity IdentityN ImageProjectiveTransformV2 ImageProjectiveTransformV3 Inv Invert
+    InvertPermutation IsFinite IsInf IsNan L2Loss LRN LeakyRelu LeftShift Less LessEqual LinSpace Log Log1p
+    LogSoftmax LogicalAnd LogicalNot LogicalOr MatMul MatrixBandPart MatrixDiag MatrixDiagPart
+    MatrixDiagPartV2 MatrixDiagPartV3 MatrixDiagV2 MatrixDiagV3 MatrixSetDiag MatrixSetDiagV2 MatrixSetDiagV3
+    Max MaxPool MaxPool3D MaxPoolV2 MaxPoolWithArgmax Maximum Mean Min Minimum MirrorPad Mod Mul MulNoNan Neg
+    NoOp NonMaxSuppression NonMaxSuppressionV2 NonMaxSuppressionV3 NonMaxSuppressionV4 NonMaxSuppressionV5
+    NotEqual OneHot OnesLike Pack Pad PadV2 Placeholder PlaceholderWithDefault Pow Prod QuantizeAndDequantizeV2
+    QuantizeAndDequantizeV3 QuantizeAndDequantizeV4 RGBToHSV RandomStandardNormal RandomUniform RandomUniformInt
+    Range Rank RealDiv Reciprocal Relu Relu6 Reshape ResizeArea ResizeBicubic ResizeBilinear
+    ResizeNearestNeighbor Reverse ReverseSequence ReverseV2 RightShift Rint Roll Round Rsqrt ScaleAndTranslate
+    ScatterNd Select SelectV2 Selu Shape ShapeN Sigmoid Sign Sin Sinh Size Slice Snapshot Softmax
+    SoftmaxCrossEntropyWithLogits Softplus Softsign SpaceToBatch SpaceToBatchND SpaceToDepth
+    SparseSoftmaxCrossEntropyWithLogits SparseToDense Split SplitV Sqrt Square SquaredDifference Squeeze
+    StatelessRandomGetAlg StatelessRandomGetKeyCounter StatelessRandomGetKeyCounterAlg StatelessRandomNormal
+    StatelessRandomNormalV2 StatelessRandomUniform StatelessRandomUniformFullInt StatelessRandomUniformFullIntV2
+    StatelessRandomUniformInt StatelessRandomUniformIntV2 StatelessRandomUniformV2 StatelessTruncatedNormal
+    StatelessTruncatedNormalV2 StopGradient StridedSlice Sub Sum Tan Tanh TensorScatterAdd TensorScatterUpdate
+    Tile TopK TopKV2 Transpose TruncateDiv TruncateMod TruncatedNormal Unique UniqueV2 Unpack UnsortedSegmentMax
+    UnsortedSegmentSum Where Xdivy Xlogy ZerosLike
     """.split()
 )
 """The types of operation that only compute.
@@ -57,10 +61,12 @@ chance is refused when it is first computed.
 _GROWING_OPS = frozenset(
     """
     BroadcastTo CombinedNonMaxSuppression Conv2DBackpropInput Conv3DBackpropInputV2 CropAndResize DynamicStitch
-    ExtractImagePatches Fill LinSpace MatrixDiagV2 MatrixDiagV3 MirrorPad NonMaxSuppressionV4 NonMaxSuppressionV5
-    OneHot Pad PadV2 RandomStandardNormal RandomUniform RandomUniformInt Range ResizeArea ResizeBicubic
-    ResizeBilinear ResizeNearestNeighbor ScaleAndTranslate ScatterNd SpaceToBatch SpaceToBatchND SparseToDense
-    StatelessRandomNormal StatelessRandomNormalV2 StatelessRandomUniform StatelessRandomUniformV2
+    ExtractImagePatches Fill ImageProjectiveTransformV2 ImageProjectiveTransformV3 LinSpace MatrixDiagV2
+    MatrixDiagV3 MirrorPad NonMaxSuppressionV4 NonMaxSuppressionV5 OneHot Pad PadV2 RandomStandardNormal
+    RandomUniform RandomUniformInt Range ResizeArea ResizeBicubic ResizeBilinear ResizeNearestNeighbor
+    ScaleAndTranslate ScatterNd SpaceToBatch SpaceToBatchND SparseToDense StatelessRandomNormal
+    StatelessRandomNormalV2 StatelessRandomUniform StatelessRandomUniformFullInt StatelessRandomUniformFullIntV2
+    StatelessRandomUniformInt StatelessRandomUniformIntV2 StatelessRandomUniformV2 StatelessTruncatedNormal
     StatelessTruncatedNormalV2 Tile TruncatedNormal UnsortedSegmentMax UnsortedSegmentSum
     """.split()
 )

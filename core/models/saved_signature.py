@@ -13,11 +13,13 @@ from typing import Any
 
 from core.errors import ModelError, one_line, short
 from core.models.graph_rewriting.functions import put_body, with_functions_inlined
-from core.models.graph_rewriting.nodes import INT32, Nodes, edges, set_sizes, text_of, type_of
+from core.models.graph_rewriting.nodes import INT32, STRING, Nodes, edges, set_sizes, text_of, type_of
 from core.models.graph_safety import node_name, quoted
 
 _PREFERRED = ("serving_default", "serve")
 _OBJECTS = "_CHECKPOINTABLE_OBJECT_GRAPH"
+_ASSIGNMENTS = frozenset(("AssignAddVariableOp", "AssignSubVariableOp", "AssignVariableOp"))
+_READS = frozenset(("ReadVariableOp", "ResourceGather"))
 _RESOURCE = 20  # DataType
 _VARIABLES = frozenset(("VarHandleOp", "Variable", "VariableV2"))
 
@@ -49,7 +51,9 @@ def signature_graph(meta_graph: Any, directory: Path) -> Any:
     if not with_functions_inlined(nodes, meta_graph.graph_def.library):
         raise ModelError(f"{directory}: refused: a function of {short(name)} cannot be put in the place of its calls")
     nodes.without_library()
-    nodes.keep(nodes.before((node for node in outputs if node in nodes), control=True))
+    outputs = [node for node in outputs if node in nodes]
+    _without_unread_assignments(nodes, outputs)
+    nodes.keep(nodes.before((node for node in outputs if node in nodes), control=True))  # assignments may have gone
     _variables_as_constants(nodes, values, directory)
     return nodes.graph_def()
 
@@ -147,7 +151,7 @@ def _keys(objects: Any, values: Values) -> dict[int, str]:
 
 
 def _graph_of_version_1(meta_graph: Any, name: str, directory: Path) -> tuple[Nodes, list[str]]:
-    """Return the graph of a SavedModel of TensorFlow 1, and the nodes that a signature returns."""
+    """Return the graph of a SavedModel of TensorFlow 1, and the nodes that a signature returns, without texts."""
     graph_def = meta_graph.graph_def
     names = {node.name for node in graph_def.node}
     if len(names) != len(graph_def.node) or any(
@@ -155,7 +159,15 @@ def _graph_of_version_1(meta_graph: Any, name: str, directory: Path) -> tuple[No
     ):
         raise ModelError(f"{directory}: expected a SavedModel whose nodes have inputs, it is damaged")
     outputs = meta_graph.signature_def[name].outputs
-    return Nodes(graph_def), [node_name(outputs[key].name) for key in outputs]
+    return Nodes(graph_def), [node_name(outputs[key].name) for key in outputs if outputs[key].dtype != STRING]
+
+
+def _without_unread_assignments(nodes: Nodes, outputs: list[str]) -> None:
+    """Remove assignments to variables that are not read afterwards, such as those of the seeds of augmentations."""
+    needed = nodes.before(node for node in outputs if nodes[node].op not in ("NoOp", *_ASSIGNMENTS))
+    reads = [name for name in needed if nodes[name].op in _READS]
+    before_reads = nodes.before(reads, control=True)
+    nodes.remove([name for name in nodes if nodes[name].op in _ASSIGNMENTS and name not in before_reads])
 
 
 def _variables_as_constants(nodes: Nodes, values: Values, directory: Path) -> None:

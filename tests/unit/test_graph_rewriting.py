@@ -308,6 +308,10 @@ def test_a_network_with_channels_first_is_the_same_with_channels_last(tmp_path: 
         near(found, expected)
     near(*(computed(net, "pooled_away")[0] for net in (first, last)))
     assert not [name for name in first.layers if "channels_" in name]
+    assert (first.reading["layout"], "layout" in last.reading) == (
+        "channels last",
+        False,
+    )  # keys of old pictures differ
     np.testing.assert_array_equal(first.fan_in("biased"), last.fan_in("biased"))
 
 

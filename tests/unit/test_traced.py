@@ -80,6 +80,14 @@ def test_a_graph_of_independent_images_is_taken(tmp_path: Path, part: Part) -> N
     assert found["layer"].shape == (4, 32, 32, 8)
 
 
+def test_activations_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
+    """A comparison with them is never true, so the pictures would be of nothing."""
+    model = frozen(tmp_path, lambda x: tf.sqrt(-1 - x * x))
+
+    with pytest.raises(ModelError, match="expected activations that are numbers, layer has others"):
+        model.activations(tf.fill((2, 32, 32, 3), 0.5), ["layer"])
+
+
 @pytest.mark.parametrize("layer", [keras.layers.BatchNormalization, lambda: keras.layers.Dropout(0.5)])
 def test_a_keras_model_saved_in_training_mode_computes_for_inference(tmp_path: Path, layer: Callable[[], Any]) -> None:
     """Batch norm in training mode would couple images, and dropout would depend on chance."""

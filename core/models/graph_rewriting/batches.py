@@ -6,6 +6,7 @@ each image of a batch if its first size becomes free.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -30,16 +31,19 @@ _KEEPING = (
 """Operations whose output has the images one after another if their input has."""
 
 
-def for_several_images(nodes: Nodes, image: str) -> None:
+def for_several_images(nodes: Nodes, image: str, beside: Sequence[str]) -> None:
     """Replace constants that restrict a batch to one image.
 
     Args:
         image: the placeholder of images.
+        beside: constants for one image that take the place of other inputs.
     """
     order = in_order(nodes)
     if order is None:
         return
     batch = _Batch(nodes, image)
+    for name in beside:
+        batch.repeat(name)
     major = {image}
     for name in order:
         if depends_on(nodes, major, name):
@@ -61,6 +65,17 @@ class _Batch:
         self._nodes = nodes
         self._image = image
         self._found: dict[bool, str] = {}
+
+    def repeat(self, name: str) -> None:
+        """Repeat a constant for one image, whose first axis is that of images, for each image."""
+        node = self._nodes[name]
+        dtype, sizes = type_of(node, "dtype"), self._constant_sizes(name) or [1]
+        one = self._nodes.add(f"{name}/one", "Const", types={"dtype": dtype})
+        one.attr["value"].CopyFrom(node.attr["value"])
+        parts = [self._number(), self._constant(f"{name}/ones", [1] * (len(sizes) - 1), INT32)]
+        times = self._joined(name, parts[: len(sizes)])
+        self._nodes.become(name, "Tile", one.name, times, types={"T": dtype, "Tmultiples": INT32})
+        self._nodes.added.add(name)
 
     def reshape(self, name: str, major: set[str]) -> None:
         """Let a reshape keep the images apart whose sizes say that there is one."""
@@ -130,6 +145,8 @@ class _Batch:
         return self._found[scalar]
 
     def _joined(self, name: str, parts: list[str]) -> str:
+        if len(parts) == 1:
+            return parts[0]
         axis = self._constant(f"{name}/axis", 0, INT32)
         node = self._nodes.add(f"{name}/sizes", "ConcatV2", *parts, axis, types={"T": INT32, "Tidx": INT32})
         node.attr["N"].i = len(parts)

@@ -44,6 +44,7 @@ _PASSING = frozenset(
 _READING = frozenset("CropAndResize Rank ResizeArea ResizeBicubic ResizeBilinear Shape Size".split())
 """Operations that take any type and make a fixed one."""
 _LARGEST_ZEROS = 1 << 20
+_MOST_CANDIDATES = 8
 
 
 @dataclass(frozen=True)
@@ -54,11 +55,13 @@ class Images:
         node: the placeholder of images.
         value_range: the values of black and white if the type of the images tells them.
         channels_first: whether the shape of the images is (batch, channel, height, width).
+        beside: other inputs that have become constants for one image, and need one for each image.
     """
 
     node: str
     value_range: tuple[float, float] | None = None
     channels_first: bool = False
+    beside: tuple[str, ...] = ()
 
 
 def find_images(nodes: Nodes, wanted: str | None) -> Images | None:
@@ -68,7 +71,7 @@ def find_images(nodes: Nodes, wanted: str | None) -> Images | None:
         wanted: the tensor whose place images take, or None to choose.
 
     Returns:
-        None, with nothing changed, if there is no such tensor, or none that is the only one that can be of images.
+        None if there is no such tensor, none that is the only one that can be of images, or none of numbers.
     """
     placeholders = [name for name in nodes if nodes[name].op in _PLACEHOLDERS]
     tensor = wanted if wanted is not None else _choose(nodes, placeholders)
@@ -84,10 +87,14 @@ def find_images(nodes: Nodes, wanted: str | None) -> Images | None:
             return None
         nodes.edit(name).attr["dtype"].type = FLOAT
         value_range = _RANGES[dtype]
+    single = (sizes_of(nodes[name]) or [-1])[0] == 1
+    beside = []
     for other in placeholders:
         if other != name and other in nodes:
-            _make_constant(nodes, other)
-    return Images(name, value_range, _channels_first(nodes, name))
+            sizes = sizes_of(nodes[other])
+            if _make_zeros(nodes, other) and sizes and (sizes[0] < 1 or (single and sizes[0] == 1)):
+                beside.append(other)
+    return Images(name, value_range, _channels_first(nodes, name), tuple(beside))
 
 
 def _choose(nodes: Nodes, placeholders: Collection[str]) -> str | None:
@@ -112,6 +119,8 @@ def _choose(nodes: Nodes, placeholders: Collection[str]) -> str | None:
 
 def _before_all_convolutions(nodes: Nodes, candidates: Collection[str]) -> str | None:
     """Return the only one of some placeholders that all convolutions depend on, or None."""
+    if len(candidates) > _MOST_CANDIDATES:
+        return None
     convolutions = {name for name in nodes if nodes[name].op in ("Conv2D", "DepthwiseConv2dNative")}
     found = [name for name in candidates if convolutions and convolutions <= nodes.behind([name])]
     return found[0] if len(found) == 1 else None
@@ -222,8 +231,8 @@ def _as_floats(nodes: Nodes, image: str, dtype: int) -> bool:
     return True
 
 
-def _make_constant(nodes: Nodes, name: str) -> None:
-    """Replace an input that is not the images with its default, or with zeros.
+def _make_zeros(nodes: Nodes, name: str) -> bool:
+    """Replace an input that is not the images with zeros, or with its default; return whether it was with zeros.
 
     A probability to keep a value, as dropout had it in TensorFlow 1, becomes 1: all values are kept for inference.
     """
@@ -233,14 +242,15 @@ def _make_constant(nodes: Nodes, name: str) -> None:
     dtype = type_of(node, "dtype")
     if node.op == "PlaceholderWithDefault" and len(node.input) > 0:
         nodes.become(name, "Identity", node.input[0], types={"T": dtype})
-        return
+        return False
     shape = [max(1, size) for size in sizes_of(node) or ()]
     if dtype not in _NUMBERS or np.prod(shape, dtype=float) > _LARGEST_ZEROS:
-        return
+        return False
     keeps = dtype == FLOAT and "keep" in name.lower()
     constant = nodes.become(name, "Const", types={"dtype": dtype})
     value = np.full(shape, 1 if keeps else 0, as_dtype(dtype).as_numpy_dtype)
     constant.attr["value"].tensor.CopyFrom(make_tensor_proto(value))
+    return True
 
 
 def _channels_first(nodes: Nodes, image: str) -> bool:

@@ -29,12 +29,14 @@ class Rewritten:
         input_node: its placeholder of images, of float32, with channels last; None if no placeholder must be the one.
         value_range: the values of black and white if the type of the graph's images tells them.
         added: nodes that the graph has not had, which are no layers.
+        channels_moved: whether the graph's layers have had their channels first; they have them last now.
     """
 
     graph_def: Any
     input_node: str | None = None
     value_range: tuple[float, float] | None = None
     added: frozenset[str] = frozenset()
+    channels_moved: bool = False
 
 
 def for_inference(graph_def: Any, wanted: str | None = None) -> Rewritten:
@@ -63,9 +65,9 @@ def for_inference(graph_def: Any, wanted: str | None = None) -> Rewritten:
         nodes.without_library()
     if images is None:
         return Rewritten(nodes.graph_def(), added=frozenset(nodes.added))
-    channels_last(nodes, images.node if images.channels_first else None)
-    for_several_images(nodes, images.node)
-    return Rewritten(nodes.graph_def(), images.node, images.value_range, frozenset(nodes.added))
+    moved = channels_last(nodes, images.node if images.channels_first else None)
+    for_several_images(nodes, images.node, images.beside)
+    return Rewritten(nodes.graph_def(), images.node, images.value_range, frozenset(nodes.added), moved)
 
 
 def _without_reports(nodes: Nodes) -> None:

@@ -30,8 +30,8 @@ _ALL_OUTPUTS = frozenset(("IdentityN", "Split", "SplitV"))
 _FAKE_QUANT = frozenset(("FakeQuantWithMinMaxArgs", "FakeQuantWithMinMaxVars"))
 
 
-def channels_last(nodes: Nodes, image: str | None) -> None:
-    """Rewrite a graph that computes with channels first.
+def channels_last(nodes: Nodes, image: str | None) -> bool:
+    """Rewrite a graph that computes with channels first; return whether it does.
 
     Args:
         image: the placeholder of images if its channels come first; it then takes them last.
@@ -39,13 +39,14 @@ def channels_last(nodes: Nodes, image: str | None) -> None:
     if image is None and not any(
         nodes[name].op in _WITH_LAYOUT and text_of(nodes[name], "data_format") == "NCHW" for name in nodes
     ):
-        return
+        return False
     order = in_order(nodes)
     if order is None:
-        return
+        return False
     pictures = _Pictures(nodes, {image} if image is not None else set())
     for name in order:
         pictures.rewrite(name)
+    return True
 
 
 class _Pictures:

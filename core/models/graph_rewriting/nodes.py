@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from core.models.graph_safety import inputs_of, node_name
 
 FLOAT, UINT8, INT32, STRING, BOOL = 1, 4, 3, 7, 10  # DataType
+_LONGEST_CHAIN = 1000
+"""Upper bound on the nodes one after another that are followed because they only pass a tensor on."""
 _LARGEST_READ = 1 << 20
 """Bytes that a constant may have more than the file holds of it, such as repeated values, to be read here."""
 
@@ -159,7 +161,7 @@ class Nodes:
     def original(self, tensor: str) -> Any:
         """Return the node that a tensor is the first output of, also through nodes that only pass it on."""
         node = self._by_name[node_name(tensor)]
-        for _ in range(len(self._by_name)):
+        for _ in range(_LONGEST_CHAIN):
             if node.op not in ("Identity", "StopGradient") or not node.input:
                 break
             node = self._by_name[node_name(node.input[0])]

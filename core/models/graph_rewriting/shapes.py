@@ -27,6 +27,8 @@ BINARY = frozenset(
 """The same of two tensors, the smaller of which is repeated along axes."""
 REDUCTIONS = frozenset("All Any Max Mean Min Prod Sum".split())
 PADS = frozenset(("Pad", "PadV2", "MirrorPad"))
+_MOST_STEPS = 1000
+"""Upper bound on the nodes that are looked at to find the rank of a tensor."""
 _SAME_RANK = (
     UNARY | PADS | frozenset(("Transpose", "ReverseV2", "Tile", "BiasAdd", "Softmax", "FakeQuantWithMinMaxVars"))
 )
@@ -35,7 +37,7 @@ _SAME_RANK = (
 def rank(nodes: Nodes, tensor: str) -> int | None:
     """Return the number of axes of a tensor, or None if the nodes before it do not tell."""
     more = 0
-    for _ in range(len(nodes)):
+    for _ in range(_MOST_STEPS):
         node = nodes[node_name(tensor)]
         inputs = edges(node)
         if node.op in PICTURES:
