@@ -70,6 +70,7 @@ def layers(
     For each layer: its number of channels, its height x width for images of 128 px, and its kind, such as Conv2D.
     """
     from core.models.models import load
+    from core.neurons import written_layer
     from core.spec_file import parse_model
 
     spec = parse_model(model_data(model, model_file, sha256, input_node, weights), "model")
@@ -83,11 +84,11 @@ def layers(
     if as_json:
         print(json.dumps({"model": model, "size_px": _LISTED_SIZE_PX, "layers": listed}))
         return
-    width = max(map(len, listed), default=0)
+    width = max((len(written_layer(layer)) for layer in listed), default=0)
     for layer, facts in listed.items():
         size = "x".join(map(str, sizes[layer] or ()))
         channels = "channel " if facts["channels"] == 1 else "channels"
-        print(f"{layer:<{width}}  {facts['channels']:>5} {channels}  {size:>7}  {facts['kind']}")
+        print(f"{written_layer(layer):<{width}}  {facts['channels']:>5} {channels}  {size:>7}  {facts['kind']}")
 
 
 def preview(
@@ -125,6 +126,7 @@ def preview(
     given_model = model_data(model, model_file, sha256, input_node, weights, value_range, preprocess)
     network = load(parse_model(given_model, "model"))
     neurons = Neuron.parse(a), Neuron.parse(b)
+    a, b = map(str, neurons)
     for neuron in neurons:
         check_neuron(network, neuron, "preview")
     pair = Pair.of(*neurons)
