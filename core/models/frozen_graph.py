@@ -179,10 +179,16 @@ class FrozenGraph:
         Raises:
             ModelError: if no weights feed the layer.
         """
-        blocks = [block for node in self._names.nodes(layer) for block in weights_feeding(self._nodes, node)]
-        if sum(block.shape[0] for block in blocks) != self.layers[layer]:
-            raise ModelError(f"{self._source}: expected a layer that convolutions feed, found no weights for {layer}")
-        return stack_towers(blocks)
+        try:
+            found = stack_towers([weights_feeding(self._nodes, node) for node in self._names.nodes(layer)])
+        except ModelError as error:
+            raise ModelError(f"{self._source}: no weights for {layer}: {error}") from None
+        if len(found) != self.layers[layer]:
+            raise ModelError(
+                f"{self._source}: no weights for {layer}: expected {self.layers[layer]} channels, "
+                f"found weights of {len(found)}"
+            )
+        return found
 
     def can_select_channels(self, layers: Collection[str]) -> bool:
         """Return False: only whole layers are computed."""
