@@ -94,9 +94,11 @@ def layers(
 
 def _table(listed: Mapping[str, Mapping[str, Any]], own_size: tuple[int, int] | None) -> Iterator[str]:
     """Yield a line for each layer."""
+    from core.neurons import written_layer
+
     rows = [
         (
-            layer,
+            written_layer(layer),
             f"{facts['channels']:>5} {'channel ' if facts['channels'] == 1 else 'channels'}",
             f"{_size(facts['size']):>7}",
             *(
@@ -156,6 +158,7 @@ def preview(
     quiet_libraries(verbose)
     network = _network(model_data(model, model_file, sha256, input_node, weights, value_range, preprocess, skip_tokens))
     neurons = Neuron.parse(a), Neuron.parse(b)
+    a, b = map(str, neurons)
     for neuron in neurons:
         check_neuron(network, neuron, "preview")
     pair = Pair.of(*neurons)

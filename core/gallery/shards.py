@@ -10,7 +10,8 @@ from statistics import fmean
 from typing import Any
 
 from core.atlas.records import Record
-from core.errors import RecordError
+from core.errors import RecordError, SpecError
+from core.neurons import Neuron
 
 _DONE, _FAILED = 0, 1
 _SIGNIFICANT_DIGITS = 4  # a third of the bytes of a full float; a tile shows three digits
@@ -83,11 +84,10 @@ def detail_shard(lines: Sequence[bytes]) -> bytes:
 
 
 def _neuron(written: str, key: str) -> tuple[str, int]:
-    """Return layer and channel. More lenient than `Neuron.parse`: a layer of any name can be shown."""
-    layer, _, channel = written.rpartition(":")
-    if not (layer and channel.isascii() and channel.isdigit()):
-        raise RecordError(f"record {key}: expected a neuron as 'layer:channel', got {written!r}")
-    return layer, int(channel)
+    try:
+        return Neuron.parse(written)
+    except SpecError:
+        raise RecordError(f"record {key}: expected a neuron as 'layer:channel', got {written!r}") from None
 
 
 def _balance(activation_a: Sequence[float], activation_b: Sequence[float]) -> float | None:

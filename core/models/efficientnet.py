@@ -187,6 +187,9 @@ class EfficientNetLite0:
         channel_axis = 2 if layer.removesuffix("_pre_relu").endswith("_depthwise") else -1
         return np.moveaxis(kernel, channel_axis, 0).reshape(kernel.shape[channel_axis], -1)
 
+    def why_no_fan_in(self, layer: str) -> None:
+        """Return None: weights feed all layers."""
+
     def can_select_channels(self, layers: Collection[str]) -> bool:
         """Return whether some channels of the deepest of these layers can be computed without the others."""
         if self._plain or device.has_gpu():

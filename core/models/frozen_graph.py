@@ -19,7 +19,7 @@ from core.machine import device
 from core.models.batch_statistics import behind_batch_statistics
 from core.models.checked_graph import CheckedGraph
 from core.models.fan_in import stack_towers
-from core.models.feeding_weights import weights_feeding
+from core.models.feeding_weights import FeedingWeights
 from core.models.graph_layers import GraphLayers
 from core.models.graph_rewriting.inference import for_inference
 from core.models.graph_safety import quoted, read_frozen_graph
@@ -198,10 +198,28 @@ class FrozenGraph:
         Raises:
             ModelError: if no weights feed the layer.
         """
-        blocks = [block for node in self._names.nodes(layer) for block in weights_feeding(self._graph.nodes, node)]
-        if sum(block.shape[0] for block in blocks) != self.layers[layer]:
-            raise ModelError(f"{self._source}: expected a layer that convolutions feed, found no weights for {layer}")
-        return stack_towers(blocks)
+        if (why := self.why_no_fan_in(layer)) is not None:
+            raise ModelError(f"{self._source}: no weights for {layer}: {why}")
+        found = stack_towers([self._feeding.weights(node) for node in self._names.nodes(layer)])
+        if len(found) != self.layers[layer]:
+            raise ModelError(
+                f"{self._source}: no weights for {layer}: expected {self.layers[layer]} channels, "
+                f"found weights of {len(found)}"
+            )
+        return found
+
+    def why_no_fan_in(self, layer: str) -> str | None:
+        """Return why no weights that feed a layer are found, or None if they are; see `core.models.model.Model`."""
+        try:
+            for node in self._names.nodes(layer):
+                self._feeding.feed(node)
+        except ModelError as error:
+            return str(error)
+        return None
+
+    @cached_property
+    def _feeding(self) -> FeedingWeights:
+        return FeedingWeights(self._graph.nodes)
 
     def can_select_channels(self, layers: Collection[str]) -> bool:
         """Return False: only whole layers are computed."""

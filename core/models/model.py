@@ -67,6 +67,9 @@ class Model(Protocol):
     def fan_in(self, layer: str) -> Array:
         """Return the weights that feed a layer, shape (channel, weight)."""
 
+    def why_no_fan_in(self, layer: str) -> str | None:
+        """Return why no weights that feed a layer are found, or None if `fan_in` has them."""
+
     def can_select_channels(self, layers: Collection[str]) -> bool:
         """Return whether some channels of the deepest of these layers can be computed without the others."""
 

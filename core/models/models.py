@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from core.errors import ModelError, SpecError, UnknownLayerError, short
+from core.errors import SpecError, UnknownLayerError, short
 from core.models import efficientnet, frozen_graph, inception, keras_application, keras_file, onnx_model, saved_model
 from core.models.kind import ModelKind
 from core.models.model import Model
@@ -114,17 +114,9 @@ def layer_facts(model: Model, size_px: int) -> dict[str, dict[str, Any]]:
             "own_size": own_size,
             "positions": positions,
             "aligns": positions is not None,
-            "nearest": _nearest(model, layer),
+            "nearest": model.why_no_fan_in(layer) or True,
         }
     return facts
-
-
-def _nearest(model: Model, layer: str) -> str | bool:
-    try:
-        model.fan_in(layer)
-    except ModelError as error:
-        return str(error)
-    return True
 
 
 def check_layer(model: Model, layer: str, source: str) -> None:

@@ -22,6 +22,8 @@ HOSTILE_NAMES = (
     "right\u200f-to-left\u202eoverride",
     "ta\U0001f98ail\u0600",
     "w" * 200,
+    "block 1/conv..0:7-9, %2E&+#=",
+    '"quoted"',
 )
 
 
@@ -36,7 +38,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
         settings = make_record(0).settings | {name: everything}
         key = f"{row:020x}"
         facts |= {"settings": settings, "strip": "walk"}
-        records.append(make_record(row, a=f"{name}:1", b=f"{name}:2", key=key, **facts))
+        records.append(make_record(row, a=str(Neuron(name, 1)), b=str(Neuron(name, 2)), key=key, **facts))
         write_pictures(root, key, row)
     records.append(make_record(FAILED_ROW, a=f"{HOSTILE_NAMES[0]}:1", reason=everything, key=f"{99:020x}"))
     publish(root, records, name=everything)
@@ -95,6 +97,8 @@ def test_hostile_names_show_as_they_are(open_atlas: Open, hostile: Path) -> None
         page.locator("#pair-title a").first.click()
         expect(page.locator("#neuron-title")).to_have_text(f"{name}:1")
         expect(page.locator("#neuron-state")).to_contain_text("from this neuron to each partner")
+        page.get_by_role("link", name="Walk from here").click()
+        expect(page.locator("#walk-title")).to_have_text(f"{name}:1")
         page.get_by_role("link", name="Strips").click()
 
 

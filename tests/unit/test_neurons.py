@@ -10,19 +10,52 @@ from core.errors import SpecError
 from core.neurons import Neuron, Pair, distinct_pairs, parse_range
 
 LAYERS = st.sampled_from(["stem", "block2", "block9", "block09", "block10", "block9_expand_pre_relu", "mixed4a", "4"])
+ANY_LAYERS = st.text(min_size=1) | st.text(' :"\\\n-0a', min_size=1)
 NEURONS = st.builds(Neuron, LAYERS, st.integers(0, 999_999_999))
 
 MALFORMED = [
-    *("", "block9", "block9:", ":17", "block9:x", "block9:-1", "block9:1.5", "block9: 17", "block 9:17", "a:b:1"),
+    *(
+        "",
+        "block9",
+        "block9:",
+        ":17",
+        "block9:x",
+        "block9:-1",
+        "block9:1.5",
+        "block9: 17",
+        "block9 :17",
+        '"":1',
+        '"\\q":1',
+    ),
     *("block9:1-", "block9:-5-7", "block9:1-2-3", "block9:1234567890", "block9:١٧", "block9:17\nblock9:18"),
 ]
 
 
-@given(NEURONS)
+@given(NEURONS | st.builds(Neuron, ANY_LAYERS, st.integers(0, 999_999_999)))
 def test_a_neuron_is_read_as_it_is_written(neuron: Neuron) -> None:
     """Reading the notation of a neuron gives the neuron, with or without white space around it."""
     assert Neuron.parse(str(neuron)) == neuron
     assert Neuron.parse(f"  {neuron}\n") == neuron
+
+
+@pytest.mark.parametrize(
+    ("layer", "written"),
+    [
+        ("block 1/conv:0", "block 1/conv:0:17"),
+        ("a, b:0-9", "a, b:0-9:17"),
+        ("'größe'", "'größe':17"),
+        ('"quoted" in part', '"quoted" in part:17'),
+        (" padded", '" padded":17'),
+        ("two\nlines", '"two\\nlines":17'),
+        ('"quoted"', '"\\"quoted\\"":17'),
+        ("no\u00a0break", '"no\\u00a0break":17'),
+    ],
+)
+def test_the_channel_follows_the_last_colon_and_strange_names_are_quoted(layer: str, written: str) -> None:
+    """Spaces, colons and slashes are written as they are; a name that would be misread is a JSON string in ASCII."""
+    assert str(Neuron(layer, 17)) == written
+    assert parse_range(f"{written}-19") == (layer, range(17, 20))
+    assert Neuron.parse('"block 1/conv:0":17') == Neuron("block 1/conv:0", 17)  # quotes are allowed around any name
 
 
 def test_a_range_names_both_its_ends() -> None:

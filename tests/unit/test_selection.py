@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import tracemalloc
 from itertools import combinations
-from typing import Any
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -14,10 +16,11 @@ from hypothesis import strategies as st
 
 from core.atlas.selection import cosine_similarity, resolve_settings, select_pairs
 from core.errors import SpecError, UnknownLayerError
+from core.models.model import Model
 from core.models.models import load
 from core.neurons import Neuron, Pair
 from core.spec import Alignment, RenderSettings
-from core.spec_file import parse_spec
+from core.spec_file import parse_spec, read_spec
 
 MODEL = load("efficientnet-lite0")
 
@@ -50,6 +53,24 @@ def test_a_pair_across_layers_runs_from_the_first_layer_in_natural_order() -> No
     """Numbers in layer names are compared as numbers: block9 comes before block10, however the pair is written."""
     for listed in (["block9:7", "block10:3"], ["block10:3", "block9:7"]):
         assert selected(select="list", list=[listed]) == written("block9:7 block10:3")
+
+
+def test_layers_of_any_name_can_be_selected(tmp_path: Path) -> None:
+    """Spaces, colons, slashes and quotes survive YAML, lists, ranges and the names in a record."""
+    layers = {"block 1/conv:0": 9, " padded": 3, "a, b:0-9": 5}
+    model = cast(Model, SimpleNamespace(layers=layers, unavailable={}, name="net"))
+    spec = tmp_path / "spec.yaml"
+    spec.write_text("""
+        name: strange
+        pairs: {select: all, neurons: ["block 1/conv:0:7-8", '" padded":2', "a, b:0-9:4"]}
+    """)
+
+    pairs = select_pairs(read_spec(spec), model)
+
+    neurons = [Neuron("block 1/conv:0", 7), Neuron("block 1/conv:0", 8), Neuron(" padded", 2), Neuron("a, b:0-9", 4)]
+    assert pairs == [Pair.of(a, b) for a, b in combinations(neurons, 2)]
+    listed = parse_spec({"name": "n", "pairs": {"select": "list", "list": [list(map(str, p)) for p in pairs]}}, "here")
+    assert select_pairs(listed, model) == pairs
 
 
 def test_a_range_has_both_its_ends() -> None:

@@ -119,7 +119,7 @@ isthmus.pairs = (() => {
     const written = layer * 2 ** 32 + channel;
     let id = ids.get(written);
     if (id === undefined) {
-      const name = `${layers[layer]}:${channel}`;
+      const name = `${isthmus.writtenLayer(layers[layer])}:${channel}`;
       const neuron = { id: neurons.length, layer: layers[layer], channel, name, lower: name.toLowerCase() };
       neurons.push(neuron);
       neuronByName.set(neuron.name, neuron);

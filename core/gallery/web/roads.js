@@ -136,7 +136,7 @@ isthmus.roads = (() => {
 
   // Write neurons as `mixed4a:476..12..mixed4b:3`: a neuron in the layer of the one before it is its channel only.
   const write = (along) =>
-    along.map(({ layer, channel, name }, i) => (layer === along[i - 1]?.layer ? channel : name)).join("..");
+    isthmus.joinNames(along.map(({ layer, channel, name }, i) => (layer === along[i - 1]?.layer ? channel : name)));
 
   // Return the names in a text that `write` has made.
   function read(text) {
@@ -144,6 +144,7 @@ isthmus.roads = (() => {
     return text
       .split("..")
       .filter(Boolean)
+      .map((part) => part.replaceAll("%2E", ".").replaceAll("%25", "%"))
       .map((part) => {
         const name = /^\d+$/.test(part) ? `${layer}:${part}` : part;
         layer = name.slice(0, name.lastIndexOf(":"));

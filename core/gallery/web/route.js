@@ -189,7 +189,7 @@ isthmus.route = (() => {
     const names = [from, to].map((field) => field.value.trim());
     const empty = [from, to].find((field) => !field.value.trim());
     if (empty) empty.focus();
-    else location.hash = address.to("route", names.join(".."));
+    else location.hash = address.to("route", isthmus.joinNames(names));
   });
 
   return { show, leave };

@@ -32,6 +32,20 @@ isthmus.short = (() => {
   return (value) => (value === null || value === undefined || Number.isNaN(value) ? "–" : digits.format(value));
 })();
 
+// Write a layer as core/neurons.py does: its name, or a JSON string in ASCII if the name would be misread.
+isthmus.writtenLayer = (() => {
+  const sign = "[^\\s\\x00-\\x1f\\x7f-\\x9f\\ufeff\\ud800-\\udfff]";
+  const bare = new RegExp(`^${sign}(?: *${sign})*$`, "u");
+  const inQuotes = /^"(?:[^"\\]|\\.)*"$/su;
+  const escaped = (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`;
+  return (layer) =>
+    bare.test(layer) && !inQuotes.test(layer) ? layer : JSON.stringify(layer).replace(/[^\x20-\x7e]/g, escaped);
+})();
+
+// Join names of neurons for an address; two points within a name do not separate it from the next.
+isthmus.joinNames = (names) =>
+  names.map((name) => String(name).replaceAll("%", "%25").replaceAll("..", "%2E%2E")).join("..");
+
 // Create an element for a neuron's name. The end of a long layer name is cut off, the channel is always whole.
 isthmus.neuronName = (neuron) => {
   const name = isthmus.byId("neuron").content.firstElementChild.cloneNode(true);
@@ -58,7 +72,7 @@ isthmus.walkLink = (neuron, setting) => {
   const { address, grid, pairs } = isthmus;
   const chosen = setting === undefined || pairs.settings.length < 2 ? grid.chosen() : { ...grid.chosen(), setting };
   const link = isthmus.element("a", {
-    href: address.to("walk", neuron.name, String(new URLSearchParams(chosen))),
+    href: address.to("walk", isthmus.joinNames([neuron.name]), String(new URLSearchParams(chosen))),
     textContent: "Walk from here",
   });
   link.setAttribute("aria-label", `Walk from here, ${neuron.name}`);

@@ -215,7 +215,7 @@ isthmus.walk = (() => {
   byId("walk-form").addEventListener("submit", (event) => {
     event.preventDefault();
     const name = byId("walk-neuron").value.trim();
-    if (name) location.hash = address.to("walk", name);
+    if (name) location.hash = address.to("walk", isthmus.joinNames([name]));
   });
 
   return { show, leave };
