@@ -21,8 +21,8 @@ from core.models.layer_names import towers
 
 _MOST_VALUES = 1 << 28  # 1 GiB of float32
 _PASSING = frozenset(
-    """Abs AvgPool BiasAdd Cast ClipByValue Elu Erf Exp ExpandDims Identity LRN LeakyRelu Log Log1p MaxPool MirrorPad Neg
-    Pad PadV2 Pow Relu Relu6 Reshape ResizeArea ResizeBicubic ResizeBilinear ResizeNearestNeighbor Rsqrt Selu Sigmoid
+    """Abs AvgPool BiasAdd Cast ClipByValue Elu Erf Exp ExpandDims Identity LRN LeakyRelu Log Log1p MaxPool MirrorPad
+    Neg Pad PadV2 Pow Relu Relu6 Reshape ResizeArea ResizeBicubic ResizeBilinear ResizeNearestNeighbor Rsqrt Selu Sigmoid
     Softmax Softplus Softsign Sqrt Square Squeeze StopGradient Tanh""".split()
 )
 """Operations that change the values of a channel and not which channel they are of: the first input is followed."""
@@ -221,5 +221,3 @@ def _side_by_side(feeds: list[_Feed]) -> _Feed:
         blocks |= {(str(number), *key): block.moved(channels) for key, block in feed.blocks.items()}
         channels += feed.channels
     return _Feed(channels, blocks)
-
-
