@@ -21,9 +21,9 @@ from core.models.layer_names import towers
 
 _MOST_VALUES = 1 << 28  # 1 GiB of float32
 _PASSING = frozenset(
-    """Abs AvgPool BiasAdd Cast ClipByValue Elu Erf Exp ExpandDims Identity LRN LeakyRelu Log Log1p MaxPool MirrorPad
-    Neg Pad PadV2 Pow Relu Relu6 Reshape ResizeArea ResizeBicubic ResizeBilinear ResizeNearestNeighbor Rsqrt Selu Sigmoid
-    Softmax Softplus Softsign Sqrt Square Squeeze StopGradient Tanh""".split()
+    """Abs AvgPool BiasAdd Cast ClipByValue Elu Erf Exp ExpandDims Identity LRN LeakyRelu Log Log1p MaxPool
+    MirrorPad Neg Pad PadV2 Pow Relu Relu6 Reshape ResizeArea ResizeBicubic ResizeBilinear
+    ResizeNearestNeighbor Rsqrt Selu Sigmoid Softmax Softplus Softsign Sqrt Square Squeeze StopGradient Tanh""".split()
 )
 """Operations that change the values of a channel and not which channel they are of: the first input is followed."""
 _NORMALISING = frozenset(("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3"))
