@@ -158,7 +158,6 @@ def preview(
     quiet_libraries(verbose)
     network = _network(model_data(model, model_file, sha256, input_node, weights, value_range, preprocess, skip_tokens))
     neurons = Neuron.parse(a), Neuron.parse(b)
-    a, b = map(str, neurons)
     for neuron in neurons:
         check_neuron(network, neuron, "preview")
     pair = Pair.of(*neurons)
@@ -176,7 +175,7 @@ def preview(
         )
     if pair.a != neurons[0]:  # a pair is unordered: the strip from b to a is the same one, from its other end
         strip = strip.backwards()
-    DirectoryStore(output.parent).replace(output.name, _png(strip, (a, b), plot))
+    DirectoryStore(output.parent).replace(output.name, _png(strip, (str(neurons[0]), str(neurons[1])), plot))
     if as_json:
         print(json.dumps({"file": str(output), **_facts(strip)}))
     else:

@@ -47,7 +47,8 @@ def below(folder: Path) -> list[str]:
         (["preview", "block5:1", "block5:9999"], "preview: expected a channel of block5 from 0 to "),
         (["preview", "block5", "block5:1"], "expected a neuron as 'layer:channel'"),
         (["preview", "a:heart:1", "block5:1"], "preview: expected a layer of efficientnet-lite0, got 'a:heart'; "),
-        (["preview", "a:heart: 1", "block5:1"], "expected a neuron as 'layer:channel' or a range as 'layer:first-las"),
+        (["preview", "a:heart: 1", "block5:1"], "expected a neuron as 'layer:channel' or a range as "
+         "'layer:first-last', got 'a:heart: 1'"),
         (["preview", "block5:1", "block5:1"], "expected two different neurons, got block5:1 twice"),
         (["preview", *NEURONS, "-o", "no/strip.png"], "--output: expected a file in an existing folder, no does not"),
         (["preview", *NEURONS, "-o", "strip.jpg"], "--output: expected a file name that ends in .png, got strip.jpg"),

@@ -14,19 +14,8 @@ ANY_LAYERS = st.text(min_size=1) | st.text(' :"\\\n-0a', min_size=1)
 NEURONS = st.builds(Neuron, LAYERS, st.integers(0, 999_999_999))
 
 MALFORMED = [
-    *(
-        "",
-        "block9",
-        "block9:",
-        ":17",
-        "block9:x",
-        "block9:-1",
-        "block9:1.5",
-        "block9: 17",
-        "block9 :17",
-        '"":1',
-        '"\\q":1',
-    ),
+    *("", "block9", "block9:", ":17", "block9:x", "block9:-1", "block9:1.5", "block9: 17"),
+    *("block9 :17", '"":1', '"\\q":1'),
     *("block9:1-", "block9:-5-7", "block9:1-2-3", "block9:1234567890", "block9:١٧", "block9:17\nblock9:18"),
 ]
 
