@@ -15,8 +15,9 @@ from onnx import numpy_helper
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from onnx_graphs import OnnxGraph, oracle
 
+from core.models.onnx_graph.file import OnnxFile
 from core.models.onnx_graph.translation import translate
-from core.models.onnx_graph.values import Constant, Tensor, in_order
+from core.models.onnx_graph.values import Tensor, in_order
 
 RANDOM = np.random.default_rng(0)
 Case = Callable[[OnnxGraph], Any]
@@ -354,11 +355,12 @@ def test_an_operator_computes_what_onnxruntime_computes(case: str, size: tuple[i
 
 def run(model: Any, output: str, image: np.ndarray) -> np.ndarray:
     """Translate a graph and return the values of one of its tensors."""
-    constants: dict[str, Constant] = {entry.name: numpy_helper.to_array(entry) for entry in model.graph.initializer}
+    constants = {entry.name: numpy_helper.to_array(entry) for entry in model.graph.initializer}
+    file = OnnxFile(model.graph, model.opset_import[0].version, constants, "")
 
     @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3))])
     def network(images: tf.Tensor) -> tf.Tensor:
-        values, unknown = translate(model, constants, images, True)
+        values, unknown = translate(file, images, True)
         assert not unknown, str(unknown)
         value = values[output]
         assert isinstance(value, Tensor)

@@ -16,6 +16,7 @@ from core.models.onnx_graph.values import (
     as_paddings,
     as_picture,
     as_shape,
+    constant,
     known,
     size_of,
 )
@@ -37,12 +38,14 @@ def conv(node: Node, image: Value, kernel: Value, bias: Value | None = None) -> 
     outputs, inputs = weights.shape[:2]
     if groups > 1 and inputs == 1 and strides[0] == strides[1]:
         by_channel = weights.reshape(groups, -1, *weights.shape[2:])
-        filters = np.transpose(by_channel, (2, 3, 0, 1)).astype(np.float32)
+        filters = constant(np.transpose(by_channel, (2, 3, 0, 1)))
         data = tf.nn.depthwise_conv2d(x, filters, [1, *strides, 1], padding, dilations=dilations)
     else:
-        filters = np.transpose(weights, (2, 3, 1, 0)).astype(np.float32)
+        filters = np.transpose(weights, (2, 3, 1, 0))
         parts = [
-            tf.nn.conv2d(part, filters[..., first : first + outputs // groups], strides, padding, dilations=dilations)
+            tf.nn.conv2d(
+                part, constant(filters[..., first : first + outputs // groups]), strides, padding, dilations=dilations
+            )
             for part, first in zip(
                 tf.split(x, groups, -1) if groups > 1 else [x], range(0, outputs, outputs // groups), strict=True
             )
@@ -72,7 +75,7 @@ def conv_transpose(node: Node, image: Value, kernel: Value, bias: Value | None =
     parts = [
         tf.nn.conv2d_transpose(
             part,
-            np.transpose(weights[group * inputs : (group + 1) * inputs], (2, 3, 1, 0)).astype(np.float32),
+            constant(np.transpose(weights[group * inputs : (group + 1) * inputs], (2, 3, 1, 0))),
             as_shape([size_of(image, 0), *whole, outputs]),
             strides,
             "VALID",

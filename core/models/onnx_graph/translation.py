@@ -14,8 +14,9 @@ import numpy as np
 
 from core.errors import one_line, short
 from core.models.onnx_graph import activations, arithmetic, convolutions, normalisation, pictures, shapes
+from core.models.onnx_graph.file import STANDARD, OnnxFile, stored_values
 from core.models.onnx_graph.node import Node
-from core.models.onnx_graph.values import Constant, Sizes, Tensor, UnknownOperatorError, Value, in_order
+from core.models.onnx_graph.values import Constant, Sizes, Tensor, UnknownOperatorError, Value, in_order, known
 
 Translation = Callable[..., "Value | tuple[Value, ...]"]
 
@@ -69,50 +70,46 @@ _SAME = ("Identity", "Dropout")
 _UNFIT = (ValueError, TypeError, LookupError, AttributeError, AssertionError, ArithmeticError)
 _COUNTS = ("blocksize", "dilations", "group", "kernel_shape", "num_groups", "size", "strides")
 _LARGEST_COUNT = 1 << 12  # of pixels or channels, in one attribute; more would overflow within TensorFlow
+_DEEPEST = 4  # branches within branches
 _LARGEST_FOLDED = 1 << 24  # values of a constant that is computed while translating
 
 
-def translate(
-    model: Any, initializers: Mapping[str, Constant], image: Any, channels_first: bool
-) -> tuple[dict[str, Value], dict[str, str]]:
+def translate(file: OnnxFile, image: Any, channels_first: bool) -> tuple[dict[str, Value], dict[str, str]]:
     """Put the translation of a graph into TensorFlow's current graph.
 
     Args:
-        model: a checked ModelProto.
-        initializers: name -> constant.
         image: placeholder of shape (batch, height, width, channel).
         channels_first: whether the graph itself takes the channels first.
 
     Returns:
         name of a tensor -> its value; and name of a tensor -> why it is unknown, for what has no translation.
     """
-    from onnx import helper, numpy_helper
-
-    opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 1)
-    name = next(entry.name for entry in model.graph.input if entry.name not in initializers)
-    values: dict[str, Value] = dict(initializers)
+    name = next(entry.name for entry in file.graph.input if entry.name not in file.constants)
+    values: dict[str, Value] = dict(file.constants)
     values[name] = Tensor(image, channels_first, 1 if channels_first else 3)
     unknown: dict[str, str] = {}
-    for proto in model.graph.node:
+    _translate_nodes(file.graph.node, file.opset, values, unknown)
+    return values, unknown
+
+
+def _translate_nodes(
+    protos: Sequence[Any], opset: int, values: dict[str, Value], unknown: dict[str, str], depth: int = 0
+) -> None:
+    """Add the values of all tensors that some nodes make, or the reasons why they are unknown."""
+    for proto in protos:
         missing = next((item for item in proto.input if item in unknown), None)
         if missing is not None:
             unknown.update(dict.fromkeys(proto.output, unknown[missing]))
             continue
-        attributes = {}
-        for attribute in proto.attribute:
-            found = helper.get_attribute_value(attribute)
-            attributes[attribute.name] = (
-                numpy_helper.to_array(found)
-                if attribute.type == 4
-                else found.decode()
-                if isinstance(found, bytes)
-                else found
-            )
-        node = Node(proto.op_type, attributes, opset, len(proto.output))
-        inputs = [values[item] if item else None for item in proto.input]
         try:
-            _check_attributes(node)
-            outputs = _outputs(proto, node, inputs, opset)
+            if proto.domain not in STANDARD:
+                raise UnknownOperatorError("no translation of this operator")
+            node = Node(proto.op_type, _attributes(proto), opset, len(proto.output))
+            _check_counts(node)
+            if proto.op_type == "If":
+                outputs = _branch(proto, node, values, unknown, depth)
+            else:
+                outputs = _outputs(proto, node, [values[item] if item else None for item in proto.input])
         except UnknownOperatorError as error:
             reason = str(error)
         except _UNFIT as error:  # a damaged graph: shapes that do not agree, attributes or inputs that are missing
@@ -122,10 +119,37 @@ def translate(
             continue
         where = f" at node {short(proto.name)}" if proto.name else ""
         unknown.update(dict.fromkeys(proto.output, f"operator {short(proto.op_type)}{where}: {reason}"))
-    return values, unknown
 
 
-def _check_attributes(node: Node) -> None:
+def _attributes(proto: Any) -> dict[str, Any]:
+    """Return the attributes of a node: numbers, text, lists, arrays and graphs."""
+    from onnx import helper
+
+    found: dict[str, Any] = {}
+    for attribute in proto.attribute:
+        value = helper.get_attribute_value(attribute)
+        if attribute.type == attribute.TENSOR:
+            value = stored_values(value)
+        found[attribute.name] = value.decode() if isinstance(value, bytes) else value
+    return found
+
+
+def _branch(proto: Any, node: Node, values: dict[str, Value], unknown: dict[str, str], depth: int) -> Sequence[Value]:
+    """Return the outputs of an `If`, which exporters write for a condition that the sizes of tensors decide."""
+    if depth >= _DEEPEST:
+        raise UnknownOperatorError("graphs within graphs")
+    chosen = node.attributes["then_branch" if known(values[proto.input[0]], "a condition").item() else "else_branch"]
+    inside, strange = dict(values), dict(unknown)
+    for tensor in chosen.initializer:
+        inside[tensor.name] = stored_values(tensor)
+    _translate_nodes(chosen.node, node.opset, inside, strange, depth + 1)
+    for entry in chosen.output:
+        if entry.name in strange:
+            raise UnknownOperatorError(strange[entry.name])
+    return [inside[entry.name] for entry in chosen.output]
+
+
+def _check_counts(node: Node) -> None:
     """Make sure that strides, sizes of windows and the like are such, because TensorFlow does not check all of them."""
     for name in _COUNTS:
         found = node.attributes.get(name, 1)
@@ -134,48 +158,42 @@ def _check_attributes(node: Node) -> None:
                 raise UnknownOperatorError(f"{name} of {short(count)}")
 
 
-def _outputs(proto: Any, node: Node, inputs: Sequence[Value | None], opset: int) -> Sequence[Value]:
-    if proto.op_type == "Constant":
+def _outputs(proto: Any, node: Node, inputs: Sequence[Value | None]) -> Sequence[Value]:
+    if node.operator == "Constant":
         return [_constant(node)]
-    if proto.op_type in _SAME and proto.domain in ("", "ai.onnx"):
+    if node.operator in _SAME:
         assert inputs[0] is not None
         return [inputs[0]]
     if all(
         item is None or isinstance(item, np.ndarray) or (isinstance(item, Sizes) and item.are_known) for item in inputs
     ):
-        folded = _fold(proto, inputs, opset)
+        folded = _fold(proto, node, inputs)
         if folded is not None:
             return folded
-    if proto.op_type in shapes.SIZE_ARITHMETIC and _are_sizes(inputs):
+    if node.operator in shapes.SIZE_ARITHMETIC and _are_sizes(inputs):
         return [shapes.sizes_arithmetic(node, *(item for item in inputs if item is not None))]
-    translation = OPERATORS.get(proto.op_type) if proto.domain in ("", "ai.onnx") else None
-    if translation is None:
+    if node.operator not in OPERATORS:
         raise UnknownOperatorError("no translation of this operator")
-    found = translation(node, *_tensors_where_needed(proto.op_type, inputs))
+    found = OPERATORS[node.operator](node, *_tensors_where_needed(node.operator, inputs))
     return found if isinstance(found, tuple) else [found]
 
 
 _TAKE_SIZES = frozenset(
     """
-    Shape Size Reshape Unsqueeze Squeeze Concat Split Slice Gather Expand Tile ConstantOfShape Pad Resize
-    Upsample Cast CastLike ReduceMean ReduceSum ReduceMax ReduceMin ReduceProd
+    Cast CastLike Pad ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum Resize Slice Split Squeeze Tile Unsqueeze
+    Upsample
     """.split()
 )
+"""Operators that take sizes as they are, but no constant for their first input."""
+_TAKE_ALL = frozenset("Concat ConstantOfShape Expand Gather Reshape Shape Size".split())
+"""Operators that take sizes and constants as they are."""
 
 
 def _tensors_where_needed(operator: str, inputs: Sequence[Value | None]) -> list[Value | None]:
     """Turn sizes and lone constants into tensors for operators that compute with pixels."""
-    if operator in _TAKE_SIZES:
-        first = inputs[0]
-        if isinstance(first, np.ndarray) and operator not in (
-            "Reshape",
-            "Concat",
-            "Gather",
-            "Shape",
-            "Expand",
-            "ConstantOfShape",
-        ):
-            return [Tensor(in_order(first)), *inputs[1:]]
+    if operator in _TAKE_SIZES and isinstance(inputs[0], np.ndarray):
+        return [Tensor(in_order(inputs[0])), *inputs[1:]]
+    if operator in _TAKE_SIZES | _TAKE_ALL:
         return list(inputs)
     return [Tensor(in_order(item)) if isinstance(item, Sizes) else item for item in inputs]
 
@@ -195,12 +213,12 @@ def _constant(node: Node) -> Constant:
     raise UnknownOperatorError("a constant without a value")
 
 
-def _fold(proto: Any, inputs: Sequence[Value | None], opset: int) -> Sequence[Value] | None:
+def _fold(proto: Any, node: Node, inputs: Sequence[Value | None]) -> Sequence[Value] | None:
     """Return the outputs of a node whose inputs are all known, or None if they cannot be computed here."""
     from onnx import helper
     from onnx.reference import ReferenceEvaluator
 
-    if proto.op_type not in _FOLDED or proto.domain not in ("", "ai.onnx"):
+    if node.operator not in _FOLDED:
         return None
     known = [item.constant() if isinstance(item, Sizes) else item for item in inputs]
     if proto.op_type in ("ConstantOfShape", "Expand", "Tile"):
@@ -218,7 +236,7 @@ def _fold(proto: Any, inputs: Sequence[Value | None], opset: int) -> Sequence[Va
         [helper.make_value_info(name, helper.make_tensor_type_proto(0, None)) for name in feeds],
         [helper.make_value_info(name, helper.make_tensor_type_proto(0, None)) for name in proto.output],
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", node.opset)])
     try:
         found = ReferenceEvaluator(model).run(None, feeds)
     except Exception as error:  # it has no common class for what it refuses

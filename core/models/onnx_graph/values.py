@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from core.models.onnx_graph.node import Node
+from core.models.onnx_graph.weights import weights
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -80,6 +82,25 @@ class Tensor:
             raise UnknownOperatorError("a tensor whose rank depends on the image")
         return rank
 
+    @cached_property
+    def in_order(self) -> tf.Tensor:
+        """The tensor with the axes of ONNX."""
+        import tensorflow as tf
+
+        return tf.transpose(self.data, (0, 3, 1, 2)) if self.channels_last else self.data
+
+    @cached_property
+    def last(self) -> tf.Tensor:
+        """The tensor with axis 1 of ONNX as the last one of four; those that are missing are put before."""
+        import tensorflow as tf
+
+        if self.channels_last:
+            return self.data
+        data = self.data
+        for _ in range(4 - self.rank):
+            data = tf.expand_dims(data, 0)
+        return tf.transpose(data, (0, 2, 3, 1))
+
     def axis(self, axis: int) -> int:
         """Return the axis of `data` that is an axis of the ONNX tensor."""
         axis %= self.rank
@@ -110,10 +131,8 @@ def sizes_of(tensor: Tensor) -> list[Any]:
 
 def in_order(value: Value) -> tf.Tensor:
     """Return a value as a tensor with the axes of ONNX."""
-    import tensorflow as tf
-
     if isinstance(value, Tensor):
-        return tf.transpose(value.data, (0, 3, 1, 2)) if value.channels_last else value.data
+        return value.in_order
     if isinstance(value, Sizes):
         return as_shape(value.items.tolist() if value.items.ndim else [value.items.item()])
     return constant(value)
@@ -121,15 +140,8 @@ def in_order(value: Value) -> tf.Tensor:
 
 def channels_last(value: Value) -> tf.Tensor:
     """Return a value of rank 4, or one that is broadcast to it, with axis 1 of ONNX as the last axis."""
-    import tensorflow as tf
-
-    if isinstance(value, Tensor) and value.channels_last:
-        return value.data
     if isinstance(value, Tensor):
-        data = value.data
-        while data.shape.rank < 4:
-            data = tf.expand_dims(data, 0)
-        return tf.transpose(data, (0, 2, 3, 1))
+        return value.last
     if isinstance(value, Sizes):
         raise UnknownOperatorError("sizes among pixels")
     if value.ndim == 0:
@@ -142,7 +154,7 @@ def constant(value: Constant) -> tf.Tensor:
     import tensorflow as tf
 
     if value.dtype.kind == "f" or value.dtype.name == "bfloat16":
-        return tf.constant(value.astype(np.float32))
+        return weights(value.astype(np.float32, copy=False))
     if value.dtype.kind in "iu":
         largest = np.iinfo(np.int32)
         return tf.constant(np.clip(value, largest.min, largest.max).astype(np.int32))
