@@ -30,6 +30,7 @@ _COMPUTING = """
     RealDiv Reciprocal Relu Relu6 Reshape ResizeBilinear ResizeNearestNeighbor ReverseV2 Rsqrt Select SelectV2 Selu
     Shape Sigmoid Slice Softmax Softplus Softsign SpaceToBatchND SpaceToDepth Split SplitV Sqrt Square
     SquaredDifference Squeeze StopGradient StridedSlice Sub Sum Tanh Tile Transpose Unpack ZerosLike
+    Cos Cumsum GatherNd IsNan MatrixBandPart Round Sign Sin TensorScatterUpdate
 """
 COMPUTING_OPS = frozenset(_COMPUTING.split())
 """The types of operation that only compute."""

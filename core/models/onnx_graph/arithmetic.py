@@ -31,7 +31,7 @@ def elementwise(node: Node, *values: Value) -> Value:
     functions: Mapping[str, Callable[..., tf.Tensor]] = {
         "Add": tf.add,
         "And": tf.logical_and,
-        "Div": lambda a, b: tf.math.floordiv(a, b) if a.dtype.is_integer else tf.divide(a, b),
+        "Div": lambda a, b: whole_quotient(a, b) if a.dtype.is_integer else tf.divide(a, b),
         "Equal": tf.equal,
         "Greater": tf.greater,
         "GreaterOrEqual": tf.greater_equal,
@@ -40,13 +40,14 @@ def elementwise(node: Node, *values: Value) -> Value:
         "Max": tf.maximum,
         "Mean": tf.add,
         "Min": tf.minimum,
-        "Mod": tf.math.floormod,
+        "Mod": lambda a, b: _remainder(a, b) if node.get("fmod", 0) else tf.math.floormod(a, b),
         "Mul": tf.multiply,
         "Or": tf.logical_or,
         "PRelu": lambda x, slope: tf.nn.relu(x) - slope * tf.nn.relu(-x),
         "Pow": lambda a, b: tf.pow(a, tf.cast(b, a.dtype)),
         "Sub": tf.subtract,
         "Sum": tf.add,
+        "Xor": tf.math.logical_xor,
     }
     function = functions[node.operator]
     parts, last = aligned(values)
@@ -58,8 +59,22 @@ def elementwise(node: Node, *values: Value) -> Value:
     return Tensor(data, last, common_channel(values, data.shape.rank))
 
 
+def _remainder(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+    """Return the remainder with the sign of the dividend."""
+    import tensorflow as tf
+
+    return tf.sign(a) * tf.math.floormod(tf.abs(a), tf.abs(b))
+
+
+def whole_quotient(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+    """Return a quotient of whole numbers, rounded towards zero."""
+    import tensorflow as tf
+
+    return tf.sign(a) * tf.sign(b) * tf.math.floordiv(tf.abs(a), tf.abs(b))
+
+
 ELEMENTWISE = tuple(
-    "Add And Div Equal Greater GreaterOrEqual Less LessOrEqual Max Mean Min Mod Mul Or PRelu Pow Sub Sum".split()
+    "Add And Div Equal Greater GreaterOrEqual Less LessOrEqual Max Mean Min Mod Mul Or PRelu Pow Sub Sum Xor".split()
 )
 
 
@@ -153,10 +168,7 @@ def einsum(node: Node, *values: Value) -> Tensor:
     """`Einsum` of tensors."""
     import tensorflow as tf
 
-    equation = node.attributes["equation"]
-    if "." in equation:
-        raise UnknownOperatorError("an ellipsis")
-    return Tensor(tf.einsum(equation, *map(in_order, values)))
+    return Tensor(tf.einsum(node.attributes["equation"], *map(in_order, values)))
 
 
 def cast(node: Node, value: Value) -> Value:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +26,31 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 _AXES = (2, 3)
+
+
+def of_rows_too(translation: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Return a translation that also takes rows of positions, which it sees as pictures that are one pixel high."""
+
+    def either(node: Node, image: Value, kernel: Value | None = None, *rest: Value | None) -> Tensor:
+        import tensorflow as tf
+
+        more = [] if kernel is None else [kernel, *rest]
+        if not isinstance(image, Tensor) or image.rank != 3:
+            return translation(node, image, *more)
+        attributes = dict(node.attributes)
+        for name, first in (("kernel_shape", [1]), ("strides", [1]), ("dilations", [1]), ("output_padding", [0])):
+            if name in attributes:
+                attributes[name] = [*first, *attributes[name]]
+        if "pads" in attributes:
+            before, after = attributes["pads"]
+            attributes["pads"] = [0, before, 0, after]
+        if kernel is not None:
+            more[0] = known(kernel, "a kernel")[:, :, None]
+        picture = Tensor(tf.expand_dims(tf.transpose(image.data, (0, 2, 1)), 1), True, 1)
+        made = translation(replace(node, attributes=attributes), picture, *more)
+        return Tensor(tf.transpose(tf.squeeze(made.data, 1), (0, 2, 1)), False, 1)
+
+    return either
 
 
 def conv(node: Node, image: Value, kernel: Value, bias: Value | None = None) -> Tensor:

@@ -94,6 +94,28 @@ def _normal(x: tf.Tensor, axes: Sequence[int], epsilon: float) -> tf.Tensor:
     return centred * tf.math.rsqrt(tf.reduce_mean(centred * centred, axes, keepdims=True) + epsilon)
 
 
+def lp_norm(node: Node, value: Value) -> Tensor:
+    """`LpNormalization`: divided by the length along an axis, in the 1- or the 2-norm."""
+    import tensorflow as tf
+
+    assert isinstance(value, Tensor)
+    axis, order = value.axis(node.get("axis", -1)), node.get("p", 2)
+    if order not in (1, 2):
+        raise UnknownOperatorError(f"norm {order}")
+    x = value.data
+    length = tf.reduce_sum(tf.abs(x) if order == 1 else x * x, axis, keepdims=True)
+    return Tensor(x / (length if order == 1 else tf.sqrt(length)), value.channels_last, value.channel)
+
+
+def mean_variance(node: Node, value: Value) -> Tensor:
+    """`MeanVarianceNormalization`, over axes that the batch is not one of."""
+    assert isinstance(value, Tensor)
+    axes = [axis % value.rank for axis in node.get("axes", [0, 2, 3])]
+    if 0 in axes:
+        raise UnknownOperatorError("a mean of all images, which depend on each other then")
+    return Tensor(_normal(value.data, [value.axis(axis) for axis in axes], 1e-9), value.channels_last, value.channel)
+
+
 def local_response(node: Node, value: Value) -> Tensor:
     """`LRN` over neighbouring channels."""
     import tensorflow as tf

@@ -33,10 +33,10 @@ FLOATS = (1, 10, 11, 16)
 
 @dataclass(frozen=True)
 class Sizes:
-    """A small array of sizes, each an int or a scalar int32 tensor.
+    """A small array of sizes, and of numbers that were computed from sizes.
 
     Attributes:
-        items: an array of objects, of rank 0 or 1.
+        items: an array of objects, each an int, a float, or a scalar tensor.
     """
 
     items: NDArray[np.object_]
@@ -51,12 +51,13 @@ class Sizes:
 
     @property
     def are_known(self) -> bool:
-        """True if every size is a whole number."""
+        """True if no size depends on the image."""
         return are_known(self.items.flat)
 
     def constant(self) -> Constant:
         """Return the sizes, all of which are known, as a constant."""
-        return self.items.astype(np.int64)
+        floating = any(isinstance(item, float) for item in self.items.flat)
+        return self.items.astype(np.float32 if floating else np.int64)
 
 
 @dataclass(frozen=True)
@@ -108,8 +109,8 @@ class Tensor:
 
 
 def are_known(sizes: Iterable[Any]) -> bool:
-    """Return whether all sizes are whole numbers; the others depend on the image."""
-    return all(isinstance(size, int) for size in sizes)
+    """Return whether all sizes are numbers; the others depend on the image."""
+    return all(isinstance(size, (int, float)) for size in sizes)
 
 
 Value: TypeAlias = "Constant | Sizes | Tensor"
@@ -131,10 +132,12 @@ def sizes_of(tensor: Tensor) -> list[Any]:
 
 def in_order(value: Value) -> tf.Tensor:
     """Return a value as a tensor with the axes of ONNX."""
+    import tensorflow as tf
+
     if isinstance(value, Tensor):
         return value.in_order
     if isinstance(value, Sizes):
-        return as_shape(value.items.tolist() if value.items.ndim else [value.items.item()])
+        return tf.reshape(tf.stack(list(value.items.flat)), value.items.shape)
     return constant(value)
 
 
