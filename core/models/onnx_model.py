@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from core.errors import ModelError, one_line, short
 from core.machine import device
 from core.models.frozen_graph import FrozenGraph
@@ -35,6 +37,7 @@ def onnx_network(path: Path, preprocessing: Preprocessing) -> FrozenGraph:
     """
     file = read(path)
     channels, size, first = _input(file, path)
+    device.prepare()  # after the checks that need no TensorFlow
     if channels == 1:
         preprocessing = replace(preprocessing, channels="grey")
     graph_def, layers = _translated(file, (*(size or (None, None)), channels), first, path)
@@ -86,7 +89,8 @@ def _translated(file: OnnxFile, shape: tuple[int | None, ...], first: bool, path
         tensors = {name: tensor for name, value in values.items() if (tensor := _layer(value)) is not None}
         every = named_tensors(nodes, {*tensors, *unknown}, [entry.name for entry in file.graph.output])
         names = {name: tensor for name, tensor in every.items() if tensor in tensors}
-        names |= before_activations(nodes, names, tensors)
+        scalars = {name for name, value in values.items() if isinstance(value, np.ndarray) and value.size == 1}
+        names |= before_activations(nodes, names, tensors, scalars)
         if not names:
             reason = next(iter(unknown.values()), "no tensor has channels")
             raise ModelError(f"{path}: expected a network with layers of channels, found none; {reason}")
@@ -155,9 +159,7 @@ def _node(tensor: tf.Tensor) -> str:
 
 
 def _load(spec: ModelSpec) -> FrozenGraph:
-    weights = local_weights(spec)
-    device.prepare()
-    return onnx_network(weights, Preprocessing.of(spec))
+    return onnx_network(local_weights(spec), Preprocessing.of(spec))
 
 
 KIND = ModelKind(

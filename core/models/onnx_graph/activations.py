@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from core.models.onnx_graph.node import Node
-from core.models.onnx_graph.values import Tensor, UnknownOperatorError, Value, known
+from core.models.onnx_graph.values import Tensor, UnknownOperatorError, Value, axis_from_start, known
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -114,7 +114,7 @@ def softmax(node: Node, value: Value) -> Tensor:
     import tensorflow as tf
 
     assert isinstance(value, Tensor)
-    axis = node.get("axis", -1 if node.opset >= 13 else 1) % value.rank
+    axis = axis_from_start(node.get("axis", -1 if node.opset >= 13 else 1), value.rank)
     if node.opset < 13 and axis != value.rank - 1:
         raise UnknownOperatorError("several axes at once, as before version 13 of the standard")
     function = tf.nn.softmax if node.operator == "Softmax" else tf.nn.log_softmax

@@ -16,6 +16,7 @@ from core.models.onnx_graph.values import (
     Value,
     aligned,
     axes_of,
+    axis_from_start,
     constant,
     in_order,
 )
@@ -102,7 +103,7 @@ def reduce(node: Node, value: Value, axes: Value | None = None) -> Tensor:
     chosen = axes_of(node, axes)
     if not chosen and node.get("noop_with_empty_axes", 0):
         return value
-    chosen = sorted(axis % value.rank for axis in (chosen or range(value.rank)))
+    chosen = sorted(axis_from_start(axis, value.rank) for axis in (chosen or range(value.rank)))
     keep = bool(node.get("keepdims", 1))
     whole_picture = value.channels_last and (chosen == [2, 3] or keep)
     tensor = value if whole_picture else Tensor(in_order(value), False, value.channel)

@@ -21,10 +21,9 @@ FOLDED = frozenset(
 )
 """Operators that are computed here."""
 _LARGEST = 1 << 24  # values that a node may make of few
-_GATHERS = ("Gather", "GatherElements", "GatherND", "OneHot")
 _SAME_SIZE = frozenset(
     """
-    Cast CastLike Ceil Clip Concat CumSum EyeLike Flatten Floor IsNaN NonZero ReduceL2 ReduceMax
+    Cast CastLike Ceil Clip Concat CumSum EyeLike Flatten Floor GatherElements IsNaN NonZero ReduceL2 ReduceMax
     ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare Reshape Round ScatterElements ScatterND Shape Sign Size
     Slice Softmax Split Squeeze TopK Transpose Trilu Unsqueeze
     """.split()
@@ -36,7 +35,7 @@ def fold(proto: Any, opset: int, inputs: Sequence[Constant | None], budget: list
 
     Args:
         proto: the node, whose operator is in `FOLDED`.
-        budget: one number: how many more values may be made for this graph, which is lowered.
+        budget: one number: how many more bytes may be made for this graph, which is lowered.
 
     Raises:
         UnknownOperatorError: if it cannot be computed here, or makes more values than that.
@@ -44,9 +43,8 @@ def fold(proto: Any, opset: int, inputs: Sequence[Constant | None], budget: list
     from onnx import helper
     from onnx.reference import ReferenceEvaluator
 
-    made = _values_made(proto, [item for item in inputs if item is not None])
-    budget[0] -= made
-    if budget[0] < 0 or made > _LARGEST + 2 * sum(item.size for item in inputs if item is not None):
+    given = [item for item in inputs if item is not None]
+    if budget[0] < 0 or _values_made(proto, given) > _LARGEST + 2 * sum(item.size for item in given):
         raise UnknownOperatorError("a range of that size" if proto.op_type == "Range" else "a constant of that size")
     feeds = {name: item for name, item in zip(proto.input, inputs, strict=True) if name}
     untyped = helper.make_tensor_type_proto(0, None)
@@ -62,12 +60,14 @@ def fold(proto: Any, opset: int, inputs: Sequence[Constant | None], budget: list
             found = ReferenceEvaluator(model).run(None, feeds)
     except Exception as error:  # it has no common class for what it refuses
         raise UnknownOperatorError(f"{type(error).__name__} for constants") from None
-    return [np.asarray(item) for item in found]
+    made = [np.asarray(item) for item in found]
+    budget[0] -= sum(item.nbytes for item in made if not any(np.may_share_memory(item, part) for part in given))
+    return made
 
 
 def fresh_budget(constants: Mapping[str, Constant]) -> list[int]:
-    """Return the budget of a graph: some values, and a few times those that it has itself."""
-    return [_LARGEST + 4 * sum(constant.size for constant in constants.values())]
+    """Return the budget of a graph: some bytes, and twice those that it has itself."""
+    return [8 * _LARGEST + 2 * sum(constant.nbytes for constant in constants.values())]
 
 
 def _values_made(proto: Any, inputs: Sequence[Constant]) -> int:
@@ -81,15 +81,19 @@ def _values_made(proto: Any, inputs: Sequence[Constant]) -> int:
     if operator == "ConstantOfShape":
         return math.prod(map(int, inputs[0].reshape(-1)))
     if operator == "Expand":
-        return max(1, inputs[0].size) * math.prod(max(1, abs(int(item))) for item in inputs[1].reshape(-1))
+        return int(math.prod(np.broadcast_shapes(inputs[0].shape, [int(item) for item in inputs[1].reshape(-1)])))
     if operator == "Tile":
         return int(inputs[0].size) * math.prod(abs(int(item)) for item in inputs[1].reshape(-1))
     if operator == "OneHot":
         return int(inputs[0].size) * abs(int(inputs[1].reshape(-1)[0]))
     if operator == "MatMul":
         return int(math.prod(inputs[0].shape[:-1]) * math.prod((*inputs[1].shape[:-2], *inputs[1].shape[-1:])))
-    if operator in _GATHERS:
-        return int(inputs[0].size) * int(inputs[1].size) if inputs[0].ndim > 1 else total
+    if operator == "Gather":
+        axis = next((attribute.i for attribute in proto.attribute if attribute.name == "axis"), 0)
+        return int(inputs[1].size * (inputs[0].size // max(1, inputs[0].shape[axis])))
+    if operator == "GatherND":
+        depth = inputs[1].shape[-1] if inputs[1].ndim else 1
+        return int(inputs[1].size) * math.prod(inputs[0].shape[depth:])
     if operator in _SAME_SIZE:
         return total
     together: int = math.prod(np.broadcast_shapes(*(item.shape for item in inputs)))

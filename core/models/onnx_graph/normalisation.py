@@ -14,6 +14,7 @@ from core.models.onnx_graph.values import (
     UnknownOperatorError,
     Value,
     as_picture,
+    axis_from_start,
     channels_last,
     constant,
     in_order,
@@ -74,7 +75,7 @@ def layer_norm(node: Node, value: Value, scale: Value, bias: Value | None = None
 
     assert isinstance(value, Tensor)
     x = in_order(value)
-    axes = list(range(node.get("axis", -1) % value.rank, value.rank))
+    axes = list(range(axis_from_start(node.get("axis", -1), value.rank), value.rank))
     epsilon = node.get("epsilon", 1e-5)
     if node.operator == "LayerNormalization":
         data = _normal(x, axes, epsilon)
@@ -110,7 +111,7 @@ def lp_norm(node: Node, value: Value) -> Tensor:
 def mean_variance(node: Node, value: Value) -> Tensor:
     """`MeanVarianceNormalization`, over axes that the batch is not one of."""
     assert isinstance(value, Tensor)
-    axes = [axis % value.rank for axis in node.get("axes", [0, 2, 3])]
+    axes = [axis_from_start(axis, value.rank) for axis in node.get("axes", [0, 2, 3])]
     if 0 in axes:
         raise UnknownOperatorError("a mean of all images, which depend on each other then")
     return Tensor(_normal(value.data, [value.axis(axis) for axis in axes], 1e-9), value.channels_last, value.channel)

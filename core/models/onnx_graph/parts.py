@@ -8,7 +8,7 @@ import numpy as np
 
 from core.models.onnx_graph.node import Node
 from core.models.onnx_graph.shapes import items_of
-from core.models.onnx_graph.values import Tensor, UnknownOperatorError, Value, in_order, known, size_of
+from core.models.onnx_graph.values import Tensor, UnknownOperatorError, Value, axis_from_start, in_order, known, size_of
 
 
 def split(node: Node, value: Value, lengths: Value | None = None) -> tuple[Value, ...]:
@@ -81,7 +81,7 @@ def gather(node: Node, value: Value, indices: Value) -> Value:
     if isinstance(length, int):
         chosen = np.where(chosen < 0, chosen + length, chosen)
     channel = value.channel
-    place = axis % value.rank
+    place = axis_from_start(axis, value.rank)
     if chosen.ndim == 1 or value.channels_last:
         if chosen.ndim == 1:
             found = tf.gather(value.data, chosen.astype(np.int32), axis=value.axis(axis))
@@ -102,7 +102,7 @@ def gather_elements(node: Node, value: Value, indices: Value) -> Tensor:
 
     data, places = in_order(value), in_order(indices)
     rank = data.shape.rank
-    axis = node.get("axis", 0) % rank
+    axis = axis_from_start(node.get("axis", 0), rank)
     order = [*(place for place in range(rank) if place != axis), axis]
     data, places = tf.transpose(data, order), tf.transpose(places, order)
     found = tf.gather(data, _not_negative(places, tf.shape(data)[-1]), axis=-1, batch_dims=rank - 1)

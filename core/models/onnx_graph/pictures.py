@@ -17,6 +17,7 @@ from core.models.onnx_graph.values import (
     as_paddings,
     as_picture,
     as_shape,
+    axis_from_start,
     channels_last,
     known,
     size_of,
@@ -37,7 +38,11 @@ def pad(
 
     assert isinstance(value, Tensor)
     pads = items_of(widths) if widths is not None else list(node.attributes["pads"])
-    chosen = [int(axis) % value.rank for axis in known(axes, "axes")] if axes is not None else list(range(value.rank))
+    chosen = (
+        [axis_from_start(int(axis), value.rank) for axis in known(axes, "axes")]
+        if axes is not None
+        else list(range(value.rank))
+    )
     before: list[Any] = [0] * value.rank
     after: list[Any] = [0] * value.rank
     for place, axis in enumerate(chosen):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from core.models.onnx_graph.node import Node
-from core.models.onnx_graph.values import Constant, Tensor, UnknownOperatorError, Value, known
+from core.models.onnx_graph.values import Constant, Tensor, UnknownOperatorError, Value, axis_from_start, known
 
 
 def quantize(node: Node, value: Value, scale: Value, zero: Value | None = None) -> Tensor:
@@ -54,5 +54,5 @@ def _parameters(
     zeros = known(zero, "a zero") if zero is not None else np.zeros(lengths.shape, np.uint8)
     shape = [1] * rank if max(lengths.size, zeros.size) > 1 else []
     if shape:
-        shape[place(node.get("axis", 1) % rank)] = -1
-    return (*(part.astype(np.float32).reshape(shape) for part in (lengths, zeros)), zeros.dtype)
+        shape[place(axis_from_start(node.get("axis", 1), rank))] = -1
+    return lengths.astype(np.float32).reshape(shape), zeros.astype(np.float32).reshape(shape), zeros.dtype

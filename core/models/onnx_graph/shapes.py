@@ -16,6 +16,7 @@ from core.models.onnx_graph.values import (
     are_known,
     as_shape,
     axes_of,
+    axis_from_start,
     channels_last,
     in_order,
     known,
@@ -129,7 +130,7 @@ def unsqueeze(node: Node, value: Value, axes: Value | None = None) -> Value:
     assert isinstance(value, Tensor)
     data, channel = in_order(value), value.channel
     rank = data.shape.rank + len(chosen)
-    for axis in sorted(axis % rank for axis in chosen):
+    for axis in sorted(axis_from_start(axis, rank) for axis in chosen):
         data = tf.expand_dims(data, axis)
         channel = channel + 1 if channel is not None and axis <= channel else channel
     return Tensor(data, False, channel)
@@ -143,7 +144,7 @@ def squeeze(node: Node, value: Value, axes: Value | None = None) -> Value:
     assert isinstance(value, Tensor)
     if not chosen:
         raise UnknownOperatorError("no axes")
-    chosen = [axis % value.rank for axis in chosen]
+    chosen = [axis_from_start(axis, value.rank) for axis in chosen]
     channel = value.channel
     if channel is not None:
         channel = None if channel in chosen else channel - sum(axis < channel for axis in chosen)
@@ -155,7 +156,7 @@ def concat(node: Node, *values: Value) -> Value:
     import tensorflow as tf
 
     tensors = [value for value in values if isinstance(value, Tensor)]
-    axis = node.attributes["axis"] % tensors[0].rank
+    axis = axis_from_start(node.attributes["axis"], tensors[0].rank)
     last = all(tensor.rank == 4 for tensor in tensors) and any(tensor.channels_last for tensor in tensors)
     parts = [channels_last(value) if last else in_order(value) for value in values]
     place = (0, 3, 1, 2)[axis] if last else axis

@@ -16,7 +16,7 @@ from core.models.onnx_graph.folding import fold
 from core.models.onnx_graph.node import Node
 from core.models.onnx_graph.values import FLOATS, Constant, Sizes, Tensor, UnknownOperatorError, Value, are_known
 
-ARITHMETIC = frozenset("Add Div Equal Greater Less Max Min Mod Mul Sub Where".split())
+ARITHMETIC = frozenset("Add Clip Div Equal Greater Less Max Min Mod Mul Sub Where".split())
 """Operations item by item."""
 MOVING = frozenset("Concat Expand Flatten Gather GatherND Reshape Slice Split Squeeze Tile Transpose Unsqueeze".split())
 """Operations that make nothing new. All inputs of `Concat` have items, and the first one of the others."""
@@ -38,6 +38,8 @@ def of_sizes(proto: Any, node: Node, inputs: Sequence[Value | None]) -> Sequence
     if node.operator in MOVING:
         return _moved(proto, node, inputs)
     if node.operator in ARITHMETIC:
+        if node.operator == "Clip":
+            return [_clipped(node, inputs)]
         return [_arithmetic(node, [_objects(item) for item in values])]
     if node.operator in ONE_BY_ONE:
         items = _objects(values[0])
@@ -141,6 +143,14 @@ def _arithmetic(node: Node, parts: Sequence[np.ndarray[Any, Any]]) -> Sizes:
         raise UnknownOperatorError("a shape of that length")
     flat = [list(np.broadcast_to(part, shape).flat) for part in parts]
     return Sizes(_array([one(*items) for items in zip(*flat, strict=True)]).reshape(shape))
+
+
+def _clipped(node: Node, inputs: Sequence[Value | None]) -> Sizes:
+    found = Sizes(_objects(inputs[0])) if inputs[0] is not None else Sizes.of([])
+    for kind, bound in zip(("Max", "Min"), inputs[1:], strict=False):
+        if bound is not None:
+            found = _arithmetic(Node(kind, {}, node.opset), [found.items, _objects(bound)])
+    return found
 
 
 def _is_no_size(*items: Any) -> bool:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from core.errors import short
 from core.models.onnx_graph.node import Node
 from core.models.onnx_graph.weights import weights
 
@@ -104,8 +105,19 @@ class Tensor:
 
     def axis(self, axis: int) -> int:
         """Return the axis of `data` that is an axis of the ONNX tensor."""
-        axis %= self.rank
+        axis = axis_from_start(axis, self.rank)
         return (0, 3, 1, 2)[axis] if self.channels_last else axis
+
+
+def axis_from_start(axis: int, rank: int) -> int:
+    """Return an axis, which may be counted from the end.
+
+    Raises:
+        UnknownOperatorError: if a tensor of this rank has no such axis.
+    """
+    if not -rank <= axis < rank:
+        raise UnknownOperatorError(f"axis {short(axis)} of a tensor of rank {rank}")
+    return axis % rank
 
 
 def are_known(sizes: Iterable[Any]) -> bool:
