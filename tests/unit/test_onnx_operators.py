@@ -282,7 +282,69 @@ def gathered(g: OnnxGraph) -> Any:
     return g.node("GatherElements", "image", g.node("Expand", places, shape), axis=3)
 
 
+def standardised_kernel(g: OnnxGraph) -> Any:
+    """A batch normalisation of a kernel, in training mode, as networks without normalisation of pictures have it."""
+    flat = g.constant(weights(1, 5, 27))
+    facts = [g.constant(value) for value in (np.full(5, 0.3), np.zeros(5), np.zeros(5), np.ones(5))]
+    normal, _, _ = g.node("BatchNormalization", flat, *facts, outputs=3, training_mode=1)
+    return g.node("Conv", "image", g.node("Reshape", normal, g.ints(5, 3, 3, 3)))
+
+
+def windows(g: OnnxGraph) -> Any:
+    """Windows of 2 x 2 of a shifted picture whose channels are last."""
+    picture = g.node(
+        "Slice", g.node("Transpose", "image", perm=[0, 2, 3, 1]), g.ints(0, 0), g.ints(16, 16), g.ints(1, 2)
+    )
+    rolled = g.node(
+        "Concat",
+        g.node("Slice", picture, g.ints(3), g.ints(2**62), g.ints(1)),
+        g.node("Slice", picture, g.ints(0), g.ints(3), g.ints(1)),
+        axis=1,
+    )
+    batch = g.node("Slice", g.node("Shape", picture), g.ints(0), g.ints(1))
+    apart = g.node("Reshape", rolled, g.node("Concat", batch, g.ints(8, 2, 8, 2, 3), axis=0))
+    return g.node("Reshape", g.node("Transpose", apart, perm=[0, 1, 3, 2, 4, 5]), g.ints(-1, 4, 3))
+
+
+def relative_bias(g: OnnxGraph) -> Any:
+    """A table of biases by relative position, added to the scores of tokens."""
+    patches = g.node("Slice", tokens(g), g.ints(0), g.ints(4), g.ints(1))
+    scores = g.node("MatMul", patches, g.node("Transpose", patches, perm=[0, 2, 1]))
+    places = g.constant(np.random.default_rng(0).integers(0, 7, 16))
+    bias = g.node("Reshape", g.node("Gather", g.constant(weights(7, 1)), places), g.ints(1, 4, 4))
+    return g.node("Softmax", g.node("Add", scores, bias), axis=-1)
+
+
+def norm_of_channels(g: OnnxGraph) -> Any:
+    """A layer normalisation over the channels of a picture."""
+    last = g.node("Transpose", "image", perm=[0, 2, 3, 1])
+    normal = g.node("LayerNormalization", last, g.constant(weights(3)), g.constant(weights(3)))
+    return g.node(
+        "Conv", g.node("Transpose", normal, perm=[0, 3, 1, 2]), g.constant(weights(4, 3, 2, 2)), strides=[2, 2]
+    )
+
+
+def blur_pool(g: OnnxGraph) -> Any:
+    padded = g.node("Pad", "image", g.ints(0, 0, 1, 1, 0, 0, 1, 1), mode="reflect")
+    return g.node("Conv", padded, g.constant(np.abs(weights(3, 1, 3, 3))), group=3, strides=[2, 2])
+
+
+def one_hot(g: OnnxGraph) -> Any:
+    length = g.node("Gather", g.node("Shape", "image"), g.constant(np.array(3)), axis=0)
+    numbers = g.node(
+        "Mod", g.node("Range", g.constant(np.array(0)), length, g.constant(np.array(1))), g.constant(np.array(3))
+    )
+    shares = g.node("OneHot", numbers, g.constant(np.array(3)), g.constant(np.array([0.1, 1], np.float32)))
+    return g.node("MatMul", "image", shares)
+
+
 CASES: dict[str, tuple[int, Case]] = {
+    "standardised kernel": (18, standardised_kernel),
+    "windows": (18, windows),
+    "relative bias": (18, relative_bias),
+    "norm of channels": (18, norm_of_channels),
+    "blur pool": (18, blur_pool),
+    "OneHot": (18, one_hot),
     "Conv of a row": (18, row_conv),
     "Conv of a row depthwise": (
         18, lambda g: g.node("Conv", row(g), g.constant(weights(8, 1, 3)), group=8, pads=[1, 1]),
@@ -331,7 +393,8 @@ CASES: dict[str, tuple[int, Case]] = {
         for operator in ("And", "Or", "Xor")
     },
     "Not": (
-        18, lambda g: g.node("Where", g.node("Not", g.node("Less", "image", g.constant(0.3))), "image", g.constant(1.0)),
+        18,
+        lambda g: g.node("Where", g.node("Not", g.node("Less", "image", g.constant(0.3))), "image", g.constant(1.0)),
     ),
     "LpNormalization": (18, unary("LpNormalization", axis=1)),
     "LpNormalization 1": (18, unary("LpNormalization", axis=-1, p=1)),

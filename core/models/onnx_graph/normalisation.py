@@ -26,8 +26,10 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 
-def batch_norm(node: Node, value: Value, scale: Value, bias: Value, mean: Value, variance: Value) -> Tensor:
-    """`BatchNormalization` for inference, as one product and one sum."""
+def batch_norm(node: Node, value: Value, scale: Value, bias: Value, mean: Value, variance: Value) -> Value:
+    """`BatchNormalization` for inference, as one product and one sum; of constants, as kernels may be, a constant."""
+    if isinstance(value, np.ndarray):
+        return _constant_norm(node, value, *(known(fact, "a parameter") for fact in (scale, bias, mean, variance)))
     if node.get("training_mode", 0):
         raise UnknownOperatorError("training mode, in which images depend on each other; export for inference")
     assert isinstance(value, Tensor)
@@ -35,6 +37,19 @@ def batch_norm(node: Node, value: Value, scale: Value, bias: Value, mean: Value,
     factor = facts[0] / np.sqrt(facts[3] + node.get("epsilon", 1e-5))
     offset = facts[1] - facts[2] * factor
     return _scaled(value, factor.astype(np.float32), offset.astype(np.float32))
+
+
+def _constant_norm(
+    node: Node, value: Constant, scale: Constant, bias: Constant, mean: Constant, variance: Constant
+) -> Constant:
+    """Return a normalised constant; in training mode, as a kernel is standardised, by its own mean and variance."""
+    if node.get("training_mode", 0):
+        others = tuple(axis for axis in range(value.ndim) if axis != 1)
+        mean, variance = value.mean(others, dtype=np.float64), value.var(others, dtype=np.float64)
+    shape = (-1,) + (1,) * (value.ndim - 2)
+    factor = scale / np.sqrt(variance + node.get("epsilon", 1e-5))
+    normal: Constant = value * factor.reshape(shape) + (bias - mean * factor).reshape(shape)
+    return normal.astype(np.float32)
 
 
 def _scaled(value: Tensor, factor: Constant, offset: Constant) -> Tensor:

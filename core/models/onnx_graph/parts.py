@@ -141,6 +141,21 @@ def _not_negative(places: Any, sizes: Any) -> Any:
     return tf.where(places < 0, places + sizes, places)
 
 
+def one_hot(node: Node, indices: Value, depth: Value, values: Value) -> Tensor:
+    """`OneHot`: one value at an index, and another one everywhere else."""
+    import tensorflow as tf
+
+    count = int(known(depth, "a depth").item())
+    if not 1 <= count <= _LONGEST:
+        raise UnknownOperatorError(f"a depth of {count}")
+    off, on = known(values, "values").astype(np.float32).tolist()
+    places = in_order(indices)
+    axis = axis_from_start(node.get("axis", -1), places.shape.rank + 1)
+    numbers = tf.reshape(tf.range(count), (count, *(1,) * (places.shape.rank - axis)))
+    chosen = tf.equal(tf.expand_dims(tf.where(places < 0, places + count, places), axis), numbers)
+    return Tensor(tf.where(chosen, on, off))
+
+
 def range_of(_node: Node, start: Value, end: Value, step: Value) -> Tensor:
     """`Range`, whose ends may depend on the size of the image."""
     import tensorflow as tf

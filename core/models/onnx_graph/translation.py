@@ -67,6 +67,7 @@ OPERATORS: Mapping[str, Translation] = {
     "MatMul": arithmetic.matmul,
     "MaxPool": convolutions.of_rows_too(convolutions.max_pool),
     "MeanVarianceNormalization": normalisation.mean_variance,
+    "OneHot": parts.one_hot,
     "Pad": pictures.pad,
     "QuantizeLinear": quantisation.quantize,
     "RMSNormalization": normalisation.layer_norm,
