@@ -148,7 +148,7 @@ def one_hot(node: Node, indices: Value, depth: Value, values: Value) -> Tensor:
     count = int(known(depth, "a depth").item())
     if not 1 <= count <= _LONGEST:
         raise UnknownOperatorError(f"a depth of {count}")
-    off, on = known(values, "values").astype(np.float32).tolist()
+    off, on = tf.unstack(in_order(values), 2)
     places = in_order(indices)
     axis = axis_from_start(node.get("axis", -1), places.shape.rank + 1)
     numbers = tf.reshape(tf.range(count), (count, *(1,) * (places.shape.rank - axis)))
