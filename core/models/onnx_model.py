@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from core.errors import ModelError, one_line, short
 from core.machine import device
 from core.models.frozen_graph import FrozenGraph
 from core.models.kind import ModelKind, check_file
-from core.models.onnx_graph.file import read
+from core.models.onnx_graph.file import OnnxFile, read
 from core.models.onnx_graph.names import before_activations, named_tensors
 from core.models.onnx_graph.translation import translate
 from core.models.onnx_graph.values import FLOATS, Tensor, Value, channels_last
+from core.models.onnx_graph.weights import graph_def_of
 from core.models.preprocessing import Preprocessing
 from core.models.weights import local_weights
 from core.spec import ModelSpec
@@ -34,48 +37,81 @@ def onnx_network(path: Path, preprocessing: Preprocessing, skipped_tokens: int |
     Raises:
         ModelError: if it is not an ONNX file, is damaged, or has not one input of images.
     """
-    import tensorflow as tf
-
-    model, constants, digest = read(path)
-    channels, size, first = _input(model, constants, path)
+    file = read(path)
+    channels, size, first = _input(file, path)
+    device.prepare()  # after the checks that need no TensorFlow
     if channels == 1:
         preprocessing = replace(preprocessing, channels="grey")
+    graph_def, layers = _translated(file, (*(size or (None, None)), channels), first, path)
+    digest = file.digest
+    del file  # its constants, which the graph has too
+    return FrozenGraph(
+        path,
+        name="onnx",
+        contents=(graph_def, digest),
+        input_node=_INPUT,
+        preprocessing=replace(preprocessing, size=size),
+        names=layers.nodes,
+        tokens=Tokens(layers.grids),
+        unavailable=layers.unavailable,
+    )
+
+
+@dataclass(frozen=True)
+class _Layers:
+    """The layers of a translated graph.
+
+    Attributes:
+        nodes: layer -> node.
+        unavailable: layer that cannot be computed -> why.
+        grids: height and width of the pictures inside the network that have fixed ones.
+    """
+
+    nodes: Mapping[str, str]
+    unavailable: Mapping[str, str]
+    grids: Collection[tuple[int, int]]
+
+
+def _translated(file: OnnxFile, shape: tuple[int | None, ...], first: bool, path: Path) -> tuple[Any, _Layers]:
+    """Return the GraphDef of a network whose images have this shape, and its layers.
+
+    Raises:
+        ModelError: if the network has no layers.
+    """
+    import tensorflow as tf
+
     graph = tf.Graph()
     with graph.as_default():
-        image = tf.compat.v1.placeholder(tf.float32, (None, *(size or (None, None)), channels), _INPUT)
+        image = tf.compat.v1.placeholder(tf.float32, (None, *shape), _INPUT)
         try:
-            values, unknown = translate(model, constants, image, first)
+            values, unknown = translate(file, image, first)
         except (ValueError, TypeError, tf.errors.OpError) as error:
             raise ModelError(f"{path}: expected an ONNX graph whose shapes agree, {one_line(error)}") from None
-        nodes = model.graph.node
+        nodes = file.graph.node
         tensors = {name: tensor for name, value in values.items() if (tensor := _layer(value)) is not None}
-        outputs = [entry.name for entry in model.graph.output]
-        every = named_tensors(nodes, {*tensors, *unknown}, outputs)
+        every = named_tensors(nodes, {*tensors, *unknown}, [entry.name for entry in file.graph.output])
         names = {name: tensor for name, tensor in every.items() if tensor in tensors}
-        names |= before_activations(nodes, names, tensors)
+        scalars = {name for name, value in values.items() if isinstance(value, np.ndarray) and value.size == 1}
+        names |= before_activations(nodes, names, tensors, scalars)
         if not names:
             reason = next(iter(unknown.values()), "no tensor has channels")
             raise ModelError(f"{path}: expected a network with layers of channels, found none; {reason}")
         made = {tensor: _node(tensors[tensor]) for tensor in dict.fromkeys(names.values())}
-    return FrozenGraph(
-        path,
-        name="onnx",
-        contents=(graph.as_graph_def(), digest),
-        input_node=_INPUT,
-        preprocessing=replace(preprocessing, size=size),
-        names={name: made[tensor] for name, tensor in names.items()},
-        skipped_tokens=skipped_tokens,
+    layers = _Layers(
+        nodes={name: made[tensor] for name, tensor in names.items()},
         unavailable={name: unknown[tensor] for name, tensor in every.items() if tensor in unknown},
+        grids={grid for value in values.values() if (grid := _grid(value)) is not None},
     )
+    return graph_def_of(graph), layers
 
 
-def _input(model: Any, constants: Mapping[str, Any], path: Path) -> tuple[int, tuple[int, int] | None, bool]:
+def _input(file: OnnxFile, path: Path) -> tuple[int, tuple[int, int] | None, bool]:
     """Return the input's number of channels, its height and width if they are fixed, and whether channels come first.
 
     Raises:
         ModelError: if there is not one input of images.
     """
-    inputs = [entry for entry in model.graph.input if entry.name not in constants]
+    inputs = [entry for entry in file.graph.input if entry.name not in file.constants]
     shapes = [[size.dim_value for size in entry.type.tensor_type.shape.dim] for entry in inputs]
     found = ", ".join(f"{short(entry.name)} {shape}" for entry, shape in zip(inputs, shapes, strict=True)) or "none"
     if len(inputs) != 1 or len(shapes[0]) != 4:
@@ -117,9 +153,7 @@ def _node(tensor: tf.Tensor) -> str:
 
 
 def _load(spec: ModelSpec) -> FrozenGraph:
-    weights = local_weights(spec)
-    device.prepare()
-    return onnx_network(weights, Preprocessing.of(spec), spec.skipped_tokens)
+    return onnx_network(local_weights(spec), Preprocessing.of(spec), spec.skipped_tokens)
 
 
 KIND = ModelKind(

@@ -110,6 +110,46 @@ def test_a_layer_exists_before_its_activation(tmp_path: Path) -> None:
     assert model.fan_in("layer1.0").shape == (4, 27)
 
 
+def gelu(g: OnnxGraph, x: str) -> str:
+    bent = g.node("Add", g.node("Erf", g.node("Div", x, g.constant(2**0.5))), g.constant(1.0))
+    return str(g.node("Mul", g.node("Mul", x, bent), g.constant(0.5)))
+
+
+def gelu_by_tanh(g: OnnxGraph, x: str) -> str:
+    cube = g.node("Mul", g.node("Pow", x, g.constant(3.0)), g.constant(0.044715))
+    bent = g.node("Tanh", g.node("Mul", g.node("Add", x, cube), g.constant(0.7978846)))
+    return str(g.node("Mul", g.node("Mul", x, g.constant(0.5)), g.node("Add", bent, g.constant(1.0))))
+
+
+def hard_swish(g: OnnxGraph, x: str) -> str:
+    cut = g.node("Clip", g.node("Add", x, g.constant(3.0)), g.constant(0.0), g.constant(6.0))
+    return str(g.node("Div", g.node("Mul", x, cut), g.constant(6.0)))
+
+
+TAKEN_APART: dict[str, Callable[[OnnxGraph, str], str]] = {
+    "gelu": gelu,
+    "gelu by tanh": gelu_by_tanh,
+    "silu": lambda g, x: g.node("Mul", x, g.node("Sigmoid", x)),
+    "hard swish": hard_swish,
+    "hard swish by sigmoid": lambda g, x: g.node("Mul", g.node("HardSigmoid", x), x),
+    "mish": lambda g, x: g.node("Mul", x, g.node("Tanh", g.node("Softplus", x))),
+}
+
+
+@pytest.mark.parametrize("kind", TAKEN_APART)
+def test_a_layer_exists_before_an_activation_that_was_taken_apart(tmp_path: Path, kind: str) -> None:
+    """The layer before is what the activation is of; a gate that another layer computes is no activation."""
+    graph = small()
+    active = TAKEN_APART[kind](graph, "conv_0_0")
+    kernel = graph.constant(np.ones((4, 4, 1, 1)))
+    gated = graph.node("Mul", active, graph.node("Sigmoid", graph.node("Conv", active, kernel)))
+    model = network(saved(graph, tmp_path, gated))
+
+    found = model.activations(tf.constant(images(8, 8)), ["conv_0_0", f"{active}_pre_relu"])
+    np.testing.assert_array_equal(*found.values())
+    assert f"{gated}_pre_relu" not in model.layers
+
+
 def test_every_part_of_a_split_is_a_layer(tmp_path: Path) -> None:
     """Together they are what was split."""
     graph = small()

@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from onnx_graphs import OnnxGraph, oracle
 
+from core.models.onnx_graph.file import OnnxFile
 from core.models.onnx_graph.translation import translate
-from core.models.onnx_graph.values import Constant, Tensor, in_order
+from core.models.onnx_graph.values import Tensor, in_order
 
 RANDOM = np.random.default_rng(0)
 Case = Callable[[OnnxGraph], Any]
@@ -185,7 +186,223 @@ def einsum(g: OnnxGraph) -> Any:
     return g.node("Einsum", "image", g.constant(weights(3, 4)), equation="bchw,cd->bdhw")
 
 
+def row(g: OnnxGraph) -> str:
+    """Tokens as (batch, 8 channels, position)."""
+    return str(g.node("Transpose", tokens(g), perm=[0, 2, 1]))
+
+
+def row_conv(g: OnnxGraph) -> Any:
+    return g.node("Conv", row(g), g.constant(weights(6, 8, 3)), g.constant(weights(6)), pads=[1, 2], strides=[2])
+
+
+def heads(g: OnnxGraph) -> list[str]:
+    return [str(g.node("MatMul", tokens(g), g.constant(weights(8, n)))) for n in (8, 8, 8)]
+
+
+def padded_to_windows(g: OnnxGraph) -> Any:
+    """What PyTorch's exporter makes of a pad that depends on the size of the image: pairs, last axis first."""
+    size = g.node("Shape", "image")
+    rests = []
+    for axis in (2, 3):
+        length = g.node("Gather", size, g.constant(np.array(axis)), axis=0)
+        rest = g.node(
+            "Mod",
+            g.node("Sub", g.constant(np.array(7)), g.node("Mod", length, g.constant(np.array(7)))),
+            g.constant(np.array(7)),
+        )
+        rests.append(g.node("Unsqueeze", rest, g.ints(0)))
+    pairs = g.node("Concat", g.ints(0), rests[1], g.ints(0), rests[0], g.ints(0, 0, 0, 0), axis=0)
+    pairs = g.node("Reshape", pairs, g.ints(-1, 2))
+    turned = g.node("Slice", pairs, g.ints(-1), g.ints(-(2**63) + 1), g.ints(0), g.ints(-1))
+    widths = g.node("Reshape", g.node("Transpose", turned, perm=[1, 0]), g.ints(-1))
+    return g.node("Pad", "image", g.node("Cast", widths, to=7))
+
+
+def window_mask(g: OnnxGraph) -> Any:
+    """A mask that is written row by row, as shifted windows have it, for images of any size."""
+    length = g.node("Gather", g.node("Shape", "image"), g.constant(np.array(2)), axis=0)
+    zeros = g.node(
+        "ConstantOfShape",
+        g.node("Unsqueeze", length, g.ints(0)),
+        value=numpy_helper.from_array(np.zeros(1, np.float32)),
+    )
+    rows = g.node("Range", g.constant(np.array(0)), length, g.constant(np.array(1)))
+    places = g.node("Unsqueeze", g.node("Slice", rows, g.ints(-7), g.ints(-3), g.ints(0)), g.ints(-1))
+    mask = g.node("ScatterND", zeros, places, g.constant(np.array([1, 2, 3, 4], np.float32)))
+    return g.node("Mul", "image", g.node("Unsqueeze", mask, g.ints(1)))
+
+
+def half_size(g: OnnxGraph) -> Any:
+    """Sizes times a number that is not whole, rounded down."""
+    size = g.node("Slice", g.node("Shape", "image"), g.ints(2), g.ints(4))
+    half = g.node("Cast", g.node("Floor", g.node("Mul", g.node("Cast", size, to=1), g.constant(0.7))), to=7)
+    head = g.node("Slice", g.node("Shape", "image"), g.ints(0), g.ints(2))
+    empty = g.constant(np.zeros(0, np.float32))
+    wanted = g.node("Concat", head, half, axis=0)
+    return g.node("Resize", "image", empty, empty, wanted, mode="linear", coordinate_transformation_mode="half_pixel")
+
+
+def branch(g: OnnxGraph) -> Any:
+    """A decision about the number of channels."""
+    channels = g.node("Gather", g.node("Shape", "image"), g.constant(np.array(1)), axis=0)
+    output = helper.make_empty_tensor_value_info("chosen")
+    yes, no = (
+        helper.make_graph([helper.make_node(operator, ["image"], ["chosen"])], "branch", [], [output])
+        for operator in ("Relu", "Neg")
+    )
+    return g.node("If", g.node("Equal", channels, g.constant(np.array(3))), then_branch=yes, else_branch=no)
+
+
+def fake_quantised(g: OnnxGraph) -> Any:
+    facts = [g.constant(np.array([0.02, 0.03, 0.01], np.float32)), g.constant(np.array([0, 3, -5], np.int8))]
+    return g.node("DequantizeLinear", g.node("QuantizeLinear", "image", *facts, axis=1), *facts, axis=1)
+
+
+def quantised_kernel(g: OnnxGraph) -> Any:
+    steps = g.constant(np.random.default_rng(0).integers(-99, 99, (5, 3, 3, 3)).astype(np.int8))
+    facts = [g.constant(np.full(5, 0.01, np.float32)), g.constant(np.zeros(5, np.int8))]
+    return g.node("Conv", "image", g.node("DequantizeLinear", steps, *facts, axis=0))
+
+
+def rotary(interleaved: int) -> Case:
+    def build(g: OnnxGraph) -> Any:
+        image = g.node("Slice", "image", g.ints(0, 0), g.ints(16, 16), g.ints(2, 3))
+        angles = np.random.default_rng(0).uniform(size=(2, 16, 8))
+        return g.node(
+            "RotaryEmbedding", image, g.constant(np.cos(angles)), g.constant(np.sin(angles)), interleaved=interleaved
+        )
+
+    return build
+
+
+def gathered(g: OnnxGraph) -> Any:
+    """The largest value of each row, found by its place."""
+    places = g.constant(np.array([[[[0, 2, -1]]]], np.int64))
+    shape = g.node("Concat", g.node("Slice", g.node("Shape", "image"), g.ints(0), g.ints(3)), g.ints(1), axis=0)
+    return g.node("GatherElements", "image", g.node("Expand", places, shape), axis=3)
+
+
+def standardised_kernel(g: OnnxGraph) -> Any:
+    """A batch normalisation of a kernel, in training mode, as networks without normalisation of pictures have it."""
+    flat = g.constant(weights(1, 5, 27))
+    facts = [g.constant(value) for value in (np.full(5, 0.3), np.zeros(5), np.zeros(5), np.ones(5))]
+    normal, _, _ = g.node("BatchNormalization", flat, *facts, outputs=3, training_mode=1)
+    return g.node("Conv", "image", g.node("Reshape", normal, g.ints(5, 3, 3, 3)))
+
+
+def windows(g: OnnxGraph) -> Any:
+    """Windows of 2 x 2 of a shifted picture whose channels are last."""
+    picture = g.node(
+        "Slice", g.node("Transpose", "image", perm=[0, 2, 3, 1]), g.ints(0, 0), g.ints(16, 16), g.ints(1, 2)
+    )
+    rolled = g.node(
+        "Concat",
+        g.node("Slice", picture, g.ints(3), g.ints(2**62), g.ints(1)),
+        g.node("Slice", picture, g.ints(0), g.ints(3), g.ints(1)),
+        axis=1,
+    )
+    batch = g.node("Slice", g.node("Shape", picture), g.ints(0), g.ints(1))
+    apart = g.node("Reshape", rolled, g.node("Concat", batch, g.ints(8, 2, 8, 2, 3), axis=0))
+    return g.node("Reshape", g.node("Transpose", apart, perm=[0, 1, 3, 2, 4, 5]), g.ints(-1, 4, 3))
+
+
+def relative_bias(g: OnnxGraph) -> Any:
+    """A table of biases by relative position, added to the scores of tokens."""
+    patches = g.node("Slice", tokens(g), g.ints(0), g.ints(4), g.ints(1))
+    scores = g.node("MatMul", patches, g.node("Transpose", patches, perm=[0, 2, 1]))
+    places = g.constant(np.random.default_rng(0).integers(0, 7, 16))
+    bias = g.node("Reshape", g.node("Gather", g.constant(weights(7, 1)), places), g.ints(1, 4, 4))
+    return g.node("Softmax", g.node("Add", scores, bias), axis=-1)
+
+
+def norm_of_channels(g: OnnxGraph) -> Any:
+    """A layer normalisation over the channels of a picture."""
+    last = g.node("Transpose", "image", perm=[0, 2, 3, 1])
+    normal = g.node("LayerNormalization", last, g.constant(weights(3)), g.constant(weights(3)))
+    return g.node(
+        "Conv", g.node("Transpose", normal, perm=[0, 3, 1, 2]), g.constant(weights(4, 3, 2, 2)), strides=[2, 2]
+    )
+
+
+def blur_pool(g: OnnxGraph) -> Any:
+    padded = g.node("Pad", "image", g.ints(0, 0, 1, 1, 0, 0, 1, 1), mode="reflect")
+    return g.node("Conv", padded, g.constant(np.abs(weights(3, 1, 3, 3))), group=3, strides=[2, 2])
+
+
+def one_hot(g: OnnxGraph) -> Any:
+    length = g.node("Gather", g.node("Shape", "image"), g.constant(np.array(3)), axis=0)
+    numbers = g.node(
+        "Mod", g.node("Range", g.constant(np.array(0)), length, g.constant(np.array(1))), g.constant(np.array(3))
+    )
+    shares = g.node("OneHot", numbers, g.constant(np.array(3)), g.constant(np.array([0.1, 1], np.float32)))
+    return g.node("MatMul", "image", shares)
+
+
 CASES: dict[str, tuple[int, Case]] = {
+    "standardised kernel": (18, standardised_kernel),
+    "windows": (18, windows),
+    "relative bias": (18, relative_bias),
+    "norm of channels": (18, norm_of_channels),
+    "blur pool": (18, blur_pool),
+    "OneHot": (18, one_hot),
+    "Conv of a row": (18, row_conv),
+    "Conv of a row depthwise": (
+        18, lambda g: g.node("Conv", row(g), g.constant(weights(8, 1, 3)), group=8, pads=[1, 1]),
+    ),
+    "MaxPool of a row": (18, lambda g: g.node("MaxPool", row(g), kernel_shape=[3], strides=[2], pads=[1, 1])),
+    "AveragePool of a row": (18, lambda g: g.node("AveragePool", row(g), kernel_shape=[3], strides=[2])),
+    "GlobalAveragePool of a row": (18, lambda g: g.node("GlobalAveragePool", row(g))),
+    "ConvTranspose of a row": (
+        18, lambda g: g.node("ConvTranspose", row(g), g.constant(weights(8, 4, 2)), strides=[2]),
+    ),
+    "Attention": (23, lambda g: g.node("Attention", *heads(g), q_num_heads=2, kv_num_heads=2)),
+    "Attention causal": (
+        23, lambda g: g.node("Attention", *heads(g), q_num_heads=4, kv_num_heads=4, is_causal=1, scale=0.3),
+    ),
+    "Attention softcap": (23, lambda g: g.node("Attention", *heads(g), q_num_heads=2, kv_num_heads=2, softcap=0.5)),
+    "RotaryEmbedding": (23, rotary(0)),
+    "RotaryEmbedding interleaved": (23, rotary(1)),
+    "pad to windows": (18, padded_to_windows),
+    "window mask": (18, window_mask),
+    "sizes times a share": (18, half_size),
+    "If": (18, branch),
+    "fake quantisation": (18, fake_quantised),
+    "quantised kernel": (18, quantised_kernel),
+    "GatherElements": (18, gathered),
+    "GatherND": (18, lambda g: g.node("GatherND", "image", g.constant(np.array([[0, 1], [1, -1]], np.int64)))),
+    "Einsum of heads": (18, lambda g: g.node("Einsum", "image", "image", equation="...ij, ...kj -> ...ik")),
+    "Trilu": (18, unary("Trilu")),
+    "Trilu above": (18, lambda g: g.node("Trilu", "image", g.constant(np.array(2)), upper=1)),
+    "Trilu below": (18, lambda g: g.node("Trilu", "image", g.constant(np.array(-2)), upper=0)),
+    "CumSum": (18, lambda g: g.node("CumSum", "image", g.constant(np.array(1)), reverse=1)),
+    "CumSum exclusive": (18, lambda g: g.node("CumSum", "image", g.constant(np.array(3)), exclusive=1)),
+    "Mod": (18, with_constant("Mod", 0.7, fmod=1)),
+    "Sign": (18, unary("Sign")),
+    "Round": (18, lambda g: g.node("Round", g.node("Mul", "image", g.constant(3.0)))),
+    "IsNaN": (18, lambda g: g.node("Where", g.node("IsNaN", g.node("Log", "image")), g.constant(0.0), "image")),
+    "Shrink": (18, unary("Shrink", lambd=0.4, bias=0.1)),
+    "Sin": (18, unary("Sin")),
+    "Cos": (18, unary("Cos")),
+    **{
+        operator: (18, lambda g, operator=operator: g.node(
+            "Where",
+            g.node(operator, g.node("Greater", "image", g.constant(0.3)), g.node("Less", "image", g.constant(0.9))),
+            "image",
+            g.constant(0.0),
+        ))
+        for operator in ("And", "Or", "Xor")
+    },
+    "Not": (
+        18,
+        lambda g: g.node("Where", g.node("Not", g.node("Less", "image", g.constant(0.3))), "image", g.constant(1.0)),
+    ),
+    "LpNormalization": (18, unary("LpNormalization", axis=1)),
+    "LpNormalization 1": (18, unary("LpNormalization", axis=-1, p=1)),
+    "MeanVarianceNormalization": (18, unary("MeanVarianceNormalization", axes=[2, 3])),
+    "Resize cubic": (18, resized("cubic", "half_pixel", [2, 2])),
+    "Resize cubic odd": (18, resized("cubic", "pytorch_half_pixel", [0.6, 1.7], cubic_coeff_a=-0.5)),
+    "Resize cubic aligned": (18, resized("cubic", "align_corners", [2, 1.5])),
+    "Swish": (24, unary("Swish", alpha=0.7)),
     "Conv": (18, conv(5, 3, 3, 3)),
     "Conv same": (18, conv(5, 3, 3, 3, pads=[1, 1, 1, 1])),
     "Conv even kernel": (18, conv(5, 3, 2, 4, pads=[0, 1, 1, 2])),
@@ -354,11 +571,12 @@ def test_an_operator_computes_what_onnxruntime_computes(case: str, size: tuple[i
 
 def run(model: Any, output: str, image: np.ndarray) -> np.ndarray:
     """Translate a graph and return the values of one of its tensors."""
-    constants: dict[str, Constant] = {entry.name: numpy_helper.to_array(entry) for entry in model.graph.initializer}
+    constants = {entry.name: numpy_helper.to_array(entry) for entry in model.graph.initializer}
+    file = OnnxFile(model.graph, model.opset_import[0].version, constants, "")
 
     @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3))])
     def network(images: tf.Tensor) -> tf.Tensor:
-        values, unknown = translate(model, constants, images, True)
+        values, unknown = translate(file, images, True)
         assert not unknown, str(unknown)
         value = values[output]
         assert isinstance(value, Tensor)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from core.models.onnx_graph.node import Node
-from core.models.onnx_graph.values import Tensor, UnknownOperatorError, Value, known
+from core.models.onnx_graph.values import Tensor, UnknownOperatorError, Value, axis_from_start, known
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -26,6 +26,7 @@ def unary(node: Node, value: Value) -> Tensor:
         "Abs": lambda: tf.abs(x),
         "Ceil": lambda: -tf.floor(-x),
         "Celu": lambda: tf.maximum(x, 0.0) + tf.minimum(alpha * (tf.exp(tf.minimum(x, 0.0) / alpha) - 1.0), 0.0),
+        "Cos": lambda: tf.cos(x),
         "Elu": lambda: tf.nn.elu(x) if alpha == 1 else tf.where(x > 0, x, alpha * (tf.exp(tf.minimum(x, 0.0)) - 1.0)),
         "Erf": lambda: tf.math.erf(x),
         "Exp": lambda: tf.exp(x),
@@ -33,6 +34,7 @@ def unary(node: Node, value: Value) -> Tensor:
         "Gelu": lambda: _gelu(x, get("approximate", "none")),
         "HardSigmoid": lambda: _hard_sigmoid(x, get("alpha", 0.2), get("beta", 0.5)),
         "HardSwish": lambda: x * _hard_sigmoid(x, 1 / 6, 0.5),
+        "IsNaN": lambda: tf.math.is_nan(x),
         "LeakyRelu": lambda: tf.nn.leaky_relu(x, alpha),
         "Log": lambda: tf.math.log(x),
         "Mish": lambda: x * tf.tanh(tf.nn.softplus(x)),
@@ -40,8 +42,12 @@ def unary(node: Node, value: Value) -> Tensor:
         "Not": lambda: tf.logical_not(x),
         "Reciprocal": lambda: 1.0 / x,
         "Relu": lambda: tf.nn.relu(x),
+        "Round": lambda: tf.round(x),
         "Selu": lambda: _selu(x, get("alpha", 1.67326319217681884765625), get("gamma", 1.05070102214813232421875)),
         "Sigmoid": lambda: tf.sigmoid(x),
+        "Shrink": lambda: _shrink(x, get("lambd", 0.5), get("bias", 0.0)),
+        "Sign": lambda: tf.sign(x),
+        "Sin": lambda: tf.sin(x),
         "Softplus": lambda: tf.nn.softplus(x),
         "Softsign": lambda: tf.nn.softsign(x),
         "Sqrt": lambda: tf.sqrt(x),
@@ -53,9 +59,15 @@ def unary(node: Node, value: Value) -> Tensor:
 
 
 UNARY = tuple(
-    "Abs Ceil Celu Elu Erf Exp Floor Gelu HardSigmoid HardSwish LeakyRelu Log Mish Neg Not Reciprocal Relu Selu "
-    "Sigmoid Softplus Softsign Sqrt Swish Tanh ThresholdedRelu".split()
+    "Abs Ceil Celu Cos Elu Erf Exp Floor Gelu HardSigmoid HardSwish IsNaN LeakyRelu Log Mish Neg Not Reciprocal Relu "
+    "Round Selu Shrink Sigmoid Sign Sin Softplus Softsign Sqrt Swish Tanh ThresholdedRelu".split()
 )
+
+
+def _shrink(x: tf.Tensor, reach: float, bias: float) -> tf.Tensor:
+    import tensorflow as tf
+
+    return tf.where(x < -reach, x + bias, tf.where(x > reach, x - bias, tf.zeros_like(x)))
 
 
 def _gelu(x: tf.Tensor, approximate: str) -> tf.Tensor:
@@ -102,7 +114,7 @@ def softmax(node: Node, value: Value) -> Tensor:
     import tensorflow as tf
 
     assert isinstance(value, Tensor)
-    axis = node.get("axis", -1 if node.opset >= 13 else 1) % value.rank
+    axis = axis_from_start(node.get("axis", -1 if node.opset >= 13 else 1), value.rank)
     if node.opset < 13 and axis != value.rank - 1:
         raise UnknownOperatorError("several axes at once, as before version 13 of the standard")
     function = tf.nn.softmax if node.operator == "Softmax" else tf.nn.log_softmax

@@ -16,6 +16,7 @@ from core.models.onnx_graph.values import (
     Value,
     aligned,
     axes_of,
+    axis_from_start,
     constant,
     in_order,
 )
@@ -31,7 +32,7 @@ def elementwise(node: Node, *values: Value) -> Value:
     functions: Mapping[str, Callable[..., tf.Tensor]] = {
         "Add": tf.add,
         "And": tf.logical_and,
-        "Div": lambda a, b: tf.math.floordiv(a, b) if a.dtype.is_integer else tf.divide(a, b),
+        "Div": lambda a, b: whole_quotient(a, b) if a.dtype.is_integer else tf.divide(a, b),
         "Equal": tf.equal,
         "Greater": tf.greater,
         "GreaterOrEqual": tf.greater_equal,
@@ -40,13 +41,14 @@ def elementwise(node: Node, *values: Value) -> Value:
         "Max": tf.maximum,
         "Mean": tf.add,
         "Min": tf.minimum,
-        "Mod": tf.math.floormod,
+        "Mod": lambda a, b: _remainder(a, b) if node.get("fmod", 0) else tf.math.floormod(a, b),
         "Mul": tf.multiply,
         "Or": tf.logical_or,
         "PRelu": lambda x, slope: tf.nn.relu(x) - slope * tf.nn.relu(-x),
         "Pow": lambda a, b: tf.pow(a, tf.cast(b, a.dtype)),
         "Sub": tf.subtract,
         "Sum": tf.add,
+        "Xor": tf.math.logical_xor,
     }
     function = functions[node.operator]
     parts, last = aligned(values)
@@ -58,8 +60,22 @@ def elementwise(node: Node, *values: Value) -> Value:
     return Tensor(data, last, common_channel(values, data.shape.rank))
 
 
+def _remainder(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+    """Return the remainder with the sign of the dividend."""
+    import tensorflow as tf
+
+    return tf.sign(a) * tf.math.floormod(tf.abs(a), tf.abs(b))
+
+
+def whole_quotient(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+    """Return a quotient of whole numbers, rounded towards zero."""
+    import tensorflow as tf
+
+    return tf.sign(a) * tf.sign(b) * tf.math.floordiv(tf.abs(a), tf.abs(b))
+
+
 ELEMENTWISE = tuple(
-    "Add And Div Equal Greater GreaterOrEqual Less LessOrEqual Max Mean Min Mod Mul Or PRelu Pow Sub Sum".split()
+    "Add And Div Equal Greater GreaterOrEqual Less LessOrEqual Max Mean Min Mod Mul Or PRelu Pow Sub Sum Xor".split()
 )
 
 
@@ -87,7 +103,7 @@ def reduce(node: Node, value: Value, axes: Value | None = None) -> Tensor:
     chosen = axes_of(node, axes)
     if not chosen and node.get("noop_with_empty_axes", 0):
         return value
-    chosen = sorted(axis % value.rank for axis in (chosen or range(value.rank)))
+    chosen = sorted(axis_from_start(axis, value.rank) for axis in (chosen or range(value.rank)))
     keep = bool(node.get("keepdims", 1))
     whole_picture = value.channels_last and (chosen == [2, 3] or keep)
     tensor = value if whole_picture else Tensor(in_order(value), False, value.channel)
@@ -153,10 +169,7 @@ def einsum(node: Node, *values: Value) -> Tensor:
     """`Einsum` of tensors."""
     import tensorflow as tf
 
-    equation = node.attributes["equation"]
-    if "." in equation:
-        raise UnknownOperatorError("an ellipsis")
-    return Tensor(tf.einsum(equation, *map(in_order, values)))
+    return Tensor(tf.einsum(node.attributes["equation"], *map(in_order, values)))
 
 
 def cast(node: Node, value: Value) -> Value:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from core.models.onnx_graph.values import (
     as_paddings,
     as_picture,
     as_shape,
+    constant,
     known,
     size_of,
 )
@@ -24,6 +26,31 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 _AXES = (2, 3)
+
+
+def of_rows_too(translation: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Return a translation that also takes rows of positions, which it sees as pictures that are one pixel high."""
+
+    def either(node: Node, image: Value, kernel: Value | None = None, *rest: Value | None) -> Tensor:
+        import tensorflow as tf
+
+        more = [] if kernel is None else [kernel, *rest]
+        if not isinstance(image, Tensor) or image.rank != 3:
+            return translation(node, image, *more)
+        attributes = dict(node.attributes)
+        for name, first in (("kernel_shape", [1]), ("strides", [1]), ("dilations", [1]), ("output_padding", [0])):
+            if name in attributes:
+                attributes[name] = [*first, *attributes[name]]
+        if "pads" in attributes:
+            before, after = attributes["pads"]
+            attributes["pads"] = [0, before, 0, after]
+        if kernel is not None:
+            more[0] = known(kernel, "a kernel")[:, :, None]
+        picture = Tensor(tf.expand_dims(tf.transpose(image.data, (0, 2, 1)), 1), True, 1)
+        made = translation(replace(node, attributes=attributes), picture, *more)
+        return Tensor(tf.transpose(tf.squeeze(made.data, 1), (0, 2, 1)), False, 1)
+
+    return either
 
 
 def conv(node: Node, image: Value, kernel: Value, bias: Value | None = None) -> Tensor:
@@ -37,12 +64,14 @@ def conv(node: Node, image: Value, kernel: Value, bias: Value | None = None) -> 
     outputs, inputs = weights.shape[:2]
     if groups > 1 and inputs == 1 and strides[0] == strides[1]:
         by_channel = weights.reshape(groups, -1, *weights.shape[2:])
-        filters = np.transpose(by_channel, (2, 3, 0, 1)).astype(np.float32)
+        filters = constant(np.transpose(by_channel, (2, 3, 0, 1)))
         data = tf.nn.depthwise_conv2d(x, filters, [1, *strides, 1], padding, dilations=dilations)
     else:
-        filters = np.transpose(weights, (2, 3, 1, 0)).astype(np.float32)
+        filters = np.transpose(weights, (2, 3, 1, 0))
         parts = [
-            tf.nn.conv2d(part, filters[..., first : first + outputs // groups], strides, padding, dilations=dilations)
+            tf.nn.conv2d(
+                part, constant(filters[..., first : first + outputs // groups]), strides, padding, dilations=dilations
+            )
             for part, first in zip(
                 tf.split(x, groups, -1) if groups > 1 else [x], range(0, outputs, outputs // groups), strict=True
             )
@@ -72,7 +101,7 @@ def conv_transpose(node: Node, image: Value, kernel: Value, bias: Value | None =
     parts = [
         tf.nn.conv2d_transpose(
             part,
-            np.transpose(weights[group * inputs : (group + 1) * inputs], (2, 3, 1, 0)).astype(np.float32),
+            constant(np.transpose(weights[group * inputs : (group + 1) * inputs], (2, 3, 1, 0))),
             as_shape([size_of(image, 0), *whole, outputs]),
             strides,
             "VALID",

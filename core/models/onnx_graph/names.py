@@ -19,7 +19,8 @@ ACTIVATIONS = frozenset(
     "ThresholdedRelu".split()
 )
 """Operators that are activations by themselves."""
-_GATES = ("Sigmoid", "HardSigmoid")  # an activation if they are multiplied with what they are of
+_BY_VALUE = ACTIVATIONS | {"Add", "Div", "Erf", "Exp", "Log", "Mul", "Neg", "Pow", "Sub"}
+_MOST_NODES = 12  # of one activation
 
 
 def module_of(node: Any) -> str:
@@ -98,31 +99,45 @@ def _within(module: str, path: str) -> bool:
     return module == path or module.startswith(f"{path}.")
 
 
-def before_activations(nodes: Sequence[Any], names: Mapping[str, str], known: Collection[str]) -> dict[str, str]:
+def before_activations(
+    nodes: Sequence[Any], names: Mapping[str, str], known: Collection[str], scalars: Collection[str]
+) -> dict[str, str]:
     """Return `name_pre_relu` -> tensor of *known* for every named tensor that an activation has just made.
 
     A name that is taken is left out.
+
+    Args:
+        scalars: the constants that are one number.
     """
     made = {tensor: place for place, node in enumerate(nodes) for tensor in node.output}
     found: dict[str, str] = {}
     for name, tensor in names.items():
-        place = made.get(tensor)
-        if place is None:
-            continue
-        before = _input_of_activation(nodes, made, place)
+        before = _input_of_activation(nodes, made, tensor, scalars)
         if before is not None and before in known and f"{name}_pre_relu" not in names:
             found[f"{name}_pre_relu"] = before
     return found
 
 
-def _input_of_activation(nodes: Sequence[Any], made: Mapping[str, int], place: int) -> str | None:
-    """Return the tensor that an activation is of: a single node, or x times a sigmoid of x."""
-    node = nodes[place]
-    if node.op_type in ACTIVATIONS:
-        return str(node.input[0])
-    if node.op_type == "Mul":
-        for gate, tensor in (tuple(node.input), tuple(reversed(node.input))):
-            maker = made.get(gate)
-            if maker is not None and nodes[maker].op_type in _GATES and nodes[maker].input[0] == tensor:
-                return str(tensor)
+def _input_of_activation(
+    nodes: Sequence[Any], made: Mapping[str, int], tensor: str, scalars: Collection[str]
+) -> str | None:
+    """Return the tensor that an activation is of, or None if another operation has made *tensor*.
+
+    Exporters take activations apart, such as x * sigmoid(x). What is computed value by value from one tensor and from
+    numbers, with an activation in between, is an activation of the last tensor that everything passes through.
+    """
+    ahead, bends = {tensor}, False
+    for _ in range(_MOST_NODES):
+        latest = max(ahead, key=lambda name: made.get(name, -1))
+        place = made.get(latest)
+        if place is None or nodes[place].op_type not in _BY_VALUE:
+            return None
+        node = nodes[place]
+        bends |= node.op_type in ACTIVATIONS or node.op_type == "Erf"
+        inputs = node.input[:1] if node.op_type in ACTIVATIONS else node.input  # the others are parameters
+        ahead = (ahead - {latest}) | {name for name in inputs if name and name not in scalars}
+        if not ahead:
+            return None
+        if bends and len(ahead) == 1:
+            return ahead.pop()
     return None

@@ -14,6 +14,7 @@ from core.models.onnx_graph.values import (
     UnknownOperatorError,
     Value,
     as_picture,
+    axis_from_start,
     channels_last,
     constant,
     in_order,
@@ -25,8 +26,10 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 
-def batch_norm(node: Node, value: Value, scale: Value, bias: Value, mean: Value, variance: Value) -> Tensor:
-    """`BatchNormalization` for inference, as one product and one sum."""
+def batch_norm(node: Node, value: Value, scale: Value, bias: Value, mean: Value, variance: Value) -> Value:
+    """`BatchNormalization` for inference, as one product and one sum; of constants, as kernels may be, a constant."""
+    if isinstance(value, np.ndarray):
+        return _constant_norm(node, value, *(known(fact, "a parameter") for fact in (scale, bias, mean, variance)))
     if node.get("training_mode", 0):
         raise UnknownOperatorError("training mode, in which images depend on each other; export for inference")
     assert isinstance(value, Tensor)
@@ -34,6 +37,19 @@ def batch_norm(node: Node, value: Value, scale: Value, bias: Value, mean: Value,
     factor = facts[0] / np.sqrt(facts[3] + node.get("epsilon", 1e-5))
     offset = facts[1] - facts[2] * factor
     return _scaled(value, factor.astype(np.float32), offset.astype(np.float32))
+
+
+def _constant_norm(
+    node: Node, value: Constant, scale: Constant, bias: Constant, mean: Constant, variance: Constant
+) -> Constant:
+    """Return a normalised constant; in training mode, as a kernel is standardised, by its own mean and variance."""
+    if node.get("training_mode", 0):
+        others = tuple(axis for axis in range(value.ndim) if axis != 1)
+        mean, variance = value.mean(others, dtype=np.float64), value.var(others, dtype=np.float64)
+    shape = (-1,) + (1,) * (value.ndim - 2)
+    factor = scale / np.sqrt(variance + node.get("epsilon", 1e-5))
+    normal: Constant = value * factor.reshape(shape) + (bias - mean * factor).reshape(shape)
+    return normal.astype(np.float32)
 
 
 def _scaled(value: Tensor, factor: Constant, offset: Constant) -> Tensor:
@@ -74,7 +90,7 @@ def layer_norm(node: Node, value: Value, scale: Value, bias: Value | None = None
 
     assert isinstance(value, Tensor)
     x = in_order(value)
-    axes = list(range(node.get("axis", -1) % value.rank, value.rank))
+    axes = list(range(axis_from_start(node.get("axis", -1), value.rank), value.rank))
     epsilon = node.get("epsilon", 1e-5)
     if node.operator == "LayerNormalization":
         data = _normal(x, axes, epsilon)
@@ -92,6 +108,28 @@ def _normal(x: tf.Tensor, axes: Sequence[int], epsilon: float) -> tf.Tensor:
 
     centred = x - tf.reduce_mean(x, axes, keepdims=True)
     return centred * tf.math.rsqrt(tf.reduce_mean(centred * centred, axes, keepdims=True) + epsilon)
+
+
+def lp_norm(node: Node, value: Value) -> Tensor:
+    """`LpNormalization`: divided by the length along an axis, in the 1- or the 2-norm."""
+    import tensorflow as tf
+
+    assert isinstance(value, Tensor)
+    axis, order = value.axis(node.get("axis", -1)), node.get("p", 2)
+    if order not in (1, 2):
+        raise UnknownOperatorError(f"norm {order}")
+    x = value.data
+    length = tf.reduce_sum(tf.abs(x) if order == 1 else x * x, axis, keepdims=True)
+    return Tensor(x / (length if order == 1 else tf.sqrt(length)), value.channels_last, value.channel)
+
+
+def mean_variance(node: Node, value: Value) -> Tensor:
+    """`MeanVarianceNormalization`, over axes that the batch is not one of."""
+    assert isinstance(value, Tensor)
+    axes = [axis_from_start(axis, value.rank) for axis in node.get("axes", [0, 2, 3])]
+    if 0 in axes:
+        raise UnknownOperatorError("a mean of all images, which depend on each other then")
+    return Tensor(_normal(value.data, [value.axis(axis) for axis in axes], 1e-9), value.channels_last, value.channel)
 
 
 def local_response(node: Node, value: Value) -> Tensor:

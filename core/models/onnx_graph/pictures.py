@@ -17,6 +17,7 @@ from core.models.onnx_graph.values import (
     as_paddings,
     as_picture,
     as_shape,
+    axis_from_start,
     channels_last,
     known,
     size_of,
@@ -37,7 +38,11 @@ def pad(
 
     assert isinstance(value, Tensor)
     pads = items_of(widths) if widths is not None else list(node.attributes["pads"])
-    chosen = [int(axis) % value.rank for axis in known(axes, "axes")] if axes is not None else list(range(value.rank))
+    chosen = (
+        [axis_from_start(int(axis), value.rank) for axis in known(axes, "axes")]
+        if axes is not None
+        else list(range(value.rank))
+    )
     before: list[Any] = [0] * value.rank
     after: list[Any] = [0] * value.rank
     for place, axis in enumerate(chosen):
@@ -87,7 +92,7 @@ def depth_to_space(node: Node, value: Value) -> Tensor:
 
 
 def resize(node: Node, value: Value, *rest: Value | None) -> Tensor:
-    """`Resize` and `Upsample` of pictures: nearest and linear, where TensorFlow's rounding is the same."""
+    """`Resize` and `Upsample` of height and width: nearest, linear and cubic."""
     import tensorflow as tf
 
     x = as_picture(value)
@@ -96,6 +101,10 @@ def resize(node: Node, value: Value, *rest: Value | None) -> Tensor:
     scales, sizes = (filled[0], None) if node.operator == "Upsample" or node.opset < 11 else (filled[1], filled[2])
     if isinstance(scales, np.ndarray) and scales.size == 0:
         scales = None
+    if list(node.get("axes", [2, 3])) not in ([2, 3], [0, 1, 2, 3]):
+        raise UnknownOperatorError("axes that are not height and width in this order")
+    if isinstance(scales, np.ndarray) and any(scales[:-2] != 1):
+        raise UnknownOperatorError("another number of images or channels")
     if sizes is not None:
         wanted = items_of(sizes)[-2:]
         ratios = [None, None]
@@ -107,8 +116,14 @@ def resize(node: Node, value: Value, *rest: Value | None) -> Tensor:
         "coordinate_transformation_mode",
         "half_pixel" if node.opset >= 11 and node.operator == "Resize" else "asymmetric",
     )
-    if mode not in ("nearest", "linear") or where not in _PLACES or node.get("antialias", 0):
-        raise UnknownOperatorError(f"mode {mode} with {where}")
+    options = ("antialias", "exclude_outside"), node.get("keep_aspect_ratio_policy", "stretch")
+    if (
+        mode not in _MODES
+        or where not in _PLACES
+        or any(map(node.attributes.get, options[0]))
+        or options[1] != "stretch"
+    ):
+        raise UnknownOperatorError(f"mode {mode} with {where}, or options of it")
     exact = all(_is_whole(ratio) or ratio is None for ratio in ratios)  # TensorFlow divides the sizes to get the ratio
     if mode == "linear" and exact:
         centred = where.endswith("half_pixel")
@@ -117,22 +132,27 @@ def resize(node: Node, value: Value, *rest: Value | None) -> Tensor:
         )
         return Tensor(data, True, value.channel)
     for place, (new, ratio) in enumerate(zip(wanted, ratios, strict=True)):
+        rounding = node.get("nearest_mode", "round_prefer_floor")
         x = _resized(
-            x, place + 1, new, ratio, where, node.get("nearest_mode", "round_prefer_floor") if mode == "nearest" else ""
+            x, place + 1, new, ratio, where, rounding if mode == "nearest" else mode, node.get("cubic_coeff_a", -0.75)
         )
     return Tensor(x, True, value.channel)
 
 
+_MODES = ("nearest", "linear", "cubic")
 _PLACES = ("half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric")
 
 
-def _resized(x: tf.Tensor, axis: int, new: Any, ratio: float | None, where: str, rounding: str) -> tf.Tensor:
+def _resized(
+    x: tf.Tensor, axis: int, new: Any, ratio: float | None, where: str, method: str, slope: float
+) -> tf.Tensor:
     """Resize one axis of a picture, pixel by pixel.
 
     Args:
         new: the new size.
         ratio: of the new size to the old one, which may be rounded; None: as the sizes say.
-        rounding: how the nearest pixel is found; empty: between two pixels, both are mixed.
+        method: linear, cubic, or how the nearest pixel is found.
+        slope: of the cubic kernel at its first zero.
     """
     import tensorflow as tf
 
@@ -149,20 +169,37 @@ def _resized(x: tf.Tensor, axis: int, new: Any, ratio: float | None, where: str,
         if where == "pytorch_half_pixel":
             place = tf.where(length > 1.0, place, tf.zeros_like(place))
     last = old - 1.0
-    if rounding:
+    if method not in ("linear", "cubic"):
         nearest = {
             "round_prefer_floor": lambda: -tf.floor(0.5 - place),
             "round_prefer_ceil": lambda: tf.floor(place + 0.5),
             "floor": lambda: tf.floor(place),
             "ceil": lambda: -tf.floor(-place),
-        }[rounding]()
+        }[method]()
         return tf.gather(x, tf.cast(tf.clip_by_value(nearest, 0.0, last), tf.int32), axis=axis)
-    place = tf.clip_by_value(place, 0.0, last)
+    if method == "linear":
+        place = tf.clip_by_value(place, 0.0, last)
     before = tf.floor(place)
-    after = tf.minimum(before + 1.0, last)
-    share = tf.reshape(place - before, (-1, *(1,) * (3 - axis)))
-    low, high = (tf.gather(x, tf.cast(index, tf.int32), axis=axis) for index in (before, after))
-    return low + share * (high - low)
+    part = place - before
+    shares = {0: 1.0 - part, 1: part} if method == "linear" else _cubic_shares(part, slope)
+    mixed = None
+    for offset, share in shares.items():
+        pixels = tf.gather(x, tf.cast(tf.clip_by_value(before + float(offset), 0.0, last), tf.int32), axis=axis)
+        weighted = pixels * tf.reshape(share, (-1, *(1,) * (3 - axis)))
+        mixed = weighted if mixed is None else mixed + weighted
+    return mixed
+
+
+def _cubic_shares(part: tf.Tensor, slope: float) -> dict[int, tf.Tensor]:
+    """Return the shares of the four pixels around a place, *part* of a pixel behind the second one (Keys, 1981)."""
+
+    def near(x: tf.Tensor) -> tf.Tensor:  # at most one pixel away
+        return ((slope + 2.0) * x - (slope + 3.0)) * x * x + 1.0
+
+    def far(x: tf.Tensor) -> tf.Tensor:  # one to two pixels away
+        return ((slope * x - 5.0 * slope) * x + 8.0 * slope) * x - 4.0 * slope
+
+    return {-1: far(part + 1.0), 0: near(part), 1: near(1.0 - part), 2: far(2.0 - part)}
 
 
 def _is_whole(ratio: Any) -> bool:

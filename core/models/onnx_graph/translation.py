@@ -6,16 +6,29 @@ is everything that depends on it; the rest of the graph stays usable.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from core.errors import one_line, short
-from core.models.onnx_graph import activations, arithmetic, convolutions, normalisation, pictures, shapes
+from core.models.onnx_graph import (
+    activations,
+    arithmetic,
+    attention,
+    convolutions,
+    normalisation,
+    parts,
+    pictures,
+    quantisation,
+    shapes,
+)
+from core.models.onnx_graph.file import STANDARD, OnnxFile, stored_values
+from core.models.onnx_graph.folding import FOLDED, fold, fresh_budget
 from core.models.onnx_graph.node import Node
-from core.models.onnx_graph.values import Constant, Sizes, Tensor, UnknownOperatorError, Value, in_order
+from core.models.onnx_graph.sizes import of_sizes
+from core.models.onnx_graph.values import Constant, Sizes, Tensor, UnknownOperatorError, Value, in_order, known
 
 Translation = Callable[..., "Value | tuple[Value, ...]"]
 
@@ -23,43 +36,56 @@ OPERATORS: Mapping[str, Translation] = {
     **dict.fromkeys(activations.UNARY, activations.unary),
     **dict.fromkeys(arithmetic.ELEMENTWISE, arithmetic.elementwise),
     **dict.fromkeys(arithmetic.REDUCTIONS, arithmetic.reduce),
-    "AveragePool": convolutions.average_pool,
+    "AveragePool": convolutions.of_rows_too(convolutions.average_pool),
     "BatchNormalization": normalisation.batch_norm,
     "Cast": arithmetic.cast,
     "CastLike": arithmetic.cast_like,
     "Clip": activations.clip,
     "Concat": shapes.concat,
+    "Attention": attention.attention,
     "ConstantOfShape": shapes.constant_of_shape,
-    "Conv": convolutions.conv,
-    "ConvTranspose": convolutions.conv_transpose,
+    "Conv": convolutions.of_rows_too(convolutions.conv),
+    "ConvTranspose": convolutions.of_rows_too(convolutions.conv_transpose),
+    "CumSum": parts.cumsum,
     "DepthToSpace": pictures.depth_to_space,
     "Einsum": arithmetic.einsum,
+    "DequantizeLinear": quantisation.dequantize,
     "Expand": shapes.expand,
     "Flatten": shapes.flatten,
-    "Gather": shapes.gather,
+    "Gather": parts.gather,
     "Gemm": arithmetic.gemm,
-    "GlobalAveragePool": convolutions.global_pool,
-    "GlobalMaxPool": convolutions.global_pool,
+    "GatherElements": parts.gather_elements,
+    "GatherND": parts.gather_nd,
+    "GlobalAveragePool": convolutions.of_rows_too(convolutions.global_pool),
+    "GlobalMaxPool": convolutions.of_rows_too(convolutions.global_pool),
     "GroupNormalization": normalisation.group_norm,
     "InstanceNormalization": normalisation.instance_norm,
     "LRN": normalisation.local_response,
     "LayerNormalization": normalisation.layer_norm,
+    "LpNormalization": normalisation.lp_norm,
     "LogSoftmax": activations.softmax,
     "MatMul": arithmetic.matmul,
-    "MaxPool": convolutions.max_pool,
+    "MaxPool": convolutions.of_rows_too(convolutions.max_pool),
+    "MeanVarianceNormalization": normalisation.mean_variance,
+    "OneHot": parts.one_hot,
     "Pad": pictures.pad,
+    "QuantizeLinear": quantisation.quantize,
     "RMSNormalization": normalisation.layer_norm,
+    "Range": parts.range_of,
     "Reshape": shapes.new_shape,
     "Resize": pictures.resize,
+    "RotaryEmbedding": attention.rotary_embedding,
+    "ScatterND": parts.scatter_nd,
     "Shape": shapes.shape,
     "Size": shapes.size,
-    "Slice": shapes.cut,
+    "Slice": parts.cut,
     "Softmax": activations.softmax,
     "SpaceToDepth": pictures.depth_to_space,
-    "Split": shapes.split,
+    "Split": parts.split,
     "Squeeze": shapes.squeeze,
     "Tile": shapes.tile,
     "Transpose": shapes.transpose,
+    "Trilu": parts.trilu,
     "Unsqueeze": shapes.unsqueeze,
     "Upsample": pictures.resize,
     "Where": arithmetic.where,
@@ -69,63 +95,116 @@ _SAME = ("Identity", "Dropout")
 _UNFIT = (ValueError, TypeError, LookupError, AttributeError, AssertionError, ArithmeticError)
 _COUNTS = ("blocksize", "dilations", "group", "kernel_shape", "num_groups", "size", "strides")
 _LARGEST_COUNT = 1 << 12  # of pixels or channels, in one attribute; more would overflow within TensorFlow
-_LARGEST_FOLDED = 1 << 24  # values of a constant that is computed while translating
+_DEEPEST = 4  # branches within branches
 
 
-def translate(
-    model: Any, initializers: Mapping[str, Constant], image: Any, channels_first: bool
-) -> tuple[dict[str, Value], dict[str, str]]:
+def translate(file: OnnxFile, image: Any, channels_first: bool) -> tuple[dict[str, Value], dict[str, str]]:
     """Put the translation of a graph into TensorFlow's current graph.
 
     Args:
-        model: a checked ModelProto.
-        initializers: name -> constant.
         image: placeholder of shape (batch, height, width, channel).
         channels_first: whether the graph itself takes the channels first.
 
     Returns:
         name of a tensor -> its value; and name of a tensor -> why it is unknown, for what has no translation.
     """
-    from onnx import helper, numpy_helper
-
-    opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 1)
-    name = next(entry.name for entry in model.graph.input if entry.name not in initializers)
-    values: dict[str, Value] = dict(initializers)
+    name = next(entry.name for entry in file.graph.input if entry.name not in file.constants)
+    values: dict[str, Value] = dict(file.constants)
     values[name] = Tensor(image, channels_first, 1 if channels_first else 3)
     unknown: dict[str, str] = {}
-    for proto in model.graph.node:
-        missing = next((item for item in proto.input if item in unknown), None)
-        if missing is not None:
-            unknown.update(dict.fromkeys(proto.output, unknown[missing]))
-            continue
-        attributes = {}
-        for attribute in proto.attribute:
-            found = helper.get_attribute_value(attribute)
-            attributes[attribute.name] = (
-                numpy_helper.to_array(found)
-                if attribute.type == 4
-                else found.decode()
-                if isinstance(found, bytes)
-                else found
-            )
-        node = Node(proto.op_type, attributes, opset, len(proto.output))
-        inputs = [values[item] if item else None for item in proto.input]
-        try:
-            _check_attributes(node)
-            outputs = _outputs(proto, node, inputs, opset)
-        except UnknownOperatorError as error:
-            reason = str(error)
-        except _UNFIT as error:  # a damaged graph: shapes that do not agree, attributes or inputs that are missing
-            reason = one_line(error)
-        else:
-            values.update(zip(filter(None, proto.output), outputs, strict=False))
-            continue
-        where = f" at node {short(proto.name)}" if proto.name else ""
-        unknown.update(dict.fromkeys(proto.output, f"operator {short(proto.op_type)}{where}: {reason}"))
+    _Translator(file.opset, fresh_budget(file.constants)).add(file.graph.node, values, unknown)
     return values, unknown
 
 
-def _check_attributes(node: Node) -> None:
+@dataclass(frozen=True)
+class _Translator:
+    """The translation of the nodes of a graph, and of graphs within it.
+
+    Attributes:
+        opset: version of the standard that the file was written for.
+        budget: how many more values of constants may be computed; see `folding.fold`.
+        depth: how many graphs this one is in.
+    """
+
+    opset: int
+    budget: list[int]
+    depth: int = 0
+
+    def add(self, protos: Sequence[Any], values: dict[str, Value], unknown: dict[str, str]) -> None:
+        """Add the values of all tensors that some nodes make, or the reasons why they are unknown."""
+        for proto in protos:
+            missing = next((item for item in proto.input if item in unknown), None)
+            if missing is not None:
+                unknown.update(dict.fromkeys(proto.output, unknown[missing]))
+                continue
+            try:
+                if proto.domain not in STANDARD:
+                    raise UnknownOperatorError("no translation of this operator")
+                node = Node(proto.op_type, _attributes(proto), self.opset, len(proto.output))
+                _check_counts(node)
+                inputs = [values[item] if item else None for item in proto.input]
+                if node.operator == "If":
+                    outputs = self._branch(node, inputs[0], values, unknown)
+                else:
+                    outputs = self._outputs(proto, node, inputs)
+            except UnknownOperatorError as error:
+                reason = str(error)
+            except _UNFIT as error:  # a damaged graph: shapes that do not agree, attributes or inputs that are missing
+                reason = one_line(error) or "inputs that it does not take"
+            else:
+                values.update(zip(filter(None, proto.output), outputs, strict=False))
+                continue
+            where = f" at node {short(proto.name)}" if proto.name else ""
+            unknown.update(dict.fromkeys(proto.output, f"operator {short(proto.op_type)}{where}: {reason}"))
+
+    def _branch(
+        self, node: Node, condition: Value | None, values: Mapping[str, Value], unknown: Mapping[str, str]
+    ) -> Sequence[Value]:
+        """Return the outputs of an `If`, which exporters write for a condition that sizes of tensors decide."""
+        if self.depth >= _DEEPEST:
+            raise UnknownOperatorError("graphs within graphs")
+        chosen = node.attributes["then_branch" if known(condition, "a condition").item() else "else_branch"]
+        inside, strange = dict(values), dict(unknown)
+        inside |= {tensor.name: stored_values(tensor) for tensor in chosen.initializer}
+        replace(self, depth=self.depth + 1).add(chosen.node, inside, strange)
+        for entry in chosen.output:
+            if entry.name in strange:
+                raise UnknownOperatorError(strange[entry.name])
+        return [inside[entry.name] for entry in chosen.output]
+
+    def _outputs(self, proto: Any, node: Node, inputs: Sequence[Value | None]) -> Sequence[Value]:
+        if node.operator == "Constant":
+            return [_constant(node)]
+        if node.operator in _SAME:
+            assert inputs[0] is not None
+            return [inputs[0]]
+        inputs = [item.constant() if isinstance(item, Sizes) and item.are_known else item for item in inputs]
+        constants = [item for item in inputs if item is None or isinstance(item, np.ndarray)]
+        if node.operator in FOLDED and len(constants) == len(inputs):
+            return fold(proto, self.opset, constants, self.budget)
+        found = of_sizes(proto, node, inputs)
+        if found is not None:
+            return found
+        if node.operator not in OPERATORS:
+            raise UnknownOperatorError("no translation of this operator")
+        made = OPERATORS[node.operator](node, *_tensors_where_needed(node.operator, inputs))
+        return made if isinstance(made, tuple) else [made]
+
+
+def _attributes(proto: Any) -> dict[str, Any]:
+    """Return the attributes of a node: numbers, text, lists, arrays and graphs."""
+    from onnx import helper
+
+    found: dict[str, Any] = {}
+    for attribute in proto.attribute:
+        value = helper.get_attribute_value(attribute)
+        if attribute.type == attribute.TENSOR:
+            value = stored_values(value)
+        found[attribute.name] = value.decode() if isinstance(value, bytes) else value
+    return found
+
+
+def _check_counts(node: Node) -> None:
     """Make sure that strides, sizes of windows and the like are such, because TensorFlow does not check all of them."""
     for name in _COUNTS:
         found = node.attributes.get(name, 1)
@@ -134,58 +213,28 @@ def _check_attributes(node: Node) -> None:
                 raise UnknownOperatorError(f"{name} of {short(count)}")
 
 
-def _outputs(proto: Any, node: Node, inputs: Sequence[Value | None], opset: int) -> Sequence[Value]:
-    if proto.op_type == "Constant":
-        return [_constant(node)]
-    if proto.op_type in _SAME and proto.domain in ("", "ai.onnx"):
-        assert inputs[0] is not None
-        return [inputs[0]]
-    if all(
-        item is None or isinstance(item, np.ndarray) or (isinstance(item, Sizes) and item.are_known) for item in inputs
-    ):
-        folded = _fold(proto, inputs, opset)
-        if folded is not None:
-            return folded
-    if proto.op_type in shapes.SIZE_ARITHMETIC and _are_sizes(inputs):
-        return [shapes.sizes_arithmetic(node, *(item for item in inputs if item is not None))]
-    translation = OPERATORS.get(proto.op_type) if proto.domain in ("", "ai.onnx") else None
-    if translation is None:
-        raise UnknownOperatorError("no translation of this operator")
-    found = translation(node, *_tensors_where_needed(proto.op_type, inputs))
-    return found if isinstance(found, tuple) else [found]
-
-
-_TAKE_SIZES = frozenset(
+_OF_PICTURES = frozenset(
     """
-    Shape Size Reshape Unsqueeze Squeeze Concat Split Slice Gather Expand Tile ConstantOfShape Pad Resize
-    Upsample Cast CastLike ReduceMean ReduceSum ReduceMax ReduceMin ReduceProd
+    Cast CastLike Expand Flatten Gather GatherElements GatherND Pad ReduceL1 ReduceL2 ReduceMax ReduceMean ReduceMin
+    ReduceProd ReduceSum ReduceSumSquare Reshape Resize ScatterElements ScatterND Slice Split Squeeze Tile Transpose
+    Trilu Unsqueeze Upsample
     """.split()
 )
+"""Operators whose first input is a tensor here."""
+_TAKE_SIZES = frozenset(
+    "ConstantOfShape Expand Pad Range Reshape Resize Shape Size Slice Split Squeeze Tile Unsqueeze Upsample".split()
+)
+"""Operators that take sizes as they are; for `_OF_PICTURES`, not as the first input."""
 
 
 def _tensors_where_needed(operator: str, inputs: Sequence[Value | None]) -> list[Value | None]:
     """Turn sizes and lone constants into tensors for operators that compute with pixels."""
-    if operator in _TAKE_SIZES:
-        first = inputs[0]
-        if isinstance(first, np.ndarray) and operator not in (
-            "Reshape",
-            "Concat",
-            "Gather",
-            "Shape",
-            "Expand",
-            "ConstantOfShape",
-        ):
-            return [Tensor(in_order(first)), *inputs[1:]]
-        return list(inputs)
-    return [Tensor(in_order(item)) if isinstance(item, Sizes) else item for item in inputs]
-
-
-def _are_sizes(inputs: Sequence[Value | None]) -> bool:
-    """Return whether all inputs are sizes or small whole numbers."""
-    return any(isinstance(item, Sizes) for item in inputs) and all(
-        isinstance(item, Sizes) or (isinstance(item, np.ndarray) and item.dtype.kind in "iub" and item.ndim <= 1)
-        for item in inputs
-    )
+    found: list[Value | None] = []
+    for place, item in enumerate(inputs):
+        first = place == 0 and operator in _OF_PICTURES
+        lone = isinstance(item, Sizes) and (operator not in _TAKE_SIZES or first)
+        found.append(Tensor(in_order(item)) if lone or (first and isinstance(item, np.ndarray)) else item)  # type: ignore[arg-type]
+    return found
 
 
 def _constant(node: Node) -> Constant:
@@ -193,44 +242,3 @@ def _constant(node: Node) -> Constant:
         if name.startswith("value"):
             return np.asarray(value, np.float32) if name in ("value_float", "value_floats") else np.asarray(value)
     raise UnknownOperatorError("a constant without a value")
-
-
-def _fold(proto: Any, inputs: Sequence[Value | None], opset: int) -> Sequence[Value] | None:
-    """Return the outputs of a node whose inputs are all known, or None if they cannot be computed here."""
-    from onnx import helper
-    from onnx.reference import ReferenceEvaluator
-
-    if proto.op_type not in _FOLDED or proto.domain not in ("", "ai.onnx"):
-        return None
-    known = [item.constant() if isinstance(item, Sizes) else item for item in inputs]
-    if proto.op_type in ("ConstantOfShape", "Expand", "Tile"):
-        target = known[0] if proto.op_type == "ConstantOfShape" else known[1]
-        if math.prod(int(item) for item in np.asarray(target).reshape(-1)) > _LARGEST_FOLDED:
-            raise UnknownOperatorError("a constant of that size")
-    if proto.op_type == "Range":
-        start, end, step = (float(item) for item in known)  # type: ignore[arg-type]
-        if not step or abs((end - start) / step) > _LARGEST_FOLDED:
-            raise UnknownOperatorError("a range of that size")
-    feeds = {name: item for name, item in zip(proto.input, known, strict=True) if name}
-    graph = helper.make_graph(
-        [proto],
-        "fold",
-        [helper.make_value_info(name, helper.make_tensor_type_proto(0, None)) for name in feeds],
-        [helper.make_value_info(name, helper.make_tensor_type_proto(0, None)) for name in proto.output],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
-    try:
-        found = ReferenceEvaluator(model).run(None, feeds)
-    except Exception as error:  # it has no common class for what it refuses
-        raise UnknownOperatorError(f"{type(error).__name__} for constants") from None
-    return [np.asarray(item) for item in found]
-
-
-_FOLDED = frozenset(
-    """
-    Abs Add And Cast CastLike Ceil Concat ConstantOfShape CumSum Div Equal Erf Exp Expand Flatten Floor Gather
-    GatherElements GatherND Greater GreaterOrEqual Less LessOrEqual Log MatMul Max Min Mod Mul Neg Not OneHot Or
-    Pow Range Reciprocal ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum Reshape ScatterND Shape Sigmoid
-    Sign Sin Cos Size Slice Split Sqrt Squeeze Sub Tanh Tile Transpose Trilu Unsqueeze Where Xor
-    """.split()
-)

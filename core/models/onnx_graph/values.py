@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from core.errors import short
 from core.models.onnx_graph.node import Node
+from core.models.onnx_graph.weights import weights
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -31,10 +34,10 @@ FLOATS = (1, 10, 11, 16)
 
 @dataclass(frozen=True)
 class Sizes:
-    """A small array of sizes, each an int or a scalar int32 tensor.
+    """A small array of sizes, and of numbers that were computed from sizes.
 
     Attributes:
-        items: an array of objects, of rank 0 or 1.
+        items: an array of objects, each an int, a float, or a scalar tensor.
     """
 
     items: NDArray[np.object_]
@@ -49,12 +52,13 @@ class Sizes:
 
     @property
     def are_known(self) -> bool:
-        """True if every size is a whole number."""
+        """True if no size depends on the image."""
         return are_known(self.items.flat)
 
     def constant(self) -> Constant:
         """Return the sizes, all of which are known, as a constant."""
-        return self.items.astype(np.int64)
+        floating = any(isinstance(item, float) for item in self.items.flat)
+        return self.items.astype(np.float32 if floating else np.int64)
 
 
 @dataclass(frozen=True)
@@ -80,15 +84,45 @@ class Tensor:
             raise UnknownOperatorError("a tensor whose rank depends on the image")
         return rank
 
+    @cached_property
+    def in_order(self) -> tf.Tensor:
+        """The tensor with the axes of ONNX."""
+        import tensorflow as tf
+
+        return tf.transpose(self.data, (0, 3, 1, 2)) if self.channels_last else self.data
+
+    @cached_property
+    def last(self) -> tf.Tensor:
+        """The tensor with axis 1 of ONNX as the last one of four; those that are missing are put before."""
+        import tensorflow as tf
+
+        if self.channels_last:
+            return self.data
+        data = self.data
+        for _ in range(4 - self.rank):
+            data = tf.expand_dims(data, 0)
+        return tf.transpose(data, (0, 2, 3, 1))
+
     def axis(self, axis: int) -> int:
         """Return the axis of `data` that is an axis of the ONNX tensor."""
-        axis %= self.rank
+        axis = axis_from_start(axis, self.rank)
         return (0, 3, 1, 2)[axis] if self.channels_last else axis
 
 
+def axis_from_start(axis: int, rank: int) -> int:
+    """Return an axis, which may be counted from the end.
+
+    Raises:
+        UnknownOperatorError: if a tensor of this rank has no such axis.
+    """
+    if not -rank <= axis < rank:
+        raise UnknownOperatorError(f"axis {short(axis)} of a tensor of rank {rank}")
+    return axis % rank
+
+
 def are_known(sizes: Iterable[Any]) -> bool:
-    """Return whether all sizes are whole numbers; the others depend on the image."""
-    return all(isinstance(size, int) for size in sizes)
+    """Return whether all sizes are numbers; the others depend on the image."""
+    return all(isinstance(size, (int, float)) for size in sizes)
 
 
 Value: TypeAlias = "Constant | Sizes | Tensor"
@@ -113,23 +147,16 @@ def in_order(value: Value) -> tf.Tensor:
     import tensorflow as tf
 
     if isinstance(value, Tensor):
-        return tf.transpose(value.data, (0, 3, 1, 2)) if value.channels_last else value.data
+        return value.in_order
     if isinstance(value, Sizes):
-        return as_shape(value.items.tolist() if value.items.ndim else [value.items.item()])
+        return tf.reshape(tf.stack(list(value.items.flat)), value.items.shape)
     return constant(value)
 
 
 def channels_last(value: Value) -> tf.Tensor:
     """Return a value of rank 4, or one that is broadcast to it, with axis 1 of ONNX as the last axis."""
-    import tensorflow as tf
-
-    if isinstance(value, Tensor) and value.channels_last:
-        return value.data
     if isinstance(value, Tensor):
-        data = value.data
-        while data.shape.rank < 4:
-            data = tf.expand_dims(data, 0)
-        return tf.transpose(data, (0, 2, 3, 1))
+        return value.last
     if isinstance(value, Sizes):
         raise UnknownOperatorError("sizes among pixels")
     if value.ndim == 0:
@@ -142,7 +169,7 @@ def constant(value: Constant) -> tf.Tensor:
     import tensorflow as tf
 
     if value.dtype.kind == "f" or value.dtype.name == "bfloat16":
-        return tf.constant(value.astype(np.float32))
+        return weights(value.astype(np.float32, copy=False))
     if value.dtype.kind in "iu":
         largest = np.iinfo(np.int32)
         return tf.constant(np.clip(value, largest.min, largest.max).astype(np.int32))
