@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,22 +26,26 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 _INPUT = "image"
+_BYTES = 2  # TensorProto.UINT8
 
 
-def onnx_network(path: Path, preprocessing: Preprocessing, skipped_tokens: int | None = None) -> FrozenGraph:
+def onnx_network(
+    path: Path, preprocessing: Preprocessing, skipped_tokens: int | None = None, *, default_range: bool = False
+) -> FrozenGraph:
     """Return the network in an ONNX file.
 
     Args:
+        default_range: whether images of bytes have values up to 255, because nobody has given the value range.
         skipped_tokens: number of tokens before those of patches, if the graph does not show it.
 
     Raises:
         ModelError: if it is not an ONNX file, is damaged, or has not one input of images.
     """
     file = read(path)
-    channels, size, first = _input(file, path)
+    channels, size, first, of_bytes = _input(file, path)
     device.prepare()  # after the checks that need no TensorFlow
-    if channels == 1:
-        preprocessing = replace(preprocessing, channels="grey")
+    if of_bytes and default_range:
+        preprocessing = replace(preprocessing, value_range=(0.0, 255.0))
     graph_def, layers = _translated(file, (*(size or (None, None)), channels), first, path)
     digest = file.digest
     del file  # its constants, which the graph has too
@@ -52,7 +56,7 @@ def onnx_network(path: Path, preprocessing: Preprocessing, skipped_tokens: int |
         input_node=_INPUT,
         preprocessing=replace(preprocessing, size=size),
         names=layers.nodes,
-        tokens=Tokens(layers.grids),
+        skipped_tokens=skipped_tokens,
         unavailable=layers.unavailable,
     )
 
@@ -64,12 +68,10 @@ class _Layers:
     Attributes:
         nodes: layer -> node.
         unavailable: layer that cannot be computed -> why.
-        grids: height and width of the pictures inside the network that have fixed ones.
     """
 
     nodes: Mapping[str, str]
     unavailable: Mapping[str, str]
-    grids: Collection[tuple[int, int]]
 
 
 def _translated(file: OnnxFile, shape: tuple[int | None, ...], first: bool, path: Path) -> tuple[Any, _Layers]:
@@ -100,13 +102,14 @@ def _translated(file: OnnxFile, shape: tuple[int | None, ...], first: bool, path
     layers = _Layers(
         nodes={name: made[tensor] for name, tensor in names.items()},
         unavailable={name: unknown[tensor] for name, tensor in every.items() if tensor in unknown},
-        grids={grid for value in values.values() if (grid := _grid(value)) is not None},
     )
     return graph_def_of(graph), layers
 
 
-def _input(file: OnnxFile, path: Path) -> tuple[int, tuple[int, int] | None, bool]:
-    """Return the input's number of channels, its height and width if they are fixed, and whether channels come first.
+def _input(file: OnnxFile, path: Path) -> tuple[int, tuple[int, int] | None, bool, bool]:
+    """Return the input's number of channels, height and width if they are fixed, and two facts.
+
+    The facts: whether channels come first, and whether the images are bytes.
 
     Raises:
         ModelError: if there is not one input of images.
@@ -117,13 +120,13 @@ def _input(file: OnnxFile, path: Path) -> tuple[int, tuple[int, int] | None, boo
     if len(inputs) != 1 or len(shapes[0]) != 4:
         raise ModelError(f"{path}: expected one input of shape (batch, channel, height, width), found {found}")
     [shape], kind = shapes, inputs[0].type.tensor_type.elem_type
-    if kind not in FLOATS:
-        raise ModelError(f"{path}: expected an input of floating type, {short(inputs[0].name)} has another type")
+    if kind not in (*FLOATS, _BYTES):
+        raise ModelError(f"{path}: expected an input of floats or bytes, {short(inputs[0].name)} has another type")
     first = shape[1] in (1, 3) or shape[3] not in (1, 3)
     channels, height, width = (shape[1], shape[2], shape[3]) if first else (shape[3], shape[1], shape[2])
     if channels not in (1, 3):
         raise ModelError(f"{path}: expected images of 3 channels, or of 1, found an input {found}")
-    return channels, (height, width) if height > 0 and width > 0 else None, first
+    return channels, (height, width) if height > 0 and width > 0 else None, first, kind == _BYTES
 
 
 def _layer(value: Value) -> tf.Tensor | None:
@@ -153,7 +156,9 @@ def _node(tensor: tf.Tensor) -> str:
 
 
 def _load(spec: ModelSpec) -> FrozenGraph:
-    return onnx_network(local_weights(spec), Preprocessing.of(spec), spec.skipped_tokens)
+    return onnx_network(
+        local_weights(spec), Preprocessing.of(spec), spec.skipped_tokens, default_range=spec.value_range is None
+    )
 
 
 KIND = ModelKind(

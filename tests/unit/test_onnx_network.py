@@ -347,8 +347,8 @@ HOSTILE: dict[str, tuple[Callable[[Path], bytes], str]] = {
         edited(lambda m: m.graph.input.append(helper.make_tensor_value_info("y", FLOAT, [1]))), "expected one input",
     ),
     "whole numbers": (
-        edited(lambda m: setattr(m.graph.input[0].type.tensor_type, "elem_type", onnx.TensorProto.UINT8)),
-        "expected an input of floating type",
+        edited(lambda m: setattr(m.graph.input[0].type.tensor_type, "elem_type", onnx.TensorProto.INT64)),
+        "expected an input of floats or bytes",
     ),
     "seven channels": (
         edited(lambda m: setattr(m.graph.input[0].type.tensor_type.shape.dim[1], "dim_value", 7)), "of 3 channels",
