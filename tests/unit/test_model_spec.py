@@ -70,7 +70,7 @@ def test_the_name_alone_is_the_default() -> None:
         ("inception-v1", "model.file: missing; inception-v1 needs it"),
         ({"name": 7}, "model.name: expected text, got 7"),
         ({"nmae": "vgg"}, "model.nmae: unknown key; did you mean 'name'? "
-         "(known: name, file, sha256, input, value_range, preprocess, weights)"),
+         "(known: name, file, sha256, input, value_range, preprocess, tokens, weights)"),
         ({"file": "net.pb"}, "model.file: no use for this key with efficientnet-lite0; remove it (known: name)"),
         ({"name": "keras:VGG16", "value_range": [0, 1]},
          "model.value_range: no use for this key with keras:VGG16; remove it (known: name, weights)"),
@@ -78,7 +78,7 @@ def test_the_name_alone_is_the_default() -> None:
          "model.input: no use for this key with inception-v1; remove it (known: name, file, sha256)"),
         ({"name": "frozen-graph", "file": "net.pb", "weights": "none"},
          "model.weights: no use for this key with frozen-graph; remove it "
-         "(known: name, file, sha256, input, value_range, preprocess)"),
+         "(known: name, file, sha256, input, value_range, preprocess, tokens)"),
         ({"name": "keras:VGG16", "weights": "mine"}, "model.weights: expected 'imagenet' or 'none', got 'mine'"),
         ({"name": "inception-v1", "file": "https://example.org/net.pb"},
          "model.sha256: missing; a file that is downloaded needs its sha256"),
@@ -88,7 +88,7 @@ def test_the_name_alone_is_the_default() -> None:
          "model.file: expected a path, https:// or s3://, got 'http://example.org/net.pb'"),
         ({"name": "inception-v1", "file": "file:///etc/passwd", "sha256": SHA256},
          "model.file: expected a path, https:// or s3://, got 'file:///etc/passwd'"),
-        ({"name": "keras", "file": "net.h5"}, "model.file: expected a file that ends in .keras, got 'net.h5'"),
+        ({"name": "keras", "file": "net.hdf"}, "model.file: expected a file that ends in .keras, .h5, .hdf5, got 'net.hdf'"),
         ({"name": "saved-model", "file": "https://example.org/net"},
          "model.file: expected a directory on this machine, got 'https://example.org/net'"),
         ({"name": "frozen-graph", "file": "net.pb", "value_range": [1, -1]},
@@ -113,7 +113,10 @@ def test_a_mistake_in_a_model_is_reported_in_one_line(model: Any, message: str) 
     ("model", "message"),
     [
         (ModelSpec(name="vgg"), f"model.name: {KINDS_EXPECTED}, got 'vgg'"),
-        (ModelSpec(name="keras", file="net.h5"), "model.file: expected a file that ends in .keras, got 'net.h5'"),
+        (
+            ModelSpec(name="keras", file="net.hdf"),
+            "model.file: expected a file that ends in .keras, .h5, .hdf5, got 'net.hdf'",
+        ),
         ("inception-v1", "model.file: missing; inception-v1 needs it"),
     ],
 )

@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from core.models.torchfile import read_state_dict
+from core.models.torch_legacy import read_state_dict
 from onnx_graphs import OnnxGraph
 
 from core.method.strip import StripRenderer
