@@ -11,13 +11,13 @@ import pytest
 import tensorflow as tf
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from core.models.torch_legacy import read_state_dict
 from onnx_graphs import OnnxGraph
 
 from core.method.strip import StripRenderer
 from core.models.efficientnet import BLOCKS, EfficientNetLite0
 from core.models.frozen_graph import FrozenGraph
 from core.models.models import load
+from core.models.torch_legacy import read_state_dict
 from core.neurons import Neuron, Pair
 from core.spec import Alignment, ModelSpec, RenderSettings
 
