@@ -88,7 +88,7 @@ def test_the_name_alone_is_the_default() -> None:
          "model.file: expected a path, https:// or s3://, got 'http://example.org/net.pb'"),
         ({"name": "inception-v1", "file": "file:///etc/passwd", "sha256": SHA256},
          "model.file: expected a path, https:// or s3://, got 'file:///etc/passwd'"),
-        ({"name": "keras", "file": "n.hdf"}, "model.file: expected a file that ends in .keras, .h5, .hdf5, got 'n.hdf'"),
+        ({"name": "keras", "file": "a.b"}, "model.file: expected a file that ends in .keras, .h5, .hdf5, got 'a.b'"),
         ({"name": "saved-model", "file": "https://example.org/net"},
          "model.file: expected a directory on this machine, got 'https://example.org/net'"),
         ({"name": "frozen-graph", "file": "net.pb", "value_range": [1, -1]},
