@@ -21,7 +21,7 @@ from core.arrays import Array
 from core.errors import ModelError
 from core.machine import device
 from core.models.kind import ModelKind
-from core.models.torch_legacy import read_state_dict
+from core.models.weight_files.torch_legacy import read_state_dict
 from core.models.weights import file_sha256
 from core.spec import ModelSpec
 

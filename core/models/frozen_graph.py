@@ -1,6 +1,6 @@
 """The networks in frozen TensorFlow graphs, which are untrusted input.
 
-`core.models.graph_safety` checks a graph before TensorFlow imports any of it. For every set of layers that is asked
+`core.models.graph.safety` checks a graph before TensorFlow imports any of it. For every set of layers that is asked
 for, only the nodes that these layers depend on are imported, so the other nodes neither run nor restrict the size of
 the images.
 """
@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, Any
 from core.arrays import Array
 from core.errors import ModelError
 from core.machine import device
-from core.models.batch_statistics import behind_batch_statistics
-from core.models.checked_graph import CheckedGraph
-from core.models.fan_in import stack_towers
-from core.models.feeding_weights import FeedingWeights
-from core.models.graph_layers import GraphLayers
+from core.models.graph.batch_statistics import behind_batch_statistics
+from core.models.graph.checked import CheckedGraph
+from core.models.graph.fan_in import stack_towers
+from core.models.graph.feeding_weights import FeedingWeights
+from core.models.graph.layer_names import LayerNames
+from core.models.graph.layers import GraphLayers
+from core.models.graph.safety import quoted, read_frozen_graph
 from core.models.graph_rewriting.inference import for_inference
-from core.models.graph_safety import quoted, read_frozen_graph
 from core.models.kind import ModelKind, check_file
-from core.models.layer_names import LayerNames
 from core.models.preprocessing import Preprocessing
 from core.models.traced import TracedNetwork
 from core.models.weights import local_weights

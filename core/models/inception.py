@@ -20,11 +20,11 @@ from core.models.inception_graph import INPUT_NODE, UNAVAILABLE, inception_graph
 from core.models.inception_tensors import TOWERS, graph_tensors, tensors_sha256
 from core.models.kind import ModelKind, check_file
 from core.models.preprocessing import Preprocessing
-from core.models.safetensors_file import is_safetensors, read_safetensors
-from core.models.torch_legacy import read_state_dict
-from core.models.torch_zip import read_zip_state_dict
+from core.models.weight_files.safetensors_file import is_safetensors, read_safetensors
+from core.models.weight_files.torch_legacy import read_state_dict
+from core.models.weight_files.torch_zip import read_zip_state_dict
+from core.models.weight_files.weights_file import open_weights
 from core.models.weights import local_weights
-from core.models.weights_file import open_weights
 from core.spec import ModelSpec
 
 _VALUE_RANGE = (-117.0, 138.0)

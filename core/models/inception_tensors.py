@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from core.arrays import Array
 from core.errors import ModelError, short
-from core.models.graph_safety import quoted
+from core.models.graph.safety import quoted
 
 TOWERS: Mapping[str, tuple[int, ...]] = {
     "mixed3a": (64, 96, 128, 16, 32, 32),

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from core.errors import ModelError, one_line
-from core.models.graph_safety import node_name
+from core.models.graph.safety import node_name
 from core.models.keras_convolutions import grouped_convolution, is_grouped
 from core.models.keras_settings import keras_settings
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import ModelError, one_line, short
+from core.models.graph.safety import node_name, quoted
 from core.models.graph_rewriting.functions import put_body, with_functions_inlined
 from core.models.graph_rewriting.nodes import INT32, STRING, Nodes, edges, set_sizes, text_of, type_of
-from core.models.graph_safety import node_name, quoted
 
 _PREFERRED = ("serving_default", "serve")
 _OBJECTS = "_CHECKPOINTABLE_OBJECT_GRAPH"

@@ -26,9 +26,9 @@ from weights_files import (
 
 from core.errors import ModelError
 from core.models.inception import read_tensors
-from core.models.safetensors_file import read_safetensors
-from core.models.torch_legacy import read_state_dict
-from core.models.torch_zip import read_zip_state_dict
+from core.models.weight_files.safetensors_file import read_safetensors
+from core.models.weight_files.torch_legacy import read_state_dict
+from core.models.weight_files.torch_zip import read_zip_state_dict
 
 STATE = {"w": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.array([7, 8], np.float32)}
 W, B = (values.tobytes() for values in STATE.values())

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from core.errors import ModelError
-from core.models.feeding_weights import FeedingWeights
+from core.models.graph.feeding_weights import FeedingWeights
 
 v1 = tf.compat.v1
 Build = Callable[[tf.Tensor], tf.Tensor]

@@ -17,7 +17,7 @@ import tensorflow as tf
 from core.errors import ModelError
 from core.models.efficientnet import EfficientNetLite0
 from core.models.model import Model
-from core.models.torch_legacy import read_state_dict
+from core.models.weight_files.torch_legacy import read_state_dict
 
 CATS = {281, 282, 285}  # tabby, tiger cat, Egyptian cat
 ESPRESSO = 967

@@ -17,7 +17,7 @@ from core.method.strip import StripRenderer
 from core.models.efficientnet import BLOCKS, EfficientNetLite0
 from core.models.frozen_graph import FrozenGraph
 from core.models.models import load
-from core.models.torch_legacy import read_state_dict
+from core.models.weight_files.torch_legacy import read_state_dict
 from core.neurons import Neuron, Pair
 from core.spec import Alignment, ModelSpec, RenderSettings
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from core.models.graph.safety import node_name
 from core.models.graph_rewriting.nodes import INT32, Nodes, edges, number_of, type_of
 from core.models.graph_rewriting.shapes import BINARY, PADS, PICTURES, REDUCTIONS, UNARY, depends_on, in_order, rank
-from core.models.graph_safety import node_name
 
 _KEEPING = (
     UNARY

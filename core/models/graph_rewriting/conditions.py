@@ -10,8 +10,8 @@ from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
+from core.models.graph.safety import node_name
 from core.models.graph_rewriting.nodes import BOOL, Nodes, edges, plain, port, sizes_of, type_of
-from core.models.graph_safety import node_name
 
 _MOST_ROUNDS = 20
 """Upper bound on conditions that are nested in such a way that one is known only when another has been folded."""

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from core.models.graph.safety import node_name
 from core.models.graph_rewriting.conditions import known_booleans
 from core.models.graph_rewriting.nodes import Nodes, edges, plain
-from core.models.graph_safety import node_name
 
 _CALLS = frozenset(("PartitionedCall", "StatefulPartitionedCall"))
 _CONDITIONS = frozenset(("If", "StatelessIf"))

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from core.models.graph.safety import node_name
 from core.models.graph_rewriting.nodes import (
     FLOAT,
     Nodes,
@@ -25,7 +26,6 @@ from core.models.graph_rewriting.nodes import (
     type_of,
 )
 from core.models.graph_rewriting.shapes import BINARY, PICTURES, UNARY
-from core.models.graph_safety import node_name
 
 _RANGES = {4: (0.0, 255.0), 17: (0.0, 65535.0), 6: (-128.0, 127.0), 5: (0.0, 255.0), 3: (0.0, 255.0), 9: (0.0, 255.0)}
 """Integer type -> the values that black and white have in images of this type."""

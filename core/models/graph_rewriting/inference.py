@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from core.models.graph.safety import node_name
 from core.models.graph_rewriting.batches import for_several_images
+from core.models.graph_rewriting.channels_last import channels_last
 from core.models.graph_rewriting.conditions import without_training
 from core.models.graph_rewriting.functions import need_functions, with_functions_inlined
 from core.models.graph_rewriting.images import find_images
-from core.models.graph_rewriting.layouts import channels_last
 from core.models.graph_rewriting.nodes import FLOAT, Nodes, edges
 from core.models.graph_rewriting.precision import in_float32
-from core.models.graph_safety import node_name
 
 _REPORTING = frozenset(("Assert", "AudioSummary", "ImageSummary", "HistogramSummary", "ScalarSummary", "MergeSummary"))
 """Operations that tell something about a network and are no part of it."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from core.models.graph_safety import inputs_of, node_name
+from core.models.graph.safety import inputs_of, node_name
 
 FLOAT, UINT8, INT32, STRING, BOOL = 1, 4, 3, 7, 10  # DataType
 _LONGEST_CHAIN = 1000

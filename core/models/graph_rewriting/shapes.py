@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from core.models.graph.safety import inputs_of, node_name
 from core.models.graph_rewriting.nodes import Nodes, data_inputs, edges, sizes_of
-from core.models.graph_safety import inputs_of, node_name
 
 PICTURES = frozenset(
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from core.models.graph_safety import node_name
+from core.models.graph.safety import node_name
 
 _NOT_LAYERS = frozenset(("Const", "Placeholder", "PlaceholderWithDefault", "NoOp", "Shape", "Pack"))
 _RELUS = ("Relu", "Relu6")

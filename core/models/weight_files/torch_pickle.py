@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import ModelError, short
-from core.models.graph_safety import quoted
+from core.models.graph.safety import quoted
 
 LARGEST_PICKLE = 1 << 20
 """Upper bound on the bytes of pickles in a file; those of 500 tensors have 100 kB."""

@@ -3,7 +3,7 @@
 The format: a zip file with one folder, in which `data.pkl` is a pickled state dictionary whose tensors refer to
 storages by persistent id, and `data/KEY` has the raw values of a storage. All members are stored without compression,
 so the directory of the zip is checked until each member is a part of the file of its own, and no member is larger than
-the file. The pickle is interpreted by `core.models.torch_pickle`.
+the file. The pickle is interpreted by `core.models.weight_files.torch_pickle`.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import ModelError
-from core.models.graph_safety import quoted
-from core.models.torch_pickle import LARGEST_PICKLE, PickleReader, Storage, tensors_in
-from core.models.weights_file import open_weights
+from core.models.graph.safety import quoted
+from core.models.weight_files.torch_pickle import LARGEST_PICKLE, PickleReader, Storage, tensors_in
+from core.models.weight_files.weights_file import open_weights
 
 # The records of a zip file, without the fields that do not matter here.
 _END = struct.Struct("<4s4x2H2I2x")  # entries on this disk, entries, size and place of the directory

@@ -15,9 +15,9 @@ import numpy as np
 
 from core.arrays import Array
 from core.errors import ModelError
-from core.models.graph_safety import node_name, quoted
-from core.models.kernels import KERNELS, constant_of, kernel_rows
-from core.models.layer_names import towers
+from core.models.graph.kernels import KERNELS, constant_of, kernel_rows
+from core.models.graph.layer_names import towers
+from core.models.graph.safety import node_name, quoted
 
 _MOST_VALUES = 1 << 28  # 1 GiB of float32
 _PASSING = frozenset(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from core.arrays import Array
-from core.models.graph_safety import node_name
+from core.models.graph.safety import node_name
 
 KERNELS = frozenset(
     "BatchMatMul BatchMatMulV2 BatchMatMulV3 Conv2D Conv2DBackpropInput DepthwiseConv2dNative Einsum MatMul".split()

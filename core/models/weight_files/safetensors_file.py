@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import ModelError, short
-from core.models.graph_safety import quoted
-from core.models.weights_file import open_weights
+from core.models.graph.safety import quoted
+from core.models.weight_files.weights_file import open_weights
 
 _LENGTH = struct.Struct("<Q")
 _LARGEST_HEADER = 1 << 20

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from math import isqrt
 from typing import TYPE_CHECKING
 
-from core.models.layout import Layout, Patches
+from core.models.graph.layout import Layout, Patches
 
 if TYPE_CHECKING:
     import tensorflow as tf

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from core.models.layout import Layout, keeps_values, layout_of
+from core.models.graph.layout import Layout, keeps_values, layout_of
 
 if TYPE_CHECKING:
     import tensorflow as tf

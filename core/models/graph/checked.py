@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from core.errors import ModelError
-from core.models.graph_safety import (
+from core.models.graph.safety import (
     check_computed_constants,
     check_graph,
     import_part,

@@ -7,12 +7,12 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from core.models.checked_graph import CheckedGraph
-from core.models.graph_safety import UnfitError, inputs_of
-from core.models.layer_names import LayerNames
-from core.models.layouts import layouts
+from core.models.graph.checked import CheckedGraph
+from core.models.graph.layer_names import LayerNames
+from core.models.graph.layouts import layouts
+from core.models.graph.safety import UnfitError, inputs_of
+from core.models.graph.views import view
 from core.models.preprocessing import Preprocessing
-from core.models.views import view
 
 if TYPE_CHECKING:
     import tensorflow as tf

@@ -2,7 +2,7 @@
 
 The format: three pickles (a magic number, a protocol version, facts about the writer's machine), a pickled state
 dictionary whose tensors refer to storages by persistent id, a pickled list of storage keys, then for each key an int64
-count and that many raw little-endian values. The pickles are interpreted by `core.models.torch_pickle`.
+count and that many raw little-endian values. The pickles are interpreted by `core.models.weight_files.torch_pickle`.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import ModelError
-from core.models.graph_safety import quoted
-from core.models.torch_pickle import LARGEST_PICKLE, PickleReader, tensors_in
-from core.models.weights_file import open_weights
+from core.models.graph.safety import quoted
+from core.models.weight_files.torch_pickle import LARGEST_PICKLE, PickleReader, tensors_in
+from core.models.weight_files.weights_file import open_weights
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from core.models.graph.safety import node_name
 from core.models.graph_rewriting.nodes import INT32, Nodes, edges, number_of, plain, port, text_of, type_of
 from core.models.graph_rewriting.shapes import BINARY, PADS, REDUCTIONS, UNARY, axes_of, in_order, rank
-from core.models.graph_safety import node_name
 
 _TO_LAST, _TO_FIRST = [0, 2, 3, 1], [0, 3, 1, 2]
 _AXIS = {0: 0, 1: 3, 2: 1, 3: 2}

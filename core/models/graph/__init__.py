@@ -1,0 +1,1 @@
+"""Checked graphs of TensorFlow: their safety, parts, layers, and what feeds these."""

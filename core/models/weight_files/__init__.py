@@ -1,0 +1,1 @@
+"""Readers of weights files that are not trusted."""
