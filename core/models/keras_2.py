@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 _WITHOUT_MEANING = {
@@ -11,10 +12,21 @@ _WITHOUT_MEANING = {
     "rng_type": "stateful",  # of augmentation, which does nothing when a network is only applied
     "implementation": 2,
     "time_major": False,
+    "softmax_robust_masking": False,
 }
 """Keys that Keras 3 does not know in some layers -> the value that says no more than that the key is missing."""
-_KNOWING_GROUPS = ("Conv1D", "Conv2D", "Conv3D", "Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose")
-_MOVED_MODELS = ("Functional", "Sequential", "Model")
+_OF_KERNELS = ("kernel_initializer", "kernel_regularizer", "kernel_constraint")
+_UNKNOWN: Mapping[str, tuple[str, ...]] = {
+    "Depthwise": _OF_KERNELS,
+    "Separable": _OF_KERNELS,
+    "MultiHeadAttention": ("query_shape", "key_shape", "value_shape"),
+    "SpatialDropout": ("trainable", "noise_shape"),
+}
+"""Beginning of a layer's name -> keys that Keras 3 does not know in it, and that only training or building needs."""
+_KNOWING_GROUPS = ("Conv1D", "Conv2D", "Conv3D")
+_PACKAGE = "tf_keras"
+"""Name of Keras 2 beside Keras 3."""
+_MOVED_MODELS = {"Functional": "keras.src.models.functional", "Sequential": "keras", "Model": "keras"}
 FOREIGN_PARTS = ("TFOpLambda", "SlicingOpLambda", "TensorFlowOpLayer", "ClassMethod")
 """Parts that Keras 2 made of calls of TensorFlow; Keras 3 cannot read them."""
 
@@ -23,6 +35,8 @@ def is_of_keras_2(config: Any) -> bool:
     """Return whether a configuration has a key that only Keras 2 writes."""
     if isinstance(config, dict):
         if "batch_input_shape" in config or config.get("class_name") in FOREIGN_PARTS:
+            return True
+        if str(config.get("module")).startswith(_PACKAGE):
             return True
         return any(map(is_of_keras_2, config.values()))
     return isinstance(config, list) and any(map(is_of_keras_2, config))
@@ -38,8 +52,20 @@ def as_keras_3(config: Any) -> Any:
     kind, inner = new.get("class_name"), new.get("config")
     if not isinstance(kind, str) or not isinstance(inner, dict):
         return new
-    if kind in _MOVED_MODELS and str(new.get("module", "")).startswith("keras.src"):
-        new["module"] = "keras"
+    module = new.get("module")
+    if isinstance(module, str) and module.startswith(_PACKAGE):
+        module = new["module"] = module.removeprefix("tf_")
+    if kind in _MOVED_MODELS and str(module).startswith("keras.src"):
+        new["module"] = _MOVED_MODELS[kind]
+    for key in next((keys for begins, keys in _UNKNOWN.items() if kind.startswith(begins)), ()):
+        inner.pop(key, None)
+    if kind == "ThresholdedReLU":
+        new["class_name"], inner["threshold"] = "ReLU", inner.pop("theta", 1.0)
+    if isinstance(inner.get("dtype"), dict):  # the policy of mixed precision
+        inner["dtype"] = inner["dtype"].get("config", {}).get("name", "float32")
+    for ends in ("input_layers", "output_layers"):
+        if isinstance(inner.get(ends), list) and len(inner[ends]) == 1:
+            [inner[ends]] = inner[ends]  # for Keras 3, a list means that the model returns a list
     shape = inner.pop("batch_input_shape", None)
     if kind == "InputLayer" and shape is not None:
         inner["batch_shape"] = shape

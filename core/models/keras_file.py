@@ -149,7 +149,9 @@ def _check_parts(config: dict[str, Any], path: Path) -> None:
             or custom
         ):
             raise ModelError(f"{path}: refused: it has a part {name[:80]!r}, which runs code or reads files of its own")
-        if module is not None and not (isinstance(module, str) and re.fullmatch(r"keras(\.[a-z0-9_.]+)?", module)):
+        if module is not None and not (
+            isinstance(module, str) and re.fullmatch(r"(tf_)?keras(\.[a-z0-9_.]+)?", module)
+        ):
             raise ModelError(f"{path}: refused: its part {name[:80]!r} is of {str(module)[:80]!r}, not of Keras")
 
 

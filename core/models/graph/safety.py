@@ -76,6 +76,7 @@ _UNTAKEN = {
         ("Enter", "Exit", "LoopCond", "NextIteration", "RefEnter", "RefExit", "RefNextIteration"), "a loop"
     ),
     **dict.fromkeys(("While", "StatelessWhile", "For"), "a loop"),
+    **dict.fromkeys(("RngReadAndSkip", "RngSkip", "StatefulUniformFullInt"), "an augmentation by chance"),
     **dict.fromkeys(
         ("Switch", "Merge", "If", "StatelessIf", "Case", "StatelessCase"), "a condition on computed values"
     ),
