@@ -180,7 +180,12 @@ class FrozenGraph:
         with tf.Graph().as_default():
             batch = tf.constant(images)
             found = self._found.tensors(batch, layers)
-            config = tf.compat.v1.ConfigProto(device_count={"GPU": 0})
+            # The first session of a process makes its threads, and their number changes how sums are rounded.
+            config = tf.compat.v1.ConfigProto(
+                device_count={"GPU": 0},
+                intra_op_parallelism_threads=tf.config.threading.get_intra_op_parallelism_threads(),
+                inter_op_parallelism_threads=tf.config.threading.get_inter_op_parallelism_threads(),
+            )
             config.graph_options.rewrite_options.disable_meta_optimizer = True  # it drops tensors that are asked for
             with tf.compat.v1.Session(config=config) as session:
                 activations: list[Array] = session.run([found[layer] for layer in layers])
