@@ -81,16 +81,7 @@ _UNTAKEN = {
         ("Switch", "Merge", "If", "StatelessIf", "Case", "StatelessCase"), "a condition on computed values"
     ),
     **dict.fromkeys(
-        (
-            "DecodeBmp",
-            "DecodeGif",
-            "DecodeImage",
-            "DecodeJpeg",
-            "DecodePng",
-            "DecodeRaw",
-            "ParseExample",
-            "ParseExampleV2",
-        ),
+        "DecodeBmp DecodeGif DecodeImage DecodeJpeg DecodePng DecodeRaw ParseExample ParseExampleV2".split(),
         "the decoding of files",
     ),
     **dict.fromkeys(("VarHandleOp", "Variable", "VariableV2", "ReadVariableOp"), "a variable"),
