@@ -15,10 +15,27 @@ from prefect_parts import PrefectServer, make_home, share_databases
 os.environ["PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"] = str(round(PATIENCE_SECONDS))  # of temporary servers
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files whose tests wait longest, so that they do not end alone."""
+    first = {"test_deployments.py": 0, "test_engines.py": 1}
+    items.sort(key=lambda item: first.get(item.path.name, len(first)))  # the sort is stable
+
+
+_servers: list[PrefectServer] = []
+
+
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """End this process's server before tests of other folders, which follow: an idle server needs a processor too."""
+    if nextitem is not None and nextitem.path.parent != item.path.parent:
+        for server in _servers:
+            server.kill()
+
+
 @pytest.fixture(scope="session")
 def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The API address of a real Prefect server on this machine, with its own database."""
     server = PrefectServer(make_home(tmp_path_factory.mktemp("prefect")))
+    _servers.append(server)
     try:
         yield server.start().api
     finally:

@@ -44,7 +44,6 @@ def test_inception_renders_lucids_first_pair(job: Job) -> None:
     assert record["settings"]["alignment"]["layers"] == ["mixed3b", "mixed4a"]
     assert pixels(job).shape == (64, 3 * 64, 3)
     assert pixels(job).std() > 1
-    assert job.run("verify", str(job.atlas)).returncode == 0
 
     options = ["--model", "inception-v1", "--model-file", str(file), "--steps", "4", "--size-px", "64", "--frames", "3"]
     preview = job.run("preview", *sorted(pair), *options, "-o", str(job.folder / "strip.png"))

@@ -50,7 +50,7 @@ def gradient(model: Model, layer: str, *, redirected: bool) -> float:
 
 def test_a_network_without_weights_is_always_the_same() -> None:
     """A network that is built again after others has the same digest, layer names and activations."""
-    spec = ModelSpec(name="keras:InceptionV3", weights="none")  # its layers are numbered by Keras
+    spec = ModelSpec(name="keras:MobileNetV3Small", weights="none")  # some of its layers are numbered by Keras
     images = tf.fill((1, 96, 96, 3), 0.3)
 
     first = load(spec)
@@ -61,8 +61,8 @@ def test_a_network_without_weights_is_always_the_same() -> None:
     assert again is not first
     assert digest(first) == digest(again) != digest(load(MOBILE))
     assert list(first.layers) == list(again.layers)
-    assert first.layers["mixed0"] == 256
-    pair = [model.activations(images, ["mixed0"])["mixed0"].numpy() for model in (first, again)]
+    assert first.layers["re_lu"] == 16
+    pair = [model.activations(images, ["re_lu"])["re_lu"].numpy() for model in (first, again)]
     np.testing.assert_array_equal(*pair)
 
 
@@ -85,7 +85,7 @@ def test_a_network_sees_images_as_its_family_prepares_them() -> None:
 
 
 def test_layers_have_channels_sizes_kinds_and_the_weights_that_feed_them() -> None:
-    """Activations, normalisations and concatenations are fed by the convolutions before them."""
+    """Activations and normalisations are fed by the convolutions before them."""
     model = load(MOBILE)
 
     assert model.layers["block_3_expand"] == model.layers["block_3_expand_relu"] == 144
@@ -93,7 +93,6 @@ def test_layers_have_channels_sizes_kinds_and_the_weights_that_feed_them() -> No
     assert model.sizes(128)["block_3_expand_relu"] == (32, 32)
     assert model.fan_in("block_3_expand_relu").shape == (144, 24)
     assert model.fan_in("block_3_depthwise_BN").shape == (144, 9)
-    assert load(ModelSpec(name="keras:InceptionV3", weights="none")).fan_in("mixed0").shape[0] == 256
 
 
 def test_a_model_that_needs_float32_says_so() -> None:
