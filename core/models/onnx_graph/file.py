@@ -17,6 +17,7 @@ import numpy as np
 
 from core.errors import ModelError, one_line, short
 from core.models.onnx_graph.values import Constant
+from core.models.weights import file_sha256
 
 STANDARD = ("", "ai.onnx")
 """The two names of the domain of standard operators."""
@@ -210,7 +211,6 @@ class _OtherFiles:
                 f"in {self._folder}"
             )
         if str(file) not in self._sizes:
-            with file.open("rb") as stream:
-                self.digests[str(file)] = hashlib.file_digest(stream, "sha256").digest()
-                self._sizes[str(file)] = stream.tell()
+            self.digests[str(file)] = bytes.fromhex(file_sha256(file))
+            self._sizes[str(file)] = file.stat().st_size
         return file
