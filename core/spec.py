@@ -372,7 +372,7 @@ PREPROCESS: dict[str, dict[str, Any]] = {
 
 
 class Preprocess(Frozen):
-    """What a network expects to be done to the values of images: (value - mean) / std, by channel."""
+    """Preprocessing of the values of images that a network expects: (value - mean) / std, by channel."""
 
     mean: ByChannel = Field((0.0,), description="Mean of each channel in the network's order, or one for all.")
     std: ByChannel = Field((1.0,), description="Standard deviation of each channel, or one for all.")
@@ -396,7 +396,7 @@ def named_preprocess(value: Any) -> Any:
 
 
 class TokensSpec(Frozen):
-    """What a graph does not show about layers of tokens, as transformers have them."""
+    """Facts about layers of tokens, as transformers have them, that a graph does not show."""
 
     skip: StrictInt = Field(
         ge=0, le=1024, description="Number of tokens before those of patches, such as class tokens."

@@ -48,7 +48,7 @@ class FrozenGraph:
         own_size: height and width of the images that the network was made for, if its input does not say.
         skipped_tokens: number of tokens before those of patches, if the graph does not show it.
         unavailable: layer that cannot be computed -> why.
-        default_range: whether a graph of integer images tells the value range, because nobody has given it.
+        default_range: whether a graph of integer images tells the value range, if the user has not given one.
 
     Raises:
         ModelError: if the graph is refused, or has no such input.

@@ -35,7 +35,7 @@ def onnx_network(
     """Return the network in an ONNX file.
 
     Args:
-        default_range: whether images of bytes have values up to 255, because nobody has given the value range.
+        default_range: whether images of bytes have values up to 255, if the user has given no value range.
         skipped_tokens: number of tokens before those of patches, if the graph does not show it.
 
     Raises:

@@ -139,7 +139,7 @@ def test_a_loop_is_refused_in_one_line(tmp_path: Path) -> None:
 
 
 def test_a_graph_is_cut_behind_a_loop(tmp_path: Path) -> None:
-    """What only the cut node needs is no part of the network any more."""
+    """Nodes that only the cut node needs are no part of the network any more."""
 
     def build() -> None:
         v1.disable_control_flow_v2()

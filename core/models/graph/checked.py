@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from core.errors import ModelError
+from core.models.graph.reached import reached
 from core.models.graph.safety import (
     check_computed_constants,
     check_graph,
@@ -85,7 +86,7 @@ class CheckedGraph:
         part = subgraph(self._graph_def, (self._parts[name] for name in self.order if name in wanted))
         inputs = {self.input_node: image}
         if with_weights:
-            inputs |= {name: self._weight(name) for name in self._apart if name in wanted}
+            inputs |= {name: self._weight(name) for name in self.order if name in self._apart and name in wanted}
         return import_part(part, inputs, self._source)
 
     def _weight(self, name: str) -> tf.Tensor:
@@ -103,14 +104,7 @@ class CheckedGraph:
 
     def reached_from(self, names: Collection[str]) -> set[str]:
         """Return the names of some nodes and of all that they depend on."""
-        reached: set[str] = set()
-        ahead = list(names)
-        while ahead:
-            name = ahead.pop()
-            if name not in reached:
-                reached.add(name)
-                ahead += inputs_of(self.nodes[name])
-        return reached
+        return reached(names, lambda name: inputs_of(self.nodes[name]))
 
     @cached_property
     def fed_by_images(self) -> set[str]:

@@ -27,7 +27,7 @@ _FOLLOWING = frozenset(
 )
 """Operations that keep the number and the meaning of the axes of their data, and whose other inputs are sizes."""
 _OTHER_TOKENS = frozenset("Cumsum ReverseV2 Roll".split())
-"""Those of them that move tokens without changing their number."""
+"""The operations among `_FOLLOWING` that move tokens without changing their number."""
 _BY_VALUE = frozenset(
     """
     Abs Acos Acosh Add AddN AddV2 Asin Asinh Atan Atan2 Atanh Cast Ceil CheckNumerics ClipByValue Cos Cosh Div

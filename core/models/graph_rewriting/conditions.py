@@ -97,7 +97,7 @@ def _fold(nodes: Nodes, known: Mapping[str, bool]) -> bool:
             continue
         if name in switches:
             nodes.become(name, "Identity", node.input[0], types={"T": type_of(node, "T")})
-            nodes.added.add(name)  # a part of the condition that nobody names
+            nodes.added.add(name)  # a part of the condition without a name of its own
         elif node.op in ("Merge", "RefMerge"):
             inputs = edges(node)
             alive = [index for index, edge in enumerate(inputs) if not _is_dead(edge, dead, switches)]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from core.models.graph.reached import reached
 from core.models.graph.safety import inputs_of, node_name
 
 FLOAT, UINT8, INT32, STRING, BOOL = 1, 4, 3, 7, 10  # DataType
@@ -146,13 +147,13 @@ class Nodes:
         for name, node in self._by_name.items():
             for before in data_inputs(node):
                 consumers.setdefault(before, []).append(name)
-        return _reached(starts, lambda name: consumers.get(name, ()))
+        return reached(starts, lambda name: consumers.get(name, ()))
 
     def before(self, ends: Iterable[str], *, control: bool = False) -> set[str]:
         """Return some nodes and all nodes whose values they depend on; with *control*, also by control edges."""
         if control:
-            return _reached(ends, lambda name: list(inputs_of(self._by_name[name])))
-        return _reached(ends, lambda name: data_inputs(self._by_name[name]))
+            return reached(ends, lambda name: inputs_of(self._by_name[name]))
+        return reached(ends, lambda name: data_inputs(self._by_name[name]))
 
     def keep(self, names: Collection[str]) -> None:
         """Remove all other nodes."""
@@ -272,14 +273,3 @@ def set_sizes(node: Any, sizes: Iterable[int] | None, key: str = "shape") -> Non
     else:
         for size in sizes:
             shape.dim.add(size=size)
-
-
-def _reached(starts: Iterable[str], following: Any) -> set[str]:
-    reached: set[str] = set()
-    ahead = list(starts)
-    while ahead:
-        name = ahead.pop()
-        if name not in reached:
-            reached.add(name)
-            ahead += following(name)
-    return reached

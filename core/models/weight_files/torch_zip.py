@@ -36,7 +36,7 @@ _TORCHSCRIPT = re.compile(r"[^/]+/(constants\.pkl|code/.*)")
 
 
 class _Entry(NamedTuple):
-    """What the directory of a zip file says of a member: where its header is, and whether its bytes are as they are."""
+    """An entry of a zip file's directory: where a member's header is, and whether its bytes are stored as they are."""
 
     place: int
     name: str
