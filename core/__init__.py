@@ -6,5 +6,5 @@ rendering, gallery, bench.
 Nothing here imports Prefect. CONTRIBUTING.md has one line for every module.
 """
 
-METHOD_VERSION = 5
+METHOD_VERSION = 6
 """Part of every key: raised whenever the same settings begin to give other pixels."""

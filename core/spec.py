@@ -7,6 +7,7 @@ their mistakes; `core.models` has what only one kind of model needs.
 
 from __future__ import annotations
 
+import math
 import re
 import warnings
 from typing import Annotated, Any, Literal
@@ -47,22 +48,49 @@ def _without_default(schema: dict[str, Any]) -> None:
     schema.pop("default")
 
 
+RELATIVE_WEIGHT, LUCID_WEIGHT = 0.3, 0.1
+"""Default weights of alignment in the two scales."""
+
+
 class Alignment(Frozen):
     """Alignment: the part of the objective that keeps landmarks in place from frame to frame."""
+
+    scale: Literal["relative", "lucid"] = Field(
+        "relative",
+        description="Unit of the differences between frames. relative: each layer's own variation, and the weight "
+        "counts against the activation that the strip's neurons gain. lucid: the activations as they are.",
+    )
 
     layers: tuple[str, ...] | None = Field(
         None, description="Layers whose activations are kept similar; by default those that suit the model."
     )
     weight: Number = Field(
-        0.1, ge=0, le=1e6, description="Weight of alignment in the objective, which is maximised; 0: no alignment."
+        RELATIVE_WEIGHT,
+        ge=0,
+        le=1e6,
+        description="Weight of alignment in the objective, which is maximised; 0: no alignment. By default "
+        f"{RELATIVE_WEIGHT}, or {LUCID_WEIGHT} with scale: lucid.",
+        json_schema_extra=_without_default,  # a form would send it, whatever the scale
     )
     decay: Number = Field(
         5.0, gt=0, le=1e6, description="Two frames that are d places apart are compared with weight 1 / decay^d."
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _weight_of_the_scale(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("scale") == "lucid":
+            return {"weight": LUCID_WEIGHT, **given}
+        return given
 
-PLAIN_STEPS, FAST_STEPS = 256, 96
+
+PLAIN_STEPS, FAST_STEPS = 256, 64
 """Default numbers of updates of the plain and of the fast schedule."""
+PLAIN_SD, FAST_SD = 0.01, 0.03
+"""Default standard deviations of the start values of the plain and of the fast schedule."""
+_BETWEEN = 5 / 8
+"""Updates of the frames between two ends, as a share of those of the ends, with the fast schedule: these frames start
+from the mix of the ends."""
 
 
 class RenderSettings(Frozen):
@@ -71,13 +99,16 @@ class RenderSettings(Frozen):
     frames: StrictInt = Field(6, ge=2, le=64, description="Frames in a strip, the two ends included.")
     size_px: StrictInt = Field(128, ge=32, le=1024, description="Height and width of a frame.")
     schedule: Literal["plain", "fast"] = Field(
-        "plain", description="plain: Lucid's schedule. fast: as good with fewer updates, 96 unless steps is given."
+        "fast",
+        description="fast: first the two ends of a strip, then the frames between them, in a fifth of the work. "
+        "plain: Lucid's schedule, all frames at once.",
     )
     steps: StrictInt = Field(
-        PLAIN_STEPS,
+        FAST_STEPS,
         ge=1,
         le=100_000,
-        description=f"Number of updates of the images; by default {PLAIN_STEPS}, or {FAST_STEPS} with schedule: fast.",
+        description=f"Number of updates of the images; by default {FAST_STEPS}, or {PLAIN_STEPS} with schedule: plain. "
+        "With schedule: fast the frames between the ends get five eighths of them.",
         json_schema_extra=_without_default,  # a form would send it, whatever the schedule
     )
     checkpoints: tuple[Annotated[StrictInt, Field(ge=1)], ...] = Field(
@@ -88,7 +119,17 @@ class RenderSettings(Frozen):
     )
     learning_rate: Number = Field(0.05, gt=0, le=10, description="Learning rate of the Adam optimizer.")
     sd: Number = Field(
-        0.01, gt=0, le=10, description="Standard deviation of the random numbers that an image starts from."
+        FAST_SD,
+        gt=0,
+        le=10,
+        description="Standard deviation of the random numbers that an image starts from; by default "
+        f"{FAST_SD}, or {PLAIN_SD} with schedule: plain.",
+        json_schema_extra=_without_default,
+    )
+    mix: Literal["balanced", "lucid"] = Field(
+        "balanced",
+        description="balanced: each neuron counts by what it can reach, and the frames move until they are equally far "
+        "apart in the alignment layers. lucid: activations as they are, shares in equal steps.",
     )
     sharing: StrictBool = Field(
         True, description="Share low-resolution parts between frames; false: independent frames."
@@ -123,8 +164,8 @@ class RenderSettings(Frozen):
     @model_validator(mode="before")
     @classmethod
     def _steps_of_the_schedule(cls, given: Any) -> Any:
-        if isinstance(given, dict) and given.get("schedule") == "fast":
-            return {"steps": FAST_STEPS, **given}
+        if isinstance(given, dict) and given.get("schedule") == "plain":
+            return {"steps": PLAIN_STEPS, "sd": PLAIN_SD, **given}
         return given
 
     @field_validator("checkpoints")
@@ -139,6 +180,26 @@ class RenderSettings(Frozen):
                 "checkpoints", f"Input should be checkpoints below steps ({self.steps}), which are kept anyway"
             )
         return self
+
+    @property
+    def ends_first(self) -> bool:
+        """True if the two ends of a strip are finished before the frames between them begin."""
+        return self.schedule == "fast" and self.frames > 2
+
+    @property
+    def steps_between(self) -> int:
+        """Number of updates of the frames between two ends that are given: portraits, or finished ends."""
+        return self.steps if self.schedule == "plain" else math.ceil(_BETWEEN * self.steps)
+
+    def updates(self, strip: StripKind) -> int:
+        """Return the number of updates of a strip, in all its stages."""
+        if strip == "walk":
+            return self.steps_between
+        return self.steps + self.steps_between if self.ends_first else self.steps
+
+    def checkpoint_updates(self, strip: StripKind) -> dict[int, int]:
+        """Return checkpoint -> number of updates of a strip, which is the same share of them all."""
+        return {checkpoint: max(1, checkpoint * self.updates(strip) // self.steps) for checkpoint in self.checkpoints}
 
 
 class ListedPairs(Frozen):

@@ -203,7 +203,7 @@ def _render(network: Model, pair: Pair, settings: RenderSettings, show: bool) ->
         bar = progress.add_task("starting", total=settings.steps)
         device.prepare()
         keep_loaded()
-        from core.method.strip import StripRenderer
+        from core.method.strip_renderer import StripRenderer
 
         [strip] = StripRenderer(network, pair.layers, settings).render(
             [pair], lambda updates: progress.update(bar, completed=updates, description="updates")

@@ -18,7 +18,8 @@ from core.atlas.selection import resolve_settings
 from core.machine import device
 from core.method.network import network
 from core.method.objectives import alignment_factor, frame_alignment, interpolation_weights, mean_over_positions
-from core.method.strip import Strip, StripRenderer
+from core.method.strip import Strip
+from core.method.strip_renderer import StripRenderer
 from core.models.model import Model
 from core.neurons import Neuron, Pair
 from core.spec import RenderSettings

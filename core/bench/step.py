@@ -20,7 +20,7 @@ from core.bench.machine import process_mb, process_peak_mb
 from core.machine import device
 from core.method.network import network
 from core.method.objectives import mean_over_positions
-from core.method.strip import StripRenderer
+from core.method.strip_renderer import StripRenderer
 from core.models.efficientnet import EfficientNetLite0
 from core.models.model import Model
 from core.models.models import load

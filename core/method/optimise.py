@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 UPDATES_PER_CALL = 64
 """Updates after which the graph hands control back to Python, which reports progress."""
 
-_BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-8
+MOMENTUM = 0.9
+"""Beta1 of Adam, as in Lucid."""
+_BETA2, _EPSILON = 0.999, 1e-8
 
 
 class Optimizer(Protocol):
@@ -48,13 +50,16 @@ class Adam:
 
     Args:
         learning_rate: a number, or a function from the number of the update, which counts from 1.
+        momentum: beta1, the share of the earlier gradients in the mean that is followed.
     """
 
     def __init__(
         self,
         variables: Sequence[tf.Variable],
         learning_rate: float | Callable[[tf.Tensor], tf.Tensor | float] = 0.05,
+        momentum: float = MOMENTUM,
     ) -> None:
+        self._momentum = momentum
         self._variables = variables
         self._learning_rate = learning_rate
         self._first_moments = [tf.Variable(tf.zeros_like(variable)) for variable in variables]
@@ -76,10 +81,10 @@ class Adam:
                 var=variable.handle,
                 m=first.handle,
                 v=second.handle,
-                beta1_power=_BETA1**time,
+                beta1_power=self._momentum**time,
                 beta2_power=_BETA2**time,
                 lr=rate,
-                beta1=_BETA1,
+                beta1=self._momentum,
                 beta2=_BETA2,
                 epsilon=_EPSILON,
                 grad=gradient,

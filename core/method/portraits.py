@@ -83,6 +83,7 @@ def find_canvas(model: Model, sample: Sequence[Neuron], settings: RenderSettings
         RenderDivergedError: if the objective, or a colour of the canvas, is not a finite number.
     """
     started = time.perf_counter()
+    schedule = Schedule.of(settings)
     frames, size_px = len(sample), settings.size_px
     colours = shared_colours(frames, size_px, ONE_FOR_ALL)
     spectrum = colours.variables[0]
@@ -94,7 +95,7 @@ def find_canvas(model: Model, sample: Sequence[Neuron], settings: RenderSettings
         squashed(colours, size_px, frames),
         checkpoints=(settings.steps,),
         transforms=STANDARD if settings.transforms == "standard" else (),
-        optimizer=lambda variables: Adam(variables, Schedule.of(settings).learning_rate),
+        optimizer=lambda variables: Adam(variables, schedule.learning_rate, schedule.momentum),
         redirected_updates=settings.redirected_updates,
         seed=settings.seed,
     )

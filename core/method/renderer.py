@@ -1,8 +1,8 @@
 """The renderer: optimises a batch of images towards a goal, in loops that run inside TensorFlow's graph.
 
 A renderer has two parts. Its `Images` are optimised: variables, their start values, and the images that they stand for.
-Its `Goal` has the objective of an update, and the numbers that are measured at the end. `core.method.strip`,
-`core.method.portraits` and `core.method.walk_strip` implement these parts.
+Its `Goal` has the objective of an update, and the numbers that are measured at the end. `core.method.whole_strip`,
+`core.method.ends`, `core.method.between` and `core.method.portraits` implement these parts.
 
 A renderer traces its step once with redirected gradients and once without. The channels are tensors, so every further
 batch of the same layers starts at once. The strips of a batch share nothing: each has its own start values and views.
@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -119,7 +119,7 @@ class Renderer:
         self._checkpoints = checkpoints
         self._compiled = False
         self._schedule = Schedule.of(settings)
-        self._adam = Adam(images.variables, self._schedule.learning_rate)
+        self._adam = Adam(images.variables, self._schedule.learning_rate, self._schedule.momentum)
         channels = tf.TensorSpec((strips, neurons), tf.int32)
         views = tf.TensorSpec((None, strips, 2, 3), tf.float32)
         self._optimise = Updates(self._update, settings.redirected_updates, shape=(strips,), others=[channels, views])
@@ -173,13 +173,18 @@ class Renderer:
 
         XLA compiles its part in the first update.
         """
+        if functions := self.not_compiled():
+            compile_in_threads(functions)
+
+    def not_compiled(self) -> list[tuple[Any, Sequence[Any]]]:
+        """Return what `compile_in_threads` has still to compile, and assume that it will be compiled now."""
         if self._compiled:
-            return
+            return []
+        self._compiled = True
         channels = tf.zeros((self._strips, self._neurons), tf.int32)
         views = tf.zeros((1, self._strips, 2, 3))
         no_updates = [(loop, (0, 0, channels, views)) for loop in self._optimise.loops(self._settings.steps)]
-        compile_in_threads([*no_updates, (self._measure, (channels,))])
-        self._compiled = True
+        return [*no_updates, (self._measure, (channels,))]
 
     def stopwatch(self, subject: Subject) -> Callable[[], float]:
         """Return a function that measures the seconds of an update of a whole batch of one subject.

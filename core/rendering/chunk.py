@@ -228,7 +228,7 @@ def _checkpoints(pair: PlannedPair, strip: Strip, work: PlannedChunk, store: Sto
     kept = [
         Checkpoint(
             step=step,
-            objective=float(strip.objective[step - 1]),
+            objective=strip.checkpoint_objective[step],
             picture=_store_picture(store, pair.key, step, frames),
         )
         for step, frames in strip.checkpoints.items()

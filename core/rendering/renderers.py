@@ -19,7 +19,8 @@ from core.spec import ModelSpec, RenderSettings, StripKind
 
 if TYPE_CHECKING:
     from core.method.portraits import PortraitRenderer, RenderedPortrait
-    from core.method.strip import Strip, StripRenderer
+    from core.method.strip import Strip
+    from core.method.strip_renderer import StripRenderer
     from core.method.walk_strip import Walk, WalkRenderer
 
 _KEPT = 4  # of each kind; a chunk needs one for every pair of layers in it, and hardly any chunk has several
@@ -38,7 +39,7 @@ class Strips:
 
     def renderer(self, model: ModelSpec, settings: RenderSettings, size: int) -> _PairRenderer | WalkRenderer:
         """Return a new renderer for batches of *size*."""
-        from core.method.strip import StripRenderer
+        from core.method.strip_renderer import StripRenderer
         from core.method.walk_strip import WalkRenderer
 
         if self.kind == "walk":

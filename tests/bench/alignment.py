@@ -41,7 +41,7 @@ def main() -> None:
     options = parser.parse_args()
 
     device_name = device.prepare()
-    from core.method.strip import StripRenderer
+    from core.method.strip_renderer import StripRenderer
 
     model = load("efficientnet-lite0")
     pairs = [Pair.of(Neuron(LAYER, a), Neuron(LAYER, b)) for a, b in CHANNELS[: options.pairs]]

@@ -12,7 +12,7 @@ import tensorflow as tf
 from core.atlas.selection import resolve_settings
 from core.errors import DeviceError
 from core.machine import device
-from core.method.strip import StripRenderer
+from core.method.strip_renderer import StripRenderer
 from core.models.model import Model
 from core.neurons import Neuron, Pair
 from core.rendering.batches import Batches, suited

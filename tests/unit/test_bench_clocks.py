@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from core.atlas.selection import resolve_settings
 from core.bench import step
-from core.method.strip import StripRenderer
+from core.method.strip_renderer import StripRenderer
 from core.models.model import Model
 from core.neurons import Neuron, Pair
 from core.spec import RenderSettings

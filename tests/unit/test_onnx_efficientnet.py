@@ -13,7 +13,7 @@ import tensorflow as tf
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from onnx_graphs import OnnxGraph
 
-from core.method.strip import StripRenderer
+from core.method.strip_renderer import StripRenderer
 from core.models.efficientnet import BLOCKS, EfficientNetLite0
 from core.models.frozen_graph import FrozenGraph
 from core.models.models import load

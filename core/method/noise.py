@@ -1,0 +1,57 @@
+"""Noise levels: the activations that random images give, which tell a live neuron from a dead one."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from core.arrays import Array
+from core.machine import device
+from core.method.network import network
+from core.method.objectives import mean_over_positions
+from core.method.parameterization import image
+from core.models.model import Model
+
+_IMAGES = 8
+_SD = 1.0  # the images have the contrast of finished frames: a standard deviation of 0.23 between pixels
+_TOLERANCE = 1e-3  # of the activation; rounding, and networks whose values hardly depend on the image
+
+
+class NoiseLevels(NamedTuple):
+    """Activations of the channels of a layer on random images.
+
+    Attributes:
+        mean: shape (channel,): mean over the images of the mean activation over positions.
+        highest: shape (channel,): the highest of these activations; a neuron that no image excites more is dead.
+    """
+
+    mean: Array
+    highest: Array
+
+
+def noise_levels(model: Model, layers: Collection[str], size_px: int) -> dict[str, NoiseLevels]:
+    """Return the levels of some layers; they are the same on every call, because the images have fixed seeds.
+
+    The images have a natural spectrum: see `core.method.parameterization.image`. EfficientNet-Lite0's live neurons
+    reach 29 to 160 standard deviations of these activations, after 256 updates.
+    """
+    activations = network(model, layers)
+    with device.tensor_float_32(False):
+        found = [activations(image, False, None) for image in _random_images(size_px)]
+    return {layer: _levels(np.stack([mean_over_positions(each[layer])[0] for each in found])) for layer in layers}
+
+
+def _levels(means: Array) -> NoiseLevels:
+    """Return the levels from the mean activations on each image, shape (image, channel)."""
+    highest = means.max(axis=0)
+    return NoiseLevels(means.mean(axis=0), highest + _TOLERANCE * np.abs(highest))
+
+
+@lru_cache(maxsize=2)
+def _random_images(size_px: int) -> Sequence[tf.Tensor]:
+    """Return images one by one, because a batch of large ones would take much memory."""
+    return [image(size_px, sd=_SD, seed=seed)() for seed in range(_IMAGES)]

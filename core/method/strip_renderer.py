@@ -1,0 +1,125 @@
+"""The renderer of strips with ends of their own, for both schedules."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, Protocol
+
+import numpy as np
+
+from core.method.between import BetweenRenderer
+from core.method.ends import EndsRenderer, between
+from core.method.mix import Mix
+from core.method.optimise import compile_in_threads
+from core.method.renderer import subject_of
+from core.method.strip import Strip
+from core.method.whole_strip import WholeStripRenderer
+from core.models.model import Model
+from core.neurons import Pair
+from core.spec import RenderSettings
+
+
+class StripRenderer:
+    """Renders pairs of the same two layers, as strips with ends of their own.
+
+    Args:
+        layers: the layer of every neuron a and that of every neuron b; may be the same layer.
+        strips: pairs in a batch.
+    """
+
+    def __init__(self, model: Model, layers: tuple[str, str], settings: RenderSettings, *, strips: int = 1) -> None:
+        self._settings, self._strips = settings, strips
+        self._stages: _Stages = (
+            _EndsFirst(model, layers, settings, strips)
+            if settings.ends_first
+            else WholeStripRenderer(model, layers, settings, strips)
+        )
+
+    def render(self, pairs: Sequence[Pair], progress: Callable[[int], None] = lambda updates: None) -> list[Strip]:
+        """Render up to as many pairs of this renderer's layers as a batch has; at least one.
+
+        Args:
+            progress: called with the number of updates done, every few updates.
+        """
+        started = time.perf_counter()
+        self.compile()
+        strips = self._stages.render(pairs, progress)
+        seconds = (time.perf_counter() - started) / len(pairs)
+        kept = self._settings.checkpoint_updates("pair")
+        return [replace(strip.with_checkpoints(kept), seconds=seconds) for strip in strips]
+
+    @property
+    def traces(self) -> int:
+        """The number of times that a step has been traced, with redirected gradients or without."""
+        return self._stages.traces
+
+    def compile(self) -> None:
+        """Trace and compile everything that a rendering needs, unless that is done."""
+        if functions := self._stages.not_compiled():
+            compile_in_threads(functions)
+
+    def seconds_per_update(self, pair: Pair) -> float:
+        """Return how long each of `settings.steps` updates takes for a strip, measured with copies of one pair."""
+        return self.stopwatch(pair)() / self._strips
+
+    def stopwatch(self, pair: Pair) -> Callable[[], float]:
+        """Return a function that measures the seconds that a batch of one pair takes for each of `settings.steps`."""
+        return self._stages.stopwatch(pair)
+
+
+class _Stages(Protocol):
+    """The renderers of one schedule."""
+
+    @property
+    def traces(self) -> int: ...
+
+    def render(self, pairs: Sequence[Pair], progress: Callable[[int], None]) -> list[Strip]: ...
+
+    def not_compiled(self) -> list[tuple[Any, Sequence[Any]]]: ...
+
+    def stopwatch(self, pair: Pair) -> Callable[[], float]: ...
+
+
+class _EndsFirst:
+    """The two stages of schedule `fast`: the ends, then the frames between them."""
+
+    def __init__(self, model: Model, layers: tuple[str, str], settings: RenderSettings, strips: int) -> None:
+        self._settings = settings
+        kept = settings.checkpoint_updates("pair").values()
+        early = [update for update in kept if update <= settings.steps]
+        late = [update - settings.steps for update in kept if update > settings.steps]
+        mix = Mix(model, layers, settings, strips)
+        self._ends = EndsRenderer(model, layers, settings, mix, strips=strips, checkpoints=early)
+        self._between = BetweenRenderer(model, layers, settings, mix, strips=strips, checkpoints=late)
+
+    def render(self, pairs: Sequence[Pair], progress: Callable[[int], None]) -> list[Strip]:
+        steps, frames = self._settings.steps, self._settings.frames
+        subjects = [subject_of(self._settings, *pair) for pair in pairs]
+        ends = self._ends.render(subjects, progress)
+        strips = self._between.render(
+            subjects, [both.portraits for both in ends], lambda updates: progress(steps + updates)
+        )
+        return [
+            replace(
+                strip,
+                objective=np.concatenate([both.objective, strip.objective]),
+                checkpoints={update: between(images, frames) for update, images in both.checkpoints.items()}
+                | {steps + update: images for update, images in strip.checkpoints.items()},
+            )
+            for both, strip in zip(ends, strips, strict=True)
+        ]
+
+    @property
+    def traces(self) -> int:
+        return self._ends.traces + self._between.traces
+
+    def not_compiled(self) -> list[tuple[Any, Sequence[Any]]]:
+        return [*self._ends.not_compiled(), *self._between.not_compiled()]
+
+    def stopwatch(self, pair: Pair) -> Callable[[], float]:
+        subject = subject_of(self._settings, *pair)
+        ends, inner = self._ends.stopwatch(subject), self._between.stopwatch(subject)
+        share = self._settings.steps_between / self._settings.steps
+        return lambda: ends() + share * inner()

@@ -1,0 +1,92 @@
+"""Whole strips: all frames of a pair are optimised at once from noise, as in Lucid's notebook (schedule `plain`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from core.method.alignment import aligned_layers, relative_steps, weighted_alignment
+from core.method.mix import Mix, mixed
+from core.method.network import Readout
+from core.method.objectives import alignment_factor
+from core.method.parameterization import shared_interpolation, start_shared
+from core.method.renderer import Renderer, seen_by_model, subject_of
+from core.method.strip import Strip, measure_strips
+from core.models.model import Model
+from core.neurons import Pair
+from core.spec import RenderSettings
+
+
+class WholeStripRenderer:
+    """Renders pairs of the same two layers; arguments and methods are those of `StripRenderer`."""
+
+    def __init__(self, model: Model, layers: tuple[str, str], settings: RenderSettings, strips: int) -> None:
+        self._settings = settings
+        self._strips = strips
+        self._aligned = aligned_layers(model, settings)
+        self._mix = Mix(model, layers, settings, strips)
+        images = _SharedFrames(settings, strips)
+        goal = _Interpolation(images, Readout(model, layers, self._aligned, settings, strips), self._mix, settings)
+        self._renderer = Renderer(images, goal, settings, strips=strips, neurons=2, checkpoints=settings.checkpoints)
+
+    def render(self, pairs: Sequence[Pair], progress: Callable[[int], None]) -> list[Strip]:
+        self._mix.start()
+        subjects = [subject_of(self._settings, *pair) for pair in pairs]
+        return [Strip.of(rendered, self._aligned) for rendered in self._renderer.render(subjects, progress)]
+
+    @property
+    def traces(self) -> int:
+        return self._renderer.traces
+
+    def not_compiled(self) -> list[tuple[Any, Sequence[Any]]]:
+        return self._renderer.not_compiled()
+
+    def stopwatch(self, pair: Pair) -> Callable[[], float]:
+        return self._renderer.stopwatch(subject_of(self._settings, *pair))
+
+
+class _SharedFrames:
+    """All frames of strips: each has a spectrum of its own, and they share low-resolution terms."""
+
+    def __init__(self, settings: RenderSettings, strips: int) -> None:
+        self._sd = settings.sd
+        self._parameterization = shared_interpolation(
+            settings.frames,
+            settings.size_px,
+            strips=strips,
+            sd=settings.sd,
+            key_frames=settings.key_frames,
+            sharing=settings.sharing,
+        )
+        self.variables = self._parameterization.variables
+        self.image = self._parameterization.image
+        self.by_position = self._parameterization.by_position
+
+    def start(self, seeds: Sequence[int]) -> None:
+        start_shared(self.variables, seeds, self._sd)
+
+
+class _Interpolation:
+    """The mix of two neurons that changes from frame to frame, plus alignment."""
+
+    def __init__(self, images: _SharedFrames, readout: Readout, mix: Mix, settings: RenderSettings) -> None:
+        self._images, self._readout, self._mix, self._settings = images, readout, mix, settings
+
+    def objective(self, step: tf.Tensor, redirected: bool, channels: tf.Tensor, views: tf.Tensor) -> tf.Tensor:
+        frames, readout, mix = self._settings.frames, self._readout, self._mix
+        seen = seen_by_model(self._images.by_position(), frames, self._settings, views)
+        found, (a, b) = readout(seen, channels, redirected)
+        reached = tf.stop_gradient(tf.stack([a[:, 0], b[:, -1]], axis=1))
+        factors, unit = mix.balance(reached, channels)
+        objective = mixed([a * factors[:, :1], b * factors[:, 1:]], mix.shares)
+        layers = [readout.by_strip(found[layer]) for layer in readout.aligned]
+        factor = alignment_factor(frames, self._settings.alignment.decay)
+        objective += weighted_alignment(layers, factor, self._settings, unit)
+        if layers:
+            mix.move(relative_steps(layers))
+        return objective
+
+    def measure(self, channels: tf.Tensor) -> Sequence[tf.Tensor]:
+        return measure_strips(self._images.image(), channels, self._readout, self._mix.noise(channels))
