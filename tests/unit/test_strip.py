@@ -20,6 +20,7 @@ from core.neurons import Neuron, Pair
 from core.spec import Alignment, RenderSettings
 
 LAYER = "block1_expand_pre_relu"  # near the image, because the time for tracing a step grows with the depth
+LUCID: dict[str, Any] = {"schedule": "plain", "mix": "lucid", "alignment": {"layers": ["stem", "block0"], "scale": "lucid"}}
 PAIRS = [Pair.of(Neuron(LAYER, a), Neuron(LAYER, b)) for a, b in ((3, 40), (30, 70), (20, 33))]
 
 
@@ -45,11 +46,11 @@ def alone(renderer: StripRenderer) -> list[Strip]:
 
 
 def test_another_pair_of_the_same_layers_is_not_traced_again(renderer: StripRenderer) -> None:
-    """Two traces, with redirected gradients and without, serve every pair, because the channels are tensors."""
+    """Two traces for the ends, with redirected gradients and without, and one for the frames between serve all pairs."""
     renderer.render(PAIRS[:1])
     renderer.render(PAIRS[1:2])
 
-    assert renderer.traces == 2
+    assert renderer.traces == 3
 
 
 def test_a_pair_gives_the_same_pixels_after_another_pair(renderer: StripRenderer) -> None:
@@ -74,12 +75,12 @@ def test_start_values_belong_to_the_pair_and_the_seed(model: Model) -> None:
 
 
 def test_progress_is_reported_in_updates(renderer: StripRenderer) -> None:
-    """The callback is called with the number of updates done, and the last number is `steps`."""
+    """The callback is called with the number of updates done: 24 of the ends, then 15 of the frames between."""
     reported: list[int] = []
 
     renderer.render(PAIRS[:1], reported.append)
 
-    assert reported == [24]
+    assert reported == [24, 39]
 
 
 @pytest.mark.parametrize("key_frames", ["symmetric", "lucid"])
@@ -89,8 +90,8 @@ def test_the_objective_is_interpolation_plus_alignment(model: Model, key_frames:
     The two layers differ in size, and the updates raise the objective.
     """
     pairs = [Pair.of(Neuron("block0", a), Neuron("block1_depthwise", b)) for a, b in ((3, 7), (11, 90))]
-    weighted = {"layers": ["stem", "block0"], "weight": 0.7, "decay": 3}
-    changes: dict[str, Any] = {"key_frames": key_frames, "alignment": weighted, "transforms": "none", "steps": 8}
+    changes: dict[str, Any] = LUCID | {"key_frames": key_frames, "transforms": "none", "steps": 8}
+    changes |= {"alignment": {"layers": ["stem", "block0"], "scale": "lucid", "weight": 0.7, "decay": 3}}
     batch = render(model, *pairs, strips=2, redirected_updates=0, **changes)
 
     for pair, strip in zip(pairs, batch, strict=True):
@@ -114,6 +115,8 @@ def strip_of(objective: list[float], frame: float = 0.5) -> Strip:
         activation_b=np.array([0, 5, 7], np.float32),
         neighbour_distance=np.array([1, 2], np.float32),
         layer_distance={"block1": np.array([3, 4], np.float32)},
+        steps=np.array([0.5, 0.6], np.float32),
+        noise=(0.5, 0.25),
         checkpoints={2: frames / 2},
         seconds=1.0,
     )
@@ -129,6 +132,10 @@ def test_a_strip_backwards_runs_from_b_to_a() -> None:
     assert turned.activation_b.tolist() == [1, 2, 3]
     assert turned.neighbour_distance.tolist() == [2, 1]
     assert turned.layer_distance["block1"].tolist() == [4, 3]
+    assert turned.steps.tolist() == strip.steps.tolist()[::-1]
+    assert turned.noise == (0.25, 0.5)
+    assert turned.crossing == pytest.approx(1 - strip.crossing)
+    assert turned.pace == strip.pace
     np.testing.assert_array_equal(turned.checkpoints[2], strip.checkpoints[2][[2, 1, 0]])
     assert turned.objective.tolist() == [1, 2, 3]
     np.testing.assert_array_equal(turned.backwards().frames, strip.frames)
@@ -158,8 +165,9 @@ def test_strips_have_contrast_and_their_objective_rises(alone: list[Strip]) -> N
     assert strip.frames.shape == (4, 32, 32, 3)
     assert strip.frames.dtype == np.float32
     assert 0 <= strip.frames.min() < 0.2 < 0.8 < strip.frames.max() <= 1
-    assert strip.objective.shape == (24,)
-    assert strip.objective[-1] > strip.objective[0] + 1
+    assert strip.objective.shape == (24 + 15,)
+    assert strip.objective[23] > strip.objective[0] + 1
+    assert strip.objective[-1] > strip.objective[24] + 0.1
     assert strip.neighbour_distance.shape == (3,)
     assert strip.failed_at is None
 
