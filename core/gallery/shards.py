@@ -30,7 +30,11 @@ def index_shard(records: Sequence[Record], details: Sequence[str], pairs_per_det
     - `distance`: mean squared difference of neighbouring frames' activations, averaged over the alignment layers; the
       smaller, the more similar;
     - `balance`: how equally the frames excite both neurons, see `_balance`;
-    - `objective`: the last value of the objective.
+    - `objective`: the last value of the objective;
+    - `crossing`, `pace`: see `Record`;
+    - `weaker_end`: the smaller share of its reach that a neuron keeps at its own end, 0 if a neuron is dead.
+
+    `dead` says which neurons are dead: 0 neither, 1 a, 2 b, 3 both; null if that was not measured.
 
     Args:
         records: the records of the shard, one for each row.
@@ -71,6 +75,10 @@ def index_shard(records: Sequence[Record], details: Sequence[str], pairs_per_det
         "distance": _column([_mean(list(chain(*record.layer_distance.values()))) for record in records]),
         "balance": _column([_balance(record.activation_a, record.activation_b) for record in records]),
         "objective": _column([_mean([last.objective for last in record.checkpoints[-1:]]) for record in records]),
+        "crossing": _column([_rounded(record.crossing) for record in records]),
+        "pace": _column([_rounded(record.pace) for record in records]),
+        "weaker_end": _column([_weaker_end(record) for record in records]),
+        "dead": _column([_dead(record) for record in records]),
     }
     return f"isthmus.data({_script_json(columns)});\n".encode()
 
@@ -103,6 +111,22 @@ def _balance(activation_a: Sequence[float], activation_b: Sequence[float]) -> fl
     return _mean([1 - abs(max(a, 0.0) / greatest_a - max(b, 0.0) / greatest_b) for a, b in shares])
 
 
+def _weaker_end(record: Record) -> float | None:
+    """Return the smaller of both shares that are kept, 0 if a neuron is dead, or None if a share is unknown."""
+    if record.dead_a or record.dead_b:
+        return 0.0
+    if record.kept_a is None or record.kept_b is None:
+        return None
+    return _rounded(min(record.kept_a, record.kept_b))
+
+
+def _dead(record: Record) -> int | None:
+    """Return 1 if a is dead, plus 2 if b is dead, or None if none is known to be dead and one was not measured."""
+    dead = int(record.dead_a) + 2 * int(record.dead_b)
+    measured = None not in (record.reach_a, record.reach_b, record.noise_a, record.noise_b)
+    return dead if dead or measured else None
+
+
 def _column(values: list[Any]) -> Any:
     """Return the list, or the one value that all rows have."""
     return values[0] if values and all(value == values[0] for value in values) else values
@@ -110,9 +134,14 @@ def _column(values: list[Any]) -> Any:
 
 def _mean(values: Sequence[float]) -> float | None:
     """Return the mean, rounded, or None if there are no values or the mean is not finite."""
-    if not values or not math.isfinite(mean := fmean(values)):
+    return _rounded(fmean(values)) if values else None
+
+
+def _rounded(value: float | None) -> float | None:
+    """Return the value with as many digits as a shard has, or None if it is not known or not finite."""
+    if value is None or not math.isfinite(value):
         return None
-    return float(f"{mean:.{_SIGNIFICANT_DIGITS}g}")
+    return float(f"{value:.{_SIGNIFICANT_DIGITS}g}")
 
 
 def _script_json(value: object) -> str:

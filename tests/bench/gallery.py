@@ -187,6 +187,7 @@ def synthetic_records(pairs: int) -> Iterator[dict[str, Any]]:
             yield {**facts, "status": "failed", "reason": "objective not finite at update 3; there was none before"}
             continue
         top_a, top_b = dice.uniform(3, 12), dice.uniform(3, 12)
+        dead = len(seen) % 500 == 1
         yield {
             **facts,
             "status": "done",
@@ -196,6 +197,14 @@ def synthetic_records(pairs: int) -> Iterator[dict[str, Any]]:
             "neighbour_distance": [dice.random() * 0.02 for _ in range(FRAMES - 1)],
             "layer_distance": {layer: [dice.random() for _ in range(FRAMES - 1)] for layer in ("block5", "block7")},
             "history": [dice.random() * 40 for _ in range(64)],
+            "reach_a": top_a,
+            "noise_a": 0.1 * top_a,
+            "kept_a": dice.uniform(0.6, 1),
+            "reach_b": top_b,
+            "noise_b": (1.1 if dead else 0.1) * top_b,
+            "kept_b": None if dead else dice.uniform(0.6, 1),
+            "crossing": None if dead else dice.uniform(0.2, 0.8),
+            "pace": dice.uniform(1, 4),
             "sheet_sha256": f"{dice.getrandbits(256):064x}",
             "sheet_bytes": 264_080,
             "preview_sha256": f"{dice.getrandbits(256):064x}",
@@ -283,7 +292,7 @@ def choosing(page: Page) -> dict[str, dict[str, float]]:
         took: float = page.evaluate(CHANGE, [field, value])
         return took
 
-    sorts = ["distance", "balance", "activation", "smoothness", "objective"]
+    sorts = ["distance", "balance", "activation", "smoothness", "objective", "weaker_end", "off_middle", "pace"]
     return {
         "sort": summary([change("sort", sort) for sort in sorts]),
         "layer": summary([change("layer_a", value) for value in (*LAYERS[:3], "")]),

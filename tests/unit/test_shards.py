@@ -48,6 +48,10 @@ def test_an_index_shard_is_one_column_per_field() -> None:
         "distance": [1.5, None],
         "balance": [pytest.approx(1 - (15 / 16 + (0.405 - 0.375) + 1) / 3, abs=2e-3), None],
         "objective": [12.5, None],
+        "crossing": [0.63, None],
+        "pace": [1.5, None],
+        "weaker_end": [1.0, None],
+        "dead": [0, None],
     }
 
 

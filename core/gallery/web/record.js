@@ -16,12 +16,41 @@ isthmus.record = (() => {
     "neighbour_distance",
     "layer_distance",
     "history",
+    "reach_a",
+    "reach_b",
+    "noise_a",
+    "noise_b",
+    "kept_a",
+    "kept_b",
+    "crossing",
+    "pace",
     "checkpoints",
     "versions",
   ];
 
   const OBJECTIVE =
     "The objective is what the optimizer maximises: the activations of both neurons, mixed from frame to frame, less a penalty for landmarks that move.";
+
+  // Measurements of the strip: name -> names of its fields, for a and for b or for the whole strip, and its meaning.
+  const MEASURED = {
+    reach: [["reach_a", "reach_b"], "largest mean activation on a frame of the strip"],
+    noise: [
+      ["noise_a", "noise_b"],
+      "largest mean activation on images of noise; a neuron whose reach is not larger is not excited",
+    ],
+    "kept at its own end": [
+      ["kept_a", "kept_b"],
+      "share of its reach that a has on the first frame and b on the last; 1 is all of it; the larger, the better",
+    ],
+    crossing: [
+      ["crossing"],
+      "place along the strip where both neurons are equally excited, each in units of its own range along the strip; 0 is the first frame, 1 the last, 0.5 halfway",
+    ],
+    pace: [
+      ["pace"],
+      "largest step from frame to frame divided by the smallest; 1 is perfectly even; the smaller, the more even. A step is how much the activations in the alignment layers change, compared with how much they vary within a frame",
+    ],
+  };
 
   let pair = null;
   let record = null;
@@ -35,6 +64,7 @@ isthmus.record = (() => {
     if (!pair.failed) {
       showCurves();
       showHistory();
+      showMeasured();
       showCheckpoints();
       showNumbers();
     }
@@ -45,7 +75,7 @@ isthmus.record = (() => {
   }
 
   function clear() {
-    for (const id of ["curves", "checkpoints", "facts", "numbers", "links", "pair-spec"]) byId(id).replaceChildren();
+    for (const id of ["curves", "measured", "checkpoints", "facts", "numbers", "links", "pair-spec"]) byId(id).replaceChildren();
     byId("details").hidden = true;
     byId("copied").textContent = "";
   }
@@ -68,6 +98,29 @@ isthmus.record = (() => {
     const points = `The curve has ${history.length} points, each the mean over an equal part of the updates.`;
     const text = `${OBJECTIVE} It went ${words}. ${points}`;
     byId("history").replaceChildren(chart, element("p", { className: "faint", textContent: text }));
+  }
+
+  function showMeasured() {
+    const known = (fields) => fields.some((name) => record[name] !== null && record[name] !== undefined);
+    const shown = Object.values(MEASURED).some(([fields]) => known(fields));
+    byId("measured-title").parentElement.hidden = !shown;
+    if (!shown) return;
+    const made = Object.entries(MEASURED).map(([term, [fields, meaning]]) => {
+      const values = fields.map((name) => {
+        const value = isthmus.short(record[name]);
+        const [, end] = name.split("_");
+        const title = String(record[name] ?? "unknown");
+        return element("span", { className: end ? `of-${end}` : "", title }, end ? `${end} ` : "", element("b", {}, value));
+      });
+      return element(
+        "div",
+        {},
+        element("dt", { textContent: term }),
+        element("dd", { className: "values" }, ...values),
+        element("dd", { className: "meaning", textContent: meaning }),
+      );
+    });
+    byId("measured").replaceChildren(...made);
   }
 
   function showCheckpoints() {
