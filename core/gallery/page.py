@@ -63,8 +63,10 @@ def _asset(name: str) -> bytes:
     """Read a script or style without its comments and indentation."""
     source = (_WEB / name).read_text(encoding="utf-8")
     if name.endswith(".js"):
-        return jsmin(source).encode()
-    return re.sub(r"/\*.*?\*/\s*|^\s+", "", source, flags=re.DOTALL | re.MULTILINE).encode()
+        source = jsmin(source)
+    else:
+        source = re.sub(r"/\*.*?\*/\s*|^\s+", "", source, flags=re.DOTALL | re.MULTILINE)
+    return source.encode()
 
 
 def _asset_path(name: str, data: bytes) -> str:

@@ -292,7 +292,7 @@ def choosing(page: Page) -> dict[str, dict[str, float]]:
         took: float = page.evaluate(CHANGE, [field, value])
         return took
 
-    sorts = ["distance", "balance", "activation", "smoothness", "objective", "weaker_end", "off_middle", "pace"]
+    sorts = ["distance", "balance", "activation", "smoothness", "objective", "weaker_end", "off_centre", "pace"]
     return {
         "sort": summary([change("sort", sort) for sort in sorts]),
         "layer": summary([change("layer_a", value) for value in (*LAYERS[:3], "")]),

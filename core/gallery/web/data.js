@@ -50,18 +50,18 @@ isthmus.pairs = (() => {
     weaker_end: {
       sign: "≥",
       label: "Weaker end",
-      order: "Strongest weaker end first",
+      order: "Best weaker end first",
       highestFirst: true,
       meaning:
-        "smaller share of its greatest activation in the strip that a neuron keeps at its own end; 1 if both keep all of it, 0 if a neuron is not excited; the larger, the better",
+        "share of its greatest activation that a neuron keeps at its own end, the smaller of both neurons' shares; 1 if both keep all of it, 0 if a neuron is not excited; the larger, the better",
     },
-    off_middle: {
+    off_centre: {
       sign: "±",
-      label: "Crossing off middle",
-      order: "Crossing nearest the middle first",
+      label: "Off centre",
+      order: "Central crossing first",
       highestFirst: false,
       meaning:
-        "how far from the middle of the strip the neurons change over: distance of the crossing from 0.5; 0 is the middle, 0.5 an end; the smaller, the nearer the middle",
+        "distance of the crossing, the place where both neurons are equally excited, from the middle of the strip; 0 is the middle, 0.5 an end; the smaller, the more central",
     },
     pace: {
       sign: "×",
@@ -72,7 +72,7 @@ isthmus.pairs = (() => {
         "largest step between neighbouring frames divided by the smallest, for the alignment layers; 1 is perfectly even; the smaller, the more even",
     },
   };
-  const LATER = ["weaker_end", "off_middle", "pace", "excited"]; // columns that records of older versions lack
+  const LATER = ["weaker_end", "off_centre", "pace", "excited"]; // columns that records of older versions lack
   const STORED = ["activation_a", "activation_b", "smoothness", "distance", "balance", "objective", "weaker_end", "pace"];
   const DEAD = { a: 1, b: 2 }; // bits of the column `dead`
   const EXCITED = ["yes", "no"]; // values of the column `excited`: whether both neurons are
@@ -136,7 +136,7 @@ isthmus.pairs = (() => {
     fill("setting", shard.setting, (setting) => settingIds[setting]);
     for (const name of ["status", "frames", "size_px", "walk"]) fill(name, shard[name], same);
     for (const name of STORED) fill(name, shard[name], (value) => value ?? NaN);
-    fill("off_middle", shard.crossing, (place) => (place === null ? NaN : Math.abs(place - 0.5)));
+    fill("off_centre", shard.crossing, (place) => (place === null ? NaN : Math.abs(place - 0.5)));
     fill("dead", shard.dead, (bits) => bits ?? 0);
     fill("excited", shard.dead, (bits) => (bits === null ? NaN : Number(bits > 0)));
     for (let row = start; row < start + pairs; row++) {
@@ -184,7 +184,7 @@ isthmus.pairs = (() => {
     pair.failed = columns.status[row] === 1;
     pair.reason = reasons.get(row);
     pair.name = `${pair.a.name} to ${pair.b.name}`;
-    for (const name of ["frames", "size_px", ...STORED, "off_middle"]) pair[name] = columns[name][row];
+    for (const name of ["frames", "size_px", ...STORED, "off_centre"]) pair[name] = columns[name][row];
     pair.dead = ["a", "b"].filter((end) => isDead(row, end));
     return pair;
   }

@@ -56,7 +56,7 @@ isthmus.neuronName = (neuron, isDead = false) => {
   return name;
 };
 
-isthmus.UNEXCITED = "nothing that was rendered excites it more than noise does";
+isthmus.UNEXCITED = "nothing that was rendered excites the neuron more than noise does";
 
 isthmus.deadMark = (textContent = "not excited") =>
   isthmus.element("span", { className: "dead", textContent, title: isthmus.UNEXCITED });
