@@ -23,18 +23,7 @@ def index_shard(records: Sequence[Record], details: Sequence[str], pairs_per_det
     If every row has the same value, that value stands instead of the list. `keys` is one string of all keys. `a_layer`
     and `b_layer` are indices into `layers`; `setting` is an index into `settings`, the settings' digests. `walk` is 1
     if the strip begins and ends on the portraits of its neurons. `reason` maps the rows of failed pairs to their
-    reasons. Numbers that a pair does not have are null. The scores are
-
-    - `activation_a`, `activation_b`: activation of a on the first frame and of b on the last frame;
-    - `smoothness`: mean squared difference of neighbouring frames, values in [0, 1]; the smaller, the smoother;
-    - `distance`: mean squared difference of neighbouring frames' activations, averaged over the alignment layers; the
-      smaller, the more similar;
-    - `balance`: how equally the frames excite both neurons, see `_balance`;
-    - `objective`: the last value of the objective;
-    - `crossing`, `pace`: see `Record`;
-    - `weaker_end`: the smaller share of its reach that a neuron keeps at its own end, 0 if a neuron is dead.
-
-    `dead` says which neurons are dead: 0 neither, 1 a, 2 b, 3 both; null if that was not measured.
+    reasons. Numbers that a pair does not have are null. The scores are described in `_scores`.
 
     Args:
         records: the records of the shard, one for each row.
@@ -69,6 +58,34 @@ def index_shard(records: Sequence[Record], details: Sequence[str], pairs_per_det
         "reason": {str(row): record.reason for row, record in enumerate(records) if record.status == "failed"},
         "frames": _column([record.frames for record in records]),
         "size_px": _column([record.size_px for record in records]),
+        **_scores(records),
+    }
+    return f"isthmus.data({_script_json(columns)});\n".encode()
+
+
+def detail_shard(lines: Sequence[bytes]) -> bytes:
+    """Return a script with whole records.
+
+    Each record is the text of its line, so that a browser parses only the record that it shows.
+    """
+    return f"isthmus.details({_script_json([line.decode().rstrip() for line in lines])});\n".encode()
+
+
+def _scores(records: Sequence[Record]) -> dict[str, Any]:
+    """Return the columns of scores.
+
+    - `activation_a`, `activation_b`: activation of a on the first frame and of b on the last frame;
+    - `smoothness`: mean squared difference of neighbouring frames, values in [0, 1]; the smaller, the smoother;
+    - `distance`: mean squared difference of neighbouring frames' activations, averaged over the alignment layers; the
+      smaller, the more similar;
+    - `balance`: how equally the frames excite both neurons, see `_balance`;
+    - `objective`: the last value of the objective;
+    - `crossing`, `pace`: see `Record`;
+    - `weaker_end`: the smaller share of its reach that a neuron keeps at its own end, 0 if a neuron is dead.
+
+    `dead` says which neurons are dead: 0 neither, 1 a, 2 b, 3 both; null if that was not measured.
+    """
+    return {
         "activation_a": _column([_mean(record.activation_a[:1]) for record in records]),
         "activation_b": _column([_mean(record.activation_b[-1:]) for record in records]),
         "smoothness": _column([_mean(record.neighbour_distance) for record in records]),
@@ -80,15 +97,6 @@ def index_shard(records: Sequence[Record], details: Sequence[str], pairs_per_det
         "weaker_end": _column([_weaker_end(record) for record in records]),
         "dead": _column([_dead(record) for record in records]),
     }
-    return f"isthmus.data({_script_json(columns)});\n".encode()
-
-
-def detail_shard(lines: Sequence[bytes]) -> bytes:
-    """Return a script with whole records.
-
-    Each record is the text of its line, so that a browser parses only the record that it shows.
-    """
-    return f"isthmus.details({_script_json([line.decode().rstrip() for line in lines])});\n".encode()
 
 
 def _neuron(written: str, key: str) -> tuple[str, int]:

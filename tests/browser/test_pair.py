@@ -173,7 +173,7 @@ def test_every_number_of_the_record_is_there(open_atlas: Open, atlas: Path) -> N
         for i in range(FRAMES)
     ]
     assert [None if cell == "" else float(cell) for cell in cells] == [value for row in rows for value in row]
-    measured = page.locator("#measured .values span").evaluate_all("all => all.map(one => one.title)")
+    measured = page.locator("#measured .values b").evaluate_all("all => all.map(one => one.title)")
     names = ["reach_a", "reach_b", "noise_a", "noise_b", "kept_a", "kept_b", "crossing", "pace"]
     assert list(map(float, measured)) == [getattr(RECORD, name) for name in names]
     facts = page.locator("#facts").inner_text()

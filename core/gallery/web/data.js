@@ -73,7 +73,16 @@ isthmus.pairs = (() => {
     },
   };
   const LATER = ["weaker_end", "off_centre", "pace", "excited"]; // columns that records of older versions lack
-  const STORED = ["activation_a", "activation_b", "smoothness", "distance", "balance", "objective", "weaker_end", "pace"];
+  const STORED = [
+    "activation_a",
+    "activation_b",
+    "smoothness",
+    "distance",
+    "balance",
+    "objective",
+    "weaker_end",
+    "pace",
+  ];
   const DEAD = { a: 1, b: 2 }; // bits of the column `dead`
   const EXCITED = ["yes", "no"]; // values of the column `excited`: whether both neurons are
 

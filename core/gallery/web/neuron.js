@@ -84,7 +84,10 @@ isthmus.neuron = (() => {
     else
       for (let i = 0; i < pair.frames; i++)
         strip.append(isthmus.frameOf(isthmus.previewPath(pair.key), pair, isA ? i : pair.frames - 1 - i, ""));
-    row.append(element("p", { className: "caption" }, isthmus.neuronLink(partner, isDead(pair.row, true)), ...own, ...scores), strip);
+    row.append(
+      element("p", { className: "caption" }, isthmus.neuronLink(partner, isDead(pair.row, true)), ...own, ...scores),
+      strip,
+    );
     return row;
   }
 

@@ -3,35 +3,7 @@
 // The record on a pair's page: curves, checkpoints, numbers, downloads, and a spec that renders the pair again.
 isthmus.record = (() => {
   const { byId, element, pairs } = isthmus;
-  // Fields that the list of facts leaves out because they are shown in another way.
-  const SHOWN_ELSEWHERE = [
-    "key",
-    "a",
-    "b",
-    "status",
-    "reason",
-    "settings",
-    "activation_a",
-    "activation_b",
-    "neighbour_distance",
-    "layer_distance",
-    "history",
-    "reach_a",
-    "reach_b",
-    "noise_a",
-    "noise_b",
-    "kept_a",
-    "kept_b",
-    "crossing",
-    "pace",
-    "checkpoints",
-    "versions",
-  ];
-
-  const OBJECTIVE =
-    "The objective is what the optimizer maximises: the activations of both neurons, mixed from frame to frame, less a penalty for landmarks that move.";
-
-  // Measurements of the strip: name -> names of its fields, for a and for b or for the whole strip, and its meaning.
+  // Measurements of the strip: name -> [fields of the record: for a and for b, or one for the strip; meaning].
   const MEASURED = {
     reach: [["reach_a", "reach_b"], "largest mean activation on a frame of the strip"],
     noise: [
@@ -51,6 +23,27 @@ isthmus.record = (() => {
       "largest step from frame to frame divided by the smallest; 1 is perfectly even; the smaller, the more even. A step is how much the activations in the alignment layers change, compared with how much they vary within a frame",
     ],
   };
+
+  // Fields that the list of facts leaves out because they are shown in another way.
+  const SHOWN_ELSEWHERE = [
+    "key",
+    "a",
+    "b",
+    "status",
+    "reason",
+    "settings",
+    "activation_a",
+    "activation_b",
+    "neighbour_distance",
+    "layer_distance",
+    "history",
+    "checkpoints",
+    "versions",
+    ...Object.values(MEASURED).flatMap(([fields]) => fields),
+  ];
+
+  const OBJECTIVE =
+    "The objective is what the optimizer maximises: the activations of both neurons, mixed from frame to frame, less a penalty for landmarks that move.";
 
   let pair = null;
   let record = null;
@@ -75,7 +68,8 @@ isthmus.record = (() => {
   }
 
   function clear() {
-    for (const id of ["curves", "measured", "checkpoints", "facts", "numbers", "links", "pair-spec"]) byId(id).replaceChildren();
+    for (const id of ["curves", "measured", "checkpoints", "facts", "numbers", "links", "pair-spec"])
+      byId(id).replaceChildren();
     byId("details").hidden = true;
     byId("copied").textContent = "";
   }
@@ -101,26 +95,24 @@ isthmus.record = (() => {
   }
 
   function showMeasured() {
-    const known = (fields) => fields.some((name) => record[name] !== null && record[name] !== undefined);
-    const shown = Object.values(MEASURED).some(([fields]) => known(fields));
-    byId("measured-title").parentElement.hidden = !shown;
-    if (!shown) return;
-    const made = Object.entries(MEASURED).map(([term, [fields, meaning]]) => {
-      const values = fields.map((name) => {
-        const value = isthmus.short(record[name]);
-        const [, end] = name.split("_");
-        const title = String(record[name] ?? "unknown");
-        return element("span", { className: end ? `of-${end}` : "", title }, end ? `${end} ` : "", element("b", {}, value));
-      });
-      return element(
-        "div",
-        {},
-        element("dt", { textContent: term }),
-        element("dd", { className: "values" }, ...values),
-        element("dd", { className: "meaning", textContent: meaning }),
-      );
-    });
-    byId("measured").replaceChildren(...made);
+    const isKnown = ([fields]) => fields.some((field) => record[field] !== null);
+    byId("measured-title").parentElement.hidden = !Object.values(MEASURED).some(isKnown);
+    const value = (field) => {
+      const [, end] = field.split("_");
+      const shown = element("b", { textContent: isthmus.short(record[field]), title: record[field] ?? "unknown" });
+      return end ? element("span", { className: `of-${end}` }, `${end} `, shown) : shown;
+    };
+    byId("measured").replaceChildren(
+      ...Object.entries(MEASURED).map(([term, [fields, meaning]]) =>
+        element(
+          "div",
+          {},
+          element("dt", { textContent: term }),
+          element("dd", { className: "values" }, ...fields.map(value)),
+          element("dd", { className: "meaning", textContent: meaning }),
+        ),
+      ),
+    );
   }
 
   function showCheckpoints() {
