@@ -17,6 +17,16 @@ from core.spec_file import parse_spec
 from core.store.store import DirectoryStore
 
 MODEL_DIGEST = "0123456789abcdef" * 4
+_MEASURED = {
+    "reach_a": 3.0,
+    "noise_a": 0.4,
+    "kept_a": 1.0,
+    "reach_b": 4.0,
+    "noise_b": 0.5,
+    "kept_b": 1.0,
+    "crossing": 0.63,
+    "pace": 1.5,
+}
 
 
 def make_record(planned: PlannedPair, status: str = "done", **changes: Any) -> Record:
@@ -41,6 +51,7 @@ def make_record(planned: PlannedPair, status: str = "done", **changes: Any) -> R
         "activation_a": [3.0, 2.0, 0.5] if done else [],
         "activation_b": [0.25, 1.5, 4.0] if done else [],
         "neighbour_distance": [0.01, 0.02] if done else [],
+        **(_MEASURED if done else {}),
         "seconds": 2.0,
         "device": "CPU x86_64",
         "versions": {"isthmus": "0.1.0"},

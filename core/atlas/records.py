@@ -52,6 +52,25 @@ class Record(BaseModel):
     [0, 1]; `layer_distance` has the same for the activations in each alignment layer. `history` is the objective's
     history: means over equal numbers of updates. A failed pair has a `reason`, no sheet, and empty lists. `portraits`
     has the keys of the portraits that a `walk` strip begins and ends on.
+
+    The other measurements are None in failed pairs and in records of older versions:
+
+    - `reach_a`, `reach_b`: the largest mean activation that the neuron has on a frame of the strip.
+    - `noise_a`, `noise_b`: the largest mean activation that the neuron has on images of noise. A neuron whose reach is
+      not above it is dead, see `dead_a`.
+    - `kept_a`, `kept_b`: the share of the reach that the neuron keeps at its own end, activation at the end / reach.
+      The end of a is the first frame, the end of b is the last. None if the neuron is dead or the reach is not
+      positive.
+    - `crossing`: the place along the strip where both neurons are equally excited, each in units of its own range, from
+      0 (first frame) to 1 (last frame). With activations a[i] and b[i] on frame i,
+      s_a[i] = (a[i] - a[last]) / (a[first] - a[last]) falls from 1 to 0, and
+      s_b[i] = (b[i] - b[first]) / (b[last] - b[first]) rises from 0 to 1. The crossing is the first place where they
+      are equal, linear between frames, divided by (frames - 1). None if a neuron is dead or a range, which is a
+      denominator, is not positive.
+    - `pace`: the largest step divided by the smallest, 1 or more; 1 is perfectly even. A step is the mean squared
+      difference of neighbouring frames' activations in an alignment layer, divided by the variation of that layer and
+      averaged over the alignment layers. The variation is the mean over frames and channels of the variance over
+      positions. None without alignment layers or with only one step.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -77,6 +96,14 @@ class Record(BaseModel):
     neighbour_distance: list[float] = []
     layer_distance: dict[str, list[float]] = {}
     history: list[float] = []
+    reach_a: float | None = None
+    reach_b: float | None = None
+    noise_a: float | None = None
+    noise_b: float | None = None
+    kept_a: float | None = None
+    kept_b: float | None = None
+    crossing: float | None = None
+    pace: float | None = None
     sheet_sha256: str | None = None
     sheet_bytes: int | None = None
     preview_sha256: str | None = None
@@ -89,6 +116,16 @@ class Record(BaseModel):
     def subject(self) -> str:
         """The pair that the record describes, for messages."""
         return f"{self.a} - {self.b}"
+
+    @property
+    def dead_a(self) -> bool:
+        """Whether nothing that was rendered excites neuron a more than noise does; False if that is unknown."""
+        return _is_dead(self.reach_a, self.noise_a)
+
+    @property
+    def dead_b(self) -> bool:
+        """The same for neuron b."""
+        return _is_dead(self.reach_b, self.noise_b)
 
     @property
     def picture(self) -> Picture | None:
@@ -106,6 +143,10 @@ class Record(BaseModel):
 
     def to_line(self) -> str:
         return json.dumps(self.model_dump(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def _is_dead(reach: float | None, noise: float | None) -> bool:
+    return reach is not None and noise is not None and reach <= noise
 
 
 class PortraitFiles(BaseModel):

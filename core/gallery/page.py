@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from itertools import chain
 from pathlib import Path
@@ -25,7 +26,7 @@ _LOADED_WITH_PAGE = (
 )
 _LOADED_LATER = {  # page -> its own styles and scripts, which are loaded before it is opened
     "pair": ["pair.css", "chart.js", "record.js", "pair.js"],
-    "neuron": ["neuron.js"],
+    "neuron": ["neuron.css", "neuron.js"],
     "map": ["map.css", "map.js"],
     "walk": ["walk.css", "roads.js", "movie.js", "walk.js"],
     "route": ["walk.css", "roads.js", "movie.js", "route.js"],
@@ -59,9 +60,13 @@ def pages(manifest: Manifest) -> dict[str, bytes]:
 
 
 def _asset(name: str) -> bytes:
-    """Read a style, or a script without its comments and indentation."""
+    """Read a script or style without its comments and indentation."""
     source = (_WEB / name).read_text(encoding="utf-8")
-    return (jsmin(source) if name.endswith(".js") else source).encode()
+    if name.endswith(".js"):
+        source = jsmin(source)
+    else:
+        source = re.sub(r"/\*.*?\*/\s*|^\s+", "", source, flags=re.DOTALL | re.MULTILINE)
+    return source.encode()
 
 
 def _asset_path(name: str, data: bytes) -> str:

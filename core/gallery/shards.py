@@ -23,14 +23,7 @@ def index_shard(records: Sequence[Record], details: Sequence[str], pairs_per_det
     If every row has the same value, that value stands instead of the list. `keys` is one string of all keys. `a_layer`
     and `b_layer` are indices into `layers`; `setting` is an index into `settings`, the settings' digests. `walk` is 1
     if the strip begins and ends on the portraits of its neurons. `reason` maps the rows of failed pairs to their
-    reasons. Numbers that a pair does not have are null. The scores are
-
-    - `activation_a`, `activation_b`: activation of a on the first frame and of b on the last frame;
-    - `smoothness`: mean squared difference of neighbouring frames, values in [0, 1]; the smaller, the smoother;
-    - `distance`: mean squared difference of neighbouring frames' activations, averaged over the alignment layers; the
-      smaller, the more similar;
-    - `balance`: how equally the frames excite both neurons, see `_balance`;
-    - `objective`: the last value of the objective.
+    reasons. Numbers that a pair does not have are null. The scores are described in `_scores`.
 
     Args:
         records: the records of the shard, one for each row.
@@ -65,12 +58,7 @@ def index_shard(records: Sequence[Record], details: Sequence[str], pairs_per_det
         "reason": {str(row): record.reason for row, record in enumerate(records) if record.status == "failed"},
         "frames": _column([record.frames for record in records]),
         "size_px": _column([record.size_px for record in records]),
-        "activation_a": _column([_mean(record.activation_a[:1]) for record in records]),
-        "activation_b": _column([_mean(record.activation_b[-1:]) for record in records]),
-        "smoothness": _column([_mean(record.neighbour_distance) for record in records]),
-        "distance": _column([_mean(list(chain(*record.layer_distance.values()))) for record in records]),
-        "balance": _column([_balance(record.activation_a, record.activation_b) for record in records]),
-        "objective": _column([_mean([last.objective for last in record.checkpoints[-1:]]) for record in records]),
+        **_scores(records),
     }
     return f"isthmus.data({_script_json(columns)});\n".encode()
 
@@ -81,6 +69,34 @@ def detail_shard(lines: Sequence[bytes]) -> bytes:
     Each record is the text of its line, so that a browser parses only the record that it shows.
     """
     return f"isthmus.details({_script_json([line.decode().rstrip() for line in lines])});\n".encode()
+
+
+def _scores(records: Sequence[Record]) -> dict[str, Any]:
+    """Return the columns of scores.
+
+    - `activation_a`, `activation_b`: activation of a on the first frame and of b on the last frame;
+    - `smoothness`: mean squared difference of neighbouring frames, values in [0, 1]; the smaller, the smoother;
+    - `distance`: mean squared difference of neighbouring frames' activations, averaged over the alignment layers; the
+      smaller, the more similar;
+    - `balance`: how equally the frames excite both neurons, see `_balance`;
+    - `objective`: the last value of the objective;
+    - `crossing`, `pace`: see `Record`;
+    - `weaker_end`: the smaller share of its reach that a neuron keeps at its own end, 0 if a neuron is dead.
+
+    `dead` says which neurons are dead: 0 neither, 1 a, 2 b, 3 both; null if that was not measured.
+    """
+    return {
+        "activation_a": _column([_mean(record.activation_a[:1]) for record in records]),
+        "activation_b": _column([_mean(record.activation_b[-1:]) for record in records]),
+        "smoothness": _column([_mean(record.neighbour_distance) for record in records]),
+        "distance": _column([_mean(list(chain(*record.layer_distance.values()))) for record in records]),
+        "balance": _column([_balance(record.activation_a, record.activation_b) for record in records]),
+        "objective": _column([_mean([last.objective for last in record.checkpoints[-1:]]) for record in records]),
+        "crossing": _column([_rounded(record.crossing) for record in records]),
+        "pace": _column([_rounded(record.pace) for record in records]),
+        "weaker_end": _column([_weaker_end(record) for record in records]),
+        "dead": _column([_dead(record) for record in records]),
+    }
 
 
 def _neuron(written: str, key: str) -> tuple[str, int]:
@@ -103,6 +119,22 @@ def _balance(activation_a: Sequence[float], activation_b: Sequence[float]) -> fl
     return _mean([1 - abs(max(a, 0.0) / greatest_a - max(b, 0.0) / greatest_b) for a, b in shares])
 
 
+def _weaker_end(record: Record) -> float | None:
+    """Return the smaller of both shares that are kept, 0 if a neuron is dead, or None if a share is unknown."""
+    if record.dead_a or record.dead_b:
+        return 0.0
+    if record.kept_a is None or record.kept_b is None:
+        return None
+    return _rounded(min(record.kept_a, record.kept_b))
+
+
+def _dead(record: Record) -> int | None:
+    """Return 1 if a is dead, plus 2 if b is dead, or None if none is known to be dead and one was not measured."""
+    dead = int(record.dead_a) + 2 * int(record.dead_b)
+    measured = None not in (record.reach_a, record.reach_b, record.noise_a, record.noise_b)
+    return dead if dead or measured else None
+
+
 def _column(values: list[Any]) -> Any:
     """Return the list, or the one value that all rows have."""
     return values[0] if values and all(value == values[0] for value in values) else values
@@ -110,9 +142,14 @@ def _column(values: list[Any]) -> Any:
 
 def _mean(values: Sequence[float]) -> float | None:
     """Return the mean, rounded, or None if there are no values or the mean is not finite."""
-    if not values or not math.isfinite(mean := fmean(values)):
+    return _rounded(fmean(values)) if values else None
+
+
+def _rounded(value: float | None) -> float | None:
+    """Return the value with as many digits as a shard has, or None if it is not known or not finite."""
+    if value is None or not math.isfinite(value):
         return None
-    return float(f"{mean:.{_SIGNIFICANT_DIGITS}g}")
+    return float(f"{value:.{_SIGNIFICANT_DIGITS}g}")
 
 
 def _script_json(value: object) -> str:

@@ -187,15 +187,26 @@ def synthetic_records(pairs: int) -> Iterator[dict[str, Any]]:
             yield {**facts, "status": "failed", "reason": "objective not finite at update 3; there was none before"}
             continue
         top_a, top_b = dice.uniform(3, 12), dice.uniform(3, 12)
+        a_falls = [top_a * (1 - i / FRAMES) + dice.random() for i in range(FRAMES)]
+        b_rises = [top_b * i / FRAMES + dice.random() for i in range(FRAMES)]
+        dead = len(seen) % 500 == 1
         yield {
             **facts,
             "status": "done",
             "checkpoints": [{"step": STEPS, "objective": dice.random() * 40}],
-            "activation_a": [top_a * (1 - i / FRAMES) + dice.random() for i in range(FRAMES)],
-            "activation_b": [top_b * i / FRAMES + dice.random() for i in range(FRAMES)],
+            "activation_a": a_falls,
+            "activation_b": b_rises,
             "neighbour_distance": [dice.random() * 0.02 for _ in range(FRAMES - 1)],
             "layer_distance": {layer: [dice.random() for _ in range(FRAMES - 1)] for layer in ("block5", "block7")},
             "history": [dice.random() * 40 for _ in range(64)],
+            "reach_a": max(a_falls),
+            "reach_b": max(b_rises),
+            "noise_a": 0.1 * max(a_falls),
+            "noise_b": (1.1 if dead else 0.1) * max(b_rises),
+            "kept_a": a_falls[0] / max(a_falls),
+            "kept_b": None if dead else b_rises[-1] / max(b_rises),
+            "crossing": None if dead else dice.uniform(0.2, 0.8),
+            "pace": dice.uniform(1, 4),
             "sheet_sha256": f"{dice.getrandbits(256):064x}",
             "sheet_bytes": 264_080,
             "preview_sha256": f"{dice.getrandbits(256):064x}",
@@ -283,7 +294,7 @@ def choosing(page: Page) -> dict[str, dict[str, float]]:
         took: float = page.evaluate(CHANGE, [field, value])
         return took
 
-    sorts = ["distance", "balance", "activation", "smoothness", "objective"]
+    sorts = ["distance", "balance", "activation", "smoothness", "objective", "weaker_end", "off_centre", "pace"]
     return {
         "sort": summary([change("sort", sort) for sort in sorts]),
         "layer": summary([change("layer_a", value) for value in (*LAYERS[:3], "")]),

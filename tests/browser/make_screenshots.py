@@ -55,7 +55,9 @@ def main() -> None:
                             page.goto((root / "index.html").as_uri() + place)
                             page.wait_for_timeout(500)
                             path = options.output / f"{name}-{size}-{scheme}.png"
-                            page.screenshot(path=path, full_page=name in ("pair", "about", "route", "walk-about"))
+                            page.screenshot(
+                                path=path, full_page=name in ("pair", "dead", "about", "route", "walk-about")
+                            )
                             print(path, flush=True)
                     page.close()
             browser.close()
@@ -67,6 +69,7 @@ def places(root: Path) -> dict[str, str]:
     records = [json.loads(line) for line in lines]
     record = next(record for record in records if record["status"] == "done")
     failed = next((record for record in records if record["status"] == "failed"), None)
+    dead = next((one for one in records if one["noise_b"] is not None and one["reach_b"] <= one["noise_b"]), None)
     walk = next((record for record in records if record["strip"] == "walk" and record["status"] == "done"), None)
     layer = record["a"].rpartition(":")[0]
     return {
@@ -75,6 +78,7 @@ def places(root: Path) -> dict[str, str]:
         "nothing": "#text=nothing",
         "pair": f"#pair={record['key']}",
         **({"failed": f"#pair={failed['key']}"} if failed else {}),
+        **({"dead": f"#pair={dead['key']}", "dead-neuron": f"#neuron={dead['b']}"} if dead else {}),
         "neuron": f"#neuron={record['a']}",
         "map": "#map",
         "channels": f'#map=["{layer}","{layer}"]',

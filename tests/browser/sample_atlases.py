@@ -5,6 +5,7 @@ from __future__ import annotations
 import colorsys
 import hashlib
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ FRAMES = 6
 SIZE_PX = 128
 PAIRS = 30
 FAILED_ROW = 7
+DEAD_ROW = 11  # neuron b is not excited
 FAILED_REASON = "the objective was not finite at step 41; the last finite value was 3.25"
 LAYERS = ("block9_expand_pre_relu", "block12_depthwise")
 SETTINGS = RenderSettings(
@@ -35,7 +37,8 @@ MODEL_DIGEST = "0123456789abcdef" * 4
 def make_record(row: int, **changes: Any) -> Record:
     """Return a plausible record; every third pair joins the two layers, the others lie within one layer.
 
-    In a strip the activation of b rises linearly and the activation of a falls along a curve. Both grow with *row*.
+    In a strip the activation of b rises linearly. The activation of a falls along a curve, but its second frame may
+    excite it more than the first. Both activations grow with *row*.
     """
     a = Neuron(LAYERS[0] if row % 3 == 0 else LAYERS[row % 2], 17 * row % 480)
     b = Neuron(LAYERS[1] if row % 3 == 0 else LAYERS[row % 2], 17 * row % 480 + 64)
@@ -43,6 +46,8 @@ def make_record(row: int, **changes: Any) -> Record:
     done = row != FAILED_ROW
     rise = [round(0.4 + row / 10 + 4 * i / (FRAMES - 1), 4) for i in range(FRAMES)]
     fall = [round((0.4 + row / 10) + 4 * (1 - i / (FRAMES - 1)) ** (1 + row / 20), 4) for i in range(FRAMES)]
+    fall[1] = round(fall[0] * (0.7 + row * 13 % 30 / 40), 4)
+    noise_b = max(rise) * (1.25 if row == DEAD_ROW else 0.1)
     fields: dict[str, Any] = {
         "key": key,
         "a": str(a),
@@ -65,6 +70,7 @@ def make_record(row: int, **changes: Any) -> Record:
         if done
         else {},
         "history": [row + 5 * (1 - 0.9**i) for i in range(64)] if done else [],
+        **(measured(fall, rise, noise_b, pace=1 + row * 7 % 30 / 10) if done else {}),
         "sheet_sha256": "1" * 64 if done else None,
         "sheet_bytes": 264_080 if done else None,
         "preview_sha256": "2" * 64 if done else None,
@@ -74,6 +80,26 @@ def make_record(row: int, **changes: Any) -> Record:
         "versions": {"isthmus": "0.1.0", "numpy": "2.4.6"},
     }
     return Record(**(fields | changes))
+
+
+def measured(a: Sequence[float], b: Sequence[float], noise_b: float, pace: float) -> dict[str, float | None]:
+    """Return what a record has about the ends and the middle of a strip with these activations."""
+    is_dead = noise_b >= max(b)
+    share = [
+        (i / (len(a) - 1), (x - a[-1]) / (a[0] - a[-1]) - (y - b[0]) / (b[-1] - b[0]))
+        for i, (x, y) in enumerate(zip(a, b, strict=True))
+    ]
+    crossing = next(p + (q - p) * s / (s - t) for (p, s), (q, t) in pairwise(share) if t <= 0)
+    return {
+        "reach_a": max(a),
+        "reach_b": max(b),
+        "noise_a": 0.1 * max(a),
+        "noise_b": noise_b,
+        "kept_a": a[0] / max(a),
+        "kept_b": None if is_dead else b[-1] / max(b),
+        "crossing": None if is_dead else crossing,
+        "pace": pace,
+    }
 
 
 def write_pictures(root: Path, key: str, row: int, step: int | None = None) -> None:

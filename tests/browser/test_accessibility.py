@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
-from sample_atlases import FAILED_ROW, LAYERS, make_record
+from sample_atlases import DEAD_ROW, FAILED_ROW, LAYERS, make_record
 
 Open = Callable[..., Page]  # the fixture `open_atlas`
 PLACES = {
@@ -17,7 +17,9 @@ PLACES = {
     "no result": "#text=nothing",
     "pair": f"#pair={make_record(0).key}",
     "failed pair": f"#pair={make_record(FAILED_ROW).key}",
+    "pair, one not excited": f"#pair={make_record(DEAD_ROW).key}",
     "neuron": f"#neuron={LAYERS[0]}:68",
+    "neuron, not excited": f"#neuron={make_record(DEAD_ROW).b}",
     "map": "#map",
     "channels": f'#map=["{LAYERS[0]}","{LAYERS[0]}"]',
     "about": "#about",

@@ -9,7 +9,7 @@ from statistics import fmean
 
 import pytest
 from playwright.sync_api import Page, expect
-from sample_atlases import FAILED_REASON, FAILED_ROW, LAYERS, PAIRS, make_record, publish
+from sample_atlases import DEAD_ROW, FAILED_REASON, FAILED_ROW, LAYERS, PAIRS, make_record, publish
 from screen import keys_shown
 
 from core.atlas.records import Record
@@ -104,6 +104,48 @@ def test_a_range_has_two_ends(open_atlas: Open, atlas: Path) -> None:
     expect(page.get_by_label("Objective, max")).to_have_value("12.5")
 
 
+def test_weaker_end_crossing_and_pace_are_ranges(open_atlas: Open, atlas: Path) -> None:
+    """The crossing counts by its distance from the middle; pairs whose limit is exactly their value pass."""
+    even = [r for r in DONE if r.pace is not None and r.pace <= 2.5 and weaker_end(r) >= 0.8]
+    wanted = [r for r in even if (off := off_centre(r)) is not None and off <= 0.12]
+    assert 0 < len(wanted) < len(even)
+    assert 2.5 in [r.pace for r in wanted]
+    page = open_atlas(atlas, hash="#weaker_end=0.8..&off_centre=..0.12", viewport=TALL)
+    page.locator("#filters > summary").click()
+    page.get_by_label("Pace, max").fill("2.5")
+
+    expect(page.locator("#count")).to_have_text(f"{len(wanted)} of 30 pairs")
+    assert set(keys_shown(page)) == keys_of(*wanted)
+    expect(page).to_have_url(re.compile("weaker_end=0.8..&off_centre=..0.12&pace=..2.5$"))
+
+
+def test_pairs_with_a_neuron_that_is_not_excited_are_found(open_atlas: Open, atlas: Path) -> None:
+    """The list counts pairs with a dead neuron and without; failed pairs, of which it is unknown, are in neither."""
+    page = open_atlas(atlas, viewport=TALL)
+    page.locator("#filters > summary").click()
+    options = page.get_by_label("Both excited").locator("option")
+    expect(options).to_have_text(["all", "yes (28)", "no (1)"])
+
+    page.get_by_label("Both excited").select_option("no")
+    expect(page.locator("#count")).to_have_text("1 of 30 pairs")
+    assert keys_shown(page) == [RECORDS[DEAD_ROW].key]
+    expect(page).to_have_url(re.compile("#excited=no$"))
+
+
+def test_what_no_record_has_is_not_offered(open_atlas: Open, tmp_path: Path) -> None:
+    """An atlas of older records has no sort orders and filters of later measurements, and addresses with them work."""
+    publish(tmp_path, [make_record(FAILED_ROW)])
+    page = open_atlas(tmp_path, hash="#sort=pace&pace=..2&excited=yes")
+    page.locator("#filters > summary").click()
+
+    expect(page.locator("#count")).to_have_text("1 of 1 pair")
+    expect(page.get_by_label("Objective, min")).to_be_visible()
+    for name in ("Weaker end, min", "Off centre, max", "Pace, max"):
+        expect(page.get_by_label(name)).to_have_count(0)
+    expect(page.locator("#sort option")).to_have_text(["Name", *list(ORDERS)[:5]])
+    expect(page.get_by_label("Both excited")).to_be_hidden()
+
+
 def test_a_filter_without_result_says_so_and_can_be_cleared(open_atlas: Open, atlas: Path) -> None:
     """The page shows the filter, says that no pair passes, and offers to clear all filters."""
     page = open_atlas(atlas)
@@ -123,32 +165,47 @@ def balance(record: Record) -> float:
     return 1 - fmean(abs(a / greatest_a - b / greatest_b) for a, b in pairs)
 
 
-ORDERS: dict[str, Callable[[Record], float]] = {
+def weaker_end(record: Record) -> float:
+    return min(record.kept_a or 0, record.kept_b or 0)
+
+
+def off_centre(record: Record) -> float | None:
+    return None if record.crossing is None else abs(record.crossing - 0.5)
+
+
+ORDERS: dict[str, Callable[[Record], float | None]] = {
     "Most active first": lambda r: -r.activation_a[0] - r.activation_b[-1],
     "Smoothest first": lambda r: fmean(r.neighbour_distance),
     "Most similar first": lambda r: fmean(r.layer_distance["block5"]),
     "Best balanced first": lambda r: -balance(r),
     "Highest objective first": lambda r: -r.checkpoints[-1].objective,
+    "Best weaker end first": lambda r: -weaker_end(r),
+    "Central crossing first": off_centre,
+    "Most even pace first": lambda r: r.pace,
 }
 
 
 def test_the_best_come_first_and_failed_pairs_last(open_atlas: Open, atlas: Path) -> None:
-    """In every sort order, reversed or not, pairs without a value come last."""
+    """In every sort order, reversed or not, pairs without a value come last; so may a dead neuron's pairs."""
     page = open_atlas(atlas, viewport=TALL)
-    failed = RECORDS[FAILED_ROW].key
 
     for order, value in ORDERS.items():
-        value_of = {record.key: value(record) for record in DONE}
+        value_of = {record.key: known for record in DONE if (known := value(record)) is not None}
+        without = keys_of(*RECORDS) - value_of.keys()
+        dead = {RECORDS[DEAD_ROW].key} if order == "Central crossing first" else set()
+        assert without == {RECORDS[FAILED_ROW].key} | dead
         page.locator("#sort").select_option(order)
-        *shown, last = keys_shown(page)
-        assert [value_of[key] for key in shown] == pytest.approx(sorted(value_of.values()), rel=1e-3), order
-        assert last == failed
+        shown = keys_shown(page)
+        values = [value_of[key] for key in shown[: len(value_of)]]
+        assert values == pytest.approx(sorted(value_of.values()), rel=1e-3, abs=1e-4), order
+        assert set(shown[len(value_of) :]) == without
 
         page.get_by_role("button", name="Reverse").click()
-        *shown, last = keys_shown(page)
-        assert [value_of[key] for key in shown] == pytest.approx(sorted(value_of.values(), reverse=True), rel=1e-3)
-        assert last == failed
-        expect(page).to_have_url(re.compile("#sort=[a-z]+&reverse=1$"))
+        shown = keys_shown(page)
+        values = [value_of[key] for key in shown[: len(value_of)]]
+        assert values == pytest.approx(sorted(value_of.values(), reverse=True), rel=1e-3, abs=1e-4), order
+        assert set(shown[len(value_of) :]) == without
+        expect(page).to_have_url(re.compile("#sort=[a-z_]+&reverse=1$"))
         page.get_by_role("button", name="Reverse").click()
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
-from sample_atlases import FAILED_REASON, FAILED_ROW, FRAMES, PAIRS, SIZE_PX, make_record, publish
+from sample_atlases import DEAD_ROW, FAILED_REASON, FAILED_ROW, FRAMES, PAIRS, SIZE_PX, make_record, publish
 from screen import (
     assert_no_sideways_scroll,
     assert_plays,
@@ -67,6 +67,22 @@ def test_a_failed_pair_shows_its_reason_and_no_broken_image(open_atlas: Open, at
     box = tile.locator(".window").bounding_box()
     assert box is not None
     assert box["width"] == box["height"]
+
+
+def test_a_neuron_that_is_not_excited_is_marked(open_atlas: Open, atlas: Path) -> None:
+    """Its name has the mark, and the picture has words for it; a tile without room for names has a sign."""
+    page = open_atlas(atlas, hash="#excited=no")
+    dead = make_record(DEAD_ROW)
+
+    expect(page.locator(".tile .names")).to_have_text(f"{dead.a}{dead.b} not excited")
+    expect(page.locator(".tile .dead")).to_have_attribute("title", re.compile("more than noise does"))
+    player = page.get_by_role("slider", name=f"{dead.a} to {dead.b}, not excited: b")
+    expect(player).to_have_attribute("title", re.compile("^b not excited: nothing .* more than noise does$"))
+    sign = "() => getComputedStyle(document.querySelector('.tile .window'), '::after').content"
+    assert page.evaluate(sign) == "none"
+    page.get_by_label("Columns").fill("16")
+    expect(page.locator(".tile .names")).to_be_hidden()
+    assert "∅" in page.evaluate(sign)
 
 
 def test_a_missing_data_shard_is_reported_and_the_rest_is_shown(

@@ -80,6 +80,28 @@ def test_partners_are_sorted_and_lead_on(open_atlas: Open, tmp_path: Path) -> No
     expect(page.locator("#pair-title")).to_have_text("stem:5stem:7")
 
 
+def test_a_neuron_that_is_not_excited_is_marked_on_its_page(open_atlas: Open, tmp_path: Path) -> None:
+    """The title is marked if the neuron is dead in every pair; otherwise the page says where it is dead."""
+    records = [
+        make_record(row, a="stem:5", b=f"stem:{row}", noise_a=1e3, kept_a=None, noise_b=1e3 if row == 8 else 0)
+        for row in (8, 9)
+    ]
+    records += [make_record(10, a="stem:8", b="stem:9"), make_record(FAILED_ROW, a="stem:5", b="stem:9")]
+    publish(tmp_path, records)
+    page = open_atlas(tmp_path, hash="#neuron=stem:5", may_fail=True)
+
+    expect(page.locator("#neuron-title")).to_have_text("stem:5 not excited")
+    expect(page.locator("#neuron-dead")).to_have_text(re.compile("^Not excited: nothing .* more than noise does.$"))
+    page.locator("#partners-sort").select_option("Name")
+    expect(page.locator(".partner .caption .to-neuron")).to_have_text(["stem:8 not excited", "stem:9", "stem:9"])
+    page.evaluate("location.hash = '#neuron=stem:8'")
+    expect(page.locator("#neuron-title")).to_have_text("stem:8")
+    expect(page.locator("#neuron-dead")).to_have_text(re.compile("^Not excited in 1 of 2 pairs: "))
+    expect(page.locator(".partner > .caption > .dead")).to_have_text("stem:8 not excited")
+    page.evaluate("location.hash = '#neuron=stem:9'")
+    expect(page.locator("#neuron-dead")).to_be_hidden()
+
+
 def test_the_page_of_an_unknown_neuron_says_so(open_atlas: Open, atlas: Path) -> None:
     """The page of a neuron without pairs says that the atlas has none."""
     page = open_atlas(atlas, hash="#neuron=mixed4a:476")

@@ -13,6 +13,7 @@ import yaml
 from PIL import Image
 from playwright.sync_api import Page, expect
 from sample_atlases import (
+    DEAD_ROW,
     FAILED_REASON,
     FAILED_ROW,
     FRAMES,
@@ -172,6 +173,9 @@ def test_every_number_of_the_record_is_there(open_atlas: Open, atlas: Path) -> N
         for i in range(FRAMES)
     ]
     assert [None if cell == "" else float(cell) for cell in cells] == [value for row in rows for value in row]
+    measured = page.locator("#measured .values b").evaluate_all("all => all.map(one => one.title)")
+    names = ["reach_a", "reach_b", "noise_a", "noise_b", "kept_a", "kept_b", "crossing", "pace"]
+    assert list(map(float, measured)) == [getattr(RECORD, name) for name in names]
     facts = page.locator("#facts").inner_text()
     simple = {"key", "a", "b", "method", "model", "model_digest", "settings_digest", "device", "sheet_sha256"}
     for value in [str(getattr(RECORD, name)) for name in simple] + ["264080", "57576", "9.5", "9.12", "symmetric"]:
@@ -180,6 +184,20 @@ def test_every_number_of_the_record_is_there(open_atlas: Open, atlas: Path) -> N
         page.get_by_role("link", name="Record, JSON").click()
     assert download.value.suggested_filename == f"{RECORD.key}.json"
     assert download.value.path().read_text(encoding="utf-8") == RECORD.to_line() + "\n"
+
+
+def test_the_page_of_a_pair_says_which_neuron_is_not_excited(open_atlas: Open, atlas: Path) -> None:
+    """Names, a sentence and the numbers say so; a pair whose neurons are excited has no such sentence."""
+    dead = make_record(DEAD_ROW)
+    page = open_atlas(atlas, hash=f"#pair={dead.key}")
+
+    expect(page.locator("#pair-title .to-neuron").nth(1)).to_have_text(f"{dead.b} not excited")
+    expect(page.locator("#pair-title .dead")).to_have_count(1)
+    expect(page.locator("#unexcited")).to_have_text(re.compile("^b is not excited: nothing .* more than noise does.$"))
+    expect(page.locator("#measured")).to_contain_text("b –")
+    page.evaluate("hash => { location.hash = hash }", f"#pair={RECORD.key}")
+    expect(page.locator("#pair-title")).to_have_text(f"{RECORD.a}{RECORD.b}")
+    expect(page.locator("#unexcited")).to_be_hidden()
 
 
 def test_sheet_and_preview_can_be_downloaded(open_atlas: Open, serve: Serve, atlas: Path) -> None:

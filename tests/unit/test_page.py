@@ -42,11 +42,11 @@ def test_every_script_and_style_in_the_package_is_published(manifest: Manifest) 
     assert published == sources | {"index.html"}
 
 
-def test_published_scripts_have_no_comments(manifest: Manifest) -> None:
-    """Comments stay in the sources; the scripts that a browser loads have none."""
+def test_published_scripts_and_styles_have_no_comments(manifest: Manifest) -> None:
+    """Comments and indentation stay in the sources; the scripts and styles that a browser loads have none."""
     for path, data in pages(manifest).items():
-        if path.endswith(".js"):
-            assert not re.search(rb"^\s|\s// ", data, re.MULTILINE), path
+        if path.endswith((".js", ".css")):
+            assert not re.search(rb"^\s|\s// |/\*|\*/", data, re.MULTILINE), path
 
 
 def test_no_file_names_another_host(manifest: Manifest) -> None:

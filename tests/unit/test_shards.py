@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import pytest
@@ -48,6 +49,10 @@ def test_an_index_shard_is_one_column_per_field() -> None:
         "distance": [1.5, None],
         "balance": [pytest.approx(1 - (15 / 16 + (0.405 - 0.375) + 1) / 3, abs=2e-3), None],
         "objective": [12.5, None],
+        "crossing": [0.63, None],
+        "pace": [1.5, None],
+        "weaker_end": [1.0, None],
+        "dead": [0, None],
     }
 
 
@@ -72,6 +77,33 @@ def test_a_strip_between_portraits_is_marked() -> None:
 def test_balance_says_how_equally_both_neurons_are_excited(a: list[float], b: list[float], balance: float) -> None:
     """Balance is 1 if every frame excites both, 0 if each excites only one, null if a neuron is never excited."""
     assert index_of(record_of("stem:0", "stem:1", activation_a=a, activation_b=b))["balance"] == balance
+
+
+@pytest.mark.parametrize(
+    ("changes", "weaker_end", "dead"),
+    [
+        ({"kept_a": 0.98765, "kept_b": 0.81239}, 0.8124, 0),
+        ({"noise_a": 3.5, "kept_a": None}, 0.0, 1),
+        ({"noise_b": 4.0, "kept_b": None}, 0.0, 2),
+        ({"noise_a": 9.0, "noise_b": 9.0, "kept_a": None, "kept_b": None}, 0.0, 3),
+        ({"reach_a": -1.0, "noise_a": -2.0, "kept_a": None}, None, 0),
+        ({"noise_a": None, "noise_b": None, "kept_a": None, "kept_b": None}, None, None),
+        ({"noise_a": None, "noise_b": 4.0, "kept_a": None, "kept_b": None}, 0.0, 2),
+    ],
+)
+def test_the_weaker_end_is_zero_if_a_neuron_is_dead(
+    changes: dict[str, float | None], weaker_end: float | None, dead: int | None
+) -> None:
+    """The weaker end is the smaller share, 0 with a dead neuron, null if unknown; `dead` has a bit for each neuron."""
+    columns = index_of(record_of("stem:0", "stem:1", **changes))
+
+    assert columns["weaker_end"] == weaker_end
+    assert columns["dead"] == dead
+
+
+def test_a_number_that_is_not_finite_is_null() -> None:
+    """JSON has no infinity, so an infinite pace is unknown."""
+    assert index_of(record_of("stem:0", "stem:1", pace=math.inf))["pace"] is None
 
 
 def test_a_detail_shard_has_every_record_as_it_was_written() -> None:

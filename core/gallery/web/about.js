@@ -40,6 +40,10 @@ isthmus.about = (() => {
         element("div", {}, element("dt", { textContent: label.toLowerCase() }), explanation(meaning)),
       ),
     );
+    if (!pairs.absent.has("excited")) {
+      const meaning = explanation(isthmus.UNEXCITED);
+      byId("scores").append(element("div", {}, element("dt", { textContent: "not excited" }), meaning));
+    }
     for (const term of document.querySelectorAll("#about-page .settings dt")) {
       const name = term.textContent;
       if (Object.hasOwn(SETTINGS, name)) term.parentElement.append(explanation(SETTINGS[name]));

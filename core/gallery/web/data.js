@@ -7,6 +7,7 @@ isthmus.pairs = (() => {
   const KEY = 20; // characters
   const MOST_ROWS = 2 ** 21; // 32 bits of a value and 21 of a row fit into the 53 bits of an exact float
   const DETAILS_KEPT = 3; // shards of whole records in memory
+  // The scores that this atlas offers. join() removes scores that no pair has because all records are of older versions.
   const SCORES = {
     activation: {
       label: "Activation",
@@ -46,8 +47,44 @@ isthmus.pairs = (() => {
       meaning:
         "last value of what the optimizer maximises: activations of a and b, mixed from frame to frame, less a penalty for landmarks that move",
     },
+    weaker_end: {
+      sign: "≥",
+      label: "Weaker end",
+      order: "Best weaker end first",
+      highestFirst: true,
+      meaning:
+        "share of its greatest activation that a neuron keeps at its own end, the smaller of both neurons' shares; 1 if both keep all of it, 0 if a neuron is not excited; the larger, the better",
+    },
+    off_centre: {
+      sign: "±",
+      label: "Off centre",
+      order: "Central crossing first",
+      highestFirst: false,
+      meaning:
+        "distance of the crossing, the place where both neurons are equally excited, from the middle of the strip; 0 is the middle, 0.5 an end; the smaller, the more central",
+    },
+    pace: {
+      sign: "×",
+      label: "Pace",
+      order: "Most even pace first",
+      highestFirst: false,
+      meaning:
+        "largest step between neighbouring frames divided by the smallest, for the alignment layers; 1 is perfectly even; the smaller, the more even",
+    },
   };
-  const STORED = ["activation_a", "activation_b", "smoothness", "distance", "balance", "objective"];
+  const LATER = ["weaker_end", "off_centre", "pace", "excited"]; // columns that records of older versions lack
+  const STORED = [
+    "activation_a",
+    "activation_b",
+    "smoothness",
+    "distance",
+    "balance",
+    "objective",
+    "weaker_end",
+    "pace",
+  ];
+  const DEAD = { a: 1, b: 2 }; // bits of the column `dead`
+  const EXCITED = ["yes", "no"]; // values of the column `excited`: whether both neurons are
 
   const shards = []; // in the sequence of their scripts, each with the row that it starts at
   const arrived = new Set(); // script elements of the index shards that have run
@@ -56,6 +93,7 @@ isthmus.pairs = (() => {
   const neurons = []; // { id, layer, channel, name, lower }, lower is the name in lower case
   const neuronByName = new Map();
   const reasons = new Map(); // row -> why the pair failed
+  const absent = new Set(); // columns of LATER that no pair has
   const columns = {}; // name -> typed array with a value for each row
   const details = new Map(); // path of a detail shard -> promise of its lines, the most recently used shard last
   const lines = new Map(); // script element of a detail shard -> its lines
@@ -76,12 +114,17 @@ isthmus.pairs = (() => {
     Object.assign(columns, { layer_a: new Uint16Array(count), layer_b: new Uint16Array(count) });
     Object.assign(columns, { status: new Uint16Array(count), frames: new Uint8Array(count) });
     Object.assign(columns, { size_px: new Uint16Array(count), setting: new Uint16Array(count) });
-    columns.walk = new Uint8Array(count);
-    for (const name of [...STORED, "activation"]) columns[name] = new Float32Array(count);
+    for (const name of ["walk", "dead"]) columns[name] = new Uint8Array(count);
+    for (const name of [...STORED, ...LATER, "activation"]) columns[name] = new Float32Array(count);
     const ids = new Map(); // layer and channel as one number -> neuron
     for (const shard of shards) joinShard(shard, ids);
     for (let row = 0; row < count; row++) {
       columns.activation[row] = (columns.activation_a[row] + columns.activation_b[row]) / 2;
+    }
+    for (const name of LATER) {
+      if (!columns[name].every(Number.isNaN)) continue;
+      absent.add(name);
+      delete SCORES[name];
     }
   }
 
@@ -102,6 +145,9 @@ isthmus.pairs = (() => {
     fill("setting", shard.setting, (setting) => settingIds[setting]);
     for (const name of ["status", "frames", "size_px", "walk"]) fill(name, shard[name], same);
     for (const name of STORED) fill(name, shard[name], (value) => value ?? NaN);
+    fill("off_centre", shard.crossing, (place) => (place === null ? NaN : Math.abs(place - 0.5)));
+    fill("dead", shard.dead, (bits) => bits ?? 0);
+    fill("excited", shard.dead, (bits) => (bits === null ? NaN : Number(bits > 0)));
     for (let row = start; row < start + pairs; row++) {
       columns.a[row] = neuronId(ids, columns.layer_a[row], columns.a[row]);
       columns.b[row] = neuronId(ids, columns.layer_b[row], columns.b[row]);
@@ -147,7 +193,8 @@ isthmus.pairs = (() => {
     pair.failed = columns.status[row] === 1;
     pair.reason = reasons.get(row);
     pair.name = `${pair.a.name} to ${pair.b.name}`;
-    for (const name of ["frames", "size_px", ...STORED]) pair[name] = columns[name][row];
+    for (const name of ["frames", "size_px", ...STORED, "off_centre"]) pair[name] = columns[name][row];
+    pair.dead = ["a", "b"].filter((end) => isDead(row, end));
     return pair;
   }
 
@@ -169,6 +216,9 @@ isthmus.pairs = (() => {
       if (columns.a[row] === neuron.id || columns.b[row] === neuron.id) rows.push(row);
     return rows;
   }
+
+  // Return whether nothing that was rendered excites the neuron at an end, "a" or "b", more than noise does.
+  const isDead = (row, end) => (columns.dead[row] & DEAD[end]) > 0;
 
   // Return whether a pair is a road: its strip is finished, and begins and ends on portraits.
   const isRoad = (row) => columns.walk[row] === 1 && columns.status[row] === 0;
@@ -246,12 +296,15 @@ isthmus.pairs = (() => {
 
   return {
     SCORES,
+    EXCITED,
+    absent,
     join,
     at,
     key,
     rowOfKey,
     rowsOfKeys,
     rowsOf,
+    isDead,
     isRoad,
     hasRoads,
     sort,

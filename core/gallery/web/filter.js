@@ -4,15 +4,23 @@
 // filter that is not set is absent.
 isthmus.filter = (() => {
   const { pairs } = isthmus;
-  const FIELDS = ["text", "with", "layer_a", "layer_b", "status", "setting", ...Object.keys(pairs.SCORES)];
   const STATUSES = ["done", "failed"];
+  // Fields with a list of values. The column has the place of a pair's value in the list, or NaN if it is unknown.
+  const LISTS = {
+    layer_a: pairs.layers,
+    layer_b: pairs.layers,
+    status: STATUSES,
+    setting: pairs.settings,
+    excited: pairs.EXCITED,
+  };
+  const FIELDS = ["text", "with", ...Object.keys(LISTS), ...Object.keys(pairs.SCORES)];
   const orders = new Map(); // name of a sort order -> all rows, sorted
 
   // Return the choices in an address, or in any map of texts, always in the same sequence.
   function read(parameters) {
     const chosen = {};
     for (const name of [...FIELDS, "sort", "reverse", "columns"])
-      if (parameters.get(name)) chosen[name] = parameters.get(name);
+      if (parameters.get(name) && !pairs.absent.has(name)) chosen[name] = parameters.get(name);
     if (!(chosen.sort in pairs.SCORES)) delete chosen.sort;
     return chosen;
   }
@@ -33,9 +41,8 @@ isthmus.filter = (() => {
         refusing[row] = place;
       }
     }
-    const lists = { layer_a: pairs.layers, layer_b: pairs.layers, status: STATUSES, setting: pairs.settings };
     const counts = {};
-    for (const [name, values] of Object.entries(lists)) counts[name] = countOf(name, values.length, refusals, refusing);
+    for (const [name, values] of Object.entries(LISTS)) counts[name] = countOf(name, values.length, refusals, refusing);
     const all = order(chosen.sort, Boolean(chosen.reverse));
     const rows = new Uint32Array(all.length);
     let found = 0;
@@ -86,12 +93,10 @@ isthmus.filter = (() => {
     if (name === "text") return textTest(value);
     if (name === "with") return neuronTest(value);
     if (name in pairs.SCORES) {
-      const [least, most] = range(value);
+      const [least, most] = range(value).map(Math.fround); // as the columns are rounded
       return (row) => column[row] >= least && column[row] <= most;
     }
-    const wanted = { layer_a: pairs.layers, layer_b: pairs.layers, status: STATUSES, setting: pairs.settings }[
-      name
-    ].indexOf(value);
+    const wanted = LISTS[name].indexOf(value);
     return (row) => column[row] === wanted;
   }
 
@@ -131,5 +136,5 @@ isthmus.filter = (() => {
     return [Number.isNaN(least) ? -Infinity : least, Number.isNaN(most ?? NaN) ? Infinity : most];
   }
 
-  return { FIELDS, STATUSES, read, active, apply, range, prepare };
+  return { FIELDS, LISTS, read, active, apply, range, prepare };
 })();

@@ -15,6 +15,7 @@ isthmus.grid = (() => {
     layer_b: "layer of b",
     status: "status",
     setting: "settings",
+    excited: "both excited",
   };
 
   const list = isthmus.rows(grid, makeRow);
@@ -145,11 +146,9 @@ isthmus.grid = (() => {
   function showTools(counts) {
     for (const name of ["text", "with"])
       if (document.activeElement !== byId(name)) byId(name).value = chosen[name] ?? "";
-    options("layer_a", pairs.layers, counts.layer_a);
-    options("layer_b", pairs.layers, counts.layer_b);
-    options("status", filter.STATUSES, counts.status);
-    options("setting", pairs.settings, counts.setting);
+    for (const [name, values] of Object.entries(filter.LISTS)) options(name, values, counts[name]);
     byId("setting-label").hidden = pairs.settings.length < 2;
+    byId("excited-label").hidden = pairs.absent.has("excited");
     byId("sort").value = chosen.sort ?? "";
     byId("reverse").setAttribute("aria-pressed", Boolean(chosen.reverse));
     for (const name of Object.keys(pairs.SCORES)) {
@@ -221,7 +220,7 @@ isthmus.grid = (() => {
     byId("ranges").append(...Object.entries(pairs.SCORES).map(([name, score]) => rangeOf(name, score)));
     for (const name of ["text", "with"])
       byId(name).addEventListener("input", () => change({ [name]: byId(name).value.trim() }));
-    for (const name of ["layer_a", "layer_b", "status", "setting", "sort"]) {
+    for (const name of [...Object.keys(filter.LISTS), "sort"]) {
       byId(name).addEventListener("change", () => change({ [name]: byId(name).value }));
     }
     byId("reverse").addEventListener("click", () => change({ reverse: chosen.reverse ? "" : "1" }));

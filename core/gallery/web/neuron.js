@@ -13,13 +13,20 @@ isthmus.neuron = (() => {
 
   let neuron = null;
   let rows = [];
+  let allDead = false; // whether the neuron is dead in every pair of which that is known
   let size = 96; // px, a frame
 
   function show(name) {
     if (sort.children.length === 0) fillSort();
     neuron = pairs.neuronByName.get(name) ?? null;
     rows = neuron ? pairs.rowsOf(neuron) : [];
-    byId("neuron-title").replaceChildren(neuron ? isthmus.neuronName(neuron) : "No such neuron");
+    const dead = rows.filter((row) => isDead(row)).length;
+    const known = rows.filter((row) => !Number.isNaN(pairs.columns.excited[row])).length;
+    allDead = dead > 0 && dead === known;
+    byId("neuron-title").replaceChildren(neuron ? isthmus.neuronName(neuron, allDead) : "No such neuron");
+    byId("neuron-dead").hidden = dead === 0;
+    const where = allDead ? "Not excited" : `Not excited in ${isthmus.whole(dead)} of ${isthmus.pairsIn(known)}`;
+    byId("neuron-dead").textContent = `${where}: ${isthmus.UNEXCITED}.`;
     const words = neuron
       ? [`${isthmus.pairsIn(rows.length)}, from this neuron to each partner`]
       : ["This atlas has no pair of ", isthmus.quoted(name), "."];
@@ -29,6 +36,9 @@ isthmus.neuron = (() => {
     sortRows();
     return neuron?.name ?? "No such neuron";
   }
+
+  // Return whether an end of a pair is dead: by default this neuron.
+  const isDead = (row, other = false) => pairs.isDead(row, (pairs.columns.a[row] === neuron.id) !== other ? "a" : "b");
 
   function fillSort() {
     sort.append(...isthmus.scoreOptions("order"), element("option", { value: "", textContent: "Name" }));
@@ -58,7 +68,8 @@ isthmus.neuron = (() => {
     row.setAttribute("role", "listitem");
     row.setAttribute("aria-posinset", number + 1);
     row.setAttribute("aria-setsize", rows.length);
-    const scores = ["distance", "smoothness", "balance"].map((name) => {
+    const shown = new Set([sort.value || "distance", "distance", "smoothness", "balance"]);
+    const scores = [...shown].map((name) => {
       const { label, meaning } = pairs.SCORES[name];
       return element(
         "span",
@@ -66,13 +77,17 @@ isthmus.neuron = (() => {
         `${label.toLowerCase()} ${isthmus.short(pairs.columns[name][pair.row])}`,
       );
     });
+    const own = isDead(pair.row) && !allDead ? [isthmus.deadMark(`${neuron.name} not excited`)] : [];
     const strip = element("a", { className: "frames", href: isthmus.address.to("pair", pair.key) });
     strip.setAttribute("aria-label", `Strip from ${neuron.name} to ${partner.name}`);
     if (pair.failed) strip.append(isthmus.failure("Failed", pair.reason));
     else
       for (let i = 0; i < pair.frames; i++)
         strip.append(isthmus.frameOf(isthmus.previewPath(pair.key), pair, isA ? i : pair.frames - 1 - i, ""));
-    row.append(element("p", { className: "caption" }, isthmus.neuronLink(partner), ...scores), strip);
+    row.append(
+      element("p", { className: "caption" }, isthmus.neuronLink(partner, isDead(pair.row, true)), ...own, ...scores),
+      strip,
+    );
     return row;
   }
 

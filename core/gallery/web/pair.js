@@ -21,6 +21,7 @@ isthmus.pair = (() => {
     byId("reason").hidden = Boolean(pair) && !pair.failed;
     isthmus.record.clear();
     byId("neighbours").replaceChildren();
+    byId("unexcited").hidden = !pair?.dead.length;
     showPlace(row);
     if (!pair) {
       byId("pair-title").textContent = "No such pair";
@@ -34,7 +35,10 @@ isthmus.pair = (() => {
       return "No such pair";
     }
     byId("facts-title").parentElement.hidden = false;
-    byId("pair-title").replaceChildren(isthmus.neuronLink(pair.a), isthmus.neuronLink(pair.b));
+    byId("pair-title").replaceChildren(
+      ...["a", "b"].map((end) => isthmus.neuronLink(pair[end], pair.dead.includes(end))),
+    );
+    byId("unexcited").textContent = pair.dead.map((end) => `${end} is not excited: ${isthmus.UNEXCITED}.`).join(" ");
     byId("reason").replaceChildren("This pair failed: ", isthmus.quoted(pair.reason ?? ""));
     showFrames();
     showNeighbours();

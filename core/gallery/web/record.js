@@ -3,6 +3,27 @@
 // The record on a pair's page: curves, checkpoints, numbers, downloads, and a spec that renders the pair again.
 isthmus.record = (() => {
   const { byId, element, pairs } = isthmus;
+  // Measurements of the strip: name -> [fields of the record: for a and for b, or one for the strip; meaning].
+  const MEASURED = {
+    reach: [["reach_a", "reach_b"], "largest mean activation on a frame of the strip"],
+    noise: [
+      ["noise_a", "noise_b"],
+      "largest mean activation on images of noise; a neuron whose reach is not larger is not excited",
+    ],
+    "kept at its own end": [
+      ["kept_a", "kept_b"],
+      "share of its reach that a has on the first frame and b on the last; 1 is all of it; the larger, the better",
+    ],
+    crossing: [
+      ["crossing"],
+      "place along the strip where both neurons are equally excited, each in units of its own range along the strip; 0 is the first frame, 1 the last, 0.5 halfway",
+    ],
+    pace: [
+      ["pace"],
+      "largest step from frame to frame divided by the smallest; 1 is perfectly even; the smaller, the more even. A step is how much the activations in the alignment layers change, compared with how much they vary within a frame",
+    ],
+  };
+
   // Fields that the list of facts leaves out because they are shown in another way.
   const SHOWN_ELSEWHERE = [
     "key",
@@ -18,6 +39,7 @@ isthmus.record = (() => {
     "history",
     "checkpoints",
     "versions",
+    ...Object.values(MEASURED).flatMap(([fields]) => fields),
   ];
 
   const OBJECTIVE =
@@ -35,6 +57,7 @@ isthmus.record = (() => {
     if (!pair.failed) {
       showCurves();
       showHistory();
+      showMeasured();
       showCheckpoints();
       showNumbers();
     }
@@ -45,7 +68,8 @@ isthmus.record = (() => {
   }
 
   function clear() {
-    for (const id of ["curves", "checkpoints", "facts", "numbers", "links", "pair-spec"]) byId(id).replaceChildren();
+    for (const id of ["curves", "measured", "checkpoints", "facts", "numbers", "links", "pair-spec"])
+      byId(id).replaceChildren();
     byId("details").hidden = true;
     byId("copied").textContent = "";
   }
@@ -68,6 +92,27 @@ isthmus.record = (() => {
     const points = `The curve has ${history.length} points, each the mean over an equal part of the updates.`;
     const text = `${OBJECTIVE} It went ${words}. ${points}`;
     byId("history").replaceChildren(chart, element("p", { className: "faint", textContent: text }));
+  }
+
+  function showMeasured() {
+    const isKnown = ([fields]) => fields.some((field) => record[field] !== null);
+    byId("measured-title").parentElement.hidden = !Object.values(MEASURED).some(isKnown);
+    const value = (field) => {
+      const [, end] = field.split("_");
+      const shown = element("b", { textContent: isthmus.short(record[field]), title: record[field] ?? "unknown" });
+      return end ? element("span", { className: `of-${end}` }, `${end} `, shown) : shown;
+    };
+    byId("measured").replaceChildren(
+      ...Object.entries(MEASURED).map(([term, [fields, meaning]]) =>
+        element(
+          "div",
+          {},
+          element("dt", { textContent: term }),
+          element("dd", { className: "values" }, ...fields.map(value)),
+          element("dd", { className: "meaning", textContent: meaning }),
+        ),
+      ),
+    );
   }
 
   function showCheckpoints() {

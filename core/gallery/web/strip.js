@@ -17,7 +17,7 @@ isthmus.strip = (() => {
     const href = isthmus.address.to("pair", pair.key);
     pairs.set(tile, pair);
     tile.dataset.key = pair.key;
-    names.append(isthmus.neuronName(pair.a), isthmus.neuronName(pair.b));
+    names.append(...["a", "b"].map((end) => isthmus.neuronName(pair[end], pair.dead.includes(end))));
     names.title = `a  ${pair.a.name}\nb  ${pair.b.name}`;
     names.href = href;
     if (pair.failed) {
@@ -41,11 +41,12 @@ isthmus.strip = (() => {
     const attributes = {
       role: "slider",
       tabindex: 0,
-      "aria-label": pair.name,
+      "aria-label": pair.dead.length ? `${pair.name}, not excited: ${pair.dead.join(" and ")}` : pair.name,
       "aria-valuemin": 1,
       "aria-valuemax": pair.frames,
     };
     for (const [name, value] of Object.entries(attributes)) player.setAttribute(name, value);
+    if (pair.dead.length) player.title = `${pair.dead.join(" and ")} not excited: ${isthmus.UNEXCITED}`;
     show(tile, 0);
     return tile;
   }

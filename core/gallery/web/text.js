@@ -47,22 +47,29 @@ isthmus.joinNames = (names) =>
   names.map((name) => String(name).replaceAll("%", "%25").replaceAll("..", "%2E%2E")).join("..");
 
 // Create an element for a neuron's name. The end of a long layer name is cut off, the channel is always whole.
-isthmus.neuronName = (neuron) => {
+// A neuron that is dead is marked.
+isthmus.neuronName = (neuron, isDead = false) => {
   const name = isthmus.byId("neuron").content.firstElementChild.cloneNode(true);
   name.querySelector(".layer").textContent = neuron.layer;
   name.querySelector(".channel").textContent = `:${neuron.channel}`;
+  if (isDead) name.append(" ", isthmus.deadMark());
   return name;
 };
+
+isthmus.UNEXCITED = "nothing that was rendered excites the neuron more than noise does";
+
+isthmus.deadMark = (textContent = "not excited") =>
+  isthmus.element("span", { className: "dead", textContent, title: isthmus.UNEXCITED });
 
 // Create an element for a neuron's name in a line of text.
 isthmus.inWords = (neuron) => isthmus.element("span", {}, isthmus.quoted(neuron.layer), `:${neuron.channel}`);
 
-isthmus.neuronLink = (neuron) => {
+isthmus.neuronLink = (neuron, isDead) => {
   const href = isthmus.address.to("neuron", neuron.name);
   return isthmus.element(
     "a",
     { href, className: "to-neuron", title: `All pairs of ${neuron.name}` },
-    isthmus.neuronName(neuron),
+    isthmus.neuronName(neuron, isDead),
   );
 };
 
