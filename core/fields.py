@@ -77,14 +77,18 @@ class Frozen(BaseModel):
             for part in _parts(field):
                 _simplify(part)
             if "$ref" in field and "default" in field:
-                _keep_defaults(field["default"], handler.resolve_ref_schema(field)["properties"])
+                _keep_defaults(field["default"], field, handler)
         return found
 
 
-def _keep_defaults(default: dict[str, Any], fields: dict[str, dict[str, Any]]) -> None:
-    """Remove the fields that have no default of their own from the default of a section."""
-    for name in [name for name in default if not {"default", "$ref"} & fields[name].keys()]:
-        del default[name]
+def _keep_defaults(default: dict[str, Any], section: dict[str, Any], handler: GetJsonSchemaHandler) -> None:
+    """Remove the fields that have no default of their own from the default of a section and of those within it."""
+    fields = handler.resolve_ref_schema(section)["properties"]
+    for name in list(default):
+        if "$ref" in fields[name]:
+            _keep_defaults(default[name], fields[name], handler)
+        elif "default" not in fields[name]:
+            del default[name]
 
 
 def _parts(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -44,6 +44,9 @@ StripKind = Literal["pair", "walk"]
 """The two kinds of strip: `pair` has ends of its own, `walk` begins and ends on the portraits of its neurons."""
 
 
+Schedule = Literal["plain", "fast"]
+
+
 def _without_default(schema: dict[str, Any]) -> None:
     schema.pop("default")
 
@@ -98,7 +101,7 @@ class RenderSettings(Frozen):
 
     frames: StrictInt = Field(6, ge=2, le=64, description="Frames in a strip, the two ends included.")
     size_px: StrictInt = Field(128, ge=32, le=1024, description="Height and width of a frame.")
-    schedule: Literal["plain", "fast"] = Field(
+    schedule: Schedule = Field(
         "fast",
         description="fast: first the two ends of a strip, then the frames between them, in a fifth of the work. "
         "plain: Lucid's schedule, all frames at once.",
@@ -196,6 +199,13 @@ class RenderSettings(Frozen):
         if strip == "walk":
             return self.steps_between
         return self.steps + self.steps_between if self.ends_first else self.steps
+
+    def frame_updates(self, strip: StripKind) -> int:
+        """Return the work of a strip: the sum over all updates of the frames that they change."""
+        inner = (self.frames - 2) * self.steps_between
+        if strip == "walk":
+            return inner
+        return 2 * self.steps + inner if self.ends_first else self.frames * self.steps
 
     def checkpoint_updates(self, strip: StripKind) -> dict[int, int]:
         """Return checkpoint -> number of updates of a strip, which is the same share of them all."""

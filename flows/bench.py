@@ -74,7 +74,7 @@ def step(
     network = load(parse_model({"name": model, "file": model_file}, "model"))
     pair = Pair.of(Neuron(layer, 0), Neuron(layer, 1))
     check_neuron(network, pair.b, "--layer")
-    given = {"frames": frames, "size_px": size_px, "precision": precision, "xla": xla}
+    given = {"schedule": "plain", "frames": frames, "size_px": size_px, "precision": precision, "xla": xla}
     settings = resolve_settings(parse_settings(given, "bench"), network)
     device.prepare()
     from core.bench.step import measure_step, memory_slope
@@ -88,7 +88,7 @@ def step(
 @app.command()
 def atlas(
     pairs: Annotated[int, typer.Option(help="Pairs in the atlas.", min=1, max=100_000)] = 40,
-    steps: Annotated[int, typer.Option(help="Updates of each strip.", min=1)] = 256,
+    steps: Annotated[int, typer.Option(help="`render.steps` of the atlas.", min=1)] = 64,
     processes: Annotated[
         int | None, typer.Option(help="Render processes; by default one per GPU, or one per core.", min=1)
     ] = None,
@@ -228,6 +228,8 @@ def _bare_seconds(pairs: int) -> float:
 
 def _build(pairs: int, steps: int, processes: int) -> dict[str, Any]:
     """Build an atlas by the command line in a temporary folder, and time the bare model before, during and after."""
+    from core.spec import RenderSettings
+
     with tempfile.TemporaryDirectory() as folder:
         spec = Path(folder) / "bench.yaml"
         content = {
@@ -261,7 +263,9 @@ def _build(pairs: int, steps: int, processes: int) -> dict[str, Any]:
         seconds = time.perf_counter() - started - stopped
         bare.append(_bare_seconds(pairs))
         rendering = sum(_pair_seconds(folder)) - processes * stopped
-    bare_pair, pair = steps * mean(bare), rendering / pairs
+    settings = RenderSettings(steps=steps)
+    bare_pair = settings.frame_updates("pair") / settings.frames * mean(bare)
+    pair = rendering / pairs
     return {
         "pairs": pairs,
         "steps": steps,

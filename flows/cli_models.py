@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 
 models_app = typer.Typer(rich_markup_mode=None)
 _LISTED_SIZE_PX = 128
-Schedule = Annotated[str, typer.Option(help="plain: Lucid's schedule. fast: as good with fewer updates.")]
-Steps = Annotated[int | None, typer.Option(help="Updates of the strip.  [default: 256, or 96 with schedule fast]")]
+Schedule = Annotated[str, typer.Option(help="fast: first the ends, then the frames between. plain: Lucid's schedule.")]
+Steps = Annotated[int | None, typer.Option(help="Updates of the images.  [default: 64, or 256 with schedule plain]")]
 
 
 @models_app.callback(invoke_without_command=True)
@@ -136,7 +136,7 @@ def preview(
     skip_tokens: SkipTokens = None,
     frames: Frames = 6,
     size_px: SizePx = 128,
-    schedule: Schedule = "plain",
+    schedule: Schedule = "fast",
     steps: Steps = None,
     seed: Annotated[int, typer.Option(help="Seed of the random numbers; another seed gives another strip.")] = 0,
     plot: Annotated[
@@ -180,8 +180,9 @@ def preview(
         print(json.dumps({"file": str(output), **_facts(strip)}))
     else:
         print(f"{output}: {counted(frames, 'frame')} from {a} to {b} in {strip.seconds:.1f} s")
-        print(f"  {a}: {' '.join(f'{value:.2f}' for value in strip.activation_a)}")
-        print(f"  {b}: {' '.join(f'{value:.2f}' for value in strip.activation_b)}")
+        for name, activations, dead in zip((a, b), (strip.activation_a, strip.activation_b), strip.dead, strict=True):
+            note = "; not excited: nothing rendered excites it more than noise does" if dead else ""
+            print(f"  {name}: {' '.join(f'{value:.2f}' for value in activations)}{note}")
 
 
 def _network(model: dict[str, Any]) -> Model:
@@ -200,7 +201,7 @@ def _render(network: Model, pair: Pair, settings: RenderSettings, show: bool) ->
     from core.machine import device
 
     with progress_bars(show) as progress:
-        bar = progress.add_task("starting", total=settings.steps)
+        bar = progress.add_task("starting", total=settings.updates("pair"))
         device.prepare()
         keep_loaded()
         from core.method.strip_renderer import StripRenderer
@@ -227,6 +228,9 @@ def _facts(strip: Strip) -> dict[str, Any]:
         "activation_a": _rounded(strip.activation_a),
         "activation_b": _rounded(strip.activation_b),
         "neighbour_distance": _rounded(strip.neighbour_distance),
+        "crossing": _rounded_number(strip.crossing),
+        "pace": _rounded_number(strip.pace),
+        "dead": list(strip.dead),
         "objective": _rounded(strip.objective[-1:])[0],
         "seconds": round(strip.seconds, 2),
     }
@@ -234,3 +238,7 @@ def _facts(strip: Strip) -> dict[str, Any]:
 
 def _rounded(values: Array) -> list[float]:
     return [float(f"{value:.6g}") for value in values]
+
+
+def _rounded_number(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.6g}")

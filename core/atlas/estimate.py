@@ -78,7 +78,9 @@ def pair_seconds(
         return from_records, "atlas"
     frames, size_px = settings.frames, settings.size_px
     kinds = Counter((planned.layers, planned.strip) for planned in missing)
-    paces = {kind: pace.remembered(model_digest, kind[0], frames, size_px, kind[1]) for kind in kinds}
+    paces = {
+        kind: pace.remembered(model_digest, kind[0], frames, size_px, kind[1], settings.schedule) for kind in kinds
+    }
     known = [(seconds, kinds[kind]) for kind, seconds in paces.items() if seconds is not None]
     if known:
         update_seconds = sum(seconds * count for seconds, count in known) / sum(count for _, count in known)

@@ -1,5 +1,8 @@
 """The pace: seconds that an update of a strip takes on this machine, measured by one rendering for the next plan.
 
+An update is one of `render.steps`: with schedule `fast` it is an update of the ends and its share of the updates of the
+frames between them.
+
 The pace only improves estimates and chunks, so errors of reading or writing it are ignored.
 """
 
@@ -18,7 +21,7 @@ from core.errors import StoreError
 from core.machine import device
 from core.machine.environment import cache_folder
 from core.neurons import Neuron
-from core.spec import StripKind
+from core.spec import RenderSettings, Schedule, StripKind
 from core.store.store import DirectoryStore
 
 _ASSUMED_SECONDS = 0.025  # measured: six frames of 128 px, one core, the first ten blocks of EfficientNet-Lite0
@@ -47,11 +50,16 @@ def start_seconds(*, on_gpu: bool) -> float:
 
 
 def remembered(
-    model_digest: str, layers: tuple[str, str], frames: int, size_px: int, strip: StripKind = "pair"
+    model_digest: str,
+    layers: tuple[str, str],
+    frames: int,
+    size_px: int,
+    strip: StripKind = "pair",
+    schedule: Schedule = "fast",
 ) -> float | None:
     """Return the last measured seconds for an update of a strip between two layers on this machine, or None."""
     try:
-        data = DirectoryStore(cache_folder()).read(_path(_work(model_digest, layers, frames, size_px, strip)))
+        data = DirectoryStore(cache_folder()).read(_path(_work(model_digest, layers, frames, size_px, strip, schedule)))
         return _Pace.model_validate_json(data).update_seconds
     except (StoreError, ValidationError):
         return None
@@ -72,24 +80,33 @@ def remember(records: Sequence[Record]) -> None:
         if len(rendered) > 1:
             first = rendered[0]
             seconds = median_low(record.seconds / record.settings["steps"] for record in rendered)
-            keep(first.model_digest, layers, first.frames, first.size_px, first.strip, seconds)
+            settings = RenderSettings.model_validate(first.settings)
+            keep(first.model_digest, layers, first.frames, first.size_px, first.strip, settings.schedule, seconds)
 
 
 def keep(
-    model_digest: str, layers: tuple[str, str], frames: int, size_px: int, strip: StripKind, update_seconds: float
+    model_digest: str,
+    layers: tuple[str, str],
+    frames: int,
+    size_px: int,
+    strip: StripKind,
+    schedule: Schedule,
+    update_seconds: float,
 ) -> None:
     """Store a measured pace, for `remembered`."""
-    work = _work(model_digest, layers, frames, size_px, strip)
+    work = _work(model_digest, layers, frames, size_px, strip, schedule)
     with suppress(StoreError):
         DirectoryStore(cache_folder()).replace(
             _path(work), json.dumps({**work, "update_seconds": update_seconds}).encode()
         )
 
 
-def _work(model_digest: str, layers: tuple[str, str], frames: int, size_px: int, strip: StripKind) -> dict[str, object]:
+def _work(
+    model_digest: str, layers: tuple[str, str], frames: int, size_px: int, strip: StripKind, schedule: Schedule
+) -> dict[str, object]:
     """Return everything that a pace is assumed to depend on."""
-    facts = {"model_digest": model_digest, "layers": layers, "frames": frames, "size_px": size_px, "strip": strip}
-    return {"device": device.expected(), **facts}
+    facts = {"model_digest": model_digest, "layers": layers, "frames": frames, "size_px": size_px}
+    return {"device": device.expected(), **facts, "strip": strip, "schedule": schedule}
 
 
 def _path(work: dict[str, object]) -> str:

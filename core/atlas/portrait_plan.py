@@ -58,7 +58,7 @@ class PlannedCanvas:
 def portrait_settings(settings: RenderSettings) -> RenderSettings:
     """Return the settings with defaults in place of those that do not affect a portrait, such as alignment."""
     defaults = RenderSettings()
-    unused = ("frames", "checkpoints", "sharing", "key_frames")
+    unused = ("frames", "checkpoints", "sharing", "key_frames", "mix")
     return settings.model_copy(update={key: getattr(defaults, key) for key in unused} | {"alignment": Alignment()})
 
 

@@ -212,6 +212,7 @@ def _record(pair: PlannedPair, strip: Strip | None, work: PlannedChunk, device_n
         activation_b=done.activation_b.tolist() if done else [],
         neighbour_distance=done.neighbour_distance.tolist() if done else [],
         layer_distance={layer: distance.tolist() for layer, distance in done.layer_distance.items()} if done else {},
+        **(_figures(done) if done else {}),
         history=history.means(done.objective) if done else [],
         sheet_sha256=picture and picture.sheet_sha256,
         sheet_bytes=picture and picture.sheet_bytes,
@@ -221,6 +222,21 @@ def _record(pair: PlannedPair, strip: Strip | None, work: PlannedChunk, device_n
         device=device_name,
         versions=device.versions(),
     )
+
+
+def _figures(strip: Strip) -> dict[str, float | None]:
+    """Return the fields of the record that say how good the strip is."""
+    (reach_a, reach_b), (kept_a, kept_b), (noise_a, noise_b) = strip.reach, strip.kept, strip.noise
+    return {
+        "crossing": strip.crossing,
+        "pace": strip.pace,
+        "reach_a": reach_a,
+        "reach_b": reach_b,
+        "kept_a": kept_a,
+        "kept_b": kept_b,
+        "noise_a": noise_a,
+        "noise_b": noise_b,
+    }
 
 
 def _checkpoints(pair: PlannedPair, strip: Strip, work: PlannedChunk, store: Store) -> list[Checkpoint]:

@@ -138,7 +138,8 @@ def measure_pace(plan: Plan, batch_pairs: BatchSize) -> None:
 
     size = min(plan.missing, at_most(batch_pairs, settings.frames, settings.size_px))
     seconds = next(Batches(stopwatch, size).render([planned.pair] * size))
-    pace.keep(plan.model_digest, planned.layers, settings.frames, settings.size_px, planned.strip, seconds)
+    frames, size_px, schedule = settings.frames, settings.size_px, settings.schedule
+    pace.keep(plan.model_digest, planned.layers, frames, size_px, planned.strip, schedule, seconds)
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,7 @@ def test_the_shipped_spec_reads() -> None:
     assert spec.uri == "atlases/quickstart"
     assert isinstance(spec.pairs, ListedPairs)
     assert len(spec.pairs.list) == 16
-    assert (spec.render.frames, spec.render.size_px, spec.render.steps) == (6, 128, 320)
+    assert (spec.render.frames, spec.render.size_px, spec.render.steps) == (6, 128, 64)
 
 
 def test_name_and_pairs_are_enough() -> None:
@@ -73,15 +73,17 @@ def test_name_and_pairs_are_enough() -> None:
     assert spec.render == RenderSettings(
         frames=6,
         size_px=128,
-        steps=256,
+        schedule="fast",
+        steps=64,
         seed=0,
         learning_rate=0.05,
-        sd=0.01,
+        sd=0.03,
+        mix="balanced",
         sharing=True,
         key_frames="symmetric",
         transforms="standard",
         redirected_updates=16,
-        alignment=Alignment(layers=None, weight=0.1, decay=5.0),
+        alignment=Alignment(scale="relative", layers=None, weight=0.3, decay=5.0),
     )
     assert spec.compute == Compute(engine="local", processes=None, chunk_pairs=None)
 
@@ -221,7 +223,7 @@ def test_the_message_for_a_wrong_key_or_value_says_what_is_expected(change: dict
         ({"key_frames": "lucifer"}, "key_frames: expected 'symmetric' or 'lucid', got 'lucifer'"),
         ({"alignment": None}, "alignment: expected a mapping, got nothing"),
         ({"alignment": {"wieght": 1}}, "alignment.wieght: unknown key; did you mean 'weight'? "
-         "(known: layers, weight, decay)"),
+         "(known: scale, layers, weight, decay)"),
         ({"alignment": {"weight": float("nan")}}, "alignment.weight: expected less than or equal to 1000000, got nan"),
         ({"alignment": {"layers": "block5"}}, "alignment.layers: expected a list, got 'block5'"),
         ({"alignment": {"layers": ["block5", 7]}}, "alignment.layers.1: expected text, got 7"),
@@ -559,7 +561,10 @@ def test_the_schema_has_only_words_that_forms_understand() -> None:
 
 
 def test_a_form_that_fills_in_defaults_sends_no_default_that_depends_on_another_field() -> None:
-    """With schedule: fast and every other default of the schema, the number of updates is that of the fast schedule."""
+    """With schedule: plain and every other default of the schema, updates and start values are those of plain.
+
+    With scale: lucid and every other default, the weight of alignment is that of this scale.
+    """
     schema = AtlasSpec.model_json_schema()
     filled = {
         name: field["default"]
@@ -568,5 +573,10 @@ def test_a_form_that_fills_in_defaults_sends_no_default_that_depends_on_another_
     }
 
     assert RenderSettings.model_validate(filled) == RenderSettings()
-    assert RenderSettings.model_validate(filled | {"schedule": "fast"}).steps == 96
+    plain = RenderSettings.model_validate(filled | {"schedule": "plain"})
+    assert (plain.steps, plain.sd) == (256, 0.01)
+    alignment = schema["$defs"]["Alignment"]["properties"]
+    filled_alignment = {name: field["default"] for name, field in alignment.items() if "default" in field}
+    assert Alignment.model_validate(filled_alignment | {"scale": "lucid"}).weight == 0.1
     assert schema["properties"]["render"]["default"] == filled
+    assert filled["alignment"] == filled_alignment

@@ -153,8 +153,9 @@ def test_the_objective_is_interpolation_of_the_inner_frames_plus_alignment_with_
     """
     neurons = [(NEURONS[0], Neuron(OTHER, 7)), (NEURONS[1], Neuron(OTHER, 7))]
     pairs = [Pair.of(*pair) for pair in neurons]
-    weighted = {"layers": ["stem", "block0"], "weight": 0.7, "decay": 3}
-    changes: dict[str, Any] = {"alignment": weighted, "transforms": "none", "steps": 2}
+    weighted = {"layers": ["stem", "block0"], "scale": "lucid", "weight": 0.7, "decay": 3}
+    changes: dict[str, Any] = {"schedule": "plain", "mix": "lucid", "alignment": weighted}
+    changes |= {"transforms": "none", "steps": 2}
     changes |= {"learning_rate": 1e-9}  # so that the finished frames are those before the updates
 
     batch = strips(model, portraits, *pairs, size=2, **changes)

@@ -70,6 +70,8 @@ def one_coloured_strip(settings: RenderSettings) -> Strip:
         activation_b=10 * ramp,
         neighbour_distance=distance,
         layer_distance=dict.fromkeys(settings.alignment.layers or (), distance),
+        steps=distance,
+        noise=(0.0, 0.0),
         checkpoints={},
         seconds=0,
     )
