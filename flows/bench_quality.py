@@ -30,10 +30,28 @@ from flows.terminal import progress_bars, quiet_libraries
 
 if TYPE_CHECKING:
     from core.method.strip import Strip
+    from core.models.model import Model
 
 _DEFAULT_MODEL = "efficientnet-lite0"
 _SHOWN_PAIRS = 6
 _STRIPS_PX = 576
+_Layers = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--layer",
+        metavar="LAYER",
+        help="Layer whose neurons are drawn; may be repeated.  [default: four layers of efficientnet-lite0]",
+    ),
+]
+_Aligned = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--align", metavar="LAYER", help="Layer of alignment; may be repeated.  [default: those that suit the model]"
+    ),
+]
+_Strips = Annotated[
+    Path | None, typer.Option(help="WebP file to write: some pairs, each as lucid, as default and as walk.")
+]
 
 
 def quality(
@@ -45,25 +63,12 @@ def quality(
     preprocess: Preprocess = None,
     weights: Weights = None,
     skip_tokens: SkipTokens = None,
-    layer: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="LAYER",
-            help="Layer whose neurons are drawn; may be repeated.  [default: four layers of efficientnet-lite0]",
-        ),
-    ] = None,
-    align: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="LAYER", help="Layer of alignment; may be repeated.  [default: those that suit the model]"
-        ),
-    ] = None,
+    layers: _Layers = None,
+    aligned: _Aligned = None,
     pairs: Annotated[int, typer.Option(help="Pairs in each layer.", min=1, max=100)] = 6,
     across: Annotated[int, typer.Option(help="Pairs whose neurons are in two of the layers.", min=0, max=100)] = 8,
     walk: Annotated[bool, typer.Option(help="Also render strips between portraits.")] = True,
-    strips: Annotated[
-        Path | None, typer.Option(help="WebP file to write: some pairs, each as lucid, as default and as walk.")
-    ] = None,
+    strips: _Strips = None,
     as_json: Json = False,
 ) -> None:
     """Compare the quality and the time of the default strips with those of Lucid.
@@ -74,45 +79,61 @@ def quality(
     """
     from core.bench.machine import Machine
     from core.machine import device
-    from core.models.models import check_layer, load
-    from core.spec_file import parse_model
 
     quiet_libraries(verbose=False)
-    if not layer and model != _DEFAULT_MODEL:
+    if not layers and model != _DEFAULT_MODEL:
         raise SpecError(f"--layer: expected a layer of {model}; isthmus models layers lists them")
     if strips:
         check_output_folder(strips, "--strips")
     machine = asdict(Machine.here())
-    data = model_data(model, model_file, sha256, input_node, weights, value_range, preprocess, skip_tokens)
-    spec = parse_model(data, "model")
-    network = load(spec)
-    for option, names in (("--layer", layer), ("--align", align)):
-        for name in names or ():
-            check_layer(network, name, option)
-    warned_of_range(network, spec)
+    network = _network(
+        model_data(model, model_file, sha256, input_node, weights, value_range, preprocess, skip_tokens),
+        {"--layer": layers, "--align": aligned},
+    )
     device.prepare()
     from core.bench import quality as bench
 
-    drawn = bench.draw_pairs(network, list(dict.fromkeys(layer or bench.LAYERS)), pairs, across=across)
-    settings = bench.settings_by_row(network, walk=walk, aligned=align)
+    drawn = bench.draw_pairs(network, list(dict.fromkeys(layers or bench.LAYERS)), pairs, across=across)
+    settings = bench.settings_by_row(network, walk=walk, aligned=aligned)
     with progress_bars(not as_json) as bars:
         bar = bars.add_task("pairs", total=len(drawn))
         rendered = bench.render_in_turn(network, drawn, settings, lambda: bars.advance(bar))
     if strips:
-        shown = range(0, len(drawn), max(1, len(drawn) // _SHOWN_PAIRS))
-        strips.write_bytes(_picture([rendered[row] for row in settings if row != bench.INDEPENDENT], shown))
+        strips.write_bytes(_picture([rendered[row] for row in settings if row != bench.INDEPENDENT]))
     figures = [asdict(row) for row in bench.compare(drawn, rendered, settings)]
     if as_json:
         print(json.dumps({"machine": machine, "model": model, "figures": figures}))
-        return
-    print(machine_in_words(machine))
-    print("\n".join(_table(figures)))
+    else:
+        print("\n".join([machine_in_words(machine), *_table(figures)]))
 
 
-def _picture(rows: Sequence[Sequence[Strip]], shown: Sequence[int]) -> bytes:
+def _network(data: Mapping[str, Any], named: Mapping[str, Sequence[str] | None]) -> Model:
+    """Return the model of a section `model` of a spec.
+
+    Args:
+        named: option -> the layers that it names.
+
+    Raises:
+        SpecError: if the model does not have one of these layers.
+    """
+    from core.models.models import check_layer, load
+    from core.spec_file import parse_model
+
+    spec = parse_model(data, "model")
+    network = load(spec)
+    for option, layers in named.items():
+        for layer in layers or ():
+            check_layer(network, layer, option)
+    warned_of_range(network, spec)
+    return network
+
+
+def _picture(rows: Sequence[Sequence[Strip]]) -> bytes:
     """Return a WebP with the strips of some pairs, the ways of rendering a pair below one another."""
     from core.pictures import sheets
 
+    pairs = len(rows[0])
+    shown = sorted({number * pairs // _SHOWN_PAIRS for number in range(_SHOWN_PAIRS)})
     made = [sheets.encode_png(sheets.side_by_side(row[place].frames)) for place in shown for row in rows]
     return sheets.stack(made, width_limit_px=_STRIPS_PX)
 
