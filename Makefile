@@ -25,9 +25,8 @@ format: $(VENV)/dev.installed ## Format the sources (ruff)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/dev.installed ## Measure speed and quality and write docs/benchmarks.md; print the benchmarks of alignment, gallery and Prefect
+bench: $(VENV)/dev.installed ## Measure speed and quality and write docs/benchmarks.md; print the benchmarks of gallery and Prefect
 	$(BIN)/python docs/make_benchmarks.py
-	$(BIN)/python tests/bench/alignment.py
 	$(BIN)/python tests/bench/gallery.py
 	$(BIN)/python tests/bench/orchestration.py local --chunks 8 --chunk-seconds 5
 

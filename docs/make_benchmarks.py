@@ -1,9 +1,9 @@
 """Run the benchmarks on this machine and write benchmarks.md with its pictures.
 
-    python docs/make_benchmarks.py [--full]
+    python docs/make_benchmarks.py [--full] [--only SECTION] [--squeezenet FILE] [--inception]
 
-The short form takes about ten minutes on two cores, the full one half an hour. The page names the command of every
-figure.
+The short form takes about a quarter of an hour on two cores, the full one 40 minutes; SqueezeNet and the InceptionV1
+shape add 8 and 12 minutes to the full form. The page names the command of every figure.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,15 @@ PAGE = DOCS / "benchmarks.md"
 PICTURES = "images/benchmarks"
 ISTHMUS = Path(sys.executable).with_name("isthmus")
 PAIR = "block9_expand_pre_relu:17", "block9_expand_pre_relu:81"
+
+SECTIONS = {
+    "step": "Step",
+    "start": "Start",
+    "builds": "Whole builds",
+    "quality": "Quality",
+    "atlases": "Large atlases",
+}
+"""Name of a section on the command line -> its title."""
 
 HEAD = """# Benchmarks
 
@@ -43,14 +53,30 @@ network with less work (`core/models/operations/convolutions.py`); *network* is 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--full", action="store_true", help="take more pairs and larger atlases")
-    full = parser.parse_args().full
+    parser.add_argument("--only", choices=SECTIONS, help="measure one section again; the others stay as they are")
+    parser.add_argument("--squeezenet", type=Path, help="graph made by tests/bench/squeezenet.py, a second network")
+    parser.add_argument("--inception", action="store_true", help="also measure the quality of an InceptionV1's shape")
+    options = parser.parse_args()
+    full = options.full
 
     (DOCS / PICTURES).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         graph = Path(folder) / "inception-shaped.pb"
         graph.write_bytes(inception_shaped())
-        parts = [steps(graph), starts(Path(folder)), builds(full), schedules(full), large_atlases(full)]
-    PAGE.write_text("\n".join([HEAD, *parts]), encoding="utf-8")
+        networks = further_networks(options.squeezenet, graph if options.inception else None)
+        parts: dict[str, Callable[[], str]] = {
+            "step": lambda: steps(graph),
+            "start": lambda: starts(Path(folder)),
+            "builds": lambda: builds(full),
+            "quality": lambda: quality(full, networks),
+            "atlases": lambda: large_atlases(full),
+        }
+        there = sections_of(PAGE.read_text(encoding="utf-8")) if options.only else {}
+        made = [
+            there.get(title, "") if options.only not in (None, name) else parts[name]()
+            for name, title in SECTIONS.items()
+        ]
+    PAGE.write_text("\n".join([HEAD, *filter(None, made)]), encoding="utf-8")
     print(f"{PAGE} written")
 
 
@@ -81,7 +107,7 @@ def steps(graph: Path) -> str:
         "mb_per_pair": "MB a pair",
     }
     return section(
-        "Step",
+        SECTIONS["step"],
         f"On {words(measured[0]['machine'])}.",
         table(rows, columns),
         "`isthmus bench step`, with `" + "`, `".join(configurations[:-1]) + "`, and for an InceptionV1-shaped graph "
@@ -100,7 +126,9 @@ def starts(folder: Path) -> str:
             ("`isthmus preview A B --steps 64`, until the file is written", preview),
         )
     ]
-    return section("Start", "Each time is the shortest of three.", table(rows, {"what": "command", "seconds": "s"}))
+    return section(
+        SECTIONS["start"], "Each time is the shortest of three.", table(rows, {"what": "command", "seconds": "s"})
+    )
 
 
 def builds(full: bool) -> str:
@@ -118,7 +146,7 @@ def builds(full: bool) -> str:
         "times_one_process": "speed-up over one process",
     }
     return section(
-        "Whole builds",
+        SECTIONS["builds"],
         f"On {words(answer['machine'])}.",
         table(answer["figures"], columns),
         f"`isthmus bench {command}` measures `isthmus build` with a temporary Prefect server. *total* includes the "
@@ -129,31 +157,94 @@ def builds(full: bool) -> str:
     )
 
 
-def schedules(full: bool) -> str:
-    curves, strips = f"{PICTURES}/schedules.png", f"{PICTURES}/schedules.webp"
-    command = "quality" if full else "quality --pairs 2"
-    answer = bench(f"{command} --picture {DOCS / curves} --strips {DOCS / strips}")
-    columns = {
-        "schedule": "schedule",
-        "pairs": "pairs",
-        "updates": "updates",
-        "seconds": "s a pair",
-        "share_of_plain": "time / plain's time",
-        "objective": "objective",
-        "alignment": "alignment",
-        "neighbour_distance": "neighbour distance",
-    }
+@dataclass(frozen=True)
+class Network:
+    """A network whose quality is measured.
+
+    Attributes:
+        words: the network as the page calls it.
+        options: options of `isthmus bench quality`, of which {file} stands for the file.
+        pairs: options for the numbers of pairs, in the short and in the full form.
+    """
+
+    words: str
+    options: str = ""
+    file: Path | None = None
+    pairs: tuple[str, str] = ("--pairs 2 --across 2", "--pairs 6 --across 4")
+
+
+EFFICIENTNET = Network("EfficientNet-Lite0", pairs=("--pairs 2 --across 2", "--pairs 6 --across 8"))
+
+
+def further_networks(squeezenet: Path | None, inception: Path | None) -> list[Network]:
+    networks = []
+    if squeezenet:
+        options = "--model frozen-graph --model-file {file} --input input --preprocess caffe"
+        layers = "--layer fire6_pre_relu --layer fire8_pre_relu --align fire4 --align fire5"
+        words = "SqueezeNet 1.1, whose graph `python tests/bench/squeezenet.py` makes"
+        networks.append(Network(words, f"{options} {layers}", squeezenet))
+    if inception:
+        options = "--model inception-v1 --model-file {file} --layer mixed4a_pre_relu --layer mixed4c_pre_relu"
+        pairs = ("--pairs 2 --across 0", "--pairs 3 --across 2")
+        networks.append(Network("An InceptionV1-shaped graph with random weights", options, inception, pairs))
+    return networks
+
+
+def quality(full: bool, further: Sequence[Network]) -> str:
+    strips = f"{PICTURES}/quality.webp"
+    tables = []
+    for network in (EFFICIENTNET, *further):
+        options = f"{network.options} {network.pairs[full]}".strip()
+        picture = "" if network.file else f" --strips {shlex.quote(str(DOCS / strips))}"
+        answer = bench(f"quality {options.format(file=shlex.quote(str(network.file)))}{picture}")
+        command = options.format(file="FILE")
+        tables += [
+            f"{network.words}, with `isthmus bench quality {command}`, on {words(answer['machine'])}:",
+            quality_table(answer["figures"]),
+        ]
     return section(
-        "Schedules",
-        f"On {words(answer['machine'])}.",
-        table(answer["figures"], columns),
-        f"`isthmus bench {command}` compares the two schedules. All values are means over pairs drawn in four layers, "
-        "measured on the finished frames and not through random views. *objective* and *alignment* are better when "
-        "higher, *neighbour distance* (the mean squared difference of neighbouring frames) when lower.",
-        f"![Objective and alignment against seconds for both schedules]({curves})",
-        f"![Six pairs, each with the plain schedule above and the fast one below]({strips})",
-        "Each pair is shown twice: the plain schedule above, the fast one below.",
+        SECTIONS["quality"],
+        "`isthmus bench quality` renders the same pairs in several ways, in turn, and measures the finished frames "
+        "themselves, not random views of them. With *independent*, each frame is optimised alone for its mix of the "
+        "two neurons: this is the reference. *lucid* has Lucid's schedule, mix and scale of alignment "
+        "(`{schedule: plain, mix: lucid, alignment: {scale: lucid}}`). *default* has the default settings, and *walk* "
+        "the same between portraits.",
+        *tables,
+        "The pairs are drawn inside each layer and across the layers. Figures of quality are means over the pairs "
+        "whose two neurons are live: on independent frames they reach more than random images give. *Dead* counts the "
+        "strips, of all pairs, with a neuron that does not. *Crossing* is the place along the strip, from 0 to 1, "
+        "where both neurons are equally excited. *Layer step* is the squared distance of neighbouring frames in the "
+        "alignment layers, which is about 2 for unrelated frames; *pace* is the largest step of a strip divided by "
+        "the smallest. *Ends kept* is the activation of the neurons at their own ends, as a share of that on "
+        "independent frames; *inner* is the mix of both activations on the frames between, in units of the ends of "
+        "independent frames. *Variance* is that of the pixels: pale frames have little. *Frame-updates* are the frames "
+        "that are optimised times their updates. The last three figures of *walk* are without its portraits.",
+        f"![Some pairs, each with lucid above, default below and walk at the bottom]({strips})",
+        "Each pair is shown three times: *lucid* above, *default* in the middle, *walk* below.",
     )
+
+
+def quality_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    titles = {
+        "pairs": "pairs with live neurons",
+        "dead": "dead",
+        "crossing": "crossing, mean",
+        "crossing_off": "crossing, farthest from 0.5",
+        "crossing_near": "crossing, share of strips within 0.1 of 0.5",
+        "pace": "pace, median",
+        "pace_worst": "pace, worst",
+        "neighbour_distance": "neighbour distance / independent's",
+        "layer_steps": "layer step",
+        "ends_kept": "ends kept, mean",
+        "ends_kept_worst": "ends kept, worst",
+        "inner": "inner",
+        "variance": "variance",
+        "frame_updates": "frame-updates",
+        "seconds": "s a pair",
+        "share_of_lucid": "time / lucid's time",
+    }
+    figures = [{"figure": title, **{row["strips"]: row[name] for row in rows}} for name, title in titles.items()]
+    return table(figures, {"figure": "", **{row["strips"]: row["strips"] for row in rows}})
 
 
 def large_atlases(full: bool) -> str:
@@ -161,7 +252,7 @@ def large_atlases(full: bool) -> str:
     answer = bench(command)
     columns = {"what": "what", "pairs": "pairs", "chunks": "chunks", "seconds": "s", "peak_mb": "peak MB"}
     return section(
-        "Large atlases",
+        SECTIONS["atlases"],
         f"On {words(answer['machine'])}.",
         table(answer["figures"], columns),
         f"`isthmus bench {command}` plans and publishes synthetic atlases. `python tests/bench/orchestration.py` "
@@ -194,6 +285,12 @@ def inception_shaped() -> bytes:
 def words(machine: Mapping[str, Any]) -> str:
     versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
     return f"{machine['device']}, {machine['cores']} cores, load {machine['load']} at the start; {versions}"
+
+
+def sections_of(page: str) -> dict[str, str]:
+    """Return title -> section of the page, as `section` makes it."""
+    _, *parts = page.split("\n## ")
+    return {part.partition("\n")[0]: f"## {part.rstrip()}\n" for part in parts}
 
 
 def section(title: str, *paragraphs: str) -> str:

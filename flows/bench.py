@@ -35,8 +35,6 @@ _LAYER = "block9_expand_pre_relu"
 _BATCH_PAIRS = 1
 _MAX_BARE_SECONDS = 6
 _BETWEEN_BARE_SECONDS = 50
-_SHOWN_STRIPS = 6
-_STRIPS_PX = 576
 _PUBLISHED = (1_000, 10_000, 100_000)
 
 
@@ -113,67 +111,6 @@ def atlas(
         speedup = build["processes"] * build["efficiency"] / builds[-1]["efficiency"] / builds[-1]["processes"]
         build["times_one_process"] = round(speedup, 3)
     _show(asdict(machine), builds, as_json)
-
-
-@app.command()
-def quality(
-    pairs: Annotated[int, typer.Option(help="Pairs in each of four layers.", min=1, max=100)] = 6,
-    picture: Annotated[
-        Path | None, typer.Option(help="PNG file to write: objective and alignment against seconds.")
-    ] = None,
-    strips: Annotated[
-        Path | None, typer.Option(help="WebP file to write: some strips, plain above and fast below.")
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Compare the quality and the time of the schedules plain and fast.
-
-    Quality is measured on the frames themselves: the objective, the alignment of the frames, and the distance between
-    neighbouring frames.
-    """
-    from core.bench.machine import Machine
-    from core.machine import device
-    from core.models.models import load
-    from core.pictures import sheets
-    from core.pictures.plot import plot_histories
-    from core.spec_file import parse_settings
-
-    machine = Machine.here()
-    model = load("efficientnet-lite0")
-    device.prepare()
-    from core.bench.quality import LAYERS, draw_pairs, follow
-
-    drawn = draw_pairs(model, LAYERS, pairs)
-    settings = [parse_settings({"schedule": schedule}, "bench") for schedule in ("plain", "fast")]
-    followed = [follow(model, drawn, each) for each in settings]
-    histories = [history for history, _ in followed]
-    if picture:
-        panels = {
-            "objective on the frames": {each.schedule: (each.seconds, each.objective) for each in histories},
-            "alignment": {each.schedule: (each.seconds, each.alignment) for each in histories},
-        }
-        picture.write_bytes(sheets.encode_png(plot_histories(panels, "s")))
-    if strips:
-        shown = range(0, len(drawn), max(1, len(drawn) // _SHOWN_STRIPS))
-        sheets_shown = [
-            sheets.encode_png(sheets.side_by_side(made[number].frames)) for number in shown for _, made in followed
-        ]
-        strips.write_bytes(sheets.stack(sheets_shown, width_limit_px=_STRIPS_PX))
-    plain_seconds = histories[0].seconds[-1]
-    rows = [
-        {
-            "schedule": history.schedule,
-            "pairs": len(drawn),
-            "updates": history.updates[-1],
-            "seconds": history.seconds[-1],
-            "share_of_plain": round(history.seconds[-1] / plain_seconds, 3),
-            "objective": history.objective[-1],
-            "alignment": history.alignment[-1],
-            "neighbour_distance": history.neighbour_distance,
-        }
-        for history in histories
-    ]
-    _show(asdict(machine), rows, as_json, courses=[asdict(history) for history in histories])
 
 
 @app.command()
@@ -299,13 +236,18 @@ def _has_ended(build: subprocess.Popen[bytes], *, within: float) -> bool:
     return True
 
 
-def _show(machine: Mapping[str, Any], rows: Iterable[Mapping[str, Any]], as_json: bool, **more: Any) -> None:
-    """Print the machine and one line for each row, or, if *as_json*, one JSON object that has *more* too."""
-    if as_json:
-        print(json.dumps({"machine": machine, "figures": list(rows), **more}))
-        return
+def machine_in_words(machine: Mapping[str, Any]) -> str:
+    """Return the facts of a machine, which benchmarks print first, as one line."""
     versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
-    print(f"{machine['device']}, {machine['cores']} cores, load {machine['load']} at the start; {versions}")
+    return f"{machine['device']}, {machine['cores']} cores, load {machine['load']} at the start; {versions}"
+
+
+def _show(machine: Mapping[str, Any], rows: Iterable[Mapping[str, Any]], as_json: bool) -> None:
+    """Print the machine and one line for each row, or, if *as_json*, one JSON object."""
+    if as_json:
+        print(json.dumps({"machine": machine, "figures": list(rows)}))
+        return
+    print(machine_in_words(machine))
     for row in rows:
         print("  " + ", ".join(f"{name.replace('_', ' ')} {_written(value)}" for name, value in row.items()))
 

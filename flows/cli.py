@@ -22,6 +22,7 @@ from core.errors import SpecError, counted
 from core.machine.loading import keep_loaded
 from flows import failures
 from flows.bench import app as bench_app
+from flows.bench_quality import quality
 from flows.cli_build import build
 from flows.cli_models import models_app, preview
 from flows.health import check_health, listed_files, summary
@@ -55,6 +56,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(models_app, name="models")
+bench_app.command()(quality)
 app.add_typer(bench_app, name="bench")
 
 _BASES = {"atlas": "measured in this atlas", "device": "measured on this device", "assumed": "assumed, not measured"}

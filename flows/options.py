@@ -175,11 +175,11 @@ def warned_of_range(model: Model, spec: ModelSpec) -> tuple[str, ...]:
     return (question,) if question else ()
 
 
-def check_output_folder(output: Path) -> None:
+def check_output_folder(output: Path, option: str = "--output") -> None:
     """Check that the folder of an output file exists, before anything is rendered.
 
     Raises:
         SpecError: if the folder does not exist.
     """
     if not output.parent.is_dir():
-        raise SpecError(f"--output: expected a file in an existing folder, {output.parent} does not exist")
+        raise SpecError(f"{option}: expected a file in an existing folder, {output.parent} does not exist")

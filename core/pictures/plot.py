@@ -1,8 +1,8 @@
-"""Plots: a strip above its trade-off curve and the history of its objective, and the histories of schedules."""
+"""Plots: a strip above its trade-off curve and the history of its objective."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ Floats = NDArray[np.float64]
 
 _PAPER, _INK, _FAINT, _LINE = (255, 255, 255), (27, 28, 29), (92, 95, 98), (216, 217, 215)
 _COLORS = ((11, 87, 208), (179, 86, 0))  # of the first and the second curve of a panel
-_MARGIN, _PANEL_PX, _TITLE_PX, _AXIS_PX = 56, 150, 26, 640
+_MARGIN, _PANEL_PX, _TITLE_PX = 56, 150, 26
 _FONT = ImageFont.load_default(12)
 
 
@@ -52,32 +52,6 @@ def plot_strip(sheet: Pixels, names: tuple[str, str], activations: tuple[Array, 
     updates = _MARGIN + np.linspace(0, width, len(objective))
     title = f"objective on the transformed frames, {counted(len(objective), 'update')}, last {objective[-1]:.2f}"
     _panel(draw, top + panel, width, title, [(updates, objective)])
-    return np.asarray(picture)
-
-
-def plot_histories(panels: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[float]]]], unit: str) -> Pixels:
-    """Draw panels one above the other, each with one curve per name.
-
-    Args:
-        panels: title -> name -> x and y; the axis of x starts at 0 in all panels.
-        unit: unit of x.
-
-    Returns:
-        the picture, shape (height, width, 3), uint8.
-    """
-    panel = 2 * _TITLE_PX + _PANEL_PX
-    picture = Image.new("RGB", (_AXIS_PX + 2 * _MARGIN, len(panels) * panel + _MARGIN), _PAPER)
-    draw = ImageDraw.Draw(picture)
-    last = max(max(x) for curves in panels.values() for x, _ in curves.values())
-    for number, (title, curves) in enumerate(panels.items()):
-        top = _MARGIN // 2 + number * panel
-        scaled = [(_MARGIN + np.asarray(x) * _AXIS_PX / last, np.asarray(y)) for x, y in curves.values()]
-        _panel(draw, top, _AXIS_PX, f"{title}:  ", scaled)
-        x = _MARGIN + draw.textlength(f"{title}:  ", _FONT)
-        for name, color in zip(curves, _COLORS, strict=False):
-            draw.text((x, top), name, color, _FONT)
-            x += draw.textlength(name + "   ", _FONT)
-        draw.text((_MARGIN + _AXIS_PX, top + panel - _TITLE_PX + 4), f"{last:.3g} {unit}", _FAINT, _FONT, anchor="ra")
     return np.asarray(picture)
 
 
