@@ -17,7 +17,7 @@ from core.atlas.keys import key_of
 from core.atlas.records import Key
 from core.models.model import Model
 from core.neurons import Neuron, Pair
-from core.spec import Alignment, RenderSettings
+from core.spec import RenderSettings
 
 _SAMPLED = 16
 """Number of neurons that a canvas is optimised for; with more layers than that, one neuron of each layer."""
@@ -56,10 +56,10 @@ class PlannedCanvas:
 
 
 def portrait_settings(settings: RenderSettings) -> RenderSettings:
-    """Return the settings with defaults in place of those that do not affect a portrait, such as alignment."""
+    """Return the settings with defaults in place of those that do not affect a portrait, such as the mix."""
     defaults = RenderSettings()
     unused = ("frames", "checkpoints", "sharing", "key_frames", "mix")
-    return settings.model_copy(update={key: getattr(defaults, key) for key in unused} | {"alignment": Alignment()})
+    return settings.model_copy(update={key: getattr(defaults, key) for key in unused})
 
 
 def plan_canvas(pairs: Iterable[Pair], model: Model, model_digest: str, settings: RenderSettings) -> PlannedCanvas:

@@ -21,8 +21,9 @@ from core.atlas.selection import resolve_settings
 from core.errors import RenderDivergedError, SpecError
 from core.machine import device
 from core.method.alignment import relative_steps
+from core.method.canvas import find_canvas
 from core.method.network import network
-from core.method.portraits import PortraitRenderer, find_canvas
+from core.method.portraits import PortraitRenderer
 from core.method.strip import Strip
 from core.method.strip_renderer import StripRenderer
 from core.method.walk_strip import Walk, WalkRenderer
@@ -174,7 +175,8 @@ def render_in_turn(
 def _portraits(model: Model, pairs: Sequence[Pair], settings: RenderSettings) -> Callable[[Neuron], Portrait]:
     """Return a function that renders portraits, on the canvas that an atlas of these pairs has."""
     alone = portrait_settings(settings)
-    canvas = find_canvas(model, plan_canvas(pairs, model, "", settings).sample, alone).colours
+    found = find_canvas(model, plan_canvas(pairs, model, "", settings).sample, alone)
+    canvas = Portrait(found.colours, found.pixels)
 
     @cache
     def renderer(layer: str) -> PortraitRenderer:

@@ -22,13 +22,14 @@ from core.method.mix import Mix, mixed
 from core.method.network import NetworkFunction, Readout, network
 from core.method.objectives import alignment_factor
 from core.method.parameterization import Parameterization, frames_of, shared_colours, shared_start_values, squashed
-from core.method.portraits import ONE_FOR_ALL
 from core.method.renderer import Renderer, Subject, seen_by_model
 from core.method.strip import Strip, measure_strips
 from core.models.model import Model
 from core.pictures.portrait import Portrait
 from core.spec import RenderSettings
 
+_FOR_ALL_INNER = ((1, 2), (1, 4), (1, 8), (1, 16))
+"""(stored frames, divisor of the size) of the low-resolution terms that all inner frames share."""
 _DIFFERENCE_GAIN = 0.125
 """Factor of the optimised difference, so that it moves the colours more slowly than in a portrait.
 
@@ -123,7 +124,7 @@ class _BetweenEnds:
         self.ends = tf.Variable(tf.zeros((2, strips, size_px**2, 3)), trainable=False)
         """Pixels of the ends by position: those of neurons a, then those of neurons b."""
         self._end_colours = tf.Variable(tf.zeros((2, strips, size_px**2, 3)), trainable=False)
-        differences = shared_colours(inner, size_px, ONE_FOR_ALL, strips=strips)
+        differences = shared_colours(inner, size_px, _FOR_ALL_INNER, strips=strips)
 
         def colours() -> tf.Tensor:
             share = mix.shares[:, None, 1:-1, None]

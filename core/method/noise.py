@@ -26,10 +26,12 @@ class NoiseLevels(NamedTuple):
 
     Attributes:
         mean: shape (channel,): mean over the images of the mean activation over positions.
+        deviation: shape (channel,): their standard deviation.
         highest: shape (channel,): the highest of these activations; a neuron that no image excites more is dead.
     """
 
     mean: Array
+    deviation: Array
     highest: Array
 
 
@@ -48,7 +50,7 @@ def noise_levels(model: Model, layers: Collection[str], size_px: int) -> dict[st
 def _levels(means: Array) -> NoiseLevels:
     """Return the levels from the mean activations on each image, shape (image, channel)."""
     highest = means.max(axis=0)
-    return NoiseLevels(means.mean(axis=0), highest + _TOLERANCE * np.abs(highest))
+    return NoiseLevels(means.mean(axis=0), means.std(axis=0), highest + _TOLERANCE * np.abs(highest))
 
 
 @lru_cache(maxsize=2)

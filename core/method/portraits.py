@@ -1,14 +1,11 @@
 """Portraits: one picture of each neuron, on which all strips of a walkable atlas begin and end.
 
-A portrait is a spectrum and low-resolution terms of its own on top of a canvas: low frequencies that all portraits of
-an atlas share, so that landmarks lie at the same places in all of them. The canvas is found once, on a sample of
-neurons. Then it is fixed: a portrait depends on the canvas and on its own neuron alone, not on the other portraits of
-its batch.
+A portrait is a spectrum of its own on top of a canvas, and it is aligned with the canvas's picture. Because the canvas
+is fixed, a portrait depends on the canvas and on its own neuron alone, not on the other portraits of its batch.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,43 +13,17 @@ import numpy as np
 import tensorflow as tf
 
 from core.arrays import Array, Pixels
-from core.errors import RenderDivergedError
-from core.method import objectives, optimise
-from core.method.network import Readout
-from core.method.optimise import Adam
-from core.method.parameterization import Parameterization, shared_colours, squashed, start_shared, start_values
+from core.method.alignment import aligned_layers, weighted_alignment
+from core.method.network import Readout, network
+from core.method.noise import noise_levels
+from core.method.objectives import alignment_factor
+from core.method.parameterization import Parameterization, shared_colours, squashed, start_shared
 from core.method.renderer import Renderer, Subject, first_failure, seen_by_model, subject_of
-from core.method.schedule import Schedule
-from core.method.transforms import STANDARD
 from core.models.model import Model
 from core.neurons import Neuron
+from core.pictures.portrait import Portrait
 from core.pictures.sheets import side_by_side
 from core.spec import RenderSettings
-
-ONE_FOR_ALL = ((1, 2), (1, 4), (1, 8), (1, 16))
-"""(stored frames, divisor of the size) of the low-resolution terms that are the same in all frames."""
-_OF_A_PORTRAIT = (
-    (1, 4),
-    (1, 8),
-    (1, 16),
-)  # with these, colours become as strong as in a strip, and the canvas still has an effect
-
-
-@dataclass(frozen=True)
-class RenderedCanvas:
-    """The low frequencies that all portraits of an atlas share.
-
-    Attributes:
-        colours: shape (height, width, 3), float32, of any range: a portrait adds its own before they are squashed.
-        pixels: shape (height, width, 3), uint8: the picture of the canvas alone.
-        objective: shape (update,): the sum over the sample before each update.
-        seconds: rendering time.
-    """
-
-    colours: Array
-    pixels: Pixels
-    objective: Array
-    seconds: float
 
 
 @dataclass(frozen=True)
@@ -63,7 +34,7 @@ class RenderedPortrait:
         colours: shape (height, width, 3), float32, of any range: before they are squashed into the picture.
         pixels: shape (height, width, 3), uint8: the picture.
         activation: mean activation of the neuron on the picture before it was rounded.
-        objective: shape (update,): the activation on the transformed picture before each update.
+        objective: shape (update,): the objective on the transformed picture before each update.
         failed_at: the first update whose objective was not finite, counted from 1, or None.
         seconds: rendering time, this portrait's share of its batch.
     """
@@ -76,51 +47,20 @@ class RenderedPortrait:
     seconds: float
 
 
-def find_canvas(model: Model, sample: Sequence[Neuron], settings: RenderSettings) -> RenderedCanvas:
-    """Optimise portraits of a sample together, and return what they share.
-
-    Raises:
-        RenderDivergedError: if the objective, or a colour of the canvas, is not a finite number.
-    """
-    started = time.perf_counter()
-    schedule = Schedule.of(settings)
-    frames, size_px = len(sample), settings.size_px
-    colours = shared_colours(frames, size_px, ONE_FOR_ALL)
-    spectrum = colours.variables[0]
-    spectrum.assign(start_values(settings.seed, spectrum.shape, settings.sd))
-    each = [objectives.channel(*neuron, batch=place) for place, neuron in enumerate(sample)]
-    rendering = optimise.render(
-        model,
-        objectives.Objective.sum(each),
-        squashed(colours, size_px, frames),
-        checkpoints=(settings.steps,),
-        transforms=STANDARD if settings.transforms == "standard" else (),
-        optimizer=lambda variables: Adam(variables, schedule.learning_rate, schedule.momentum),
-        redirected_updates=settings.redirected_updates,
-        seed=settings.seed,
-    )
-    spectrum.assign(tf.zeros_like(spectrum))
-    shared = colours().numpy()[0, :, :3].reshape(size_px, size_px, 3)
-    if not np.isfinite(shared).all():
-        raise RenderDivergedError("expected finite colours of the canvas, got NaN or infinity")
-    pixels = side_by_side(tf.sigmoid(shared).numpy()[None])
-    return RenderedCanvas(shared, pixels, rendering.objective, time.perf_counter() - started)
-
-
 class PortraitRenderer:
     """Renders portraits of neurons of one layer.
 
     Args:
-        canvas: see `RenderedCanvas.colours`.
+        canvas: see `core.method.canvas.RenderedCanvas`.
         portraits: portraits in a batch.
     """
 
     def __init__(
-        self, model: Model, layer: str, settings: RenderSettings, canvas: Array, *, portraits: int = 1
+        self, model: Model, layer: str, settings: RenderSettings, canvas: Portrait, *, portraits: int = 1
     ) -> None:
         self._settings = settings
         self._images = _OnCanvas(settings, canvas, portraits)
-        goal = _OneNeuron(self._images, Readout(model, (layer,), (), settings, portraits), settings)
+        goal = _OneNeuron(self._images, model, layer, canvas, settings, portraits)
         self._renderer = Renderer(self._images, goal, settings, strips=portraits, neurons=1)
 
     def render(self, neurons: Sequence[Neuron]) -> list[RenderedPortrait]:
@@ -141,12 +81,12 @@ class PortraitRenderer:
 
 
 class _OnCanvas:
-    """Single frames, each a spectrum and low-resolution terms of its own on top of one canvas."""
+    """Single frames, each a spectrum of its own on top of one canvas."""
 
-    def __init__(self, settings: RenderSettings, canvas: Array, portraits: int) -> None:
+    def __init__(self, settings: RenderSettings, canvas: Portrait, portraits: int) -> None:
         self._sd = settings.sd
-        own = shared_colours(1, settings.size_px, _OF_A_PORTRAIT, strips=portraits)
-        below = tf.constant(canvas.reshape(1, -1, 3))
+        own = shared_colours(1, settings.size_px, (), strips=portraits)
+        below = tf.constant(canvas.colours.reshape(1, -1, 3))
         self.colours = Parameterization(own.variables, lambda: own() + below)
         """The colours before they are squashed, shape (portrait, height * width, 3)."""
         squashed_colours = squashed(self.colours, settings.size_px, 1)
@@ -159,15 +99,31 @@ class _OnCanvas:
 
 
 class _OneNeuron:
-    """The activation of one neuron on a single frame."""
+    """The activation of one neuron on a single frame, plus the frame's alignment with the canvas as its neighbour."""
 
-    def __init__(self, images: _OnCanvas, readout: Readout, settings: RenderSettings) -> None:
-        self._images, self._readout, self._settings = images, readout, settings
+    def __init__(
+        self, images: _OnCanvas, model: Model, layer: str, canvas: Portrait, settings: RenderSettings, portraits: int
+    ) -> None:
+        self._images, self._settings = images, settings
+        aligned = aligned_layers(model, settings)
+        self._readout = Readout(model, (layer,), aligned, settings, portraits)
+        self._of_canvas = network(model, aligned, precision=settings.precision, xla=settings.xla)
+        pixels = np.asarray(canvas.pixels, np.float32).reshape(1, -1, 3) / np.float32(255)
+        self._canvas = tf.constant(np.repeat(pixels, portraits, axis=0))
+        self._noise = noise_levels(model, (layer,), settings.size_px)[layer].mean
+        self._factor = alignment_factor(2, settings.alignment.decay)
 
     def objective(self, step: tf.Tensor, redirected: bool, channels: tf.Tensor, views: tf.Tensor) -> tf.Tensor:
-        seen = seen_by_model(self._images.by_position(), 1, self._settings, views)
-        _, [activation] = self._readout(seen, channels, redirected)
-        return tf.reduce_sum(activation, axis=1)
+        settings, readout = self._settings, self._readout
+        seen = seen_by_model(self._images.by_position(), 1, settings, views)
+        found, [activation] = readout(seen, channels, redirected)
+        objective = activation[:, 0]
+        if not readout.aligned:
+            return objective
+        canvas = self._of_canvas(seen_by_model(self._canvas, 1, settings, views), False, None)
+        layers = [tf.stack([canvas[layer], found[layer]], axis=1) for layer in readout.aligned]
+        gained = tf.maximum(tf.stop_gradient(objective) - tf.gather(self._noise, channels[:, 0]), 0.0)
+        return objective + weighted_alignment(layers, self._factor, settings, gained)
 
     def measure(self, channels: tf.Tensor) -> Sequence[tf.Tensor]:
         _, activations = self._readout.exact(self._images.image(), channels)

@@ -68,7 +68,7 @@ def render_canvas(canvas: PlannedCanvas, work: PlannedChunk, device_name: str, s
 def _find_canvas(canvas: PlannedCanvas, work: PlannedChunk, store: Store) -> _Outcome:
     from tensorflow.errors import ResourceExhaustedError
 
-    from core.method.portraits import find_canvas
+    from core.method.canvas import find_canvas
 
     started = time.perf_counter()
     try:
@@ -77,8 +77,7 @@ def _find_canvas(canvas: PlannedCanvas, work: PlannedChunk, store: Store) -> _Ou
         return _Outcome(time.perf_counter() - started, reason=str(error))
     except ResourceExhaustedError:
         raise DeviceError(
-            f"the memory of the device does not suffice for the canvas, {len(canvas.sample)} images at once; "
-            "make render.size_px smaller"
+            "the memory of the device does not suffice for the canvas; make render.size_px smaller"
         ) from None
     return _Outcome(
         found.seconds,
@@ -120,10 +119,10 @@ def _portraits(
     yield from ((portrait, None) for portrait in work.chunk.portraits if portrait.reason is not None)
     if not possible:
         return
-    colours = read_portrait(store, canvas.key, settings.size_px).colours
+    picture = read_portrait(store, canvas.key, settings.size_px)
     for layer, members in groupby(possible, lambda portrait: portrait.neuron.layer):
         alike = list(members)
-        renderer = renderer_for(Portraits(layer, canvas.key, colours), work.model, settings, batch_pairs)
+        renderer = renderer_for(Portraits(layer, canvas.key, picture), work.model, settings, batch_pairs)
         yield from zip(alike, renderer.render([portrait.neuron for portrait in alike]), strict=True)
 
 

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, overload
 
-from core.arrays import Array, BatchSize
+from core.arrays import BatchSize
 from core.atlas import pace
 from core.atlas.plan import Plan
 from core.atlas.records import Key
 from core.machine import device
 from core.models.models import load
 from core.neurons import Neuron, Pair
+from core.pictures.portrait import Portrait
 from core.rendering.batches import Batches, at_most
 from core.spec import ModelSpec, RenderSettings, StripKind
 
@@ -66,12 +67,12 @@ class Portraits:
 
     Attributes:
         canvas: key of the canvas, by which canvases are compared.
-        colours: colours of the canvas, shape (height, width, 3).
+        picture: the canvas.
     """
 
     layer: str
     canvas: Key
-    colours: Array = field(compare=False)
+    picture: Portrait = field(compare=False)
 
     def frames(self, settings: RenderSettings) -> int:
         """Return 1: a portrait is a single frame."""
@@ -81,7 +82,7 @@ class Portraits:
         """Return a new renderer for batches of *size*."""
         from core.method.portraits import PortraitRenderer
 
-        return PortraitRenderer(load(model), self.layer, settings, self.colours, portraits=size)
+        return PortraitRenderer(load(model), self.layer, settings, self.picture, portraits=size)
 
 
 @overload

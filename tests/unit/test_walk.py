@@ -13,7 +13,8 @@ from walks import LAYER, RENDER
 from core.atlas.portrait_plan import portrait_settings
 from core.atlas.selection import resolve_settings
 from core.method import objectives as o
-from core.method.portraits import PortraitRenderer, RenderedCanvas, RenderedPortrait, find_canvas
+from core.method.canvas import RenderedCanvas, find_canvas
+from core.method.portraits import PortraitRenderer, RenderedPortrait
 from core.method.strip import Strip
 from core.method.walk_strip import Walk, WalkRenderer
 from core.models.model import Model
@@ -38,7 +39,8 @@ def canvas(model: Model) -> RenderedCanvas:
 
 def portraits_on(canvas: RenderedCanvas, model: Model, size: int) -> list[RenderedPortrait]:
     """Render portraits of all neurons in batches of *size*."""
-    renderer = PortraitRenderer(model, LAYER, portrait_settings(settings(model)), canvas.colours, portraits=size)
+    on = Portrait(canvas.colours, canvas.pixels)
+    renderer = PortraitRenderer(model, LAYER, portrait_settings(settings(model)), on, portraits=size)
     batches = [renderer.render(NEURONS[first : first + size]) for first in range(0, len(NEURONS), size)]
     return [portrait for batch in batches for portrait in batch]
 
@@ -176,7 +178,7 @@ def test_the_objective_is_interpolation_of_the_inner_frames_plus_alignment_with_
 
 def test_a_portrait_whose_colours_are_nan_has_failed(canvas: RenderedCanvas, model: Model) -> None:
     """If the objective stays finite although the colours are nan, the portrait has failed at the last update."""
-    broken = np.full_like(canvas.colours, np.nan)
+    broken = Portrait(np.full_like(canvas.colours, np.nan), canvas.pixels)
     renderer = PortraitRenderer(model, LAYER, portrait_settings(settings(model)), broken)
 
     [portrait] = renderer.render(NEURONS[:1])
