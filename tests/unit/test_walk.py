@@ -82,8 +82,9 @@ def test_portraits_depend_neither_on_their_batch_nor_on_its_size(
 def test_a_portrait_excites_its_neuron_and_lies_on_the_canvas(
     canvas: RenderedCanvas, rendered: list[RenderedPortrait], model: Model
 ) -> None:
-    """A portrait excites its neuron more than the bare canvas does, and its pixels are its colours, squashed."""
-    bare = model.activations((canvas.pixels / 255.0).astype(np.float32)[None], {LAYER})[LAYER].numpy().mean((0, 1, 2))
+    """A portrait excites its neuron more than the colours below it do, and its pixels are its colours, squashed."""
+    below = (1 / (1 + np.exp(-canvas.colours))).astype(np.float32)
+    bare = model.activations(below[None], {LAYER})[LAYER].numpy().mean((0, 1, 2))
     for neuron, portrait in zip(NEURONS, rendered, strict=True):
         assert portrait.activation > bare[neuron.channel] + 0.1
         assert portrait.failed_at is None
@@ -139,7 +140,7 @@ def test_strips_depend_neither_on_their_batch_nor_on_its_size(model: Model, port
 
 def test_inner_frames_are_more_active_for_the_nearer_neuron(model: Model, portraits: dict[Neuron, Portrait]) -> None:
     """The objective rises, and the activation of b minus that of a is larger in the inner frame nearer to b."""
-    [strip] = strips(model, portraits, Pair.of(*NEURONS[:2]), steps=24, transforms="none")
+    [strip] = strips(model, portraits, Pair.of(*NEURONS[:2]), steps=24, transforms="none", mix="lucid")
 
     assert strip.objective[-1] > strip.objective[0] + 0.01
     assert strip.activation_b[2] - strip.activation_a[2] > strip.activation_b[1] - strip.activation_a[1]
