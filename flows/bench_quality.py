@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from core.models.model import Model
 
 _DEFAULT_MODEL = "efficientnet-lite0"
-_SHOWN_PAIRS = 6
+_SHOWN_PAIRS = 12
 _STRIPS_PX = 576
 _Layers = Annotated[
     list[str] | None,

@@ -16,7 +16,6 @@ import numpy as np
 import tensorflow as tf
 
 from core.arrays import Array
-from core.machine import device
 from core.method.alignment import aligned_layers, relative_steps, weighted_alignment
 from core.method.mix import Mix, mixed
 from core.method.network import NetworkFunction, Readout, network
@@ -67,7 +66,6 @@ class BetweenRenderer:
         ends = network(model, self._aligned, precision=settings.precision, xla=settings.xla)
         self._goal = _InnerFrames(self._images, readout, ends, mix, few)
         self._renderer = Renderer(self._images, self._goal, few, strips=strips, neurons=2, checkpoints=checkpoints)
-        self._compiled = False
 
     def render(
         self,
@@ -88,8 +86,8 @@ class BetweenRenderer:
         channels = tf.constant([each.channels for each in (*subjects, *[subjects[-1]] * padding)], tf.int32)
         self._images.place([*ends, *[ends[-1]] * padding])
         self._mix.start()
-        with device.tensor_float_32(False):
-            self._goal.measure_ends(channels)
+        activation_a, activation_b, *_ = self._renderer.measure(channels)
+        self._goal.reached.assign(np.stack([activation_a[:, 0], activation_b[:, -1]], axis=1))
         rendered = self._renderer.render(subjects, progress)
         strips = [Strip.of(each, self._aligned) for each in rendered]
         return [replace(strip, objective=_of_both_ends(strip.objective)) for strip in strips]
@@ -101,11 +99,7 @@ class BetweenRenderer:
 
     def not_compiled(self) -> list[tuple[Any, Sequence[Any]]]:
         """Return what `compile_in_threads` has still to compile, and assume that it will be compiled now."""
-        if self._compiled:
-            return []
-        self._compiled = True
-        channels = tf.zeros((self._strips, 2), tf.int32)
-        return [*self._renderer.not_compiled(), (self._goal.measure_ends, (channels,))]
+        return self._renderer.not_compiled()
 
     def stopwatch(self, subject: Subject) -> Callable[[], float]:
         """Return a function that measures the seconds of an update of a whole batch; the ends do not affect it."""
@@ -156,11 +150,6 @@ class _BetweenEnds:
         by_position = tf.concat([self.ends[0], self.inner.by_position(), self.ends[1]], axis=2)
         return frames_of(by_position, (self._settings.size_px, self._settings.size_px), self._settings.frames)
 
-    def both_ends(self) -> tf.Tensor:
-        """Return the ends of each strip, shape (strip * 2, height, width, 3)."""
-        by_position = tf.concat([self.ends[0], self.ends[1]], axis=2)
-        return frames_of(by_position, (self._settings.size_px, self._settings.size_px), 2)
-
 
 class _InnerFrames:
     """The objective of a strip without the activations of its two ends, which are constant.
@@ -177,17 +166,16 @@ class _InnerFrames:
         # For the end of a followed by the inner frames; for the end of b, the inner frames are in reverse order.
         factor = alignment_factor(self._inner + 1, settings.alignment.decay, first=2)
         self._factors = np.stack([factor, np.concatenate([factor[:, :1], factor[:, :0:-1]], axis=1)])
-        self._reached = tf.Variable(tf.zeros((readout.strips, 2)), trainable=False)
+        self.reached = tf.Variable(tf.zeros((readout.strips, 2)), trainable=False)
+        """The activation of a on its end and that of b on its own."""
         self._end_steps = tf.Variable(tf.zeros((2, readout.strips)), trainable=False)
         """The last step that was seen from a to the first inner frame, and from the last inner frame to b."""
-        channels = tf.TensorSpec((readout.strips, 2), tf.int32)
-        self.measure_ends = tf.function(self._measure_ends, input_signature=[channels], autograph=False)
 
     def objective(self, step: tf.Tensor, redirected: bool, channels: tf.Tensor, views: tf.Tensor) -> tf.Tensor:
         settings, readout, mix = self._settings, self._readout, self._mix
         seen = seen_by_model(self._images.inner.by_position(), self._inner, settings, views)
         found, (a, b) = readout(seen, channels, redirected)
-        factors, unit = mix.balance(self._reached, channels)
+        factors, unit = mix.balance(self.reached, channels)
         objective = mixed([a * factors[:, :1], b * factors[:, 1:]], mix.shares[:, 1:-1])
         if not readout.aligned:
             return objective
@@ -202,11 +190,6 @@ class _InnerFrames:
 
     def measure(self, channels: tf.Tensor) -> Sequence[tf.Tensor]:
         return measure_strips(self._images.image(), channels, self._readout, self._mix.noise(channels))
-
-    def _measure_ends(self, channels: tf.Tensor) -> tf.Tensor:
-        """Keep what the neurons reach on their ends."""
-        _, (a, b) = self._readout.exact(self._images.both_ends(), channels)
-        return self._reached.assign(tf.stack([a[:, 0], b[:, 1]], axis=1))
 
     def _all_steps(self, layers: Sequence[tf.Tensor], turn: tf.Tensor, *, first: tf.Tensor) -> tf.Tensor:
         """Return the steps of the whole strip, of which one at an end was seen in the update before.

@@ -148,8 +148,7 @@ class Renderer:
             if last in self._checkpoints:
                 kept[last] = self._frames()
             progress(last)
-        with device.tensor_float_32(False):  # measurements are float32, whatever the precision of the updates
-            measured = [t.numpy() for t in self._measure(channels)]
+        measured = self.measure(channels)
         frames, history = self._frames(), np.concatenate(objective)
         seconds = (time.perf_counter() - started) / len(subjects)
         return [
@@ -162,6 +161,12 @@ class Renderer:
             )
             for i in range(len(subjects))
         ]
+
+    def measure(self, channels: tf.Tensor) -> list[Array]:
+        """Return the goal's numbers of the images as they are now."""
+        self.compile()
+        with device.tensor_float_32(False):  # measurements are float32, whatever the precision of the updates
+            return [t.numpy() for t in self._measure(channels)]
 
     @property
     def traces(self) -> int:
