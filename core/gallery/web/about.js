@@ -63,7 +63,7 @@ isthmus.about = (() => {
     return (
       `${which}. A neuron has one portrait, an image that excites it. Strips meet at portraits, so a reader can walk ` +
       "from neuron to neuron: a strip between two portraits is a road, and a path of roads is a route. All portraits " +
-      "have one canvas in common, low frequencies that keep landmarks at the same places in each."
+      "have one canvas in common, a picture that they begin from, which keeps landmarks at the same places in each."
     );
   }
 
