@@ -29,7 +29,7 @@ from core.spec import RenderSettings
 # in strips with ends of their own. With a canvas of low-resolution terms, without alignment: 0.46. On all frequencies
 # of this canvas and aligned with it: 0.35, but all portraits have its textures. As here: 0.35.
 _BLUR_PX = 2.0  # standard deviation; frequencies that remain are as low as those of the alignment layers
-_STRENGTH = 0.8
+_CONTRAST = 0.6  # standard deviation of the colours; with 0.8 portraits are harsh, with parts all white or all black
 _TINY = 1e-30
 _LEAST_DEVIATION = 0.25  # of the sample's median; dead neurons do not vary on noise, and would count too much
 
@@ -76,7 +76,8 @@ def find_canvas(model: Model, sample: Sequence[Neuron], settings: RenderSettings
         redirected_updates=settings.redirected_updates,
         seed=settings.seed,
     )
-    found = _STRENGTH * _blurred(colours().numpy().reshape(settings.size_px, settings.size_px, 3))
+    found = _blurred(colours().numpy().reshape(settings.size_px, settings.size_px, 3))
+    found *= np.float32(_CONTRAST / max(float(found.std()), _TINY))
     if not np.isfinite(found).all():
         raise RenderDivergedError("expected finite colours of the canvas, got NaN or infinity")
     return RenderedCanvas(found, side_by_side(rendering.final), rendering.objective, time.perf_counter() - started)
