@@ -26,8 +26,8 @@ from core.pictures.sheets import side_by_side
 from core.spec import RenderSettings
 
 # Measured on walks between 24 neurons of EfficientNet-Lite0; roughness is the mean step in the alignment layers, 0.29
-# in strips with ends of their own. With a canvas of low-resolution terms, without alignment: 0.46. On all frequencies
-# of this canvas and aligned with it: 0.35, but all portraits have its textures. As here: 0.35.
+# in strips with ends of their own. Low-resolution terms that portraits share, without alignment: 0.46. On all
+# frequencies of one picture, and aligned with it: 0.35, but all portraits have its textures. As here: 0.36.
 _BLUR_PX = 2.0  # standard deviation; frequencies that remain are as low as those of the alignment layers
 _CONTRAST = 0.6  # standard deviation of the colours; with 0.8 portraits are harsh, with parts all white or all black
 _TINY = 1e-30
