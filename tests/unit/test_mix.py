@@ -234,6 +234,44 @@ def test_balanced_strips_have_a_more_even_pace_than_those_of_lucids_mix(model: M
     assert pace["balanced"] < 0.8 * pace["lucid"]
 
 
+class Still(Mix):
+    """A mix whose shares stay in equal steps, so that a strip's frames are those that its objective is about."""
+
+    def move(self, steps: tf.Tensor) -> None:
+        pass
+
+
+def test_the_objective_between_two_ends_is_the_balanced_mix_plus_relative_alignment(model: Model) -> None:
+    """NumPy finds the same number on the frames themselves, which the update, at a tiny rate, leaves as they are.
+
+    The first update compares the inner frames with the end of a, and counts these differences twice.
+    """
+    aligned = {"layers": ["stem", "block0"], "weight": 0.7, "decay": 3}
+    chosen = settings(model, steps=1, transforms="none", learning_rate=1e-9, alignment=aligned)
+    mix = Still(model, PAIR.layers, chosen, 1)
+    subject = subject_of(chosen, *PAIR)
+    ends = EndsRenderer(model, PAIR.layers, settings(model), mix, strips=1, checkpoints=())
+    [portraits] = [each.portraits for each in ends.render([subject], lambda updates: None)]
+
+    between = BetweenRenderer(model, PAIR.layers, chosen, mix, strips=1, checkpoints=())
+    [strip] = between.render([subject], [portraits])
+
+    found = {name: t.numpy() for name, t in model.activations(strip.frames, {LAYER, "stem", "block0"}).items()}
+    a, b = (found[LAYER][..., neuron.channel].mean(axis=(1, 2)) for neuron in PAIR)
+    mean = noise_levels(model, {LAYER}, 32)[LAYER].mean
+    gain_a, gain_b = a[0] - mean[PAIR.a.channel], b[-1] - mean[PAIR.b.channel]
+    balanced = [(1 - w) * 2 * gain_b * a[i] + w * 2 * gain_a * b[i] for i, w in ((1, 1 / 3), (2, 2 / 3))]
+    cost = 0.0
+    for t in (found["stem"][:3], found["block0"][:3]):
+        apart = {(0, 1): 2 / 3, (0, 2): 2 / 9, (1, 2): 1 / 3}  # weight of every two of the first three frames
+        differences = sum(weight * ((t[i] - t[j]) ** 2).mean() for (i, j), weight in apart.items())
+        cost += differences / t.var(axis=(1, 2)).mean()
+    gained = 2 * gain_a * gain_b / (gain_a + gain_b)
+    expected = sum(balanced) / (gain_a + gain_b) - 0.7 * cost / 2 * gained
+    assert min(gain_a, gain_b) > 0.5
+    assert strip.objective[0] == pytest.approx(expected, rel=1e-4)
+
+
 # Noise and dead neurons ----------------------------------------------------------------------------------------------
 
 
