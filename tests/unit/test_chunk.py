@@ -95,7 +95,7 @@ def test_an_error_of_the_store_is_raised_and_nothing_is_recorded(tmp_path: Path)
 
 def test_a_record_has_the_numbers_of_its_strip(tmp_path: Path, model: Model) -> None:
     """Crossing, pace, reach and the share that the ends keep follow from the activations; noise is the model's."""
-    render = {"size_px": 32, "frames": 4, "steps": 24, "redirected_updates": 0, "alignment": {"layers": ["stem"]}}
+    render = {"size_px": 32, "frames": 4, "steps": 4, "redirected_updates": 0, "alignment": {"layers": ["stem"]}}
     store = DirectoryStore(tmp_path)
     plan = make_plan(make_spec(["block0:0-1"], render=render), store, 1)
     [chunk] = plan.chunks
@@ -108,6 +108,7 @@ def test_a_record_has_the_numbers_of_its_strip(tmp_path: Path, model: Model) -> 
     highest = noise_levels(model, {"block0"}, 32)["block0"].highest
     assert (record.noise_a, record.noise_b) == tuple(map(float, highest[:2]))
     assert (record.dead_a, record.dead_b) == (False, False)
+    assert b.max() > 1.05 * b[-1]  # so that the two shares differ
     assert (record.kept_a, record.kept_b) == (pytest.approx(a[0] / a.max()), pytest.approx(b[-1] / b.max()))
     place = np.linspace(0, 1, 1001)
     of_a, of_b = (a - a[-1]) / (a[0] - a[-1]), (b - b[0]) / (b[-1] - b[0])

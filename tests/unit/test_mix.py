@@ -286,6 +286,39 @@ def test_noise_levels_are_the_same_on_every_call(model: Model) -> None:
     assert first.mean.shape == (model.layers[LAYER],)
 
 
+class Watched:
+    """The real model, which keeps the images that it has seen."""
+
+    def __init__(self, model: Model) -> None:
+        self.seen: list[Array] = []
+        self._model = model
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+    def activations(self, images: tf.Tensor, layers: Collection[str], **wanted: Any) -> dict[str, tf.Tensor]:
+        self.seen.extend(images.numpy())
+        return self._model.activations(images, layers, **wanted)
+
+
+def test_the_images_of_noise_have_the_contrast_of_finished_frames(model: Model) -> None:
+    """With eight different images of that contrast, a neuron that they do not excite less than a strip is dead.
+
+    The levels are the mean and the highest of the eight activations; the highest has a thousandth for rounding.
+    """
+    watched = Watched(model)
+
+    levels = noise_levels(watched, {"stem"}, 48)["stem"]
+
+    seen = np.array(watched.seen)
+    assert seen.shape == (8, 48, 48, 3)
+    assert len({image.tobytes() for image in seen}) == 8
+    assert 0.15 < seen.std(axis=(1, 2)).mean() < 0.3
+    means = np.concatenate([model.activations(image[None], {"stem"})["stem"].numpy().mean((1, 2)) for image in seen])
+    np.testing.assert_allclose(levels.mean, means.mean(axis=0), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(levels.highest, 1.001 * means.max(axis=0), rtol=1e-4, atol=1e-5)
+
+
 def test_a_dead_neuron_has_a_strip_whose_record_says_so(model: Model) -> None:
     """A channel of the real network that does not depend on the image is dead; its excited partner is not."""
     levels = noise_levels(model, {DEEP}, 32)[DEEP]
