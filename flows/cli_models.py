@@ -180,9 +180,7 @@ def preview(
         print(json.dumps({"file": str(output), **_facts(strip)}))
     else:
         print(f"{output}: {counted(frames, 'frame')} from {a} to {b} in {strip.seconds:.1f} s")
-        for name, activations, dead in zip((a, b), (strip.activation_a, strip.activation_b), strip.dead, strict=True):
-            note = "; not excited: nothing rendered excites it more than noise does" if dead else ""
-            print(f"  {name}: {' '.join(f'{value:.2f}' for value in activations)}{note}")
+        print("\n".join(_in_words(strip, (a, b))))
 
 
 def _network(model: dict[str, Any]) -> Model:
@@ -221,6 +219,13 @@ def _png(strip: Strip, names: tuple[str, str], plot: bool) -> bytes:
 
         pixels = plot_strip(pixels, names, (strip.activation_a, strip.activation_b), strip.objective)
     return sheets.encode_png(pixels)
+
+
+def _in_words(strip: Strip, names: tuple[str, str]) -> Iterator[str]:
+    """Yield a line for each neuron: its activations, and whether it is dead."""
+    for name, activations, dead in zip(names, (strip.activation_a, strip.activation_b), strip.dead, strict=True):
+        note = "; not excited: nothing rendered excites it more than noise does" if dead else ""
+        yield f"  {name}: {' '.join(f'{value:.2f}' for value in activations)}{note}"
 
 
 def _facts(strip: Strip) -> dict[str, Any]:

@@ -163,7 +163,7 @@ def test_a_run_on_demand_is_watched_to_its_end_and_shows_its_results(deployed: D
     job = deployed.job(
         name="On.Demand-1",
         pairs={"select": "all", "neurons": [f"{LAYER}:0-2"]},
-        render=SMALL | {"alignment": {"weight": 1e6, "decay": 1e-9}},
+        render=SMALL | {"frames": 8, "alignment": {"scale": "lucid", "weight": 1e6, "decay": 1e-9}},
         compute={"processes": 1, "chunk_pairs": 2},
     )
 

@@ -94,7 +94,10 @@ def test_failed_pairs_are_named_and_rendered_again_on_request(job: Job) -> None:
     assert job.build("--retry-failed")["rendered"] == 0
 
 
-DIVERGES = SMALL | {"frames": 8, "alignment": {"layers": ["block0"], "weight": 1e6, "decay": 1e-6}}
+DIVERGES = SMALL | {
+    "frames": 8,
+    "alignment": {"scale": "lucid", "layers": ["block0"], "weight": 1e6, "decay": 1e-6},
+}
 
 
 def test_a_build_ends_early_after_the_failures_that_its_spec_allows(job: Job) -> None:

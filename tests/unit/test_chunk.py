@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from sample_records import make_spec
 
@@ -13,6 +15,8 @@ from core.atlas.plan import make_plan
 from core.atlas.recorded import read_records
 from core.atlas.verify import verify
 from core.errors import StoreError
+from core.method.noise import noise_levels
+from core.models.model import Model
 from core.rendering.chunk import render_chunk
 from core.store.store import DirectoryStore
 
@@ -87,3 +91,44 @@ def test_an_error_of_the_store_is_raised_and_nothing_is_recorded(tmp_path: Path)
         render_chunk(planned_for(store), store)
 
     assert list(store.list("records/")) == []
+
+
+def test_a_record_has_the_numbers_of_its_strip(tmp_path: Path, model: Model) -> None:
+    """Crossing, pace, reach and the share that the ends keep follow from the activations; noise is the model's."""
+    render = {"size_px": 32, "frames": 4, "steps": 4, "redirected_updates": 0, "alignment": {"layers": ["stem"]}}
+    store = DirectoryStore(tmp_path)
+    plan = make_plan(make_spec(["block0:0-1"], render=render), store, 1)
+    [chunk] = plan.chunks
+
+    render_chunk(PlannedChunk(plan.model, plan.model_digest, plan.settings, chunk), store)
+
+    [record] = read_records(store, view=lambda record: record).values()
+    a, b = np.array(record.activation_a), np.array(record.activation_b)
+    assert (record.reach_a, record.reach_b) == (a.max(), b.max())
+    highest = noise_levels(model, {"block0"}, 32)["block0"].highest
+    assert (record.noise_a, record.noise_b) == tuple(map(float, highest[:2]))
+    assert (record.dead_a, record.dead_b) == (False, False)
+    assert b.max() > 1.05 * b[-1]  # so that the two shares differ
+    assert (record.kept_a, record.kept_b) == (pytest.approx(a[0] / a.max()), pytest.approx(b[-1] / b.max()))
+    place = np.linspace(0, 1, 1001)
+    of_a, of_b = (a - a[-1]) / (a[0] - a[-1]), (b - b[0]) / (b[-1] - b[0])
+    lead = np.interp(place, np.linspace(0, 1, 4), of_a - of_b)
+    assert record.crossing == pytest.approx(place[np.argmax(lead <= 0)], abs=2e-3)
+    steps = np.array(record.layer_distance["stem"])  # all in units of the same variation
+    assert record.pace == pytest.approx(steps.max() / steps.min(), rel=1e-3)
+
+
+def test_a_failed_pair_has_none_of_these_numbers(tmp_path: Path) -> None:
+    """A record says nothing of a strip that has no pictures."""
+    store = DirectoryStore(tmp_path)
+    plan = make_plan(make_spec(["stem:0-1"], render=TINY), store, 1)
+    [chunk] = plan.chunks
+    impossible = replace(chunk, pairs=tuple(replace(pair, reason="it has no portrait") for pair in chunk.pairs))
+
+    render_chunk(PlannedChunk(plan.model, plan.model_digest, plan.settings, impossible), store)
+
+    [record] = read_records(store, view=lambda record: record).values()
+    names = ("crossing", "pace", "reach_a", "reach_b", "kept_a", "kept_b", "noise_a", "noise_b")
+    assert record.status == "failed"
+    assert {getattr(record, name) for name in names} == {None}
+    assert (record.dead_a, record.dead_b) == (False, False)

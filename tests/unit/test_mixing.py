@@ -77,7 +77,7 @@ def test_an_atlas_without_records_can_become_anything(tmp_path: Path) -> None:
     store.replace(SPEC_PATH, spec_of(neurons=["stem:0-9"], compute={"processes": 3}).to_json())
     assert check_mixing(spec_of(), store) == ()
     store.replace(SPEC_PATH, spec_of(model={"name": "keras:VGG16"}, render={"steps": 9}).to_json())
-    differences = "model.name 'keras:VGG16', here 'efficientnet-lite0'; render.steps 9, here 256"
+    differences = "model.name 'keras:VGG16', here 'efficientnet-lite0'; render.steps 9, here 64"
     assert check_mixing(spec_of(), store) == (
         f"{store}: was begun with another spec ({differences}), which has rendered nothing yet; "
         "if its build is running, stop it, or give the spec another name or output",
@@ -88,7 +88,7 @@ def test_other_settings_are_told_with_their_names(store: DirectoryStore) -> None
     """The line has both values, and says how to keep them apart. Only a few differences are named."""
     [told] = check_mixing(spec_of(render={"steps": 96, "alignment": {"decay": 4}}), store)
     assert told == (
-        f"{store}: has pairs with other settings (render.steps 256, here 96; render.alignment.decay 5.0, here 4.0); "
+        f"{store}: has pairs with other settings (render.steps 64, here 96; render.alignment.decay 5.0, here 4.0); "
         "new pairs are added beside them. To keep them apart, give the spec another name or output"
     )
     many = {"steps": 96, "seed": 1, "frames": 4, "size_px": 128, "sd": 1, "learning_rate": 1}
@@ -155,4 +155,4 @@ def test_a_plan_for_machines_has_the_warnings(isthmus: Isthmus, tmp_path: Path, 
 
     [told] = json.loads(said.out)["warnings"]
     assert (said.code, said.err) == (0, f"isthmus: warning: {told}\n")
-    assert "render.steps 256, here 9" in told
+    assert "render.steps 64, here 9" in told

@@ -14,13 +14,21 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from onnx_graphs import OnnxGraph
 
 from core.method.strip_renderer import StripRenderer
+from core.method.walk_strip import Walk, WalkRenderer
 from core.models.efficientnet import BLOCKS, EfficientNetLite0
 from core.models.frozen_graph import FrozenGraph
 from core.models.models import load
 from core.models.weight_files.torch_legacy import read_state_dict
 from core.neurons import Neuron, Pair
+from core.pictures.portrait import Portrait
+from core.pictures.sheets import side_by_side
 from core.spec import Alignment, ModelSpec, RenderSettings
 
+PAIR = Pair.of(Neuron("block1", 3), Neuron("block1", 17))
+SMALL: dict[str, Any] = {
+    "redirected_updates": 1, "size_px": 32, "frames": 3,
+    "alignment": Alignment(layers=EfficientNetLite0.alignment_layers),  # a file does not say which layers suit
+}  # fmt: skip
 NORM = ("weight", "bias", "running_mean", "running_var")
 
 
@@ -78,11 +86,29 @@ def test_every_layer_is_that_of_the_built_in_model(
 
 
 def test_an_update_gives_the_pictures_of_the_built_in_model(both: tuple[EfficientNetLite0, FrozenGraph]) -> None:
-    """To rounding, after the first update; later ones let rounding grow."""
-    aligned = Alignment(layers=EfficientNetLite0.alignment_layers)  # a file does not say which layers suit
-    settings = RenderSettings(steps=1, redirected_updates=1, size_px=32, frames=3, alignment=aligned)
-    pair = Pair.of(Neuron("block1", 3), Neuron("block1", 17))
+    """All frames of a strip agree to rounding after the first update; later ones let rounding grow."""
+    plain = RenderSettings(schedule="plain", steps=1, **SMALL)
 
-    built_in, found = (StripRenderer(model, pair.layers, settings).render([pair])[0].frames for model in both)
+    built_in, found = (StripRenderer(model, PAIR.layers, plain).render([PAIR])[0].frames for model in both)
 
     np.testing.assert_allclose(found, built_in, atol=1e-5)
+
+
+def test_an_update_between_two_ends_gives_the_pictures_of_the_built_in_model(
+    both: tuple[EfficientNetLite0, FrozenGraph],
+) -> None:
+    """The ends are given, because their pixels are rounded to 8 bits, where rounding of a model can change a value."""
+    fast = RenderSettings(steps=1, **SMALL)
+    ends = {neuron: portrait(neuron.channel) for neuron in PAIR}
+
+    built_in, found = (
+        WalkRenderer(model, PAIR.layers, fast).render([Walk(PAIR, ends.__getitem__)])[0] for model in both
+    )
+
+    np.testing.assert_allclose(found.frames, built_in.frames, atol=1e-5)
+    np.testing.assert_allclose(found.noise, built_in.noise, rtol=1e-4)
+
+
+def portrait(seed: int) -> Portrait:
+    colours = np.random.default_rng(seed).normal(size=(32, 32, 3)).astype(np.float32)
+    return Portrait(colours, side_by_side(1 / (1 + np.exp(-colours))[None]))

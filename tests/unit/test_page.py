@@ -12,7 +12,7 @@ from sample_records import RECORDS, atlas
 from core.atlas.manifest import Manifest
 from core.gallery.page import pages
 from core.gallery.publish import publish
-from core.spec import RenderSettings
+from core.spec import Alignment, RenderSettings
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_no_file_names_another_host(manifest: Manifest) -> None:
 
 def test_the_page_names_all_shapes_of_strips(manifest: Manifest) -> None:
     """If settings differ in frames, size or steps, the page names each combination."""
-    shapes = "3 frames of 64 px, 256 steps or 4 frames of 32 px, 8 steps"
+    shapes = "3 frames of 64 px, 64 steps or 4 frames of 32 px, 8 steps"
 
     assert shapes in pages(manifest)["index.html"].decode()
 
@@ -79,3 +79,5 @@ def test_every_setting_is_explained_on_the_page_about_the_atlas(manifest: Manife
 
     [explanations] = re.findall(r"SETTINGS=\{(.*?)\};", script, re.DOTALL)
     assert re.findall(r'([a-z_]+):"', explanations) == sorted(RenderSettings.model_fields)
+    [alignment] = re.findall(r'alignment:"(.*?)",', explanations)
+    assert {key for key in Alignment.model_fields if f"{key}: " not in alignment} == {"layers"}  # the subject itself

@@ -195,6 +195,17 @@ def test_strips_do_not_depend_on_their_batch(model: Model, alone: list[Strip]) -
             np.testing.assert_array_equal(strip.activation_a, other.activation_a)
 
 
+@pytest.mark.parametrize("frames", [3, 7])
+def test_the_ends_do_not_depend_on_the_number_of_frames_between(model: Model, alone: list[Strip], frames: int) -> None:
+    """The ends of a strip are finished before the frames between them begin, so more frames leave them as they are."""
+    [strip] = render(model, PAIRS[0], frames=frames)
+
+    assert len(strip.frames) == frames
+    for end in (0, -1):
+        np.testing.assert_array_equal(strip.frames[end], alone[0].frames[end])
+    np.testing.assert_array_equal(strip.objective[:24], alone[0].objective[:24])
+
+
 @pytest.mark.parametrize(
     "changes",
     [

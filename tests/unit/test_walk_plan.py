@@ -104,7 +104,9 @@ def test_a_bigger_spec_over_the_same_layers_keeps_everything(store: DirectorySto
         ({"render": RENDER | {"size_px": 48}}, False, False),
         ({"render": RENDER | {"frames": 5}}, True, False),
         ({"render": RENDER | {"alignment": {"weight": 0}}}, False, False),
+        ({"render": RENDER | {"alignment": {"layers": ["stem"], "scale": "lucid"}}}, False, False),
         ({"render": RENDER | {"mix": "lucid"}}, True, False),
+        ({"render": RENDER | {"schedule": "plain"}}, False, False),
         ({"render": RENDER | {"checkpoints": [1]}}, True, False),
         ({"compute": {"chunk_pairs": 1}}, True, True),
     ],
@@ -112,7 +114,7 @@ def test_a_bigger_spec_over_the_same_layers_keeps_everything(store: DirectorySto
 def test_settings_of_the_canvas_change_every_strip_but_settings_of_strips_no_canvas(
     store: DirectoryStore, changes: dict[str, Any], canvas: bool, strips: bool
 ) -> None:
-    """Layers, seed, steps, size and alignment affect portraits; frames, mix and checkpoints affect strips only."""
+    """Layers, seed, schedule, size and alignment affect portraits; frames, mix and checkpoints affect strips only."""
     before, after = plan_of(store), plan_of(store, **changes)
     pair = next(iter(strips_of(before)))
 

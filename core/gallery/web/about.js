@@ -7,22 +7,23 @@ isthmus.about = (() => {
   const LISTED = 50; // failed pairs
   const SETTINGS = {
     alignment:
-      "Keeps landmarks in place from frame to frame: frames are penalised for differing in the activations of these layers. weight: strength of the penalty. decay: two frames that are d places apart are compared with weight 1 / decay^d.",
+      "Keeps landmarks in place from frame to frame: frames are penalised for differing in the activations of these layers. scale: the unit of the differences. relative: the variation of each layer within a frame, and the penalty counts against the activation that the two neurons gain. lucid: activations as they are. weight: strength of the penalty. decay: two frames that are d places apart are compared with weight 1 / decay^d.",
     checkpoints: "Numbers of updates after which the strip was stored too.",
     frames: "Images in a strip, the two ends included.",
     key_frames:
       "Key frames are two low-resolution images that all frames share: each frame takes a mix of both. symmetric: they lie at the ends of the strip. lucid: they lie where the Lucid library puts them.",
     learning_rate: "Learning rate of the Adam optimizer.",
+    mix: "How much each of the two neurons counts in each frame. balanced: by what each gains over noise, and the frames move until they are equally far apart in the alignment layers. lucid: activations as they are, shares in equal steps.",
     precision: "Number format of the network's arithmetic. The image is float32 always.",
     redirected_updates:
       "A ReLU that is off passes no gradient, so an inactive neuron would never be excited. For this number of updates, the gradient is redirected through ReLUs that are off.",
     schedule:
-      "How the learning rate and the views change over the updates. plain: as in the Lucid library. fast: reaches as much in fewer updates.",
+      "The order of the work. fast: first the two ends of a strip, then the frames between them. plain: as in the Lucid library, all frames at once.",
     sd: "Standard deviation of the random numbers that the images start from.",
     seed: "Seed of the random numbers. Another seed gives other images of the same pairs.",
     sharing: "Whether frames share low-resolution parts. If not, each frame is an image of its own.",
     size_px: "Height and width of a frame, in pixels.",
-    steps: "Updates of the images.",
+    steps: "Updates of the images. With schedule fast, the frames between two ends get five eighths of them.",
     transforms:
       "standard: each update sees the images shifted, scaled and rotated at random, so that they excite the neurons in any such view. none: each update sees them as they are.",
     xla: "Whether XLA compiled the network on a GPU.",
