@@ -64,9 +64,9 @@ class Record(BaseModel):
     - `crossing`: the place along the strip where both neurons are equally excited, each in units of its own range, from
       0 (first frame) to 1 (last frame). With activations a[i] and b[i] on frame i,
       s_a[i] = (a[i] - a[last]) / (a[first] - a[last]) falls from 1 to 0, and
-      s_b[i] = (b[i] - b[first]) / (b[last] - b[first]) rises from 0 to 1. The crossing is the first place where they
-      are equal, linear between frames, divided by (frames - 1). None if a neuron is dead or a range, which is a
-      denominator, is not positive.
+      s_b[i] = (b[i] - b[first]) / (b[last] - b[first]) rises from 0 to 1. The crossing is the middle between the
+      first and the last place where they are equal, linear between frames, divided by (frames - 1). None if a neuron is
+      dead or a range, which is a denominator, is not positive.
     - `pace`: the largest step divided by the smallest, 1 or more; 1 is perfectly even. A step is the mean squared
       difference of neighbouring frames' activations in an alignment layer, divided by the variation of that layer and
       averaged over the alignment layers. The variation is the mean over frames and channels of the variance over

@@ -115,7 +115,8 @@ class Strip:
         """The place along the strip, 0 to 1, where both neurons are equally excited, each in units of its own range.
 
         The range of a neuron is from its activation at the other end, 0, to that at its own end, 1. Between two frames
-        the excitations are straight lines. None if a neuron is dead or is not more active at its own end.
+        the excitations are straight lines. If they cross several times, it is the middle between the first and the last
+        crossing. None if a neuron is dead or is not more active at its own end.
         """
         ranges = self.activation_a[0] - self.activation_a[-1], self.activation_b[-1] - self.activation_b[0]
         if any(self.dead) or min(ranges) <= 0:
@@ -123,9 +124,7 @@ class Strip:
         of_a = (self.activation_a - self.activation_a[-1]) / ranges[0]
         of_b = (self.activation_b - self.activation_b[0]) / ranges[1]
         lead = of_a - of_b  # from 1 to -1
-        before = int(np.argmax(lead <= 0)) - 1
-        part = lead[before] / (lead[before] - lead[before + 1])
-        return float((before + part) / (len(lead) - 1))
+        return (_first_crossing(lead) + 1 - _first_crossing(-lead[::-1])) / 2
 
     @property
     def pace(self) -> float | None:
@@ -133,6 +132,13 @@ class Strip:
         if len(self.steps) < 2 or self.steps.min() <= 0:
             return None
         return float(self.steps.max() / self.steps.min())
+
+
+def _first_crossing(lead: Array) -> float:
+    """Return the first place, 0 to 1, where values in equal distances, of which the first is positive, reach 0."""
+    before = int(np.argmax(lead <= 0)) - 1
+    part = lead[before] / (lead[before] - lead[before + 1])
+    return float((before + part) / (len(lead) - 1))
 
 
 def measure_strips(images: tf.Tensor, channels: tf.Tensor, readout: Readout, noise: tf.Tensor) -> Sequence[tf.Tensor]:

@@ -34,10 +34,11 @@ def falling_and_rising(seed: int, frames: int) -> tuple[Array, Array]:
 
 
 def crossing(a: Array, b: Array) -> float:
-    """Return the first place where the two ranges are equal, on a fine grid of places between the frames."""
+    """Return the middle of all places where the two ranges are equal, on a fine grid of places between the frames."""
     places, grid = np.linspace(0, 1, len(a)), np.linspace(0, 1, 100_001)
     of_a, of_b = (a - a[-1]) / (a[0] - a[-1]), (b - b[0]) / (b[-1] - b[0])
-    return float(grid[np.argmax(np.interp(grid, places, of_a) <= np.interp(grid, places, of_b))])
+    reached = np.interp(grid, places, of_a) <= np.interp(grid, places, of_b)
+    return float(grid[np.argmax(reached)] + grid[-np.argmax(~reached[::-1])]) / 2
 
 
 @pytest.mark.parametrize("frames", [2, 3, 6, 17])
@@ -53,12 +54,13 @@ def test_the_crossing_is_where_both_neurons_are_equally_excited(seed: int, frame
 
 @pytest.mark.parametrize("seed", range(4))
 def test_activations_that_fall_and_rise_again_have_a_crossing(seed: int) -> None:
-    """Inner frames may be more active than both ends or less; the crossing is then the first of several places."""
+    """Inner frames may be more active than both ends or less; the crossing is the middle of the first and last place."""
     a, b = np.random.default_rng(seed).normal(scale=5, size=(2, 8))
     a[0], a[-1], b[0], b[-1] = 2, 1, -1, 0.5
     assert (np.diff(a) > 0).any()
 
     found = strip_of(a, b).crossing
+    mirrored = strip_of(b[::-1], a[::-1]).crossing
 
     assert found is not None
     assert 0 < found < 1
