@@ -54,7 +54,7 @@ def test_the_crossing_is_where_both_neurons_are_equally_excited(seed: int, frame
 
 @pytest.mark.parametrize("seed", range(4))
 def test_activations_that_fall_and_rise_again_have_a_crossing(seed: int) -> None:
-    """Inner frames may be more active than both ends or less; the crossing is the middle of the first and last place."""
+    """Inner frames may be more active than both ends or less; the crossing is in the middle of these places."""
     a, b = np.random.default_rng(seed).normal(scale=5, size=(2, 8))
     a[0], a[-1], b[0], b[-1] = 2, 1, -1, 0.5
     assert (np.diff(a) > 0).any()
@@ -65,12 +65,13 @@ def test_activations_that_fall_and_rise_again_have_a_crossing(seed: int) -> None
     assert found is not None
     assert 0 < found < 1
     assert found == pytest.approx(crossing(a, b), abs=2e-5)
+    assert mirrored == pytest.approx(1 - found, abs=1e-6)
 
 
-def test_a_crossing_on_a_frame_or_on_several_is_the_first_of_these_places() -> None:
+def test_a_crossing_on_a_frame_or_on_several_is_in_the_middle_of_these_places() -> None:
     """Activations that are exactly balanced in a frame, or in two frames, need no division by their difference."""
     assert strip_of([1, 0.5, 0], [0, 0.5, 1]).crossing == 0.5
-    assert strip_of([4, 2, 2, 0], [0, 2, 2, 4]).crossing == pytest.approx(1 / 3)
+    assert strip_of([4, 2, 2, 0], [0, 2, 2, 4]).crossing == pytest.approx(1 / 2)
 
 
 def test_a_neuron_that_is_not_more_active_at_its_own_end_has_no_crossing() -> None:
