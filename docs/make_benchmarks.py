@@ -163,17 +163,19 @@ class Network:
 
     Attributes:
         words: the network as the page calls it.
+        picture: name of the picture of its strips.
         options: options of `isthmus bench quality`, of which {file} stands for the file.
         pairs: options for the numbers of pairs, in the short and in the full form.
     """
 
     words: str
+    picture: str
     options: str = ""
     file: Path | None = None
-    pairs: tuple[str, str] = ("--pairs 2 --across 2", "--pairs 6 --across 4")
+    pairs: tuple[str, str] = ("--pairs 2 --across 2", "--pairs 5 --across 2")
 
 
-EFFICIENTNET = Network("EfficientNet-Lite0", pairs=("--pairs 2 --across 2", "--pairs 6 --across 8"))
+EFFICIENTNET = Network("EfficientNet-Lite0", "quality", pairs=("--pairs 2 --across 2", "--pairs 6 --across 8"))
 
 
 def further_networks(squeezenet: Path | None, inception: Path | None) -> list[Network]:
@@ -182,25 +184,27 @@ def further_networks(squeezenet: Path | None, inception: Path | None) -> list[Ne
         options = "--model frozen-graph --model-file {file} --input input --preprocess caffe"
         layers = "--layer fire6_pre_relu --layer fire8_pre_relu --align fire4 --align fire5"
         words = "SqueezeNet 1.1, whose graph `python tests/bench/squeezenet.py` makes"
-        networks.append(Network(words, f"{options} {layers}", squeezenet))
+        networks.append(Network(words, "quality-squeezenet", f"{options} {layers}", squeezenet))
     if inception:
         options = "--model inception-v1 --model-file {file} --layer mixed4a_pre_relu --layer mixed4c_pre_relu"
         pairs = ("--pairs 2 --across 0", "--pairs 3 --across 2")
-        networks.append(Network("An InceptionV1-shaped graph with random weights", options, inception, pairs))
+        words = "An InceptionV1-shaped graph with random weights"
+        networks.append(Network(words, "quality-inception", options, inception, pairs))
     return networks
 
 
 def quality(full: bool, further: Sequence[Network]) -> str:
-    strips = f"{PICTURES}/quality.webp"
     tables = []
     for network in (EFFICIENTNET, *further):
         options = f"{network.options} {network.pairs[full]}".strip()
-        picture = "" if network.file else f" --strips {shlex.quote(str(DOCS / strips))}"
+        strips = f"{PICTURES}/{network.picture}.webp"
+        picture = f" --strips {shlex.quote(str(DOCS / strips))}"
         answer = bench(f"quality {options.format(file=shlex.quote(str(network.file)))}{picture}")
         command = options.format(file="FILE")
         tables += [
             f"{network.words}, with `isthmus bench quality {command}`, on {words(answer['machine'])}:",
             quality_table(answer["figures"]),
+            f"![Some pairs of this network, each with lucid above, default in the middle and walk below]({strips})",
         ]
     return section(
         SECTIONS["quality"],
@@ -219,8 +223,7 @@ def quality(full: bool, further: Sequence[Network]) -> str:
         "independent frames; *inner* is the mix of both activations on the frames between, in units of the ends of "
         "independent frames. *Variance* is that of the pixels: pale frames have little. *Frame-updates* are the frames "
         "that are optimised times their updates. The last three figures of *walk* are without its portraits.",
-        f"![Some pairs, each with lucid above, default below and walk at the bottom]({strips})",
-        "Each pair is shown three times: *lucid* above, *default* in the middle, *walk* below.",
+        "In the pictures each pair is shown three times: *lucid* above, *default* in the middle, *walk* below.",
     )
 
 
