@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from core.arrays import Array
-from core.method.alignment import aligned_layers, relative_steps, weighted_alignment
+from core.method.alignment import aligned_layers, long_steps, relative_steps, weighted_alignment
 from core.method.mix import Mix, mixed
 from core.method.network import NetworkFunction, Readout, network
 from core.method.objectives import alignment_factor
@@ -185,21 +185,23 @@ class _InnerFrames:
             tf.concat([readout.by_strip(t) for t in (end[layer], found[layer])], axis=1) for layer in readout.aligned
         ]
         objective += weighted_alignment(layers, tf.constant(self._factors)[turn], settings, unit)
-        mix.move(self._all_steps(layers, turn, first=step == 0))
+        # The end of b is a neighbour of the last inner frame, so it goes behind that.
+        in_order = [tf.where(turn == 0, t, tf.concat([t[:, 1:], t[:, :1]], axis=1)) for t in layers]
+        if mix.moves:
+            objective += long_steps(in_order, settings, unit)
+            mix.move(self._all_steps(in_order, turn, first=step == 0))
         return objective
 
     def measure(self, channels: tf.Tensor) -> Sequence[tf.Tensor]:
         return measure_strips(self._images.image(), channels, self._readout, self._mix.noise(channels))
 
-    def _all_steps(self, layers: Sequence[tf.Tensor], turn: tf.Tensor, *, first: tf.Tensor) -> tf.Tensor:
+    def _all_steps(self, in_order: Sequence[tf.Tensor], turn: tf.Tensor, *, first: tf.Tensor) -> tf.Tensor:
         """Return the steps of the whole strip, of which one at an end was seen in the update before.
 
         Args:
-            layers: activations of the end whose turn it is, followed by those of the inner frames.
+            in_order: activations of the inner frames, with the end whose turn it is before or behind them.
             first: whether this is the first update, in which no other end has been seen.
         """
-        # The end of b is a neighbour of the last inner frame, so it goes behind that.
-        in_order = [tf.where(turn == 0, t, tf.concat([t[:, 1:], t[:, :1]], axis=1)) for t in layers]
         steps = relative_steps(in_order)
         seen = tf.where(turn == 0, steps[:, 0], steps[:, -1])
         inner = tf.where(turn == 0, steps[:, 1:], steps[:, :-1])

@@ -43,10 +43,11 @@ class Mix:
 
     Attributes:
         shares: shape (strip, frame): the share of neuron b in each frame, from 0 to 1.
+        moves: whether the mix is balanced, so that its shares move to an even pace.
     """
 
     def __init__(self, model: Model, layers: Sequence[str], settings: RenderSettings, strips: int) -> None:
-        self._balanced = settings.mix == "balanced"
+        self.moves = settings.mix == "balanced"
         levels = noise_levels(model, set(layers), settings.size_px)
         self._levels = [levels[layer] for layer in layers]
         self._equal = np.tile(interpolation_weights(settings.frames), (strips, 1))
@@ -70,7 +71,7 @@ class Mix:
         mean, noise = self._of_channels([level.mean for level in self._levels], channels), self.noise(channels)
         gains = tf.maximum(reached - mean, 0.0)
         factors = tf.ones_like(gains)
-        if self._balanced:
+        if self.moves:
             live = tf.reduce_all(reached > noise, axis=1, keepdims=True)
             counter = tf.math.divide_no_nan(2 * gains[:, ::-1], gains[:, :1] + gains[:, 1:])
             factors = tf.where(live, counter, factors)
@@ -91,8 +92,7 @@ class Mix:
         Args:
             steps: squared distances of neighbouring frames, shape (strip, frame - 1).
         """
-        if self._balanced:
-            self.shares.assign(evenly_spaced(self.shares, steps))
+        self.shares.assign(evenly_spaced(self.shares, steps))
 
 
 def mixed(activations: Sequence[tf.Tensor], shares: tf.Tensor) -> tf.Tensor:

@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from core.method.alignment import aligned_layers, relative_steps, weighted_alignment
+from core.method.alignment import aligned_layers, long_steps, relative_steps, weighted_alignment
 from core.method.mix import Mix, mixed
 from core.method.network import Readout
 from core.method.objectives import alignment_factor
@@ -84,7 +84,8 @@ class _Interpolation:
         layers = [readout.by_strip(found[layer]) for layer in readout.aligned]
         factor = alignment_factor(frames, self._settings.alignment.decay)
         objective += weighted_alignment(layers, factor, self._settings, unit)
-        if layers:
+        if layers and mix.moves:
+            objective += long_steps(layers, self._settings, unit)
             mix.move(relative_steps(layers))
         return objective
 

@@ -132,13 +132,12 @@ def test_a_strip_with_a_dead_neuron_is_not_balanced(model: Model) -> None:
 
 
 def test_the_mix_of_lucid_takes_activations_as_they_are(model: Model) -> None:
-    """All factors are 1, and shares do not move."""
+    """All factors are 1, and its shares are in equal steps and do not move."""
     channels = tf.constant([[3, 40]])
     mix = mix_of(model, 1, mix="lucid")
     reached = mix.noise(channels) + tf.constant([[1.0, 9.0]])
 
-    mix.move(tf.constant([[1.0, 2.0, 3.0]]))
-
+    assert not mix.moves
     np.testing.assert_array_equal(mix.balance(reached, channels).factors, 1)
     np.testing.assert_allclose(mix.shares, [[0, 1 / 3, 2 / 3, 1]], rtol=1e-6)
 
@@ -266,8 +265,16 @@ def test_the_objective_between_two_ends_is_the_balanced_mix_plus_relative_alignm
         apart = {(0, 1): 2 / 3, (0, 2): 2 / 9, (1, 2): 1 / 3}  # weight of every two of the first three frames
         differences = sum(weight * ((t[i] - t[j]) ** 2).mean() for (i, j), weight in apart.items())
         cost += differences / t.var(axis=(1, 2)).mean()
+    steps = np.mean(
+        [
+            [((t[i + 1] - t[i]) ** 2).mean() / t.var(axis=(1, 2)).mean() for i in range(2)]
+            for t in (found["stem"][:3], found["block0"][:3])
+        ],
+        axis=0,
+    )
+    excess = np.maximum(steps / steps.mean() - 1, 0) @ steps  # long steps cost four times their excess
     gained = 2 * gain_a * gain_b / (gain_a + gain_b)
-    expected = sum(balanced) / (gain_a + gain_b) - 0.7 * cost / 2 * gained
+    expected = sum(balanced) / (gain_a + gain_b) - (0.7 * cost / 2 + 4 * 0.7 / 3 * excess) * gained
     assert min(gain_a, gain_b) > 0.5
     assert strip.objective[0] == pytest.approx(expected, rel=1e-4)
 
