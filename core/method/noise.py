@@ -43,8 +43,8 @@ def noise_levels(model: Model, layers: Collection[str], size_px: int) -> dict[st
     """
     activations = network(model, layers)
     with device.tensor_float_32(False):
-        found = [activations(image, False, None) for image in _random_images(size_px)]
-    return {layer: _levels(np.stack([mean_over_positions(each[layer])[0] for each in found])) for layer in layers}
+        found = [activations(images, False, None) for images in _random_images(size_px)]
+    return {layer: _levels(np.concatenate([mean_over_positions(each[layer]) for each in found])) for layer in layers}
 
 
 def _levels(means: Array) -> NoiseLevels:
@@ -55,5 +55,7 @@ def _levels(means: Array) -> NoiseLevels:
 
 @lru_cache(maxsize=2)
 def _random_images(size_px: int) -> Sequence[tf.Tensor]:
-    """Return images one by one, because a batch of large ones would take much memory."""
-    return [image(size_px, sd=_SD, seed=seed)() for seed in range(_IMAGES)]
+    """Return batches of images; they are small if the images are large, because of the memory that they take."""
+    together = max(1, min(_IMAGES, _IMAGES * 128**2 // size_px**2))
+    pixels = [image(size_px, sd=_SD, seed=seed)() for seed in range(_IMAGES)]
+    return [tf.concat(pixels[first : first + together], axis=0) for first in range(0, _IMAGES, together)]

@@ -21,7 +21,8 @@ class Strip:
     Attributes:
         frames: shape (frame, height, width, 3), float32 in [0, 1], from neuron a to neuron b.
         objective: shape (update,): the objective on the transformed frames before each update. With schedule `fast` it
-            is that of the two ends at first, then that of the frames between them; see `core.method.between`.
+            is the mean over the frames that are optimised, first the two ends, then those between them, times the
+            number of all frames. Between portraits it is the sum over the inner frames.
         activation_a, activation_b: shape (frame,): mean activation of each neuron on the finished frames.
         neighbour_distance: shape (frame - 1,): mean squared difference of neighbouring frames.
         layer_distance: alignment layer -> mean squared difference of neighbouring frames' activations in this layer,

@@ -104,7 +104,8 @@ class _EndsFirst:
         return [
             replace(
                 strip,
-                objective=np.concatenate([both.objective, strip.objective]),
+                # Of whole strips: the mean over the frames that are optimised, times all frames.
+                objective=np.concatenate([both.objective * (frames / 2), strip.objective * (frames / (frames - 2))]),
                 checkpoints={update: between(images, frames) for update, images in both.checkpoints.items()}
                 | {steps + update: images for update, images in strip.checkpoints.items()},
             )

@@ -18,8 +18,10 @@ import yaml
 
 ISTHMUS = Path(sys.executable).with_name("isthmus")
 SMALL: dict[str, Any] = {
-    "steps": 12, "size_px": 64, "frames": 3, "redirected_updates": 0, "alignment": {"layers": ["block0"]},
+    "schedule": "plain", "mix": "lucid", "alignment": {"layers": ["block0"], "scale": "lucid"},
+    "steps": 12, "size_px": 64, "frames": 3, "redirected_updates": 0,
 }  # fmt: skip
+"""A strip that takes little time, most of it for tracing: all frames at once have one step to trace."""
 PATIENCE_SECONDS = 300.0
 """Upper bound of every wait, for a machine that is busy with other work; on an idle machine most last seconds."""
 _PAUSE = 15  # between two looks at a condition, in times that a look takes

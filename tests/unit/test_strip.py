@@ -203,7 +203,7 @@ def test_the_ends_do_not_depend_on_the_number_of_frames_between(model: Model, al
     assert len(strip.frames) == frames
     for end in (0, -1):
         np.testing.assert_array_equal(strip.frames[end], alone[0].frames[end])
-    np.testing.assert_array_equal(strip.objective[:24], alone[0].objective[:24])
+    np.testing.assert_allclose(strip.objective[:24] / frames, alone[0].objective[:24] / 4, rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -331,8 +331,11 @@ def test_a_failed_strip_does_not_affect_the_other_strips_of_its_batch(
 ) -> None:
     """The update at which a strip's objective became nan is known, and the strip beside it keeps its pixels."""
     breaking = Breaking(model, diverges=diverges)
+    contrast = breaking.contrast.numpy()
+    breaking.contrast.assign(1.0)  # random images, of which the renderer needs the activations, have more
     renderer = StripRenderer(breaking, (LAYER, LAYER), settings(model, redirected_updates=0, **changes), strips=2)
 
+    breaking.contrast.assign(contrast)
     broken, sound = renderer.render(PAIRS[:2])
     breaking.contrast.assign(1.0)  # more than any image has
     unbroken, undisturbed = renderer.render(PAIRS[:2])
