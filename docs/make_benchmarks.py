@@ -172,7 +172,7 @@ class Network:
     picture: str
     options: str = ""
     file: Path | None = None
-    pairs: tuple[str, str] = ("--pairs 2 --across 2", "--pairs 5 --across 2")
+    pairs: tuple[str, str] = ("--pairs 2 --across 2", "--pairs 3 --across 2")
 
 
 EFFICIENTNET = Network("EfficientNet-Lite0", "quality", pairs=("--pairs 2 --across 2", "--pairs 6 --across 8"))
