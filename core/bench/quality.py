@@ -227,7 +227,7 @@ def compare(
                 pairs=len(live),
                 dead=sum(any(strip.dead) for strip in made),
                 **{name: None if value is None else round(value, 3) for name, value in figures.items()},
-                frame_updates=frame_updates(settings[row], walk=row == WALK),
+                frame_updates=settings[row].frame_updates("walk" if row == WALK else "pair"),
                 seconds=round(median(made[place].seconds for place in traced), 2) if traced else None,
                 share_of_lucid=round(median(made[place].seconds / lucid[place].seconds for place in traced), 3)
                 if traced
@@ -260,14 +260,6 @@ def _figures(strips: Sequence[Strip], reference: Sequence[Strip]) -> dict[str, f
         "inner": _mean(inner),
         "variance": _mean([strip.frames.var(axis=(1, 2)).mean() for strip in strips]),
     }
-
-
-def frame_updates(settings: RenderSettings, *, walk: bool) -> int:
-    """Return the number of optimised frames times their updates, in all stages of a strip."""
-    between = (settings.frames - 2) * settings.steps_between
-    if walk:
-        return between
-    return 2 * settings.steps + between if settings.ends_first else settings.frames * settings.steps
 
 
 def _ends(strip: Strip) -> tuple[float, float]:

@@ -45,7 +45,7 @@ def weighted_alignment(
 
 
 def relative_steps(layers: Sequence[tf.Tensor]) -> tf.Tensor:
-    """Return the squared distances of neighbouring frames, shape (strip, frame - 1), without gradient.
+    """Return the squared distances of neighbouring frames, shape (strip, frame - 1).
 
     A distance is the mean squared difference of two frames in units of the layer's variation, averaged over layers.
 
@@ -55,7 +55,7 @@ def relative_steps(layers: Sequence[tf.Tensor]) -> tf.Tensor:
     return sum(tf.math.divide_no_nan(neighbour_distance(t), variation(t)[:, None]) for t in layers) / len(layers)
 
 
-def long_steps(layers: Sequence[tf.Tensor], settings: RenderSettings, unit: tf.Tensor) -> tf.Tensor:
+def long_steps(steps: tf.Tensor, settings: RenderSettings, unit: tf.Tensor) -> tf.Tensor:
     """Return the term of the objective for steps that are longer than the mean step, shape (strip,), at most 0.
 
     Frames may fall into two groups, one like a and one like b, whatever their shares: no share then lies between. So
@@ -63,25 +63,21 @@ def long_steps(layers: Sequence[tf.Tensor], settings: RenderSettings, unit: tf.T
     largest step was 2.9 times the smallest without this term, and is 1.4 times the smallest with it.
 
     Args:
-        layers, unit: as in `weighted_alignment`; frames are neighbours of the next ones.
+        steps: see `relative_steps`.
+        unit: see `core.method.mix.Balance`.
     """
-    steps = relative_steps(layers)
     excess = tf.maximum(tf.math.divide_no_nan(steps, tf.reduce_mean(steps, axis=1, keepdims=True)) - 1, 0.0)
     weight = _LONG * settings.alignment.weight / settings.alignment.decay
-    differences = [
-        tf.reduce_mean(tf.reshape((t[:, 1:] - t[:, :-1]) ** 2, (*steps.shape, -1)), axis=2) / variation(t)[:, None]
-        for t in layers
-    ]
-    return -weight * unit * tf.reduce_sum(excess * sum(differences) / len(layers), axis=1)
+    return -weight * unit * tf.reduce_sum(tf.stop_gradient(excess) * steps, axis=1)
 
 
 def neighbour_distance(t: tf.Tensor) -> tf.Tensor:
-    """Return the mean squared difference of neighbouring frames, shape (strip, frame - 1), without gradient.
+    """Return the mean squared difference of neighbouring frames, shape (strip, frame - 1).
 
     Args:
         t: shape (strip, frame, ...).
     """
-    frames = tf.stop_gradient(tf.reshape(t, (*t.shape[:2], -1)))
+    frames = tf.reshape(t, (*t.shape[:2], -1))
     return tf.reduce_mean((frames[:, 1:] - frames[:, :-1]) ** 2, axis=2)
 
 

@@ -188,21 +188,21 @@ class _InnerFrames:
         # The end of b is a neighbour of the last inner frame, so it goes behind that.
         in_order = [tf.where(turn == 0, t, tf.concat([t[:, 1:], t[:, :1]], axis=1)) for t in layers]
         if mix.moves:
-            objective += long_steps(in_order, settings, unit)
-            mix.move(self._all_steps(in_order, turn, first=step == 0))
+            steps = relative_steps(in_order)
+            objective += long_steps(steps, settings, unit)
+            mix.move(self._all_steps(steps, turn, first=step == 0))
         return objective
 
     def measure(self, channels: tf.Tensor) -> Sequence[tf.Tensor]:
         return measure_strips(self._images.image(), channels, self._readout, self._mix.noise(channels))
 
-    def _all_steps(self, in_order: Sequence[tf.Tensor], turn: tf.Tensor, *, first: tf.Tensor) -> tf.Tensor:
+    def _all_steps(self, steps: tf.Tensor, turn: tf.Tensor, *, first: tf.Tensor) -> tf.Tensor:
         """Return the steps of the whole strip, of which one at an end was seen in the update before.
 
         Args:
-            in_order: activations of the inner frames, with the end whose turn it is before or behind them.
+            steps: those between the inner frames, and the one from the end whose turn it is before or behind them.
             first: whether this is the first update, in which no other end has been seen.
         """
-        steps = relative_steps(in_order)
         seen = tf.where(turn == 0, steps[:, 0], steps[:, -1])
         inner = tf.where(turn == 0, steps[:, 1:], steps[:, :-1])
         both = tf.where(tf.range(2)[:, None] == turn, seen[None], tf.where(first, seen[None], self._end_steps))

@@ -23,7 +23,7 @@ _SHORTEST = 1e-6  # a step of equal frames; unrelated frames are about 1.4 apart
 
 
 class Balance(NamedTuple):
-    """How the two neurons of each strip count.
+    """The weights with which the two neurons of each strip count.
 
     Attributes:
         factors: shape (strip, 2): factor of the activation of a and of b.

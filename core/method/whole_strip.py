@@ -85,8 +85,9 @@ class _Interpolation:
         factor = alignment_factor(frames, self._settings.alignment.decay)
         objective += weighted_alignment(layers, factor, self._settings, unit)
         if layers and mix.moves:
-            objective += long_steps(layers, self._settings, unit)
-            mix.move(relative_steps(layers))
+            steps = relative_steps(layers)
+            objective += long_steps(steps, self._settings, unit)
+            mix.move(steps)
         return objective
 
     def measure(self, channels: tf.Tensor) -> Sequence[tf.Tensor]:

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from core.arrays import Array
 from core.atlas.selection import resolve_settings
-from core.method.alignment import relative_steps, variation, weighted_alignment
+from core.method.alignment import long_steps, relative_steps, variation, weighted_alignment
 from core.method.between import BetweenRenderer
 from core.method.ends import EndsRenderer
 from core.method.mix import Mix, evenly_spaced
@@ -277,6 +277,14 @@ def test_the_objective_between_two_ends_is_the_balanced_mix_plus_relative_alignm
     expected = sum(balanced) / (gain_a + gain_b) - (0.7 * cost / 2 + 4 * 0.7 / 3 * excess) * gained
     assert min(gain_a, gain_b) > 0.5
     assert strip.objective[0] == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_layer_that_does_not_vary_costs_nothing() -> None:
+    """If all activations of an alignment layer are equal, no step is nan, and none is long."""
+    steps = relative_steps([tf.ones((2, 4, 3, 3, 5))])
+
+    np.testing.assert_array_equal(steps, 0)
+    np.testing.assert_array_equal(long_steps(steps, RenderSettings(), tf.ones(2)), 0)
 
 
 # Noise and dead neurons ----------------------------------------------------------------------------------------------

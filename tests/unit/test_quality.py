@@ -10,7 +10,7 @@ import pytest
 from command_line import Isthmus
 from graphs import small_graph
 
-from core.bench.quality import compare, draw_pairs, frame_updates, render_in_turn, settings_by_row
+from core.bench.quality import compare, draw_pairs, render_in_turn, settings_by_row
 from core.errors import SpecError
 from core.method.strip import Strip
 from core.models.model import Model
@@ -105,10 +105,10 @@ def test_no_figure_is_divided_by_an_end_that_is_not_positive() -> None:
 
 def test_frame_updates_are_those_of_all_stages() -> None:
     """Frames times updates: all of them with schedule plain, ends and inner frames with fast, inner ones of a walk."""
-    assert frame_updates(RenderSettings.model_validate({"schedule": "plain"}), walk=False) == 6 * 256
-    assert frame_updates(RenderSettings(frames=4), walk=False) == 2 * 64 + 2 * 40
-    assert frame_updates(RenderSettings(frames=2), walk=False) == 2 * 64
-    assert frame_updates(RenderSettings(), walk=True) == 4 * 40
+    assert RenderSettings.model_validate({"schedule": "plain"}).frame_updates("pair") == 6 * 256
+    assert RenderSettings(frames=4).frame_updates("pair") == 2 * 64 + 2 * 40
+    assert RenderSettings(frames=2).frame_updates("pair") == 2 * 64
+    assert RenderSettings().frame_updates("walk") == 4 * 40
 
 
 def test_every_way_is_rendered_and_measured_alike(tmp_path: Path) -> None:
