@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -65,7 +64,7 @@ class BetweenRenderer:
         readout = Readout(model, layers, self._aligned, few, strips)
         ends = network(model, self._aligned, precision=settings.precision, xla=settings.xla)
         self._goal = _InnerFrames(self._images, readout, ends, mix, few)
-        self._renderer = Renderer(self._images, self._goal, few, strips=strips, neurons=2, checkpoints=checkpoints)
+        self.renderer = Renderer(self._images, self._goal, few, strips=strips, neurons=2, checkpoints=checkpoints)
 
     def render(
         self,
@@ -86,24 +85,11 @@ class BetweenRenderer:
         channels = tf.constant([each.channels for each in (*subjects, *[subjects[-1]] * padding)], tf.int32)
         self._images.place([*ends, *[ends[-1]] * padding])
         self._mix.start()
-        activation_a, activation_b, *_ = self._renderer.measure(channels)
+        activation_a, activation_b, *_ = self.renderer.measure(channels)
         self._goal.reached.assign(np.stack([activation_a[:, 0], activation_b[:, -1]], axis=1))
-        rendered = self._renderer.render(subjects, progress)
+        rendered = self.renderer.render(subjects, progress)
         strips = [Strip.of(each, self._aligned) for each in rendered]
         return [replace(strip, objective=_of_both_ends(strip.objective)) for strip in strips]
-
-    @property
-    def traces(self) -> int:
-        """The number of times that the step has been traced."""
-        return self._renderer.traces
-
-    def not_compiled(self) -> list[tuple[Any, Sequence[Any]]]:
-        """Return what `compile_in_threads` has still to compile, and assume that it will be compiled now."""
-        return self._renderer.not_compiled()
-
-    def stopwatch(self, subject: Subject) -> Callable[[], float]:
-        """Return a function that measures the seconds of an update of a whole batch; the ends do not affect it."""
-        return self._renderer.stopwatch(subject)
 
 
 class _BetweenEnds:

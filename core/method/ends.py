@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -74,11 +73,11 @@ class EndsRenderer:
         goal = _BothNeurons(
             self._images, Readout(model, layers, aligned_layers(model, settings), settings, strips), mix, settings
         )
-        self._renderer = Renderer(self._images, goal, settings, strips=strips, neurons=2, checkpoints=checkpoints)
+        self.renderer = Renderer(self._images, goal, settings, strips=strips, neurons=2, checkpoints=checkpoints)
 
     def render(self, subjects: Sequence[Subject], progress: Callable[[int], None]) -> list[RenderedEnds]:
         """Render up to as many pairs of ends as a batch has; at least one."""
-        finished = self._renderer.render(subjects, progress)
+        finished = self.renderer.render(subjects, progress)
         colours = frames_of(self._images.colours(), finished[0].frames.shape[1:3], _FRAMES).numpy()
         return [
             RenderedEnds(
@@ -93,16 +92,6 @@ class EndsRenderer:
             )
             for place, rendered in enumerate(finished)
         ]
-
-    @property
-    def traces(self) -> int:
-        return self._renderer.traces
-
-    def not_compiled(self) -> list[tuple[Any, Sequence[Any]]]:
-        return self._renderer.not_compiled()
-
-    def stopwatch(self, subject: Subject) -> Callable[[], float]:
-        return self._renderer.stopwatch(subject)
 
 
 class _Ends:

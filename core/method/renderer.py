@@ -169,6 +169,11 @@ class Renderer:
             return [t.numpy() for t in self._measure(channels)]
 
     @property
+    def updates(self) -> int:
+        """The number of updates of a rendering."""
+        return self._settings.steps
+
+    @property
     def traces(self) -> int:
         """The number of times that the step has been traced, with redirected gradients or without."""
         return self._optimise.traces
@@ -178,8 +183,7 @@ class Renderer:
 
         XLA compiles its part in the first update.
         """
-        if functions := self.not_compiled():
-            compile_in_threads(functions)
+        compile_together([self])
 
     def not_compiled(self) -> list[tuple[Any, Sequence[Any]]]:
         """Return what `compile_in_threads` has still to compile, and assume that it will be compiled now."""
@@ -240,6 +244,22 @@ class Renderer:
             loss = -tf.reduce_sum(objective)
         self._adam.descend(tape.gradient(loss, variables), step + 1)
         return objective
+
+
+def compile_together(renderers: Sequence[Renderer]) -> None:
+    """Trace and compile everything that some renderers need, unless that is done."""
+    if functions := [function for renderer in renderers for function in renderer.not_compiled()]:
+        compile_in_threads(functions)
+
+
+def stopwatch_of(renderers: Sequence[Renderer], subject: Subject, steps: int) -> Callable[[], float]:
+    """Return a function that measures the seconds of a batch of one subject in all stages, divided by *steps*.
+
+    Args:
+        renderers: one for each stage.
+    """
+    watches = [(renderer.stopwatch(subject), renderer.updates / steps) for renderer in renderers]
+    return lambda: sum(share * seconds() for seconds, share in watches)
 
 
 def seen_by_model(pixels: tf.Tensor, frames: int, settings: RenderSettings, views: tf.Tensor) -> tf.Tensor:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from core.method.between import BetweenRenderer
 from core.method.ends import EndsRenderer, between
 from core.method.mix import Mix
-from core.method.optimise import compile_in_threads
-from core.method.renderer import subject_of
+from core.method.renderer import Renderer, compile_together, stopwatch_of, subject_of
 from core.method.strip import Strip
 from core.method.whole_strip import WholeStripRenderer
 from core.models.model import Model
@@ -53,12 +52,11 @@ class StripRenderer:
     @property
     def traces(self) -> int:
         """The number of times that a step has been traced, with redirected gradients or without."""
-        return self._stages.traces
+        return sum(renderer.traces for renderer in self._stages.renderers)
 
     def compile(self) -> None:
         """Trace and compile everything that a rendering needs, unless that is done."""
-        if functions := self._stages.not_compiled():
-            compile_in_threads(functions)
+        compile_together(self._stages.renderers)
 
     def seconds_per_update(self, pair: Pair) -> float:
         """Return how long each of `settings.steps` updates takes for a strip, measured with copies of one pair."""
@@ -66,20 +64,18 @@ class StripRenderer:
 
     def stopwatch(self, pair: Pair) -> Callable[[], float]:
         """Return a function that measures the seconds that a batch of one pair takes for each of `settings.steps`."""
-        return self._stages.stopwatch(pair)
+        subject = subject_of(self._settings, *pair)
+        return stopwatch_of(self._stages.renderers, subject, self._settings.steps)
 
 
 class _Stages(Protocol):
     """The renderers of one schedule."""
 
     @property
-    def traces(self) -> int: ...
+    def renderers(self) -> Sequence[Renderer]:
+        """One for each stage."""
 
     def render(self, pairs: Sequence[Pair], progress: Callable[[int], None]) -> list[Strip]: ...
-
-    def not_compiled(self) -> list[tuple[Any, Sequence[Any]]]: ...
-
-    def stopwatch(self, pair: Pair) -> Callable[[], float]: ...
 
 
 class _EndsFirst:
@@ -93,6 +89,7 @@ class _EndsFirst:
         mix = Mix(model, layers, settings, strips)
         self._ends = EndsRenderer(model, layers, settings, mix, strips=strips, checkpoints=early)
         self._between = BetweenRenderer(model, layers, settings, mix, strips=strips, checkpoints=late)
+        self.renderers = (self._ends.renderer, self._between.renderer)
 
     def render(self, pairs: Sequence[Pair], progress: Callable[[int], None]) -> list[Strip]:
         steps, frames = self._settings.steps, self._settings.frames
@@ -111,16 +108,3 @@ class _EndsFirst:
             )
             for both, strip in zip(ends, strips, strict=True)
         ]
-
-    @property
-    def traces(self) -> int:
-        return self._ends.traces + self._between.traces
-
-    def not_compiled(self) -> list[tuple[Any, Sequence[Any]]]:
-        return [*self._ends.not_compiled(), *self._between.not_compiled()]
-
-    def stopwatch(self, pair: Pair) -> Callable[[], float]:
-        subject = subject_of(self._settings, *pair)
-        ends, inner = self._ends.stopwatch(subject), self._between.stopwatch(subject)
-        share = self._settings.steps_between / self._settings.steps
-        return lambda: ends() + share * inner()

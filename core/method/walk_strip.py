@@ -7,8 +7,7 @@ from typing import NamedTuple
 
 from core.method.between import BetweenRenderer
 from core.method.mix import Mix
-from core.method.optimise import compile_in_threads
-from core.method.renderer import subject_of
+from core.method.renderer import stopwatch_of, subject_of
 from core.method.strip import Strip
 from core.models.model import Model
 from core.neurons import Neuron, Pair
@@ -50,8 +49,7 @@ class WalkRenderer:
 
     def render(self, walks: Sequence[Walk]) -> list[Strip]:
         """Render up to as many pairs as a batch has; at least one."""
-        if functions := self._between.not_compiled():
-            compile_in_threads(functions)
+        self._between.renderer.compile()
         subjects = [subject_of(self._settings, *walk.pair) for walk in walks]
         ends = [[walk.portrait_of(neuron) for neuron in walk.pair] for walk in walks]
         strips = self._between.render(subjects, ends)
@@ -59,5 +57,5 @@ class WalkRenderer:
 
     def seconds_per_update(self, pair: Pair) -> float:
         """Return how long each of `settings.steps` updates takes for a strip, on average."""
-        seconds = self._between.stopwatch(subject_of(self._settings, *pair))()
-        return seconds * self._settings.steps_between / self._settings.steps / self._strips
+        watch = stopwatch_of([self._between.renderer], subject_of(self._settings, *pair), self._settings.steps)
+        return watch() / self._strips

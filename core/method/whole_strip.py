@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import tensorflow as tf
 
@@ -20,7 +19,7 @@ from core.spec import RenderSettings
 
 
 class WholeStripRenderer:
-    """Renders pairs of the same two layers; arguments and methods are those of `StripRenderer`."""
+    """Renders pairs of the same two layers, in one stage; the arguments are those of `StripRenderer`."""
 
     def __init__(self, model: Model, layers: tuple[str, str], settings: RenderSettings, strips: int) -> None:
         self._settings = settings
@@ -30,21 +29,12 @@ class WholeStripRenderer:
         images = _SharedFrames(settings, strips)
         goal = _Interpolation(images, Readout(model, layers, self._aligned, settings, strips), self._mix, settings)
         self._renderer = Renderer(images, goal, settings, strips=strips, neurons=2, checkpoints=settings.checkpoints)
+        self.renderers = (self._renderer,)
 
     def render(self, pairs: Sequence[Pair], progress: Callable[[int], None]) -> list[Strip]:
         self._mix.start()
         subjects = [subject_of(self._settings, *pair) for pair in pairs]
         return [Strip.of(rendered, self._aligned) for rendered in self._renderer.render(subjects, progress)]
-
-    @property
-    def traces(self) -> int:
-        return self._renderer.traces
-
-    def not_compiled(self) -> list[tuple[Any, Sequence[Any]]]:
-        return self._renderer.not_compiled()
-
-    def stopwatch(self, pair: Pair) -> Callable[[], float]:
-        return self._renderer.stopwatch(subject_of(self._settings, *pair))
 
 
 class _SharedFrames:
