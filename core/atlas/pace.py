@@ -21,7 +21,7 @@ from core.errors import StoreError
 from core.machine import device
 from core.machine.environment import cache_folder
 from core.neurons import Neuron
-from core.spec import Schedule, StripKind
+from core.spec import RenderSettings, Schedule, StripKind
 from core.store.store import DirectoryStore
 
 _ASSUMED_SECONDS = 0.025  # measured: six frames of 128 px, one core, the first ten blocks of EfficientNet-Lite0
@@ -80,8 +80,8 @@ def remember(records: Sequence[Record]) -> None:
         if len(rendered) > 1:
             first = rendered[0]
             seconds = median_low(record.seconds / record.settings["steps"] for record in rendered)
-            schedule = first.settings["schedule"]
-            keep(first.model_digest, layers, first.frames, first.size_px, first.strip, schedule, seconds)
+            settings = RenderSettings.model_validate(first.settings)
+            keep(first.model_digest, layers, first.frames, first.size_px, first.strip, settings.schedule, seconds)
 
 
 def keep(
