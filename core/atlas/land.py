@@ -1,0 +1,122 @@
+"""The geometry of a land: the places of its neurons, the blocks that it is rendered in, and what they share.
+
+A land is one picture in which every neuron has a place, a square cell of a grid. The objective there is the neuron's
+activation, and between places it is the bilinear mix of the nearest neurons. A land of any size is rendered in blocks
+of cells. A block's picture reaches beyond its cells by a margin on every side. Where the pictures of several blocks
+overlap, the land is their mix, with weights that are smooth and sum to 1, so no block has an edge in it.
+
+Lengths are in pixels of the whole picture, x to the right and y down, from its top left corner.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+
+from core.arrays import Array
+from core.neurons import Neuron
+
+
+class Block(NamedTuple):
+    """A block: its row and column among the blocks of a land."""
+
+    row: int
+    column: int
+
+    @property
+    def turn(self) -> int:
+        """The stage in which the block is rendered, 0 to 3: blocks of one stage do not touch one another."""
+        return 2 * (self.row % 2) + self.column % 2
+
+
+@dataclass(frozen=True)
+class Land:
+    """The places and the blocks of a land.
+
+    Attributes:
+        neurons: of one layer, by place, row by row. At the end of the last row places may be left over: there the land
+            continues the neuron above.
+        columns: places in a row.
+        cell_px: height and width of a place.
+        block_rows, block_columns: places in a block; all blocks have the same shape.
+        margin_px: how far a block's picture reaches beyond its cells.
+    """
+
+    neurons: tuple[Neuron, ...]
+    columns: int
+    cell_px: int
+    block_rows: int
+    block_columns: int
+    margin_px: int
+
+    @property
+    def layer(self) -> str:
+        """The layer of all neurons."""
+        return self.neurons[0].layer
+
+    @property
+    def rows(self) -> int:
+        """Rows of places."""
+        return -(-len(self.neurons) // self.columns)
+
+    @property
+    def size_px(self) -> tuple[int, int]:
+        """Height and width of the whole picture."""
+        return self.rows * self.cell_px, self.columns * self.cell_px
+
+    @property
+    def block_size_px(self) -> tuple[int, int]:
+        """Height and width of a block's picture."""
+        return tuple(cells * self.cell_px + 2 * self.margin_px for cells in (self.block_rows, self.block_columns))  # type: ignore[return-value]
+
+    @property
+    def blocks(self) -> Iterator[Block]:
+        """All blocks, row by row."""
+        for row in range(-(-self.rows // self.block_rows)):
+            for column in range(-(-self.columns // self.block_columns)):
+                yield Block(row, column)
+
+    def origin_px(self, block: Block) -> tuple[int, int]:
+        """Return the y and x of the top left corner of a block's picture; negative where it lies outside the land."""
+        return (
+            block.row * self.block_rows * self.cell_px - self.margin_px,
+            block.column * self.block_columns * self.cell_px - self.margin_px,
+        )
+
+    def place_of(self, number: int) -> tuple[int, int]:
+        """Return the row and column of the neuron with a number in `neurons`."""
+        return divmod(number, self.columns)
+
+    def number_at(self, row: int, column: int) -> int:
+        """Return the number in `neurons` of the neuron at a place; places outside belong to the nearest one inside."""
+        row, column = min(max(row, 0), self.rows - 1), min(max(column, 0), self.columns - 1)
+        number = row * self.columns + column
+        return number if number < len(self.neurons) else number - self.columns
+
+    def neighbours(self, block: Block) -> Iterator[Block]:
+        """Yield the blocks whose pictures overlap that of a block."""
+        for other in self.blocks:
+            if other != block and abs(other.row - block.row) <= 1 and abs(other.column - block.column) <= 1:
+                yield other
+
+    @cached_property
+    def block_weight(self) -> Array:
+        """The weight of a block in the land, at each pixel of its picture, shape (height, width), float32 in [0, 1].
+
+        It falls smoothly to 0 at the edge of the picture. The weights of all blocks sum to 1 everywhere in the land,
+        and outside it a block's weight continues.
+        """
+        along = [_ramp(size, 2 * self.margin_px) for size in self.block_size_px]
+        return np.outer(*along)
+
+
+def _ramp(size: int, width: int) -> Array:
+    """Return weights that rise over *width* pixels at both ends; a falling and a rising ramp sum to 1."""
+    weights = np.ones(size, np.float32)
+    rise = (np.sin(np.pi * ((np.arange(width) + 0.5) / width - 0.5)) + 1) / 2
+    weights[:width], weights[size - width :] = rise, rise[::-1]
+    return weights
