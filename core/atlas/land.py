@@ -3,7 +3,7 @@
 A land is one picture in which every neuron has a place, a square cell of a grid. The objective there is the neuron's
 activation, and between places it is the bilinear mix of the nearest neurons. A land of any size is rendered in blocks
 of cells. A block's picture reaches beyond its cells by a margin on every side. Where the pictures of several blocks
-overlap, the land is their mix, with weights that are smooth and sum to 1, so no block has an edge in it.
+overlap, the land is their weighted mean, with weights that fall smoothly to 0, so no block has an edge in it.
 
 Lengths are in pixels of the whole picture, x to the right and y down, from its top left corner.
 """
@@ -107,8 +107,8 @@ class Land:
     def block_weight(self) -> Array:
         """The weight of a block in the land, at each pixel of its picture, shape (height, width), float32 in [0, 1].
 
-        It falls smoothly to 0 at the edge of the picture. The weights of all blocks sum to 1 everywhere in the land,
-        and outside it a block's weight continues.
+        It falls smoothly to 0 at the edge of the picture. Inside the land the weights of all blocks sum to 1; near the
+        land's edge, where there is no other block, divide by their sum.
         """
         along = [_ramp(size, 2 * self.margin_px) for size in self.block_size_px]
         return np.outer(*along)
