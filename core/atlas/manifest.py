@@ -34,6 +34,23 @@ class Counts(_Frozen):
     failed: int
 
 
+class LandFiles(_Frozen):
+    """The published files of a land.
+
+    Attributes:
+        tiles: folder of its tiles.
+        tile_px, levels: side of a tile, and number of levels of the pyramid.
+        data: path of the script with its places.
+    """
+
+    tiles: str = Field(pattern=r"^land/[0-9a-f]+/$")
+    tile_px: int
+    levels: int
+    data: str = Field(pattern=r"^data/[A-Za-z0-9][A-Za-z0-9._-]*$")
+    sha256: str
+    bytes: int
+
+
 class Manifest(_Frozen):
     """The content of a published atlas.
 
@@ -44,6 +61,7 @@ class Manifest(_Frozen):
         shards: the column shards of the gallery, in order of their pairs.
         details: the shards of whole records, in order of their pairs.
         records: the file with every record.
+        land: the files of the land, or None if the atlas has none.
     """
 
     format: Literal[1] = 1
@@ -58,6 +76,7 @@ class Manifest(_Frozen):
     shards: list[DataFile]
     details: list[DataFile]
     records: DataFile
+    land: LandFiles | None = None
 
     def to_json(self) -> bytes:
         return (json.dumps(self.model_dump(), indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()

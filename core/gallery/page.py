@@ -26,10 +26,11 @@ _LOADED_WITH_PAGE = (
 )
 _LOADED_LATER = {  # page -> its own styles and scripts, which are loaded before it is opened
     "pair": ["pair.css", "chart.js", "record.js", "pair.js"],
-    "neuron": ["neuron.css", "neuron.js"],
+    "neuron": ["neuron.css", "places.js", "neuron.js"],
     "map": ["map.css", "map.js"],
     "walk": ["walk.css", "roads.js", "movie.js", "walk.js"],
     "route": ["walk.css", "roads.js", "movie.js", "route.js"],
+    "land": "land.css places.js tiles.js camera.js layers.js roads.js movie.js land_view.js flight.js land.js".split(),
     "about": ["about.js"],
 }
 _LONGEST_SPEC = 20_000  # characters; a longer spec lists thousands of pairs and would make every page load slower
@@ -54,6 +55,7 @@ def pages(manifest: Manifest) -> dict[str, bytes]:
         isthmus=sorted({versions.get("isthmus", "unknown") for versions in manifest.versions}),
         styles=[paths[name] for name in _LOADED_WITH_PAGE if name.endswith(".css")],
         scripts=[paths[name] for name in _LOADED_WITH_PAGE if name.endswith(".js")],
+        land_data=f" {manifest.land.data}" if manifest.land else "",
         later={page: " ".join(paths[name] for name in names) for page, names in _LOADED_LATER.items()},
     )
     return {**{paths[name]: data for name, data in assets.items()}, "index.html": page.encode()}

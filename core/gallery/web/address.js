@@ -6,11 +6,13 @@
 //   #pair=KEY   #neuron=mixed4a:476   #map   #map=["LAYER","LAYER"]   #about
 //   #walk=mixed4a:476..12..mixed4b:3     neurons that the walk has visited; a channel alone repeats the layer
 //   #route=mixed4a:476..mixed4b:3
+//   #land   #land=4800,1216.5,0.5        a point of the land in the middle of the screen, and the zoom
+//   #land=mixed4a:476                    a neuron on the land; mixed4a:476..12 is the flight between two
 //
 // Choices (filters, sort order, columns) come first and stay the same from page to page; the page comes last.
 isthmus.address = (() => {
   const { assets, byId, element, filter, grid, pairs } = isthmus;
-  const PAGES = ["pair", "neuron", "map", "walk", "route", "about"];
+  const PAGES = ["pair", "neuron", "map", "walk", "route", "land", "about"];
   const name = document.body.dataset.name;
   let shown = null; // the page on the screen
   let choices = ""; // as written in the address
@@ -20,16 +22,21 @@ isthmus.address = (() => {
 
   // Return the address of a page, with the current choices or with others.
   function to(page, value = "", chosen = choices) {
-    const own = page === "grid" ? "" : value ? `${page}=${encodeURIComponent(value)}` : page;
+    const written = encodeURIComponent(value).replaceAll("%2C", ",");
+    const own = page === "grid" ? "" : value ? `${page}=${written}` : page;
     return `#${[chosen, own].filter(Boolean).join("&")}`;
   }
 
   // Return the address of the grid with other choices.
   const toGrid = (chosen) => `#${new URLSearchParams(chosen)}`;
 
+  // Return the page that an address names, or else the first: the grid, or the land if there are no pairs.
   function pageOf(given) {
-    return PAGES.find((page) => given.has(page)) ?? "grid";
+    const first = pairs.count === 0 && hasLand() ? "land" : "grid";
+    return PAGES.find((page) => given.has(page)) ?? first;
   }
+
+  const hasLand = () => !document.querySelector("[data-page=land]").hidden;
 
   async function show() {
     const given = parameters();
@@ -96,6 +103,7 @@ isthmus.address = (() => {
       `${missing.length} of ${of} data files could not be read, so pairs are missing here: ` +
       `${missing.join(", ")}. Reload this page. If that does not help, copy the whole folder of the atlas again, or publish it again.`;
     pairs.join();
+    for (const page of ["grid", "map"]) document.querySelector(`[data-page=${page}]`).hidden = pairs.count === 0 && hasLand();
     for (const page of ["walk", "route"]) document.querySelector(`[data-page=${page}]`).hidden = !pairs.hasRoads();
     grid.listenToTools();
     history.scrollRestoration = "manual"; // the grid restores the reader's place itself
