@@ -9,19 +9,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sample_land import make_land
 
 from core.arrays import Pixels
 from core.atlas import land_picture
 from core.atlas.land import Block, Land
 from core.atlas.land_picture import TILE_PX, level_sizes, part, pyramid, tile_places
 from core.errors import ShapeError
-from core.neurons import Neuron
-
-
-def make_land(neurons: int = 23, columns: int = 5, cell_px: int = 12, shape: tuple[int, int] = (2, 3)) -> Land:
-    """Return a land whose last row of places, and last blocks, are not full."""
-    places = tuple(Neuron("stem", channel) for channel in range(neurons))
-    return Land(places, columns, cell_px, *shape, margin_px=cell_px // 2)
 
 
 def random_blocks(land: Land) -> Callable[[Block], Pixels]:
