@@ -26,7 +26,7 @@ _LOADED_WITH_PAGE = (
 )
 _LOADED_LATER = {  # page -> its own styles and scripts, which are loaded before it is opened
     "pair": ["pair.css", "chart.js", "record.js", "pair.js"],
-    "neuron": ["neuron.css", "places.js", "neuron.js"],
+    "neuron": "neuron.css places.js tiles.js neuron_land.js neuron.js".split(),
     "map": ["map.css", "map.js"],
     "walk": ["walk.css", "roads.js", "movie.js", "walk.js"],
     "route": ["walk.css", "roads.js", "movie.js", "route.js"],

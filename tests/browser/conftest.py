@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, Request, expect, sync_playwright
-from sample_atlases import small_atlas, small_walk_atlas
+from sample_atlases import small_atlas, small_land_atlas, small_walk_atlas
 
 _CHROMIUM = "chromium", "chromium-browser", "google-chrome"
 _CHROMIUM_ARGUMENTS = [
@@ -55,6 +55,12 @@ def atlas(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def walk_atlas(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A published atlas whose strips meet. Tests must not change it."""
     return small_walk_atlas(tmp_path_factory.mktemp("walk"))
+
+
+@pytest.fixture(scope="session")
+def land_atlas(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A published atlas with a land, whose strips meet. Tests must not change it."""
+    return small_land_atlas(tmp_path_factory.mktemp("land"))
 
 
 @pytest.fixture

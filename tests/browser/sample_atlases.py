@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import colorsys
 import hashlib
+import sys
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -13,13 +14,18 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from core.atlas.finished_land import FinishedLand
 from core.atlas.keys import pair_keys, settings_digest
+from core.atlas.land import Land
 from core.atlas.manifest import Manifest
 from core.atlas.records import Checkpoint, Record, preview_path, sheet_path, to_ndjson
 from core.gallery import publish as publishing
 from core.neurons import Neuron, Pair
 from core.spec import Alignment, RenderSettings
 from core.store.store import DirectoryStore
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from sample_land import make_land, write_land
 
 FRAMES = 6
 SIZE_PX = 128
@@ -212,3 +218,23 @@ def small_walk_atlas(root: Path) -> Path:
         write_walk_pictures(root, record.key, *(int(name.rpartition(":")[2]) for name in (record.a, record.b)))
     publish(root, [*records, failed, own_ends, other], name="walkable")
     return root
+
+
+# ---- an atlas with a land
+
+LAND = make_land(33, 7, 128, layer=LAYERS[0])  # its last row has room for two more neurons
+
+
+def small_land_atlas(root: Path) -> Path:
+    """Publish the atlas whose strips meet with a land of the same neurons, and return its folder."""
+    small_walk_atlas(root)
+    publish_land(root, LAND, name="landscape")
+    return root
+
+
+def publish_land(root: Path, land: Land, name: str) -> FinishedLand:
+    """Write the blocks of a land into an atlas, publish it, and return the land."""
+    store = DirectoryStore(root)
+    finished = write_land(store, land)
+    publishing.publish(store, name, lambda _: finished)
+    return finished

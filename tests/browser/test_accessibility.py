@@ -30,9 +30,19 @@ WALK_PLACES = {
     "route": f"#route={LAYERS[0]}:1..5",
     "no route": f"#route={LAYERS[0]}:1..9",
 }
+LAND_PLACES = {
+    "land": "#land",
+    "a neuron on the land": f"#land={LAYERS[0]}:6",
+    "flight": f"#land={LAYERS[0]}:1..6",
+    "no such place": "#land=nonsense",
+    "neuron with a place": f"#neuron={LAYERS[0]}:32",
+    "about the land": "#about",
+}
 
 
-@pytest.mark.parametrize(("kind", "places"), [("atlas", PLACES), ("walk_atlas", WALK_PLACES)])
+@pytest.mark.parametrize(
+    ("kind", "places"), [("atlas", PLACES), ("walk_atlas", WALK_PLACES), ("land_atlas", LAND_PLACES)]
+)
 def test_no_page_has_a_barrier(
     open_atlas: Open, request: pytest.FixtureRequest, kind: str, places: dict[str, str]
 ) -> None:
@@ -56,7 +66,9 @@ def test_no_page_has_a_barrier(
 
 def shown(hash: str) -> str:
     """Return the page that an address leads to."""
-    return next((page for page in ("pair", "neuron", "map", "walk", "route", "about") if f"#{page}" in hash), "grid")
+    return next(
+        (page for page in ("pair", "neuron", "map", "walk", "route", "land", "about") if f"#{page}" in hash), "grid"
+    )
 
 
 def violations(page: Page, **options: Any) -> list[str]:

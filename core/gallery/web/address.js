@@ -103,7 +103,9 @@ isthmus.address = (() => {
       `${missing.length} of ${of} data files could not be read, so pairs are missing here: ` +
       `${missing.join(", ")}. Reload this page. If that does not help, copy the whole folder of the atlas again, or publish it again.`;
     pairs.join();
-    for (const page of ["grid", "map"]) document.querySelector(`[data-page=${page}]`).hidden = pairs.count === 0 && hasLand();
+    const onlyLand = pairs.count === 0 && hasLand();
+    for (const page of ["grid", "map"]) document.querySelector(`[data-page=${page}]`).hidden = onlyLand;
+    byId("play").hidden = onlyLand;
     for (const page of ["walk", "route"]) document.querySelector(`[data-page=${page}]`).hidden = !pairs.hasRoads();
     grid.listenToTools();
     history.scrollRestoration = "manual"; // the grid restores the reader's place itself

@@ -15,7 +15,8 @@ isthmus.layers = (() => {
   const LINES = 2000; // in one picture
   const NAMED = 44; // px of CSS, the smallest cell with a name
   const IN_FULL = 240; // px of CSS, the smallest cell with the name of its layer
-  const MOST_LABELS = 1500; // kept
+  const NAME_AT = 0.36; // of a cell, below the middle of a place
+  const SHADE = "rgb(0 0 0 / 75%)";
   const SCORES = {
     compared: {
       label: "Activation, share of its reach",
@@ -30,7 +31,6 @@ isthmus.layers = (() => {
     },
     dead: { label: "Not excited", meaning: isthmus.UNEXCITED, values: () => places.dead },
   };
-  const labels = new Map(); // text and size -> picture of it
 
   const isKnown = (value) => value !== null && value !== undefined;
 
@@ -123,46 +123,29 @@ isthmus.layers = (() => {
 
   // ---- names
 
+  // Write the names of the neurons in view into the lower part of their places, white with a dark edge, so that they are
+  // legible on any ground.
   function drawNames(context, view) {
     const { left, top, scale, ratio } = view;
-    const cell = (places.cell_px * scale) / ratio; // px of CSS
+    const side = places.cell_px * scale;
+    const cell = side / ratio; // px of CSS
     if (cell < NAMED) return;
-    const size = Math.round((cell < 80 ? 11 : cell < IN_FULL ? 13 : 16) * ratio);
+    const size = (cell < 80 ? 11 : cell < IN_FULL ? 13 : 16) * ratio;
+    Object.assign(context, { font: `600 ${size}px system-ui, sans-serif`, textAlign: "center", textBaseline: "middle" });
+    Object.assign(context, { fillStyle: "#fff", strokeStyle: SHADE, lineWidth: size / 4, lineJoin: "round" });
+    const layer = `\u2068${places.layer}\u2069`; // isolated: its writing direction does not move the channel
+    const isFull = cell >= IN_FULL && context.measureText(`${layer}:00000`).width < side;
     const [firstRow, lastRow, firstColumn, lastColumn] = visible(view);
     for (let row = firstRow; row <= lastRow; row++)
       for (let column = firstColumn; column <= lastColumn; column++) {
         const number = row * places.columns + column;
         if (number >= places.count) continue;
-        const { layer, channel } = places.neurons[number];
-        const full = cell < IN_FULL ? null : label(`\u2068${layer}\u2069:${channel}`, size);
-        const picture = full && full.width < cell * ratio ? full : label(`:${channel}`, size);
+        const text = `${isFull ? layer : ""}:${places.neurons[number].channel}`;
         const { x, y } = places.centre(number);
-        const middle = [(x - left) * scale, (y - top + 0.36 * places.cell_px) * scale];
-        context.drawImage(
-          picture,
-          Math.round(middle[0] - picture.width / 2),
-          Math.round(middle[1] - picture.height / 2),
-        );
+        const middle = [Math.round((x - left) * scale), Math.round((y - top) * scale + NAME_AT * side)];
+        context.strokeText(text, ...middle);
+        context.fillText(text, ...middle);
       }
-  }
-
-  // Return a picture of a text, white with a dark edge, so that it is legible on any ground.
-  function label(text, size) {
-    const name = `${size} ${text}`;
-    if (labels.has(name)) return labels.get(name);
-    if (labels.size >= MOST_LABELS) labels.clear();
-    const canvas = isthmus.element("canvas");
-    const context = canvas.getContext("2d");
-    const font = `600 ${size}px system-ui, sans-serif`;
-    context.font = font;
-    canvas.width = Math.min(2000, Math.ceil(context.measureText(text).width) + size);
-    canvas.height = Math.ceil(1.6 * size);
-    Object.assign(context, { font, textAlign: "center", textBaseline: "middle", lineJoin: "round" });
-    Object.assign(context, { fillStyle: "#fff", strokeStyle: "rgb(0 0 0 / 75%)", lineWidth: size / 4 });
-    context.strokeText(text, canvas.width / 2, canvas.height / 2);
-    context.fillText(text, canvas.width / 2, canvas.height / 2);
-    labels.set(name, canvas);
-    return canvas;
   }
 
   // ---- marks
@@ -172,7 +155,7 @@ isthmus.layers = (() => {
     const side = places.cell_px * scale;
     const corner = [(x - left) * scale - side / 2, (y - top) * scale - side / 2];
     for (const [style, width] of [
-      ["rgb(0 0 0 / 75%)", 5],
+      [SHADE, 5],
       [colour, 2],
     ]) {
       context.strokeStyle = style;
@@ -186,7 +169,7 @@ isthmus.layers = (() => {
     const { width, height } = context.canvas;
     const [x, y, arm] = [width / 2, height / 2, 9 * ratio];
     for (const [style, thickness] of [
-      ["rgb(0 0 0 / 75%)", 5],
+      [SHADE, 5],
       ["#fff", 2],
     ]) {
       context.strokeStyle = style;

@@ -3,7 +3,7 @@
 // The page of one neuron: all its pairs as rows of frames. Each row starts from the neuron, so the frames of a strip
 // that ends on it are shown in reverse.
 isthmus.neuron = (() => {
-  const { byId, element, pairs } = isthmus;
+  const { byId, element, neuronLand, pairs, places } = isthmus;
   const CAPTION = 30; // px above the frames, see grid.css
   const GAP = 16; // px
   const LARGEST = 160; // px, a frame
@@ -18,7 +18,8 @@ isthmus.neuron = (() => {
 
   function show(name) {
     if (sort.children.length === 0) fillSort();
-    neuron = pairs.neuronByName.get(name) ?? null;
+    const number = places.find(name);
+    neuron = pairs.neuronByName.get(name) ?? places.neurons[number] ?? null;
     rows = neuron ? pairs.rowsOf(neuron) : [];
     const dead = rows.filter((row) => isDead(row)).length;
     const known = rows.filter((row) => !Number.isNaN(pairs.columns.excited[row])).length;
@@ -27,12 +28,13 @@ isthmus.neuron = (() => {
     byId("neuron-dead").hidden = dead === 0;
     const where = allDead ? "Not excited" : `Not excited in ${isthmus.whole(dead)} of ${isthmus.pairsIn(known)}`;
     byId("neuron-dead").textContent = `${where}: ${isthmus.UNEXCITED}.`;
-    const words = neuron
+    neuronLand.show(number);
+    const words = rows.length
       ? [`${isthmus.pairsIn(rows.length)}, from this neuron to each partner`]
-      : ["This atlas has no pair of ", isthmus.quoted(name), "."];
+      : ["This atlas has no pair of ", neuron ? isthmus.inWords(neuron) : isthmus.quoted(name), "."];
     const walk = rows.some(pairs.isRoad) ? [" · ", isthmus.walkLink(neuron)] : [];
     byId("neuron-state").replaceChildren(...words, ...walk);
-    sort.parentElement.hidden = !neuron;
+    sort.parentElement.hidden = rows.length === 0;
     sortRows();
     return neuron?.name ?? "No such neuron";
   }

@@ -75,7 +75,7 @@ isthmus.tiles = ({ tiles: folder, tile_px, levels, width, height }, { onLoad, on
     for (const [path, bitmap] of loaded) {
       if (loaded.size <= Math.max(KEPT, 2 * paths.length)) break;
       if (path === pathOf(0, 0, 0)) continue;
-      bitmap.close?.();
+      bitmap.close();
       loaded.delete(path);
     }
   }
@@ -87,15 +87,18 @@ isthmus.tiles = ({ tiles: folder, tile_px, levels, width, height }, { onLoad, on
     }
   }
 
+  // Load a tile. A bitmap without conversion is decoded outside of the browser's cache of decoded images, which in
+  // Chromium grows to half a gigabyte before it gives anything back.
   async function load(path) {
     const image = new Image();
     loading.set(path, image);
+    const whole = new Promise((resolve) => {
+      image.addEventListener("load", () => resolve(true));
+      image.addEventListener("error", () => resolve(false));
+    });
     image.src = path;
-    const bitmap = await image.decode().then(
-      () => createImageBitmap(image).catch(() => image), // a bitmap stays decoded
-      () => null,
-    );
-    if (loading.get(path) !== image) return bitmap?.close?.();
+    const bitmap = (await whole) && (await createImageBitmap(image, { colorSpaceConversion: "none" }).catch(() => null));
+    if (loading.get(path) !== image) return bitmap && bitmap.close();
     loading.delete(path);
     if (bitmap) loaded.set(path, bitmap);
     else missing.add(path);
@@ -103,5 +106,5 @@ isthmus.tiles = ({ tiles: folder, tile_px, levels, width, height }, { onLoad, on
     loadNext();
   }
 
-  return { draw, isWaiting: () => loading.size > 0 };
+  return { draw };
 };
