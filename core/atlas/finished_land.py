@@ -65,7 +65,7 @@ def check_finished(store: Store, land: Land, paths: Mapping[Block, str]) -> None
     blocks = list(land.blocks)
     missing = sum(paths.get(block) not in stored for block in blocks)
     if missing:
-        found = f"{missing:,} of its {counted(len(blocks), 'block')} are missing"
+        found = f"{missing:,} of its {counted(len(blocks), 'block')} {'is' if missing == 1 else 'are'} missing"
         raise RecordError(f"{store}: expected a finished land, {found}; isthmus build with its spec renders them")
 
 

@@ -136,14 +136,14 @@ def _stripes(land: Land, read: ReadBlock, y: int, x: int, height: int, width: in
     Neighbouring stripes share blocks, so the blocks of the last stripe are kept.
     """
     stripes = [(top, min(_STRIPE_PX, y + height - top)) for top in range(y, y + height, _STRIPE_PX)]
-    blocks = [_overlapping(land, top, x, tall, width) for top, tall in stripes]
+    blocks = [overlapping(land, top, x, tall, width) for top, tall in stripes]
     kept = lru_cache(maxsize=max(map(len, blocks)))(read)
     weight = np.rint(land.block_weight * _UNIT).astype(np.float32)
     for (top, tall), those in zip(stripes, blocks, strict=True):
         yield top, _mean(land, weight, kept, those, top, x, tall, width)
 
 
-def _overlapping(land: Land, y: int, x: int, height: int, width: int) -> list[Block]:
+def overlapping(land: Land, y: int, x: int, height: int, width: int) -> list[Block]:
     """Return the blocks whose pictures overlap a part, row by row."""
     rows, columns = (
         range(

@@ -99,14 +99,20 @@ def progress(store: Store, spec: AtlasSpec | None = None) -> Progress:
     Raises:
         IsthmusError: if that cannot be told on this machine, such as without the model's weights.
     """
-    spec = spec or _stored_spec(store)
+    spec = spec or stored_spec(store)
     if not weights.are_here(spec.model):
         raise ModelError(f"the weights of {spec.model.name} are not on this machine; isthmus plan downloads them")
     plan = make_plan(spec, store, 1)
     return Progress(plan.pairs, plan.done, plan.failed, plan.missing)
 
 
-def _stored_spec(store: Store) -> AtlasSpec:
+def stored_spec(store: Store) -> AtlasSpec:
+    """Return the spec that the last build has stored in an atlas.
+
+    Raises:
+        RecordError: if no build has stored its spec.
+        SpecError: if it is damaged.
+    """
     if not store.exists(SPEC_PATH):
         raise RecordError("no build has stored its spec; give the spec instead of the folder")
     try:
