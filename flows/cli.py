@@ -24,6 +24,7 @@ from flows import failures
 from flows.bench import app as bench_app
 from flows.bench_quality import quality
 from flows.cli_build import build
+from flows.cli_land import FLIGHT_FRAMES, flight, land
 from flows.cli_models import models_app, preview
 from flows.health import check_health, listed_files, summary
 from flows.options import (
@@ -131,12 +132,19 @@ def route(
     captions: Annotated[
         bool, typer.Option("--captions", help="Write the name of the nearer neuron below each frame.")
     ] = False,
+    over_land: Annotated[
+        bool, typer.Option("--over-land", help="Fly over the land instead, in a straight line; nothing is rendered.")
+    ] = False,
+    frames: Annotated[
+        int | None, typer.Option("--frames", help="Frames of a flight over the land (48 by default).", min=2, max=1000)
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Show the shortest route between two neurons of a walkable atlas.
+    """Show the shortest route between two neurons of a walkable atlas, or a flight over its land.
 
     The shortest route has the fewest strips. Of several such routes it is the smoothest: the one with the smallest
-    differences between neighbouring frames. An atlas is walkable if its spec has strip: walk.
+    differences between neighbouring frames. An atlas is walkable if its spec has strip: walk. A flight shows a window
+    of one cell that moves over the land of an atlas from one neuron's place to the other's.
     """
     from core.atlas import roads
     from core.atlas import route_picture as routes
@@ -146,19 +154,27 @@ def route(
     routes.check_suffix(output)
     check_output_folder(output)
     ends = Neuron.parse(a), Neuron.parse(b)
+    if over_land:
+        flight(atlas, ends, frames or FLIGHT_FRAMES, output, captions, as_json)
+        return
+    if frames is not None:
+        raise SpecError("--frames: a route has the frames of its strips; give --over-land for a flight")
     store = existing_store(atlas)
     path = roads.shortest(roads.read_roads(store), *ends)
-    frames = routes.read_frames(store, path)
+    pictures = routes.read_frames(store, path)
     if captions:
-        frames = routes.with_captions(frames, routes.captions(path))
-    DirectoryStore(output.parent).replace(output.name, routes.encode(frames, output))
+        pictures = routes.with_captions(pictures, routes.captions(path))
+    DirectoryStore(output.parent).replace(output.name, routes.encode(pictures, output))
     neurons = [path[0].neurons[0], *(road.neurons[1] for road in path)]
     distance = sum(road.distance for road in path)
     if as_json:
-        facts = {"file": str(output), "neurons": neurons, "strips": len(path), "frames": len(frames)}
+        facts = {"file": str(output), "neurons": neurons, "strips": len(path), "frames": len(pictures)}
         print(json.dumps({**facts, "distance": float(f"{distance:.6g}")}))
     else:
-        print(f"{output}: {counted(len(frames), 'frame')} over {counted(len(path), 'strip')}: {' - '.join(neurons)}")
+        print(f"{output}: {counted(len(pictures), 'frame')} over {counted(len(path), 'strip')}: {' - '.join(neurons)}")
+
+
+app.command()(land)
 
 
 @app.command()

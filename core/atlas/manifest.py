@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -28,6 +29,30 @@ class DataFile(_Frozen):
     pairs: int
 
 
+class LandFiles(_Frozen):
+    """The files of a published land.
+
+    Attributes:
+        tiles: the folder of its tiles, `LEVEL/COLUMN_ROW.webp`; level 0 is the smallest picture.
+        tile_px: height and width of a tile.
+        levels, tile_count: numbers of levels, and of tiles in all of them.
+        index_sha256: digest of the index of the tiles, see `tile_index_path`.
+        data: path of the script with the neurons and their numbers.
+        sha256, bytes: digest and size of this script.
+        neurons: number of neurons, each of which has a place.
+    """
+
+    tiles: str = Field(pattern=r"^land/[0-9a-f]{20}/$")
+    tile_px: int
+    levels: int
+    tile_count: int
+    index_sha256: str
+    data: str = Field(pattern=r"^data/land-[0-9a-f]{10}\.js$")
+    sha256: str
+    bytes: int
+    neurons: int
+
+
 class Counts(_Frozen):
     pairs: int
     done: int
@@ -44,6 +69,7 @@ class Manifest(_Frozen):
         shards: the column shards of the gallery, in order of their pairs.
         details: the shards of whole records, in order of their pairs.
         records: the file with every record.
+        land: the picture of all neurons of a layer, if there is one.
     """
 
     format: Literal[1] = 1
@@ -58,9 +84,13 @@ class Manifest(_Frozen):
     shards: list[DataFile]
     details: list[DataFile]
     records: DataFile
+    land: LandFiles | None = None
 
     def to_json(self) -> bytes:
-        return (json.dumps(self.model_dump(), indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
+        without = {"land"} if self.land is None else None  # older versions can read a manifest without this key
+        return (
+            json.dumps(self.model_dump(exclude=without), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+        ).encode()
 
 
 def read_manifest(store: Store) -> Manifest:
@@ -75,3 +105,29 @@ def read_manifest(store: Store) -> Manifest:
     except ValidationError as error:
         mistake = first_mistake(error, "the whole file")
         raise RecordError(f"{store}/{MANIFEST_PATH}: {mistake}; publish the atlas again to rebuild it") from None
+
+
+def tile_index_path(tiles: str) -> str:
+    """Return the path of the index of a land's tiles, which has the sha256 of each.
+
+    Args:
+        tiles: the folder of the tiles.
+    """
+    return f"{tiles}tiles.json"
+
+
+def read_tile_index(data: bytes, path: str) -> dict[str, str]:
+    """Return path -> sha256 of every tile of a land; *path* is that of the index.
+
+    Raises:
+        RecordError: if the data is no index of tiles in the folder of the index.
+    """
+    folder = path.rpartition("/")[0]
+    tile = re.compile(rf"{re.escape(folder)}/[0-9]+/[0-9]+_[0-9]+\.webp")
+    try:
+        index = json.loads(data)
+    except ValueError:
+        index = None
+    if not (isinstance(index, dict) and all(tile.fullmatch(name) and isinstance(index[name], str) for name in index)):
+        raise RecordError(f"{path}: expected the index of the tiles of a land; publish the atlas again to rebuild it")
+    return index

@@ -250,6 +250,11 @@ def colours_path(key: str) -> str:
     return f"portraits/{key[:2]}/{key}.npy"
 
 
+def block_path(key: str) -> str:
+    """Return the path of the picture of a block of a land."""
+    return f"land/blocks/{key}.png"
+
+
 def sheet_path(key: str, step: int | None = None) -> str:
     """Return the path of the sheet of a finished strip, or of its checkpoint after *step* updates."""
     return f"sheets/{key[:2]}/{_name(key, step)}.png"

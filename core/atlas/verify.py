@@ -10,7 +10,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from core.atlas.manifest import MANIFEST_PATH, PAGE_PATH, read_manifest
+from core.atlas.manifest import (
+    MANIFEST_PATH,
+    PAGE_PATH,
+    LandFiles,
+    read_manifest,
+    read_tile_index,
+    tile_index_path,
+)
 from core.atlas.plan import make_plan
 from core.atlas.plan_files import SPEC_PATH
 from core.atlas.records import (
@@ -92,14 +99,20 @@ def progress(store: Store, spec: AtlasSpec | None = None) -> Progress:
     Raises:
         IsthmusError: if that cannot be told on this machine, such as without the model's weights.
     """
-    spec = spec or _stored_spec(store)
+    spec = spec or stored_spec(store)
     if not weights.are_here(spec.model):
         raise ModelError(f"the weights of {spec.model.name} are not on this machine; isthmus plan downloads them")
     plan = make_plan(spec, store, 1)
     return Progress(plan.pairs, plan.done, plan.failed, plan.missing)
 
 
-def _stored_spec(store: Store) -> AtlasSpec:
+def stored_spec(store: Store) -> AtlasSpec:
+    """Return the spec that the last build has stored in an atlas.
+
+    Raises:
+        RecordError: if no build has stored its spec.
+        SpecError: if it is damaged.
+    """
     if not store.exists(SPEC_PATH):
         raise RecordError("no build has stored its spec; give the spec instead of the folder")
     try:
@@ -230,6 +243,8 @@ def _read_index(store: Store, stored: set[str]) -> _Index:
             index.published = manifest.counts.pairs
             files = (*manifest.shards, *manifest.details, manifest.records)
             index.named[MANIFEST_PATH] = [_Named(file.path, file.sha256) for file in files]
+            if manifest.land:
+                index.named[MANIFEST_PATH] += _land_files(store, stored, manifest.land)
     return index
 
 
@@ -241,6 +256,16 @@ def _pictures(record: Record) -> Iterator[_Named]:
         if picture is not None:
             yield _Named(sheet_path(record.key, step), picture.sheet_sha256)
             yield _Named(preview_path(record.key, step), picture.preview_sha256)
+
+
+def _land_files(store: Store, stored: set[str], land: LandFiles) -> Iterator[_Named]:
+    """Yield the script of a published land, the index of its tiles, and the tiles unless the index is damaged."""
+    index = tile_index_path(land.tiles)
+    yield _Named(land.data, land.sha256)
+    yield _Named(index, land.index_sha256)
+    with suppress(RecordError):
+        tiles = read_tile_index(store.read(index), index) if index in stored else {}
+        yield from (_Named(path, sha256) for path, sha256 in tiles.items())
 
 
 def _is_picture(path: str) -> bool:

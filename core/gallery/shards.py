@@ -48,19 +48,19 @@ def index_shard(records: Sequence[Record], details: Sequence[str], pairs_per_det
         "details": list(details),
         "pairs_per_detail": pairs_per_detail,
         "keys": "".join(record.key for record in records),
-        "a_layer": _column([layers[layer] for layer, _ in neurons_a]),
-        "a_channel": _column([channel for _, channel in neurons_a]),
-        "b_layer": _column([layers[layer] for layer, _ in neurons_b]),
-        "b_channel": _column([channel for _, channel in neurons_b]),
-        "setting": _column([settings[record.settings_digest] for record in records]),
-        "status": _column([_DONE if record.status == "done" else _FAILED for record in records]),
-        "walk": _column([int(record.strip == "walk") for record in records]),
+        "a_layer": column([layers[layer] for layer, _ in neurons_a]),
+        "a_channel": column([channel for _, channel in neurons_a]),
+        "b_layer": column([layers[layer] for layer, _ in neurons_b]),
+        "b_channel": column([channel for _, channel in neurons_b]),
+        "setting": column([settings[record.settings_digest] for record in records]),
+        "status": column([_DONE if record.status == "done" else _FAILED for record in records]),
+        "walk": column([int(record.strip == "walk") for record in records]),
         "reason": {str(row): record.reason for row, record in enumerate(records) if record.status == "failed"},
-        "frames": _column([record.frames for record in records]),
-        "size_px": _column([record.size_px for record in records]),
+        "frames": column([record.frames for record in records]),
+        "size_px": column([record.size_px for record in records]),
         **_scores(records),
     }
-    return f"isthmus.data({_script_json(columns)});\n".encode()
+    return f"isthmus.data({script_json(columns)});\n".encode()
 
 
 def detail_shard(lines: Sequence[bytes]) -> bytes:
@@ -68,7 +68,7 @@ def detail_shard(lines: Sequence[bytes]) -> bytes:
 
     Each record is the text of its line, so that a browser parses only the record that it shows.
     """
-    return f"isthmus.details({_script_json([line.decode().rstrip() for line in lines])});\n".encode()
+    return f"isthmus.details({script_json([line.decode().rstrip() for line in lines])});\n".encode()
 
 
 def _scores(records: Sequence[Record]) -> dict[str, Any]:
@@ -86,16 +86,16 @@ def _scores(records: Sequence[Record]) -> dict[str, Any]:
     `dead` says which neurons are dead: 0 neither, 1 a, 2 b, 3 both; null if that was not measured.
     """
     return {
-        "activation_a": _column([_mean(record.activation_a[:1]) for record in records]),
-        "activation_b": _column([_mean(record.activation_b[-1:]) for record in records]),
-        "smoothness": _column([_mean(record.neighbour_distance) for record in records]),
-        "distance": _column([_mean(list(chain(*record.layer_distance.values()))) for record in records]),
-        "balance": _column([_balance(record.activation_a, record.activation_b) for record in records]),
-        "objective": _column([_mean([last.objective for last in record.checkpoints[-1:]]) for record in records]),
-        "crossing": _column([_rounded(record.crossing) for record in records]),
-        "pace": _column([_rounded(record.pace) for record in records]),
-        "weaker_end": _column([_weaker_end(record) for record in records]),
-        "dead": _column([_dead(record) for record in records]),
+        "activation_a": column([_mean(record.activation_a[:1]) for record in records]),
+        "activation_b": column([_mean(record.activation_b[-1:]) for record in records]),
+        "smoothness": column([_mean(record.neighbour_distance) for record in records]),
+        "distance": column([_mean(list(chain(*record.layer_distance.values()))) for record in records]),
+        "balance": column([_balance(record.activation_a, record.activation_b) for record in records]),
+        "objective": column([_mean([last.objective for last in record.checkpoints[-1:]]) for record in records]),
+        "crossing": column([rounded(record.crossing) for record in records]),
+        "pace": column([rounded(record.pace) for record in records]),
+        "weaker_end": column([_weaker_end(record) for record in records]),
+        "dead": column([_dead(record) for record in records]),
     }
 
 
@@ -125,7 +125,7 @@ def _weaker_end(record: Record) -> float | None:
         return 0.0
     if record.kept_a is None or record.kept_b is None:
         return None
-    return _rounded(min(record.kept_a, record.kept_b))
+    return rounded(min(record.kept_a, record.kept_b))
 
 
 def _dead(record: Record) -> int | None:
@@ -135,23 +135,23 @@ def _dead(record: Record) -> int | None:
     return dead if dead or measured else None
 
 
-def _column(values: list[Any]) -> Any:
+def column(values: list[Any]) -> Any:
     """Return the list, or the one value that all rows have."""
     return values[0] if values and all(value == values[0] for value in values) else values
 
 
 def _mean(values: Sequence[float]) -> float | None:
     """Return the mean, rounded, or None if there are no values or the mean is not finite."""
-    return _rounded(fmean(values)) if values else None
+    return rounded(fmean(values)) if values else None
 
 
-def _rounded(value: float | None) -> float | None:
+def rounded(value: float | None) -> float | None:
     """Return the value with as many digits as a shard has, or None if it is not known or not finite."""
     if value is None or not math.isfinite(value):
         return None
     return float(f"{value:.{_SIGNIFICANT_DIGITS}g}")
 
 
-def _script_json(value: object) -> str:
+def script_json(value: object) -> str:
     """Return JSON that is safe inside a script: ASCII, and without `<` it cannot open or close an element."""
     return json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")

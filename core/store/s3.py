@@ -50,7 +50,10 @@ _TYPES = {
     ".svg": "image/svg+xml",
     ".webp": "image/webp",
 }
-_IMMUTABLE = re.compile(r"(sheets|previews|portraits/[0-9a-f]{2})/.*|(data|assets)/.*-[0-9a-f]{10}\.[a-z]+")
+_IMMUTABLE = re.compile(
+    r"(sheets|previews|portraits/[0-9a-f]{2}|land/blocks|land/[0-9a-f]{20}/[0-9]+)/.*"
+    r"|(data|assets)/.*-[0-9a-f]{10}\.[a-z]+"
+)
 _COMPRESSED = re.compile(r"(data|assets)/.*\.(js|css)")
 """Files that only browsers load, which decompress them: they shrink to between a quarter and a third of their size."""
 _PROBE = "plan/probe-"

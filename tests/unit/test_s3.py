@@ -91,11 +91,13 @@ IMMUTABLE, REVALIDATE = "public, max-age=31536000, immutable", "no-cache"
     [
         ("sheets/ab/abc.png", "image/png", IMMUTABLE),
         ("previews/ab/abc-32.webp", "image/webp", IMMUTABLE),
+        ("land/0123456789abcdef0123/4/3_12.webp", "image/webp", IMMUTABLE),
         ("data/index-00000-0123456789.js", "text/javascript; charset=utf-8", IMMUTABLE),
         ("assets/gallery-0123456789.css", "text/css; charset=utf-8", IMMUTABLE),
         ("assets/mark.svg", "image/svg+xml", REVALIDATE),
         ("data/pairs.ndjson", "application/x-ndjson", REVALIDATE),
         ("records/abc.ndjson", "application/x-ndjson", REVALIDATE),
+        ("land/0123456789abcdef0123/tiles.json", "application/json", REVALIDATE),
         ("manifest.json", "application/json", REVALIDATE),
         ("plan/spec.json", "application/json", REVALIDATE),
         ("index.html", "text/html; charset=utf-8", REVALIDATE),
