@@ -93,7 +93,7 @@ def plan(spec: SpecFile, as_json: Json = False) -> None:
     processes = known or 1
     warnings = warned_of_mixing(atlas, store)
     made = make_plan(atlas, store, processes)
-    if made.missing:
+    if made.unrecorded:
         warnings += warned_of_range(load(atlas.model), atlas.model)
     if made.basis == "assumed" and made.missing and atlas.compute.renders_here:
         quiet_libraries(verbose=False)
@@ -105,6 +105,8 @@ def plan(spec: SpecFile, as_json: Json = False) -> None:
         print(json.dumps({**facts, "processes": known}))
     else:
         portraits = f", and {counted(made.missing_portraits, 'portrait')}," if made.missing_portraits else ""
+        if made.missing_blocks:
+            portraits += f", and {counted(made.missing_blocks, 'block')} of the land,"
         gpu_hours = "" if facts["gpu_hours"] is None else f"{facts['gpu_hours']:.1f} GPU hours, "
         basis = _BASES[facts["estimate"]]
         if known is None:
@@ -263,6 +265,7 @@ def _facts(plan: Plan, spec: AtlasSpec, processes: int) -> dict[str, Any]:
         "failed": plan.failed,
         "missing": plan.missing,
         **({"portraits_missing": plan.missing_portraits} if spec.strip == "walk" else {}),
+        **({"blocks": plan.land.blocks, "blocks_missing": plan.land.missing} if plan.land else {}),
         "chunks": sum(map(len, plan.stages)),
         "processes": processes,
         "minutes": round(seconds / 60, 2),

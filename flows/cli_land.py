@@ -12,7 +12,7 @@ import typer
 
 from core.errors import SpecError, counted
 from flows.options import Atlas, Json, check_output_folder, existing_atlas
-from flows.terminal import progress_bars, quiet_libraries
+from flows.terminal import progress_bars
 
 if TYPE_CHECKING:
     from core.arrays import Pixels
@@ -115,18 +115,16 @@ def finished_land(atlas: str) -> tuple[Land, ReadBlock]:
         RecordError: if the land is not finished.
     """
     from core.atlas.finished_land import block_reader, check_finished
-    from core.atlas.land_plan import plan_land
+    from core.atlas.land_plan import read_planned_land
     from core.atlas.records import block_path
-    from core.atlas.verify import stored_spec
-    from core.models.models import load
 
-    quiet_libraries(verbose=False)
-    store, spec = existing_atlas(atlas)
-    spec = spec or stored_spec(store)
-    planned, keys = plan_land(spec, load(spec.model))
-    paths = {block: block_path(key) for block, key in keys.items()}
-    check_finished(store, planned, paths)
-    return planned, block_reader(store, planned, paths)
+    store, _ = existing_atlas(atlas)
+    planned = read_planned_land(store)
+    if planned is None:
+        raise SpecError(f"{store}: expected an atlas with a land, found none; build a spec with the key land first")
+    paths = {block: block_path(key) for block, key in planned.keys.items()}
+    check_finished(store, planned.land, paths)
+    return planned.land, block_reader(store, planned.land, paths)
 
 
 def _parse_part(text: str | None, land: Land) -> Part:
