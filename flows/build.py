@@ -46,8 +46,8 @@ class Build:
         self._log = get_run_logger()
         self._faults = Faults()
         self._publisher = Publisher(spec)
-        self._rendered = self._failed = 0
-        self._has_begun = self._rendered_others = False
+        self._rendered = self._rendered_blocks = self._failed = 0
+        self._has_begun = False
         self._cause: str | None = None
         for warning in check_mixing(spec, open_store(spec.uri, spec.storage)):
             self._log.warning(warning)
@@ -85,7 +85,7 @@ class Build:
         self._engine.close()  # also when the command line has opened it: publishing needs no render processes
         self._publisher.wait()
         plan = self._plan
-        result = BuildResult.of(plan, self._rendered)
+        result = BuildResult.of(plan, self._rendered, self._rendered_blocks)
         if result.is_something and not self._is_published():
             publish_atlas(self._spec)
         self._report.finish(result)
@@ -145,8 +145,11 @@ class Build:
         self._publisher.chunk_finished()
         self._report.chunk_finished(result)
         self._session.finished(result)
-        if result.what != "pairs" or result.by_another_build:
-            self._rendered_others |= not result.by_another_build
+        if result.by_another_build:
+            return
+        if result.what == "blocks":
+            self._rendered_blocks += result.done + result.failed
+        if result.what != "pairs":
             return
         self._rendered += result.done + result.failed
         self._failed += result.failed
@@ -176,7 +179,7 @@ class Build:
 
     def _is_published(self) -> bool:
         """Return whether another build has published everything, so that this build need not."""
-        if self._rendered or self._rendered_others:
+        if self._rendered or self._rendered_blocks:
             return False
         store = open_store(self._spec.uri, self._spec.storage)
         with suppress(StoreError):

@@ -200,16 +200,18 @@ def _tell(command: _Command, result: BuildResult, output: TextIO) -> int:
 
 
 def _lines(command: _Command, result: BuildResult, page: str | None) -> Iterator[str]:
-    complete = not result.rendered and not result.missing and result.blocks_done + result.blocks_failed == result.blocks
-    rendered = "nothing to render" if complete else f"{result.rendered} rendered"
-    yield (
-        f"{command.atlas.uri}: {rendered}; {result.done} of {counted(result.pairs, 'pair')} done, "
-        f"{result.failed} failed, {result.missing} missing"
-    )
+    if result.pairs or not result.blocks:
+        complete = not result.rendered and not result.missing
+        rendered = "nothing to render" if complete else f"{result.rendered} rendered"
+        yield (
+            f"{command.atlas.uri}: {rendered}; {result.done} of {counted(result.pairs, 'pair')} done, "
+            f"{result.failed} failed, {result.missing} missing"
+        )
     if result.blocks:
         missing = result.blocks - result.blocks_done - result.blocks_failed
+        rendered = f"{result.blocks_rendered} rendered" if missing or result.blocks_rendered else "nothing to render"
         yield (
-            f"land: {result.blocks_done} of {counted(result.blocks, 'block')} done, "
+            f"{command.atlas.uri}, land: {rendered}; {result.blocks_done} of {counted(result.blocks, 'block')} done, "
             f"{result.blocks_failed} failed, {missing} missing"
         )
     for failure in result.failures:

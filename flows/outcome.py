@@ -26,8 +26,8 @@ class BuildResult:
     """Numbers of the pairs of a spec, and of the blocks of its land, by their state.
 
     Attributes:
-        rendered: number of pairs that this run has rendered, finished and failed ones; other builds may have rendered
-            some at the same time.
+        rendered, blocks_rendered: numbers of pairs and blocks that this run has rendered, finished and failed ones;
+            other builds may have rendered some at the same time.
         failures: the first ten failed pairs, then the first ten failed blocks.
         blocks: number of blocks of the land; 0 without a land.
     """
@@ -41,6 +41,7 @@ class BuildResult:
     blocks: int = 0
     blocks_done: int = 0
     blocks_failed: int = 0
+    blocks_rendered: int = 0
 
     @property
     def is_whole(self) -> bool:
@@ -53,7 +54,7 @@ class BuildResult:
         return bool(self.done or self.failed or self.blocks_done or self.blocks_failed)
 
     @classmethod
-    def of(cls, plan: Plan, rendered: int) -> BuildResult:
+    def of(cls, plan: Plan, rendered: int, blocks_rendered: int = 0) -> BuildResult:
         """Return the outcome of a build, given its last plan."""
         failures = [Failure(f"{pair.a} - {pair.b}", reason) for pair, reason in plan.failures[:_NAMED_FAILURES]]
         land = plan.land
@@ -70,6 +71,7 @@ class BuildResult:
             blocks=land.blocks if land else 0,
             blocks_done=land.done if land else 0,
             blocks_failed=len(land.failures) if land else 0,
+            blocks_rendered=blocks_rendered,
         )
 
 

@@ -9,8 +9,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain, repeat
 
-from core.atlas.plan import Plan
 from core.atlas.finished_land import BLOCKS
+from core.atlas.plan import Plan
 from core.atlas.records import block_path, sheet_path
 from core.errors import StoreError
 from core.rendering.chunk import ChunkResult
