@@ -21,6 +21,7 @@ _RADII = (0.25, 0.125, 0.0625)  # of the wide neighbourhoods, as shares of the l
 _SWEEPS = 40  # at most; each sweep places every neuron anew once
 _LEAST_GAIN = 1e-3  # for each neuron; a sweep that gains less is the last one
 _DIAGONAL = 0.5
+_FEW = 5  # neurons, for which the solver of eigenvectors is not made
 
 
 def arrange(features: Array, columns: int) -> list[int]:
@@ -78,7 +79,7 @@ def _by_two_components(likeness: Array, columns: int) -> NDArray[np.int64]:
     """Return a first arrangement: rows by the first principal component, places in a row by the second."""
     from scipy.sparse.linalg import eigsh
 
-    if len(likeness) <= 3:  # too few for the solver
+    if len(likeness) <= _FEW or not likeness.any():
         return np.arange(len(likeness))
     centred = likeness - likeness.mean(axis=0) - likeness.mean(axis=1, keepdims=True) + likeness.mean()
     _, vectors = eigsh(centred.astype(np.float64), k=2, which="LA", v0=np.ones(len(likeness)))
