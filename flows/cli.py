@@ -142,11 +142,11 @@ def route(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Show the shortest route between two neurons of a walkable atlas, or a flight over its land.
+    """Show the shortest route between two neurons, or a flight.
 
     The shortest route has the fewest strips. Of several such routes it is the smoothest: the one with the smallest
-    differences between neighbouring frames. An atlas is walkable if its spec has strip: walk. A flight shows a window
-    of one cell that moves over the land of an atlas from one neuron's place to the other's.
+    differences between neighbouring frames. Routes are in walkable atlases, whose spec has strip: walk. A
+    flight shows a window of one cell that moves over the land of an atlas from one neuron's place to the other's.
     """
     from core.atlas import roads
     from core.atlas import route_picture as routes

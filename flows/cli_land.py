@@ -50,9 +50,10 @@ def land(
     scale: Annotated[float, typer.Option("--scale", help="Make the picture smaller: 0.5 halves height and width.")] = 1,
     as_json: Json = False,
 ) -> None:
-    """Write the land of an atlas, the picture of all neurons of a layer, into one file.
+    """Write the land of an atlas into one file.
 
-    The land must be finished. Nothing is rendered.
+    A land is one picture of all neurons of a layer, in which similar ones are side by side. It must be finished;
+    nothing is rendered.
     """
     from core.store.store import DirectoryStore
 

@@ -1,7 +1,7 @@
 """The picture of a land, put together from its blocks: any part of it, or the whole as a pyramid of tiles.
 
-Where blocks overlap, the pixels are their blend, see `core.atlas.blend`. Blocks are always taken row by row, so that no
-pixel depends on the part that it is computed for.
+The pixels are the blend of the blocks that overlap there, see `core.atlas.blend`. Each is computed from its own blocks
+in the same order, whatever the part, so a part has exactly the pixels of the whole.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from core.arrays import Array, Pixels
+from core.arrays import Pixels
 from core.atlas.blend import POWER, colours_of, pixels_of
 from core.atlas.land import Block, Land
 from core.errors import ShapeError
@@ -138,9 +138,8 @@ def _stripes(land: Land, read: ReadBlock, y: int, x: int, height: int, width: in
     stripes = [(top, min(_STRIPE_PX, y + height - top)) for top in range(y, y + height, _STRIPE_PX)]
     blocks = [overlapping(land, top, x, tall, width) for top, tall in stripes]
     kept = lru_cache(maxsize=max(map(len, blocks)))(read)
-    weight = np.maximum(land.block_weight, np.float32(1e-6))  # the corner of the land has the weight of its block only
     for (top, tall), those in zip(stripes, blocks, strict=True):
-        yield top, _blended(land, weight, kept, those, top, x, tall, width)
+        yield top, _blend(land, kept, those, top, x, tall, width)
 
 
 def overlapping(land: Land, y: int, x: int, height: int, width: int) -> list[Block]:
@@ -158,12 +157,12 @@ def overlapping(land: Land, y: int, x: int, height: int, width: int) -> list[Blo
     return [Block(row, column) for row in rows for column in columns]
 
 
-def _blended(
-    land: Land, weight: Array, read: ReadBlock, blocks: list[Block], y: int, x: int, height: int, width: int
-) -> Pixels:
+def _blend(land: Land, read: ReadBlock, blocks: list[Block], y: int, x: int, height: int, width: int) -> Pixels:
     """Return the blend of some blocks over a part."""
-    sums = np.zeros((height, width, 3), np.float32)
-    weights = np.zeros((height, width, 1), np.float32)
+    colours = np.zeros((height, width, 3), np.float32)
+    powers = np.zeros((height, width, 1), np.float32)
+    weight = land.block_weight[..., np.newaxis]
+    power = weight**POWER
     for block, pixels in zip(blocks, in_threads(read, blocks, threads=_THREADS, held=_HELD), strict=True):
         if pixels.shape != (*land.block_size_px, 3) or pixels.dtype != np.uint8:
             raise ShapeError(f"expected {block} of shape {(*land.block_size_px, 3)}, uint8, got {pixels.shape}")
@@ -172,6 +171,7 @@ def _blended(
         columns = slice(max(x, left), min(x + width, left + weight.shape[1]))
         inside = np.s_[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
         here = np.s_[rows.start - y : rows.stop - y, columns.start - x : columns.stop - x]
-        sums[here] += weight[inside][..., np.newaxis] * colours_of(pixels[inside])
-        weights[here] += weight[inside][..., np.newaxis] ** POWER
-    return pixels_of(sums / weights ** (1 / POWER))
+        colours[here] += weight[inside] * colours_of(pixels[inside])
+        powers[here] += power[inside]
+    colours /= powers ** (1 / POWER)
+    return pixels_of(colours)
