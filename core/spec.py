@@ -260,6 +260,28 @@ Selection = Annotated[
 ]
 
 
+class LandSpec(Frozen):
+    """A land: one picture of the neurons of a layer, each at a place of its own among neurons that are like it."""
+
+    neurons: tuple[str, ...] = Field(
+        min_length=1, description="Neurons layer:channel and ranges layer:first-last, all of one layer."
+    )
+    cell_px: StrictInt = Field(
+        128, ge=32, le=512, multiple_of=8, description="Height and width of a neuron's place in the picture."
+    )
+    steps: StrictInt | None = Field(
+        None, ge=1, le=100_000, description="Number of updates of the picture; by default that of render.steps."
+    )
+    arrange: Literal["weights", "given"] = Field(
+        "weights",
+        description="weights: neurons with like weights that feed them are neighbours. given: the order of the spec, "
+        "row by row.",
+    )
+    columns: StrictInt | None = Field(
+        None, ge=1, le=1000, description="Places in a row; by default the picture is about as wide as high."
+    )
+
+
 _SHARD_DEPLOYMENT = "render-shard/gpu"
 _SHARDS_IN_FLIGHT = 4
 _SHARD_MINUTES = 10
@@ -524,7 +546,8 @@ class AtlasSpec(Frozen):
     model: Annotated[ModelSpec, BeforeValidator(named_model, json_schema_input_type=ModelSpec | str)] = Field(
         ModelSpec(), title="Model", description="The image model: its name, or a mapping of its name and other keys."
     )
-    pairs: Selection
+    pairs: Selection | None = Field(None, description="The pairs of the atlas; may be left out if it has a land.")
+    land: LandSpec | None = Field(None, description="One picture of all neurons of a layer; without it there is none.")
     strip: StripKind = Field(
         "pair",
         description="pair: every strip has ends of its own. walk: each neuron has one portrait, a single image "
@@ -533,6 +556,12 @@ class AtlasSpec(Frozen):
     render: RenderSettings = RenderSettings()
     compute: Compute = Compute()
     storage: Storage = Storage()
+
+    @model_validator(mode="after")
+    def _not_empty(self) -> AtlasSpec:
+        if self.pairs is None and self.land is None:
+            raise key_mistake("pairs", "missing; this key is required, unless there is land")
+        return self
 
     @model_validator(mode="after")
     def _walkable(self) -> AtlasSpec:

@@ -46,7 +46,7 @@ class Build:
         self._log = get_run_logger()
         self._faults = Faults()
         self._publisher = Publisher(spec)
-        self._rendered = self._failed = 0
+        self._rendered = self._rendered_blocks = self._failed = 0
         self._has_begun = False
         self._cause: str | None = None
         for warning in check_mixing(spec, open_store(spec.uri, spec.storage)):
@@ -55,7 +55,7 @@ class Build:
         known = chunks_at_once(spec.compute)
         self._at_once = known or 1
         self._plan = self._make_plan(check=self._engine.check)
-        if self._plan.missing and (question := range_question(load(spec.model), spec.model)):
+        if self._plan.unrecorded and (question := range_question(load(spec.model), spec.model)):
             self._log.warning(question)
         self._leases.keep()
         if known is None and self._plan.chunks:  # only the engine knows, and finding out may start something
@@ -85,9 +85,9 @@ class Build:
         self._engine.close()  # also when the command line has opened it: publishing needs no render processes
         self._publisher.wait()
         plan = self._plan
-        if (plan.done or plan.failed) and not self._is_published():
+        result = BuildResult.of(plan, self._rendered, self._rendered_blocks)
+        if result.is_something and not self._is_published():
             publish_atlas(self._spec)
-        result = BuildResult.of(plan, self._rendered)
         self._report.finish(result)
         self._session.ended(result)
         if plan.chunks:
@@ -145,7 +145,11 @@ class Build:
         self._publisher.chunk_finished()
         self._report.chunk_finished(result)
         self._session.finished(result)
-        if result.what == "portraits" or result.by_another_build:
+        if result.by_another_build:
+            return
+        if result.what == "blocks":
+            self._rendered_blocks += result.done + result.failed
+        if result.what != "pairs":
             return
         self._rendered += result.done + result.failed
         self._failed += result.failed
@@ -175,7 +179,7 @@ class Build:
 
     def _is_published(self) -> bool:
         """Return whether another build has published everything, so that this build need not."""
-        if self._rendered:
+        if self._rendered or self._rendered_blocks:
             return False
         store = open_store(self._spec.uri, self._spec.storage)
         with suppress(StoreError):

@@ -40,8 +40,9 @@ def build_atlas(
     """
     with open_session(spec) as session:
         result = Build(spec, session, retry_failed).run()
+    land = f", {result.blocks_done} of {counted(result.blocks, 'block')} of the land done" if result.blocks else ""
     summary = (
         f"{result.done} of {counted(result.pairs, 'pair')} done, {result.failed} failed, "
-        f"{result.rendered} rendered in this run"
+        f"{result.rendered} rendered in this run{land}"
     )
-    return Completed(name="SomePairsFailed" if result.failed else "Completed", message=summary, data=result)
+    return Completed(name="Completed" if result.is_whole else "SomePairsFailed", message=summary, data=result)

@@ -24,6 +24,7 @@ from flows import failures
 from flows.bench import app as bench_app
 from flows.bench_quality import quality
 from flows.cli_build import build
+from flows.cli_land import FLIGHT_FRAMES, flight, land
 from flows.cli_models import models_app, preview
 from flows.health import check_health, listed_files, summary
 from flows.options import (
@@ -92,7 +93,7 @@ def plan(spec: SpecFile, as_json: Json = False) -> None:
     processes = known or 1
     warnings = warned_of_mixing(atlas, store)
     made = make_plan(atlas, store, processes)
-    if made.missing:
+    if made.unrecorded:
         warnings += warned_of_range(load(atlas.model), atlas.model)
     if made.basis == "assumed" and made.missing and atlas.compute.renders_here:
         quiet_libraries(verbose=False)
@@ -104,6 +105,8 @@ def plan(spec: SpecFile, as_json: Json = False) -> None:
         print(json.dumps({**facts, "processes": known}))
     else:
         portraits = f", and {counted(made.missing_portraits, 'portrait')}," if made.missing_portraits else ""
+        if made.missing_blocks:
+            portraits += f", and {counted(made.missing_blocks, 'block')} of the land,"
         gpu_hours = "" if facts["gpu_hours"] is None else f"{facts['gpu_hours']:.1f} GPU hours, "
         basis = _BASES[facts["estimate"]]
         if known is None:
@@ -131,12 +134,19 @@ def route(
     captions: Annotated[
         bool, typer.Option("--captions", help="Write the name of the nearer neuron below each frame.")
     ] = False,
+    over_land: Annotated[
+        bool, typer.Option("--over-land", help="Fly over the land instead, in a straight line; nothing is rendered.")
+    ] = False,
+    frames: Annotated[
+        int | None, typer.Option("--frames", help="Frames of a flight over the land (48 by default).", min=2, max=1000)
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Show the shortest route between two neurons of a walkable atlas.
+    """Show the shortest route between two neurons, or a flight.
 
     The shortest route has the fewest strips. Of several such routes it is the smoothest: the one with the smallest
-    differences between neighbouring frames. An atlas is walkable if its spec has strip: walk.
+    differences between neighbouring frames. Routes are in walkable atlases, whose spec has strip: walk. A
+    flight shows a window of one cell that moves over the land of an atlas from one neuron's place to the other's.
     """
     from core.atlas import roads
     from core.atlas import route_picture as routes
@@ -146,19 +156,27 @@ def route(
     routes.check_suffix(output)
     check_output_folder(output)
     ends = Neuron.parse(a), Neuron.parse(b)
+    if over_land:
+        flight(atlas, ends, frames or FLIGHT_FRAMES, output, captions, as_json)
+        return
+    if frames is not None:
+        raise SpecError("--frames: a route has the frames of its strips; give --over-land for a flight")
     store = existing_store(atlas)
     path = roads.shortest(roads.read_roads(store), *ends)
-    frames = routes.read_frames(store, path)
+    pictures = routes.read_frames(store, path)
     if captions:
-        frames = routes.with_captions(frames, routes.captions(path))
-    DirectoryStore(output.parent).replace(output.name, routes.encode(frames, output))
+        pictures = routes.with_captions(pictures, routes.captions(path))
+    DirectoryStore(output.parent).replace(output.name, routes.encode(pictures, output))
     neurons = [path[0].neurons[0], *(road.neurons[1] for road in path)]
     distance = sum(road.distance for road in path)
     if as_json:
-        facts = {"file": str(output), "neurons": neurons, "strips": len(path), "frames": len(frames)}
+        facts = {"file": str(output), "neurons": neurons, "strips": len(path), "frames": len(pictures)}
         print(json.dumps({**facts, "distance": float(f"{distance:.6g}")}))
     else:
-        print(f"{output}: {counted(len(frames), 'frame')} over {counted(len(path), 'strip')}: {' - '.join(neurons)}")
+        print(f"{output}: {counted(len(pictures), 'frame')} over {counted(len(path), 'strip')}: {' - '.join(neurons)}")
+
+
+app.command()(land)
 
 
 @app.command()
@@ -247,6 +265,7 @@ def _facts(plan: Plan, spec: AtlasSpec, processes: int) -> dict[str, Any]:
         "failed": plan.failed,
         "missing": plan.missing,
         **({"portraits_missing": plan.missing_portraits} if spec.strip == "walk" else {}),
+        **({"blocks": plan.land.blocks, "blocks_missing": plan.land.missing} if plan.land else {}),
         "chunks": sum(map(len, plan.stages)),
         "processes": processes,
         "minutes": round(seconds / 60, 2),

@@ -101,7 +101,7 @@ def _is_complete(command: _Command, plan: Plan) -> bool:
     """Return whether there is nothing to render and nothing to publish."""
     from core.gallery.publish import is_current
 
-    if plan.chunks or (command.retry_failed and plan.failures):
+    if plan.chunks or (command.retry_failed and (plan.failures or plan.failed_blocks)):
         return False
     return is_current(command.store, json.loads(command.atlas.to_json()), plan.recorded)
 
@@ -196,19 +196,27 @@ def _tell(command: _Command, result: BuildResult, output: TextIO) -> int:
     else:
         for line in _lines(command, result, page):
             print(line, file=output)
-    return 1 if result.failed or result.missing else 0
+    return 0 if result.is_whole else 1
 
 
 def _lines(command: _Command, result: BuildResult, page: str | None) -> Iterator[str]:
-    complete = not result.rendered and not result.missing
-    rendered = "nothing to render" if complete else f"{result.rendered} rendered"
-    yield (
-        f"{command.atlas.uri}: {rendered}; {result.done} of {counted(result.pairs, 'pair')} done, "
-        f"{result.failed} failed, {result.missing} missing"
-    )
+    if result.pairs or not result.blocks:
+        complete = not result.rendered and not result.missing
+        rendered = "nothing to render" if complete else f"{result.rendered} rendered"
+        yield (
+            f"{command.atlas.uri}: {rendered}; {result.done} of {counted(result.pairs, 'pair')} done, "
+            f"{result.failed} failed, {result.missing} missing"
+        )
+    if result.blocks:
+        missing = result.blocks - result.blocks_done - result.blocks_failed
+        rendered = f"{result.blocks_rendered} rendered" if missing or result.blocks_rendered else "nothing to render"
+        yield (
+            f"{command.atlas.uri}, land: {rendered}; {result.blocks_done} of {counted(result.blocks, 'block')} done, "
+            f"{result.blocks_failed} failed, {missing} missing"
+        )
     for failure in result.failures:
         yield f"failed: {failure.pair}: {failure.reason}"
-    if more := result.failed - len(result.failures):
+    if (more := result.failed + result.blocks_failed - len(result.failures)) > 0:
         yield f"and {more} more, see the gallery, or the records in {command.store}/records"
     if page:
         yield f"Open {page}"

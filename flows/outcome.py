@@ -15,7 +15,7 @@ _NAMED_FAILURES = 10
 
 @dataclass(frozen=True)
 class Failure:
-    """A failed pair, and the reason of its failure."""
+    """A failed pair, or a failed block of the land, and the reason of its failure."""
 
     pair: str
     reason: str
@@ -23,12 +23,13 @@ class Failure:
 
 @dataclass(frozen=True)
 class BuildResult:
-    """Numbers of the pairs of a spec by their state.
+    """Numbers of the pairs of a spec, and of the blocks of its land, by their state.
 
     Attributes:
-        rendered: number of pairs that this run has rendered, finished and failed ones; other builds may have rendered
-            some at the same time.
-        failures: the first ten failed pairs.
+        rendered, blocks_rendered: numbers of pairs and blocks that this run has rendered, finished and failed ones;
+            other builds may have rendered some at the same time.
+        failures: the first ten failed pairs, then the first ten failed blocks.
+        blocks: number of blocks of the land; 0 without a land.
     """
 
     pairs: int
@@ -37,19 +38,50 @@ class BuildResult:
     missing: int
     rendered: int
     failures: tuple[Failure, ...]
+    blocks: int = 0
+    blocks_done: int = 0
+    blocks_failed: int = 0
+    blocks_rendered: int = 0
+
+    @property
+    def is_whole(self) -> bool:
+        """True if nothing has failed and nothing is missing."""
+        return not (self.failed or self.missing) and self.blocks == self.blocks_done
+
+    @property
+    def is_something(self) -> bool:
+        """True if anything has a record."""
+        return bool(self.done or self.failed or self.blocks_done or self.blocks_failed)
 
     @classmethod
-    def of(cls, plan: Plan, rendered: int) -> BuildResult:
+    def of(cls, plan: Plan, rendered: int, blocks_rendered: int = 0) -> BuildResult:
         """Return the outcome of a build, given its last plan."""
-        failures = tuple(Failure(f"{pair.a} - {pair.b}", reason) for pair, reason in plan.failures[:_NAMED_FAILURES])
-        return cls(plan.pairs, plan.done, plan.failed, plan.missing, rendered, failures)
+        failures = [Failure(f"{pair.a} - {pair.b}", reason) for pair, reason in plan.failures[:_NAMED_FAILURES]]
+        land = plan.land
+        if land is not None:
+            failed = land.failures[:_NAMED_FAILURES]
+            failures += [Failure(f"block {b.block.row}, {b.block.column} of the land", reason) for b, reason in failed]
+        return cls(
+            plan.pairs,
+            plan.done,
+            plan.failed,
+            plan.missing,
+            rendered,
+            tuple(failures),
+            blocks=land.blocks if land else 0,
+            blocks_done=land.done if land else 0,
+            blocks_failed=len(land.failures) if land else 0,
+            blocks_rendered=blocks_rendered,
+        )
 
 
 class UnfinishedBuildError(UnfinishedError):
-    """A build that could not render some pairs or portraits; the others are published."""
+    """A build that could not render some pairs, portraits or blocks of a land; the others are published."""
 
     def __init__(self, result: BuildResult, missing_portraits: int, cause: str | None) -> None:
         portraits = f" and {missing_portraits} portraits" if missing_portraits else ""
         reason = "; the log says why" if cause is None else f": {cause}"
-        super().__init__(f"{result.missing} of {result.pairs} pairs{portraits} could not be rendered{reason}")
+        blocks = result.blocks - result.blocks_done - result.blocks_failed
+        land = f" and {blocks} of {result.blocks} blocks of the land" if blocks else ""
+        super().__init__(f"{result.missing} of {result.pairs} pairs{portraits}{land} could not be rendered{reason}")
         self.result = result

@@ -9,8 +9,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain, repeat
 
+from core.atlas.finished_land import BLOCKS
 from core.atlas.plan import Plan
-from core.atlas.records import sheet_path
+from core.atlas.records import block_path, sheet_path
 from core.errors import StoreError
 from core.rendering.chunk import ChunkResult
 from core.store.store import Store
@@ -23,42 +24,46 @@ _LISTING_SHARE = 0.05  # of the time is spent on listing the store, at most
 
 @dataclass
 class Failures:
-    """The number of pairs that have failed so far."""
+    """The number of pairs, and of blocks of the land, that have failed so far."""
 
     count: int = 0
 
     def chunk_finished(self, result: ChunkResult) -> None:
-        """Count the failed pairs of a chunk."""
-        if result.what == "pairs":
+        """Count the failed pairs or blocks of a chunk."""
+        if result.what in ("pairs", "blocks"):
             self.count += result.failed
 
 
 @contextmanager
 def progress_of_pairs(store: Store, plan: Plan, failures: Failures, show: bool) -> Iterator[None]:
-    """Show how many missing pairs of a plan are finished by now.
+    """Show how many missing pairs of a plan, and blocks of its land, are finished by now.
 
-    The sheets in the store are counted, because the processes that render may run on other machines.
+    The pictures in the store are counted, because the processes that render may run on other machines.
     """
     waiting = {sheet_path(planned.key) for planned in plan.missing_pairs}
+    waiting |= {block_path(chunk.block.key) for stage in plan.stages for chunk in stage if chunk.block}
+    folders = ("sheets/", BLOCKS) if plan.missing_blocks else ("sheets/",)
+    what = " and ".join(["pairs"] * bool(plan.missing) + ["blocks of the land"] * bool(plan.missing_blocks)) or "pairs"
     total, stop = len(waiting), threading.Event()
 
     def finished() -> int:
         with suppress(StoreError):  # the processes that render meet the same error and report it
-            waiting.difference_update(store.list("sheets/"))
+            for folder in folders:
+                waiting.difference_update(store.list(folder))
         return min(total, total - len(waiting) + failures.count)
 
     with progress_bars(show) as progress:
-        bar = progress.add_task("pairs", total=total)
+        bar = progress.add_task(what, total=total)
 
         def watch_bar() -> None:
             pause = 1.0
             while not stop.wait(pause):
                 began = time.monotonic()
-                description = f"pairs, {failures.count} failed" if failures.count else "pairs"
+                description = f"{what}, {failures.count} failed" if failures.count else what
                 progress.update(bar, completed=finished(), description=description)
                 pause = max(1.0, (time.monotonic() - began) / _LISTING_SHARE)
 
-        watch = (lambda: _print_lines(finished, total, failures, stop)) if progress.disable else watch_bar
+        watch = (lambda: _print_lines(finished, total, what, failures, stop)) if progress.disable else watch_bar
         watcher = threading.Thread(target=watch, name="progress", daemon=True)
         if show:
             watcher.start()
@@ -70,7 +75,7 @@ def progress_of_pairs(store: Store, plan: Plan, failures: Failures, show: bool) 
                 watcher.join(timeout=1)  # seconds; the thread may be waiting for the store's answer
 
 
-def _print_lines(finished: Callable[[], int], total: int, failures: Failures, stop: threading.Event) -> None:
+def _print_lines(finished: Callable[[], int], total: int, what: str, failures: Failures, stop: threading.Event) -> None:
     """Print a line now and then, until *stop* is set."""
     began = time.monotonic()
     for pause in chain(_LINES_SECONDS, repeat(_LINES_SECONDS[-1])):
@@ -78,5 +83,5 @@ def _print_lines(finished: Callable[[], int], total: int, failures: Failures, st
             return
         done, minutes = finished(), (time.monotonic() - began) / 60
         left = f", about {minutes * (total - done) / done:.0f} minutes left" if done else ""
-        text = f"{done} of {total} pairs after {minutes:.0f} minutes, {failures.count} failed{left}"
+        text = f"{done} of {total} {what} after {minutes:.0f} minutes, {failures.count} failed{left}"
         errors.print(f"isthmus: {text}", markup=False)

@@ -47,7 +47,7 @@ class Report:
     def __init__(self, spec: AtlasSpec, plan: Plan) -> None:
         self._spec = spec
         self._unrecorded = plan.unrecorded
-        self._rendered = {"pairs": 0, "portraits": 0}
+        self._rendered = {"pairs": 0, "portraits": 0, "blocks": 0}
         self._failed = 0
         self._samples: deque[str] = deque(maxlen=_SHOWN_STRIPS)
         self._pair_seconds = 0.0
@@ -103,8 +103,8 @@ class Report:
 
     def _show_summary(self, result: BuildResult, summary: str, minutes: float) -> None:
         store = open_store(self._spec.uri, self._spec.storage)
-        page = store.location(PAGE_PATH) if result.done or result.failed else "nothing is published yet"
-        portraits = self._rendered["portraits"]
+        page = store.location(PAGE_PATH) if result.is_something else "nothing is published yet"
+        portraits, blocks = self._rendered["portraits"], self._rendered["blocks"]
         more = result.failed - len(result.failures)
         rows = [
             ("done", str(result.done)),
@@ -112,16 +112,17 @@ class Report:
             ("missing", str(result.missing)),
             ("rendered in this run", str(result.rendered)),
             *([("portraits in this run", str(portraits))] if portraits else []),
+            *([("blocks of the land in this run", str(blocks))] if blocks else []),
             ("minutes of this run", f"{minutes:.1f}"),
             ("seconds of rendering", f"{self._pair_seconds:.0f}"),
             ("gallery", page),
             *(("failed pair", f"{failure.pair}: {failure.reason}") for failure in result.failures),
-            *([("failed pairs", f"{more} more, see the gallery")] if more else []),
+            *([("failed pairs", f"{more} more, see the gallery")] if more > 0 else []),
         ]
         table = [{"what": what, "value": value} for what, value in rows]
         link = f"\n\n[gallery]({page})" if page.startswith("http") else ""
         create_table_artifact(table, key=self._key("summary"), description=summary + link)
-        if result.done or result.failed:
+        if result.is_something:
             gallery_link(self._key("gallery"), self._spec.name, page)
 
     def _show_strips(self) -> None:

@@ -9,6 +9,7 @@ from itertools import chain
 from typing import TypeVar
 
 from core.atlas.keys import short_digest
+from core.atlas.land_plan import PlannedBlock
 from core.atlas.portrait_plan import PlannedCanvas, PlannedPortrait
 from core.atlas.records import Key
 from core.neurons import Pair
@@ -47,7 +48,7 @@ class PlannedPair:
 
 @dataclass(frozen=True)
 class Chunk:
-    """The work of one render task: pairs of the same two layers, portraits of one layer, or a canvas.
+    """The work of one render task: pairs of the same two layers, portraits of one layer, a canvas, or a land's block.
 
     If there are too many layers for chunks of their own, a chunk spans several layers.
 
@@ -60,10 +61,11 @@ class Chunk:
     pairs: tuple[PlannedPair, ...] = ()
     portraits: tuple[PlannedPortrait, ...] = ()
     canvas: PlannedCanvas | None = None
+    block: PlannedBlock | None = None
 
     @property
     def keys(self) -> list[Key]:
-        """The keys of the pairs or portraits to render; none for a canvas."""
+        """The keys of the pairs or portraits to render; none for a canvas or a block, which are never cut."""
         return [pair.key for pair in self.pairs] or [portrait.key for portrait in self.portraits]
 
 
@@ -87,6 +89,10 @@ def portrait_chunk(portraits: tuple[PlannedPortrait, ...], canvas: PlannedCanvas
 
 def canvas_chunk(canvas: PlannedCanvas) -> Chunk:
     return Chunk(f"canvas-{canvas.key}{'-again' * canvas.failures}", canvas=canvas)
+
+
+def block_chunk(block: PlannedBlock) -> Chunk:
+    return Chunk(f"block-{block.key}{'-again' * block.failures}", block=block)
 
 
 Planned = TypeVar("Planned", PlannedPair, PlannedPortrait)

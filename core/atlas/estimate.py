@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 from core.atlas import pace
 from core.atlas.chunks import PlannedPair
 from core.atlas.keys import settings_digest
-from core.atlas.records import PortraitRecord, Record
+from core.atlas.records import AnyRecord, PortraitRecord, Record
 from core.machine import device
 from core.spec import RenderSettings, StripKind
 
@@ -24,7 +24,7 @@ class Outcome(NamedTuple):
     """The part of a record that planning needs.
 
     Attributes:
-        reason: reason of the failure; None if the pair, portrait or canvas is done.
+        reason: reason of the failure; None if the pair, portrait, canvas or block is done.
         seconds: rendering time; None if it says nothing about the time of the planned work.
     """
 
@@ -38,7 +38,7 @@ class Outcome(NamedTuple):
 
 def outcomes(
     model_digest: str, settings: RenderSettings, strip: StripKind, on_gpu: bool | None
-) -> Callable[[Record | PortraitRecord], Outcome]:
+) -> Callable[[AnyRecord], Outcome]:
     """Return a function from a record to its outcome, for a plan with this model, settings and kind of strip.
 
     Canvases, and pairs that were not tried because a portrait had failed, say nothing about time.
@@ -49,10 +49,13 @@ def outcomes(
     """
     planned = model_digest, settings_digest(settings)
 
-    def outcome(record: Record | PortraitRecord) -> Outcome:
+    def outcome(record: AnyRecord) -> Outcome:
         comparable = (record.model_digest, record.settings_digest) == planned
         comparable &= on_gpu is None or device.is_gpu(record.device) == on_gpu
-        comparable &= record.strip == strip if isinstance(record, Record) else record.neuron is not None
+        if isinstance(record, Record):
+            comparable &= record.strip == strip
+        elif isinstance(record, PortraitRecord):
+            comparable &= record.neuron is not None
         reason = (record.reason or "no reason given") if record.status == "failed" else None
         return Outcome(reason, record.seconds if comparable and record.seconds > 0 else None)
 

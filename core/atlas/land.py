@@ -3,7 +3,8 @@
 A land is one picture in which every neuron has a place, a square cell of a grid. The objective there is the neuron's
 activation, and between places it is the bilinear mix of the nearest neurons. A land of any size is rendered in blocks
 of cells. A block's picture reaches beyond its cells by a margin on every side. Where the pictures of several blocks
-overlap, the land is their weighted mean, with weights that fall smoothly to 0, so no block has an edge in it.
+overlap, the land is their blend, with weights that fall smoothly to 0, so no block has an edge in it: see
+`core.atlas.blend`.
 
 Lengths are in pixels of the whole picture, x to the right and y down, from its top left corner.
 """
@@ -19,6 +20,9 @@ import numpy as np
 
 from core.arrays import Array
 from core.neurons import Neuron
+
+Window = tuple[slice, slice]
+"""A part of a picture: its rows and its columns."""
 
 
 class Block(NamedTuple):
@@ -71,7 +75,8 @@ class Land:
     @property
     def block_size_px(self) -> tuple[int, int]:
         """Height and width of a block's picture."""
-        return tuple(cells * self.cell_px + 2 * self.margin_px for cells in (self.block_rows, self.block_columns))  # type: ignore[return-value]
+        beyond = 2 * self.margin_px
+        return self.block_rows * self.cell_px + beyond, self.block_columns * self.cell_px + beyond
 
     @property
     def blocks(self) -> Iterator[Block]:
@@ -98,17 +103,46 @@ class Land:
         return number if number < len(self.neurons) else number - self.columns
 
     def neighbours(self, block: Block) -> Iterator[Block]:
-        """Yield the blocks whose pictures overlap that of a block."""
-        for other in self.blocks:
-            if other != block and abs(other.row - block.row) <= 1 and abs(other.column - block.column) <= 1:
-                yield other
+        """Yield the blocks whose pictures overlap that of a block, row by row."""
+        rows, columns = -(-self.rows // self.block_rows), -(-self.columns // self.block_columns)
+        for row in range(max(0, block.row - 1), min(rows, block.row + 2)):
+            for column in range(max(0, block.column - 1), min(columns, block.column + 2)):
+                if (row, column) != block:
+                    yield Block(row, column)
+
+    def around(self, block: Block) -> list[Neuron]:
+        """Return the neurons of a block's places and of the places around it, row by row."""
+        top, left = block.row * self.block_rows, block.column * self.block_columns
+        return [
+            self.neurons[self.number_at(row, column)]
+            for row in range(top - 1, top + self.block_rows + 1)
+            for column in range(left - 1, left + self.block_columns + 1)
+        ]
+
+    def numbers_in(self, block: Block) -> dict[int, tuple[int, int]]:
+        """Return the numbers in `neurons` of a block's own neurons, with their row and column within the block."""
+        top, left = block.row * self.block_rows, block.column * self.block_columns
+        numbers = {}
+        for row in range(top, min(top + self.block_rows, self.rows)):
+            for column in range(left, min(left + self.block_columns, self.columns)):
+                if (number := row * self.columns + column) < len(self.neurons):
+                    numbers[number] = (row - top, column - left)
+        return numbers
+
+    def overlap(self, block: Block, other: Block) -> tuple[Window, Window]:
+        """Return the slices of the pictures of two blocks that show the same part of the land."""
+        here, there = [], []
+        for size, first, second in zip(self.block_size_px, self.origin_px(block), self.origin_px(other), strict=True):
+            low, high = max(first, second), min(first, second) + size
+            here.append(slice(low - first, high - first))
+            there.append(slice(low - second, high - second))
+        return (here[0], here[1]), (there[0], there[1])
 
     @cached_property
     def block_weight(self) -> Array:
         """The weight of a block in the land, at each pixel of its picture, shape (height, width), float32 in [0, 1].
 
-        It falls smoothly to 0 at the edge of the picture. Inside the land the weights of all blocks sum to 1; near the
-        land's edge, where there is no other block, divide by their sum.
+        It falls smoothly to 0 at the edge of the picture. Inside the land the weights of all blocks sum to 1.
         """
         along = [_ramp(size, 2 * self.margin_px) for size in self.block_size_px]
         return np.outer(*along)

@@ -1,7 +1,7 @@
 """The picture of a land, put together from its blocks: any part of it, or the whole as a pyramid of tiles.
 
-The pixels are the weighted mean of the blocks that overlap there. Weights are whole numbers, so their products with
-pixels have exact sums in float32: no pixel depends on the part that it is computed for, or on the order of the blocks.
+The pixels are the blend of the blocks that overlap there, see `core.atlas.blend`. Each is computed from its own blocks
+in the same order, whatever the part, so a part has exactly the pixels of the whole.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from core.arrays import Array, Pixels
+from core.arrays import Pixels
+from core.atlas.blend import POWER, colours_of, pixels_of
 from core.atlas.land import Block, Land
 from core.errors import ShapeError
 from core.machine.threads import in_threads
@@ -23,7 +24,6 @@ ReadBlock = Callable[[Block], Pixels]
 TILE_PX = 512
 """Height and width of a tile; tiles at the right and at the lower edge are smaller."""
 _STRIPE_PX = TILE_PX
-_UNIT = 1 << 14  # the largest weight: with pixels below 2**8, products and sums stay below 2**24, exact in float32
 _THREADS, _HELD = 8, 16  # blocks are read, mostly from a network, and decoded in threads
 
 
@@ -136,14 +136,13 @@ def _stripes(land: Land, read: ReadBlock, y: int, x: int, height: int, width: in
     Neighbouring stripes share blocks, so the blocks of the last stripe are kept.
     """
     stripes = [(top, min(_STRIPE_PX, y + height - top)) for top in range(y, y + height, _STRIPE_PX)]
-    blocks = [_overlapping(land, top, x, tall, width) for top, tall in stripes]
+    blocks = [overlapping(land, top, x, tall, width) for top, tall in stripes]
     kept = lru_cache(maxsize=max(map(len, blocks)))(read)
-    weight = np.rint(land.block_weight * _UNIT).astype(np.float32)
     for (top, tall), those in zip(stripes, blocks, strict=True):
-        yield top, _mean(land, weight, kept, those, top, x, tall, width)
+        yield top, _blend(land, kept, those, top, x, tall, width)
 
 
-def _overlapping(land: Land, y: int, x: int, height: int, width: int) -> list[Block]:
+def overlapping(land: Land, y: int, x: int, height: int, width: int) -> list[Block]:
     """Return the blocks whose pictures overlap a part, row by row."""
     rows, columns = (
         range(
@@ -158,12 +157,12 @@ def _overlapping(land: Land, y: int, x: int, height: int, width: int) -> list[Bl
     return [Block(row, column) for row in rows for column in columns]
 
 
-def _mean(
-    land: Land, weight: Array, read: ReadBlock, blocks: list[Block], y: int, x: int, height: int, width: int
-) -> Pixels:
-    """Return the weighted mean of some blocks over a part."""
-    sums = np.zeros((height, width, 3), np.float32)
-    weights = np.zeros((height, width, 1), np.float32)
+def _blend(land: Land, read: ReadBlock, blocks: list[Block], y: int, x: int, height: int, width: int) -> Pixels:
+    """Return the blend of some blocks over a part."""
+    colours = np.zeros((height, width, 3), np.float32)
+    powers = np.zeros((height, width, 1), np.float32)
+    weight = land.block_weight[..., np.newaxis]
+    power = weight**POWER
     for block, pixels in zip(blocks, in_threads(read, blocks, threads=_THREADS, held=_HELD), strict=True):
         if pixels.shape != (*land.block_size_px, 3) or pixels.dtype != np.uint8:
             raise ShapeError(f"expected {block} of shape {(*land.block_size_px, 3)}, uint8, got {pixels.shape}")
@@ -172,7 +171,7 @@ def _mean(
         columns = slice(max(x, left), min(x + width, left + weight.shape[1]))
         inside = np.s_[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
         here = np.s_[rows.start - y : rows.stop - y, columns.start - x : columns.stop - x]
-        sums[here] += weight[inside][..., np.newaxis] * pixels[inside]
-        weights[here] += weight[inside][..., np.newaxis]
-    sums /= weights
-    return np.rint(sums, out=sums).astype(np.uint8)
+        colours[here] += weight[inside] * colours_of(pixels[inside])
+        powers[here] += power[inside]
+    colours /= powers ** (1 / POWER)
+    return pixels_of(colours)

@@ -34,6 +34,7 @@ class LandFiles(_Frozen):
 
     Attributes:
         tiles: the folder of its tiles, `LEVEL/COLUMN_ROW.webp`; level 0 is the smallest picture.
+        tile_px: height and width of a tile.
         levels, tile_count: numbers of levels, and of tiles in all of them.
         index_sha256: digest of the index of the tiles, see `tile_index_path`.
         data: path of the script with the neurons and their numbers.
@@ -42,6 +43,7 @@ class LandFiles(_Frozen):
     """
 
     tiles: str = Field(pattern=r"^land/[0-9a-f]{20}/$")
+    tile_px: int
     levels: int
     tile_count: int
     index_sha256: str

@@ -1,17 +1,18 @@
-"""The plan: the pairs of a spec that have no record yet, cut into chunks.
+"""The plan: the pairs and the blocks of a land of a spec that have no record yet, cut into chunks.
 
 A walkable atlas is rendered in stages: first its canvas, then portraits, then the strips between them. Each stage needs
 the results of the stage before. So a plan's chunks are those of the first incomplete stage, and the next plan has those
-of the following one.
+of the following one. A land has stages of its own, which are rendered beside these.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TypeVar
+from dataclasses import dataclass
+from itertools import zip_longest
 
+from core.atlas.again import repeated, settled
 from core.atlas.chunks import (
     Chunk,
     Planned,
@@ -24,6 +25,7 @@ from core.atlas.chunks import (
 )
 from core.atlas.estimate import Basis, Outcome, mean_seconds, outcomes, pair_seconds
 from core.atlas.keys import key_of, pair_keys
+from core.atlas.land_progress import LandProgress, land_progress
 from core.atlas.portrait_plan import (
     PlannedCanvas,
     PlannedPortrait,
@@ -32,8 +34,8 @@ from core.atlas.portrait_plan import (
     portrait_settings,
     walk_key,
 )
-from core.atlas.recorded import read_portraits, read_records
-from core.atlas.records import Key, PortraitRecord, Record
+from core.atlas.recorded import read_blocks, read_portraits, read_records
+from core.atlas.records import AnyRecord, Key
 from core.atlas.selection import resolve_settings, select_pairs
 from core.machine import device
 from core.models.models import digest, load
@@ -43,8 +45,6 @@ from core.store.store import Store
 
 _BYTES_PER_PIXEL = 2.4  # measured: PNG and WebP of finished strips together
 _BYTES_PER_PORTRAIT_PIXEL = 14.0  # three numbers of four bytes, and a PNG
-
-_Repeatable = TypeVar("_Repeatable", PlannedPair, PlannedPortrait, PlannedCanvas)
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,7 @@ class Plan:
         recorded: number of records of pairs in the atlas, of every spec.
         stages: the chunks of every incomplete stage.
         pair_seconds, portrait_seconds: estimated time that a process takes for a pair, and for a portrait.
+        land: the land of the spec, if it has one.
         basis: basis of pair_seconds. Without records of portraits, portrait_seconds is a frame's share of
             pair_seconds.
     """
@@ -74,6 +75,7 @@ class Plan:
     pair_seconds: float
     portrait_seconds: float
     basis: Basis
+    land: LandProgress | None = None
 
     @property
     def chunks(self) -> tuple[Chunk, ...]:
@@ -83,8 +85,13 @@ class Plan:
     @property
     def stage(self) -> str:
         """The name of the first incomplete stage, for messages."""
-        first = self.chunks[0]
-        return "pairs" if first.pairs else "portraits" if first.portraits else "the canvas of all portraits"
+        kinds = {
+            "the land": any(chunk.block for chunk in self.chunks),
+            "the canvas of all portraits": any(chunk.canvas and not chunk.portraits for chunk in self.chunks),
+            "portraits": any(chunk.portraits for chunk in self.chunks),
+            "pairs": any(chunk.pairs for chunk in self.chunks),
+        }
+        return " and ".join(kind for kind, is_there in kinds.items() if is_there)
 
     @property
     def failed(self) -> int:
@@ -107,8 +114,18 @@ class Plan:
 
     @property
     def unrecorded(self) -> int:
-        """The number of pairs, portraits and canvases without a record."""
-        return self.missing + self.missing_portraits + len(self._missing_canvas)
+        """The number of pairs, portraits, canvases and blocks without a record."""
+        return self.missing + self.missing_portraits + len(self._missing_canvas) + self.missing_blocks
+
+    @property
+    def missing_blocks(self) -> int:
+        """The number of blocks of the land without a record."""
+        return self.land.missing if self.land else 0
+
+    @property
+    def failed_blocks(self) -> int:
+        """The number of blocks of the land that have failed."""
+        return len(self.land.failures) if self.land else 0
 
     @property
     def path(self) -> str:
@@ -135,7 +152,8 @@ class Plan:
     def stored_bytes(self) -> int:
         """Return the estimated size in the store of everything that is missing."""
         strips = self.missing * self.settings.frames * _BYTES_PER_PIXEL
-        return int(self.settings.size_px**2 * (strips + self.missing_portraits * _BYTES_PER_PORTRAIT_PIXEL))
+        land = self.land.stored_bytes if self.land else 0
+        return land + int(self.settings.size_px**2 * (strips + self.missing_portraits * _BYTES_PER_PORTRAIT_PIXEL))
 
     @property
     def _missing_canvas(self) -> tuple[Chunk, ...]:
@@ -144,6 +162,8 @@ class Plan:
     def _seconds(self, chunk: Chunk) -> float:
         if chunk.canvas and not chunk.portraits:
             return len(chunk.canvas.sample) * self.portrait_seconds
+        if chunk.block and self.land:
+            return self.land.block_seconds
         return len(chunk.pairs) * self.pair_seconds + len(chunk.portraits) * self.portrait_seconds
 
 
@@ -155,7 +175,7 @@ def make_plan(
     adopted: Sequence[Sequence[Key]] = (),
     again: Mapping[str, int] | None = None,
 ) -> Plan:
-    """Compare the pairs of a spec with the records in the store, and cut what is missing into chunks.
+    """Compare the pairs and the land of a spec with the records in the store, and cut what is missing into chunks.
 
     Args:
         processes: number of processes that will render concurrently; chunks are small enough to keep all of them busy.
@@ -182,18 +202,19 @@ def make_plan(
         canvas = plan_canvas(selected, model, model_digest, settings)
         failures: Counter[str] = Counter()
         known = read_portraits(store, outcome, failures)
-        portraits = _plan_portraits(selected, canvas, _settled(known, failures, again), again)
+        portraits = _plan_portraits(selected, canvas, settled(known, failures, again), again)
         pairs = [_between(portraits, planned) for planned in pairs]
 
     failures = Counter()
     known = read_records(store, outcomes(model_digest, settings, spec.strip, on_gpu), failures)
-    recorded = _settled(known, failures, again)
-    missing = [_repeated(planned, again) for planned in pairs if planned.key not in recorded]
+    recorded = settled(known, failures, again)
+    missing = [repeated(planned, again) for planned in pairs if planned.key not in recorded]
     seconds, basis = pair_seconds(recorded.values(), missing, model_digest, settings, on_gpu)
     portrait_seconds = (portraits and mean_seconds(portraits.recorded.values())) or seconds / settings.frames
     cutting = _Cutting(spec.compute.chunk_pairs, processes, adopted)
     reasons = ((planned.pair, recorded[planned.key].reason) for planned in pairs if planned.key in recorded)
     failed = tuple((pair, reason) for pair, reason in reasons if reason is not None)
+    land = land_progress(spec, model, model_digest, store, on_gpu, again)
     return Plan(
         model=spec.model,
         model_digest=model_digest,
@@ -202,15 +223,18 @@ def make_plan(
         done=len(pairs) - len(missing) - len(failed),
         failures=failed,
         recorded=len(known),
-        stages=_stages(missing, portraits, seconds, portrait_seconds, cutting),
+        stages=_side_by_side(
+            land.stages if land else [], _stages(missing, portraits, seconds, portrait_seconds, cutting)
+        ),
         pair_seconds=seconds,
         portrait_seconds=portrait_seconds,
         basis=basis,
+        land=land,
     )
 
 
 def count_failures(store: Store) -> dict[str, int]:
-    """Return how often each pair, portrait and canvas has failed that has not been rendered since, by its key.
+    """Return how often each pair, portrait, canvas and block has failed that was not rendered since, by its key.
 
     Raises:
         RecordError: if a record cannot be read.
@@ -218,27 +242,12 @@ def count_failures(store: Store) -> dict[str, int]:
     failures: Counter[str] = Counter()
     done = {key for key, is_done in read_records(store, _is_done, failures).items() if is_done}
     done |= {key for key, is_done in read_portraits(store, _is_done, failures).items() if is_done}
+    done |= {key for key, is_done in read_blocks(store, _is_done, failures).items() if is_done}
     return {key: count for key, count in failures.items() if key not in done}
 
 
-def _is_done(record: Record | PortraitRecord) -> bool:
+def _is_done(record: AnyRecord) -> bool:
     return record.status == "done"
-
-
-def _settled(
-    recorded: Mapping[str, Outcome], failures: Mapping[str, int], again: Mapping[str, int]
-) -> dict[str, Outcome]:
-    """Return the outcomes without the failures that are to be rendered again and have not been since."""
-    return {
-        key: outcome
-        for key, outcome in recorded.items()
-        if not (outcome.failed and key in again and failures[key] <= again[key])
-    }
-
-
-def _repeated(planned: _Repeatable, again: Mapping[str, int]) -> _Repeatable:
-    """Note how often something has failed, for the name of its chunk: the old name has records."""
-    return replace(planned, failures=again[planned.key]) if planned.key in again else planned
 
 
 @dataclass(frozen=True)
@@ -266,8 +275,8 @@ def _plan_portraits(
     reason = None if failure is None else f"the canvas of all portraits failed: {failure}"
     neurons = sorted({neuron for pair in pairs for neuron in pair}, key=lambda neuron: neuron.order)
     portraits = (PlannedPortrait(neuron, portrait_key(canvas.key, neuron), reason) for neuron in neurons)
-    by_neuron = {planned.neuron: _repeated(planned, again) for planned in portraits}
-    return _Portraits(_repeated(canvas, again), by_neuron, recorded)
+    by_neuron = {planned.neuron: repeated(planned, again) for planned in portraits}
+    return _Portraits(repeated(canvas, again), by_neuron, recorded)
 
 
 def _between(portraits: _Portraits, planned: PlannedPair) -> PlannedPair:
@@ -322,3 +331,10 @@ def _stages(
         stages.append([portrait_chunk(part, portraits.canvas) for part in parts])
     stages.append([pair_chunk(part) for part in cutting.cut(missing, pair_seconds)])
     return tuple(tuple(stage) for stage in stages if stage)
+
+
+def _side_by_side(
+    first: Sequence[tuple[Chunk, ...]], second: Sequence[tuple[Chunk, ...]]
+) -> tuple[tuple[Chunk, ...], ...]:
+    """Return stages that each have the chunks of one stage of both sequences."""
+    return tuple((*one, *other) for one, other in zip_longest(first, second, fillvalue=()))

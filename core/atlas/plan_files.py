@@ -14,6 +14,7 @@ from contextlib import suppress
 from pydantic import TypeAdapter, ValidationError
 
 from core.atlas.chunks import Chunk, PlannedChunk
+from core.atlas.land_plan import write_land
 from core.atlas.plan import Plan
 from core.atlas.records import Key
 from core.errors import RecordError, StoreError, first_mistake
@@ -32,9 +33,12 @@ def write_plan(store: Store, plan: Plan) -> None:
         StoreError: if the store cannot be written.
     """
     folder = plan.path
+    if plan.land is not None:
+        write_land(store, plan.land.planned)
 
     def write(chunk: Chunk) -> None:
-        planned = PlannedChunk(plan.model, plan.model_digest, plan.settings, chunk)
+        settings = plan.land.planned.settings if chunk.block and plan.land else plan.settings
+        planned = PlannedChunk(plan.model, plan.model_digest, settings, chunk)
         store.replace(_chunk_path(folder, chunk.name), _PLANNED_CHUNK.dump_json(planned))
 
     with ThreadPoolExecutor(_WRITERS) as pool:

@@ -11,11 +11,21 @@ from itertools import chain
 from pathlib import PurePosixPath
 from typing import TypeVar
 
-from core.atlas.records import PORTRAIT_RECORDS, RECORDS, PortraitRecord, Record, from_ndjson, portraits_from_ndjson
+from core.atlas.records import (
+    BLOCK_RECORDS,
+    PORTRAIT_RECORDS,
+    RECORDS,
+    BlockRecord,
+    PortraitRecord,
+    Record,
+    blocks_from_ndjson,
+    from_ndjson,
+    portraits_from_ndjson,
+)
 from core.store.store import Store
 
 _View = TypeVar("_View")
-_AnyRecord = TypeVar("_AnyRecord", Record, PortraitRecord)
+_AnyRecord = TypeVar("_AnyRecord", Record, PortraitRecord, BlockRecord)
 
 
 def read_records(
@@ -43,9 +53,16 @@ def read_portraits(
     return _read(store, PORTRAIT_RECORDS, portraits_from_ndjson, view, failures)
 
 
+def read_blocks(
+    store: Store, view: Callable[[BlockRecord], _View], failures: Counter[str] | None = None
+) -> dict[str, _View]:
+    """Return key -> view of the record of a block of a land; the rest is the same as in `read_records`."""
+    return _read(store, BLOCK_RECORDS, blocks_from_ndjson, view, failures)
+
+
 def recorded_chunks(store: Store) -> set[str]:
     """Return the names of all chunks that have records."""
-    paths = chain(store.list(RECORDS), store.list(PORTRAIT_RECORDS))
+    paths = chain.from_iterable(map(store.list, (RECORDS, PORTRAIT_RECORDS, BLOCK_RECORDS)))
     return {PurePosixPath(path).stem for path in paths}
 
 

@@ -197,7 +197,62 @@ class PortraitRecord(BaseModel):
         return json.dumps(self.model_dump(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
-def to_ndjson(records: Iterable[Record | PortraitRecord]) -> bytes:
+class NeuronAtPlace(BaseModel):
+    """A neuron of a land: the row and column of its place, its activation there, and on noise.
+
+    `activation` is the mean over the positions of the layer that lie in the middle half of the place, in height and in
+    width. `noise` is the largest mean activation on images of noise; a neuron whose activation is not above it is dead.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    neuron: str
+    row: int
+    column: int
+    activation: float
+    noise: float
+
+
+class BlockRecord(BaseModel):
+    """One finished block of a land, at a row and a column among its blocks.
+
+    `land` is the digest of the land. `neurons` are those of the block's own places. `history` is the objective's
+    history: means over equal numbers of updates. A failed block has a `reason`, and neither neurons nor a picture.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    key: Key
+    land: Key
+    row: int
+    column: int
+    status: Literal["done", "failed"]
+    reason: str | None = None
+    method: int
+    model: str
+    model_digest: str
+    settings: dict[str, Any]
+    settings_digest: str
+    neurons: list[NeuronAtPlace] = []
+    picture_sha256: str | None = None
+    picture_bytes: int | None = None
+    history: list[float] = []
+    seconds: float
+    device: str
+    versions: dict[str, str]
+
+    @property
+    def subject(self) -> str:
+        """The block that the record describes, for messages."""
+        return f"block {self.row}, {self.column} of the land"
+
+    def to_line(self) -> str:
+        return json.dumps(self.model_dump(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+AnyRecord = Record | PortraitRecord | BlockRecord
+
+
+def to_ndjson(records: Iterable[AnyRecord]) -> bytes:
     return "".join(record.to_line() + "\n" for record in records).encode()
 
 
@@ -213,6 +268,11 @@ def from_ndjson(data: bytes, path: str) -> Iterator[Record]:
 def portraits_from_ndjson(data: bytes, path: str) -> Iterator[PortraitRecord]:
     """Yield the records of portraits in a file; the rest is the same as in `from_ndjson`."""
     return _lines(PortraitRecord, data, path, "portraits")
+
+
+def blocks_from_ndjson(data: bytes, path: str) -> Iterator[BlockRecord]:
+    """Yield the records of blocks of lands in a file; the rest is the same as in `from_ndjson`."""
+    return _lines(BlockRecord, data, path, "block")
 
 
 _Line = TypeVar("_Line", bound=BaseModel)
@@ -232,11 +292,16 @@ def _lines(kind: type[_Line], data: bytes, path: str, subjects: str) -> Iterator
 
 RECORDS = "records/"
 PORTRAIT_RECORDS = "portraits/records/"
+BLOCK_RECORDS = "land/records/"
 
 
 def records_path(chunk: str) -> str:
-    """Return the path of a chunk's records; chunks of portraits and canvases have a folder of their own."""
-    folder = PORTRAIT_RECORDS if chunk.startswith(("portraits-", "canvas-")) else RECORDS
+    """Return the path of a chunk's records; portraits and canvases have a folder of their own, and so do blocks."""
+    folder = RECORDS
+    if chunk.startswith(("portraits-", "canvas-")):
+        folder = PORTRAIT_RECORDS
+    elif chunk.startswith("block-"):
+        folder = BLOCK_RECORDS
     return f"{folder}{chunk}.ndjson"
 
 
@@ -248,6 +313,11 @@ def portrait_path(key: str) -> str:
 def colours_path(key: str) -> str:
     """Return the path of the colours, before squashing, of a portrait or canvas."""
     return f"portraits/{key[:2]}/{key}.npy"
+
+
+def block_path(key: str) -> str:
+    """Return the path of the picture of a block of a land."""
+    return f"land/blocks/{key}.png"
 
 
 def sheet_path(key: str, step: int | None = None) -> str:

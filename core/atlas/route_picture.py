@@ -74,11 +74,15 @@ def with_captions(frames: Pixels, names: Sequence[str]) -> Pixels:
     return np.stack(pages)
 
 
-def encode(frames: Pixels, output: Path) -> bytes:
-    """Encode frames as a movie or a sheet, by the suffix of the file; a movie shows its two ends for a second each."""
+def encode(frames: Pixels, output: Path, milliseconds: int = _FRAME_MILLISECONDS) -> bytes:
+    """Encode frames as a movie or a sheet, by the suffix of the file; a movie shows its two ends for a second each.
+
+    Args:
+        milliseconds: how long a movie shows each of the other frames.
+    """
     if output.suffix.lower() == ".png":
         return sheets.encode_png(np.concatenate(list(frames), axis=1))
-    between = [_FRAME_MILLISECONDS] * (len(frames) - 2)
+    between = [milliseconds] * (len(frames) - 2)
     return sheets.encode_movie(frames, [_END_MILLISECONDS, *between, _END_MILLISECONDS])
 
 

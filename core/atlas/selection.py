@@ -19,7 +19,7 @@ _MAX_PAIRS = 5_000_000
 
 
 def select_pairs(spec: AtlasSpec, model: Model) -> list[Pair]:
-    """Return the pairs that a spec selects, each once, in the order of the spec.
+    """Return the pairs that a spec selects, each once, in the order of the spec; none if it has a land only.
 
     Raises:
         SpecError: if a neuron does not exist, or there are fewer pairs than the selection asks for, or too many.
@@ -35,6 +35,8 @@ def select_pairs(spec: AtlasSpec, model: Model) -> list[Pair]:
             return _random(_neurons(written, model), n, seed)
         case NearestPairs(neurons=written, k=k, connect=connect):
             return list(distinct_pairs(_nearest(_neurons(written, model), k, model, connect)))
+        case None:
+            return []
 
 
 def resolve_settings(settings: RenderSettings, model: Model) -> RenderSettings:
@@ -73,17 +75,30 @@ def _listed(listed: Sequence[tuple[str, str]], model: Model) -> Iterator[tuple[N
 
 def _neurons(written: Sequence[str], model: Model) -> list[Neuron]:
     """Return the neurons of a list of neurons and ranges, each once; at least two are required."""
+    neurons = listed_neurons(written, model, "pairs.neurons")
+    if len(neurons) < 2:
+        raise SpecError(f"pairs.neurons: expected at least two neurons, got {', '.join(map(str, neurons))}")
+    return neurons
+
+
+def listed_neurons(written: Sequence[str], model: Model, key: str) -> list[Neuron]:
+    """Return the neurons of a list of neurons and ranges, each once, in the order of the list.
+
+    Args:
+        key: the key of the spec that has the list, for messages.
+
+    Raises:
+        SpecError: if a neuron cannot be read or does not exist.
+    """
     neurons: dict[Neuron, None] = {}
     for number, text in enumerate(written):
-        source = f"pairs.neurons.{number}"
+        source = f"{key}.{number}"
         try:
             layer, channels = parse_range(text)
         except SpecError as error:
             raise SpecError(f"{source}: {error}") from None
         check_neuron(model, Neuron(layer, channels[-1]), source)
         neurons.update(dict.fromkeys(Neuron(layer, channel) for channel in channels))
-    if len(neurons) < 2:
-        raise SpecError(f"pairs.neurons: expected at least two neurons, got {', '.join(map(str, neurons))}")
     return list(neurons)
 
 

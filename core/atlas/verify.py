@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from core.atlas.finished_land import BLOCKS
 from core.atlas.manifest import (
     MANIFEST_PATH,
     PAGE_PATH,
@@ -21,10 +22,13 @@ from core.atlas.manifest import (
 from core.atlas.plan import make_plan
 from core.atlas.plan_files import SPEC_PATH
 from core.atlas.records import (
+    BLOCK_RECORDS,
     PORTRAIT_RECORDS,
     RECORDS,
     Picture,
     Record,
+    block_path,
+    blocks_from_ndjson,
     colours_path,
     from_ndjson,
     portrait_path,
@@ -39,7 +43,8 @@ from core.spec_file import parse_spec
 from core.store.store import Store
 
 _OF_AN_ATLAS = re.compile(
-    r"(portraits/)?records/[^/]+\.ndjson|plan/(spec\.json|[0-9a-f]{20}.*)|(sheets|portraits)/[0-9a-f]{2}/[0-9a-f]{20}.*"
+    r"(portraits/|land/)?records/[^/]+\.ndjson|plan/(spec\.json|[0-9a-f]{20}.*)"
+    r"|(sheets|portraits)/[0-9a-f]{2}/[0-9a-f]{20}.*|land/blocks/[0-9a-f]{20}\.png"
 )
 
 
@@ -99,14 +104,20 @@ def progress(store: Store, spec: AtlasSpec | None = None) -> Progress:
     Raises:
         IsthmusError: if that cannot be told on this machine, such as without the model's weights.
     """
-    spec = spec or _stored_spec(store)
+    spec = spec or stored_spec(store)
     if not weights.are_here(spec.model):
         raise ModelError(f"the weights of {spec.model.name} are not on this machine; isthmus plan downloads them")
     plan = make_plan(spec, store, 1)
     return Progress(plan.pairs, plan.done, plan.failed, plan.missing)
 
 
-def _stored_spec(store: Store) -> AtlasSpec:
+def stored_spec(store: Store) -> AtlasSpec:
+    """Return the spec that the last build has stored in an atlas.
+
+    Raises:
+        RecordError: if no build has stored its spec.
+        SpecError: if it is damaged.
+    """
     if not store.exists(SPEC_PATH):
         raise RecordError("no build has stored its spec; give the spec instead of the folder")
     try:
@@ -122,7 +133,7 @@ def is_atlas(store: Store) -> bool:
         with suppress(RecordError):
             read_manifest(store)
             return True
-    folders = (RECORDS, PORTRAIT_RECORDS, "plan/", "portraits/", "sheets/")
+    folders = (RECORDS, PORTRAIT_RECORDS, BLOCK_RECORDS, "plan/", "portraits/", "sheets/", BLOCKS)
     return any(_OF_AN_ATLAS.fullmatch(path) for folder in folders for path in store.list(folder))
 
 
@@ -167,7 +178,7 @@ def repair(store: Store, report: Report) -> tuple[str, ...]:
     new portrait differently, and roads must meet. If a published file is missing or damaged, the manifest is deleted,
     so that the next build publishes again.
     """
-    rendered = (RECORDS, "sheets/", "previews/", "portraits/")
+    rendered = (RECORDS, "sheets/", "previews/", "portraits/", BLOCK_RECORDS, BLOCKS)
     published = [path for path in (*report.missing, *report.damaged) if not path.startswith(rendered)]
     spoilt = (*report.spoilt_records, *report.damaged, *report.stale)
     removed = tuple(sorted({*spoilt, *([MANIFEST_PATH] if published else [])} - {*report.missing}))
@@ -211,6 +222,13 @@ class _Index:
                 self.named[source].append(_Named(portrait, None))
                 self.strips_on.setdefault(portrait, set()).update(path for path, _ in pictures)
 
+    def add_blocks(self, source: str, data: bytes) -> None:
+        for record in blocks_from_ndjson(data, source):
+            if record.picture_sha256 is None:
+                continue
+            picture = block_path(record.key)
+            self.named[source].append(_Named(picture, record.picture_sha256))
+
     def add_portraits(self, source: str, data: bytes) -> None:
         for record in portraits_from_ndjson(data, source):
             if record.files:
@@ -220,7 +238,12 @@ class _Index:
 
 def _read_index(store: Store, stored: set[str]) -> _Index:
     index = _Index()
-    for folder, add in ((RECORDS, index.add_pairs), (PORTRAIT_RECORDS, index.add_portraits)):
+    kinds = (
+        (RECORDS, index.add_pairs),
+        (PORTRAIT_RECORDS, index.add_portraits),
+        (BLOCK_RECORDS, index.add_blocks),
+    )
+    for folder, add in kinds:
         paths = sorted(path for path in stored if path.startswith(folder))
         for path, data in zip(paths, store.read_many(paths), strict=True):
             index.named[path] = []
@@ -263,4 +286,4 @@ def _land_files(store: Store, stored: set[str], land: LandFiles) -> Iterator[_Na
 
 
 def _is_picture(path: str) -> bool:
-    return path.startswith(("sheets/", "previews/", "portraits/")) and not path.startswith(PORTRAIT_RECORDS)
+    return path.startswith(("sheets/", "previews/", "portraits/", BLOCKS)) and not path.startswith(PORTRAIT_RECORDS)

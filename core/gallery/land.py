@@ -105,6 +105,7 @@ def land_files(finished: FinishedLand, index: bytes, script: bytes) -> LandFiles
     digest = hashlib.sha256(script).hexdigest()
     return LandFiles(
         tiles=tiles_folder(finished),
+        tile_px=TILE_PX,
         levels=len(level_sizes(finished.land)),
         tile_count=sum(1 for _ in tile_places(finished.land)),
         index_sha256=hashlib.sha256(index).hexdigest(),

@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Any
 
 from core.addresses import without_secrets
-from core.atlas.finished_land import FinishedLand
+from core.atlas.finished_land import FinishedLand, recorded_land
 from core.atlas.manifest import (
     MANIFEST_PATH,
     PAGE_PATH,
@@ -48,12 +48,7 @@ _TILE = re.compile(r"land/[0-9a-f]{20}/.+")
 _DELETING = 16  # threads: deleting an object of a bucket takes a round trip
 
 
-def no_land(store: Store) -> None:
-    """Return None: the atlas has no land."""
-    del store
-
-
-def publish(store: Store, name: str, read_land: ReadLand = no_land) -> Manifest:
+def publish(store: Store, name: str, read_land: ReadLand = recorded_land) -> Manifest:
     """Compute manifest, data and gallery from the records, and write them.
 
     If several processes publish concurrently, the last one has read every record that the others have read; the others
@@ -129,7 +124,7 @@ def _land_paths(land: LandFiles, index: bytes) -> set[str]:
     return {land.data, path, *read_tile_index(index, path)}
 
 
-def is_current(store: Store, spec: dict[str, Any], records: int, read_land: ReadLand = no_land) -> bool:
+def is_current(store: Store, spec: dict[str, Any], records: int, read_land: ReadLand = recorded_land) -> bool:
     """Return whether manifest and page were published from this spec, this number of records and this land."""
     if not (store.exists(MANIFEST_PATH) and store.exists(PAGE_PATH)):
         return False

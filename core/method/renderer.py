@@ -102,6 +102,7 @@ class Renderer:
         strips: strips in a batch.
         neurons: neurons that a strip is about.
         checkpoints: numbers of updates after which the frames are kept too.
+        size: height and width of the images; by default both are `settings.size_px`.
     """
 
     def __init__(
@@ -113,7 +114,9 @@ class Renderer:
         strips: int,
         neurons: int,
         checkpoints: Sequence[int] = (),
+        size: tuple[int, int] | None = None,
     ) -> None:
+        self._size = size or (settings.size_px, settings.size_px)
         self._images, self._goal, self._settings = images, goal, settings
         self._strips, self._neurons = strips, neurons
         self._checkpoints = checkpoints
@@ -231,8 +234,7 @@ class Renderer:
 
     def _views(self, seeds: Sequence[int], steps: int) -> Array:
         """The views of the first updates, shape (update, strip, 2, 3)."""
-        size_px = self._settings.size_px
-        views = np.stack([standard_views(size_px, size_px, steps, seed=(seed, 1)) for seed in seeds], axis=1)
+        views = np.stack([standard_views(*self._size, steps, seed=(seed, 1)) for seed in seeds], axis=1)
         return self._schedule.narrowed(views)
 
     def _update(self, step: tf.Tensor, redirected: bool, channels: tf.Tensor, views: tf.Tensor) -> tf.Tensor:

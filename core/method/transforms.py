@@ -29,15 +29,14 @@ _ANGLES_DEGREES = [*range(-10, 11), *[0] * 5]
 _GREY = 0.5
 
 
-def standard_views(size_px: int, out_px: int, count: int, *, seed: int | tuple[int, ...]) -> Array:
+def standard_views(height: int, width: int, count: int, *, seed: int | tuple[int, ...]) -> Array:
     """Draw views, shape (count, 2, 3), float32, the same on every machine; more draws begin with the same views.
 
     Args:
-        size_px: height and width of the image.
-        out_px: height and width of what the model sees: the middle of Lucid's varying output.
+        height, width: size of the image, and of what the model sees: the middle of Lucid's varying output.
     """
     uniform = np.random.Generator(np.random.Philox(seed)).random((count, 6), dtype=np.float32)
-    views: Array = _views(tf.constant(uniform), (size_px, size_px), (out_px, out_px)).numpy()
+    views: Array = _views(tf.constant(uniform), (height, width), (height, width)).numpy()
     return views
 
 

@@ -11,7 +11,8 @@ from PIL import Image
 from core.arrays import Array, Pixels
 from core.errors import ShapeError
 
-_WEBP_LIMIT_PX = 16383  # of width and height, because the format has 14 bits for each
+WEBP_LIMIT_PX = 16383
+"""The largest width and height of a WebP: the format has 14 bits for each."""
 
 
 def side_by_side(frames: Array) -> Pixels:
@@ -52,8 +53,8 @@ def encode_preview(pixels: Pixels, frames: int) -> bytes:
 
     If the sheet is wider than WebP allows, each of its square frames is made smaller.
     """
-    if pixels.shape[1] > _WEBP_LIMIT_PX:
-        size = _WEBP_LIMIT_PX // frames
+    if pixels.shape[1] > WEBP_LIMIT_PX:
+        size = WEBP_LIMIT_PX // frames
         smaller = [Image.fromarray(frame).resize((size, size)) for frame in split(pixels, frames)]
         pixels = np.concatenate([np.asarray(frame) for frame in smaller], axis=1)
     return encode_webp(pixels)
@@ -66,6 +67,11 @@ def encode_webp(pixels: Pixels) -> bytes:
         pixels: shape (height, width, 3), uint8; WebP allows at most 16,383 px in each direction.
     """
     return _encode(pixels, "WEBP", quality=85, method=4)
+
+
+def resized(pixels: Pixels, size: tuple[int, int]) -> Pixels:
+    """Return a picture of another width and height."""
+    return np.asarray(Image.fromarray(pixels).resize(size))
 
 
 def encode_animation(frames: Array, seconds: float = 1.5) -> bytes:

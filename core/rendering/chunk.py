@@ -19,12 +19,15 @@ from core.atlas import pace
 from core.atlas.chunks import PlannedChunk, PlannedPair
 from core.atlas.keys import settings_digest
 from core.atlas.records import (
+    BLOCK_RECORDS,
     PORTRAIT_RECORDS,
+    AnyRecord,
     Checkpoint,
     Key,
     Picture,
     PortraitRecord,
     Record,
+    blocks_from_ndjson,
     from_ndjson,
     portraits_from_ndjson,
     preview_path,
@@ -41,6 +44,7 @@ from core.pictures import sheets
 from core.pictures.portrait import Portrait
 from core.rendering import history
 from core.rendering.batches import at_most
+from core.rendering.block_chunk import render_block
 from core.rendering.portrait_chunk import render_canvas, render_portraits
 from core.rendering.portrait_files import read_portrait
 from core.rendering.renderers import Strips, renderer_for
@@ -61,15 +65,15 @@ class ChunkResult:
 
     Attributes:
         chunk: name of the chunk.
-        what: "pairs" or "portraits", the items of the chunk.
+        what: the items of the chunk; blocks are those of a land.
         seconds: rendering time.
-        failures: a line for each failed pair or portrait.
+        failures: a line for each failed item.
         samples: paths of some finished previews.
         by_another_build: True if the chunk had records already when its turn came.
     """
 
     chunk: str
-    what: Literal["pairs", "portraits"]
+    what: Literal["pairs", "portraits", "blocks"]
     done: int
     failed: int
     seconds: float
@@ -78,13 +82,13 @@ class ChunkResult:
     by_another_build: bool = False
 
     @classmethod
-    def of(cls, chunk: str, records: Sequence[Record | PortraitRecord]) -> ChunkResult:
+    def of(cls, chunk: str, records: Sequence[AnyRecord]) -> ChunkResult:
         """Return the outcome that the records of a chunk describe; a canvas counts as a portrait."""
         failed = [record for record in records if record.status == "failed"]
         pairs_done = [record for record in records if isinstance(record, Record) and record.status == "done"]
         return cls(
             chunk=chunk,
-            what="pairs" if isinstance(records[0], Record) else "portraits",
+            what=_what(records[0]),
             done=len(records) - len(failed),
             failed=len(failed),
             seconds=sum(record.seconds for record in records),
@@ -100,8 +104,14 @@ class ChunkResult:
         return f"{said}; {self.failed} failed: {self.failures[0]}" if self.failed else said
 
 
+def _what(record: AnyRecord) -> Literal["pairs", "portraits", "blocks"]:
+    if isinstance(record, Record):
+        return "pairs"
+    return "portraits" if isinstance(record, PortraitRecord) else "blocks"
+
+
 def render_chunk(work: PlannedChunk, store: Store, batch_pairs: BatchSize = "auto") -> ChunkResult:
-    """Render a chunk's pairs, portraits or canvas and commit its records.
+    """Render a chunk's pairs, portraits, canvas or block and commit its records.
 
     Args:
         batch_pairs: pairs, or portraits, in a batch; auto: the number that suits the device.
@@ -129,14 +139,21 @@ def render_chunk(work: PlannedChunk, store: Store, batch_pairs: BatchSize = "aut
 def read_result(store: Store, chunk: str) -> ChunkResult:
     """Return the outcome of a chunk that has records."""
     path = records_path(chunk)
-    parse = portraits_from_ndjson if path.startswith(PORTRAIT_RECORDS) else from_ndjson
-    return ChunkResult.of(chunk, list(parse(store.read(path), path)))
+    data = store.read(path)
+    records: Sequence[AnyRecord]
+    if path.startswith(PORTRAIT_RECORDS):
+        records = list(portraits_from_ndjson(data, path))
+    elif path.startswith(BLOCK_RECORDS):
+        records = list(blocks_from_ndjson(data, path))
+    else:
+        records = list(from_ndjson(data, path))
+    return ChunkResult.of(chunk, records)
 
 
-def _render(
-    work: PlannedChunk, device_name: str, store: Store, batch_pairs: BatchSize
-) -> Sequence[Record | PortraitRecord]:
+def _render(work: PlannedChunk, device_name: str, store: Store, batch_pairs: BatchSize) -> Sequence[AnyRecord]:
     chunk = work.chunk
+    if chunk.block:
+        return render_block(chunk.block, work, device_name, store)
     if chunk.portraits and chunk.canvas:
         return render_portraits(chunk.canvas, work, device_name, store, batch_pairs)
     if chunk.canvas:

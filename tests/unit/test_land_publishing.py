@@ -324,7 +324,7 @@ def test_a_land_with_missing_blocks_is_not_finished(tmp_path: Path) -> None:
     check_finished(store, LAND, paths)
     store.delete(paths[next(LAND.blocks)])
 
-    with pytest.raises(RecordError, match=r"expected a finished land, 1 of its 6 blocks are missing; isthmus build"):
+    with pytest.raises(RecordError, match=r"expected a finished land, 1 of its 6 blocks is missing; isthmus build"):
         check_finished(store, LAND, paths)
 
 
