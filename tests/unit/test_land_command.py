@@ -15,12 +15,12 @@ from sample_records import atlas, make_spec
 
 from core.arrays import Pixels
 from core.atlas.flight import fly
-from core.atlas.land import Block
 from core.atlas.land_picture import part
 from core.atlas.land_plan import PlannedBlock, PlannedLand, write_land
 from core.atlas.plan_files import SPEC_PATH
 from core.atlas.records import block_path
 from core.pictures import sheets
+from core.pictures.land import Block
 from core.pictures.sheets import decode, encode_png
 from core.spec import RenderSettings
 from core.store.store import DirectoryStore
