@@ -16,9 +16,9 @@ from flows.terminal import progress_bars
 
 if TYPE_CHECKING:
     from core.arrays import Pixels
-    from core.atlas.land import Block, Land
     from core.atlas.land_picture import ReadBlock
     from core.neurons import Neuron
+    from core.pictures.land import Block, Land
 
 FLIGHT_FRAMES = 48
 _FLIGHT_MILLISECONDS = 50  # of a frame; a flight has more frames than a route, and its steps are smaller

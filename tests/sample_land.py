@@ -9,8 +9,8 @@ from PIL import Image
 
 from core.arrays import Pixels
 from core.atlas.finished_land import BLOCKS, FinishedLand, StoredBlock
-from core.atlas.land import Block, Land
 from core.neurons import Neuron
+from core.pictures.land import Block, Land
 from core.pictures.sheets import encode_png
 from core.store.store import Store
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from core.arrays import Array
 
-_RADII = (0.25, 0.125, 0.0625)  # of the wide neighbourhoods, as shares of the longer side of the grid
+_RADII = (0.25, 0.18, 0.125, 0.09, 0.0625)  # of the wide neighbourhoods, as shares of the longer side of the grid
 _SWEEPS = 40  # at most; each sweep places every neuron anew once
 _LEAST_GAIN = 1e-3  # for each neuron; a sweep that gains less is the last one
 _DIAGONAL = 0.5

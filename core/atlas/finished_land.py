@@ -8,12 +8,12 @@ from statistics import fmean
 from typing import NamedTuple
 
 from core.arrays import Pixels
-from core.atlas.land import Block, Land
 from core.atlas.land_picture import ReadBlock
 from core.atlas.land_plan import read_planned_land
 from core.atlas.recorded import read_blocks, read_portraits, read_records
 from core.atlas.records import NeuronAtPlace, PortraitRecord, Record, block_path
 from core.errors import RecordError, counted
+from core.pictures.land import Block, Land
 from core.pictures.sheets import decode
 from core.store.store import Store
 

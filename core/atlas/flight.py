@@ -14,10 +14,10 @@ from functools import lru_cache
 import numpy as np
 
 from core.arrays import Array, Pixels
-from core.atlas.land import Land
 from core.atlas.land_picture import ReadBlock, part
 from core.errors import SpecError
 from core.neurons import Neuron
+from core.pictures.land import Land
 
 _BLOCKS_KEPT = 16  # neighbouring frames show the same blocks, at most nine of them
 

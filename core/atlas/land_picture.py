@@ -1,7 +1,7 @@
 """The picture of a land, put together from its blocks: any part of it, or the whole as a pyramid of tiles.
 
-The pixels are the blend of the blocks that overlap there, see `core.atlas.blend`. Each is computed from its own blocks
-in the same order, whatever the part, so a part has exactly the pixels of the whole.
+The pixels are the blend of the blocks that overlap there, see `core.pictures.blend`. Each is computed from its own
+blocks in the same order, whatever the part, so a part has exactly the pixels of the whole.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import NamedTuple
 import numpy as np
 
 from core.arrays import Pixels
-from core.atlas.blend import POWER, colours_of, pixels_of
-from core.atlas.land import Block, Land
 from core.errors import ShapeError
 from core.machine.threads import in_threads
+from core.pictures.blend import POWER, colours_of, pixels_of
+from core.pictures.land import Block, Land
 
 ReadBlock = Callable[[Block], Pixels]
 """Return the picture of a block, shape (*land.block_size_px, 3), uint8. Several threads call it at once."""

@@ -13,12 +13,12 @@ from pydantic import TypeAdapter, ValidationError
 from core import METHOD_VERSION
 from core.atlas.arrangement import arrange
 from core.atlas.keys import key_of, short_digest
-from core.atlas.land import Block, Land
 from core.atlas.records import Key
 from core.atlas.selection import listed_neurons
 from core.errors import RecordError, SpecError, first_mistake, short
 from core.models.model import Model
 from core.neurons import Neuron
+from core.pictures.land import Block, Land
 from core.spec import AtlasSpec, LandSpec, RenderSettings
 from core.store.store import Store
 

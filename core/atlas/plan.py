@@ -197,15 +197,12 @@ def make_plan(
     selected = select_pairs(spec, model)
     pairs = [PlannedPair(pair, key) for pair, key in pair_keys(selected, model_digest, settings)]
     portraits = None
-    if spec.strip == "walk":
-        outcome = outcomes(model_digest, portrait_settings(settings), spec.strip, on_gpu)
+    if spec.strip == "walk" and selected:
         canvas = plan_canvas(selected, model, model_digest, settings)
-        failures: Counter[str] = Counter()
-        known = read_portraits(store, outcome, failures)
-        portraits = _plan_portraits(selected, canvas, settled(known, failures, again), again)
+        portraits = _plan_portraits(selected, canvas, store, model_digest, settings, on_gpu, again)
         pairs = [_between(portraits, planned) for planned in pairs]
 
-    failures = Counter()
+    failures: Counter[str] = Counter()
     known = read_records(store, outcomes(model_digest, settings, spec.strip, on_gpu), failures)
     recorded = settled(known, failures, again)
     missing = [repeated(planned, again) for planned in pairs if planned.key not in recorded]
@@ -268,9 +265,18 @@ class _Portraits:
 
 
 def _plan_portraits(
-    pairs: Iterable[Pair], canvas: PlannedCanvas, recorded: Mapping[Key, Outcome], again: Mapping[str, int]
+    pairs: Iterable[Pair],
+    canvas: PlannedCanvas,
+    store: Store,
+    model_digest: str,
+    settings: RenderSettings,
+    on_gpu: bool | None,
+    again: Mapping[str, int],
 ) -> _Portraits:
     """Plan a portrait for each neuron; if the canvas has failed, no portrait can be rendered."""
+    failures: Counter[str] = Counter()
+    known = read_portraits(store, outcomes(model_digest, portrait_settings(settings), "walk", on_gpu), failures)
+    recorded = settled(known, failures, again)
     failure = recorded[canvas.key].reason if canvas.key in recorded else None
     reason = None if failure is None else f"the canvas of all portraits failed: {failure}"
     neurons = sorted({neuron for pair in pairs for neuron in pair}, key=lambda neuron: neuron.order)

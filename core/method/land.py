@@ -15,8 +15,6 @@ import numpy as np
 import tensorflow as tf
 
 from core.arrays import Array, Pixels
-from core.atlas.blend import POWER, colours_of
-from core.atlas.land import Block, Land
 from core.method.color import COLOR_CORRELATION
 from core.method.network import network
 from core.method.noise import noise_levels
@@ -25,6 +23,8 @@ from core.method.renderer import Renderer, Subject, first_failure
 from core.method.spectrum import rfft2d_freqs, spectrum_to_planes
 from core.method.transforms import resample_by_position
 from core.models.model import Model
+from core.pictures.blend import POWER, colours_of
+from core.pictures.land import Block, Land
 from core.pictures.sheets import side_by_side
 from core.spec import RenderSettings
 
@@ -95,7 +95,7 @@ def known_colours(land: Land, block: Block, finished: Mapping[Block, Pixels]) ->
 
     Returns:
         the weighted sum of the finished colours, shape (height, width, 3); and the factor of the block's own colours,
-        shape (height, width, 1), in [0, 1]: see `core.atlas.blend`.
+        shape (height, width, 1), in [0, 1]: see `core.pictures.blend`.
     """
     known, of_finished, of_all = (np.zeros((*land.block_size_px, n), np.float32) for n in (3, 1, 1))
     for other in (block, *land.neighbours(block)):

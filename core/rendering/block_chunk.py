@@ -10,12 +10,12 @@ from core import METHOD_VERSION
 from core.atlas.chunks import PlannedChunk
 from core.atlas.finished_land import block_reader
 from core.atlas.keys import settings_digest
-from core.atlas.land import Land
 from core.atlas.land_plan import PlannedBlock, read_land
 from core.atlas.records import BlockRecord, NeuronAtPlace, block_path
 from core.errors import DeviceError
 from core.machine import device
 from core.models.models import load
+from core.pictures.land import Land
 from core.pictures.sheets import encode_png
 from core.rendering import history
 from core.spec import ModelSpec, RenderSettings

@@ -16,11 +16,11 @@ from PIL import Image
 
 from core.atlas.finished_land import FinishedLand
 from core.atlas.keys import pair_keys, settings_digest
-from core.atlas.land import Land
 from core.atlas.manifest import Manifest
 from core.atlas.records import Checkpoint, Record, preview_path, sheet_path, to_ndjson
 from core.gallery import publish as publishing
 from core.neurons import Neuron, Pair
+from core.pictures.land import Land
 from core.spec import Alignment, RenderSettings
 from core.store.store import DirectoryStore
 

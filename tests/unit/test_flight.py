@@ -12,10 +12,10 @@ from sample_land import block_pixels, make_land
 
 from core.arrays import Pixels
 from core.atlas.flight import fly, neurons_below, number_on
-from core.atlas.land import Block, Land
 from core.atlas.land_picture import part
 from core.errors import SpecError
 from core.neurons import Neuron
+from core.pictures.land import Block, Land
 
 LAND = make_land()
 

@@ -13,10 +13,10 @@ from sample_land import make_land
 
 from core.arrays import Pixels
 from core.atlas import land_picture
-from core.atlas.blend import POWER
-from core.atlas.land import Block, Land
 from core.atlas.land_picture import TILE_PX, level_sizes, part, pyramid, tile_places
 from core.errors import ShapeError
+from core.pictures.blend import POWER
+from core.pictures.land import Block, Land
 
 
 def random_blocks(land: Land) -> Callable[[Block], Pixels]:

@@ -14,7 +14,6 @@ from sample_land import make_land, write_land
 from sample_records import RECORDS, atlas
 
 from core.atlas.finished_land import FinishedLand, block_reader, check_finished
-from core.atlas.land import Land
 from core.atlas.land_picture import part, tile_places
 from core.atlas.manifest import (
     MANIFEST_PATH,
@@ -31,6 +30,7 @@ from core.errors import RecordError
 from core.gallery.land import tiles_folder
 from core.gallery.publish import is_current, publish
 from core.neurons import Neuron
+from core.pictures.land import Land
 from core.pictures.sheets import decode, encode_png
 from core.store.store import DirectoryStore, Store
 

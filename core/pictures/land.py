@@ -4,7 +4,7 @@ A land is one picture in which every neuron has a place, a square cell of a grid
 activation, and between places it is the bilinear mix of the nearest neurons. A land of any size is rendered in blocks
 of cells. A block's picture reaches beyond its cells by a margin on every side. Where the pictures of several blocks
 overlap, the land is their blend, with weights that fall smoothly to 0, so no block has an edge in it: see
-`core.atlas.blend`.
+`core.pictures.blend`.
 
 Lengths are in pixels of the whole picture, x to the right and y down, from its top left corner.
 """
