@@ -2,8 +2,8 @@
 
     python tests/browser/make_screenshots.py [ATLAS] [--output FOLDER]
 
-ATLAS is the folder of a published atlas. Without it, two small atlases are made: one with a failed pair, and one whose
-strips meet.
+ATLAS is the folder of a published atlas. Without it, three small atlases are made: one with a failed pair, one whose
+strips meet, and one with a land.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 from playwright.sync_api import sync_playwright
-from sample_atlases import HUB, LAYERS, small_atlas, small_walk_atlas, walk_record
+from sample_atlases import HUB, LAYERS, small_atlas, small_land_atlas, small_walk_atlas, walk_record
 
 SIZES = {"telephone": (360, 740), "desk": (1280, 800), "wall": (3840, 2160)}
 SCHEMES = ("light", "dark")
@@ -27,6 +27,13 @@ WALK_PLACES = {
     "no-road": f"#route={LAYERS[0]}:{HUB}..9",
     "walk-pair": f"#pair={walk_record(1, 6, 0).key}",
     "walk-about": "#about",
+}
+LAND_PLACES = {
+    "land": "#land",
+    "land-neuron": f"#land={LAYERS[0]}:16",
+    "flight": f"#land={LAYERS[0]}:{HUB}..6",
+    "no-place": "#land=nonsense",
+    "neuron-on-land": f"#neuron={LAYERS[0]}:32",
 }
 
 
@@ -45,7 +52,8 @@ def main() -> None:
                 atlases = [(options.atlas, places(options.atlas))]
             else:
                 small, walk = small_atlas(Path(folder, "small")), small_walk_atlas(Path(folder, "walk"))
-                atlases = [(small, places(small)), (walk, WALK_PLACES)]
+                land = small_land_atlas(Path(folder, "land"))
+                atlases = [(small, places(small)), (walk, WALK_PLACES), (land, LAND_PLACES)]
             for size, (width, height) in SIZES.items():
                 for scheme in SCHEMES:
                     page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)

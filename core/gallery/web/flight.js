@@ -5,7 +5,8 @@
 isthmus.flight = ({ view, onMissing }) => {
   const { byId, element, places } = isthmus;
   const STEPS = 24; // of the scrubber, for a cell
-  const WINDOW = 0.4; // of the shorter side of the view
+  const WINDOW = 0.4; // of the height of the view
+  const EDGE = 12; // px around the strip, see land.css
   const FRAMES = 4; // of a strip, in the time in which the flight moves by a cell
   const NAMED = 8; // neurons that a sentence names
   const still = matchMedia("(prefers-reduced-motion: reduce)");
@@ -87,7 +88,7 @@ isthmus.flight = ({ view, onMissing }) => {
     const [from, to] = centres();
     const now = { x: from.x + share * (to.x - from.x), y: from.y + share * (to.y - from.y) };
     const side = windowSide();
-    byId("flight-beside").style.width = `${Math.round(side) + 8}px`; // with its edge, see land.css
+    byId("flight-beside").style.width = `${Math.round(side) + 8}px`; // with its padding
     view.guide({ ...now, zoom: side / places.cell_px });
     movie.goTo(share * movie.end());
     scrubber.value = Math.round(position * STEPS);
@@ -98,10 +99,10 @@ isthmus.flight = ({ view, onMissing }) => {
 
   const percent = (share) => `${Math.round(share * 100)} %`;
 
-  // Return the side of the window on the screen, px.
+  // Return the side of the window on the screen, px. The strip is as large and has room to the right of it.
   function windowSide() {
     const { clientWidth, clientHeight } = byId("land-view");
-    return Math.max(16, WINDOW * Math.min(clientWidth, clientHeight));
+    return Math.max(16, Math.min(WINDOW * clientHeight, (clientWidth / 2 - 2 * EDGE) / 1.5));
   }
 
   function showNoStrip({ pair }) {

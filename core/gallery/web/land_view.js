@@ -51,7 +51,8 @@ isthmus.landView = (canvas, { onMove, onTap, onPoint, onMissing, onLines }) => {
   function draw() {
     cancelAnimationFrame(request);
     request = 0;
-    const ratio = devicePixelRatio;
+    if (canvas.clientWidth === 0) return;
+    const ratio = canvas.width / canvas.clientWidth;
     const { x, y, zoom } = camera.now;
     const scale = zoom * ratio;
     const [width, height] = [canvas.width / scale, canvas.height / scale];
