@@ -25,7 +25,7 @@ _LOADED_WITH_PAGE = (
     "page.css grid.css strip.css text.js data.js filter.js rows.js strip.js grid.js assets.js address.js".split()
 )
 _LOADED_LATER = {  # page -> its own styles and scripts, which are loaded before it is opened
-    "pair": ["pair.css", "chart.js", "record.js", "pair.js"],
+    "pair": ["pair.css", "places.js", "chart.js", "record.js", "pair.js"],
     "neuron": "neuron.css places.js tiles.js neuron_land.js neuron.js".split(),
     "map": ["map.css", "map.js"],
     "walk": ["walk.css", "roads.js", "movie.js", "walk.js"],

@@ -26,6 +26,7 @@ isthmus.land = Object.assign(
       if (!view) begin();
       say();
       byId("land-title").replaceChildren("Land of ", isthmus.quoted(places.layer));
+      byId("land-title").title = places.layer;
       byId("land-state").textContent =
         `${isthmus.whole(places.count)} neurons, similar ones side by side; mixes of them between.`;
       endFlight();
@@ -161,7 +162,7 @@ isthmus.land = Object.assign(
       const parts = shares
         .map(([number, share]) => [number, Math.round(share * 100)])
         .filter(([, percent]) => percent > 0)
-        .map(([number, percent]) => element("span", {}, isthmus.inWords(places.neurons[number]), ` ${percent} %`));
+        .map(([number, percent]) => element("span", {}, isthmus.neuronName(places.neurons[number]), ` ${percent} %`));
       return [...parts, element("span", { className: "faint", textContent: factsOf(shares[0][0]) })];
     }
 

@@ -2,7 +2,7 @@
 
 // The record on a pair's page: curves, checkpoints, numbers, downloads, and a spec that renders the pair again.
 isthmus.record = (() => {
-  const { byId, element, pairs } = isthmus;
+  const { byId, element, pairs, places } = isthmus;
   // Measurements of the strip: name -> [fields of the record: for a and for b, or one for the strip; meaning].
   const MEASURED = {
     reach: [["reach_a", "reach_b"], "largest mean activation on a frame of the strip"],
@@ -151,7 +151,15 @@ isthmus.record = (() => {
       file("Sheet, PNG, lossless", isthmus.sheetPath(pair.key)),
       file("Preview, WebP", isthmus.previewPath(pair.key)),
     ];
-    byId("links").replaceChildren(...(pair.failed ? [] : pictures), json, copy);
+    byId("links").replaceChildren(...(pair.failed ? [] : pictures), json, copy, ...flight());
+  }
+
+  // Return a link to the flight between the pair's neurons, if both have a place on a land.
+  function flight() {
+    const names = [pair.a.name, pair.b.name];
+    if (pair.a === pair.b || names.some((name) => places.find(name) === undefined)) return [];
+    const href = isthmus.address.to("land", isthmus.joinNames(names));
+    return [element("a", { href, textContent: "Flight over the land" })];
   }
 
   async function copied(text, what) {
