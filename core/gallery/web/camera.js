@@ -158,5 +158,5 @@ isthmus.camera = (canvas, { width, height }, { onMove, onTap, onPoint }) => {
     event.preventDefault();
   });
 
-  return { now, moveTo, fly, stop, zoomAt, showWhole, whole, pointAt, isOnLand, isFlying: () => request !== 0 };
+  return { now, moveTo, fly, stop, zoomAt, showWhole, whole, pointAt, isOnLand };
 };

@@ -139,12 +139,8 @@ isthmus.flight = ({ view, onMissing }) => {
     play.setAttribute("aria-pressed", request !== 0);
   }
 
-  play.addEventListener("click", () => {
-    view.camera.stop();
-    request ? pause() : start();
-  });
+  play.addEventListener("click", () => (request ? pause() : start()));
   scrubber.addEventListener("input", () => {
-    view.camera.stop();
     pause();
     goTo(Number(scrubber.value) / STEPS);
   });

@@ -24,6 +24,7 @@ isthmus.land = Object.assign(
       byId("land-stage").hidden = places.count === 0;
       if (places.count === 0) return sayThereIsNone();
       if (!view) begin();
+      leave(); // what was under way
       say();
       byId("land-title").replaceChildren("Land of ", isthmus.quoted(places.layer));
       byId("land-title").title = places.layer;

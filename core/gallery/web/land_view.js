@@ -21,6 +21,7 @@ isthmus.landView = (canvas, { onMove, onTap, onPoint, onMissing, onLines }) => {
 
   // Move the camera for the page, so that `onMove` knows that the reader did not.
   function guide(to) {
+    camera.stop();
     isGuided = true;
     camera.moveTo(to);
     isGuided = false;
