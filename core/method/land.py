@@ -3,7 +3,7 @@
 At each position of the layer the objective is the mix of the neurons of the nearest places, with bilinear weights. A
 view moves the image, so the weights are taken where the view has moved each position to. Each neuron counts by what it
 gains over noise at its place, so that a strong neuron does not swallow its neighbours. Near blocks that are finished
-the image is a blend with their pictures, which are constants, so the block grows towards what is there.
+the image is a mix with their pictures, which are constants, so the block grows towards what is there.
 """
 
 from __future__ import annotations
@@ -23,8 +23,7 @@ from core.method.renderer import Renderer, Subject, first_failure
 from core.method.spectrum import rfft2d_freqs, spectrum_to_planes
 from core.method.transforms import resample_by_position
 from core.models.model import Model
-from core.pictures.blend import POWER, colours_of
-from core.pictures.land import Block, Land
+from core.pictures.land import Block, Land, painted
 from core.pictures.sheets import side_by_side
 from core.spec import RenderSettings
 
@@ -32,6 +31,8 @@ _LEAST_GAIN = 4.0
 """Standard deviations of the activation on noise that a neuron counts as gaining at least. Without a least gain, one
 that gains nothing, at the start or because it is dead, would count without bound. Live neurons gain 29 and more."""
 _LEAST_DEVIATION = 0.25  # share of the layer's median deviation; that of a dead neuron is 0
+_POWER = float(__import__("os").environ.get("P", 1.4))
+_SHARPNESS = float(__import__("os").environ.get("W2", 2))
 _MIDDLE = 0.25  # cells: the activation at a place is the mean over positions up to this far from its centre
 
 
@@ -89,28 +90,37 @@ class BlockRenderer:
 
 
 def known_colours(land: Land, block: Block, finished: Mapping[Block, Pixels]) -> tuple[Array, Array]:
-    """Return what finished blocks contribute to the colours of a block's picture, and the share of its own.
+    """Return what finished blocks contribute to the colours of a block's picture, and the factor of its own.
 
-    Blocks that are still to come leave their share to the block.
+    Colours are those before the sigmoid that makes pixels. With the block's weight w against that of the finished ones,
+    the factors are w and 1 - w, each to the power of 1 / p and so that the sum of their p-th powers is 1: with p = 1
+    textures that have nothing to do with each other lose contrast, and with p = 2 those that agree gain. Blocks are
+    somewhere between, because a block grows towards those that are finished.
 
     Returns:
-        the weighted sum of the finished colours, shape (height, width, 3); and the factor of the block's own colours,
-        shape (height, width, 1), in [0, 1]: see `core.pictures.blend`.
+        the part of the finished colours, shape (height, width, 3); and the factor of the block's own colours, shape
+        (height, width, 1), in [0, 1].
     """
-    known, of_finished, of_all = (np.zeros((*land.block_size_px, n), np.float32) for n in (3, 1, 1))
-    for other in (block, *land.neighbours(block)):
+    others = np.zeros((*land.block_size_px, 1), np.float32)
+    for other in finished:
         here, there = land.overlap(block, other)
-        weight = land.block_weight[there][..., None]
-        of_all[here] += weight**POWER
-        if other in finished:
-            of_finished[here] += weight**POWER
-            known[here] += weight * colours_of(finished[other][there])
-    own = np.maximum(1 - of_finished / of_all, 0) ** (1 / POWER)
-    return known / of_all ** (1 / POWER), own
+        others[here] += land.weight[there][..., None] ** _POWER
+    mine = land.weight[..., None] ** _POWER
+    share = np.divide(mine, mine + others, out=np.ones_like(mine), where=others > 0)
+    so_far = painted(land, finished, *land.origin_px(block), *land.block_size_px)
+    known = np.where(others > 0, (1 - share) ** (1 / _POWER) * _colours_of(so_far), 0)
+    return known.astype(np.float32), share ** (1 / _POWER)
+
+
+def _colours_of(pixels: Pixels) -> Array:
+    """Return the colours of pixels, float32; each of the 256 values stands for the middle of its range."""
+    values = (np.arange(256, dtype=np.float64) + 0.5) / 256
+    colours: Array = np.log(values / (1 - values)).astype(np.float32)[pixels]
+    return colours
 
 
 class _BlockImage:
-    """The picture of a block: its own spectrum, blended with the pictures of finished blocks."""
+    """The picture of a block: its own spectrum, mixed with the pictures of finished blocks."""
 
     def __init__(self, land: Land, settings: RenderSettings) -> None:
         self._sd = settings.sd
@@ -162,7 +172,7 @@ class _NeuronsByPlace:
         found = self._network(images, redirected, channels[0] if self._selects_channels else None)[self._layer]
         activations = (found if self._selects_channels else tf.gather(found, channels[0], axis=-1))[0]
         down, across = self._places_of(activations.shape[0], activations.shape[1], view)
-        weights = _tents(down, across, self._land)
+        weights = _tents(down, across, self._land) ** _SHARPNESS
         gained = activations - tf.gather(self._mean, channels[0])
         # The line through 0 that fits the gain best as a function of the weight: the gain of a neuron by itself.
         fitted = tf.math.divide_no_nan(_over_positions(weights * gained), _over_positions(weights**2))
