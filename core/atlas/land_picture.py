@@ -137,14 +137,15 @@ def _stripes(land: Land, read: ReadBlock, y: int, x: int, height: int, width: in
     blocks = [overlapping(land, top, x, tall, width) for top, tall in stripes]
     kept = lru_cache(maxsize=max(map(len, blocks)))(read)
 
-    def checked(pixels: Pixels) -> Pixels:
+    def checked(block: Block) -> Pixels:
+        pixels = kept(block)
         if pixels.shape != (*land.block_size_px, 3) or pixels.dtype != np.uint8:
-            raise ShapeError(f"expected blocks of shape {(*land.block_size_px, 3)}, uint8, got {pixels.shape}")
+            raise ShapeError(f"expected {block} of shape {(*land.block_size_px, 3)}, uint8, got {pixels.shape}")
         return pixels
 
     for (top, tall), those in zip(stripes, blocks, strict=True):
-        pictures = in_threads(kept, those, threads=_THREADS, held=_HELD)
-        yield top, painted(land, dict(zip(those, map(checked, pictures), strict=True)), top, x, tall, width)
+        pictures = dict(zip(those, in_threads(checked, those, threads=_THREADS, held=_HELD), strict=True))
+        yield top, painted(land, pictures, top, x, tall, width)
 
 
 def overlapping(land: Land, y: int, x: int, height: int, width: int) -> list[Block]:

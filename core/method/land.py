@@ -177,8 +177,11 @@ class _NeuronsByPlace:
         # The line through 0 that fits the gain best as a function of the weight: the gain of a neuron by itself.
         fitted = tf.math.divide_no_nan(_over_positions(weights * gained), _over_positions(weights**2))
         gains = tf.stop_gradient(tf.maximum(fitted, tf.gather(self._least, channels[0])))
-        mixed = tf.reduce_sum(_over_positions(weights * activations) / gains) * tf.reduce_mean(gains)
-        return (mixed / tf.reduce_sum(weights))[None]
+        # The geometric mean keeps the scale of the objective from update to update, whatever the neurons' own scales.
+        unit = tf.exp(tf.reduce_mean(tf.math.log(gains)))
+        mixed = tf.reduce_sum(_over_positions(weights * activations) / gains) * unit
+        # As for a strip, the sum over frames, here places, of means over positions.
+        return (mixed / self._positions_per_place(activations))[None]
 
     def measure(self, channels: tf.Tensor) -> Sequence[tf.Tensor]:
         """Return the activation of each neuron in the middle of its place, and its noise, each of shape (1, place)."""
@@ -193,6 +196,11 @@ class _NeuronsByPlace:
         )
         means = tf.math.divide_no_nan(_over_positions(middle * found), _over_positions(middle))
         return means[None], tf.gather(self._highest.astype(np.float32), channels)
+
+    def _positions_per_place(self, activations: tf.Tensor) -> float:
+        rows, columns = activations.shape[:2]
+        height, width = self._land.block_size_px
+        return float(rows * columns * self._land.cell_px**2 / (height * width))
 
     def _places_of(self, rows: int, columns: int, view: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
         """Return where each position of the layer lies, in places down and across; each has the shape (row, column).
