@@ -16,24 +16,16 @@ import tensorflow as tf
 
 from core.arrays import Array, Pixels
 from core.method.color import COLOR_CORRELATION
-from core.method.network import network
-from core.method.noise import noise_levels
+from core.method.land_goal import NeuronsByPlace
 from core.method.parameterization import start_values
 from core.method.renderer import Renderer, Subject, first_failure
 from core.method.spectrum import rfft2d_freqs, spectrum_to_planes
-from core.method.transforms import resample_by_position
 from core.models.model import Model
 from core.pictures.land import Block, Land, painted
 from core.pictures.sheets import side_by_side
 from core.spec import RenderSettings
 
-_LEAST_GAIN = 4.0
-"""Standard deviations of the activation on noise that a neuron counts as gaining at least. Without a least gain, one
-that gains nothing, at the start or because it is dead, would count without bound. Live neurons gain 29 and more."""
-_LEAST_DEVIATION = 0.25  # share of the layer's median deviation; that of a dead neuron is 0
 _POWER = float(__import__("os").environ.get("P", 1.4))
-_SHARPNESS = float(__import__("os").environ.get("W2", 2))
-_MIDDLE = 0.25  # cells: the activation at a place is the mean over positions up to this far from its centre
 
 
 @dataclass(frozen=True)
@@ -66,12 +58,10 @@ class BlockRenderer:
     """
 
     def __init__(self, model: Model, land: Land, settings: RenderSettings) -> None:
-        self._images = _BlockImage(land, settings)
-        self._goal = _NeuronsByPlace(self._images, model, land, settings)
+        self._images = BlockImage(land, settings)
+        goal = NeuronsByPlace(self._images.by_position, self._images.image, model, land, settings)
         neurons = (land.block_rows + 2) * (land.block_columns + 2)
-        self._renderer = Renderer(
-            self._images, self._goal, settings, strips=1, neurons=neurons, size=land.block_size_px
-        )
+        self._renderer = Renderer(self._images, goal, settings, strips=1, neurons=neurons, size=land.block_size_px)
 
     def render(self, land: Land, block: Block, finished: Mapping[Block, Pixels], seed: int) -> RenderedBlock:
         """Render a block.
@@ -119,7 +109,7 @@ def _colours_of(pixels: Pixels) -> Array:
     return colours
 
 
-class _BlockImage:
+class BlockImage:
     """The picture of a block: its own spectrum, mixed with the pictures of finished blocks."""
 
     def __init__(self, land: Land, settings: RenderSettings) -> None:
@@ -147,98 +137,3 @@ class _BlockImage:
 
     def image(self) -> tf.Tensor:
         return tf.reshape(self.by_position(), (1, *self._size, 3))
-
-
-class _NeuronsByPlace:
-    """The mix of the neurons of the nearest places, at each position of the layer."""
-
-    def __init__(self, images: _BlockImage, model: Model, land: Land, settings: RenderSettings) -> None:
-        self._images, self._land, self._settings = images, land, settings
-        self._layer = land.layer
-        self._network = network(model, {land.layer}, precision=settings.precision, xla=settings.xla)
-        self._exact = network(model, {land.layer})
-        self._selects_channels = model.can_select_channels({land.layer})
-        levels = noise_levels(model, (land.layer,), settings.size_px)[land.layer]
-        least = np.maximum(levels.deviation, _LEAST_DEVIATION * np.median(levels.deviation))
-        self._mean, self._highest = levels.mean, levels.highest
-        self._least = (_LEAST_GAIN * least + np.finfo(np.float32).tiny).astype(np.float32)
-
-    def objective(self, step: tf.Tensor, redirected: bool, channels: tf.Tensor, views: tf.Tensor) -> tf.Tensor:
-        size = self._land.block_size_px
-        seen, view = self._images.by_position(), None
-        if self._settings.transforms == "standard":
-            seen, view = resample_by_position(seen, size, views, size), views[0]
-        images = tf.reshape(seen, (1, *size, 3))
-        found = self._network(images, redirected, channels[0] if self._selects_channels else None)[self._layer]
-        activations = (found if self._selects_channels else tf.gather(found, channels[0], axis=-1))[0]
-        down, across = self._places_of(activations.shape[0], activations.shape[1], view)
-        weights = _tents(down, across, self._land) ** _SHARPNESS
-        gained = activations - tf.gather(self._mean, channels[0])
-        # The line through 0 that fits the gain best as a function of the weight: the gain of a neuron by itself.
-        fitted = tf.math.divide_no_nan(_over_positions(weights * gained), _over_positions(weights**2))
-        gains = tf.stop_gradient(tf.maximum(fitted, tf.gather(self._least, channels[0])))
-        # The geometric mean keeps the scale of the objective from update to update, whatever the neurons' own scales.
-        unit = tf.exp(tf.reduce_mean(tf.math.log(gains)))
-        mixed = tf.reduce_sum(_over_positions(weights * activations) / gains) * unit
-        # As for a strip, the sum over frames, here places, of means over positions.
-        return (mixed / self._positions_per_place(activations))[None]
-
-    def measure(self, channels: tf.Tensor) -> Sequence[tf.Tensor]:
-        """Return the activation of each neuron in the middle of its place, and its noise, each of shape (1, place)."""
-        found = tf.gather(self._exact(self._images.image(), False, None)[self._layer], channels[0], axis=-1)[0]
-        rows, columns = found.shape[0], found.shape[1]
-        land = self._land
-        down, across = self._places_of(rows, columns, None)
-        middle = tf.reshape(
-            _near(down, land.block_rows, land.block_size_px[0] / rows / land.cell_px)[..., :, None]
-            * _near(across, land.block_columns, land.block_size_px[1] / columns / land.cell_px)[..., None, :],
-            (rows, columns, -1),
-        )
-        means = tf.math.divide_no_nan(_over_positions(middle * found), _over_positions(middle))
-        return means[None], tf.gather(self._highest.astype(np.float32), channels)
-
-    def _positions_per_place(self, activations: tf.Tensor) -> float:
-        rows, columns = activations.shape[:2]
-        height, width = self._land.block_size_px
-        return float(rows * columns * self._land.cell_px**2 / (height * width))
-
-    def _places_of(self, rows: int, columns: int, view: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return where each position of the layer lies, in places down and across; each has the shape (row, column).
-
-        The first place of the ring around the block has its centre at 0.
-        """
-        land = self._land
-        height, width = land.block_size_px
-        y = ((tf.range(rows, dtype=tf.float32) + 0.5) * (height / rows) - 0.5)[:, None]
-        x = ((tf.range(columns, dtype=tf.float32) + 0.5) * (width / columns) - 0.5)[None, :]
-        if view is None:
-            x, y = x + tf.zeros_like(y), y + tf.zeros_like(x)
-        else:
-            x, y = (view[axis, 0] * x + view[axis, 1] * y + view[axis, 2] for axis in (0, 1))
-        down, across = (((t + 0.5 - land.margin_px) / land.cell_px + 0.5) for t in (y, x))
-        return down, across
-
-
-def _tents(down: tf.Tensor, across: tf.Tensor, land: Land) -> tf.Tensor:
-    """Return the bilinear weight of each place at each position, shape (row, column, place)."""
-    along = [
-        tf.nn.relu(1 - tf.abs(t[..., None] - tf.range(count + 2, dtype=tf.float32)))
-        for t, count in ((down, land.block_rows), (across, land.block_columns))
-    ]
-    return tf.reshape(along[0][..., :, None] * along[1][..., None, :], (*down.shape, -1))
-
-
-def _near(t: tf.Tensor, count: int, spacing: float) -> tf.Tensor:
-    """Return 1 for the places whose middle a position belongs to, 0 for the others, shape (row, column, place).
-
-    Args:
-        t: the positions, shape (row, column), in places.
-        count: places of the block.
-        spacing: distance of two positions; where the layer is coarse, at least the nearest position belongs to a place.
-    """
-    places = tf.range(count + 2, dtype=tf.float32)
-    return tf.cast(tf.abs(t[..., None] - places) <= max(_MIDDLE, spacing / 2), tf.float32)
-
-
-def _over_positions(t: tf.Tensor) -> tf.Tensor:
-    return tf.reduce_sum(t, axis=(0, 1))

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from core.atlas.land_plan import land_settings
 from core.method.land import BlockRenderer, known_colours
+from core.method.land_goal import places, spreads
 from core.models.models import load
 from core.neurons import Neuron
 from core.pictures.land import Block, Land, painted
@@ -111,10 +112,46 @@ def test_a_stronger_neuron_does_not_swallow_its_neighbours() -> None:
 
 def test_views_move_the_weights_with_the_picture() -> None:
     """A view that shifts the picture by one cell shifts the places of the layer's positions by one."""
-    renderer = BlockRenderer(load(ModelSpec()), LAND, settings_for(steps=1))
-    goal = renderer._goal
-    as_it_is = goal._places_of(8, 8, tf.constant([[1.0, 0, 0], [0, 1, 0]]))
-    shifted = goal._places_of(8, 8, tf.constant([[1.0, 0, CELL_PX], [0, 1, 0]]))
+    y = x = tf.range(8, dtype=tf.float32) * 16 + 8
+    as_it_is = places(y, x, tf.constant([[1.0, 0, 0], [0, 1, 0]]), LAND)
+    shifted = places(y, x, tf.constant([[1.0, 0, CELL_PX], [0, 1, 0]]), LAND)
     np.testing.assert_allclose(shifted[0], as_it_is[0], atol=1e-5)
     np.testing.assert_allclose(shifted[1], as_it_is[1] + 1, atol=1e-5)
-    np.testing.assert_allclose(goal._places_of(8, 8, None), as_it_is, atol=1e-5)
+    np.testing.assert_allclose(places(y, x, None, LAND), as_it_is, atol=1e-5)
+
+
+class OfOneSize:
+    """The default network as one without positions: a layer's means over images of one place."""
+
+    def __init__(self) -> None:
+        self._model = load(ModelSpec())
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+    def can_select_channels(self, layers: Collection[str]) -> bool:
+        return False
+
+    def sizes(self, size_px: int) -> Mapping[str, tuple[int, int] | None]:
+        return dict.fromkeys(self._model.layers)
+
+    def activations(self, images: tf.Tensor, layers: Collection[str], **options: Any) -> Mapping[str, tf.Tensor]:
+        assert tuple(images.shape[1:3]) == (CELL_PX, CELL_PX)
+        found = self._model.activations(images, layers, **options)
+        return {layer: tf.reduce_mean(t, axis=(1, 2)) for layer, t in found.items()}
+
+
+def test_a_layer_without_positions_is_seen_through_windows() -> None:
+    """Each neuron's place excites it more than most other places do; the network sees only windows of one place."""
+    land = Land(tuple(Neuron(LAYER, n) for n in range(9)), 3, CELL_PX, 3, 3, CELL_PX // 4)
+    model: Any = OfOneSize()
+    block = BlockRenderer(model, land, settings_for(steps=24)).render(land, Block(0, 0), {}, seed=3)
+    margin = land.margin_px
+    cells = block.pixels[margin:-margin, margin:-margin].reshape(3, CELL_PX, 3, CELL_PX, 3).swapaxes(1, 2)
+    images = tf.constant(cells.reshape(9, CELL_PX, CELL_PX, 3), tf.float32) / 255
+    by_place = model.activations(images, {LAYER})[LAYER].numpy()[:, :9]
+    np.testing.assert_allclose(block.activation.ravel(), by_place.diagonal(), rtol=0.05, atol=0.02)
+    better = (by_place > by_place.diagonal()).sum(axis=0)
+    assert (better < 2).mean() > 0.7
+    assert not spreads(model, land)
+    assert spreads(load(ModelSpec()), land)
