@@ -1,7 +1,6 @@
 """The picture of a land, put together from its blocks: any part of it, or the whole as a pyramid of tiles.
 
-The pixels are the blend of the blocks that overlap there, see `core.pictures.blend`. Each is computed from its own
-blocks in the same order, whatever the part, so a part has exactly the pixels of the whole.
+The blocks are painted over each other, see `core.pictures.land`, so a part has exactly the pixels of the whole.
 """
 
 from __future__ import annotations
@@ -15,8 +14,7 @@ import numpy as np
 from core.arrays import Pixels
 from core.errors import ShapeError
 from core.machine.threads import in_threads
-from core.pictures.blend import POWER, colours_of, pixels_of
-from core.pictures.land import Block, Land
+from core.pictures.land import Block, Land, painted
 
 ReadBlock = Callable[[Block], Pixels]
 """Return the picture of a block, shape (*land.block_size_px, 3), uint8. Several threads call it at once."""
@@ -138,8 +136,16 @@ def _stripes(land: Land, read: ReadBlock, y: int, x: int, height: int, width: in
     stripes = [(top, min(_STRIPE_PX, y + height - top)) for top in range(y, y + height, _STRIPE_PX)]
     blocks = [overlapping(land, top, x, tall, width) for top, tall in stripes]
     kept = lru_cache(maxsize=max(map(len, blocks)))(read)
+
+    def checked(block: Block) -> Pixels:
+        pixels = kept(block)
+        if pixels.shape != (*land.block_size_px, 3) or pixels.dtype != np.uint8:
+            raise ShapeError(f"expected {block} of shape {(*land.block_size_px, 3)}, uint8, got {pixels.shape}")
+        return pixels
+
     for (top, tall), those in zip(stripes, blocks, strict=True):
-        yield top, _blend(land, kept, those, top, x, tall, width)
+        pictures = dict(zip(those, in_threads(checked, those, threads=_THREADS, held=_HELD), strict=True))
+        yield top, painted(land, pictures, top, x, tall, width)
 
 
 def overlapping(land: Land, y: int, x: int, height: int, width: int) -> list[Block]:
@@ -155,23 +161,3 @@ def overlapping(land: Land, y: int, x: int, height: int, width: int) -> list[Blo
         )
     )
     return [Block(row, column) for row in rows for column in columns]
-
-
-def _blend(land: Land, read: ReadBlock, blocks: list[Block], y: int, x: int, height: int, width: int) -> Pixels:
-    """Return the blend of some blocks over a part."""
-    colours = np.zeros((height, width, 3), np.float32)
-    powers = np.zeros((height, width, 1), np.float32)
-    weight = land.block_weight[..., np.newaxis]
-    power = weight**POWER
-    for block, pixels in zip(blocks, in_threads(read, blocks, threads=_THREADS, held=_HELD), strict=True):
-        if pixels.shape != (*land.block_size_px, 3) or pixels.dtype != np.uint8:
-            raise ShapeError(f"expected {block} of shape {(*land.block_size_px, 3)}, uint8, got {pixels.shape}")
-        top, left = land.origin_px(block)
-        rows = slice(max(y, top), min(y + height, top + len(weight)))
-        columns = slice(max(x, left), min(x + width, left + weight.shape[1]))
-        inside = np.s_[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
-        here = np.s_[rows.start - y : rows.stop - y, columns.start - x : columns.stop - x]
-        colours[here] += weight[inside] * colours_of(pixels[inside])
-        powers[here] += power[inside]
-    colours /= powers ** (1 / POWER)
-    return pixels_of(colours)

@@ -212,6 +212,7 @@ def make_plan(
     reasons = ((planned.pair, recorded[planned.key].reason) for planned in pairs if planned.key in recorded)
     failed = tuple((pair, reason) for pair, reason in reasons if reason is not None)
     land = land_progress(spec, model, model_digest, store, on_gpu, again)
+    stages = _stages(missing, portraits, seconds, portrait_seconds, cutting)
     return Plan(
         model=spec.model,
         model_digest=model_digest,
@@ -220,9 +221,7 @@ def make_plan(
         done=len(pairs) - len(missing) - len(failed),
         failures=failed,
         recorded=len(known),
-        stages=_side_by_side(
-            land.stages if land else [], _stages(missing, portraits, seconds, portrait_seconds, cutting)
-        ),
+        stages=_side_by_side(land.stages if land else [], stages),
         pair_seconds=seconds,
         portrait_seconds=portrait_seconds,
         basis=basis,

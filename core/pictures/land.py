@@ -2,23 +2,24 @@
 
 A land is one picture in which every neuron has a place, a square cell of a grid. The objective there is the neuron's
 activation, and between places it is the bilinear mix of the nearest neurons. A land of any size is rendered in blocks
-of cells. A block's picture reaches beyond its cells by a margin on every side. Where the pictures of several blocks
-overlap, the land is their blend, with weights that fall smoothly to 0, so no block has an edge in it: see
-`core.pictures.blend`.
+of cells, in four turns: blocks of one turn do not touch one another. A block's picture reaches beyond its cells by a
+margin on every side. Where it covers blocks of earlier turns, it is a mix with their pictures: all theirs at its edge,
+all its own where theirs end. So the land is what is left if the pictures are painted over each other turn by turn, and
+no edge shows.
 
 Lengths are in pixels of the whole picture, x to the right and y down, from its top left corner.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 
-from core.arrays import Array
+from core.arrays import Array, Pixels
 from core.neurons import Neuron
 
 Window = tuple[slice, slice]
@@ -131,21 +132,42 @@ class Land:
 
     def overlap(self, block: Block, other: Block) -> tuple[Window, Window]:
         """Return the slices of the pictures of two blocks that show the same part of the land."""
-        here, there = [], []
-        for size, first, second in zip(self.block_size_px, self.origin_px(block), self.origin_px(other), strict=True):
-            low, high = max(first, second), min(first, second) + size
-            here.append(slice(low - first, high - first))
-            there.append(slice(low - second, high - second))
-        return (here[0], here[1]), (there[0], there[1])
+        return _common(self.origin_px(block), self.block_size_px, self.origin_px(other), self.block_size_px)
 
     @cached_property
-    def block_weight(self) -> Array:
-        """The weight of a block in the land, at each pixel of its picture, shape (height, width), float32 in [0, 1].
+    def weight(self) -> Array:
+        """The weight of a block against blocks that it covers, at each pixel of its picture, float32 in [0, 1].
 
-        It falls smoothly to 0 at the edge of the picture. Inside the land the weights of all blocks sum to 1.
+        It falls smoothly to 0 at the edges of the picture, shape (height, width).
         """
         along = [_ramp(size, 2 * self.margin_px) for size in self.block_size_px]
         return np.outer(*along)
+
+
+def painted(land: Land, pictures: Mapping[Block, Pixels], y: int, x: int, height: int, width: int) -> Pixels:
+    """Return a part of a land as it is with some of its blocks, shape (height, width, 3), uint8; the rest is 0.
+
+    Args:
+        pictures: blocks and their pictures.
+        y, x: the top left corner of the part; may lie outside the land.
+    """
+    part = np.zeros((height, width, 3), np.uint8)
+    for block in sorted(pictures, key=lambda block: block.turn):
+        here, there = _common((y, x), (height, width), land.origin_px(block), land.block_size_px)
+        part[here] = pictures[block][there]
+    return part
+
+
+def _common(
+    first: tuple[int, int], first_size: tuple[int, int], second: tuple[int, int], second_size: tuple[int, int]
+) -> tuple[Window, Window]:
+    """Return the slices of two pictures that show the same part, given their corners and sizes."""
+    here, there = [], []
+    for one, its_size, other, other_size in zip(first, first_size, second, second_size, strict=True):
+        low, high = max(one, other), max(one, other, min(one + its_size, other + other_size))
+        here.append(slice(low - one, high - one))
+        there.append(slice(low - other, high - other))
+    return (here[0], here[1]), (there[0], there[1])
 
 
 def _ramp(size: int, width: int) -> Array:

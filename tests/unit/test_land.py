@@ -1,4 +1,4 @@
-"""The geometry of lands, their layouts, the arrangement of their neurons, and the blending of their blocks."""
+"""The geometry of lands, their layouts, and the arrangement of their neurons."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from core.atlas.arrangement import arrange, cosines, neighbour_cosine
 from core.atlas.land_plan import lay_out
 from core.models.models import load
 from core.neurons import Neuron
-from core.pictures.blend import colours_of, pixels_of
 from core.pictures.land import Block, Land
 from core.spec import ModelSpec
 
@@ -33,7 +32,7 @@ def test_blocks_cover_a_land_with_weights_that_sum_to_one(neurons: int, columns:
     sums = np.zeros((height, width))
     for block in land.blocks:
         y, x = land.origin_px(block)
-        weight = land.block_weight
+        weight = land.weight
         rows, cols = slice(max(y, 0), min(y + len(weight), height)), slice(max(x, 0), min(x + weight.shape[1], width))
         sums[rows, cols] += weight[rows.start - y : rows.stop - y, cols.start - x : cols.stop - x]
     assert sums.min() > 0
@@ -106,9 +105,3 @@ def test_few_neurons_and_neurons_without_weights_are_arranged_too(count: int) ->
     features = np.zeros((count, 3), np.float32)
     features[0] = np.nan
     assert sorted(arrange(features, 2)) == list(range(count))
-
-
-def test_the_colours_of_pixels_are_the_pixels_again() -> None:
-    """A picture that is not blended stays as it is, in all 256 values."""
-    pixels = np.arange(256, dtype=np.uint8).reshape(16, 16, 1)
-    np.testing.assert_array_equal(pixels_of(colours_of(pixels)), pixels)

@@ -11,13 +11,12 @@ import pytest
 from command_line import Isthmus
 from PIL import Image
 from sample_land import block_pixels, make_land
-from sample_records import atlas, make_spec
+from sample_records import atlas
 
 from core.arrays import Pixels
 from core.atlas.flight import fly
 from core.atlas.land_picture import part
 from core.atlas.land_plan import PlannedBlock, PlannedLand, write_land
-from core.atlas.plan_files import SPEC_PATH
 from core.atlas.records import block_path
 from core.pictures import sheets
 from core.pictures.land import Block
@@ -37,11 +36,10 @@ def read(block: Block) -> Pixels:
 def store(tmp_path: Path) -> DirectoryStore:
     """An atlas with all blocks of a land, in the folder `small`."""
     store = atlas(tmp_path / "small")
-    store.replace(SPEC_PATH, make_spec().to_json())
-    for block, key in KEYS.items():
-        store.create(block_path(key), encode_png(read(block)))
     blocks = tuple(PlannedBlock(block, key, "0" * 20, ()) for block, key in KEYS.items())
     write_land(store, PlannedLand(LAND, "0" * 20, RenderSettings(), blocks))
+    for block, key in KEYS.items():
+        store.create(block_path(key), encode_png(read(block)))
     return store
 
 

@@ -15,7 +15,6 @@ from core.arrays import Pixels
 from core.atlas import land_picture
 from core.atlas.land_picture import TILE_PX, level_sizes, part, pyramid, tile_places
 from core.errors import ShapeError
-from core.pictures.blend import POWER
 from core.pictures.land import Block, Land
 
 
@@ -43,25 +42,19 @@ def whole(land: Land, read: Callable[[Block], Pixels]) -> Pixels:
     return part(land, read, 0, 0, *land.size_px)
 
 
-def test_a_pixel_is_the_blend_of_the_blocks_there() -> None:
-    """The picture is that of the plain sums over all blocks, in double precision."""
+def test_a_pixel_is_that_of_the_block_rendered_last() -> None:
+    """The picture is painted block over block, in the order of their turns."""
     land = make_land()
     read = random_blocks(land)
     margin, (height, width) = 100, land.size_px
-    colours, powers = np.zeros((400, 400, 3)), np.zeros((400, 400, 1))
-    for block in land.blocks:
-        y, x = (corner + margin for corner in land.origin_px(block))
-        here = np.s_[y : y + land.block_size_px[0], x : x + land.block_size_px[1]]
-        weight = land.block_weight[..., np.newaxis].astype(float)
-        share = (read(block) + 0.5) / 256
-        colours[here] += weight * np.log(share / (1 - share))
-        powers[here] += weight**POWER
-    inside = np.s_[margin : margin + height, margin : margin + width]
-    blend = 256 / (1 + np.exp(-colours[inside] / powers[inside] ** (1 / POWER)))
+    pixels = np.zeros((400, 400, 3), np.uint8)
+    for turn in range(4):
+        for block in land.blocks:
+            if block.turn == turn:
+                y, x = (corner + margin for corner in land.origin_px(block))
+                pixels[y : y + land.block_size_px[0], x : x + land.block_size_px[1]] = read(block)
 
-    difference = np.abs(whole(land, read) + 0.5 - blend)
-
-    assert difference.max() < 0.51
+    np.testing.assert_array_equal(whole(land, read), pixels[margin : margin + height, margin : margin + width])
 
 
 def test_a_block_by_itself_keeps_its_pixels() -> None:

@@ -135,10 +135,13 @@ def test_an_atlas_lies_in_the_output_under_its_name(output: str, uri: str) -> No
     ("change", "message"),
     [
         ({"rendr": {}}, "rendr: unknown key; did you mean 'render'? "
-         "(known: name, output, model, pairs, strip, render, compute, storage)"),
-        ({"zzz": 1}, "zzz: unknown key (known: name, output, model, pairs, strip, render, compute, storage)"),
-        ({"": 1}, "'': unknown key (known: name, output, model, pairs, strip, render, compute, storage)"),
-        ({"a\nb": 1}, "'a\\nb': unknown key (known: name, output, model, pairs, strip, render, compute, storage)"),
+         "(known: name, output, model, pairs, land, strip, render, compute, storage)"),
+        ({"zzz": 1}, "zzz: unknown key (known: name, output, model, pairs, land, strip, render, compute, storage)"),
+        ({"": 1}, "'': unknown key (known: name, output, model, pairs, land, strip, render, compute, storage)"),
+        (
+            {"a\nb": 1},
+            "'a\\nb': unknown key (known: name, output, model, pairs, land, strip, render, compute, storage)",
+        ),
         ({7: 1}, "7: expected keys that are text, got 7"),
         ({"name": None}, "name: expected text, got nothing"),
         ({"name": 123}, "name: expected text, got 123"),
@@ -243,7 +246,7 @@ def test_the_message_for_a_wrong_setting_says_what_is_expected(settings: dict[st
 @pytest.mark.parametrize(
     ("pairs", "message"),
     [
-        (None, "pairs: expected a mapping, got nothing"),
+        (None, "pairs: missing; this key is required, unless there is land"),
         ("all", "pairs: expected a mapping, got 'all'"),
         ([], "pairs: expected a mapping, got []"),
         ({"neurons": ["a:1"]}, f"pairs.select: {SELECTIONS}, got nothing"),
@@ -308,7 +311,7 @@ def test_the_first_of_several_mistakes_is_reported_and_the_others_are_counted() 
     ("text", "message"),
     [
         ("pairs: {select: all, neurons: ['a:1']}\n", "name: missing; this key is required"),
-        ("name: small\n", "pairs: missing; this key is required"),
+        ("name: small\n", "pairs: missing; this key is required, unless there is land"),
         ("", "expected a mapping with name and pairs, got nothing"),
         ("# only words\n", "expected a mapping with name and pairs, got nothing"),
         ("- a\n- b\n", "expected a mapping with name and pairs, got ['a', 'b']"),
