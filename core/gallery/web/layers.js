@@ -124,7 +124,7 @@ isthmus.layers = (() => {
   // ---- names
 
   // Write the names of the neurons in view into the lower part of their places, white with a dark edge, so that they are
-  // legible on any ground.
+  // legible on any ground. As in the grid, a sign marks those that are not excited.
   function drawNames(context, view) {
     const { left, top, scale, ratio } = view;
     const side = places.cell_px * scale;
@@ -140,7 +140,7 @@ isthmus.layers = (() => {
       for (let column = firstColumn; column <= lastColumn; column++) {
         const number = row * places.columns + column;
         if (number >= places.count) continue;
-        const text = `${isFull ? layer : ""}:${places.neurons[number].channel}`;
+        const text = `${isFull ? layer : ""}:${places.neurons[number].channel}${places.dead[number] ? " ∅" : ""}`;
         const { x, y } = places.centre(number);
         const middle = [Math.round((x - left) * scale), Math.round((y - top) * scale + NAME_AT * side)];
         context.strokeText(text, ...middle);
