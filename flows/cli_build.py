@@ -14,6 +14,7 @@ import typer
 
 from core.errors import SpecError, counted
 from core.machine.loading import quick_loading
+from flows.engines import fork_server
 from flows.options import Json, SpecFile, Verbose, read_spec_file
 from flows.outcome import BuildResult, UnfinishedBuildError
 from flows.terminal import errors, interruptible, quiet_libraries, warn_of_one_writer
@@ -78,6 +79,8 @@ def _run(command: _Command) -> int:
     warn_of_one_writer(command.store)
     quiet_libraries(command.verbose)
     if command.atlas.compute.engine == "local":  # another engine may lack something, and nothing may be left behind
+        if first.chunks and command.leases.room():
+            fork_server.start()
         with quick_loading():
             from flows import prefect_server
         prefect_server.check()
@@ -137,7 +140,7 @@ def _build(command: _Command, first: Plan) -> int:
             from flows.prefect_server import start_unless_configured
 
             wait_for_server = start_unless_configured()
-            from flows.build import largest_round
+            from flows.build import first_strips, largest_round
             from flows.ending import Ending
             from flows.run_log import shown_on_terminal
             from flows.session import open_session
@@ -148,7 +151,8 @@ def _build(command: _Command, first: Plan) -> int:
             open_session(atlas, command.leases, failures.chunk_finished, ending.build_ended) as session,
         ):
             if command.leases.room():
-                session.engine.begin(largest_round(first))  # the render processes load while the server starts
+                # The render processes load and compile while the server starts.
+                session.engine.begin(largest_round(first), first_strips(first, atlas))
             wait_for_server()
             try:
                 result = _flow_run(command, ending)
