@@ -11,7 +11,7 @@ from multiprocessing.context import ForkServerContext, SpawnContext
 
 from core.machine.device import environment, gpus
 
-_PRELOADED = "core.rendering.preloaded"
+_PRELOADED = "flows.engines.preloaded"
 
 
 def context() -> ForkServerContext | SpawnContext:
