@@ -281,7 +281,7 @@ def render_processes(pids: list[int]) -> list[int]:
     for pid in pids:
         with contextlib.suppress(OSError):  # the process has just ended
             parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]
-            if b"spawn_main" in _command(pid) or _FORK_SERVER in _command(pid) and _FORK_SERVER in _command(parent):
+            if b"spawn_main" in _command(pid) or (_FORK_SERVER in _command(pid) and _FORK_SERVER in _command(parent)):
                 found.append(pid)
     return found
 
