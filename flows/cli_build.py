@@ -79,11 +79,13 @@ def _run(command: _Command) -> int:
     warn_of_one_writer(command.store)
     quiet_libraries(command.verbose)
     if command.atlas.compute.engine == "local":  # another engine may lack something, and nothing may be left behind
-        if first.chunks and command.leases.room():
+        from flows import prefect_server
+
+        if first.chunks and command.leases.room():  # both load while Prefect is imported here
             fork_server.start()
+            prefect_server.launch_temporary()
         with quick_loading():
-            from flows import prefect_server
-        prefect_server.check()
+            prefect_server.check()
         first = _wait_for_others(command, first)
         if _is_complete(command, first):
             return _tell(command, BuildResult.of(first, rendered=0), sys.stdout)

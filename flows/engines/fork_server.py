@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from multiprocessing import forkserver, get_context
 from multiprocessing.context import ForkServerContext, SpawnContext
 
@@ -45,3 +47,14 @@ def _start() -> None:
     folders = os.pathsep.join(os.path.abspath(path) for path in sys.path)  # noqa: PTH100
     with environment({"PYTHONPATH": folders, "PYTHONSAFEPATH": "1"}):
         forkserver.ensure_running()
+    atexit.unregister(_end)  # so that it is registered once
+    atexit.register(_end)
+
+
+def _end() -> None:
+    """Kill the fork server. By itself it ends a little later, and not before it has loaded everything."""
+    pid = getattr(getattr(forkserver, "_forkserver", None), "_forkserver_pid", None)
+    if pid is not None:
+        with suppress(OSError):  # it has ended
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
