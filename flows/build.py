@@ -7,7 +7,7 @@ the store. So whatever happens to a process, or to this flow, finished work is n
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 
 from prefect import get_run_logger
@@ -190,6 +190,6 @@ def largest_round(plan: Plan) -> int:
     return max(map(len, plan.stages), default=0)
 
 
-def first_strips(plan: Plan, spec: AtlasSpec) -> list[FirstStrips | None]:
-    """Return the strips that each chunk of a plan's next round begins with."""
-    return [FirstStrips.of(chunk, plan, spec.compute.batch_pairs) for chunk in plan.chunks]
+def first_strips(plan: Plan, spec: AtlasSpec) -> Iterator[FirstStrips | None]:
+    """Yield the strips that each chunk of a plan's next round begins with."""
+    return (FirstStrips.of(chunk, plan, spec.compute.batch_pairs) for chunk in plan.chunks)

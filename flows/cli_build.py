@@ -14,7 +14,6 @@ import typer
 
 from core.errors import SpecError, counted
 from core.machine.loading import quick_loading
-from flows.engines import fork_server
 from flows.options import Json, SpecFile, Verbose, read_spec_file
 from flows.outcome import BuildResult, UnfinishedBuildError
 from flows.terminal import errors, interruptible, quiet_libraries, warn_of_one_writer
@@ -80,6 +79,7 @@ def _run(command: _Command) -> int:
     quiet_libraries(command.verbose)
     if command.atlas.compute.engine == "local":  # another engine may lack something, and nothing may be left behind
         from flows import prefect_server
+        from flows.engines import fork_server
 
         if first.chunks and command.leases.room():  # both load while Prefect is imported here
             fork_server.start()

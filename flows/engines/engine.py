@@ -6,7 +6,7 @@ reached, is in the next plan again. So an engine may lose any process at any tim
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -97,7 +97,7 @@ class Engine(Protocol):
             SpecError: if something is missing that a person has to provide, such as a package or a deployment.
         """
 
-    def begin(self, chunks: int, first: Sequence[FirstStrips | None] = ()) -> None:
+    def begin(self, chunks: int, first: Iterable[FirstStrips | None] = ()) -> None:
         """Start processes that take time to load, and return without waiting for them.
 
         A build calls this as early as it can. Without this call an engine starts with its first round.
@@ -191,7 +191,7 @@ def tell(chunk: str, future: Ended, finished: Finished, failed: Failed) -> bool:
 def api_url() -> str:
     """Return the address of the Prefect server of this flow run.
 
-    Render processes get this address, even of a temporary server; otherwise each would start a server of its own.
+    Processes that run tasks get this address, even of a temporary server; otherwise each would start its own.
     """
     return str(get_client(sync_client=True).api_url)
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from functools import partial
-from itertools import zip_longest
+from itertools import islice, zip_longest
 from queue import Empty, SimpleQueue
 
 from prefect import get_run_logger
@@ -53,7 +53,7 @@ class LocalEngine:
     def check(self) -> None:
         """Do nothing: this machine has all that is needed."""
 
-    def begin(self, chunks: int, first: Sequence[FirstStrips | None] = ()) -> None:
+    def begin(self, chunks: int, first: Iterable[FirstStrips | None] = ()) -> None:
         """Start the processes, at most as many as the largest round has chunks."""
         missing = min(self._at_once, chunks) - len(self._processes)
         if missing > 0:
@@ -143,13 +143,13 @@ class LocalEngine:
                 log.warning("a render process hangs with chunk %s and is killed", process.chunk)
                 process.kill()
 
-    def _start(self, count: int, first: Sequence[FirstStrips | None] = ()) -> list[RenderProcess]:
+    def _start(self, count: int, first: Iterable[FirstStrips | None] = ()) -> list[RenderProcess]:
         """Start processes before there is a chunk for them, and return at once, because the fork server loads first."""
         started = [RenderProcess() for _ in range(count)]
         self._processes += started
 
         def load() -> None:
-            for process, strips in zip_longest(started, () if gpus() else first[:count]):
+            for process, strips in zip_longest(started, () if gpus() else islice(first, count)):
                 process.load(strips)
 
         threading.Thread(target=load, name="start-processes", daemon=True).start()

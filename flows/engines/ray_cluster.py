@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -77,7 +77,7 @@ class RayEngine:
             )
         self._connected()
 
-    def begin(self, chunks: int, first: Sequence[FirstStrips | None] = ()) -> None:
+    def begin(self, chunks: int, first: Iterable[FirstStrips | None] = ()) -> None:
         """Do nothing: Ray starts with the first round."""
 
     def render(self, round_: Round, finished: Finished, failed: Failed) -> None:

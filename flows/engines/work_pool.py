@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -64,7 +64,7 @@ class WorkPoolEngine:
         with get_client(sync_client=True) as client, self._finding():
             client.read_deployment_by_name(self._compute.shard_deployment)
 
-    def begin(self, chunks: int, first: Sequence[FirstStrips | None] = ()) -> None:
+    def begin(self, chunks: int, first: Iterable[FirstStrips | None] = ()) -> None:
         """Do nothing: workers start with the first shard."""
 
     def render(self, round_: Round, finished: Finished, failed: Failed) -> None:
