@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from ports import Ports
 
 PREFECT = Path(sys.executable).with_name("prefect")
+_FORK_SERVER = b"multiprocessing.forkserver"
 
 
 def make_home(home: Path) -> Path:
@@ -275,13 +276,28 @@ def descendants(pid: int) -> list[int]:
 
 
 def render_processes(pids: list[int]) -> list[int]:
-    """Return the ids of the processes that render: those that Python's process pool has spawned."""
+    """Return the ids of the processes that render: those that a fork server has forked, or that Python has spawned."""
     found = []
     for pid in pids:
         with contextlib.suppress(OSError):  # the process has just ended
-            if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes():
+            parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]
+            if b"spawn_main" in _command(pid) or (_FORK_SERVER in _command(pid) and _FORK_SERVER in _command(parent)):
                 found.append(pid)
     return found
+
+
+def fork_servers(pids: list[int]) -> list[int]:
+    """Return the ids of the fork servers among some processes."""
+    found = []
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            if _FORK_SERVER in _command(pid) and pid not in render_processes([pid]):
+                found.append(pid)
+    return found
+
+
+def _command(pid: int | str) -> bytes:
+    return Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
 def kill_one(pids: list[int]) -> bool:
