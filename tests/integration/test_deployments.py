@@ -225,8 +225,8 @@ def test_a_build_that_ends_takes_its_shards_with_it(deployed: Deployed, how: str
     finished = job.records()
     assert 0 < len(finished) < 6
 
-    assert json.loads(job.run("plan", str(job.spec_file), "--json").stdout)["missing"] == 6 - len(finished)
-    verified = json.loads(job.run("verify", str(job.atlas), "--json").stdout)
+    assert json.loads(job.run_here("plan", str(job.spec_file), "--json").stdout)["missing"] == 6 - len(finished)
+    verified = json.loads(job.run_here("verify", str(job.atlas), "--json").stdout)
     assert (verified["state"], verified["damaged"]) == ("unfinished", [])
     assert set(verified["missing"]) <= {"index.html", "manifest.json"}  # a killed build publishes nothing
 
@@ -309,7 +309,7 @@ def test_a_worker_that_is_stopped_hands_its_run_on(deployed: Deployed) -> None:
     assert 0 < len(before) < 6
     assert len(job.records()) == 6
     assert {key: job.records()[key] for key in before} == before
-    assert job.run("verify", str(job.atlas)).returncode == 0
+    assert job.run_here("verify", str(job.atlas)).returncode == 0
     found = deployed.server.flow_run(name)
     assert found is not None
     assert (found["id"], found["run_count"], found["state"]["type"]) == (run["id"], 2, "COMPLETED")
@@ -337,7 +337,7 @@ def test_a_build_goes_on_when_a_worker_and_its_shard_are_killed(deployed: Deploy
     assert 0 < len(before) < 6
     assert {key: job.records()[key] for key in before} == before
     assert len(job.records()) == len(job.sheets()) == 6
-    assert job.run("verify", str(job.atlas)).returncode == 0
+    assert job.run_here("verify", str(job.atlas)).returncode == 0
     runs = {run["id"]: (run["state"]["type"], run["run_count"]) for run in deployed.shards("shards")}
     assert runs.pop(shard["id"]) == ("COMPLETED", 2)
     assert set(runs.values()) == {("COMPLETED", 1)}

@@ -13,7 +13,8 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from graphs import inception_v1
 
-RENDER = {"steps": 4, "size_px": 64, "frames": 3}
+RENDER = {"schedule": "plain", "steps": 4, "size_px": 64, "frames": 3}  # has one step to trace
+OPTIONS = ["--schedule", "plain", "--steps", "4", "--size-px", "64", "--frames", "3"]
 
 
 def pixels(job: Job) -> np.ndarray:
@@ -45,7 +46,7 @@ def test_inception_renders_lucids_first_pair(job: Job) -> None:
     assert pixels(job).shape == (64, 3 * 64, 3)
     assert pixels(job).std() > 1
 
-    options = ["--model", "inception-v1", "--model-file", str(file), "--steps", "4", "--size-px", "64", "--frames", "3"]
+    options = ["--model", "inception-v1", "--model-file", str(file), *OPTIONS]
     preview = job.run("preview", *sorted(pair), *options, "-o", str(job.folder / "strip.png"))
 
     assert (preview.returncode, preview.stderr) == (0, "")
@@ -70,8 +71,7 @@ def test_a_keras_file_renders_the_same_pixels_each_time(job: Job) -> None:
     assert job.build()["done"] == 1
 
     options = ["--model", "keras", "--file", file, "--value-range", "-1", "1"]
-    small = ["--steps", "4", "--size-px", "64", "--frames", "3"]
-    assert job.run("preview", *pair, *options, *small, "-o", str(job.folder / "strip.png")).returncode == 0
+    assert job.run_here("preview", *pair, *options, *OPTIONS, "-o", str(job.folder / "strip.png")).returncode == 0
     np.testing.assert_array_equal(np.asarray(Image.open(job.folder / "strip.png").convert("RGB")), pixels(job))
 
 
