@@ -176,9 +176,7 @@ class SharedServer:
         with self._one_at_a_time():
             self._use = (self._home / "users").open("ab")
             if _is_alone(self._use):
-                self._started.append(PrefectServer(make_home(self._home)).start())
-                facts = {"api": self._started[-1].api, "pid": self._started[-1].pid}
-                (self._home / "facts.json").write_text(json.dumps(facts))
+                self._start()
             fcntl.flock(self._use, fcntl.LOCK_SH)
             return str(self._facts["api"])
 
@@ -190,6 +188,15 @@ class SharedServer:
                     os.killpg(self._facts["pid"], signal.SIGKILL)
                 self._use.close()
                 self._use = None
+
+    def _start(self) -> None:
+        server = PrefectServer(make_home(self._home))
+        self._started.append(server)
+        try:
+            server.start()
+        finally:  # also of a server that has not become ready, so that it is killed in the end
+            facts = {"api": server.api, "pid": server.pid}
+            (self._home / "facts.json").write_text(json.dumps(facts))
 
     @property
     def _facts(self) -> dict[str, Any]:
