@@ -16,7 +16,7 @@ SLOW = SMALL | {"steps": 240}  # long enough to be interrupted
 
 
 def test_render_processes_that_are_killed_are_replaced(job: Job) -> None:
-"""SIGKILL of a process that loads, of one that renders, and of the process from which all are forked, delays the
+    """SIGKILL of a process that loads, of one that renders, and of the process from which all are forked, delays the
     build; it completes and leaves none."""
     job.write(render=SLOW, compute={"processes": 1, "chunk_pairs": 1})
 
