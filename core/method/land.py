@@ -26,8 +26,8 @@ from core.pictures.sheets import side_by_side
 from core.spec import RenderSettings
 
 _POWER = 8.0
-"""p of `known_colours`. Measured on 64 neurons: the mean difference of neighbouring pixels in the middle of overlaps is, as
-a share of that inside blocks, 0.72 with 1.4, 0.78 with 2, 0.88 with 3, and 0.96 with 6."""
+"""p of `known_colours`. Measured on 64 neurons, the mean difference of neighbouring pixels in the middle of overlaps,
+as a share of that inside blocks: 0.72 with 1.4, 0.78 with 2, 0.88 with 3, 0.96 with 6."""
 _FASTER = 1.1
 """Factor of the learning rate, with which a land has nearly the contrast of portraits; its spectrum has more waves."""
 
