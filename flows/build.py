@@ -7,7 +7,7 @@ the store. So whatever happens to a process, or to this flow, finished work is n
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 
 from prefect import get_run_logger
@@ -20,6 +20,7 @@ from core.machine.parallel import chunks_at_once
 from core.models.models import load
 from core.models.range_question import range_question
 from core.rendering.chunk import ChunkResult
+from core.rendering.renderers import FirstStrips
 from core.spec import AtlasSpec
 from core.store.store import open_store
 from flows.engines.engine import FUTILE_ROUNDS, Round
@@ -97,7 +98,7 @@ class Build:
     def _render(self) -> None:
         """Render in rounds, until nothing is missing that can be rendered."""
         if self._leases.room():
-            self._engine.begin(largest_round(self._plan))
+            self._engine.begin(largest_round(self._plan), first_strips(self._plan, self._spec))
         futile = 0
         while futile < FUTILE_ROUNDS and (chunks := self._faults.spare(self._plan.chunk_seconds)):
             if not self._render_round(chunks):
@@ -191,3 +192,8 @@ class Build:
 def largest_round(plan: Plan) -> int:
     """Return the number of chunks in the largest stage of a plan, which is a round of its own."""
     return max(map(len, plan.stages), default=0)
+
+
+def first_strips(plan: Plan, spec: AtlasSpec) -> Iterator[FirstStrips | None]:
+    """Yield the strips that each chunk of a plan's next round begins with."""
+    return (FirstStrips.of(chunk, plan, spec.compute.batch_pairs) for chunk in plan.chunks)

@@ -78,9 +78,14 @@ def _run(command: _Command) -> int:
     warn_of_one_writer(command.store)
     quiet_libraries(command.verbose)
     if command.atlas.compute.engine == "local":  # another engine may lack something, and nothing may be left behind
+        from flows import prefect_server
+        from flows.engines import fork_server
+
+        if first.chunks and command.leases.room():  # both load while Prefect is imported here
+            fork_server.start()
+            prefect_server.launch_temporary()
         with quick_loading():
-            from flows import prefect_server
-        prefect_server.check()
+            prefect_server.check()
         first = _wait_for_others(command, first)
         if _is_complete(command, first):
             return _tell(command, BuildResult.of(first, rendered=0), sys.stdout)
@@ -137,7 +142,7 @@ def _build(command: _Command, first: Plan) -> int:
             from flows.prefect_server import start_unless_configured
 
             wait_for_server = start_unless_configured()
-            from flows.build import largest_round
+            from flows.build import first_strips, largest_round
             from flows.ending import Ending
             from flows.run_log import shown_on_terminal
             from flows.session import open_session
@@ -148,7 +153,8 @@ def _build(command: _Command, first: Plan) -> int:
             open_session(atlas, command.leases, failures.chunk_finished, ending.build_ended) as session,
         ):
             if command.leases.room():
-                session.engine.begin(largest_round(first))  # the render processes load while the server starts
+                # The render processes load and compile while the server starts.
+                session.engine.begin(largest_round(first), first_strips(first, atlas))
             wait_for_server()
             try:
                 result = _flow_run(command, ending)

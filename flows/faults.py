@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from prefect import get_run_logger
 
 from core.errors import UnfinishedError
-from tasks.render import UnexpectedError
+from core.rendering.process import UnexpectedError
 
 _TOLD = 3
 """Chunks that are told as errors, because all may fail alike; the log has the others too. If these are the first chunks

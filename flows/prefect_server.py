@@ -12,6 +12,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr
+from dataclasses import replace
 from io import StringIO
 from ipaddress import ip_address
 from pathlib import Path
@@ -29,9 +30,14 @@ from flows.terminal import warn
 _USED_BY_CLIENT = ("all_proxy", "http_proxy", "https_proxy", "prefect_api_ssl_cert_file")
 _TOO_LONG = re.compile(r"parameters must be less than ([\d,]+) bytes.* \(got ([\d,]+) bytes\)")
 _SECRET_SETTING = re.compile("auth|header|key|password|secret|token")
+_OF_A_SERVER = ("PREFECT_API_", "PREFECT_PROFILE", "PREFECT_SERVER_ALLOW_", "PREFECT_SERVER_EPHEMERAL_ENABLED")
+"""Beginnings of the names of settings with which there may be no temporary server."""
+_USUAL_PATIENCE = 90.0
 _SETTINGS_FILES = (".env", "prefect.toml", "pyproject.toml")
 _temporary: list[temporary_server.TemporaryServer] = []
-"""The temporary server of this process; at most one."""
+"""The temporary server that this process uses; at most one."""
+_launched: list[temporary_server.TemporaryServer] = []
+"""The temporary server that loads and that this process does not use yet; at most one."""
 
 
 def configured_server() -> str | None:
@@ -49,7 +55,7 @@ def address() -> str:
 
 def end_temporary() -> None:
     """End the temporary server, if there is one; a process that ends as usual does so itself."""
-    for server in _temporary:
+    for server in (*_temporary, *_launched):
         server.end()
 
 
@@ -84,12 +90,41 @@ def start_unless_configured() -> Callable[[], None]:
     """
     check()
     if configured_server():
+        while _launched:
+            _launched.pop().end()
         return lambda: None
     if not _temporary:
         from prefect.settings import get_current_settings
 
-        _temporary.append(temporary_server.start(get_current_settings().server.ephemeral.startup_timeout_seconds))
+        patience = get_current_settings().server.ephemeral.startup_timeout_seconds
+        launched = replace(_launched.pop(), patience=patience) if _launched else temporary_server.launch(patience)
+        _temporary.append(launched)
+        temporary_server.use(launched)
     return _wait_for_temporary
+
+
+def launch_temporary() -> None:
+    """Let a temporary server begin to load before Prefect is loaded, if it is likely that this process will need one.
+
+    Prefect alone knows whether a server is configured. If one is, the temporary server has loaded for nothing.
+    """
+    ensure_home()
+    if not _may_be_configured():
+        _launched.append(temporary_server.launch(_USUAL_PATIENCE))
+
+
+def _may_be_configured() -> bool:
+    """Return whether the environment or a file that Prefect reads may name a server."""
+    if any(name.startswith(_OF_A_SERVER) for name in os.environ):
+        return True
+    home = os.environ.get("PREFECT_HOME") or "~/.prefect"
+    names = {Path(home, "profiles.toml"): b"api_url", Path("prefect.toml"): b""}
+    names |= {Path(".env"): b"prefect", Path("pyproject.toml"): b"tool.prefect"}
+    try:
+        found = {path.expanduser(): word for path, word in names.items() if path.expanduser().exists()}
+        return any(word in path.read_bytes().lower() for path, word in found.items())
+    except (OSError, RuntimeError):
+        return True
 
 
 def _wait_for_temporary() -> None:
@@ -106,7 +141,8 @@ def replace_killed() -> bool:
     if not _temporary or not _temporary[0].was_killed:
         return False
     _temporary[0].end()
-    _temporary[0] = temporary_server.start(_temporary[0].patience)
+    _temporary[0] = temporary_server.launch(_temporary[0].patience)
+    temporary_server.use(_temporary[0])
     _temporary[0].wait()
     return True
 

@@ -1,44 +1,25 @@
-"""Rendering a chunk as a task, in a render process."""
+"""Rendering a chunk as a task."""
 
 from __future__ import annotations
 
-import os
-import signal
-import threading
-import traceback
-from functools import lru_cache
-from multiprocessing import parent_process
-from typing import BinaryIO
+from typing import Protocol
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from core.addresses import without_secrets
 from core.arrays import BatchSize
-from core.atlas.plan_files import read_chunk
-from core.errors import IsthmusError, one_line
-from core.machine.device import claim_gpu, gpus, prepare
-from core.machine.loading import keep_loaded
-from core.rendering.chunk import ChunkResult, render_chunk
+from core.rendering.chunk import ChunkResult
+from core.rendering.process import render_planned_chunk
 from core.spec import Storage
-from core.store.store import open_store
-from tasks.retries import RETRIES, may_pass
+from tasks.retries import RETRIES
 
 
-class UnexpectedError(Exception):
-    """An unexpected exception of a chunk, as text, because not every exception can be sent to another process.
+class Render(Protocol):
+    """Renders one chunk of a plan, in this process or in another; the arguments are those of `render_planned_chunk`."""
 
-    Attributes:
-        cause: the type and the message of the exception, in one line.
-        traceback: its traceback, in lines.
-    """
-
-    def __init__(self, cause: str, traceback: str) -> None:
-        super().__init__(cause, traceback)
-        self.cause, self.traceback = cause, traceback
-
-    def __str__(self) -> str:
-        return self.cause
+    def __call__(
+        self, uri: str, storage: Storage, plan_path: str, chunk: str, batch_pairs: BatchSize
+    ) -> ChunkResult: ...
 
 
 @task(
@@ -48,57 +29,20 @@ class UnexpectedError(Exception):
     persist_result=False,
     **RETRIES,
 )
-def render_one_chunk(uri: str, storage: Storage, plan_path: str, chunk: str, batch_pairs: BatchSize) -> ChunkResult:
+def render_one_chunk(
+    uri: str,
+    storage: Storage,
+    plan_path: str,
+    chunk: str,
+    batch_pairs: BatchSize,
+    render: Render = render_planned_chunk,
+) -> ChunkResult:
     """Render one chunk of a plan. The parameters are addresses only; the pairs are read from the store.
+
+    Args:
+        render: does the work, in this process by default.
 
     Raises:
         UnexpectedError: for an exception that neither a person nor another try can mend.
     """
-    try:
-        _become_pool_process()
-        store = open_store(uri, storage)
-        return render_chunk(read_chunk(store, plan_path, chunk), store, batch_pairs)
-    except Exception as error:
-        if isinstance(error, IsthmusError) or may_pass(error):
-            raise
-        told = without_secrets(traceback.format_exc())
-        raise UnexpectedError(f"{type(error).__name__}: {one_line(error)}", told) from error
-
-
-def get_ready() -> None:
-    """Load TensorFlow in a process of a pool, before the process has anything to render."""
-    _become_pool_process()
-    prepare()
-    keep_loaded()
-
-
-@lru_cache(maxsize=1)
-def _become_pool_process() -> BinaryIO | None:
-    """Let the flow's process decide when this pool process ends, and claim a GPU if there is one; once per process.
-
-    Outside a pool this does nothing: Ray chooses the GPU of a task and stops its processes itself. The cache holds the
-    claim on the GPU until the process ends.
-    """
-    if parent_process() is None:
-        return None
-    _leave_stopping_to_parent()
-    return claim_gpu(gpus())
-
-
-def _leave_stopping_to_parent() -> None:
-    """End this pool process when the flow's process has ended, for whatever reason, and not before.
-
-    Nothing else would end this process. An interrupt from the keyboard reaches every process of the terminal. Here it
-    would break the thread that waits for results, and the flow would wait for ever.
-    """
-    parent = parent_process()
-    if parent is None:
-        return
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-    def wait() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=wait, name="end-with-parent", daemon=True).start()
+    return render(uri, storage, plan_path, chunk, batch_pairs)

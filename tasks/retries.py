@@ -2,24 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 from prefect.client.schemas.objects import State
 from prefect.tasks import exponential_backoff
 
-from core.errors import TransientStoreError
-
-
-def may_pass(error: object) -> bool:
-    """Return whether the same work may succeed a little later."""
-    if isinstance(error, TransientStoreError):
-        return True
-    if "tensorflow" not in sys.modules:  # then the error is not one of TensorFlow's
-        return False
-    from tensorflow import errors
-
-    return isinstance(error, errors.InternalError | errors.UnavailableError | errors.AbortedError | errors.UnknownError)
+from core.rendering.process import may_pass
 
 
 def _may_pass(_task: Any, _task_run: Any, state: State[Any]) -> bool:

@@ -124,8 +124,8 @@ def _memory_limit() -> int:
 
 
 @lru_cache(maxsize=1)
-def prepare() -> str:
-    """Set up TensorFlow in this process and return the name of the device that it renders on.
+def load() -> None:
+    """Import TensorFlow, which starts no thread and looks for no device, so that the process can still be forked.
 
     TensorFlow's own messages are hidden unless the environment has ISTHMUS_VERBOSE. Environment variables that would
     change pixels or break rendering are removed for this process and for those that it starts, because TensorFlow reads
@@ -141,6 +141,18 @@ def prepare() -> str:
 
     if not os.environ.get(VERBOSE):
         tf.get_logger().setLevel(logging.ERROR)  # it warns of every renderer after the fourth, because each is traced
+
+
+@lru_cache(maxsize=1)
+def prepare() -> str:
+    """Set up TensorFlow in this process, after `load`, and return the name of the device that it renders on.
+
+    Raises:
+        SpecError: as `load` does.
+    """
+    load()
+    import tensorflow as tf
+
     tf.config.experimental.enable_tensor_float_32_execution(False)  # TF32 only inside `tensor_float_32`
     gpus = tf.config.list_physical_devices("GPU")
     if gpus:

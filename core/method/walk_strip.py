@@ -49,11 +49,15 @@ class WalkRenderer:
 
     def render(self, walks: Sequence[Walk]) -> list[Strip]:
         """Render up to as many pairs as a batch has; at least one."""
-        self._between.renderer.compile()
+        self.compile()
         subjects = [subject_of(self._settings, *walk.pair) for walk in walks]
         ends = [[walk.portrait_of(neuron) for neuron in walk.pair] for walk in walks]
         strips = self._between.render(subjects, ends)
         return [strip.with_checkpoints(self._settings.checkpoint_updates("walk")) for strip in strips]
+
+    def compile(self) -> None:
+        """Trace and compile everything that a rendering needs, unless that is done."""
+        self._between.renderer.compile()
 
     def seconds_per_update(self, pair: Pair) -> float:
         """Return how long each of `settings.steps` updates takes for a strip, on average."""

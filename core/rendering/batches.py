@@ -97,6 +97,10 @@ class Batches(Generic[_Work, _Result]):
             if device.memory_used() > self._most_memory and size > 1:
                 size = self._halve(size, len(rest))
 
+    def renderer_for(self, work: int) -> BatchRenderer[_Work, _Result]:
+        """Return the renderer that begins with this many pieces of work."""
+        return self._renderer(self._even_size(work))
+
     def _halve(self, size: int, work: int) -> int:
         """Halve the upper bound after batches of *size* were too large; return the size for the remaining work."""
         self._kept_size = 0

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, overload
+from itertools import takewhile
+from typing import TYPE_CHECKING, Any, cast, overload
 
 from core.arrays import BatchSize
 from core.atlas import pace
+from core.atlas.chunks import Chunk
 from core.atlas.plan import Plan
 from core.atlas.records import Key
 from core.machine import device
@@ -56,6 +58,9 @@ class _PairRenderer:
 
     def render(self, work: Sequence[Walk], /) -> Sequence[Strip]:
         return self.strips.render([walk.pair for walk in work])
+
+    def compile(self) -> None:
+        self.strips.compile()
 
     def seconds_per_update(self, pair: Pair) -> float:
         return self.strips.seconds_per_update(pair)
@@ -116,6 +121,35 @@ def _batches(
 
 _strips = lru_cache(maxsize=_KEPT)(_batches)
 _portraits = lru_cache(maxsize=_KEPT)(_batches)
+
+
+@dataclass(frozen=True)
+class FirstStrips:
+    """The strips that a process probably renders first, known before it has a chunk.
+
+    Attributes:
+        pairs: the number of them.
+    """
+
+    kind: Strips
+    model: ModelSpec
+    settings: RenderSettings
+    batch_pairs: BatchSize
+    pairs: int
+
+    @classmethod
+    def of(cls, chunk: Chunk, plan: Plan, batch_pairs: BatchSize) -> FirstStrips | None:
+        """Return the strips that a chunk of a plan begins with; None if it begins with something else."""
+        first = next(iter(chunk.pairs), None)
+        if first is None or first.reason is not None:
+            return None
+        alike = takewhile(lambda pair: (pair.layers, pair.strip) == (first.layers, first.strip), chunk.pairs)
+        return cls(Strips(first.layers, first.strip), plan.model, plan.settings, batch_pairs, len(list(alike)))
+
+    def compile(self) -> None:
+        """Trace and compile the renderer that `renderer_for` returns for these strips."""
+        batches = renderer_for(self.kind, self.model, self.settings, self.batch_pairs)
+        cast("_PairRenderer | WalkRenderer", batches.renderer_for(self.pairs)).compile()
 
 
 def measure_pace(plan: Plan, batch_pairs: BatchSize) -> None:

@@ -6,7 +6,7 @@ reached, is in the next plan again. So an engine may lose any process at any tim
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,9 +21,9 @@ from prefect.futures import PrefectFuture
 from core.arrays import BatchSize
 from core.errors import IsthmusError, UnfinishedError, one_line
 from core.rendering.chunk import ChunkResult
+from core.rendering.process import UnexpectedError, may_pass
+from core.rendering.renderers import FirstStrips
 from core.spec import Storage
-from tasks.render import UnexpectedError
-from tasks.retries import may_pass
 
 FUTILE_ROUNDS = 3
 """Rounds in a row without a finished chunk after which a build, or a shard, gives up."""
@@ -97,13 +97,14 @@ class Engine(Protocol):
             SpecError: if something is missing that a person has to provide, such as a package or a deployment.
         """
 
-    def begin(self, chunks: int) -> None:
+    def begin(self, chunks: int, first: Iterable[FirstStrips | None] = ()) -> None:
         """Start processes that take time to load, and return without waiting for them.
 
         A build calls this as early as it can. Without this call an engine starts with its first round.
 
         Args:
             chunks: number of chunks in the largest round; with 0 nothing is started.
+            first: the strips that the chunks of the next round begin with, for processes that can compile meanwhile.
         """
 
     def render(self, round_: Round, finished: Finished, failed: Failed) -> None:
@@ -156,7 +157,14 @@ def render_in_window(submit: Submit, round_: Round, size: int, finished: Finishe
     return sum(not tell(chunk, future, finished, failed) for chunk, future in _in_window(submit, round_, size))
 
 
-def tell(chunk: str, future: PrefectFuture[ChunkResult], finished: Finished, failed: Failed) -> bool:
+class Ended(Protocol):
+    """A future of the task that has rendered a chunk: one of Prefect's or of Python's."""
+
+    def result(self) -> ChunkResult:
+        """Return the result of the task, or raise its error."""
+
+
+def tell(chunk: str, future: Ended, finished: Finished, failed: Failed) -> bool:
     """Call *finished* or *failed* for a chunk whose task has ended; return False if the chunk is left unfinished.
 
     Raises:
@@ -183,7 +191,7 @@ def tell(chunk: str, future: PrefectFuture[ChunkResult], finished: Finished, fai
 def api_url() -> str:
     """Return the address of the Prefect server of this flow run.
 
-    Render processes get this address, even of a temporary server; otherwise each would start a server of its own.
+    Processes that run tasks get this address, even of a temporary server; otherwise each would start its own.
     """
     return str(get_client(sync_client=True).api_url)
 

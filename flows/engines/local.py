@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-import signal
+import threading
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
+from functools import partial
+from itertools import islice, zip_longest
 from queue import Empty, SimpleQueue
 
 from prefect import get_run_logger
-from prefect.futures import PrefectFuture
-from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from core.machine.device import gpus
 from core.machine.parallel import process_count
 from core.rendering.chunk import ChunkResult
-from flows.engines.engine import Failed, Finished, Round, api_url, tell
+from core.rendering.renderers import FirstStrips
+from flows.engines.engine import Failed, Finished, Round, tell
 from flows.engines.patience import Patience
 from flows.engines.render_process import RenderProcess
+from tasks.render import render_one_chunk
 
 _LOOK_SECONDS = 0.5
 _ENDING_THREADS = 32
 
-_Ended = SimpleQueue[tuple[RenderProcess, PrefectFuture[ChunkResult]]]
+_Ended = SimpleQueue[tuple[RenderProcess, Future[ChunkResult]]]
 
 
 class LocalEngine:
@@ -51,11 +53,11 @@ class LocalEngine:
     def check(self) -> None:
         """Do nothing: this machine has all that is needed."""
 
-    def begin(self, chunks: int) -> None:
+    def begin(self, chunks: int, first: Iterable[FirstStrips | None] = ()) -> None:
         """Start the processes, at most as many as the largest round has chunks."""
         missing = min(self._at_once, chunks) - len(self._processes)
         if missing > 0:
-            self._start(missing)
+            self._start(missing, first)
 
     def render(self, round_: Round, finished: Finished, failed: Failed) -> None:
         """Render the chunks of a round; the chunk of a process that dies or hangs is left for the next round.
@@ -66,8 +68,7 @@ class LocalEngine:
             self._remove(process)
         self.begin(len(round_.chunks))
         try:
-            with temporary_settings({PREFECT_API_URL: api_url()}):
-                self._render(round_, finished, failed)
+            self._render(round_, finished, failed)
         except BaseException:  # chunks in flight must not end in the next round
             self.close(kill=True)
             raise
@@ -92,7 +93,8 @@ class LocalEngine:
             chunk = next(chunks, None)
             if chunk is not None:
                 self._patience.begin(chunk, round_.chunks[chunk], process.is_loaded)
-                process.render(chunk, round_.task_parameters(chunk), lambda future: ended.put((process, future)))
+                task = partial(render_one_chunk, **round_.task_parameters(chunk))
+                process.render(chunk, task, lambda future: ended.put((process, future)))
 
         for process in self._processes:
             give(process)
@@ -119,7 +121,7 @@ class LocalEngine:
                     process = self._start(1)[0]
             give(process)
 
-    def _next_to_end(self, ended: _Ended) -> tuple[RenderProcess, PrefectFuture[ChunkResult]]:
+    def _next_to_end(self, ended: _Ended) -> tuple[RenderProcess, Future[ChunkResult]]:
         """Wait until the task of a chunk has ended. Meanwhile kill processes that hang, which ends their tasks, too."""
         while True:
             found = None
@@ -141,23 +143,16 @@ class LocalEngine:
                 log.warning("a render process hangs with chunk %s and is killed", process.chunk)
                 process.kill()
 
-    def _start(self, count: int) -> list[RenderProcess]:
-        """Start processes before there is a chunk for them.
-
-        A thread does this, because Python handles interrupts in the main thread only: a process whose start is
-        interrupted prints an error about its empty input.
-        """
+    def _start(self, count: int, first: Iterable[FirstStrips | None] = ()) -> list[RenderProcess]:
+        """Start processes before there is a chunk for them, and return at once, because the fork server loads first."""
         started = [RenderProcess() for _ in range(count)]
         self._processes += started
 
         def load() -> None:
-            # The processes inherit the mask: an interrupt from the keyboard reaches all processes of a terminal.
-            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-            for process in started:
-                process.load()
+            for process, strips in zip_longest(started, () if gpus() else islice(first, count)):
+                process.load(strips)
 
-        with ThreadPoolExecutor(1) as thread:  # its end waits until all processes are started
-            thread.submit(load).result()
+        threading.Thread(target=load, name="start-processes", daemon=True).start()
         return started
 
     def _remove(self, process: RenderProcess) -> None:

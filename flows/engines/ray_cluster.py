@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -18,6 +18,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from core.errors import SpecError, one_line
 from core.machine import parallel
 from core.machine.device import VERBOSE, gpus
+from core.rendering.renderers import FirstStrips
 from core.spec import Compute
 from flows.engines.engine import Failed, Finished, Round, api_url, render_in_window
 from flows.prefect_server import configured_server
@@ -76,7 +77,7 @@ class RayEngine:
             )
         self._connected()
 
-    def begin(self, chunks: int) -> None:
+    def begin(self, chunks: int, first: Iterable[FirstStrips | None] = ()) -> None:
         """Do nothing: Ray starts with the first round."""
 
     def render(self, round_: Round, finished: Finished, failed: Failed) -> None:

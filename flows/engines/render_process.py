@@ -5,21 +5,24 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool, ProcessPoolExecutor
 from contextlib import suppress
+from contextvars import copy_context
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
-
-from prefect.futures import PrefectFuture
-from prefect.task_runners import ProcessPoolTaskRunner
+from typing import Any, TypeVar
 
 from core.rendering.chunk import ChunkResult
-from tasks.render import get_ready, render_one_chunk
+from core.rendering.process import get_ready, render_planned_chunk
+from core.rendering.renderers import FirstStrips
+from flows.engines import fork_server
 
 _LEAVING_SECONDS = 60.0
 _EXIT_CODE_TRIES, _EXIT_CODE_SECONDS = 20, 0.05
+
+_Result = TypeVar("_Result")
 
 
 class RenderProcess:
@@ -34,24 +37,63 @@ class RenderProcess:
     def __init__(self) -> None:
         self.chunk: str | None = None
         self.is_loaded = self.was_killed = False
+        self._executor = ProcessPoolExecutor(1, mp_context=fork_server.context())
         self._process: BaseProcess | None = None
-        self._runner = ProcessPoolTaskRunner(max_workers=1)
-        self._runner.__enter__()
-        _never_wait_for_messages(self._runner)
 
-    def load(self) -> None:
-        """Start the process and let it load TensorFlow, before there is a chunk for it."""
-        with suppress(BrokenProcessPool, OSError):  # the first chunk meets the same error
-            if self._executor is not None:
-                self._executor.submit(get_ready)
-                self._process = next(iter(self._executor._processes.values()), None)
+    def load(self, first: FirstStrips | None = None) -> None:
+        """Start the process and let it load TensorFlow, before there is a chunk for it; for a thread of its own.
+
+        Args:
+            first: the strips that it probably renders first.
+        """
+        fork_server.block_interrupts()
+        with suppress(RuntimeError, EOFError, OSError):  # the first chunk meets the same error
+            self._submit(get_ready, first)
 
     def render(
-        self, chunk: str, parameters: Mapping[str, Any], ended: Callable[[PrefectFuture[ChunkResult]], None]
+        self, chunk: str, task: Callable[..., ChunkResult], ended: Callable[[Future[ChunkResult]], None]
     ) -> None:
-        """Begin to render a chunk; *ended* is called in another thread when its task has ended."""
+        """Begin to render a chunk; *ended* is called in another thread when its task has ended.
+
+        A thread that Python does not wait for when it exits runs the task, because the task may wait before a retry.
+
+        Args:
+            task: runs the task in the calling thread; its argument renders a chunk in this process.
+        """
         self.chunk = chunk
-        self._runner.submit(render_one_chunk, dict(parameters)).add_done_callback(ended)
+        future: Future[ChunkResult] = Future()
+        future.add_done_callback(ended)
+        context = copy_context()  # has the flow run
+
+        def run() -> None:
+            fork_server.block_interrupts()
+            try:
+                result = context.run(task, render=self._render)
+            except BaseException as error:  # the future's owner raises it
+                future.set_exception(error)
+            else:
+                future.set_result(result)
+
+        threading.Thread(target=run, name=f"task of {chunk}", daemon=True).start()
+
+    def _render(self, *address: Any) -> ChunkResult:
+        """Call `render_planned_chunk` in the process.
+
+        Raises:
+            BrokenProcessPool: if the process has died.
+        """
+        try:
+            future = self._submit(render_planned_chunk, *address)
+        except (EOFError, OSError) as error:  # the fork server was killed
+            raise BrokenProcessPool(str(error)) from error
+        return future.result()
+
+    def _submit(self, function: Callable[..., _Result], *arguments: Any) -> Future[_Result]:
+        """Let the process call a function; the first call starts the process, which may take seconds."""
+        fork_server.start()
+        future = self._executor.submit(function, *arguments)
+        self._process = next(iter(self._executor._processes.values()), self._process)
+        return future
 
     @property
     def is_broken(self) -> bool:
@@ -94,7 +136,7 @@ class RenderProcess:
         killing = threading.Thread(target=self._kill_until, args=(left, 0.0 if kill else _LEAVING_SECONDS), daemon=True)
         killing.start()
         try:
-            self._runner.__exit__(None, None, None)
+            self._executor.shutdown(cancel_futures=True)
         except BaseException:  # another interrupt: unless the process is killed, Python waits for it when it exits
             self.kill()
             raise
@@ -105,19 +147,3 @@ class RenderProcess:
         while not left.wait(patience or 0.1):
             patience = 0.0
             self.kill()
-
-    @property
-    def _executor(self) -> ProcessPoolExecutor | None:
-        """Python's pool that Prefect's runner wraps, or None if this version of Prefect keeps it elsewhere."""
-        return getattr(self._runner, "_executor", None)
-
-
-def _never_wait_for_messages(runner: ProcessPoolTaskRunner) -> None:
-    """Let this process end without waiting until its messages to the pool's queue have been written.
-
-    A render process that is killed while it writes to that queue holds the queue's lock for ever. The queue carries
-    log lines only.
-    """
-    messages = getattr(runner, "_subprocess_message_queue", None)
-    if messages is not None:
-        messages.cancel_join_thread()

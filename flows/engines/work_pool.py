@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -30,11 +30,12 @@ from core.atlas.recorded import recorded_chunks
 from core.errors import SpecError, TransientStoreError, UnfinishedError, one_line
 from core.machine import parallel
 from core.rendering.chunk import read_result
+from core.rendering.process import UnexpectedError
+from core.rendering.renderers import FirstStrips
 from core.spec import Compute
 from core.store.store import open_store
 from flows.engines.children import cancel_children, children_tag
 from flows.engines.engine import CHUNKS_FAILED, Failed, Finished, Round
-from tasks.render import UnexpectedError
 
 _POLL_SECONDS = 5.0
 _LEAST_PATIENCE_SECONDS = 900.0  # for a shard that runs and finishes nothing
@@ -63,7 +64,7 @@ class WorkPoolEngine:
         with get_client(sync_client=True) as client, self._finding():
             client.read_deployment_by_name(self._compute.shard_deployment)
 
-    def begin(self, chunks: int) -> None:
+    def begin(self, chunks: int, first: Iterable[FirstStrips | None] = ()) -> None:
         """Do nothing: workers start with the first shard."""
 
     def render(self, round_: Round, finished: Finished, failed: Failed) -> None:

@@ -16,10 +16,10 @@ from prefect import flow
 
 from core.errors import IsthmusError
 from core.rendering.chunk import ChunkResult
+from core.rendering.process import UnexpectedError
 from core.spec import Compute, Storage
 from flows.engines.choice import engine_of
 from flows.engines.engine import Engine, Round, closing
-from tasks.render import UnexpectedError
 
 
 class Commands:

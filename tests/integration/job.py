@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import signal
@@ -13,8 +14,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import yaml
+
+from flows.cli import main
 
 ISTHMUS = Path(sys.executable).with_name("isthmus")
 SMALL: dict[str, Any] = {
@@ -58,6 +62,21 @@ class Job:
             timeout=2 * PATIENCE_SECONDS,
             check=False,
         )
+
+    def run_here(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a command that starts no process and no server, within this process, which has loaded the libraries."""
+        out, err = io.StringIO(), io.StringIO()
+        with (
+            mock.patch.dict(os.environ, self.environment, clear=True),
+            mock.patch.object(sys, "argv", ["isthmus", *arguments]),
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+        ):
+            try:
+                main()
+            except SystemExit as ended:
+                code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+        return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
 
     def build(self, *options: str) -> dict[str, Any]:
         """Build, expect success, and return the object that --json prints."""

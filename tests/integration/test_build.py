@@ -51,7 +51,7 @@ def test_an_atlas_is_built_in_silence_without_a_prefect_server(job: Job) -> None
     assert {path.name for path in job.atlas.iterdir()} == {
         "plan", "sheets", "previews", "records", "manifest.json", "data", "index.html", "assets",
     }  # fmt: skip
-    assert job.run("verify", str(job.atlas)).returncode == 0
+    assert job.run_here("verify", str(job.atlas)).returncode == 0
 
 
 def test_modules_of_another_project_do_no_harm_on_ray(job: Job) -> None:
@@ -207,10 +207,10 @@ def test_checkpoints_are_kept_recorded_and_verified(finished_job: Job) -> None:
         assert sheets[0].std() < sheets[1].std() < sheets[2].std()
         assert len(record["history"]) == 12
         assert set(record["layer_distance"]) == {"block0"}
-    assert json.loads(job.run("verify", str(job.atlas), "--json").stdout)["checked"] == 6 * 3 * 2 + 3
+    assert json.loads(job.run_here("verify", str(job.atlas), "--json").stdout)["checked"] == 6 * 3 * 2 + 3
 
     (job.atlas / "sheets" / key[:2] / f"{key}-3.png").unlink()
-    assert job.run("verify", str(job.atlas)).returncode == 1
+    assert job.run_here("verify", str(job.atlas)).returncode == 1
 
 
 def test_the_server_has_the_flow_run_and_one_task_run_per_chunk(finished_job: Job, prefect_server: str) -> None:
@@ -239,8 +239,8 @@ def test_the_page_is_rebuilt_from_the_records_alone(finished_job: Job) -> None:
 
     for path in published:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-    assert job.run("verify", str(job.atlas)).returncode == 1
-    finished = job.run("publish", str(job.atlas))
+    assert job.run_here("verify", str(job.atlas)).returncode == 1
+    finished = job.run_here("publish", str(job.atlas))
 
     assert finished.returncode == 0, finished.stderr
     assert _bytes_of(published) == before
@@ -256,7 +256,7 @@ def test_damage_is_found_and_repaired_with_the_same_pixels(finished_job: Job) ->
     damaged.write_bytes(data)
     lost.unlink()
 
-    found = job.run("verify", str(job.atlas), "--repair", "--json")
+    found = job.run_here("verify", str(job.atlas), "--repair", "--json")
 
     report = json.loads(found.stdout)
     assert found.returncode == 0  # nothing is damaged any more
@@ -267,20 +267,42 @@ def test_damage_is_found_and_repaired_with_the_same_pixels(finished_job: Job) ->
 
     job.build()
 
-    assert job.run("verify", str(job.atlas)).returncode == 0
+    assert job.run_here("verify", str(job.atlas)).returncode == 0
     assert all(np.array_equal(np.asarray(Image.open(path)), before) for path, before in pixels.items())
+
+
+def test_failed_pairs_are_named_and_rendered_again_on_request(finished_job: Job) -> None:
+    """A build names failed pairs with their reasons; only with --retry-failed are they rendered again."""
+    job = finished_job
+    path = sorted(job.atlas.glob("records/*.ndjson"))[0]
+    first, *others = path.read_text().splitlines()
+    failed = json.loads(first) | {"status": "failed", "reason": "the objective is nan"}
+    path.write_text("\n".join([json.dumps(failed), *others, ""]))
+    pair = f"{failed['a']} - {failed['b']}"
+
+    told = job.run("build", str(job.spec_file))
+    assert told.returncode == 1
+    assert f"failed: {pair}: the objective is nan" in told.stdout.splitlines()
+    as_json = json.loads(job.run("build", str(job.spec_file), "--json").stdout)
+    assert as_json["failures"] == [{"pair": pair, "reason": "the objective is nan"}]
+
+    again = job.build("--retry-failed")
+    assert (again["rendered"], again["done"], again["failures"]) == (1, 6, [])
+    assert json.loads((job.atlas / "manifest.json").read_text())["counts"] == {"pairs": 6, "done": 6, "failed": 0}
+    assert job.build("--retry-failed")["rendered"] == 0
 
 
 def test_a_preview_is_the_atlas_sheet_and_that_of_the_reversed_pair_its_mirror(job: Job) -> None:
     """`isthmus preview A B` writes the pixels of the pair's sheet in an atlas, and B A the same frames reversed."""
     a, b = f"{LAYER}:0", f"{LAYER}:1"
-    job.write(pairs={"select": "list", "list": [[a, b]]}, render={"steps": 12, "size_px": 64, "frames": 3})
+    render = {"schedule": "plain", "steps": 4, "size_px": 64, "frames": 3}  # has one step to trace
+    job.write(pairs={"select": "list", "list": [[a, b]]}, render=render)
     job.build()
     [sheet] = job.atlas.glob("sheets/*/*.png")
-    options = ["--steps", "12", "--size-px", "64", "--frames", "3", "-o"]
+    options = ["--schedule", "plain", "--steps", "4", "--size-px", "64", "--frames", "3", "-o"]
 
     forwards = job.run("preview", a, b, *options, str(job.folder / "ab.png"))
-    backwards = job.run("preview", b, a, *options, str(job.folder / "ba.png"))
+    backwards = job.run_here("preview", b, a, *options, str(job.folder / "ba.png"))
 
     assert (forwards.returncode, forwards.stderr) == (0, "")
     assert (backwards.returncode, backwards.stderr) == (0, "")
@@ -304,7 +326,7 @@ def test_an_invalid_spec_is_reported_in_one_line_and_nothing_is_written(
     """The build ends with exit code 2 and one line that says what was expected, before it starts anything."""
     job.write(**change)
 
-    finished = job.run("build", str(job.spec_file))
+    finished = job.run_here("build", str(job.spec_file))
 
     assert finished.returncode == 2
     assert message in finished.stderr

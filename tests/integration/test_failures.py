@@ -55,7 +55,7 @@ def test_a_full_disk_ends_the_build_in_one_line_and_room_lets_it_go_on(job: Job,
     subprocess.run(["mount", "-o", "remount,size=8m", small_disk], check=True)
     assert job.build()["done"] == 6
     assert {path: path.read_bytes() for path in before} == before
-    assert job.run("verify", str(atlas)).returncode == 0
+    assert job.run_here("verify", str(atlas)).returncode == 0
 
 
 @pytest.fixture(scope="module")

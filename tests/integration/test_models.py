@@ -10,10 +10,13 @@ import numpy as np
 from job import Job
 from PIL import Image
 
+from core.machine import device
+
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from graphs import inception_v1
 
-RENDER = {"steps": 4, "size_px": 64, "frames": 3}
+RENDER = {"schedule": "plain", "steps": 4, "size_px": 64, "frames": 3}  # has one step to trace
+OPTIONS = ["--schedule", "plain", "--steps", "4", "--size-px", "64", "--frames", "3"]
 
 
 def pixels(job: Job) -> np.ndarray:
@@ -45,7 +48,7 @@ def test_inception_renders_lucids_first_pair(job: Job) -> None:
     assert pixels(job).shape == (64, 3 * 64, 3)
     assert pixels(job).std() > 1
 
-    options = ["--model", "inception-v1", "--model-file", str(file), "--steps", "4", "--size-px", "64", "--frames", "3"]
+    options = ["--model", "inception-v1", "--model-file", str(file), *OPTIONS]
     preview = job.run("preview", *sorted(pair), *options, "-o", str(job.folder / "strip.png"))
 
     assert (preview.returncode, preview.stderr) == (0, "")
@@ -54,6 +57,7 @@ def test_inception_renders_lucids_first_pair(job: Job) -> None:
 
 def test_a_keras_file_renders_the_same_pixels_each_time(job: Job) -> None:
     """An atlas and a preview agree; a model inside the model has layers, and a dense layer sees frames resized."""
+    device.prepare()  # before Keras uses TensorFlow, because the preview runs in this process
     image = keras.Input((48, 48, 3))
     base = keras.Sequential(
         [keras.Input((48, 48, 3)), keras.layers.Conv2D(8, 5, activation="relu", name="c")], name="b"
@@ -70,8 +74,7 @@ def test_a_keras_file_renders_the_same_pixels_each_time(job: Job) -> None:
     assert job.build()["done"] == 1
 
     options = ["--model", "keras", "--file", file, "--value-range", "-1", "1"]
-    small = ["--steps", "4", "--size-px", "64", "--frames", "3"]
-    assert job.run("preview", *pair, *options, *small, "-o", str(job.folder / "strip.png")).returncode == 0
+    assert job.run_here("preview", *pair, *options, *OPTIONS, "-o", str(job.folder / "strip.png")).returncode == 0
     np.testing.assert_array_equal(np.asarray(Image.open(job.folder / "strip.png").convert("RGB")), pixels(job))
 
 

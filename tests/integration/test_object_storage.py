@@ -56,7 +56,7 @@ def test_an_atlas_is_built_in_a_bucket_and_its_secret_stays_secret(
     address = f"s3://{BUCKET}/galleries/in-a-bucket"
     page = f"{seaweed.url}/{BUCKET}/galleries/in-a-bucket/index.html"
 
-    plan, built = job.run("plan", spec, "--json"), job.run("build", spec, "--verbose")
+    plan, built = job.run_here("plan", spec, "--json"), job.run("build", spec, "--verbose")
     verified, again = job.run("verify", spec), job.run("build", spec, "--json")
     published, opened = job.run("publish", spec), job.run("open", spec)
 

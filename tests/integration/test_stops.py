@@ -10,42 +10,22 @@ import sys
 
 import pytest
 from job import ISTHMUS, PATIENCE_SECONDS, SMALL, Job, finish, wait_for
-from prefect_parts import descendants, kill_one, render_processes
+from prefect_parts import descendants, fork_servers, kill_one, render_processes
 
 SLOW = SMALL | {"steps": 240}  # long enough to be interrupted
 
 
-def test_after_everything_is_killed_the_next_build_does_only_what_is_missing(job: Job) -> None:
-    """SIGKILL of the build and all its processes loses no finished chunk, and no finished pair is rendered again."""
-    job.write(render=SLOW, compute={"processes": 2, "chunk_pairs": 1})
-    build = job.start()
-    try:
-        wait_for(job.records, "the first record")
-    finally:
-        os.killpg(build.pid, signal.SIGKILL)
-        build.communicate()
-    finished = job.records()
-    sheets = {key: job.sheets()[key] for key in finished}
-    assert 0 < len(finished) < 6
-
-    job.write(compute={"processes": 1, "chunk_pairs": 1})
-    rest = job.build()
-
-    assert rest["rendered"] == 6 - len(finished)
-    assert {key: job.sheets()[key] for key in finished} == sheets
-    assert {key: job.records()[key] for key in finished} == finished
-    assert job.run("verify", str(job.atlas)).returncode == 0
-
-
 def test_render_processes_that_are_killed_are_replaced(job: Job) -> None:
-    """SIGKILL of a process that loads, and of one that renders, delays the build; it completes and leaves none."""
-    job.write(render=SLOW, compute={"processes": 2, "chunk_pairs": 1})
+    """SIGKILL of a process that loads, of one that renders, and of the process from which all are forked, delays the
+    build; it completes and leaves none."""
+    job.write(render=SLOW, compute={"processes": 1, "chunk_pairs": 1})
 
     build = job.start()
     try:
         wait_for(lambda: kill_one(render_processes(descendants(build.pid))), "a render process")
         wait_for(job.records, "the first record")
         wait_for(lambda: kill_one(render_processes(descendants(build.pid))), "a process that renders")
+        wait_for(lambda: kill_one(fork_servers(descendants(build.pid))), "the fork server")
         killed_at = len(job.records())
     finally:
         output, complaints = finish(build)
@@ -53,7 +33,7 @@ def test_render_processes_that_are_killed_are_replaced(job: Job) -> None:
     assert build.returncode == 0, complaints
     assert killed_at < 6
     assert json.loads(output)["done"] == 6
-    assert job.run("verify", str(job.atlas)).returncode == 0
+    assert job.run_here("verify", str(job.atlas)).returncode == 0
     wait_for(lambda: not job.processes(), "all processes of the build to end")
 
 
@@ -81,7 +61,7 @@ def test_a_stopped_build_ends_soon_and_can_be_resumed(job: Job, stop: signal.Sig
         script = job.folder / "isthmus_stopped.py"
         script.write_text(_STOPPED_WHEN_RECORDED)
         command = [sys.executable, str(script)]
-    job.write(render=SLOW, compute={"processes": 2 if server == "temporary" else 1, "chunk_pairs": 1})
+    job.write(render=SLOW, compute={"processes": 1, "chunk_pairs": 1})
     build = job.start(*command)
     try:
         if stop == signal.SIGINT:
@@ -101,25 +81,25 @@ def test_a_stopped_build_ends_soon_and_can_be_resumed(job: Job, stop: signal.Sig
     manifest = json.loads((job.atlas / "manifest.json").read_text())
     assert manifest["counts"]["pairs"] == len(finished)
 
-    assert json.loads(job.run("plan", str(job.spec_file), "--json").stdout)["missing"] == 6 - len(finished)
+    assert json.loads(job.run_here("plan", str(job.spec_file), "--json").stdout)["missing"] == 6 - len(finished)
 
 
 # A build that is stopped when its first render process exists and has not yet received its first message.
 _STOPPED_AT_THE_WORST_MOMENT = """
-import multiprocessing.util as util, os, signal, sys, time
+import os, signal, sys, time
+from multiprocessing import forkserver
 from flows.cli import main
 
-begin = util.spawnv_passfds
+begin = forkserver.connect_to_new_process
 
-def begin_and_stop(path, arguments, descriptors):
-    pid = begin(path, arguments, descriptors)
-    if b"spawn_main" in b"".join(map(os.fsencode, arguments)):
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(0.5)
-    return pid
+def begin_and_stop(descriptors):
+    begun = begin(descriptors)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(0.5)
+    return begun
 
 if __name__ == "__main__":
-    util.spawnv_passfds = begin_and_stop
+    forkserver.connect_to_new_process = begin_and_stop
     sys.argv[0] = "isthmus"
     main()
 """
@@ -166,7 +146,9 @@ def test_nothing_outlives_a_build_that_is_killed(job: Job) -> None:
     build = job.start()
     try:
         wait_for(job.records, "the first record")
-        wait_for(lambda: len(job.processes()) >= 4, "itself, one to render, one for resources, one server")
+        wait_for(
+            lambda: len(job.processes()) >= 5, "itself, one to render, its fork server, one for resources, one server"
+        )
         assert list(temporary.glob("isthmus-prefect-*/prefect.db"))
         build.kill()
         build.communicate()

@@ -85,14 +85,14 @@ def test_a_block_continues_the_blocks_that_it_covers(finished: dict[Block, Any])
 
 
 def test_the_factors_of_a_block_go_from_nothing_to_all() -> None:
-    """All its own where no finished block is, nothing at an edge on a finished block, and steps of a few per cent."""
+    """All its own where no finished block is, nothing at an edge on a finished block, and no jump between."""
     pictures = {block: np.full((*LAND.block_size_px, 3), 200, np.uint8) for block in LAND.blocks if block.turn < 3}
     known, own = known_colours(LAND, Block(1, 1), pictures)
     inner = np.s_[2 * LAND.margin_px :, 2 * LAND.margin_px :]
     assert (own[inner] == 1).all()
     assert (known[inner] == 0).all()
     assert own[0, : LAND.block_size_px[1] - 2 * LAND.margin_px].max() < 0.05
-    assert np.abs(np.diff(own[: -2 * LAND.margin_px, 40, 0])).max() < 0.25
+    assert np.abs(np.diff(own[: -2 * LAND.margin_px, 40, 0])).max() < 0.3
     _, alone = known_colours(LAND, Block(0, 0), {})
     assert (alone == 1).all()
 

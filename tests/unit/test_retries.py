@@ -24,7 +24,7 @@ from core.errors import ModelError, RenderDivergedError, SpecError, StoreError, 
 )
 def test_only_trouble_of_storage_and_devices_is_tried_again(error: Exception, again: bool) -> None:
     """Errors of storage and devices may pass; wrong input and diverged pairs stay as they are."""
-    from tasks.retries import may_pass
+    from core.rendering.process import may_pass
 
     assert may_pass(error) is again
 

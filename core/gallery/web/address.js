@@ -3,6 +3,7 @@
 // The address: the page that is shown and the reader's choices stand after the #, which works from a folder too.
 //
 //   #sort=balance&layer_a=mixed4a        the grid, filtered and sorted
+//   #strips                              the grid, in atlases with a land, which they open on
 //   #pair=KEY   #neuron=mixed4a:476   #map   #map=["LAYER","LAYER"]   #about
 //   #walk=mixed4a:476..12..mixed4b:3     neurons that the walk has visited; a channel alone repeats the layer
 //   #route=mixed4a:476..mixed4b:3
@@ -23,17 +24,19 @@ isthmus.address = (() => {
   // Return the address of a page, with the current choices or with others.
   function to(page, value = "", chosen = choices) {
     const written = encodeURIComponent(value).replaceAll("%2C", ",");
-    const own = page === "grid" ? "" : value ? `${page}=${written}` : page;
-    return `#${[chosen, own].filter(Boolean).join("&")}`;
+    if (page === "grid") return gridWith(chosen);
+    return `#${[chosen, value ? `${page}=${written}` : page].filter(Boolean).join("&")}`;
   }
 
-  // Return the address of the grid with other choices.
-  const toGrid = (chosen) => `#${new URLSearchParams(chosen)}`;
+  const gridWith = (chosen) => `#${chosen || (hasLand() ? "strips" : "")}`;
 
-  // Return the page that an address names, or else the first: the grid, or the land if there are no pairs.
+  // Return the address of the grid with other choices.
+  const toGrid = (chosen) => gridWith(String(new URLSearchParams(chosen)));
+
+  // Return the page that an address names, or else the first: the land if there is one, and the grid if not.
   function pageOf(given) {
-    const first = pairs.count === 0 && hasLand() ? "land" : "grid";
-    return PAGES.find((page) => given.has(page)) ?? first;
+    const isFirst = hasLand() && (pairs.count === 0 || [...given].length === 0);
+    return PAGES.find((page) => given.has(page)) ?? (isFirst ? "land" : "grid");
   }
 
   const hasLand = () => !document.querySelector("[data-page=land]").hidden;
@@ -92,7 +95,7 @@ isthmus.address = (() => {
     clearTimeout(writing);
     writing = 0;
     if (shown === "grid")
-      history.replaceState(null, "", location.pathname + location.search + (choices ? `#${choices}` : ""));
+      history.replaceState(null, "", location.pathname + location.search + gridWith(choices).replace(/^#$/, ""));
   }
 
   // When the document is ready, every deferred script has run or failed, the shards included.
