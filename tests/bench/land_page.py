@@ -79,7 +79,7 @@ def main() -> None:
         if not (root / "index.html").exists():
             publish_land(root, options.neurons)
         browser = playwright.chromium.launch(executable_path=which("chromium"), args=CHROMIUM_ARGUMENTS)
-        with ThreadingHTTPServer(("127.0.0.1", 0), partial(QuietHandler, directory=str(root))) as server:
+        with QuietServer(("127.0.0.1", 0), partial(QuietHandler, directory=str(root))) as server:
             threading.Thread(target=server.serve_forever, daemon=True).start()
             places = {"folder": root.as_uri() + "/", "server": f"http://127.0.0.1:{server.server_port}/"}
             found = {place: measure(browser, at) for place, at in places.items()}
@@ -170,6 +170,14 @@ def as_text(found: dict[str, Any]) -> str:
             lines.append(f"  panning at zoom {zoom}: frames p50 {median} ms, p95 {slow} ms")
     lines.append(f"memory of the page during random travel, MiB: {found['memory_mib']}")
     return "\n".join(lines)
+
+
+class QuietServer(ThreadingHTTPServer):
+    """A web server that does not mind if a page is closed while it loads."""
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class QuietHandler(SimpleHTTPRequestHandler):

@@ -91,6 +91,9 @@ def test_the_picture_is_that_of_the_blocks(open_atlas: Open, serve: Serve, land_
 def test_pointer_wheel_and_keys_move_the_view_and_the_address(open_atlas: Open, land_atlas: Path) -> None:
     """A reader sees the whole land, drags, zooms about the pointer, and comes back to the same place by the address."""
     page = open_atlas(land_atlas)
+    expect(page.locator("#land-page")).to_be_visible()  # the first page
+    page.get_by_role("link", name="Strips", exact=True).click()
+    expect(page.locator("#grid-page")).to_be_visible()
     page.get_by_role("link", name="Land", exact=True).click()
     expect(page.locator("#land-title")).to_have_text(f"Land of {LAYER}")
     expect(page).to_have_title(f"Land of {LAYER} · landscape · Isthmus")
