@@ -92,7 +92,7 @@ class RenderProcess:
         """Let the process call a function; the first call starts the process, which may take seconds."""
         fork_server.start()
         future = self._executor.submit(function, *arguments)
-        self._process = next(iter(self._executor._processes.values()), self._process)
+        self._process = next(iter((self._executor._processes or {}).values()), self._process)
         return future
 
     @property

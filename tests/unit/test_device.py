@@ -117,7 +117,7 @@ def test_variables_that_change_pixels_or_break_rendering_are_removed(monkeypatch
     monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
     monkeypatch.setenv("XLA_FLAGS", "--nonsense --xla_gpu_cuda_data_dir=/opt/cuda  --xla_cpu_enable_fast_math=true")
 
-    device.prepare.__wrapped__()
+    device.load.__wrapped__()
 
     assert not {"TF_XLA_FLAGS", "NVIDIA_TF32_OVERRIDE"} & os.environ.keys()
     assert os.environ["TF_ENABLE_ONEDNN_OPTS"] == "0"
