@@ -110,6 +110,11 @@ class PrefectServer:
         return self
 
     @property
+    def is_running(self) -> bool:
+        """Whether the server has been started and not killed."""
+        return self._process is not None
+
+    @property
     def pid(self) -> int:
         """Id of the process that was started; the server may have child processes."""
         assert self._process is not None, "the server is not running"

@@ -15,31 +15,9 @@ from prefect_parts import descendants, kill_one, render_processes
 SLOW = SMALL | {"steps": 240}  # long enough to be interrupted
 
 
-def test_after_everything_is_killed_the_next_build_does_only_what_is_missing(job: Job) -> None:
-    """SIGKILL of the build and all its processes loses no finished chunk, and no finished pair is rendered again."""
-    job.write(render=SLOW, compute={"processes": 2, "chunk_pairs": 1})
-    build = job.start()
-    try:
-        wait_for(job.records, "the first record")
-    finally:
-        os.killpg(build.pid, signal.SIGKILL)
-        build.communicate()
-    finished = job.records()
-    sheets = {key: job.sheets()[key] for key in finished}
-    assert 0 < len(finished) < 6
-
-    job.write(compute={"processes": 1, "chunk_pairs": 1})
-    rest = job.build()
-
-    assert rest["rendered"] == 6 - len(finished)
-    assert {key: job.sheets()[key] for key in finished} == sheets
-    assert {key: job.records()[key] for key in finished} == finished
-    assert job.run("verify", str(job.atlas)).returncode == 0
-
-
 def test_render_processes_that_are_killed_are_replaced(job: Job) -> None:
     """SIGKILL of a process that loads, and of one that renders, delays the build; it completes and leaves none."""
-    job.write(render=SLOW, compute={"processes": 2, "chunk_pairs": 1})
+    job.write(render=SLOW, compute={"processes": 1, "chunk_pairs": 1})
 
     build = job.start()
     try:
@@ -53,7 +31,7 @@ def test_render_processes_that_are_killed_are_replaced(job: Job) -> None:
     assert build.returncode == 0, complaints
     assert killed_at < 6
     assert json.loads(output)["done"] == 6
-    assert job.run("verify", str(job.atlas)).returncode == 0
+    assert job.run_here("verify", str(job.atlas)).returncode == 0
     wait_for(lambda: not job.processes(), "all processes of the build to end")
 
 
@@ -81,7 +59,7 @@ def test_a_stopped_build_ends_soon_and_can_be_resumed(job: Job, stop: signal.Sig
         script = job.folder / "isthmus_stopped.py"
         script.write_text(_STOPPED_WHEN_RECORDED)
         command = [sys.executable, str(script)]
-    job.write(render=SLOW, compute={"processes": 2 if server == "temporary" else 1, "chunk_pairs": 1})
+    job.write(render=SLOW, compute={"processes": 1, "chunk_pairs": 1})
     build = job.start(*command)
     try:
         if stop == signal.SIGINT:
@@ -101,7 +79,7 @@ def test_a_stopped_build_ends_soon_and_can_be_resumed(job: Job, stop: signal.Sig
     manifest = json.loads((job.atlas / "manifest.json").read_text())
     assert manifest["counts"]["pairs"] == len(finished)
 
-    assert json.loads(job.run("plan", str(job.spec_file), "--json").stdout)["missing"] == 6 - len(finished)
+    assert json.loads(job.run_here("plan", str(job.spec_file), "--json").stdout)["missing"] == 6 - len(finished)
 
 
 # A build that is stopped when its first render process exists and has not yet received its first message.

@@ -49,8 +49,8 @@ def pixels(path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
 
 
 def test_a_walkable_atlas_that_is_killed_in_its_stages_is_completed_and_its_roads_meet(job: Job) -> None:
-    """SIGKILL loses nothing that has a record, and changes no pixel; every strip begins and ends on its portraits; a
-    route can be written."""
+    """SIGKILL of the build and all its processes loses nothing that has a record, nothing finished is rendered again,
+    and no pixel changes; every strip begins and ends on its portraits; a route can be written."""
     job.write(strip="walk", pairs={"select": "all", "neurons": [f"{LAYER}:0-3"]}, render=SLOW, compute=ONE_BY_ONE)
     kill_when(job, lambda: recorded(job, "portraits"), "the first portrait")
     portraits = {path: path.read_bytes() for path in recorded(job, "portraits") | recorded(job, "canvas")}
@@ -58,15 +58,17 @@ def test_a_walkable_atlas_that_is_killed_in_its_stages_is_completed_and_its_road
     assert len(kill_when(job, job.records, "the first strip")) == 1, "one process renders portraits and strips"
     strips = job.records()
     assert 0 < len(strips) < 6
+    sheets = {key: job.sheets()[key] for key in strips}
 
-    planned = json.loads(job.run("plan", str(job.spec_file), "--json").stdout)
+    planned = json.loads(job.run_here("plan", str(job.spec_file), "--json").stdout)
     rest = job.build()
 
     assert (planned["missing"], planned["portraits_missing"]) == (6 - len(strips), 0)
     assert (rest["rendered"], rest["done"], rest["missing"]) == (6 - len(strips), 6, 0)
     assert {path: path.read_bytes() for path in portraits} == portraits
     assert {key: job.records()[key] for key in strips} == strips
-    assert job.run("verify", str(job.atlas)).returncode == 0
+    assert {key: job.sheets()[key] for key in strips} == sheets
+    assert job.run_here("verify", str(job.atlas)).returncode == 0
     for key, record in job.records().items():
         sheet = pixels(job.atlas / sheet_path(key))
         for frame, portrait in ((sheet[:, :32], record["portraits"][0]), (sheet[:, -32:], record["portraits"][1])):
@@ -81,7 +83,7 @@ def test_a_walkable_atlas_that_is_killed_in_its_stages_is_completed_and_its_road
         np.testing.assert_array_equal(pixels(job.atlas / sheet_path(key)), pixels(killed_atlas / sheet_path(key)))
 
     movie = job.folder / "route.webp"
-    routed = job.run("route", f"{LAYER}:3", f"{LAYER}:0", str(job.atlas), "-o", str(movie), "--captions", "--json")
+    routed = job.run_here("route", f"{LAYER}:3", f"{LAYER}:0", str(job.atlas), "-o", str(movie), "--captions", "--json")
     assert json.loads(routed.stdout)["neurons"] == [f"{LAYER}:3", f"{LAYER}:0"]
     with Image.open(movie) as shown:
         assert (getattr(shown, "n_frames", 1), shown.size) == (4, (32, 32 + 18))
