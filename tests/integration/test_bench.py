@@ -37,11 +37,11 @@ def test_a_step_is_timed_and_the_old_name_of_batch_pairs_still_works() -> None:
 
     `--pack 2` measures batches of two pairs, with one warning line on standard error.
     """
-    small = ("--layer", "block5", "--frames", "3", "--size-px", "32", "--repeats", "2", "--pairs", "5", "--pack", "2")
+    small = ("--layer", "block1", "--frames", "3", "--size-px", "32", "--repeats", "2", "--pairs", "5", "--pack", "2")
     [figures], warnings = bench("step", *small)
 
     assert all(figures[time] > 0 for time in ("bare_ms", "network_ms", "step_ms", "first_seconds", "efficiency"))
-    assert (figures["layers"], figures["frames"], figures["size_px"]) == (["block5", "block5"], 3, 32)
+    assert (figures["layers"], figures["frames"], figures["size_px"]) == (["block1", "block1"], 3, 32)
     assert figures["peak_mb"] > 10
     assert isinstance(figures["mb_per_pair"], float)
     assert figures["batch_pairs"] == 2
