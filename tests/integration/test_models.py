@@ -10,6 +10,8 @@ import numpy as np
 from job import Job
 from PIL import Image
 
+from core.machine import device
+
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from graphs import inception_v1
 
@@ -55,6 +57,7 @@ def test_inception_renders_lucids_first_pair(job: Job) -> None:
 
 def test_a_keras_file_renders_the_same_pixels_each_time(job: Job) -> None:
     """An atlas and a preview agree; a model inside the model has layers, and a dense layer sees frames resized."""
+    device.prepare()  # before Keras uses TensorFlow, because the preview runs in this process
     image = keras.Input((48, 48, 3))
     base = keras.Sequential(
         [keras.Input((48, 48, 3)), keras.layers.Conv2D(8, 5, activation="relu", name="c")], name="b"
