@@ -92,10 +92,11 @@ class Form:
 
 @pytest.fixture
 def open_form(browser: Browser, server: PrefectServer) -> Iterator[Callable[[], Form]]:
-    """Open the form on a new page."""
+    """Open the form, each time on the same page of the browser, which then has loaded Prefect's scripts."""
     context = browser.new_context(viewport={"width": 1280, "height": 2000})
     context.set_default_timeout(1000 * PATIENCE_SECONDS)
-    yield lambda: Form(context.new_page(), server)
+    page = context.new_page()
+    yield lambda: Form(page, server)
     context.close()
 
 

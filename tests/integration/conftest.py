@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from deployed import Deployed
 from job import LAYER, PATIENCE_SECONDS, SMALL, Job
-from prefect_parts import PrefectServer, make_home, share_databases
+from prefect_parts import SharedServer, make_home, share_databases
 
 os.environ["PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"] = str(round(PATIENCE_SECONDS))  # of temporary servers
 
@@ -21,25 +21,29 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: first.get(item.path.name, len(first)))  # the sort is stable
 
 
-_servers: list[PrefectServer] = []
+_servers: list[SharedServer] = []
 
 
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    """End this process's server before tests of other folders, which follow: an idle server needs a processor too."""
+    """Leave the server before tests of other folders, which follow: an idle server needs a processor too."""
     if nextitem is not None and nextitem.path.parent != item.path.parent:
         for server in _servers:
-            server.kill()
+            server.leave()
 
 
 @pytest.fixture(scope="session")
 def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The API address of a real Prefect server on this machine, with its own database."""
-    server = PrefectServer(make_home(tmp_path_factory.mktemp("prefect")))
+    """The API address of a real Prefect server on this machine, with its own database.
+
+    All processes of the tests share it.
+    """
+    folder = tmp_path_factory.getbasetemp()
+    server = SharedServer((folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "prefect")
     _servers.append(server)
     try:
-        yield server.start().api
+        yield server.join()
     finally:
-        server.kill()
+        server.leave()
 
 
 @pytest.fixture(scope="module")

@@ -15,10 +15,11 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from http import HTTPStatus
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from job import PATIENCE_SECONDS, wait_for
 
@@ -156,6 +157,66 @@ class PrefectServer:
                 return bool(answer.status == 200)
         except (urllib.error.URLError, OSError):
             return False
+
+
+class SharedServer:
+    """A server that several processes of the tests use: the first one starts it, and the last one kills it.
+
+    Every user holds a lock on a file. The system releases it if the user dies.
+    """
+
+    def __init__(self, home: Path) -> None:
+        home.mkdir(exist_ok=True)
+        self._home = home
+        self._use: BinaryIO | None = None
+        self._started: list[PrefectServer] = []  # kept, because they reserve their ports
+
+    def join(self) -> str:
+        """Start the server if nobody uses it, and return the address of its API."""
+        with self._one_at_a_time():
+            self._use = (self._home / "users").open("ab")
+            if _is_alone(self._use):
+                self._start()
+            fcntl.flock(self._use, fcntl.LOCK_SH)
+            return str(self._facts["api"])
+
+    def leave(self) -> None:
+        """Kill the server if nobody else uses it. Leaving it again does nothing."""
+        with self._one_at_a_time():
+            if self._use is not None:
+                if _is_alone(self._use):
+                    os.killpg(self._facts["pid"], signal.SIGKILL)
+                self._use.close()
+                self._use = None
+
+    def _start(self) -> None:
+        server = PrefectServer(make_home(self._home))
+        self._started.append(server)
+        try:
+            server.start()
+        finally:  # also of a server that has not become ready, so that it is killed in the end
+            facts = {"api": server.api, "pid": server.pid}
+            (self._home / "facts.json").write_text(json.dumps(facts))
+
+    @property
+    def _facts(self) -> dict[str, Any]:
+        facts: dict[str, Any] = json.loads((self._home / "facts.json").read_text())
+        return facts
+
+    @contextlib.contextmanager
+    def _one_at_a_time(self) -> Iterator[None]:
+        with (self._home / "lock").open("wb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+
+def _is_alone(file: BinaryIO) -> bool:
+    """Return whether no other process has a lock on a file; if so, this process has it alone."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 class Worker:

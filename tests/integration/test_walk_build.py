@@ -76,7 +76,7 @@ def test_a_walkable_atlas_that_is_killed_in_its_stages_is_completed_and_its_road
     assert job.build()["rendered"] == 0
 
     killed, killed_atlas = job.records().keys(), job.atlas
-    job.write(name="unbroken", compute={"processes": 2, "chunk_pairs": 2})
+    job.write(name="unbroken", compute={"processes": 1, "chunk_pairs": 2})
     assert job.build()["done"] == 6
     assert job.records().keys() == killed
     for key in killed:
