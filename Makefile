@@ -57,12 +57,9 @@ define install
 endef
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-$(VENV)/runtime.installed: locks/installer.lock locks/runtime.lock pyproject.toml | $(VENV)/bin/python
+# dev.lock has the packages of runtime.lock too, so each is one installation, whose downloads run side by side.
+$(VENV)/runtime.installed $(VENV)/dev.installed: $(VENV)/%.installed: locks/%.lock locks/installer.lock pyproject.toml | $(VENV)/bin/python
 	$(PIP) --require-hashes -r locks/installer.lock || true
-	$(call install,--require-hashes -r locks/runtime.lock)
+	$(call install,--require-hashes -r locks/$*.lock)
 	$(call install,--no-deps --no-build-isolation --editable .)
-	@touch $@
-
-$(VENV)/dev.installed: locks/dev.lock $(VENV)/runtime.installed
-	$(call install,--require-hashes -r locks/dev.lock)
-	@touch $@
+	@touch $(VENV)/runtime.installed $@
