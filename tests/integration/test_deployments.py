@@ -281,69 +281,46 @@ def test_the_image_is_made_of_files_that_exist() -> None:
     assert "USER isthmus" in lines
 
 
-def test_a_worker_that_is_stopped_hands_its_run_on(deployed: Deployed) -> None:
-    """After SIGTERM of the worker that renders a shard, the shard is scheduled again and another worker ends it.
-
-    The run has never crashed.
-    """
-    worker, name = deployed.gpu, "render-shard handed-on 1 of 1"
-    job = deployed.job(
-        name="handed-on",
-        pairs={"select": "all", "neurons": [f"{LAYER}:0-3"]},
-        render=SLOW,
-        compute=SHARDS | {"workers": 1, "shard_minutes": 10},
-    )
-    deployed.trigger(job)
-    wait_for(job.records, "the first record")
-    run = deployed.server.flow_run(name)
-    assert run is not None
-
-    worker.stop()
-    stopped = deployed.server.flow_run(name)
-    before = job.records()
-    worker.start()
-
-    assert stopped is not None
-    assert (stopped["state"]["type"], stopped["state"]["name"]) == ("SCHEDULED", "AwaitingRetry")
-    wait_for(lambda: deployed.state("build-atlas handed-on") == "COMPLETED", "the build to complete")
-    assert 0 < len(before) < 6
-    assert len(job.records()) == 6
-    assert {key: job.records()[key] for key in before} == before
-    assert job.run_here("verify", str(job.atlas)).returncode == 0
-    found = deployed.server.flow_run(name)
-    assert found is not None
-    assert (found["id"], found["run_count"], found["state"]["type"]) == (run["id"], 2, "COMPLETED")
-    wait_for(lambda: HANDED_ON in deployed.log(run["id"]), "the log of the first part")
-    assert not any("Crash" in line or "Error" in line for line in deployed.log(run["id"]))
-
-
-def test_a_build_goes_on_when_a_worker_and_its_shard_are_killed(deployed: Deployed) -> None:
-    """If a GPU worker and its processes were killed, as with their machine, the automation for lost machines schedules
-    the shard again, and the next worker resumes it.
+def test_a_build_outlasts_a_worker_that_is_stopped_and_one_that_is_killed(deployed: Deployed) -> None:
+    """After SIGTERM of the worker that renders a shard, the shard is scheduled again and the next worker resumes it;
+    the run has never crashed. If that worker and its processes are killed, as with their machine, the
+    automation for lost machines schedules the shard once more.
 
     The atlas is walkable: one shard renders its canvas, another one the portraits, and a third one the strips.
     """
-    pairs = {"select": "all", "neurons": [f"{LAYER}:0-3"]}
-    job = deployed.job(name="shards", strip="walk", pairs=pairs, render=SLOW, compute=SHARDS | {"workers": 1})
+    pairs = {"select": "all", "neurons": [f"{LAYER}:0-4"]}
+    compute = SHARDS | {"workers": 1, "shard_minutes": 10}
+    job = deployed.job(name="shards", strip="walk", pairs=pairs, render=SLOW, compute=compute)
     deployed.trigger(job)
-    wait_for(job.records, "the first record of a shard")
+    wait_for(job.records, "the first record of a strip")
+    [shard] = [run for run in deployed.shards("shards") if run["state"]["type"] == "RUNNING"]
+
+    deployed.gpu.stop()
+    [stopped] = [run for run in deployed.shards("shards") if run["id"] == shard["id"]]
+    at_stop = job.records()
+    deployed.gpu.start()
+    wait_for(lambda: len(job.records()) > len(at_stop), "a record after the stop")
 
     deployed.gpu.kill()
-    before = job.records()
-    [shard] = [run for run in deployed.shards("shards") if run["state"]["type"] == "RUNNING"]
+    at_kill = job.records()
+    [lost] = [run for run in deployed.shards("shards") if run["state"]["type"] == "RUNNING"]
     deployed.gpu.start()
 
     wait_for(lambda: deployed.state("build-atlas shards") == "COMPLETED", "the build to complete")
-    assert 0 < len(before) < 6
-    assert {key: job.records()[key] for key in before} == before
-    assert len(job.records()) == len(job.sheets()) == 6
+    assert (stopped["state"]["type"], stopped["state"]["name"]) == ("SCHEDULED", "AwaitingRetry")
+    assert lost["id"] == shard["id"]
+    assert 0 < len(at_stop) < len(at_kill) < 10
+    assert {key: job.records()[key] for key in at_kill} == at_stop | at_kill
+    assert len(job.records()) == len(job.sheets()) == 10
     assert job.run_here("verify", str(job.atlas)).returncode == 0
     runs = {run["id"]: (run["state"]["type"], run["run_count"]) for run in deployed.shards("shards")}
-    assert runs.pop(shard["id"]) == ("COMPLETED", 2)
-    assert set(runs.values()) == {("COMPLETED", 1)}
+    assert runs.pop(shard["id"]) == ("COMPLETED", 3)
+    assert list(runs.values()) == [("COMPLETED", 1)] * 2
+    wait_for(lambda: HANDED_ON in deployed.log(shard["id"]), "the log of the first part")
+    assert not any("Crash" in line or "Error" in line for line in deployed.log(shard["id"]))
     build = deployed.server.flow_run("build-atlas shards")
     assert build is not None
-    assert f"isthmus-parent-{build['id']}" in shard["tags"]
+    assert f"isthmus-parent-{build['id']}" in lost["tags"]
     artifacts = {found["key"]: found for found in deployed.server.find("artifacts", limit=50)}
     assert artifacts["shards-strips"]["data"].startswith("data:image/webp;base64,")
     assert artifacts["shards-progress"]["data"] == 100
