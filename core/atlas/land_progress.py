@@ -18,6 +18,7 @@ from core.spec import AtlasSpec
 from core.store.store import Store
 
 _TURNS = 4
+_COST = 1.6  # measured: the time of an update of a block, as a multiple of that assumed for as many pixels of a strip
 _BYTES_PER_PIXEL = 2.8  # measured: the PNG of a block, and the tiles of its part of the pyramid
 
 
@@ -117,4 +118,4 @@ def _assumed_seconds(planned: PlannedLand, *, on_gpu: bool) -> float:
     height, width = planned.land.block_size_px
     cell_px = planned.land.cell_px
     cells = height * width / cell_px**2
-    return planned.settings.steps * cells * pace.assumed(1, cell_px, on_gpu=on_gpu)
+    return _COST * planned.settings.steps * cells * pace.assumed(1, cell_px, on_gpu=on_gpu)
