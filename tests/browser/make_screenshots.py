@@ -81,7 +81,7 @@ def places(root: Path) -> dict[str, str]:
     walk = next((record for record in records if record["strip"] == "walk" and record["status"] == "done"), None)
     layer = record["a"].rpartition(":")[0]
     return {
-        "grid": "",
+        "grid": "#strips",
         "filtered": "#sort=balance&status=done&text=block9",
         "nothing": "#text=nothing",
         "pair": f"#pair={record['key']}",
@@ -91,6 +91,7 @@ def places(root: Path) -> dict[str, str]:
         "map": "#map",
         "channels": f'#map=["{layer}","{layer}"]',
         "about": "#about",
+        **({"land": "#land"} if (root / "land").exists() else {}),
         **({"walk": f"#walk={walk['a']}", "route": f"#route={walk['a']}..{walk['b']}"} if walk else {}),
     }
 

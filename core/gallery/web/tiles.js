@@ -5,6 +5,7 @@
 isthmus.tiles = ({ tiles: folder, tile_px, levels, width, height }, { onLoad, onMissing }) => {
   const KEPT = 64; // tiles, at least: 1 MB each
   const AT_ONCE = 8; // requests
+  const PIXELS = 8; // from this scale on, single pixels are seen as squares
   const SLACK = 0.25; // levels: a tile is enlarged by up to a fifth before finer ones are loaded
   const loaded = new Map(); // path -> bitmap, the one that was drawn last at the end
   const loading = new Map(); // path -> image
@@ -29,7 +30,7 @@ isthmus.tiles = ({ tiles: folder, tile_px, levels, width, height }, { onLoad, on
     const [firstColumn, lastColumn] = range(left, canvas.width, ends[0]);
     const [firstRow, lastRow] = range(top, canvas.height, ends[1]);
     const visible = [];
-    context.imageSmoothingEnabled = scale < 3; // single pixels are seen as squares
+    context.imageSmoothingEnabled = scale < PIXELS;
     for (let row = firstRow; row <= lastRow; row++)
       for (let column = firstColumn; column <= lastColumn; column++) {
         visible.push([Math.hypot((column + 0.5) * side - x, (row + 0.5) * side - y), pathOf(level, column, row)]);
