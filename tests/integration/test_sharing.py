@@ -53,7 +53,7 @@ def test_builds_on_processors_of_their_own_share_an_atlas(job: Job) -> None:
 
 def test_a_second_build_on_the_same_processors_waits_and_takes_over(job: Job) -> None:
     """The second build renders nothing while the first one is at work, and renders the rest when that one is killed."""
-    job.write(render=SLOW, compute={"chunk_pairs": 1})
+    job.write(render=SLOW | {"steps": 300}, compute={"chunk_pairs": 1})
     one_processor = ("taskset", "-c", str(min(os.sched_getaffinity(0))), str(ISTHMUS))
     first = job.start(*one_processor)
     second = None
