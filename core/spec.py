@@ -533,6 +533,13 @@ class ModelSpec(Frozen):
         return None if self.tokens is None else self.tokens.skip
 
 
+def _one_choice(schema: dict[str, Any]) -> None:
+    """Let a form offer the selections and nothing side by side; it cannot show a choice within a choice."""
+    selections, nothing = schema.pop("anyOf")
+    schema["anyOf"] = [*selections["oneOf"], {**nothing, "title": "none"}]
+    schema.pop("default")
+
+
 def named_model(value: Any) -> Any:
     """Return the mapping for a model that is given by its name alone; return other values unchanged."""
     return {"name": value} if isinstance(value, str) else value
@@ -546,7 +553,11 @@ class AtlasSpec(Frozen):
     model: Annotated[ModelSpec, BeforeValidator(named_model, json_schema_input_type=ModelSpec | str)] = Field(
         ModelSpec(), title="Model", description="The image model: its name, or a mapping of its name and other keys."
     )
-    pairs: Selection | None = Field(None, description="The pairs of the atlas; may be left out if it has a land.")
+    pairs: Selection | None = Field(
+        None,
+        description="The pairs of the atlas: a list of them, or how they are selected; none: only a land.",
+        json_schema_extra=_one_choice,
+    )
     land: LandSpec | None = Field(None, description="One picture of all neurons of a layer; without it there is none.")
     strip: StripKind = Field(
         "pair",
