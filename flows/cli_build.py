@@ -6,7 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, TextIO, cast
 
@@ -82,7 +82,8 @@ def _run(command: _Command) -> int:
         from flows.engines import fork_server
 
         if first.chunks and command.leases.room():  # both load while Prefect is imported here
-            fork_server.start()
+            with suppress(OSError):  # the first render process meets the same error
+                fork_server.start()
             prefect_server.launch_temporary()
         with quick_loading():
             prefect_server.check()

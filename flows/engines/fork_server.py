@@ -6,6 +6,7 @@ import atexit
 import os
 import signal
 import sys
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from multiprocessing import forkserver, get_context
@@ -14,15 +15,18 @@ from multiprocessing.context import ForkServerContext, SpawnContext
 from core.machine.device import environment, gpus
 
 _PRELOADED = "flows.engines.preloaded"
+_LONGEST_FOLDER = 70  # bytes; the path of a socket has at most 107, and Python adds about 32
 
 
 def context() -> ForkServerContext | SpawnContext:
     """Return the way in which render processes are started.
 
     With GPUs each is started anew, because CUDA cannot be used in a forked process once it has been looked for. So it
-    is before Python 3.11, whose fork server would look for modules in the current folder first.
+    is before Python 3.11, whose fork server would look for modules in the current folder first, and where the folder
+    for temporary files has so long a path that no socket of a fork server can be there.
     """
-    return get_context("spawn") if gpus() or sys.version_info < (3, 11) else get_context("forkserver")
+    anew = gpus() or sys.version_info < (3, 11) or len(os.fsencode(tempfile.gettempdir())) > _LONGEST_FOLDER
+    return get_context("spawn") if anew else get_context("forkserver")
 
 
 def start() -> None:

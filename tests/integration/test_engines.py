@@ -161,8 +161,7 @@ def test_bad_input_of_a_chunk_is_raised_as_the_error_that_says_so(kind: Kind, tm
     for chunk in atlas.plan.chunks:
         (atlas.root / atlas.plan.path / f"{chunk.name}.json").write_text("{}")
 
-    two_shards = dict.fromkeys(list(atlas.keys)[:2], 600)
-    answer = kind.host.ask("render", **atlas.round() | {"chunks": two_shards})
+    answer = kind.host.ask("render", **atlas.round(chunk_seconds=600))
 
     error, message = answer["error"]
     assert error == ("UnfinishedError" if kind.name == "work-pool" else "RecordError")

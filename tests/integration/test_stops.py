@@ -7,12 +7,22 @@ import json
 import os
 import signal
 import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from job import ISTHMUS, PATIENCE_SECONDS, SMALL, Job, finish, wait_for
 from prefect_parts import descendants, fork_servers, kill_one, render_processes
 
 SLOW = SMALL | {"steps": 240}  # long enough to be interrupted
+
+
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """A folder for temporary files with so short a path that a fork server's socket can be there."""
+    with tempfile.TemporaryDirectory(prefix="isthmus-") as folder:
+        yield Path(folder)
 
 
 def test_render_processes_that_are_killed_are_replaced(job: Job) -> None:
@@ -137,10 +147,10 @@ def test_a_build_that_is_stopped_while_it_loads_ends_soon(job: Job) -> None:
             os.killpg(build.pid, signal.SIGKILL)
 
 
-def test_nothing_outlives_a_build_that_is_killed(job: Job) -> None:
+def test_nothing_outlives_a_build_that_is_killed(job: Job, short_folder: Path) -> None:
     """SIGKILL of the build's process alone also ends its render processes and its temporary server, with its files."""
     del job.environment["PREFECT_API_URL"]
-    (temporary := job.folder / "temporary").mkdir()
+    temporary = short_folder
     job.environment["TMPDIR"] = str(temporary)
     job.write(render=SLOW, compute={"processes": 1, "chunk_pairs": 1})
     build = job.start()
