@@ -84,6 +84,33 @@ def test_a_block_continues_the_blocks_that_it_covers(finished: dict[Block, Any])
         assert np.abs(difference).max() <= 3
 
 
+def test_no_seam_is_left_between_blocks(finished: dict[Block, Any]) -> None:
+    """Pixels and two layers change across the borders of blocks as much as in the same land rendered as one block.
+
+    tests/bench/land_quality.py measures a whole layer, against the inside of blocks.
+    """
+    whole = Land(LAND.neurons, 6, CELL_PX, 4, 6, LAND.margin_px)
+    at_once = BlockRenderer(load(ModelSpec()), whole, settings_for(steps=16)).render(whole, Block(0, 0), {}, seed=7)
+    cut = painted(LAND, {block: done.pixels for block, done in finished.items()}, 0, 0, *LAND.size_px)
+    uncut = painted(whole, {Block(0, 0): at_once.pixels}, 0, 0, *LAND.size_px)
+    over = [_over_borders(picture) for picture in (cut, uncut)]
+    for name in over[0]:
+        assert 0.8 < over[0][name] / over[1][name] < 1.25, name
+
+
+def _over_borders(picture: Any) -> dict[str, float]:
+    """Return the mean difference of neighbouring positions near the borders of blocks, in pixels and in layers."""
+    images = tf.constant(picture[None], tf.float32) / 255
+    layers = {"pixels": images, **load(ModelSpec()).activations(images, {LAYER, "stem"})}
+    found = {}
+    for name, t in layers.items():
+        values = t[0].numpy()
+        near = [int(values.shape[0] / 4 * (3 + part)) for part in (-1 / 4, 1 / 4)]  # the overlap of two pictures
+        steps = [np.abs(np.diff(values, axis=axis)).mean(axis=(1 - axis, 2))[slice(*near)].mean() for axis in (0, 1)]
+        found[name] = float(np.mean(steps))
+    return found
+
+
 def test_the_factors_of_a_block_go_from_nothing_to_all() -> None:
     """All its own where no finished block is, nothing at an edge on a finished block, and no jump between."""
     pictures = {block: np.full((*LAND.block_size_px, 3), 200, np.uint8) for block in LAND.blocks if block.turn < 3}
