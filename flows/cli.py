@@ -129,7 +129,8 @@ def route(
     b: Annotated[str, typer.Argument(metavar="B", help="Neuron at the end of the route, layer:channel.")],
     atlas: Atlas,
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="File to write: .webp for a movie, .png for all frames side by side.")
+        Path,
+        typer.Option("--output", "-o", help="File: .webp or .mp4 for a movie, .png for all frames side by side."),
     ] = Path("route.webp"),
     captions: Annotated[
         bool, typer.Option("--captions", help="Write the name of the nearer neuron below each frame.")

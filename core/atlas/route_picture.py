@@ -13,9 +13,10 @@ from core.atlas.records import sheet_path
 from core.atlas.roads import Road
 from core.errors import RecordError, ShapeError, SpecError
 from core.pictures import sheets
+from core.pictures.mp4 import check_encoder, encode_mp4
 from core.store.store import Store
 
-SUFFIXES = (".webp", ".png")
+SUFFIXES = (".webp", ".mp4", ".png")
 _FRAME_MILLISECONDS, _END_MILLISECONDS = 200, 1000
 _CAPTION_PX, _LARGEST_LETTERS, _SMALLEST_LETTERS = 18, 13, 6
 _PAPER, _INK = (255, 255, 255), (27, 28, 29)
@@ -25,12 +26,13 @@ def check_suffix(output: Path) -> None:
     """Make sure that a route can be written to a file of that name.
 
     Raises:
-        SpecError: if the name does not end in .webp or .png.
+        SpecError: if the name does not end in .webp, .mp4 or .png, or if .mp4 cannot be written here.
     """
     if output.suffix.lower() not in SUFFIXES:
-        raise SpecError(
-            f"--output: expected a file name that ends in .webp, for a movie, or .png, for a sheet, got {output}"
-        )
+        expected = "expected a file name that ends in .webp or .mp4, for a movie, or .png, for a sheet"
+        raise SpecError(f"--output: {expected}, got {output}")
+    if output.suffix.lower() == ".mp4":
+        check_encoder()
 
 
 def read_frames(store: Store, route: Sequence[Road]) -> Pixels:
@@ -82,8 +84,8 @@ def encode(frames: Pixels, output: Path, milliseconds: int = _FRAME_MILLISECONDS
     """
     if output.suffix.lower() == ".png":
         return sheets.encode_png(np.concatenate(list(frames), axis=1))
-    between = [milliseconds] * (len(frames) - 2)
-    return sheets.encode_movie(frames, [_END_MILLISECONDS, *between, _END_MILLISECONDS])
+    shown = [_END_MILLISECONDS, *[milliseconds] * (len(frames) - 2), _END_MILLISECONDS]
+    return (encode_mp4 if output.suffix.lower() == ".mp4" else sheets.encode_movie)(frames, shown)
 
 
 def _frames(data: bytes, road: Road, source: str) -> Pixels:

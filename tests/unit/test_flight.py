@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from sample_land import block_pixels, make_land
 from core.arrays import Pixels
 from core.atlas.flight import fly, neurons_below, number_on
 from core.atlas.land_picture import part
+from core.atlas.route_picture import check_suffix, encode
 from core.errors import SpecError
 from core.neurons import Neuron
 from core.pictures.land import Block, Land
@@ -98,3 +101,28 @@ def test_a_long_flight_reads_each_block_once() -> None:
     fly(land, read_and_note, 0, 399, 200)
 
     assert len(blocks) == len(set(blocks)) < 100
+
+
+def test_a_movie_in_mp4_shows_every_frame_for_its_time(tmp_path: Path) -> None:
+    """Its frames have an even size and the colours of the pictures, and its ends stay for a second each."""
+    import av
+
+    colours = np.array([[200, 30, 30], [30, 200, 30], [30, 30, 200]], np.uint8)
+    frames = np.broadcast_to(colours[:, None, None], (3, 33, 40, 3))
+    path = tmp_path / "movie.mp4"
+    path.write_bytes(encode(frames, path, 50))
+
+    with av.open(path) as movie:
+        shown = list(movie.decode(video=0))
+    assert [round(1000 * frame.time) for frame in shown[:4]] == [0, 1000, 1050, 2050]
+    for frame, colour in zip(shown, colours, strict=False):
+        pixels = frame.to_ndarray(format="rgb24")
+        assert pixels.shape == (34, 40, 3)
+        np.testing.assert_allclose(pixels.mean(axis=(0, 1)), colour, atol=12)
+
+
+def test_without_an_encoder_a_movie_in_mp4_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The line says what to install, before anything is read."""
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(SpecError, match=r"^--output: a file name that ends in \.mp4 needs the packages of the extra"):
+        check_suffix(Path("movie.mp4"))
