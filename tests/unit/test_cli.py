@@ -64,8 +64,8 @@ def below(folder: Path) -> list[str]:
         (["publish", "empty"], "empty: no atlas at {here}/empty; build it first, or name another folder\n"),
         (["open", "empty"], "empty: no atlas at {here}/empty; build it first, or name another folder\n"),
         (["route", *NEURONS, "empty"], "empty: no atlas at {here}/empty; build it first, or name another"),
-        (["route", *NEURONS, "empty", "-o", "way.gif"], "--output: expected a file name that ends in .webp, for a "
-         "movie, or .png, for a sheet, got way.gif"),
+        (["route", *NEURONS, "empty", "-o", "way.gif"], "--output: expected a file name that ends in .webp or .mp4, "
+         "for a movie, or .png, for a sheet, got way.gif"),
         (["route", *NEURONS, "empty", "-o", "no/way.png"], "--output: expected a file in an existing folder, no does"),
         (["route", "block5", "block5:1", "empty"], "expected a neuron as 'layer:channel'"),
         (["route", *NEURONS, "no"], "no: expected the folder of an atlas or a spec file, found neither at {here}/no\n"),

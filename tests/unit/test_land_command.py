@@ -166,7 +166,7 @@ def test_a_flight_is_written_as_a_movie_with_captions(isthmus: Isthmus, store: D
         (["stem:0", "stem:0", "--over-land"], "expected two different neurons, got stem:0 twice"),
         (["stem:0", "stem:30", "--over-land"], "expected a neuron with a place on the land, got stem:30; similar: "),
         (["stem:0", "stem:1", "--frames", "9"], "--frames: a route has the frames of its strips; give --over-land"),
-        (["stem:0", "stem:1", "--over-land", "-o", "x.mp4"], "--output: expected a file name that ends in .webp"),
+        (["stem:0", "stem:1", "--over-land", "-o", "x.gif"], "--output: expected a file name that ends in .webp"),
     ],
 )
 def test_a_flight_that_makes_no_sense_is_refused(
