@@ -187,7 +187,7 @@ def further_networks(squeezenet: Path | None, inception: Path | None) -> list[Ne
         networks.append(Network(words, "quality-squeezenet", f"{options} {layers}", squeezenet))
     if inception:
         options = "--model inception-v1 --model-file {file} --layer mixed4a_pre_relu --layer mixed4c_pre_relu"
-        pairs = ("--pairs 2 --across 0", "--pairs 3 --across 2")
+        pairs = ("--pairs 2 --across 0", "--pairs 4 --across 4")
         words = "An InceptionV1-shaped graph with random weights"
         networks.append(Network(words, "quality-inception", options, inception, pairs))
     return networks
