@@ -10,7 +10,7 @@ from core.errors import IsthmusError, counted
 from flows.terminal import quiet_libraries
 
 if TYPE_CHECKING:
-    from core.atlas.verify import Progress, Report
+    from core.atlas.verify import Blocks, Progress, Report
     from core.spec import AtlasSpec
     from core.store.store import Store
 
@@ -26,17 +26,21 @@ class Health:
         progress: numbers of the pairs of its spec; None if they cannot be told.
         unknown: why they cannot be told.
         removed: paths of the files that a repair has deleted.
+        land: numbers of the blocks of its land; None without one.
     """
 
     state: State
     progress: Progress | None
     unknown: str | None
     removed: tuple[str, ...]
+    land: Blocks | None = None
 
     def facts(self) -> dict[str, Any]:
         """Return the facts with the names that --json uses."""
         progress = None if self.progress is None else self.progress._asdict()
-        return {**asdict(self), "progress": progress}
+        facts = {**asdict(self), "progress": progress}
+        del facts["land"]
+        return facts if self.land is None else {**facts, "land": self.land._asdict()}
 
 
 def check_health(store: Store, spec: AtlasSpec | None, report: Report, removed: tuple[str, ...]) -> Health:
@@ -51,12 +55,14 @@ def check_health(store: Store, spec: AtlasSpec | None, report: Report, removed: 
         return Health("damaged", None, "damaged files come first", removed)
     quiet_libraries(verbose=False)
     try:
-        found = progress(store, spec)
+        found, land = progress(store, spec)
     except IsthmusError as error:
         state: State = "complete" if report.intact and not report.behind else "unpublished"
         return Health("unfinished" if removed or report.empty else state, None, str(error), removed)
     published = report.intact and not report.behind
-    return Health("unfinished" if found.missing else "complete" if published else "unpublished", found, None, removed)
+    if found.missing or (land and land.missing):
+        return Health("unfinished", found, None, removed, land)
+    return Health("complete" if published else "unpublished", found, None, removed, land)
 
 
 def listed_files(report: Report, removed: tuple[str, ...]) -> Iterator[str]:
@@ -84,12 +90,13 @@ def summary(store: Store, report: Report, health: Health) -> Iterator[str]:
         yield f"unfinished: {'nothing is' if report.empty else 'the removed pairs are not'} rendered yet. {_GO_ON}"
     elif health.state == "unfinished" and progress is not None:
         recorded = progress.done + progress.failed
-        first = "" if recorded else "nothing is rendered yet, "
+        blocks = health.land
+        first = "" if recorded or (blocks and blocks.missing < blocks.blocks) else "nothing is rendered yet, "
         failed = f", {progress.failed} of them failed" if progress.failed else ""
         page = ", and no gallery is published" if report.unpublished and recorded else ""
-        yield (
-            f"unfinished: {first}{recorded} of {counted(progress.pairs, 'pair')} have records{failed}{page}. {_GO_ON}"
-        )
+        of_land = f", {blocks.done + blocks.failed} of {counted(blocks.blocks, 'block')} of the land" if blocks else ""
+        pairs = f"{recorded} of {counted(progress.pairs, 'pair')}"
+        yield f"unfinished: {first}{pairs}{of_land} have records{failed}{page}. {_GO_ON}"
     elif health.state == "unpublished":
         yield "not published: no gallery has all pairs with records. To publish: isthmus publish"
     if health.unknown and health.state != "damaged":

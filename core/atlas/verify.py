@@ -95,8 +95,17 @@ class Progress(NamedTuple):
     missing: int
 
 
-def progress(store: Store, spec: AtlasSpec | None = None) -> Progress:
-    """Count the pairs of a spec that have records, as a build does.
+class Blocks(NamedTuple):
+    """Numbers of the blocks of a spec's land by their state."""
+
+    blocks: int
+    done: int
+    failed: int
+    missing: int
+
+
+def progress(store: Store, spec: AtlasSpec | None = None) -> tuple[Progress, Blocks | None]:
+    """Count the pairs of a spec that have records, and the blocks of its land, as a build does.
 
     Args:
         spec: None for the spec that the last build has stored in the atlas.
@@ -108,7 +117,9 @@ def progress(store: Store, spec: AtlasSpec | None = None) -> Progress:
     if not weights.are_here(spec.model):
         raise ModelError(f"the weights of {spec.model.name} are not on this machine; isthmus plan downloads them")
     plan = make_plan(spec, store, 1)
-    return Progress(plan.pairs, plan.done, plan.failed, plan.missing)
+    land = plan.land
+    blocks = Blocks(land.blocks, land.done, len(land.failures), land.missing) if land else None
+    return Progress(plan.pairs, plan.done, plan.failed, plan.missing), blocks
 
 
 def stored_spec(store: Store) -> AtlasSpec:

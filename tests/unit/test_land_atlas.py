@@ -25,6 +25,7 @@ from core.rendering.chunk import ChunkResult, render_chunk
 from core.spec import AtlasSpec
 from core.spec_file import parse_spec
 from core.store.store import DirectoryStore, Store
+from flows.health import check_health, summary
 
 LAYER = "block0_depthwise_pre_relu"  # 32 channels
 LAND: dict[str, Any] = {"neurons": [f"{LAYER}:0-31"], "cell_px": 32, "steps": 2, "columns": 6}
@@ -251,3 +252,20 @@ def test_an_atlas_may_have_a_land_alone(tmp_path: Path) -> None:
     assert json.loads(manifest.to_json())["land"]["neurons"] == 4
     assert verify(store).intact
     assert np.isfinite([place.activation for record in records_of(store).values() for place in record.neurons]).all()
+
+
+def test_verify_knows_that_blocks_are_missing(store: DirectoryStore) -> None:
+    """An atlas whose pairs are all done is unfinished while a block of its land has no record."""
+    assert check_health(store, SPEC, verify(store), ()).state == "complete"
+    store.delete(sorted(store.list("land/records/"))[0])
+
+    report = verify(store)
+    health = check_health(store, SPEC, report, ())
+
+    assert health.state == "unfinished"
+    assert health.progress is not None
+    assert (health.progress.missing, health.facts()["land"]) == (
+        0,
+        {"blocks": 4, "done": 3, "failed": 0, "missing": 1},
+    )
+    assert "1 of 1 pair, 3 of 4 blocks of the land have records" in "\n".join(summary(store, report, health))
