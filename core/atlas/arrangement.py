@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.arrays import Array
+from core.atlas.selection import cosine_similarity
 
 _RADII = (0.25, 0.18, 0.125, 0.09, 0.0625)  # of the wide neighbourhoods, as shares of the longer side of the grid
 _SWEEPS = 40  # at most; each sweep places every neuron anew once
@@ -59,9 +60,7 @@ def cosines(features: Array) -> Array:
     Rounding makes the arrangement the same where sums are taken in another order.
     """
     vectors = np.nan_to_num(np.asarray(features, np.float64), posinf=0, neginf=0)
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    vectors = np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
-    rounded: Array = np.round(vectors @ vectors.T, 4).astype(np.float32)
+    rounded: Array = np.round(cosine_similarity(vectors), 4).astype(np.float32)
     return rounded
 
 

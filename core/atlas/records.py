@@ -7,17 +7,27 @@ in `portraits/records/`, with the same rules.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from core.atlas.keys import canonical_json
 from core.errors import RecordError, first_mistake
 from core.spec import StripKind
 
 Key = Annotated[str, Field(pattern="^[0-9a-f]{20}$")]
 """The key of a sheet or portrait. Every key that is read is checked, because keys are parts of paths."""
+
+
+class _Line(BaseModel):
+    """What stands in one line of a file of records."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def to_line(self) -> str:
+        """Return the line, without its end."""
+        return canonical_json(self.model_dump())
 
 
 class Picture(BaseModel):
@@ -44,7 +54,7 @@ class Checkpoint(BaseModel):
     picture: Picture | None = None
 
 
-class Record(BaseModel):
+class Record(_Line):
     """One finished pair.
 
     `activation_a[i]` and `activation_b[i]` are the mean activation of each neuron on the finished, untransformed frame
@@ -72,8 +82,6 @@ class Record(BaseModel):
       averaged over the alignment layers. The variation is the mean over frames and channels of the variance over
       positions. None without alignment layers or with only one step.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     key: Key
     a: str
@@ -141,9 +149,6 @@ class Record(BaseModel):
             preview_bytes=self.preview_bytes,
         )
 
-    def to_line(self) -> str:
-        return json.dumps(self.model_dump(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-
 
 def _is_dead(reach: float | None, noise: float | None) -> bool:
     return reach is not None and noise is not None and reach <= noise
@@ -159,7 +164,7 @@ class PortraitFiles(BaseModel):
     picture_bytes: int
 
 
-class PortraitRecord(BaseModel):
+class PortraitRecord(_Line):
     """One finished portrait, or the canvas that portraits have in common.
 
     A portrait has its `neuron`, the key of its `canvas`, and the `activation` of the neuron on its picture. A canvas
@@ -167,8 +172,6 @@ class PortraitRecord(BaseModel):
     means over equal numbers of updates. A failed portrait or canvas has a `reason` and no `files`. `settings` has the
     settings that a portrait depends on, and defaults for the rest.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     key: Key
     neuron: str | None = None
@@ -193,9 +196,6 @@ class PortraitRecord(BaseModel):
         """The neuron or canvas that the record describes, for messages."""
         return self.neuron or "canvas"
 
-    def to_line(self) -> str:
-        return json.dumps(self.model_dump(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-
 
 class NeuronAtPlace(BaseModel):
     """A neuron of a land: the row and column of its place, its activation there, and on noise.
@@ -212,14 +212,12 @@ class NeuronAtPlace(BaseModel):
     noise: float
 
 
-class BlockRecord(BaseModel):
+class BlockRecord(_Line):
     """One finished block of a land, at a row and a column among its blocks.
 
     `land` is the digest of the land. `neurons` are those of the block's own places. `history` is the objective's
     history: means over equal numbers of updates. A failed block has a `reason`, and neither neurons nor a picture.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     key: Key
     land: Key
@@ -244,9 +242,6 @@ class BlockRecord(BaseModel):
     def subject(self) -> str:
         """The block that the record describes, for messages."""
         return f"block {self.row}, {self.column} of the land"
-
-    def to_line(self) -> str:
-        return json.dumps(self.model_dump(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 AnyRecord = Record | PortraitRecord | BlockRecord
@@ -275,10 +270,10 @@ def blocks_from_ndjson(data: bytes, path: str) -> Iterator[BlockRecord]:
     return _lines(BlockRecord, data, path, "block")
 
 
-_Line = TypeVar("_Line", bound=BaseModel)
+_AnyLine = TypeVar("_AnyLine", bound=_Line)
 
 
-def _lines(kind: type[_Line], data: bytes, path: str, subjects: str) -> Iterator[_Line]:
+def _lines(kind: type[_AnyLine], data: bytes, path: str, subjects: str) -> Iterator[_AnyLine]:
     for number, line in enumerate(data.splitlines(), start=1):
         try:
             yield kind.model_validate_json(line)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import combinations, islice, pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from core.arrays import Array
 from core.errors import SpecError, counted
 from core.models.model import Model
 from core.models.models import check_layer, check_neuron
@@ -185,7 +185,7 @@ def _join(component: NDArray[np.int_], first: int, second: int) -> bool:
     return True
 
 
-def cosine_similarity(rows: Array) -> NDArray[np.float64]:
+def cosine_similarity(rows: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     """Return the cosine of every row with every row, shape (row, row); with a row of zeros the cosine is 0."""
     norms = np.linalg.norm(rows.astype(np.float64), axis=1, keepdims=True)
     unit = rows / np.where(norms == 0, 1, norms)

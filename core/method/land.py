@@ -1,9 +1,7 @@
-"""The picture of a block of a land: one image, optimised for a mix of neurons that depends on the position.
+"""The picture of one block of a land: one image, optimised for a mix of neurons that depends on the position.
 
-At each position of the layer the objective is the mix of the neurons of the nearest places, with bilinear weights. A
-view moves the image, so the weights are taken where the view has moved each position to. Each neuron counts by what it
-gains over noise at its place, so that a strong neuron does not swallow its neighbours. Near blocks that are finished
-the image is a mix with their pictures, which are constants, so the block grows towards what is there.
+Where it covers blocks that are finished, the image is a mix with their pictures, which are constants, so the block
+grows towards what is there. `core.method.land_goal` has the goal.
 """
 
 from __future__ import annotations

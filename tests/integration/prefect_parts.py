@@ -173,7 +173,7 @@ class SharedServer:
         self._started: list[PrefectServer] = []  # kept, because they reserve their ports
 
     def join(self) -> str:
-        """Start the server if nobody uses it, and return the address of its API."""
+        """Start the server unless other tests use it, and return the address of its API."""
         with self._one_at_a_time():
             self._use = (self._home / "users").open("ab")
             if _is_alone(self._use):
@@ -182,7 +182,7 @@ class SharedServer:
             return str(self._facts["api"])
 
     def leave(self) -> None:
-        """Kill the server if nobody else uses it. Leaving it again does nothing."""
+        """Kill the server unless other tests use it. Leaving it again does nothing."""
         with self._one_at_a_time():
             if self._use is not None:
                 if _is_alone(self._use):
