@@ -15,6 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from rjsmin import jsmin
 
 from core.errors import counted
+from core.gallery.shards import script_json
 
 if TYPE_CHECKING:
     from core.atlas.manifest import Manifest
@@ -24,14 +25,16 @@ _WEB = Path(__file__).parent / "web"
 _LOADED_WITH_PAGE = (
     "page.css grid.css strip.css text.js data.js filter.js rows.js strip.js grid.js assets.js address.js".split()
 )
-_LOADED_LATER = {  # page -> its own styles and scripts, which are loaded before it is opened
-    "pair": ["pair.css", "places.js", "chart.js", "record.js", "pair.js"],
-    "neuron": "neuron.css places.js tiles.js neuron_land.js neuron.js".split(),
-    "map": ["map.css", "map.js"],
-    "walk": ["walk.css", "roads.js", "movie.js", "walk.js"],
-    "route": ["walk.css", "roads.js", "movie.js", "route.js"],
-    "land": "land.css places.js tiles.js camera.js layers.js roads.js movie.js land_view.js flight.js land.js".split(),
-    "about": ["about.js"],
+_LOADED_LATER = {  # page -> its own HTML, styles and scripts, which are loaded before it is opened
+    "pair": ["pair.html", "pair.css", "places.js", "chart.js", "record.js", "pair.js"],
+    "neuron": "neuron.html neuron.css places.js tiles.js neuron_land.js neuron.js".split(),
+    "map": ["map.html", "map.css", "map.js"],
+    "walk": ["walk.html", "walk.css", "roads.js", "movie.js", "walk.js"],
+    "route": ["route.html", "walk.css", "roads.js", "movie.js", "route.js"],
+    "land": (
+        "land.html land.css places.js tiles.js camera.js layers.js roads.js movie.js land_view.js flight.js land.js"
+    ).split(),
+    "about": ["about.html", "about.js"],
 }
 _LONGEST_SPEC = 20_000  # characters; a longer spec lists thousands of pairs and would make every page load slower
 
@@ -41,24 +44,41 @@ def pages(manifest: Manifest) -> dict[str, bytes]:
 
     The page is the last entry: if the files are written one after the other, it never refers to a missing file.
     """
-    assets = {name: _asset(name) for name in [*_LOADED_WITH_PAGE, *chain.from_iterable(_LOADED_LATER.values())]}
-    paths = {name: _asset_path(name, data) for name, data in assets.items()}
     jinja = Environment(
         loader=FileSystemLoader(_WEB), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    facts = {
+        "atlas": manifest,
+        "settings": {digest: _as_texts(manifest.settings[digest]) for digest in sorted(manifest.settings)},
+        "shape": _shape(manifest.settings),
+        "spec": _spec_text(manifest.spec),
+        "isthmus": sorted({versions.get("isthmus", "unknown") for versions in manifest.versions}),
+    }
+    assets: dict[str, bytes] = {}
+    for name in [*_LOADED_WITH_PAGE, *chain.from_iterable(_LOADED_LATER.values())]:
+        if name.endswith(".html"):
+            assets[name] = _html_script(name, jinja.get_template(f"{name}.j2").render(facts))
+        else:
+            assets[name] = _asset(name)
+    paths = {name: _asset_path(name, data) for name, data in assets.items()}
     page = jinja.get_template("page.html.j2").render(
-        atlas=manifest,
-        settings={digest: _as_texts(manifest.settings[digest]) for digest in sorted(manifest.settings)},
-        shape=_shape(manifest.settings),
-        spec=_spec_text(manifest.spec),
+        facts,
         model=json.dumps(_model(manifest)),
-        isthmus=sorted({versions.get("isthmus", "unknown") for versions in manifest.versions}),
         styles=[paths[name] for name in _LOADED_WITH_PAGE if name.endswith(".css")],
         scripts=[paths[name] for name in _LOADED_WITH_PAGE if name.endswith(".js")],
         land_data=f" {manifest.land.data}" if manifest.land else "",
         later={page: " ".join(paths[name] for name in names) for page, names in _LOADED_LATER.items()},
     )
     return {**{paths[name]: data for name, data in assets.items()}, "index.html": page.encode()}
+
+
+def _html_script(name: str, html: str) -> bytes:
+    """Return a script that puts the HTML of a page into its element.
+
+    A page that is opened from a folder cannot load HTML, but it can load scripts.
+    """
+    page = name.removesuffix(".html")
+    return f"isthmus.html({script_json(page)},{script_json(html)});\n".encode()
 
 
 def _asset(name: str) -> bytes:
@@ -73,7 +93,7 @@ def _asset(name: str) -> bytes:
 
 def _asset_path(name: str, data: bytes) -> str:
     """Return a path with a digest of the content, so that a page never runs a script of another version."""
-    stem, dot, suffix = name.rpartition(".")
+    stem, dot, suffix = (name.replace(".html", "-page.js") if name.endswith(".html") else name).rpartition(".")
     return f"assets/{stem}-{hashlib.sha256(data).hexdigest()[:10]}{dot}{suffix}"
 
 

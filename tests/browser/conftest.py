@@ -40,7 +40,12 @@ def browser() -> Iterator[Browser]:
         pytest.skip(reason)
     expect.set_options(timeout=_PATIENCE_MS)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=_CHROMIUM_ARGUMENTS, timeout=2 * _PATIENCE_MS)
+        browser = playwright.chromium.launch(
+            executable_path=path,
+            args=_CHROMIUM_ARGUMENTS,
+            ignore_default_args=["--hide-scrollbars"],  # as readers have them, they take a part of the page's width
+            timeout=2 * _PATIENCE_MS,
+        )
         yield browser
         browser.close()
 

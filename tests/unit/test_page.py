@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from pathlib import Path
 
@@ -36,10 +37,12 @@ def test_the_page_comes_last_and_names_all_its_files(manifest: Manifest) -> None
 def test_every_script_and_style_in_the_package_is_published(manifest: Manifest) -> None:
     """The published assets are exactly the scripts and styles in the package."""
     folder = Path("core/gallery/web")
-    sources = {path.name for kind in ("*.js", "*.css") for path in (Path(__file__).parents[2] / folder).glob(kind)}
+    files = [path.name for path in (Path(__file__).parents[2] / folder).iterdir()]
+    html = {name.replace(".html.j2", "-page.js") for name in files if name.endswith(".html.j2")} - {"page-page.js"}
+    sources = {name for name in files if name.endswith((".js", ".css"))}
 
     published = {re.sub("-[0-9a-f]{10}", "", path.removeprefix("assets/")) for path in pages(manifest)}
-    assert published == sources | {"index.html"}
+    assert published == sources | html | {"index.html"}
 
 
 def test_published_scripts_and_styles_have_no_comments(manifest: Manifest) -> None:
@@ -56,17 +59,25 @@ def test_no_file_names_another_host(manifest: Manifest) -> None:
         assert not re.search(rb"(src|href)=\"//", data), path
 
 
+def about(manifest: Manifest) -> str:
+    """Return the HTML of the page about the atlas, which a script puts into its element."""
+    [script] = [data.decode() for path, data in pages(manifest).items() if path.startswith("assets/about-page-")]
+    page, html = json.loads(f"[{script.removeprefix('isthmus.html(').removesuffix(');' + chr(10))}]")
+    assert page == "about"
+    return str(html)
+
+
 def test_the_page_names_all_shapes_of_strips(manifest: Manifest) -> None:
     """If settings differ in frames, size or steps, the page names each combination."""
     shapes = "3 frames of 64 px, 64 steps or 4 frames of 32 px, 8 steps"
 
-    assert shapes in pages(manifest)["index.html"].decode()
+    assert shapes in about(manifest)
 
 
 def test_a_page_of_an_atlas_without_spec_says_so(manifest: Manifest) -> None:
     """With a spec the page shows it; without one the page says so."""
-    without = pages(manifest)["index.html"].decode()
-    with_spec = pages(manifest.model_copy(update={"spec": {"name": "small", "model": None}}))["index.html"].decode()
+    without = about(manifest)
+    with_spec = about(manifest.model_copy(update={"spec": {"name": "small", "model": None}}))
 
     assert "The spec was not kept" in without
     assert "isthmus build atlas.yaml" in with_spec
@@ -75,7 +86,7 @@ def test_a_page_of_an_atlas_without_spec_says_so(manifest: Manifest) -> None:
 
 def test_every_setting_is_explained_on_the_page_about_the_atlas(manifest: Manifest) -> None:
     """The script of that page has an explanation for each setting of a render, and for no other name."""
-    [script] = [data.decode() for path, data in pages(manifest).items() if path.startswith("assets/about-")]
+    [script] = [data.decode() for path, data in pages(manifest).items() if re.match("assets/about-[0-9a-f]{10}", path)]
 
     [explanations] = re.findall(r"SETTINGS=\{(.*?)\};", script, re.DOTALL)
     assert re.findall(r'([a-z_]+):"', explanations) == sorted(RenderSettings.model_fields)

@@ -6,6 +6,9 @@ const isthmus = {};
 
 isthmus.byId = (id) => document.getElementById(id);
 
+// Put its HTML into the element of a page; the scripts of the page run afterwards.
+isthmus.html = (page, html) => (isthmus.byId(`${page}-page`).innerHTML = html);
+
 isthmus.element = (tag, properties = {}, ...children) => {
   const made = Object.assign(document.createElement(tag), properties);
   made.append(...children);
