@@ -26,7 +26,14 @@ _LOADED_WITH_PAGE = (
     "page.css grid.css strip.css text.js data.js filter.js rows.js strip.js grid.js assets.js address.js".split()
 )
 _LOADED_LATER = {  # page -> its own HTML, styles and scripts, which are loaded before it is opened
-    "pair": ["pair.html", "pair.css", "places.js", "chart.js", "record.js", "pair.js"],
+    "pair": (
+        "pair.html strips.css pair.css copy.js places.js reference.js chart.js film.js scrubber.js summary.js "
+        "sharing.js download.js record.js around.js pair.js"
+    ).split(),
+    "compare": (
+        "compare.html strips.css compare.css reference.js chart.js film.js scrubber.js summary.js compare.js"
+    ).split(),
+    "embed": "embed.html strips.css embed.css reference.js film.js scrubber.js embed.js".split(),
     "neuron": "neuron.html neuron.css places.js tiles.js neuron_land.js neuron.js".split(),
     "map": ["map.html", "map.css", "map.js"],
     "walk": ["walk.html", "walk.css", "roads.js", "movie.js", "walk.js"],
@@ -36,6 +43,7 @@ _LOADED_LATER = {  # page -> its own HTML, styles and scripts, which are loaded 
     ).split(),
     "about": ["about.html", "about.js"],
 }
+_LOADED_WHEN_ASKED = {"animations": ["gifenc.js", "animations.js"], "csv": ["csv.js"]}
 _LONGEST_SPEC = 20_000  # characters; a longer spec lists thousands of pairs and would make every page load slower
 
 
@@ -55,7 +63,7 @@ def pages(manifest: Manifest) -> dict[str, bytes]:
         "isthmus": sorted({versions.get("isthmus", "unknown") for versions in manifest.versions}),
     }
     assets: dict[str, bytes] = {}
-    for name in [*_LOADED_WITH_PAGE, *chain.from_iterable(_LOADED_LATER.values())]:
+    for name in chain(_LOADED_WITH_PAGE, *_LOADED_LATER.values(), *_LOADED_WHEN_ASKED.values()):
         if name.endswith(".html"):
             assets[name] = _html_script(name, jinja.get_template(f"{name}.j2").render(facts))
         else:
@@ -68,6 +76,7 @@ def pages(manifest: Manifest) -> dict[str, bytes]:
         scripts=[paths[name] for name in _LOADED_WITH_PAGE if name.endswith(".js")],
         land_data=f" {manifest.land.data}" if manifest.land else "",
         later={page: " ".join(paths[name] for name in names) for page, names in _LOADED_LATER.items()},
+        asked={task: " ".join(paths[name] for name in names) for task, names in _LOADED_WHEN_ASKED.items()},
     )
     return {**{paths[name]: data for name, data in assets.items()}, "index.html": page.encode()}
 

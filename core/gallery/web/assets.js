@@ -7,9 +7,13 @@ isthmus.assets = (() => {
 
   // Load a page's files. An error has the path of the file that could not be read as its message.
   async function load(page) {
-    const paths = isthmus.byId(`${page}-page`).dataset.assets?.split(" ") ?? [];
-    await Promise.all(paths.map((path) => loads.get(path) ?? start(path)));
+    await loadAll(isthmus.byId(`${page}-page`).dataset.assets?.split(" ") ?? []);
   }
+
+  // Load scripts that few readers need, when one asks for them; an element of the page names them.
+  const ask = (name) => loadAll(isthmus.byId(`${name}-scripts`).dataset.paths.split(" "));
+
+  const loadAll = (paths) => Promise.all(paths.map((path) => loads.get(path) ?? start(path)));
 
   function start(path) {
     const made = path.endsWith(".css")
@@ -32,9 +36,9 @@ isthmus.assets = (() => {
   function prepare() {
     const pages = [...document.querySelectorAll("[data-assets]")].map((page) => page.id.replace("-page", ""));
     const once = { once: true, passive: true };
-    const loadAll = () => pages.forEach((page) => load(page).catch(() => {})); // reported when the page is opened
-    for (const sign of ["pointermove", "pointerdown", "keydown"]) addEventListener(sign, loadAll, once);
+    const loadPages = () => pages.forEach((page) => load(page).catch(() => {})); // reported when the page is opened
+    for (const sign of ["pointermove", "pointerdown", "keydown"]) addEventListener(sign, loadPages, once);
   }
 
-  return { load, prepare };
+  return { load, ask, prepare };
 })();

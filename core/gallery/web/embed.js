@@ -1,0 +1,56 @@
+"use strict";
+
+// One strip alone, for frames in other pages. The page around may move it with the message { isthmus: { share } }, a
+// share of the way from 0 to 1; the strip sends the same when its reader moves it, and { isthmus: { ready: true } }
+// when it can be moved.
+isthmus.embed = (() => {
+  const { byId, film, pairs } = isthmus;
+  const slider = byId("embed-strip");
+  const frameWindow = slider.firstElementChild;
+  const scrubber = isthmus.scrubber(slider, { show: showFrame, words, button: byId("embed-play") });
+  let pair = null;
+
+  async function show(key) {
+    const row = await pairs.rowOfKey(key ?? "");
+    if (row >= 0) await pairs.loadTiles([row]);
+    pair = row < 0 ? null : pairs.at(row);
+    const mistake = pair ? pair.failed && "This pair failed, so there is no strip." : "This atlas has no such pair.";
+    byId("embed-state").hidden = !mistake;
+    byId("embed-state").textContent = mistake || "";
+    slider.hidden = byId("embed-play").hidden = Boolean(mistake);
+    byId("embed-names").replaceChildren(...(pair ? names() : ["Open the atlas"]));
+    byId("embed-names").href = `${location.pathname}${pair ? `#pair=${pair.key}` : ""}`;
+    if (mistake) return mistake;
+    film.load(frameWindow, pair, () => {
+      byId("embed-state").hidden = false;
+      byId("embed-state").textContent = "The picture of this strip could not be read.";
+    });
+    scrubber.begin(pair.frames);
+    if (!matchMedia("(prefers-reduced-motion: reduce)").matches) scrubber.play(true);
+    tell({ ready: true });
+    return pair.name;
+  }
+
+  const names = () => [isthmus.neuronName(pair.a), "→", isthmus.neuronName(pair.b)];
+
+  function showFrame(frame, isScrubbed) {
+    film.show(frameWindow, frame);
+    if (isScrubbed) tell({ share: scrubber.share });
+  }
+
+  const words = (frame) => `frame ${frame + 1} of ${pair.frames}`;
+
+  // ---- the page around
+
+  const tell = (words) => parent !== window && parent.postMessage({ isthmus: words }, "*"); // nothing in it is secret
+
+  addEventListener("message", ({ source, data }) => {
+    const share = data?.isthmus?.share;
+    if (source !== parent || source === window || !pair || pair.failed) return;
+    if (typeof share !== "number" || !(share >= 0 && share <= 1)) return;
+    scrubber.play(false);
+    scrubber.goToShare(share);
+  });
+
+  return { show, needs: () => [] };
+})();
