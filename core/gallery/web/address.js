@@ -192,7 +192,8 @@ isthmus.address = (() => {
   // When the document is ready, every deferred script has run or failed, that of the index included.
   document.addEventListener("DOMContentLoaded", () => {
     byId("loading").hidden = true;
-    if (!pairs.index.isRead) return lost({ message: document.querySelector("[data-index]").getAttribute("src") });
+    const script = document.querySelector("[data-index]"); // none in an atlas without pairs
+    if (script && !pairs.index.isRead) return lost({ message: script.getAttribute("src") });
     const onlyLand = pairs.count === 0 && hasLand();
     for (const link of document.querySelectorAll("[data-page=grid], [data-page=matrix], [data-page=map]")) link.hidden = onlyLand;
     byId("play").hidden = onlyLand;
