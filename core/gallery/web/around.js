@@ -31,6 +31,7 @@ isthmus.around = (() => {
   // Link to the previous and next pair among those that pass the filters.
   async function showPlace() {
     const wanted = pair;
+    if (wanted) isthmus.grid.moveOn(wanted.row);
     const { place, of, previous, next } = isthmus.grid.around(wanted?.row ?? -1);
     const number = `${isthmus.whole(place + 1)} of ${isthmus.whole(of)}`;
     byId("place").textContent = place >= 0 ? number : wanted ? "hidden by the filters" : "";

@@ -11,13 +11,12 @@ isthmus.embed = (() => {
   let pair = null;
 
   async function show(key) {
-    const row = await pairs.rowOfKey(key ?? "");
-    if (row >= 0) await pairs.loadTiles([row]);
-    pair = row < 0 ? null : pairs.at(row);
-    const mistake = pair ? pair.failed && "This pair failed, so there is no strip." : "This atlas has no such pair.";
+    document.body.classList.add("embedded");
+    pair = null;
+    const mistake = await load(key ?? "").catch(({ message }) => `${message} could not be read.`);
     byId("embed-state").hidden = !mistake;
-    byId("embed-state").textContent = mistake || "";
-    slider.hidden = byId("embed-play").hidden = Boolean(mistake);
+    byId("embed-state").textContent = mistake;
+    slider.hidden = byId("embed-play").hidden = mistake !== "";
     byId("embed-names").replaceChildren(...(pair ? names() : ["Open the atlas"]));
     byId("embed-names").href = `${location.pathname}${pair ? `#pair=${pair.key}` : ""}`;
     if (mistake) return mistake;
@@ -29,6 +28,15 @@ isthmus.embed = (() => {
     if (!matchMedia("(prefers-reduced-motion: reduce)").matches) scrubber.play(true);
     tell({ ready: true });
     return pair.name;
+  }
+
+  // Load a pair. Return why it cannot be shown.
+  async function load(key) {
+    const row = await pairs.rowOfKey(key);
+    if (row < 0) return "This atlas has no such pair.";
+    await pairs.loadTiles([row]);
+    pair = pairs.at(row);
+    return pair.failed ? "This pair failed, so it has no strip." : "";
   }
 
   const names = () => [isthmus.neuronName(pair.a), "→", isthmus.neuronName(pair.b)];

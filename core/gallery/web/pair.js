@@ -8,12 +8,21 @@ isthmus.pair = (() => {
   const slider = byId("scrubber");
   const scrubber = isthmus.scrubber(slider, { show: showFrame, words, button: byId("pair-play") });
 
+  let wanted = ""; // key
   let pair = null;
   let record = null;
 
   async function show(key) {
-    const row = await pairs.rowOfKey(key);
-    if (row >= 0) await pairs.loadTiles([row]);
+    wanted = key;
+    let row = -1;
+    try {
+      row = await pairs.rowOfKey(key);
+      if (row >= 0) await pairs.loadTiles([row]);
+    } catch (error) {
+      if (wanted === key) lose(error, () => show(key));
+      return "";
+    }
+    if (wanted !== key) return ""; // the reader has gone to another pair
     pair = row < 0 ? null : pairs.at(row);
     record = null;
     clear();
@@ -36,7 +45,6 @@ isthmus.pair = (() => {
     if (!pair.failed) showFrames();
     download.show(pair, null, () => scrubber.position);
     sharing.show(pair);
-    isthmus.grid.moveOn(row);
     load(row);
     return pair.name;
   }
@@ -102,20 +110,25 @@ isthmus.pair = (() => {
       [line] = await Promise.all([pairs.line(row), pairs.load(Object.keys(pairs.SCORES), [row])]);
     } catch (error) {
       if (pair?.row !== row) return;
-      const again = element("button", { type: "button", textContent: "Try again" });
-      again.addEventListener("click", () => load(row));
-      state.className = "note error";
-      state.replaceChildren(
-        `${error.message} could not be read. If the atlas has been published again, reload this page. `,
-        again,
-      );
-      return;
+      return lose(error, () => load(row));
     }
     if (pair?.row !== row) return; // the reader has gone to another pair
     state.hidden = true;
     record = isthmus.record.show(pair, line);
     download.show(pair, line, () => scrubber.position);
     if (!pair.failed) showRecord();
+  }
+
+  // Say which file could not be read, and let the reader try again.
+  function lose({ message }, retry) {
+    const again = element("button", { type: "button", textContent: "Try again" });
+    again.addEventListener("click", retry);
+    byId("detail-state").hidden = false;
+    byId("detail-state").className = "note error";
+    byId("detail-state").replaceChildren(
+      `${message} could not be read. If the atlas has been published again, reload this page. `,
+      again,
+    );
   }
 
   function showRecord() {
