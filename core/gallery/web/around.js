@@ -12,7 +12,7 @@ isthmus.around = (() => {
   function show(shown) {
     pair = shown;
     for (const id of ["neighbours", "candidates"]) byId(id).replaceChildren();
-    byId("neighbours-title").parentElement.hidden = byId("actions").hidden = !pair;
+    byId("neighbours-title").parentElement.hidden = !pair;
     byId("compare-with").hidden = !pair || pair.failed;
     showPlace();
     if (pair) fill(pair);
@@ -70,27 +70,36 @@ isthmus.around = (() => {
 
   // ---- comparing
 
-  // Offer the same pair in other settings, then other pairs of its neurons: those in its own settings first.
+  // Offer the same pair in other settings, then other pairs of its neurons, those in its own settings first, and then
+  // the pairs that follow in the grid.
   async function showCandidates(wanted) {
     const { a, b, setting, status } = pairs.columns;
-    const finished = pairs.rowsOf(wanted.a).concat(pairs.rowsOf(wanted.b).filter((row) => a[row] !== b[row]));
-    const others = [...new Set(finished)].filter((row) => row !== wanted.row && status[row] === 0);
-    const isSame = (row) => a[row] === wanted.a.id && b[row] === wanted.b.id;
-    const same = others.filter(isSame);
     const own = setting[wanted.row];
-    const further = others.filter((row) => !isSame(row)).sort((p, q) => (setting[q] === own) - (setting[p] === own));
-    const shown = [...same, ...further].slice(0, CANDIDATES);
+    const isSame = (row) => a[row] === wanted.a.id && b[row] === wanted.b.id;
+    const ofNeurons = [...pairs.rowsOf(wanted.a), ...pairs.rowsOf(wanted.b)];
+    const inOwn = (row) => setting[row] === own;
+    const inOther = (row) => !inOwn(row);
+    const sequence = [ofNeurons.filter(isSame), ofNeurons.filter(inOwn), ofNeurons.filter(inOther), following(wanted.row)];
+    const others = [...new Set(sequence.flat())].filter((row) => row !== wanted.row && status[row] === 0);
+    const shown = others.slice(0, CANDIDATES);
     await pairs.loadTiles(shown);
     if (pair !== wanted) return;
     const links = shown.map((row) => {
       const words = isSame(row) ? ["in other settings: ", isthmus.quoted(settingOf(row))] : [nameOf(row)];
       return element("li", {}, element("a", { href: to([row]) }, ...words));
     });
-    const all =
-      same.length > 0
-        ? [element("p", {}, element("a", { href: to(same.slice(0, 3)), id: "compare-settings" }, "This pair in all its settings"))]
-        : [];
-    byId("candidates").replaceChildren(...all, element("ul", {}, ...links));
+    const same = shown.filter(isSame).slice(0, 3);
+    const all = element("a", { href: to(same), id: "compare-settings", textContent: "This pair in all its settings" });
+    byId("candidates").replaceChildren(
+      ...(same.length ? [element("p", {}, all)] : []),
+      element("ul", {}, ...links),
+    );
+  }
+
+  function following(row) {
+    const rows = isthmus.grid.rows();
+    const place = rows.indexOf(row);
+    return [...rows.slice(place + 1, place + 2 * CANDIDATES)];
   }
 
   const settingOf = (row) => pairs.differences[pairs.columns.setting[row]] || pairs.settings[pairs.columns.setting[row]];

@@ -18,6 +18,7 @@ isthmus.embed = (() => {
     byId("embed-state").textContent = mistake;
     slider.hidden = byId("embed-play").hidden = mistake !== "";
     byId("embed-names").replaceChildren(...(pair ? names() : ["Open the atlas"]));
+    byId("embed-names").title = pair ? `${pair.name}: open its page` : "";
     byId("embed-names").href = `${location.pathname}${pair ? `#pair=${pair.key}` : ""}`;
     if (mistake) return mistake;
     film.load(frameWindow, pair, () => {
@@ -39,14 +40,19 @@ isthmus.embed = (() => {
     return pair.failed ? "This pair failed, so it has no strip." : "";
   }
 
-  const names = () => [isthmus.neuronName(pair.a), "→", isthmus.neuronName(pair.b)];
+  const names = () => {
+    const arrow = isthmus.element("span", { className: "arrow", textContent: "→" });
+    return [isthmus.neuronName(pair.a), arrow, isthmus.neuronName(pair.b)];
+  };
 
   function showFrame(frame, isScrubbed) {
     film.show(frameWindow, frame);
     if (isScrubbed) tell({ share: scrubber.share });
   }
 
-  const words = (frame) => `frame ${frame + 1} of ${pair.frames}`;
+  function words(frame) {
+    return `frame ${frame + 1} of ${pair.frames}`;
+  }
 
   // ---- the page around
 

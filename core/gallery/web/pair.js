@@ -50,7 +50,8 @@ isthmus.pair = (() => {
   }
 
   function clear() {
-    byId("stage").hidden = !pair || pair.failed;
+    byId("stage").hidden = !pair;
+    byId("stage").classList.toggle("failed", Boolean(pair?.failed));
     byId("reason").hidden = Boolean(pair) && !pair.failed;
     byId("detail-state").hidden = true;
     for (const id of ["frames", "curves", "summary", "copied"]) byId(id).replaceChildren();
@@ -60,7 +61,6 @@ isthmus.pair = (() => {
 
   function showFrames() {
     byId("stage").style.setProperty("--frames", pair.frames);
-    byId("stage").style.setProperty("--size", `${pair.size_px}px`);
     byId("frames").replaceChildren(film.row(pair));
     film.load(frameWindow, pair, (path) => {
       byId("reason").hidden = false;
@@ -88,8 +88,10 @@ isthmus.pair = (() => {
     return element("span", { className: `of-${end}`, title }, `${end} `, element("b", {}, activationOf(end, frame)));
   }
 
-  const words = (frame) =>
-    `frame ${frame + 1} of ${pair.frames}, activation of a ${activationOf("a", frame)}, of b ${activationOf("b", frame)}`;
+  function words(frame) {
+    const [a, b] = ["a", "b"].map((end) => activationOf(end, frame));
+    return `frame ${frame + 1} of ${pair.frames}, activation of a ${a}, of b ${b}`;
+  }
 
   addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.altKey || byId("pair-page").offsetParent === null) return;

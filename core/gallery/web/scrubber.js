@@ -39,6 +39,7 @@ isthmus.scrubber = (slider, { show, words, button }) => {
     clearTimeout(timer);
     timer = playing && count > 1 ? setTimeout(step, isthmus.strip.frameMilliseconds()) : 0;
     button.textContent = playing ? "Pause" : "Play";
+    button.classList.toggle("moving", playing);
     announce();
   }
 
