@@ -37,11 +37,11 @@ isthmus.sharing = (() => {
       `#${name} {`,
       `  width: ${size}px;`,
       `  height: ${size}px;`,
-      `  background: url("${absolute(isthmus.sheetPath(key))}") left center;`,
+      `  background: url("${absolute(isthmus.sheetPath(key))}") 0 0;`,
       `  animation: ${name} ${Number((frames * 0.2).toFixed(2))}s steps(${frames}) infinite alternate;`,
       "}",
       `@keyframes ${name} {`,
-      `  to { background-position: -${frames * size}px center; }`,
+      `  to { background-position: -${frames * size}px 0; }`,
       "}",
       `</style><div id="${name}"></div>`,
     ].join("\n");
