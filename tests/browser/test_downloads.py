@@ -124,7 +124,7 @@ def test_the_pairs_of_the_grid_as_a_table(open_atlas: Open, serve: Serve, tmp_pa
     page = open_atlas(tmp_path, hash="#sort=objective&objective=..20", may_fail=True)  # there are no pictures
     expect(page.locator("#count")).to_contain_text("of 30 pairs")
     with page.expect_download() as download:
-        count = page.evaluate("isthmus.assets.ask('csv').then(() => isthmus.csv.download())")
+        count = page.evaluate("isthmus.assets.load('csv').then(() => isthmus.csv.download())")
     lines = list(csv.DictReader(io.StringIO(download.value.path().read_text(encoding="utf-8"), newline="")))
 
     assert download.value.suggested_filename == "first-light_pairs.csv"

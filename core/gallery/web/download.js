@@ -46,7 +46,7 @@ isthmus.download = (() => {
   async function prepare() {
     if (pair.failed) return;
     const wanted = pair;
-    const failure = await isthmus.assets.ask("animations").then(
+    const failure = await isthmus.assets.load("animations").then(
       () => isthmus.animations.check(isthmus.stripPath(wanted)),
       ({ message }) => `${message} could not be read.`,
     );
