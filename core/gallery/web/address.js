@@ -210,10 +210,10 @@ isthmus.address = (() => {
     const before = { capture: true }; // before a link is followed
     addEventListener("click", () => writing && write(), before);
     addEventListener("keydown", ({ key }) => key === "Enter" && writing && write(), before);
-    if (!isEmbedded) addEventListener("keydown", returnToStrips);
-    if (!isEmbedded) assets.prepare();
+    if (isEmbedded) return void show(); // one strip needs little
+    addEventListener("keydown", returnToStrips);
+    assets.prepare();
     show();
-    if (isEmbedded) return; // one strip needs little
     pairs.load(pairs.names).then(() => {
       grid.showCounts();
       pairs.loadInAdvance().then(() => isthmus.search?.prepare(), () => {}); // reported when the data are needed
