@@ -10,7 +10,7 @@ isthmus.film = (() => {
   // Create the row of all frames.
   function row(pair) {
     const path = isthmus.stripPath(pair);
-    const made = element("div", { className: "film" });
+    const made = element("div", { className: "frame-row" });
     made.style.setProperty("--frames", pair.frames);
     for (let frame = 0; frame < pair.frames; frame++)
       made.append(isthmus.frameOf(path, pair, frame, `frame ${frame + 1}`));
