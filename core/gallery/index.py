@@ -27,24 +27,30 @@ FIRST_ROWS = 96
 """Rows whose columns are in the index: more than a first screen shows."""
 _WHOLE = ("a", "b", "setting", "status", "frames", "size_px", "walk", "ends")
 _NAMES = (*_WHOLE, "reason")
-_DIGEST = 10  # hex digits in paths
 
 
 class Script(NamedTuple):
     """A script with data.
 
     Attributes:
+        kind: its kind and number, the first part of its name.
         pairs: number of pairs that it is about.
     """
 
-    path: str
+    kind: str
     data: bytes
+    sha256: str
     pairs: int
 
     @property
     def digest(self) -> str:
         """The digest in the path."""
-        return self.path.rpartition("-")[2].removesuffix(".js")
+        return self.sha256[:10]
+
+    @property
+    def path(self) -> str:
+        """The path, with a digest of the content."""
+        return f"data/{self.kind}-{self.digest}.js"
 
 
 class Group(NamedTuple):
@@ -101,7 +107,7 @@ def detail_script(number: int, lines: Sequence[bytes]) -> Script:
 
     Each record is the text of its line, so that a browser parses only the record that it shows.
     """
-    texts = script_json([line.decode().rstrip() for line in lines])
+    texts = script_json([line.decode() for line in lines])
     return _script("detail", number, f"isthmus.details({texts});\n".encode(), len(lines))
 
 
@@ -132,7 +138,7 @@ def index_script(table: Table, groups: Iterable[tuple[Group, Sequence[str]]], lo
         "first": _columns(table, (*_NAMES, "key", *known), slice(0, min(FIRST_ROWS, len(table)))),
     }
     data = f"isthmus.index({script_json(fields)});\n".encode()
-    return Script(f"data/index-{hashlib.sha256(data).hexdigest()[:_DIGEST]}.js", data, len(table))
+    return Script("index", data, hashlib.sha256(data).hexdigest(), len(table))
 
 
 def _columns(table: Table, names: Iterable[str], rows: slice) -> dict[str, Any]:
@@ -152,4 +158,4 @@ def _columns(table: Table, names: Iterable[str], rows: slice) -> dict[str, Any]:
 
 
 def _script(kind: str, number: int, data: bytes, pairs: int) -> Script:
-    return Script(f"data/{kind}-{number:05d}-{hashlib.sha256(data).hexdigest()[:_DIGEST]}.js", data, pairs)
+    return Script(f"{kind}-{number:05d}", data, hashlib.sha256(data).hexdigest(), pairs)

@@ -343,12 +343,12 @@ def test_a_number_that_is_not_finite_is_null() -> None:
 
 def test_a_detail_script_has_every_record_as_it_was_written() -> None:
     """A detail script has the lines of the records, byte for byte."""
-    lines = to_ndjson(RECORDS).splitlines(keepends=True)
+    lines = to_ndjson(RECORDS).splitlines()
 
     name, [texts] = called(detail_script(0, lines).data)
 
     assert name == "details"
-    assert [text + "\n" for text in texts] == [line.decode() for line in lines]
+    assert texts == [line.decode() for line in lines]
 
 
 def test_nothing_in_a_script_can_end_it() -> None:

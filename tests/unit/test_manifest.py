@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 from published_data import columns_of
@@ -205,7 +206,7 @@ class ListingStore(DirectoryStore):
         self.changes.append(path)
         super().replace(path, data)
 
-    def swap(self, path: str, data: bytes, version: str | None) -> bool:
+    def swap(self, path: str, data: bytes | BinaryIO, version: str | None) -> bool:
         self.changes.append(path)
         return super().swap(path, data, version)
 
@@ -232,6 +233,39 @@ def test_no_file_is_written_before_the_files_it_refers_to(tmp_path: Path) -> Non
     assert place["index.html"] < place["delete data/index-00000-old.js"] == len(store.changes) - 1
 
 
+def test_scripts_that_exist_are_not_written_again(tmp_path: Path) -> None:
+    """Publishing an unchanged atlas writes no data script; a new record leaves the scripts before it."""
+    store = ListingStore(tmp_path)
+    records = [record_of("stem:0", f"stem:{channel}") for channel in range(1, 300)]
+    store.create("records/0.ndjson", to_ndjson(records))
+    first = publish(store, "small")
+    store.changes.clear()
+
+    publish(store, "small")
+
+    assert [path for path in store.changes if path.startswith("data/")] == [PAIRS_PATH]
+    store.create("records/1.ndjson", to_ndjson([record_of("stem:1", "stem:2")]))
+    second = publish(store, "small")
+    assert second.details[0] == first.details[0]
+    assert second.details[0].path not in store.changes
+    assert second.details[1].path in store.changes
+
+
+def test_a_full_disk_for_temporary_files_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error names the folder and what to do, and nothing is published."""
+    store = atlas(tmp_path / "atlas", RECORDS)
+
+    with Path("/dev/full").open("r+b", buffering=1 << 20) as full, pytest.raises(StoreError) as caught:
+        monkeypatch.setattr("tempfile.TemporaryFile", lambda **_: full)
+        publish(store, "small")
+
+    assert str(caught.value) == (
+        f"{tempfile.gettempdir()}: could not keep the lines of records, No space left on device; "
+        "make room there, or set TMPDIR to a folder with room for twice the record files"
+    )
+    assert contents(store) == {}
+
+
 class OvertakenStore(DirectoryStore):
     """A store in which another publisher adds a record and publishes before each of the first writes of a path."""
 
@@ -240,7 +274,7 @@ class OvertakenStore(DirectoryStore):
         self.path = path
         self.times = times
 
-    def swap(self, path: str, data: bytes, version: str | None) -> bool:
+    def swap(self, path: str, data: bytes | BinaryIO, version: str | None) -> bool:
         if path == self.path and self.times:
             self.times -= 1
             other = DirectoryStore(self.root)
@@ -288,7 +322,7 @@ def test_new_files_of_another_publisher_stay(tmp_path: Path) -> None:
     shard = "data/index-00000-0123456789.js"
 
     class BusyStore(DirectoryStore):
-        def swap(self, path: str, data: bytes, version: str | None) -> bool:
+        def swap(self, path: str, data: bytes | BinaryIO, version: str | None) -> bool:
             self.create(shard, b"of the other one")
             return super().swap(path, data, version)
 
@@ -303,7 +337,7 @@ def test_detail_shards_that_another_publisher_deleted_are_written_again(tmp_path
     class DeletingStore(DirectoryStore):
         deleted: str | None = None
 
-        def swap(self, path: str, data: bytes, version: str | None) -> bool:
+        def swap(self, path: str, data: bytes | BinaryIO, version: str | None) -> bool:
             if self.deleted is None:
                 self.deleted = next(self.list("data/"))
                 self.delete(self.deleted)
