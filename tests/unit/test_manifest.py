@@ -254,9 +254,10 @@ def test_scripts_that_exist_are_not_written_again(tmp_path: Path) -> None:
 def test_a_full_disk_for_temporary_files_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The error names the folder and what to do, and nothing is published."""
     store = atlas(tmp_path / "atlas", RECORDS)
+    full = Path("/dev/full").open("r+b", buffering=1 << 20)  # noqa: SIM115  (the publisher closes it)
+    monkeypatch.setattr("tempfile.TemporaryFile", lambda **_: full)
 
-    with Path("/dev/full").open("r+b", buffering=1 << 20) as full, pytest.raises(StoreError) as caught:
-        monkeypatch.setattr("tempfile.TemporaryFile", lambda **_: full)
+    with pytest.raises(StoreError) as caught:
         publish(store, "small")
 
     assert str(caught.value) == (
