@@ -63,7 +63,8 @@ class Manifest(_Frozen):
     """The content of a published atlas.
 
     Attributes:
-        spec: the last spec that was built into this atlas, or None if the store has only records.
+        spec: the published part of the last spec that was built into this atlas, see `public_spec`; None if the store
+            has only records.
         settings: settings digest -> settings, for all settings of rendered pairs.
         devices, versions: all devices that rendered pairs, and all sets of package versions.
         format: 2. An atlas that an older version has published has 1, and no `index`: its shards do without.

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from core.addresses import without_secrets
 from core.atlas.finished_land import FinishedLand, recorded_land
+from core.atlas.layer_order import read_layers
 from core.atlas.manifest import (
     MANIFEST_PATH,
     PAGE_PATH,
@@ -29,6 +29,7 @@ from core.atlas.manifest import (
     tile_index_path,
 )
 from core.atlas.plan_files import SPEC_PATH
+from core.atlas.public_spec import public_spec
 from core.atlas.recorded import read_lines
 from core.errors import RecordError, TransientStoreError
 from core.gallery.index import (
@@ -120,7 +121,8 @@ def _read_table(store: Store, lines: Lines) -> Table:
     rows = Rows()
     for line, record in read_lines(store):
         rows.add(record, *lines.add(line))
-    return rows.table({})
+    layers = next(filter(None, (read_layers(store, digest) for digest in rows.model_digests)), [])
+    return rows.table({layer: place for place, layer in enumerate(layers)})
 
 
 def _published_land(store: Store, present: Collection[str]) -> tuple[Manifest, LandFiles, set[str]] | None:
@@ -149,12 +151,13 @@ def is_current(store: Store, spec: dict[str, Any], records: int, read_land: Read
         manifest = read_manifest(store)
     except RecordError:
         return False
-    if manifest.format != 2 or manifest.spec != spec or manifest.counts.pairs != records:
+    public = public_spec(spec)
+    if manifest.format != 2 or manifest.spec != public or manifest.counts.pairs != records:
         return False
     if (land := read_land(store)) and not is_land_published(land, manifest.land):
         return False
     # The page shows the keys of the spec in their own sequence; the manifest has them sorted.
-    as_published = manifest.model_copy(update={"spec": spec})
+    as_published = manifest.model_copy(update={"spec": public})
     return store.read(PAGE_PATH) == pages(as_published)[PAGE_PATH]
 
 
@@ -276,17 +279,13 @@ def _lines_of(table: Table, lines: Lines, rows: slice) -> list[bytes]:
 
 
 def _read_spec(store: Store) -> dict[str, Any] | None:
+    """Return the published part of the stored spec, or None if there is none."""
     if not store.exists(SPEC_PATH):
         return None
     try:
-        spec = json.loads(store.read(SPEC_PATH), object_pairs_hook=_public)
+        spec = json.loads(store.read(SPEC_PATH))
     except ValueError:
         spec = None
     if not isinstance(spec, dict):
         raise RecordError(f"{store}/{SPEC_PATH}: expected a JSON object; build the atlas again to rewrite it")
-    return spec
-
-
-def _public(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return an object of a spec without secrets, which a spec of an older version may have in its addresses."""
-    return {key: without_secrets(value) if isinstance(value, str) else value for key, value in pairs}
+    return public_spec(spec)
