@@ -13,9 +13,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from core.atlas.labels import Labels
 from core.atlas.scores import SCORES
 from core.gallery.columns import float_column, key_column, rounded, script_json, u4_column, whole_column
 from core.gallery.table import DONE, ENDS_UNKNOWN, Table, differences
+from core.neurons import Neuron
 
 DETAIL_ROWS = 256
 """Whole records in a detail script: about 700 kB, which a reader loads to see one pair."""
@@ -111,12 +113,15 @@ def detail_script(number: int, lines: Sequence[bytes]) -> Script:
     return _script("detail", number, f"isthmus.details({texts});\n".encode(), len(lines))
 
 
-def index_script(table: Table, groups: Iterable[tuple[Group, Sequence[str]]], lookup: Sequence[str]) -> Script:
+def index_script(
+    table: Table, groups: Iterable[tuple[Group, Sequence[str]]], lookup: Sequence[str], labels: Labels
+) -> Script:
     """Return the script that the page loads first; `docs/export.md` has its fields.
 
     Args:
         groups: the groups with the digests of their scripts.
         lookup: the digests of the lookup scripts.
+        labels: labels of neurons; those of other neurons are left out.
     """
     columns = table.columns
     walks = columns["walk"] == 1
@@ -125,6 +130,7 @@ def index_script(table: Table, groups: Iterable[tuple[Group, Sequence[str]]], lo
         "pairs": len(table),
         "layers": table.layers,
         "neurons": table.neurons,
+        **_labels(table, labels),
         "settings": list(table.settings),
         "differences": differences(table.settings.values()),
         "failed": int((columns["status"] != DONE).sum()),
@@ -139,6 +145,14 @@ def index_script(table: Table, groups: Iterable[tuple[Group, Sequence[str]]], lo
     }
     data = f"isthmus.index({script_json(fields)});\n".encode()
     return Script("index", data, hashlib.sha256(data).hexdigest(), len(table))
+
+
+def _labels(table: Table, labels: Labels) -> dict[str, Any]:
+    """Return the field with the labels of a table's neurons by their ids, or nothing if they have none."""
+    layers = zip(table.layers, table.neurons, strict=True)
+    neurons = (Neuron(layer, channel) for layer, channels in layers for channel in channels)
+    found = {str(number): list(labels[neuron]) for number, neuron in enumerate(neurons) if neuron in labels}
+    return {"labels": found} if found else {}
 
 
 def _columns(table: Table, names: Iterable[str], rows: slice) -> dict[str, Any]:

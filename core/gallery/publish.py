@@ -10,11 +10,13 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from core.atlas.finished_land import FinishedLand, recorded_land
+from core.atlas.labels import Labels, labels_csv, read_labels, stored_labels
 from core.atlas.layer_order import read_layers
 from core.atlas.manifest import (
     MANIFEST_PATH,
@@ -91,7 +93,7 @@ def _try_to_publish(store: Store, name: str, read_land: ReadLand) -> Manifest | 
         if not (len(table) or land or before):
             raise RecordError(f"{store}: expected an atlas with records, found none; build it first")
         spec = _read_spec(store)
-        data = _Data(store, present)
+        data = _Data(store, present, stored_labels(store))
         if len(table):
             data.add_pairs(table, lines, in_order)
         if land:
@@ -144,7 +146,11 @@ def _land_paths(land: LandFiles, index: bytes) -> set[str]:
 
 
 def is_current(store: Store, spec: dict[str, Any], records: int, read_land: ReadLand = recorded_land) -> bool:
-    """Return whether manifest and page were published from this spec, this number of records and this land."""
+    """Return whether manifest and page were published from this spec, this number of records and this land.
+
+    Raises:
+        SpecError: if the labels of the spec cannot be read.
+    """
     if not (store.exists(MANIFEST_PATH) and store.exists(PAGE_PATH)):
         return False
     try:
@@ -153,6 +159,9 @@ def is_current(store: Store, spec: dict[str, Any], records: int, read_land: Read
         return False
     public = public_spec(spec)
     if manifest.format != 2 or manifest.spec != public or manifest.counts.pairs != records:
+        return False
+    labels = read_labels(Path(spec["labels"])) if spec.get("labels") else stored_labels(store)
+    if manifest.labels != _labels_digest(labels):
         return False
     if (land := read_land(store)) and not is_land_published(land, manifest.land):
         return False
@@ -168,8 +177,9 @@ class _Data:
     exist already stay, because their names have digests of their content. Tiles are written when their land is added.
     """
 
-    def __init__(self, store: Store, present: Collection[str]) -> None:
+    def __init__(self, store: Store, present: Collection[str], labels: Labels) -> None:
         self.store = store
+        self.labels = labels
         self.present = present
         self.index: DataFile | None = None
         self.shards: list[DataFile] = []
@@ -204,7 +214,7 @@ class _Data:
         ]
         lookup = [self._write(script, self.shards) for script in lookup_scripts(table)]
         index: list[DataFile] = []
-        self._write(index_script(table, groups, lookup), index)
+        self._write(index_script(table, groups, lookup, self.labels), index)
         [self.index] = index
         self.records = DataFile(path=PAIRS_PATH, sha256=whole.hexdigest(), bytes=in_order.bytes, pairs=len(table))
         self._add_facts(table)
@@ -269,6 +279,7 @@ class _Data:
             details=self.details,
             records=self.records,
             land=self.land,
+            labels=_labels_digest(self.labels),
         )
 
 
@@ -276,6 +287,10 @@ def _lines_of(table: Table, lines: Lines, rows: slice) -> list[bytes]:
     """Return the lines of some rows, without their ends."""
     places = zip(table.columns["start"][rows].tolist(), table.columns["length"][rows].tolist(), strict=True)
     return [lines.read(start, length) for start, length in places]
+
+
+def _labels_digest(labels: Labels) -> str | None:
+    return hashlib.sha256(labels_csv(labels)).hexdigest() if labels else None
 
 
 def _read_spec(store: Store) -> dict[str, Any] | None:
