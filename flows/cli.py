@@ -24,6 +24,7 @@ from flows import failures
 from flows.bench import app as bench_app
 from flows.bench_quality import quality
 from flows.cli_build import build
+from flows.cli_export import export
 from flows.cli_land import FLIGHT_FRAMES, flight, land
 from flows.cli_models import models_app, preview
 from flows.health import check_health, listed_files, summary
@@ -245,6 +246,9 @@ def publish(
     else:
         print(f"{store}: published {counted(counts.pairs, 'pair')}, {counts.done} done, {counts.failed} failed")
         print(f"Open {page}")
+
+
+app.command()(export)
 
 
 @app.command("open")

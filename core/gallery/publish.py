@@ -17,7 +17,6 @@ import numpy as np
 
 from core.atlas.finished_land import FinishedLand, recorded_land
 from core.atlas.labels import Labels, labels_csv, read_labels, stored_labels
-from core.atlas.layer_order import read_layers
 from core.atlas.manifest import (
     MANIFEST_PATH,
     PAGE_PATH,
@@ -32,7 +31,6 @@ from core.atlas.manifest import (
 )
 from core.atlas.plan_files import SPEC_PATH
 from core.atlas.public_spec import public_spec
-from core.atlas.recorded import read_lines
 from core.errors import RecordError, TransientStoreError
 from core.gallery.index import (
     DETAIL_ROWS,
@@ -46,7 +44,7 @@ from core.gallery.index import (
 from core.gallery.land import is_land_published, land_files, land_script, write_tiles
 from core.gallery.lines import Lines
 from core.gallery.page import pages
-from core.gallery.table import Rows, Table
+from core.gallery.table import Table, lines_of, read_table
 from core.machine.threads import in_threads
 from core.store.store import Store, sweep
 
@@ -87,7 +85,7 @@ def _try_to_publish(store: Store, name: str, read_land: ReadLand) -> Manifest | 
     tiles = {path for path in store.list("land/") if _TILE.fullmatch(path)}
     present = {*store.list("data/"), *store.list("assets/"), *tiles}
     with Lines() as lines, Lines() as in_order:
-        table = _read_table(store, lines)
+        table = read_table(store, lines)
         land = read_land(store)
         before = None if land else _published_land(store, present)
         if not (len(table) or land or before):
@@ -116,15 +114,6 @@ def _try_to_publish(store: Store, name: str, read_land: ReadLand) -> Manifest | 
         pass
     # A concurrent publisher may have deleted new files as leftovers of an earlier publication.
     return manifest if named.issubset([*store.list("data/"), *store.list("land/")]) else None
-
-
-def _read_table(store: Store, lines: Lines) -> Table:
-    """Return the table of all recorded pairs, and write their lines."""
-    rows = Rows()
-    for line, record in read_lines(store):
-        rows.add(record, *lines.add(line))
-    layers = next(filter(None, (read_layers(store, digest) for digest in rows.model_digests)), [])
-    return rows.table({layer: place for place, layer in enumerate(layers)})
 
 
 def _published_land(store: Store, present: Collection[str]) -> tuple[Manifest, LandFiles, set[str]] | None:
@@ -203,7 +192,7 @@ class _Data:
         whole = hashlib.sha256()
         digests: list[str] = []
         for start in range(0, len(table), DETAIL_ROWS):
-            part = _lines_of(table, lines, slice(start, start + DETAIL_ROWS))
+            part = lines_of(table, lines, slice(start, start + DETAIL_ROWS))
             text = b"".join(line + b"\n" for line in part)
             in_order.add(text)
             whole.update(text)
@@ -281,12 +270,6 @@ class _Data:
             land=self.land,
             labels=_labels_digest(self.labels),
         )
-
-
-def _lines_of(table: Table, lines: Lines, rows: slice) -> list[bytes]:
-    """Return the lines of some rows, without their ends."""
-    places = zip(table.columns["start"][rows].tolist(), table.columns["length"][rows].tolist(), strict=True)
-    return [lines.read(start, length) for start, length in places]
 
 
 def _labels_digest(labels: Labels) -> str | None:
