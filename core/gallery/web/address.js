@@ -213,11 +213,16 @@ isthmus.address = (() => {
     addEventListener("keydown", returnToStrips);
     assets.prepare();
     show();
-    pairs.load(pairs.names).then(() => {
-      grid.showCounts();
-      pairs.loadInAdvance().then(() => isthmus.search?.prepare(), () => {}); // reported when the data are needed
-    }, lost);
+    // The pictures of the first screen come first.
+    addEventListener("load", () => loadInAdvance().catch(() => {})); // a load that fails is reported when it is needed
   });
+
+  async function loadInAdvance() {
+    await pairs.load(pairs.names);
+    grid.showCounts();
+    await pairs.loadInAdvance();
+    isthmus.search?.prepare();
+  }
 
   // Escape leads from every page back to the strips, unless it has another meaning where it was pressed.
   function returnToStrips(event) {
