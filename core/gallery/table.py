@@ -125,6 +125,11 @@ class Rows:
             raise RecordError(f"record {record.key}: expected frames and size_px from 0 to 4294967295") from None
         self._keys += bytes.fromhex(record.key)
 
+    @property
+    def model_digests(self) -> list[str]:
+        """The digests of all models in the records, sorted."""
+        return sorted({origin.model_digest for origin in self._origins})
+
     def _neuron(self, written: str, key: str) -> int:
         number = self._neurons.get(written)
         if number is None:
