@@ -75,8 +75,9 @@ isthmus.address = (() => {
     byId("gone").hidden = !failure;
     if (failure) return offerRetry(failure);
     if (page !== "grid") scrollTo({ top: 0, behavior: "instant" });
-    setTitle(await isthmus[page].show(value, place));
+    const title = await Promise.resolve(isthmus[page].show(value, place)).catch(offerRetry);
     if (hash !== location.hash) return;
+    setTitle(title);
     if (page !== "grid" && place) returnTo(place);
     if (!first && page !== "grid") byId(`${page}-title`).focus({ preventScroll: true });
   }
@@ -165,12 +166,14 @@ isthmus.address = (() => {
     setTitle(title);
   }
 
-  // If files of a page cannot be read, let the reader try again.
-  function offerRetry({ message }) {
+  // If files of a page cannot be read, let the reader try again. Other errors are mistakes in these scripts.
+  function offerRetry(error) {
+    if (!error.path) throw error;
+    byId("gone").hidden = false;
     const again = element("button", { type: "button", textContent: "Try again" });
     again.addEventListener("click", show);
     byId("gone").replaceChildren(
-      `${message} could not be read. If the atlas has been published again, reload this page. `,
+      `${error.path} could not be read. If the atlas has been published again, reload this page. `,
       again,
     );
   }
@@ -210,11 +213,16 @@ isthmus.address = (() => {
     addEventListener("keydown", returnToStrips);
     assets.prepare();
     show();
-    pairs.load(pairs.names).then(() => {
-      grid.showCounts();
-      pairs.loadInAdvance().then(() => isthmus.search?.prepare(), () => {}); // reported when the data are needed
-    }, lost);
+    // The pictures of the first screen come first.
+    addEventListener("load", () => loadInAdvance().catch(() => {})); // a load that fails is reported when it is needed
   });
+
+  async function loadInAdvance() {
+    await pairs.load(pairs.names);
+    grid.showCounts();
+    await pairs.loadInAdvance();
+    isthmus.search?.prepare();
+  }
 
   // Escape leads from every page back to the strips, unless it has another meaning where it was pressed.
   function returnToStrips(event) {
