@@ -28,7 +28,7 @@ _LOADED_WITH_PAGE = (
 _LOADED_LATER = {  # page -> its own HTML, styles and scripts, which are loaded before it is opened
     "pair": ["pair.html", "pair.css", "places.js", "chart.js", "record.js", "pair.js"],
     "neuron": "neuron.html neuron.css places.js tiles.js neuron_land.js neuron.js".split(),
-    "map": ["map.html", "map.css", "map.js"],
+    "matrix": "matrix.html matrix.css cells.js matrix_view.js matrix.js".split(),
     "walk": ["walk.html", "walk.css", "roads.js", "movie.js", "walk.js"],
     "route": ["route.html", "walk.css", "roads.js", "movie.js", "route.js"],
     "land": (

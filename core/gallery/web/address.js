@@ -4,7 +4,7 @@
 //
 //   #sort=balance&layer_a=mixed4a        the grid, filtered and sorted
 //   #strips                              the grid, in atlases with a land, which they open on
-//   #pair=KEY   #neuron=mixed4a:476   #map   #map=["LAYER","LAYER"]   #about
+//   #pair=KEY   #neuron=mixed4a:476   #matrix   #matrix=["LAYER","LAYER"]   #about
 //   #walk=mixed4a:476..12..mixed4b:3     neurons that the walk has visited; a channel alone repeats the layer
 //   #route=mixed4a:476..mixed4b:3
 //   #land   #land=4800,1216.5,0.5        a point of the land in the middle of the screen, and the zoom
@@ -13,7 +13,7 @@
 // Choices (filters, sort order, columns) come first and stay the same from page to page; the page comes last.
 isthmus.address = (() => {
   const { assets, byId, element, filter, grid, pairs } = isthmus;
-  const PAGES = ["pair", "neuron", "map", "walk", "route", "land", "about"];
+  const PAGES = ["pair", "neuron", "matrix", "walk", "route", "land", "about"];
   const name = document.body.dataset.name;
   let shown = null; // the page on the screen
   let choices = ""; // as written in the address
@@ -107,7 +107,7 @@ isthmus.address = (() => {
       `${missing.join(", ")}. Reload this page. If that does not help, copy the whole folder of the atlas again, or publish it again.`;
     pairs.join();
     const onlyLand = pairs.count === 0 && hasLand();
-    for (const page of ["grid", "map"]) document.querySelector(`[data-page=${page}]`).hidden = onlyLand;
+    for (const page of ["grid", "matrix"]) document.querySelector(`[data-page=${page}]`).hidden = onlyLand;
     byId("play").hidden = onlyLand;
     for (const page of ["walk", "route"]) document.querySelector(`[data-page=${page}]`).hidden = !pairs.hasRoads();
     grid.listenToTools();
