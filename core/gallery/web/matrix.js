@@ -28,7 +28,7 @@ isthmus.matrix = (() => {
 
   async function changeScore() {
     const wanted = score();
-    if (wanted) await pairs.load?.([wanted]);
+    if (wanted) await address.waitFor(pairs.load([wanted]));
     if (wanted === score() && shown !== null) draw();
   }
 

@@ -232,7 +232,7 @@ isthmus.matrixView = (container, { down, across, cells: given }) => {
     if (place === undefined) return;
     if (cells.counts[place] > 1) return (location.hash = address.toGrid({ a: from.name, b: to.name }));
     const row = cells.first[place];
-    await pairs.load?.(["key"], [row]);
+    await pairs.load(["key"], [row]);
     if (frame.isConnected) location.hash = address.to("pair", pairs.key(row));
   }
 
