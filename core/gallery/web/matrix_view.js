@@ -38,6 +38,7 @@ isthmus.matrixView = (container, { down, across, cells: given }) => {
   const whole = () => Math.min(CELL.usual, room()[0] / across.length, room()[1] / down.length);
 
   function resize() {
+    if (frame.clientWidth === 0) return; // another page is shown
     if (!isZoomed) size = whole();
     extent.style.width = `${AXIS.left + across.length * size}px`;
     extent.style.height = `${AXIS.top + down.length * size}px`;
@@ -98,9 +99,9 @@ isthmus.matrixView = (container, { down, across, cells: given }) => {
   // Draw the squares pixel by pixel: a hundred thousand rectangles of the canvas would take seconds without a GPU.
   function draw() {
     waiting = 0;
-    if (!frame.isConnected) return;
-    const context = clear(canvases[0]);
     const { width, height } = canvases[0];
+    if (!frame.isConnected || width === 0 || height === 0) return;
+    const context = clear(canvases[0]);
     const [red, green, blue] = getComputedStyle(pane).color.match(/[\d.]+/g).map(Number);
     const image = context.createImageData(width, height);
     const pixels = new Uint32Array(image.data.buffer);
