@@ -25,7 +25,8 @@ _WEB = Path(__file__).parent / "web"
 _LOADED_WITH_PAGE = (
     "page.css grid.css strip.css text.js data.js filter.js rows.js strip.js grid.js assets.js address.js".split()
 )
-_LOADED_LATER = {  # page -> its own HTML, styles and scripts, which are loaded before it is opened
+_LOADED_LATER = {  # page, or another part -> its HTML, styles and scripts, which are loaded before it is opened
+    "search": ["sorting.js", "keys.js", "details.js", "search.js"],
     "pair": ["pair.html", "pair.css", "places.js", "chart.js", "record.js", "pair.js"],
     "neuron": "neuron.html neuron.css places.js tiles.js neuron_land.js neuron.js".split(),
     "matrix": "matrix.html matrix.css cells.js matrix_view.js matrix.js".split(),
@@ -66,10 +67,26 @@ def pages(manifest: Manifest) -> dict[str, bytes]:
         model=json.dumps(_model(manifest)),
         styles=[paths[name] for name in _LOADED_WITH_PAGE if name.endswith(".css")],
         scripts=[paths[name] for name in _LOADED_WITH_PAGE if name.endswith(".js")],
-        land_data=f" {manifest.land.data}" if manifest.land else "",
-        later={page: " ".join(paths[name] for name in names) for page, names in _LOADED_LATER.items()},
+        later=_later(paths, manifest.land.data if manifest.land else None),
     )
     return {**{paths[name]: data for name, data in assets.items()}, "index.html": page.encode()}
+
+
+def _later(paths: Mapping[str, str], land_data: str | None) -> dict[str, str]:
+    """Return what is loaded later: the paths of the files, and the parts with the places of their files in that list.
+
+    Both are texts such as `a.js b.js c.js` and `pair:0,2 walk:1,2`, which take less room in HTML than JSON does.
+    """
+    names = list(dict.fromkeys(chain.from_iterable(_LOADED_LATER.values())))
+    parts = {part: [names.index(name) for name in files] for part, files in _LOADED_LATER.items()}
+    files = [paths[name] for name in names]
+    if land_data:
+        for places in parts.values():
+            if names.index("places.js") in places:
+                places.append(len(files))
+        files.append(land_data)
+    named = (f"{part}:{','.join(map(str, places))}" for part, places in parts.items())
+    return {"files": " ".join(files), "parts": " ".join(named)}
 
 
 def _html_script(name: str, html: str) -> bytes:

@@ -83,7 +83,7 @@ isthmus.address = (() => {
 
   // Load the scripts of a page and then the data that it needs. By default, a page needs the names of all pairs.
   async function prepared(page, value) {
-    await assets.load(page);
+    if (page !== "grid") await Promise.all([assets.load("search"), assets.load(page)]);
     const { needs } = isthmus[page];
     await pairs.load(needs ? needs(value) : pairs.names);
   }
@@ -140,10 +140,11 @@ isthmus.address = (() => {
   // ---- what may be wrong
 
   // Name what in an address no page understands.
-  function tellMistakes(given) {
-    const known = [...PAGES, "grid", "strips", "map", ...filter.FIELDS, "sort", "reverse", "view", "columns"];
-    const unknown = [...given.keys()].filter((key) => !known.includes(key));
-    const found = [...unknown.map((key) => `${JSON.stringify(key)} is not known`), ...filter.mistakes(given)];
+  async function tellMistakes(given) {
+    byId("mistakes").hidden = true;
+    if ([...given].length === 0) return;
+    await assets.load("search").catch(() => {}); // reported by the search
+    const found = isthmus.search?.mistakes(given, [...PAGES, "grid", "strips", "map"]) ?? [];
     byId("mistakes").hidden = found.length === 0;
     byId("mistakes").textContent = `In the address: ${found.join("; ")}. The rest of the address was followed.`;
   }
@@ -194,6 +195,7 @@ isthmus.address = (() => {
     byId("loading").hidden = true;
     const script = document.querySelector("[data-index]"); // none in an atlas without pairs
     if (script && !pairs.index.isRead) return lost({ message: script.getAttribute("src") });
+    if (!script) isthmus.index({ pairs: 0, layers: [], neurons: [], settings: [], differences: [], groups: [], first: {} });
     const onlyLand = pairs.count === 0 && hasLand();
     for (const link of document.querySelectorAll("[data-page=grid], [data-page=matrix], [data-page=map]")) link.hidden = onlyLand;
     byId("play").hidden = onlyLand;
@@ -206,11 +208,11 @@ isthmus.address = (() => {
     addEventListener("click", () => writing && write(), before);
     addEventListener("keydown", ({ key }) => key === "Enter" && writing && write(), before);
     addEventListener("keydown", returnToStrips);
+    assets.prepare();
     show();
     pairs.load(pairs.names).then(() => {
-      assets.prepare();
       grid.showCounts();
-      pairs.loadInAdvance().then(filter.prepare, () => {}); // reported when the data are needed
+      pairs.loadInAdvance().then(() => isthmus.search?.prepare(), () => {}); // reported when the data are needed
     }, lost);
   });
 

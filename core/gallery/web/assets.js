@@ -1,13 +1,20 @@
 "use strict";
 
-// Scripts and styles of the pages other than the grid. They are loaded when the page is opened, or earlier, when the
-// reader first moves the pointer, touches or types. The page's element names them; scripts run in that sequence.
+// HTML, scripts and styles that the first screen does not need: those of the pages other than the grid, and of searching.
+// They are loaded when they are needed, or earlier, when the reader first moves the pointer, touches or types. The body
+// names them; scripts run in that sequence.
 isthmus.assets = (() => {
+  const files = document.body.dataset.files.split(" ");
+  const parts = {}; // part -> places of its files
+  for (const part of document.body.dataset.parts.split(" ")) {
+    const [name, places] = part.split(":");
+    parts[name] = places.split(",");
+  }
   const loads = new Map(); // path -> promise
 
-  // Load a page's files. An error has the path of the file that could not be read as its message.
-  async function load(page) {
-    const paths = isthmus.byId(`${page}-page`).dataset.assets?.split(" ") ?? [];
+  // Load the files of a part, such as a page. An error has the path of the file that could not be read as its message.
+  async function load(part) {
+    const paths = (parts[part] ?? []).map((place) => files[place]);
     await Promise.all(paths.map((path) => loads.get(path) ?? start(path)));
   }
 
@@ -30,9 +37,8 @@ isthmus.assets = (() => {
 
   // Load the files of every page when the reader first moves the pointer, touches or types.
   function prepare() {
-    const pages = [...document.querySelectorAll("[data-assets]")].map((page) => page.id.replace("-page", ""));
     const once = { once: true, passive: true };
-    const loadAll = () => pages.forEach((page) => load(page).catch(() => {})); // reported when the page is opened
+    const loadAll = () => Object.keys(parts).forEach((part) => load(part).catch(() => {})); // reported when it is opened
     for (const sign of ["pointermove", "pointerdown", "keydown"]) addEventListener(sign, loadAll, once);
   }
 

@@ -156,13 +156,13 @@ isthmus.grid = (() => {
     left = null;
     showTools(null);
     showChips();
-    if (filter.isLoaded(chosen)) return apply();
+    if (filter.isEmpty(chosen) || filter.isLoaded(chosen)) return apply();
     const wanted = chosen;
     isthmus.address.waitFor(filter.load(chosen)).then(() => wanted === chosen && apply(), isthmus.address.lost);
   }
 
   function apply() {
-    const { rows, counts } = filter.apply(chosen);
+    const { rows, counts } = isthmus.search?.apply(chosen) ?? { rows: all(), counts: null };
     view = rows;
     current = 0;
     count.value = `${isthmus.whole(view.length)} of ${isthmus.pairsIn(pairs.count)}`;
@@ -175,6 +175,9 @@ isthmus.grid = (() => {
       fit(true);
     }
   }
+
+  // Return the rows of all pairs, in their own sequence.
+  const all = () => Uint32Array.from({ length: pairs.count }, (_, row) => row);
 
   function showTools(counts) {
     for (const name of ["text", "with"])
@@ -312,7 +315,7 @@ isthmus.grid = (() => {
   }
 
   // The names of all pairs have arrived: show how many pairs each value of a filter would leave.
-  const showCounts = () => filter.isLoaded(chosen) && showTools(filter.apply(chosen).counts);
+  const showCounts = () => filter.isLoaded(chosen) && showTools(isthmus.search.apply(chosen).counts);
 
   return { show, needs: () => [], position: () => list.position(), leave, choose, around, moveOn, listenToTools, showCounts, chosen: () => chosen, rows: () => view };
 })();
