@@ -16,7 +16,7 @@
 isthmus.address = (() => {
   const { assets, byId, element, filter, grid, pairs } = isthmus;
   const isEmbedded = new URLSearchParams(location.search).has("embed"); // in a page of somebody else
-  const PAGES = ["pair", "compare", "neuron", "matrix", "map", "walk", "route", "land", "about"].filter((page) =>
+  const PAGES = ["pair", "compare", "neuron", "matrix", "walk", "route", "land", "about"].filter((page) =>
     byId(`${page}-page`),
   );
   const name = document.body.dataset.name;
@@ -27,7 +27,7 @@ isthmus.address = (() => {
   // Return what the address says. Links of earlier versions call the matrix a map.
   function parameters() {
     const given = new URLSearchParams(location.hash.slice(1));
-    if (given.has("map") && byId("matrix-page") && !hasPage(given)) given.set(given.get("map") || !hasLand() ? "matrix" : "land", given.get("map"));
+    if (given.has("map") && !hasPage(given)) given.set(given.get("map") || !hasLand() ? "matrix" : "land", given.get("map"));
     return given;
   }
 
@@ -203,7 +203,7 @@ isthmus.address = (() => {
     if (script && !pairs.index.isRead) return lost({ message: script.getAttribute("src") });
     if (!script) isthmus.index({ pairs: 0, layers: [], neurons: [], settings: [], differences: [], groups: [], first: {} });
     const onlyLand = pairs.count === 0 && hasLand();
-    for (const link of document.querySelectorAll("[data-page=grid], [data-page=matrix], [data-page=map]")) link.hidden = onlyLand;
+    for (const page of ["grid", "matrix"]) document.querySelector(`[data-page=${page}]`).hidden = onlyLand;
     byId("play").hidden = onlyLand;
     for (const page of ["walk", "route"]) document.querySelector(`[data-page=${page}]`).hidden = !pairs.hasRoads();
     grid.listenToTools();
