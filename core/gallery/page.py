@@ -33,12 +33,12 @@ _LOADED_LATER = {  # page, or another part -> its HTML, styles and scripts, whic
     ).split(),
     "compare": "compare.html strips.css compare.css reference.js chart.js film.js scrubber.js compare.js".split(),
     "embed": "embed.html strips.css embed.css film.js scrubber.js embed.js".split(),
-    "neuron": "neuron.html neuron.css places.js tiles.js neuron_land.js neuron.js".split(),
-    "map": ["map.html", "map.css", "map.js"],
-    "walk": ["walk.html", "walk.css", "roads.js", "movie.js", "walk.js"],
-    "route": ["route.html", "walk.css", "roads.js", "movie.js", "route.js"],
+    "neuron": "neuron.html neuron.css names.js places.js tiles.js neuron_land.js neuron.js".split(),
+    "matrix": "matrix.html matrix.css cells.js matrix_view.js matrix.js".split(),
+    "walk": ["walk.html", "walk.css", "names.js", "roads.js", "movie.js", "walk.js"],
+    "route": ["route.html", "walk.css", "names.js", "roads.js", "movie.js", "route.js"],
     "land": (
-        "land.html land.css places.js tiles.js camera.js layers.js roads.js movie.js land_view.js flight.js land.js"
+        "land.html land.css names.js places.js tiles.js camera.js layers.js roads.js movie.js land_view.js flight.js land.js"
     ).split(),
     "about": ["about.html", "about.js"],
     "animations": ["gifenc.js", "animations.js"],

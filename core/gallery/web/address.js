@@ -16,7 +16,7 @@
 isthmus.address = (() => {
   const { assets, byId, element, filter, grid, pairs } = isthmus;
   const isEmbedded = new URLSearchParams(location.search).has("embed"); // in a page of somebody else
-  const PAGES = ["pair", "compare", "neuron", "matrix", "map", "walk", "route", "land", "about"].filter((page) =>
+  const PAGES = ["pair", "compare", "neuron", "matrix", "walk", "route", "land", "about"].filter((page) =>
     byId(`${page}-page`),
   );
   const name = document.body.dataset.name;
@@ -27,7 +27,7 @@ isthmus.address = (() => {
   // Return what the address says. Links of earlier versions call the matrix a map.
   function parameters() {
     const given = new URLSearchParams(location.hash.slice(1));
-    if (given.has("map") && byId("matrix-page") && !hasPage(given)) given.set(given.get("map") || !hasLand() ? "matrix" : "land", given.get("map"));
+    if (given.has("map") && !hasPage(given)) given.set(given.get("map") || !hasLand() ? "matrix" : "land", given.get("map"));
     return given;
   }
 
@@ -78,8 +78,9 @@ isthmus.address = (() => {
     byId("gone").hidden = !failure;
     if (failure) return offerRetry(failure);
     if (page !== "grid") scrollTo({ top: 0, behavior: "instant" });
-    setTitle(await isthmus[page].show(value, place));
+    const title = await Promise.resolve(isthmus[page].show(value, place)).catch(offerRetry);
     if (hash !== location.hash) return;
+    setTitle(title);
     if (page !== "grid" && place) returnTo(place);
     if (!first && page !== "grid" && !isEmbedded) byId(`${page}-title`).focus({ preventScroll: true });
   }
@@ -168,12 +169,14 @@ isthmus.address = (() => {
     setTitle(title);
   }
 
-  // If files of a page cannot be read, let the reader try again.
-  function offerRetry({ message }) {
+  // If files of a page cannot be read, let the reader try again. Other errors are mistakes in these scripts.
+  function offerRetry(error) {
+    if (!error.path) throw error;
+    byId("gone").hidden = false;
     const again = element("button", { type: "button", textContent: "Try again" });
     again.addEventListener("click", show);
     byId("gone").replaceChildren(
-      `${message} could not be read. If the atlas has been published again, reload this page. `,
+      `${error.path} could not be read. If the atlas has been published again, reload this page. `,
       again,
     );
   }
@@ -200,7 +203,7 @@ isthmus.address = (() => {
     if (script && !pairs.index.isRead) return lost({ message: script.getAttribute("src") });
     if (!script) isthmus.index({ pairs: 0, layers: [], neurons: [], settings: [], differences: [], groups: [], first: {} });
     const onlyLand = pairs.count === 0 && hasLand();
-    for (const link of document.querySelectorAll("[data-page=grid], [data-page=matrix], [data-page=map]")) link.hidden = onlyLand;
+    for (const page of ["grid", "matrix"]) document.querySelector(`[data-page=${page}]`).hidden = onlyLand;
     byId("play").hidden = onlyLand;
     for (const page of ["walk", "route"]) document.querySelector(`[data-page=${page}]`).hidden = !pairs.hasRoads();
     grid.listenToTools();
@@ -214,11 +217,16 @@ isthmus.address = (() => {
     addEventListener("keydown", returnToStrips);
     assets.prepare();
     show();
-    pairs.load(pairs.names).then(() => {
-      grid.showCounts();
-      pairs.loadInAdvance().then(() => isthmus.search?.prepare(), () => {}); // reported when the data are needed
-    }, lost);
+    // The pictures of the first screen come first.
+    addEventListener("load", () => loadInAdvance().catch(() => {})); // a load that fails is reported when it is needed
   });
+
+  async function loadInAdvance() {
+    await pairs.load(pairs.names);
+    grid.showCounts();
+    await pairs.loadInAdvance();
+    isthmus.search?.prepare();
+  }
 
   // Escape leads from every page back to the strips, unless it has another meaning where it was pressed.
   function returnToStrips(event) {

@@ -28,7 +28,7 @@ isthmus.assets = (() => {
       made.addEventListener("error", () => {
         made.remove();
         loads.delete(path); // so that the next call tries again
-        reject(new Error(path));
+        reject(Object.assign(new Error(path), { path }));
       });
     });
     loads.set(path, loading);
