@@ -51,12 +51,14 @@ isthmus.compare = (() => {
   function few() {
     if (strips.length > 1) return [];
     const which = strips.length ? "another strip" : "strips";
-    return [`Add ${which}: a key, or the address of the page of a pair, in this atlas or in another on the same server.`];
+    return [
+      `Add ${which}: a key, or the address of the page of a pair, in this atlas or in another on the same server.`,
+    ];
   }
 
   function tell(mistakes) {
     byId("compare-state").hidden = mistakes.length === 0;
-    byId("compare-state").replaceChildren(...mistakes.map((text) => element("li", {}, isthmus.quoted(text))));
+    byId("compare-state").replaceChildren(...mistakes.map((text) => element("p", {}, isthmus.quoted(text))));
   }
 
   async function load(one) {
@@ -75,7 +77,12 @@ isthmus.compare = (() => {
   // ---- strips
 
   function largeOf(strip, place) {
-    const caption = element("figcaption", {}, ...(strip.pair ? titleOf(strip, place) : [addressOf(strip)]), toolsOf(strip, place));
+    const caption = element(
+      "figcaption",
+      {},
+      ...(strip.pair ? titleOf(strip, place) : [addressOf(strip)]),
+      toolsOf(strip, place),
+    );
     const figure = element("figure");
     figure.append(strip.pair ? windowOf(strip) : frameOf(strip, caption), caption);
     return figure;
@@ -177,7 +184,13 @@ isthmus.compare = (() => {
       values: record[`activation_${end}`],
     }));
     const cursor = element("div", { className: "frame-cursor" });
-    const surface = element("div", { className: "scrubber" }, film.row(pair), isthmus.chart(curves, `activations, ${pair.name}`), cursor);
+    const surface = element(
+      "div",
+      { className: "scrubber" },
+      film.row(pair),
+      isthmus.chart(curves, `activations, ${pair.name}`),
+      cursor,
+    );
     scrubber.listenTo(surface, () => pair.frames);
     const showLarge = strip.show;
     strip.show = (share) => {
@@ -185,7 +198,12 @@ isthmus.compare = (() => {
       surface.style.setProperty("--frame", frameAt(strip, share));
     };
     const number = element("span", { className: "which", textContent: `${strips.indexOf(strip) + 1}` });
-    const made = element("div", { className: "compared" }, element("p", {}, number, isthmus.quoted(pair.name)), surface);
+    const made = element(
+      "div",
+      { className: "compared" },
+      element("p", {}, number, isthmus.quoted(pair.name)),
+      surface,
+    );
     made.style.setProperty("--frames", pair.frames);
     return made;
   }
@@ -207,7 +225,7 @@ isthmus.compare = (() => {
 
   // Show settings and other facts that differ, and all scores.
   function showNumbers(own) {
-    byId("compare-numbers").parentElement.querySelectorAll("#compare-numbers-title, #compare-key-to-signs, #compare-numbers").forEach((part) => (part.hidden = own.length === 0));
+    byId("compare-table").hidden = own.length === 0;
     const table = element("table");
     const heads = own.map((strip) => cell("th", `strip ${strips.indexOf(strip) + 1}`, "col"));
     table.createTHead().append(element("tr", {}, element("td"), ...heads));
