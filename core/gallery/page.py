@@ -27,7 +27,12 @@ _LOADED_WITH_PAGE = (
 )
 _LOADED_LATER = {  # page, or another part -> its HTML, styles and scripts, which are loaded before it is opened
     "search": ["sorting.js", "keys.js", "details.js", "search.js"],
-    "pair": ["pair.html", "pair.css", "places.js", "chart.js", "record.js", "pair.js"],
+    "pair": (
+        "pair.html strips.css pair.css copy.js places.js reference.js chart.js film.js scrubber.js summary.js "
+        "sharing.js download.js record.js around.js pair.js"
+    ).split(),
+    "compare": "compare.html strips.css compare.css reference.js chart.js film.js scrubber.js compare.js".split(),
+    "embed": "embed.html strips.css embed.css film.js scrubber.js embed.js".split(),
     "neuron": "neuron.html neuron.css names.js places.js tiles.js neuron_land.js neuron.js".split(),
     "matrix": "matrix.html matrix.css cells.js matrix_view.js matrix.js".split(),
     "walk": ["walk.html", "walk.css", "names.js", "roads.js", "movie.js", "walk.js"],
@@ -36,6 +41,8 @@ _LOADED_LATER = {  # page, or another part -> its HTML, styles and scripts, whic
         "land.html land.css names.js places.js tiles.js camera.js layers.js roads.js movie.js land_view.js flight.js land.js"
     ).split(),
     "about": ["about.html", "about.js"],
+    "animations": ["gifenc.js", "animations.js"],
+    "csv": ["csv.js"],
 }
 _LONGEST_SPEC = 20_000  # characters; a longer spec lists thousands of pairs and would make every page load slower
 
@@ -56,7 +63,7 @@ def pages(manifest: Manifest) -> dict[str, bytes]:
         "isthmus": sorted({versions.get("isthmus", "unknown") for versions in manifest.versions}),
     }
     assets: dict[str, bytes] = {}
-    for name in [*_LOADED_WITH_PAGE, *chain.from_iterable(_LOADED_LATER.values())]:
+    for name in chain(_LOADED_WITH_PAGE, *_LOADED_LATER.values()):
         if name.endswith(".html"):
             assets[name] = _html_script(name, jinja.get_template(f"{name}.j2").render(facts))
         else:

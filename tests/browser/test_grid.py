@@ -96,7 +96,7 @@ def test_a_missing_data_shard_is_reported_and_the_rest_is_shown(
     records = [failed.model_copy(update={"a": f"stem:{row}", "key": f"{row:020x}"}) for row in range(6)]
     lost = next(file.path for file in publish(tmp_path, records).shards if file.path.startswith("data/key-00000"))
     (tmp_path / lost).unlink()
-    page = open_atlas(tmp_path, may_fail=True, hash="#columns=2")
+    page = open_atlas(tmp_path, may_fail=True, hash="#columns=2", viewport={"width": 800, "height": 2000})
 
     expect(page.get_by_role("alert")).to_contain_text(f"{lost} could not be read, so pairs are missing here.")
     expect(page.locator("#grid .tile")).to_have_count(6)

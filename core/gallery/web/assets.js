@@ -10,6 +10,7 @@ isthmus.assets = (() => {
     const [name, places] = part.split(":");
     parts[name] = places.split(",");
   }
+  const ASKED = ["animations", "csv", "embed"]; // parts that few readers need; they are never loaded in advance
   const loads = new Map(); // path -> promise
 
   // Load the files of a part, such as a page. An error has the path of the file that could not be read as its message.
@@ -27,7 +28,7 @@ isthmus.assets = (() => {
       made.addEventListener("error", () => {
         made.remove();
         loads.delete(path); // so that the next call tries again
-        reject(new Error(path));
+        reject(Object.assign(new Error(path), { path }));
       });
     });
     loads.set(path, loading);
@@ -38,7 +39,8 @@ isthmus.assets = (() => {
   // Load the files of every page when the reader first moves the pointer, touches or types.
   function prepare() {
     const once = { once: true, passive: true };
-    const loadAll = () => Object.keys(parts).forEach((part) => load(part).catch(() => {})); // reported when it is opened
+    const wanted = Object.keys(parts).filter((part) => !ASKED.includes(part));
+    const loadAll = () => wanted.forEach((part) => load(part).catch(() => {})); // reported when it is opened
     for (const sign of ["pointermove", "pointerdown", "keydown"]) addEventListener(sign, loadAll, once);
   }
 

@@ -105,6 +105,7 @@ isthmus.pairs = (() => {
   const loads = new Map(); // path -> promise of a script that is loading or has run
   const detailDigests = []; // by number of the shard, as far as known
   const index = { pairs: 0, failed: 0, walks: 0, roads: false, lookup: [], first: 0 };
+  const rowsSeen = new Map(); // key -> row, of pairs that have been shown
   let keys = new Uint8Array(); // KEY / 2 bytes a row
   const burst = { started: 0, ended: 0 }; // scripts, since none was loading
 
@@ -191,11 +192,12 @@ isthmus.pairs = (() => {
   // ---- loading
 
   // Load columns, for some rows or for all. An error has the path of the file that could not be read as its message.
-  function load(names, rows) {
+  async function load(names, rows) {
     const waits = [];
     for (const group of groupsOf(names))
       for (const number of blocksOf(group, rows)) if (!group.done.has(number)) waits.push(loadBlock(group, number));
-    return Promise.all(waits);
+    const failed = (await Promise.allSettled(waits)).find(({ status }) => status === "rejected");
+    if (failed) throw failed.reason;
   }
 
   const isLoaded = (names, rows) =>
@@ -238,7 +240,7 @@ isthmus.pairs = (() => {
       const end = (isRead) => {
         burst.ended++;
         script.remove();
-        isRead ? resolve() : reject(new Error(path));
+        isRead ? resolve() : reject(Object.assign(new Error(path), { path }));
         dispatchEvent(new Event("arrival"));
       };
       script.addEventListener("load", () => end(true));
@@ -267,6 +269,7 @@ isthmus.pairs = (() => {
   function key(row) {
     let text = "";
     for (const byte of keys.subarray((row * KEY) / 2, ((row + 1) * KEY) / 2)) text += byte.toString(16).padStart(2, "0");
+    rowsSeen.set(text, row);
     return text;
   }
 
@@ -321,6 +324,7 @@ isthmus.pairs = (() => {
     neurons,
     neuronByName,
     reasons,
+    rowsSeen,
     index,
     burst,
     dataPath,

@@ -64,7 +64,7 @@ isthmus.grid = (() => {
     const rows = rowsIn(number);
     const isReady = pairs.isLoaded(pairs.tile, rows);
     if (!isReady || !pairs.isLoaded(pairs.tileNumbers, rows)) {
-      row.dataset.waiting = "";
+      row.dataset.waiting = isReady ? "tileNumbers" : "tile";
       fetchSoon();
     }
     for (let column = 0; column < rows.length; column++) {
@@ -92,10 +92,14 @@ isthmus.grid = (() => {
       fetching = 0;
       const rows = list.waitingRows().flatMap((number) => [...rowsIn(number)]);
       for (const names of [pairs.tile, pairs.tileNumbers]) {
-        if (!pairs.isLoaded(names, rows)) pairs.load(names, rows).then(list.redo, isthmus.address.lost);
+        if (pairs.isLoaded(names, rows)) continue;
+        pairs.load(names, rows).catch(isthmus.address.lost).then(() => list.redo(isReady));
       }
     }, 50);
   }
+
+  // Return whether what a row of the grid waits for has arrived.
+  const isReady = (number) => pairs.isLoaded(pairs[list.row(number).dataset.waiting], rowsIn(number));
 
   const player = (place) => list.row(Math.floor(place / columns))?.querySelector(`[data-place="${place}"] > .player`);
 
@@ -315,7 +319,7 @@ isthmus.grid = (() => {
   }
 
   // The names of all pairs have arrived: show how many pairs each value of a filter would leave.
-  const showCounts = () => filter.isLoaded(chosen) && showTools(isthmus.search.apply(chosen).counts);
+  const showCounts = () => chosen && filter.isLoaded(chosen) && showTools(isthmus.search.apply(chosen).counts);
 
   return { show, needs: () => [], position: () => list.position(), leave, choose, around, moveOn, listenToTools, showCounts, chosen: () => chosen, rows: () => view };
 })();

@@ -10,7 +10,10 @@
   isthmus.lookup = (number, ...lists) => lookups.set(number, lists.map(pairs.numbersIn));
 
   // Return the row of a key, or -1.
-  pairs.rowOfKey = async (wanted) => (wanted.length === KEY ? ((await pairs.rowsOfKeys(wanted))[0] ?? -1) : -1);
+  pairs.rowOfKey = async (wanted) => {
+    if (wanted.length !== KEY) return -1;
+    return pairs.rowsSeen.get(wanted) ?? (await pairs.rowsOfKeys(wanted))[0] ?? -1;
+  };
 
   // Return the rows of all keys that begin with a text of at least LOOKED_UP - 2 hexadecimal digits.
   pairs.rowsOfKeys = async (start) => {

@@ -149,3 +149,5 @@ isthmus.search = (() => {
 
   return { apply, mistakes, prepare };
 })();
+
+isthmus.grid.showCounts();

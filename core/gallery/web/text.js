@@ -126,13 +126,3 @@ isthmus.failure = (title, reason) =>
     " ",
     isthmus.quoted(reason),
   );
-
-// Put a text on the clipboard. Pages that do not come over HTTPS may copy only what is selected.
-isthmus.copy = async (text) => {
-  if (navigator.clipboard) return navigator.clipboard.writeText(text);
-  const field = isthmus.element("textarea", { value: text, className: "unseen" });
-  document.body.append(field);
-  field.select();
-  document.execCommand("copy");
-  field.remove();
-};
