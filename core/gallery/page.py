@@ -15,6 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from rjsmin import jsmin
 
 from core.errors import counted
+from core.gallery.citation import citation
 from core.gallery.columns import script_json
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ _LOADED_LATER = {  # page, or another part -> its HTML, styles and scripts, whic
     "land": (
         "land.html land.css names.js places.js tiles.js camera.js layers.js roads.js movie.js land_view.js flight.js land.js"
     ).split(),
-    "about": ["about.html", "about.js"],
+    "about": ["about.html", "about.css", "copy.js", "about.js"],
     "animations": ["gifenc.js", "animations.js"],
     "csv": ["csv.js"],
 }
@@ -61,7 +62,7 @@ def pages(manifest: Manifest) -> dict[str, bytes]:
         "settings": {digest: _as_texts(manifest.settings[digest]) for digest in sorted(manifest.settings)},
         "shape": _shape(manifest.settings),
         "spec": _spec_text(manifest.spec),
-        "isthmus": sorted({versions.get("isthmus", "unknown") for versions in manifest.versions}),
+        "citation": citation(manifest),
     }
     assets: dict[str, bytes] = {}
     for name in chain(_LOADED_WITH_PAGE, *_LOADED_LATER.values()):
