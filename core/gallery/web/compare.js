@@ -80,28 +80,26 @@ isthmus.compare = (() => {
     const caption = element(
       "figcaption",
       {},
-      ...(strip.pair ? titleOf(strip, place) : [addressOf(strip)]),
       toolsOf(strip, place),
+      ...(strip.pair ? titleOf(strip) : [addressOf(strip)]),
     );
     const figure = element("figure");
     figure.append(strip.pair ? windowOf(strip) : frameOf(strip, caption), caption);
     return figure;
   }
 
-  function titleOf(strip, place) {
-    const { pair } = strip;
+  function titleOf({ pair }) {
     const names = ["a", "b"].map((end) => isthmus.neuronName(pair[end], pair.dead.includes(end)));
-    const differing = isthmus.quoted(pairs.differences[pairs.columns.setting[pair.row]] ?? "");
+    const href = address.to("pair", pair.key);
+    const setting = pairs.differences[pairs.columns.setting[pair.row]] ?? "";
     return [
-      element("span", { className: "which", textContent: `${place + 1}` }),
-      element("a", { className: "to-neuron", href: address.to("pair", pair.key), title: pair.name }, ...names),
-      element("p", { className: "which" }, differing),
+      element("a", { className: "to-neuron", href, title: pair.name }, ...names),
+      element("div", { className: "which" }, isthmus.quoted(setting)),
     ];
   }
 
   function addressOf({ reference: { key, page } }) {
-    const link = element("a", { href: `${page}#pair=${key}` }, isthmus.quoted(page));
-    return element("p", { className: "which" }, link);
+    return element("div", {}, element("a", { href: `${page}#pair=${key}` }, isthmus.quoted(page)));
   }
 
   function windowOf(strip) {
@@ -121,7 +119,7 @@ isthmus.compare = (() => {
     strip.frame = frame;
     strip.show = (share) => frame.contentWindow?.postMessage({ isthmus: { share } }, "*"); // nothing in it is secret
     const silence = setTimeout(
-      () => caption.prepend(element("p", { className: "error" }, "No strip answers at this address.")),
+      () => caption.prepend(element("div", { className: "error" }, "No strip answers at this address.")),
       PATIENCE,
     );
     strip.answered = () => clearTimeout(silence);
@@ -153,6 +151,7 @@ isthmus.compare = (() => {
     return element(
       "p",
       { className: "line" },
+      element("span", { className: "which", textContent: `${place + 1}` }),
       ...(place > 0 ? [button("← Swap", `Swap strips ${place} and ${place + 1}`, () => go(swapped))] : []),
       button("Remove", `Remove strip ${place + 1}`, () => go(others)),
     );
