@@ -90,15 +90,15 @@ def test_a_neuron_that_is_not_excited_is_marked_on_its_page(open_atlas: Open, tm
     page = open_atlas(tmp_path, hash="#neuron=stem:5", may_fail=True)
 
     expect(page.locator("#neuron-title")).to_have_text("stem:5 not excited")
-    expect(page.locator("#neuron-dead")).to_have_text(re.compile("^Not excited: nothing .* more than noise does.$"))
+    expect(page.locator("#neuron-marks")).to_have_text(re.compile("^Not excited: nothing .* more than noise does.$"))
     page.locator("#partners-sort").select_option("Name")
     expect(page.locator(".partner .caption .to-neuron")).to_have_text(["stem:8 not excited", "stem:9", "stem:9"])
     page.evaluate("location.hash = '#neuron=stem:8'")
     expect(page.locator("#neuron-title")).to_have_text("stem:8")
-    expect(page.locator("#neuron-dead")).to_have_text(re.compile("^Not excited in 1 of 2 pairs: "))
+    expect(page.locator("#neuron-marks")).to_have_text(re.compile("^Not excited in 1 of 2 pairs: "))
     expect(page.locator(".partner > .caption > .dead")).to_have_text("stem:8 not excited")
     page.evaluate("location.hash = '#neuron=stem:9'")
-    expect(page.locator("#neuron-dead")).to_be_hidden()
+    expect(page.locator("#neuron-marks")).to_be_hidden()
 
 
 def test_the_page_of_an_unknown_neuron_says_so(open_atlas: Open, atlas: Path) -> None:
