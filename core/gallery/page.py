@@ -45,6 +45,7 @@ _LOADED_LATER = {  # page, or another part -> its HTML, styles and scripts, whic
     "animations": ["gifenc.js", "animations.js"],
     "csv": ["csv.js"],
 }
+_ICON = "icon.svg"
 _LONGEST_SPEC = 20_000  # characters; a longer spec lists thousands of pairs and would make every page load slower
 
 
@@ -70,14 +71,35 @@ def pages(manifest: Manifest) -> dict[str, bytes]:
         else:
             assets[name] = _asset(name)
     paths = {name: _asset_path(name, data) for name, data in assets.items()}
+    icon = (_WEB / _ICON).read_bytes().rstrip()
+    icon_path = _asset_path(_ICON, icon)
+    site = (manifest.spec or {}).get("site")
     page = jinja.get_template("page.html.j2").render(
         facts,
+        description=_description(manifest),
+        icon=icon_path,
+        site=f"{site.rstrip('/')}/" if isinstance(site, str) else "",
         model=json.dumps(_model(manifest)),
         styles=[paths[name] for name in _LOADED_WITH_PAGE if name.endswith(".css")],
         scripts=[paths[name] for name in _LOADED_WITH_PAGE if name.endswith(".js")],
         later=_later(paths, manifest.land.data if manifest.land else None),
     )
-    return {**{paths[name]: data for name, data in assets.items()}, "index.html": page.encode()}
+    return {icon_path: icon, **{paths[name]: data for name, data in assets.items()}, "index.html": page.encode()}
+
+
+def _description(manifest: Manifest) -> str:
+    """Return what the atlas is in one or two sentences, which other sites show beside a link to it."""
+    said = []
+    if manifest.counts.pairs:
+        pairs = counted(manifest.counts.pairs, "pair")
+        said.append(
+            f"{pairs} of neurons of {manifest.model}: for each, images that lead from what excites one neuron "
+            "to what excites the other."
+        )
+    if manifest.land:
+        neurons = counted(manifest.land.neurons, "neuron")
+        said.append(f"One picture of {neurons} of {manifest.model}, in which similar ones are side by side.")
+    return " ".join(said)
 
 
 def _later(paths: Mapping[str, str], land_data: str | None) -> dict[str, str]:
