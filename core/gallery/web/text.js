@@ -30,9 +30,14 @@ isthmus.whole = new Intl.NumberFormat("en").format;
 
 isthmus.pairsIn = (number) => `${isthmus.whole(number)} ${number === 1 ? "pair" : "pairs"}`;
 
+// Write a number with three digits, in at most nine signs.
 isthmus.short = (() => {
   const digits = new Intl.NumberFormat("en", { minimumSignificantDigits: 3, maximumSignificantDigits: 3 });
-  return (value) => (value === null || value === undefined || Number.isNaN(value) ? "–" : digits.format(value));
+  return (value) => {
+    if (value === null || value === undefined || Number.isNaN(value)) return "–";
+    const size = Math.abs(value);
+    return size !== 0 && (size < 1e-4 || size >= 1e6) ? value.toExponential(2) : digits.format(value);
+  };
 })();
 
 // Write a layer as core/neurons.py does: its name, or a JSON string in ASCII if the name would be misread.
@@ -49,30 +54,49 @@ isthmus.writtenLayer = (() => {
 isthmus.joinNames = (names) =>
   names.map((name) => String(name).replaceAll("%", "%25").replaceAll("..", "%2E%2E")).join("..");
 
-// Create an element for a neuron's name. The end of a long layer name is cut off, the channel is always whole.
-// A neuron that is dead is marked.
-isthmus.neuronName = (neuron, isDead = false) => {
+isthmus.UNEXCITED = "nothing that was rendered excites the neuron more than noise does";
+
+// What is wrong with an end of a strip: a sign for small pictures, a word, and its meaning.
+isthmus.MARKS = {
+  dead: { sign: "∅", word: "not excited", meaning: isthmus.UNEXCITED },
+  weak: {
+    sign: "<½",
+    word: "weak",
+    meaning: "at its own end, the neuron keeps less than half of its strongest activation, or is not active at all",
+  },
+};
+
+// Return what is wrong with an end of a pair's strip, "dead" or "weak", or an empty text.
+isthmus.markOf = (pair, end) => ["dead", "weak"].find((mark) => pair[mark]?.includes(end)) ?? "";
+
+isthmus.mark = (mark, textContent = isthmus.MARKS[mark].word) => {
+  const made = isthmus.element("span", { className: mark, textContent, title: isthmus.MARKS[mark].meaning });
+  made.dataset.note = made.title;
+  return made;
+};
+
+isthmus.deadMark = (text) => isthmus.mark("dead", text);
+
+// Create an element for a neuron's name and its first label. The end of a long layer name is cut off, the channel is
+// always whole. `mark` is "dead" (or true) or "weak" for a neuron that is marked so.
+isthmus.neuronName = (neuron, mark) => {
   const name = isthmus.byId("neuron").content.firstElementChild.cloneNode(true);
   name.querySelector(".layer").textContent = neuron.layer;
   name.querySelector(".channel").textContent = `:${neuron.channel}`;
-  if (isDead) name.append(" ", isthmus.deadMark());
+  if (neuron.labels?.length) name.append(isthmus.element("bdi", { className: "label", textContent: neuron.labels[0] }));
+  if (mark) name.append(" ", isthmus.mark(mark === true ? "dead" : mark));
   return name;
 };
-
-isthmus.UNEXCITED = "nothing that was rendered excites the neuron more than noise does";
-
-isthmus.deadMark = (textContent = "not excited") =>
-  isthmus.element("span", { className: "dead", textContent, title: isthmus.UNEXCITED });
 
 // Create an element for a neuron's name in a line of text.
 isthmus.inWords = (neuron) => isthmus.element("span", {}, isthmus.quoted(neuron.layer), `:${neuron.channel}`);
 
-isthmus.neuronLink = (neuron, isDead) => {
+isthmus.neuronLink = (neuron, mark) => {
   const href = isthmus.address.to("neuron", neuron.name);
   return isthmus.element(
     "a",
     { href, className: "to-neuron", title: `All pairs of ${neuron.name}` },
-    isthmus.neuronName(neuron, isDead),
+    isthmus.neuronName(neuron, mark),
   );
 };
 
@@ -105,9 +129,20 @@ isthmus.previewPath = (key, step) => `previews/${key.slice(0, 2)}/${key}${step ?
 isthmus.stripPath = (pair, step) =>
   (pair.frames * pair.size_px > 32767 ? isthmus.previewPath : isthmus.sheetPath)(pair.key, step);
 
+// Create an image. If its file is missing or damaged, words with its name take its place; `onMissing` is called instead,
+// if given, with the image and the words. Without decode(), a file that is cut short would pass for a picture.
+isthmus.picture = (path, onMissing = (image, words) => image.replaceWith(words)) => {
+  const image = isthmus.element("img", { alt: "", decoding: "async", draggable: false });
+  const missing = () => image.isConnected && onMissing(image, isthmus.failure("No picture", `at ${path}`));
+  image.addEventListener("error", missing);
+  image.addEventListener("load", () => image.decode().catch(missing));
+  image.src = path;
+  return image;
+};
+
 // Create an image of one frame of a strip: the strip fills the height, its position selects the part that is seen.
-isthmus.frameOf = (path, pair, frame, alt) => {
-  const image = isthmus.element("img", { src: path, alt, decoding: "async", draggable: false });
+isthmus.frameOf = (path, pair, frame, alt, onMissing) => {
+  const image = Object.assign(isthmus.picture(path, onMissing), { alt });
   image.style.objectPosition = `${pair.frames > 1 ? (frame / (pair.frames - 1)) * 100 : 0}% 0`;
   return image;
 };
@@ -126,6 +161,42 @@ isthmus.failure = (title, reason) =>
     " ",
     isthmus.quoted(reason),
   );
+
+// Explanations where terms stand: a click, a tap or Enter on whatever has `data-note` shows it below, until the next.
+isthmus.term = (textContent, meaning) => {
+  const made = isthmus.element("button", { type: "button", className: "term", textContent });
+  made.dataset.note = meaning;
+  return made;
+};
+
+isthmus.note = (() => {
+  const note = isthmus.element("p", { id: "note", hidden: true });
+  let of = null; // what is explained
+
+  function show(next) {
+    of?.removeAttribute("aria-describedby");
+    of = next === of ? null : next;
+    note.hidden = !of;
+    if (!of) return;
+    note.textContent = of.dataset.note;
+    of.setAttribute("aria-describedby", "note");
+    const { left, bottom } = of.getBoundingClientRect();
+    note.style.left = `${Math.max(8, Math.min(left, document.body.clientWidth - note.offsetWidth - 8))}px`;
+    note.style.top = `${bottom + scrollY + 4}px`;
+  }
+  addEventListener("DOMContentLoaded", () => document.body.append(note));
+  addEventListener("click", ({ target }) => target !== note && show(target.closest?.("[data-note]") ?? null));
+  addEventListener("hashchange", () => show(null));
+  addEventListener(
+    "keydown",
+    (event) => {
+      if (event.key !== "Escape" || !of) return;
+      show(null);
+      event.stopImmediatePropagation(); // Escape closes the note and nothing else
+    },
+    { capture: true },
+  );
+})();
 
 // Put a text on the clipboard. Pages that do not come over HTTPS may copy only what is selected.
 isthmus.copy = async (text) => {
