@@ -66,13 +66,15 @@ class Manifest(_Frozen):
         spec: the last spec that was built into this atlas, or None if the store has only records.
         settings: settings digest -> settings, for all settings of rendered pairs.
         devices, versions: all devices that rendered pairs, and all sets of package versions.
-        shards: the column shards of the gallery, in order of their pairs.
-        details: the shards of whole records, in order of their pairs.
+        format: 2. An atlas that an older version has published has 1, and no `index`: its shards do without.
+        index: the script that the page loads first; None without pairs.
+        shards: the other scripts of columns and of the lookup of keys.
+        details: the scripts of whole records, in order of their pairs.
         records: the file with every record.
         land: the picture of all neurons of a layer, if there is one.
     """
 
-    format: Literal[1] = 1
+    format: Literal[1, 2] = 2
     name: str
     spec: dict[str, Any] | None
     model: str
@@ -81,13 +83,19 @@ class Manifest(_Frozen):
     counts: Counts
     devices: list[str]
     versions: list[dict[str, str]]
+    index: DataFile | None = None
     shards: list[DataFile]
     details: list[DataFile]
     records: DataFile
     land: LandFiles | None = None
 
+    @property
+    def data_files(self) -> list[DataFile]:
+        """All files of data about pairs, in the sequence in which they refer to each other: the index comes last."""
+        return [self.records, *self.details, *self.shards, *([self.index] if self.index else [])]
+
     def to_json(self) -> bytes:
-        without = {"land"} if self.land is None else None  # older versions can read a manifest without this key
+        without = {name for name in ("index", "land") if getattr(self, name) is None}
         return (
             json.dumps(self.model_dump(exclude=without), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
         ).encode()

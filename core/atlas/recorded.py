@@ -20,6 +20,7 @@ from core.atlas.records import (
     Record,
     blocks_from_ndjson,
     from_ndjson,
+    lines_of_pairs,
     portraits_from_ndjson,
 )
 from core.store.store import Store
@@ -44,6 +45,17 @@ def read_records(
         RecordError: if a record cannot be read.
     """
     return _read(store, RECORDS, from_ndjson, view, failures)
+
+
+def read_lines(store: Store) -> Iterator[tuple[bytes, Record]]:
+    """Yield each line of the record files of pairs, without its end, and its record; some pairs have several.
+
+    Raises:
+        RecordError: if a record cannot be read.
+    """
+    paths = list(store.list(RECORDS))
+    for path, data in zip(paths, store.read_many(paths), strict=True):
+        yield from lines_of_pairs(data, f"{store}/{path}")
 
 
 def read_portraits(

@@ -260,6 +260,11 @@ def from_ndjson(data: bytes, path: str) -> Iterator[Record]:
     return _lines(Record, data, path, "pairs")
 
 
+def lines_of_pairs(data: bytes, path: str) -> Iterator[tuple[bytes, Record]]:
+    """Yield each line of a file without its end, and its record; the rest is the same as in `from_ndjson`."""
+    return zip(data.splitlines(), from_ndjson(data, path), strict=True)
+
+
 def portraits_from_ndjson(data: bytes, path: str) -> Iterator[PortraitRecord]:
     """Yield the records of portraits in a file; the rest is the same as in `from_ndjson`."""
     return _lines(PortraitRecord, data, path, "portraits")

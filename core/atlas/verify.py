@@ -269,8 +269,7 @@ def _read_index(store: Store, stored: set[str]) -> _Index:
             index.unreadable.add(MANIFEST_PATH)
         else:
             index.published = manifest.counts.pairs
-            files = (*manifest.shards, *manifest.details, manifest.records)
-            index.named[MANIFEST_PATH] = [_Named(file.path, file.sha256) for file in files]
+            index.named[MANIFEST_PATH] = [_Named(file.path, file.sha256) for file in manifest.data_files]
             if manifest.land:
                 index.named[MANIFEST_PATH] += _land_files(store, stored, manifest.land)
     return index

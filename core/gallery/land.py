@@ -10,7 +10,7 @@ from core.atlas.keys import key_of
 from core.atlas.land_picture import TILE_PX, Tile, level_sizes, pyramid, tile_places
 from core.atlas.manifest import LandFiles, read_tile_index, tile_index_path
 from core.errors import RecordError
-from core.gallery.shards import column, rounded, script_json
+from core.gallery.columns import column, rounded, script_json
 from core.machine.processors import processors
 from core.machine.threads import in_threads
 from core.pictures.sheets import encode_webp

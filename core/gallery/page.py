@@ -15,7 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from rjsmin import jsmin
 
 from core.errors import counted
-from core.gallery.shards import script_json
+from core.gallery.columns import script_json
 
 if TYPE_CHECKING:
     from core.atlas.manifest import Manifest

@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
+
+import numpy as np
 
 from core.addresses import without_secrets
 from core.atlas.finished_land import FinishedLand, recorded_land
@@ -28,21 +29,27 @@ from core.atlas.manifest import (
     tile_index_path,
 )
 from core.atlas.plan_files import SPEC_PATH
-from core.atlas.recorded import read_records
-from core.atlas.records import Record, to_ndjson
-from core.errors import RecordError, SpecError, TransientStoreError
+from core.atlas.recorded import read_lines
+from core.errors import RecordError, TransientStoreError
+from core.gallery.index import (
+    DETAIL_ROWS,
+    Script,
+    block_scripts,
+    detail_script,
+    groups_of,
+    index_script,
+    lookup_scripts,
+)
 from core.gallery.land import is_land_published, land_files, land_script, write_tiles
+from core.gallery.lines import Lines
 from core.gallery.page import pages
-from core.gallery.shards import detail_shard, index_shard
+from core.gallery.table import Rows, Table
 from core.machine.threads import in_threads
-from core.neurons import Neuron
 from core.store.store import Store, sweep
 
 ReadLand = Callable[[Store], FinishedLand | None]
 """Return the land that the records of an atlas describe, or None if there is none or it is not finished."""
 
-_PAIRS_PER_SHARD = 5000
-_PAIRS_PER_DETAIL = 250  # about 700 kB, which a reader loads to see one pair
 _ATTEMPTS = 10
 _TILE = re.compile(r"land/[0-9a-f]{20}/.+")
 _DELETING = 16  # threads: deleting an object of a bucket takes a round trip
@@ -76,34 +83,42 @@ def _try_to_publish(store: Store, name: str, read_land: ReadLand) -> Manifest | 
     versions = {path: store.version(path) for path in (PAIRS_PATH, MANIFEST_PATH, PAGE_PATH)}
     tiles = {path for path in store.list("land/") if _TILE.fullmatch(path)}
     present = {*store.list("data/"), *store.list("assets/"), *tiles}
-    lines = _record_lines(store)
-    land = read_land(store)
-    before = None if land else _published_land(store, present)
-    if not (lines or land or before):
-        raise RecordError(f"{store}: expected an atlas with records, found none; build it first")
-    spec = _read_spec(store)
-    data = _Data(store)
-    for part in _parts(lines, _PAIRS_PER_SHARD):
-        data.add(part)
+    with Lines() as lines:
+        table = _read_table(store, lines)
+        land = read_land(store)
+        before = None if land else _published_land(store, present)
+        if not (len(table) or land or before):
+            raise RecordError(f"{store}: expected an atlas with records, found none; build it first")
+        spec = _read_spec(store)
+        data = _Data(store, present)
+        pairs = data.add_pairs(table, lines) if len(table) else b""
     if land:
         data.add_land(land)
     elif before:
         data.keep_land(*before)
-    pairs = b"".join(lines)
-    manifest = data.manifest(name, spec, _data_file(PAIRS_PATH, pairs, len(lines)))
-    files = {**data.scripts, PAIRS_PATH: pairs, MANIFEST_PATH: manifest.to_json(), **pages(manifest)}
+    manifest = data.manifest(name, spec, _data_file(PAIRS_PATH, pairs, len(table)))
+    files = {**data.land_script, PAIRS_PATH: pairs, MANIFEST_PATH: manifest.to_json(), **pages(manifest)}
     for path, content in files.items():
         if path not in versions:
             store.replace(path, content)
         elif not store.swap(path, content, versions[path]):
             return None
-    named = {*(file.path for file in manifest.details), *data.land_paths}
+    named = {*(file.path for file in manifest.data_files), *data.land_paths}
     # Files that appeared after this call began may belong to a concurrent publisher, so they stay.
     old = sorted(present.difference(files, named))
     for _ in in_threads(store.delete, old, threads=_DELETING, held=2 * _DELETING):
         pass
     # A concurrent publisher may have deleted new files as leftovers of an earlier publication.
     return manifest if named.issubset([*store.list("data/"), *store.list("land/")]) else None
+
+
+def _read_table(store: Store, lines: Lines) -> Table:
+    """Return the table of all recorded pairs, and write their lines."""
+    rows = Rows()
+    for line, record in read_lines(store):
+        rows.add(record, *lines.add(line))
+    lines.flush()
+    return rows.table({})
 
 
 def _published_land(store: Store, present: Collection[str]) -> tuple[Manifest, LandFiles, set[str]] | None:
@@ -132,7 +147,7 @@ def is_current(store: Store, spec: dict[str, Any], records: int, read_land: Read
         manifest = read_manifest(store)
     except RecordError:
         return False
-    if manifest.spec != spec or manifest.counts.pairs != records:
+    if manifest.format != 2 or manifest.spec != spec or manifest.counts.pairs != records:
         return False
     if (land := read_land(store)) and not is_land_published(land, manifest.land):
         return False
@@ -141,36 +156,19 @@ def is_current(store: Store, spec: dict[str, Any], records: int, read_land: Read
     return store.read(PAGE_PATH) == pages(as_published)[PAGE_PATH]
 
 
-def _record_lines(store: Store) -> list[bytes]:
-    """Return one line for each pair, sorted by neurons.
-
-    Lines are returned instead of records, because parsed records take several times as much memory.
-    """
-
-    def view(record: Record) -> tuple[tuple[Any, ...], bytes]:
-        return _sort_key(record), to_ndjson([record])
-
-    return [line for _, line in sorted(read_records(store, view).values())]
-
-
-def _parts(lines: Sequence[bytes], size: int) -> Iterator[Sequence[bytes]]:
-    """Yield consecutive parts of *size* lines; the last part may be shorter."""
-    for first in range(0, len(lines), size):
-        yield lines[first : first + size]
-
-
 class _Data:
-    """Everything that is published about the pairs, gathered from one part of their lines at a time, and the land.
+    """Everything that is published about the pairs and the land.
 
-    Detail shards are written as soon as they are made, because all of them together take as much memory as all lines.
-    Tiles are written when their land is added.
+    Scripts are written as soon as they are made, because all of them together take several gigabytes. Scripts that
+    exist already stay, because their names have digests of their content. Tiles are written when their land is added.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, present: Collection[str]) -> None:
         self.store = store
-        self.scripts: dict[str, bytes] = {}
-        self.index_files: list[DataFile] = []
-        self.detail_files: list[DataFile] = []
+        self.present = present
+        self.index: DataFile | None = None
+        self.shards: list[DataFile] = []
+        self.details: list[DataFile] = []
         self.model: tuple[str, str] | None = None
         self.settings: dict[str, dict[str, Any]] = {}
         self.devices: set[str] = set()
@@ -178,27 +176,41 @@ class _Data:
         self.failed = 0
         self.land: LandFiles | None = None
         self.land_paths: set[str] = set()
+        self.land_script: dict[str, bytes] = {}
 
-    def add(self, lines: Sequence[bytes]) -> None:
-        """Add the lines of one index shard."""
-        details = [self._write_detail_shard(part) for part in _parts(lines, _PAIRS_PER_DETAIL)]
-        records = [Record.model_validate_json(line) for line in lines]
-        data = index_shard(records, details, _PAIRS_PER_DETAIL)
-        path = _data_path("index", len(self.index_files), data)
-        self.scripts[path] = data
-        self.index_files.append(_data_file(path, data, len(lines)))
-        self.model = self.model or (records[0].model, records[0].model_digest)
-        for record in records:
-            self.settings[record.settings_digest] = record.settings
-            self._add_origin([record.device], [record.versions])
-            self.failed += record.status == "failed"
+    def add_pairs(self, table: Table, lines: Lines) -> bytes:
+        """Add the pairs of a table with at least one row, whose lines are written; return the lines in its order."""
+        parts: list[bytes] = []
+        digests: list[str] = []
+        for start in range(0, len(table), DETAIL_ROWS):
+            part = _lines_of(table, lines, slice(start, start + DETAIL_ROWS))
+            parts += part
+            digests.append(self._write(detail_script(len(digests), part), self.details))
+        groups = [
+            (group, [self._write(script, self.shards) for script in block_scripts(table, group, digests)])
+            for group in groups_of(table)
+        ]
+        lookup = [self._write(script, self.shards) for script in lookup_scripts(table)]
+        index: list[DataFile] = []
+        self._write(index_script(table, groups, lookup), index)
+        [self.index] = index
+        self._add_facts(table)
+        return b"".join(line + b"\n" for line in parts)
 
-    def _write_detail_shard(self, lines: Sequence[bytes]) -> str:
-        data = detail_shard(lines)
-        path = _data_path("detail", len(self.detail_files), data)
-        self.store.replace(path, data)
-        self.detail_files.append(_data_file(path, data, len(lines)))
-        return path
+    def _write(self, script: Script, files: list[DataFile]) -> str:
+        """Write a script unless it exists, and add it to a list of files; return the digest in its name."""
+        if script.path not in self.present:
+            self.store.replace(script.path, script.data)
+        files.append(_data_file(script.path, script.data, script.pairs))
+        return script.digest
+
+    def _add_facts(self, table: Table) -> None:
+        first = table.origins[table.columns["origin"][0]]
+        self.model = (first.model, first.model_digest)
+        self.settings = table.settings
+        origins = [table.origins[number] for number in np.unique(table.columns["origin"])]
+        self._add_origin([origin.device for origin in origins], [dict(origin.versions) for origin in origins])
+        self.failed = len(table.reasons)
 
     def add_land(self, land: FinishedLand) -> None:
         """Add a finished land, whose tiles are written first."""
@@ -206,7 +218,7 @@ class _Data:
         script = land_script(land)
         self.land = land_files(land, index, script)
         self.land_paths = _land_paths(self.land, index)
-        self.scripts[self.land.data] = script
+        self.land_script = {self.land.data: script}
         self.model = self.model or (land.model, land.model_digest)
         self._add_origin(land.devices, land.versions)
 
@@ -240,24 +252,18 @@ class _Data:
             counts=Counts(pairs=records.pairs, done=records.pairs - self.failed, failed=self.failed),
             devices=sorted(self.devices),
             versions=[self.versions[text] for text in sorted(self.versions)],
-            shards=self.index_files,
-            details=self.detail_files,
+            index=self.index,
+            shards=self.shards,
+            details=self.details,
             records=records,
             land=self.land,
         )
 
 
-def _sort_key(record: Record) -> tuple[Any, ...]:
-    """Return a key that sorts pairs by neuron a, then by neuron b, as the gallery shows them."""
-    try:
-        return _neuron_sort_key(record.a), _neuron_sort_key(record.b), record.key
-    except SpecError as error:
-        raise RecordError(f"record {record.key}: {error}") from None
-
-
-@lru_cache(maxsize=10_000)  # a large atlas has many pairs of few neurons
-def _neuron_sort_key(written: str) -> tuple[Any, ...]:
-    return Neuron.parse(written).order
+def _lines_of(table: Table, lines: Lines, rows: slice) -> list[bytes]:
+    """Return the lines of some rows, without their ends."""
+    places = zip(table.columns["start"][rows].tolist(), table.columns["length"][rows].tolist(), strict=True)
+    return [lines.read(start, length) for start, length in places]
 
 
 def _read_spec(store: Store) -> dict[str, Any] | None:
@@ -275,11 +281,6 @@ def _read_spec(store: Store) -> dict[str, Any] | None:
 def _public(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Return an object of a spec without secrets, which a spec of an older version may have in its addresses."""
     return {key: without_secrets(value) if isinstance(value, str) else value for key, value in pairs}
-
-
-def _data_path(kind: str, number: int, data: bytes) -> str:
-    """Return a path with a digest of the content, so that a new page never reads an old shard."""
-    return f"data/{kind}-{number:05d}-{hashlib.sha256(data).hexdigest()[:10]}.js"
 
 
 def _data_file(path: str, data: bytes, pairs: int) -> DataFile:

@@ -8,15 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from published_data import columns_of
 from sample_records import RECORDS, atlas, make_spec, record_of
 
-from core.atlas.manifest import MANIFEST_PATH, PAIRS_PATH, Counts, read_manifest
+from core.atlas.manifest import MANIFEST_PATH, PAIRS_PATH, Counts, Manifest, read_manifest
 from core.atlas.plan_files import SPEC_PATH
 from core.atlas.records import to_ndjson
+from core.atlas.verify import verify
 from core.errors import RecordError, StoreError, TransientStoreError
-from core.gallery.publish import publish
-from core.gallery.shards import detail_shard, index_shard
+from core.gallery.publish import is_current, publish
+from core.neurons import Neuron
 from core.store.store import DirectoryStore
+
+
+def index_path(manifest: Manifest) -> str:
+    assert manifest.index
+    return manifest.index.path
 
 
 def contents(store: DirectoryStore) -> dict[str, bytes]:
@@ -25,17 +32,24 @@ def contents(store: DirectoryStore) -> dict[str, bytes]:
 
 
 def test_published_files_lie_where_the_contract_says(tmp_path: Path) -> None:
-    """Publishing writes manifest, index and detail shards, all records, and a page with its assets."""
+    """Publishing writes manifest, the scripts of the data, all records, and a page with its assets."""
     store = atlas(tmp_path, RECORDS)
 
     manifest = publish(store, "small")
 
     data, assets = list(store.list("data/")), list(store.list("assets/"))
     assert sorted(contents(store)) == sorted([*assets, *data, "index.html", "manifest.json"])
-    assert data == [*(file.path for file in (*manifest.details, *manifest.shards)), "data/pairs.ndjson"]
+    assert data == sorted(file.path for file in manifest.data_files)
+    assert [path.rpartition("-")[0] for path in data[:-1]] == [
+        "data/all-00000",
+        "data/detail-00000",
+        "data/index",
+        "data/lookup-00000",
+    ]
+    assert data[-1] == "data/pairs.ndjson"
     assert {Path(path).suffix for path in assets} == {".css", ".js"}
     page = store.read("index.html").decode()
-    assert all(path in page for path in (*assets, manifest.shards[0].path))
+    assert all(path in page for path in (*assets, index_path(manifest)))
 
 
 def test_the_manifest_describes_the_atlas(tmp_path: Path) -> None:
@@ -44,7 +58,7 @@ def test_the_manifest_describes_the_atlas(tmp_path: Path) -> None:
 
     manifest = publish(store, "small")
 
-    assert (manifest.format, manifest.name, manifest.model) == (1, "small", "efficientnet-lite0")
+    assert (manifest.format, manifest.name, manifest.model) == (2, "small", "efficientnet-lite0")
     assert manifest.model_digest == RECORDS[0].model_digest
     assert manifest.counts == Counts(pairs=5, done=4, failed=1)
     assert manifest.settings == {record.settings_digest: record.settings for record in RECORDS}
@@ -58,7 +72,7 @@ def test_every_published_data_file_is_as_the_manifest_says(tmp_path: Path) -> No
     publish(store, "small")
 
     listed = json.loads(store.read(MANIFEST_PATH))
-    files = [*listed["shards"], *listed["details"], listed["records"]]
+    files = [listed["index"], *listed["shards"], *listed["details"], listed["records"]]
     assert {file["path"] for file in files} == set(store.list("data/"))
     for file in files:
         data = store.read(file["path"])
@@ -112,10 +126,7 @@ def test_pairs_are_in_natural_order(tmp_path: Path) -> None:
         ("block9:10", "block10:0"),
         ("block10:3", "block10:4"),
     ]
-    shard = store.read(read_manifest(store).shards[0].path).decode()
-    assert json.loads(shard.removeprefix("isthmus.data(").removesuffix(");\n"))["keys"] == "".join(
-        p["key"] for p in pairs
-    )
+    assert columns_of(store, read_manifest(store))["key"] == [pair["key"] for pair in pairs]
 
 
 def test_every_record_is_published_whole(tmp_path: Path) -> None:
@@ -130,52 +141,57 @@ def test_every_record_is_published_whole(tmp_path: Path) -> None:
 def test_files_of_an_earlier_publication_are_removed(tmp_path: Path) -> None:
     """After publishing, no shard or script is left that the manifest or the page does not name."""
     store = atlas(tmp_path, RECORDS[:3])
-    [before] = publish(store, "small").shards
+    before = publish(store, "small")
     store.create("assets/gallery-0123456789.js", b"of another version")
     store.create("records/more.ndjson", to_ndjson(RECORDS))
 
     after = publish(store, "small")
 
-    assert after.shards[0].path != before.path
-    assert list(store.list("data/")) == [after.details[0].path, after.shards[0].path, PAIRS_PATH]
+    assert index_path(after) != index_path(before)
+    assert list(store.list("data/")) == sorted(file.path for file in after.data_files)
     assert "assets/gallery-0123456789.js" not in list(store.list("assets/"))
 
 
-def test_a_large_atlas_has_several_shards(tmp_path: Path) -> None:
-    """Index shards hold 5,000 pairs and detail shards 250, numbered in sequence, and together they hold all pairs."""
-    records = [record_of("stem:0", f"head:{channel}", "failed") for channel in range(5001)]
-
-    manifest = publish(atlas(tmp_path, records), "small")
-
-    assert [shard.pairs for shard in manifest.shards] == [5000, 1]
-    assert [shard.path[:17] for shard in manifest.shards] == ["data/index-00000-", "data/index-00001-"]
-    assert [shard.pairs for shard in manifest.details] == [250] * 20 + [1]
-    assert [shard.path[:18] for shard in manifest.details] == [f"data/detail-{number:05d}-" for number in range(21)]
-    assert manifest.records.pairs == manifest.counts.failed == 5001
-
-
-def test_shards_do_not_depend_on_how_records_are_spread_over_files(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Records are read one shard at a time, and each shard has the bytes that all sorted records give."""
-    monkeypatch.setattr("core.gallery.publish._PAIRS_PER_SHARD", 4)
-    monkeypatch.setattr("core.gallery.publish._PAIRS_PER_DETAIL", 2)
-    records = [record_of(f"stem:{a}", f"head:{b}", "failed" if a == b else "done") for b in range(3) for a in range(3)]
-    store = atlas(tmp_path, records[5:], records[:6])
+def test_published_files_do_not_depend_on_how_records_are_spread_over_files(tmp_path: Path) -> None:
+    """The records are published in one sequence, and the scripts have the same bytes."""
+    records = [
+        record_of(f"stem:{a}", f"head:{b}", "failed" if a == b else "done") for b in range(30) for a in range(20)
+    ]
+    store = atlas(tmp_path / "one", records[50:], records[:60])
 
     manifest = publish(store, "small")
 
-    in_order = sorted(records, key=lambda record: (record.a, record.b))
+    in_order = sorted(records, key=lambda record: (Neuron.parse(record.a), Neuron.parse(record.b)))
     assert store.read(PAIRS_PATH) == to_ndjson(in_order)
-    lines = to_ndjson(in_order).splitlines(keepends=True)
-    assert [store.read(shard.path) for shard in manifest.details] == [
-        detail_shard(lines[first : first + 2]) for first in range(0, 9, 2)
-    ]
-    details = [shard.path for shard in manifest.details]
-    assert [store.read(shard.path) for shard in manifest.shards] == [
-        index_shard(in_order[first : first + 4], details[first // 2 : first // 2 + 2], 2) for first in (0, 4, 8)
-    ]
-    assert manifest.counts == Counts(pairs=9, done=6, failed=3)
+    assert [file.pairs for file in manifest.details] == [256, 256, 88]
+    assert manifest.counts == Counts(pairs=600, done=580, failed=20)
+    other = atlas(tmp_path / "other", in_order)
+    publish(other, "small")
+    assert contents(other) == contents(store)
+
+
+def test_an_atlas_of_an_older_version_is_published_again(tmp_path: Path) -> None:
+    """A manifest of format 1 can be read and verified, but it is not current; publishing replaces all its files."""
+    store = atlas(tmp_path, RECORDS)
+    spec = make_spec().model_dump(mode="json")
+    store.replace(SPEC_PATH, json.dumps(spec).encode())
+    publish(store, "small")
+    assert is_current(store, spec, len(RECORDS))
+    listed = json.loads(store.read(MANIFEST_PATH))
+    shard = "data/index-00000-0123456789.js"
+    store.replace(shard, b"isthmus.data({});")
+    digest = hashlib.sha256(store.read(shard)).hexdigest()
+    for file in (listed.pop("index"), *listed.pop("shards")):
+        store.delete(file["path"])
+    listed |= {"format": 1, "shards": [{"path": shard, "sha256": digest, "bytes": 17, "pairs": 5}]}
+    store.replace(MANIFEST_PATH, json.dumps(listed).encode())
+
+    assert not [path for path in verify(store).damaged if path.startswith("data/")]
+    assert not is_current(store, spec, len(RECORDS))
+    publish(store, "small")
+
+    assert is_current(store, spec, len(RECORDS))
+    assert not store.exists(shard)
 
 
 class ListingStore(DirectoryStore):
@@ -206,11 +222,13 @@ def test_no_file_is_written_before_the_files_it_refers_to(tmp_path: Path) -> Non
 
     manifest = publish(store, "small")
 
-    [shard], [detail] = manifest.shards, manifest.details
+    block, lookup = (file.path for file in manifest.shards)
+    [detail], index = manifest.details, index_path(manifest)
     place = {path: number for number, path in enumerate(store.changes)}
-    assert place[detail.path] < place[shard.path]
-    assert max(place[shard.path], place[PAIRS_PATH]) < place[MANIFEST_PATH]
-    assert max(place[path] for path in (shard.path, *store.list("assets/"))) < place["index.html"]
+    assert place[detail.path] < place[block]
+    assert max(place[block], place[lookup]) < place[index]
+    assert max(place[index], place[PAIRS_PATH]) < place[MANIFEST_PATH]
+    assert max(place[path] for path in (index, *store.list("assets/"))) < place["index.html"]
     assert place["index.html"] < place["delete data/index-00000-old.js"] == len(store.changes) - 1
 
 
@@ -246,8 +264,8 @@ def test_an_older_publication_never_lands_on_a_newer_one(tmp_path: Path, path: s
     assert store.times == 0
     assert manifest.counts.pairs == len(RECORDS) + 1
     assert read_manifest(store) == manifest
-    assert list(store.list("data/")) == [manifest.details[0].path, manifest.shards[0].path, PAIRS_PATH]
-    assert manifest.shards[0].path in store.read("index.html").decode()
+    assert list(store.list("data/")) == sorted(file.path for file in manifest.data_files)
+    assert index_path(manifest) in store.read("index.html").decode()
     assert hashlib.sha256(store.read(PAIRS_PATH)).hexdigest() == manifest.records.sha256
 
 
@@ -295,7 +313,7 @@ def test_detail_shards_that_another_publisher_deleted_are_written_again(tmp_path
 
     manifest = publish(store, "small")
 
-    assert store.deleted == manifest.details[0].path
+    assert store.deleted in {file.path for file in manifest.data_files}
     assert store.exists(store.deleted)
 
 
@@ -384,7 +402,7 @@ def test_a_record_with_a_malformed_neuron_is_named_by_its_key(tmp_path: Path) ->
     ("change", "field"),
     [
         ({"counts": {"pairs": 1, "done": 1}}, "counts.failed"),
-        ({"format": 2}, "format"),
+        ({"format": 3}, "format"),
         ({"new": 1}, "new"),
         ({"shards": [{"path": "data/x.js", "sha256": "0", "bytes": "many", "pairs": 1}]}, "shards.0.bytes"),
         ({"shards": [{"path": "data/../../x.js", "sha256": "0", "bytes": 1, "pairs": 1}]}, "shards.0.path"),

@@ -4,7 +4,8 @@
 //
 //   #sort=balance&layer_a=mixed4a        the grid, filtered and sorted
 //   #strips                              the grid, in atlases with a land, which they open on
-//   #pair=KEY   #neuron=mixed4a:476   #map   #map=["LAYER","LAYER"]   #about
+//   #pair=KEY   #compare=KEY..KEY   #neuron=mixed4a:476   #matrix   #matrix=["LAYER","LAYER"]   #about
+//   #map                                 the land if there is one, or else the matrix; #map=["LAYER","LAYER"]
 //   #walk=mixed4a:476..12..mixed4b:3     neurons that the walk has visited; a channel alone repeats the layer
 //   #route=mixed4a:476..mixed4b:3
 //   #land   #land=4800,1216.5,0.5        a point of the land in the middle of the screen, and the zoom
@@ -13,13 +14,22 @@
 // Choices (filters, sort order, columns) come first and stay the same from page to page; the page comes last.
 isthmus.address = (() => {
   const { assets, byId, element, filter, grid, pairs } = isthmus;
-  const PAGES = ["pair", "neuron", "map", "walk", "route", "land", "about"];
+  const PAGES = ["pair", "compare", "neuron", "matrix", "map", "walk", "route", "land", "about"].filter((page) =>
+    byId(`${page}-page`),
+  );
   const name = document.body.dataset.name;
   let shown = null; // the page on the screen
   let choices = ""; // as written in the address
   let writing = 0; // timer, 0 if the address is up to date
 
-  const parameters = () => new URLSearchParams(location.hash.slice(1));
+  // Return what the address says. Links of earlier versions call the matrix a map.
+  function parameters() {
+    const given = new URLSearchParams(location.hash.slice(1));
+    if (given.has("map") && byId("matrix-page") && !hasPage(given)) given.set(given.get("map") || !hasLand() ? "matrix" : "land", given.get("map"));
+    return given;
+  }
+
+  const hasPage = (given) => PAGES.some((page) => given.has(page));
 
   // Return the address of a page, with the current choices or with others.
   function to(page, value = "", chosen = choices) {
@@ -46,6 +56,8 @@ isthmus.address = (() => {
     const page = pageOf(given);
     const first = shown === null;
     if (shown !== page) isthmus[shown]?.leave?.();
+    const place = history.state?.place;
+    tellMistakes(given);
     grid.choose(filter.read(given)); // on every page: the grid knows which pairs come before and after a pair
     choices = String(new URLSearchParams(filter.read(given)));
     for (const link of document.querySelectorAll("nav [data-page]")) {
@@ -53,32 +65,111 @@ isthmus.address = (() => {
       link.dataset.page === page ? link.setAttribute("aria-current", "page") : link.removeAttribute("aria-current");
     }
     shown = page;
+    const value = given.get(page);
     const { hash } = location;
-    const failure = await assets.load(page).catch((error) => error);
+    const failure = await waitFor(prepared(page, value)).catch((error) => error);
     if (hash !== location.hash) return; // the reader has gone to another page
+    document.body.dataset.page = page;
     for (const section of document.querySelectorAll(".page"))
       section.classList.toggle("shown", section.id === `${page}-page` && !failure);
     byId("gone").hidden = !failure;
-    if (failure) return offerRetry(failure.message);
+    if (failure) return offerRetry(failure);
     if (page !== "grid") scrollTo({ top: 0, behavior: "instant" });
-    setTitle(isthmus[page].show(given.get(page)));
+    setTitle(await isthmus[page].show(value, place));
+    if (hash !== location.hash) return;
+    if (page !== "grid" && place) returnTo(place);
     if (!first && page !== "grid") byId(`${page}-title`).focus({ preventScroll: true });
+  }
+
+  // Load the scripts of a page and then the data that it needs. By default, a page needs the names of all pairs.
+  async function prepared(page, value) {
+    await assets.load(page);
+    const { needs } = isthmus[page];
+    await pairs.load(needs ? needs(value) : pairs.names);
+  }
+
+  // Say, if it takes long, how much has been loaded.
+  async function waitFor(loading) {
+    const { burst } = pairs;
+    const tell = () => {
+      byId("loading").hidden = false;
+      byId("loading").textContent = `Loading: ${burst.ended} of ${burst.started} files…`;
+    };
+    const patience = setTimeout(() => {
+      tell();
+      addEventListener("arrival", tell);
+    }, 200); // ms
+    try {
+      return await loading;
+    } finally {
+      clearTimeout(patience);
+      removeEventListener("arrival", tell);
+      byId("loading").hidden = true;
+    }
+  }
+
+  // ---- the reader's place on a page, px from its start, kept in the history of the browser
+
+  let keeping = 0; // timer
+
+  // Remember the place, 200 ms after the reader has stopped there.
+  function keepPlace() {
+    clearTimeout(keeping);
+    keeping = setTimeout(() => {
+      const place = shown === "grid" ? grid.position() : scrollY;
+      if (byId(`${shown}-page`).matches(".shown")) history.replaceState({ ...history.state, place }, "");
+    }, 200);
+  }
+
+  // Scroll to a place on a page whose parts may still arrive; the reader's own scrolling ends it.
+  function returnTo(place) {
+    const scroll = () => {
+      scrollTo({ top: place, behavior: "instant" });
+      if (Math.abs(scrollY - place) < 2) end();
+    };
+    const growth = new ResizeObserver(scroll);
+    const signs = ["wheel", "pointerdown", "keydown", "hashchange"];
+    const end = () => {
+      growth.disconnect();
+      for (const sign of signs) removeEventListener(sign, end);
+    };
+    for (const sign of signs) addEventListener(sign, end);
+    growth.observe(byId(`${shown}-page`));
+  }
+
+  // ---- what may be wrong
+
+  // Name what in an address no page understands.
+  function tellMistakes(given) {
+    const known = [...PAGES, "grid", "strips", "map", ...filter.FIELDS, "sort", "reverse", "view", "columns"];
+    const unknown = [...given.keys()].filter((key) => !known.includes(key));
+    const found = [...unknown.map((key) => `${JSON.stringify(key)} is not known`), ...filter.mistakes(given)];
+    byId("mistakes").hidden = found.length === 0;
+    byId("mistakes").textContent = `In the address: ${found.join("; ")}. The rest of the address was followed.`;
+  }
+
+  // Say that a data file could not be read.
+  function lost({ message }) {
+    byId("error").hidden = false;
+    byId("error").textContent =
+      `${message} could not be read, so pairs are missing here. Reload this page. If that does not help, ` +
+      "copy the whole folder of the atlas again, or publish it again.";
   }
 
   const setTitle = (title) => (document.title = [title, name, "Isthmus"].filter(Boolean).join(" · "));
 
   // Write the address of what a page shows already. Back leads only to what the reader chose.
   function follow(page, value, title, isChosen) {
-    history[isChosen ? "pushState" : "replaceState"](null, "", to(page, value));
+    history[isChosen ? "pushState" : "replaceState"](isChosen ? null : history.state, "", to(page, value));
     setTitle(title);
   }
 
-  // If a page's scripts cannot be read, let the reader try again.
-  function offerRetry(path) {
+  // If files of a page cannot be read, let the reader try again.
+  function offerRetry({ message }) {
     const again = element("button", { type: "button", textContent: "Try again" });
     again.addEventListener("click", show);
     byId("gone").replaceChildren(
-      `${path} could not be read. If the atlas has been published again, reload this page. `,
+      `${message} could not be read. If the atlas has been published again, reload this page. `,
       again,
     );
   }
@@ -95,31 +186,40 @@ isthmus.address = (() => {
     clearTimeout(writing);
     writing = 0;
     if (shown === "grid")
-      history.replaceState(null, "", location.pathname + location.search + gridWith(choices).replace(/^#$/, ""));
+      history.replaceState(history.state, "", location.pathname + location.search + gridWith(choices).replace(/^#$/, ""));
   }
 
-  // When the document is ready, every deferred script has run or failed, the shards included.
+  // When the document is ready, every deferred script has run or failed, that of the index included.
   document.addEventListener("DOMContentLoaded", () => {
-    const [missing, of] = pairs.missing();
-    byId("error").hidden = missing.length === 0;
-    byId("error").textContent =
-      `${missing.length} of ${of} data files could not be read, so pairs are missing here: ` +
-      `${missing.join(", ")}. Reload this page. If that does not help, copy the whole folder of the atlas again, or publish it again.`;
-    pairs.join();
+    byId("loading").hidden = true;
+    const script = document.querySelector("[data-index]"); // none in an atlas without pairs
+    if (script && !pairs.index.isRead) return lost({ message: script.getAttribute("src") });
     const onlyLand = pairs.count === 0 && hasLand();
-    for (const page of ["grid", "map"]) document.querySelector(`[data-page=${page}]`).hidden = onlyLand;
+    for (const link of document.querySelectorAll("[data-page=grid], [data-page=matrix], [data-page=map]")) link.hidden = onlyLand;
     byId("play").hidden = onlyLand;
     for (const page of ["walk", "route"]) document.querySelector(`[data-page=${page}]`).hidden = !pairs.hasRoads();
     grid.listenToTools();
-    history.scrollRestoration = "manual"; // the grid restores the reader's place itself
+    history.scrollRestoration = "manual"; // the pages restore the reader's place themselves
     addEventListener("hashchange", show);
+    addEventListener("scroll", keepPlace, { passive: true });
     const before = { capture: true }; // before a link is followed
     addEventListener("click", () => writing && write(), before);
     addEventListener("keydown", ({ key }) => key === "Enter" && writing && write(), before);
-    assets.prepare();
+    addEventListener("keydown", returnToStrips);
     show();
-    filter.prepare();
+    pairs.load(pairs.names).then(() => {
+      assets.prepare();
+      grid.showCounts();
+      pairs.loadInAdvance().then(filter.prepare, () => {}); // reported when the data are needed
+    }, lost);
   });
 
-  return { to, toGrid, replace, follow };
+  // Escape leads from every page back to the strips, unless it has another meaning where it was pressed.
+  function returnToStrips(event) {
+    if (event.key !== "Escape" || event.defaultPrevented || shown === "grid" || event.target.closest("input, select, textarea, dialog"))
+      return;
+    location.hash = to("grid");
+  }
+
+  return { to, toGrid, replace, follow, waitFor, lost };
 })();

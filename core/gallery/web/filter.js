@@ -1,7 +1,7 @@
 "use strict";
 
 // Filtering and sorting of the pairs. The reader's choices are a plain object of texts, as they stand in the address. A
-// filter that is not set is absent.
+// filter that is not set is absent. `load` loads what choices need, and `apply` applies them.
 isthmus.filter = (() => {
   const { pairs } = isthmus;
   const STATUSES = ["done", "failed"];
@@ -11,25 +11,82 @@ isthmus.filter = (() => {
     layer_b: pairs.layers,
     status: STATUSES,
     setting: pairs.settings,
+    ends: pairs.ENDS,
     excited: pairs.EXCITED,
   };
-  const FIELDS = ["text", "with", ...Object.keys(LISTS), ...Object.keys(pairs.SCORES)];
+  const SCORES = Object.keys(pairs.SCORES); // all that this version knows; an atlas may lack some
+  const FIELDS = ["text", "with", "a", "b", "keys", "favourites", ...Object.keys(LISTS), ...SCORES];
+  const VIEWS = ["filmstrip", "tile", "list"];
+  const OTHERS = ["sort", "reverse", "view", "columns"]; // choices that leave no pair out
+  const KEY_PREFIX = /^[0-9a-f]{6,20}$/; // a word of a search that may begin a key
+  const rowsOfKeys = new Map(); // beginning of a key -> rows
   const orders = new Map(); // name of a sort order -> all rows, sorted
 
   // Return the choices in an address, or in any map of texts, always in the same sequence.
   function read(parameters) {
     const chosen = {};
-    for (const name of [...FIELDS, "sort", "reverse", "columns"])
+    for (const name of [...FIELDS, ...OTHERS])
       if (parameters.get(name) && !pairs.absent.has(name)) chosen[name] = parameters.get(name);
-    if (!(chosen.sort in pairs.SCORES)) delete chosen.sort;
+    if (!SCORES.includes(chosen.sort) || pairs.absent.has(chosen.sort)) delete chosen.sort;
+    if (!VIEWS.includes(chosen.view)) delete chosen.view;
+    if (!(Number(chosen.columns) >= 1)) delete chosen.columns;
     return chosen;
+  }
+
+  // Return what a reader may have mistyped in an address, in words.
+  function mistakes(parameters) {
+    const found = [];
+    const expect = (name, isRight, expected) => {
+      const value = parameters.get(name);
+      if (value && !isRight(value)) found.push(`${name}: expected ${expected}, got ${JSON.stringify(value)}`);
+    };
+    for (const name of [...SCORES, ...Object.keys(LISTS)])
+      if (parameters.get(name) && pairs.absent.has(name)) found.push(`${name}: no pair of this atlas has it`);
+    for (const name of SCORES) expect(name, isRange, "a range such as 0.2..0.8");
+    for (const [name, values] of Object.entries(LISTS))
+      expect(name, (value) => values.includes(value), values.length < 9 ? values.join(" or ") : "a name of this atlas");
+    const scores = SCORES.filter((name) => !pairs.absent.has(name));
+    expect("sort", (value) => scores.includes(value), scores.join(", "));
+    expect("view", (value) => VIEWS.includes(value), VIEWS.join(", "));
+    expect("columns", (value) => value >= 1 && value <= 16, "a number from 1 to 16");
+    return found;
   }
 
   const active = (chosen) => FIELDS.filter((name) => name in chosen);
 
+  // ---- loading
+
+  const wordsIn = (text) => text.toLowerCase().split(/\s+/).filter(Boolean);
+
+  // Return the keys, or beginnings of keys, that choices name.
+  const keysIn = (chosen) => [
+    ...(chosen.keys ?? "").split("..").filter(Boolean),
+    ...(chosen.favourites ? (isthmus.favourites?.keys() ?? []) : []),
+    ...wordsIn(chosen.text ?? "").filter((word) => KEY_PREFIX.test(word)),
+  ];
+
+  // Return the columns that choices need, for all rows.
+  function columnsFor(chosen) {
+    const filters = active(chosen);
+    const named = filters.some((name) => !["keys", "favourites"].includes(name)) ? pairs.names : [];
+    return [...named, ...SCORES.filter((name) => name === chosen.sort || filters.includes(name))];
+  }
+
+  const isLoaded = (chosen) =>
+    pairs.isLoaded(columnsFor(chosen)) && keysIn(chosen).every((key) => rowsOfKeys.has(key));
+
+  async function load(chosen) {
+    const missing = keysIn(chosen).filter((key) => !rowsOfKeys.has(key));
+    const find = async (key) => rowsOfKeys.set(key, await pairs.rowsOfKeys(key));
+    await Promise.all([pairs.load(columnsFor(chosen)), ...missing.map(find)]);
+  }
+
   // Return the rows of the pairs that pass all filters, sorted; and for each list of values the number of pairs that
-  // each value would leave, while all other filters stay as they are.
+  // each value would leave, while all other filters stay as they are, or null until the names are loaded.
   function apply(chosen) {
+    const all = order(chosen.sort, Boolean(chosen.reverse));
+    const hasNames = pairs.isLoaded(pairs.names);
+    if (!hasNames && active(chosen).length === 0) return { rows: all, counts: null };
     const refusals = new Uint8Array(pairs.count); // number of filters that refuse a row
     const refusing = new Uint8Array(pairs.count); // the last such filter, by its place in FIELDS
     for (const name of active(chosen)) {
@@ -41,9 +98,9 @@ isthmus.filter = (() => {
         refusing[row] = place;
       }
     }
-    const counts = {};
-    for (const [name, values] of Object.entries(LISTS)) counts[name] = countOf(name, values.length, refusals, refusing);
-    const all = order(chosen.sort, Boolean(chosen.reverse));
+    const counts = hasNames ? {} : null;
+    for (const [name, values] of Object.entries(hasNames ? LISTS : {}))
+      counts[name] = countOf(name, values.length, refusals, refusing);
     const rows = new Uint32Array(all.length);
     let found = 0;
     for (let place = 0; place < all.length; place++) if (refusals[all[place]] === 0) rows[found++] = all[place];
@@ -62,10 +119,11 @@ isthmus.filter = (() => {
 
   // Compute the sort orders that a reader may choose, one at a time when the browser is idle.
   function prepare() {
-    const waiting = Object.keys(pairs.SCORES);
+    const waiting = Object.keys(pairs.SCORES).filter((name) => pairs.isLoaded([name]));
     const next = () => {
+      if (waiting.length === 0) return;
       order(waiting.pop(), false);
-      if (waiting.length) whenIdle(next);
+      whenIdle(next);
     };
     whenIdle(next);
   }
@@ -91,8 +149,10 @@ isthmus.filter = (() => {
   function test(name, value) {
     const column = pairs.columns[name];
     if (name === "text") return textTest(value);
-    if (name === "with") return neuronTest(value);
-    if (name in pairs.SCORES) {
+    if (name === "with") return neuronTest(value, [pairs.columns.a, pairs.columns.b]);
+    if (name === "a" || name === "b") return neuronTest(value, [column]);
+    if (name === "keys" || name === "favourites") return keysTest(keysIn({ [name]: value }));
+    if (SCORES.includes(name)) {
       const [least, most] = range(value).map(Math.fround); // as the columns are rounded
       return (row) => column[row] >= least && column[row] <= most;
     }
@@ -104,12 +164,12 @@ isthmus.filter = (() => {
   // status.
   function textTest(text) {
     const { a, b, status } = pairs.columns;
-    const words = text.toLowerCase().split(/\s+/).filter(Boolean);
+    const words = wordsIn(text);
     const found = new Uint8Array(pairs.count); // number of words found, for each row
     for (const word of words) {
       const named = Uint8Array.from(pairs.neurons, (neuron) => neuron.lower.includes(word));
       const other = new Uint8Array(pairs.count);
-      if (/^[0-9a-f]+$/.test(word)) for (const row of pairs.rowsOfKeys(word)) other[row] = 1;
+      for (const row of rowsOfKeys.get(word) ?? []) other[row] = 1;
       for (const [row, reason] of pairs.reasons) if (reason.toLowerCase().includes(word)) other[row] = 1;
       const wanted = STATUSES.indexOf(word);
       for (let row = 0; row < found.length; row++) {
@@ -119,15 +179,19 @@ isthmus.filter = (() => {
     return (row) => found[row] === words.length;
   }
 
-  // A pair passes if one of its neurons is `layer:channel`, or has this channel in any layer.
-  function neuronTest(written) {
-    const { a, b } = pairs.columns;
+  // A pair passes if one of some columns has the neuron `layer:channel`, or one with this channel in any layer.
+  function neuronTest(written, ends) {
     const channel = written.replace(/^:/, "");
     const named = Uint8Array.from(
       pairs.neurons,
       (neuron) => neuron.name === written || String(neuron.channel) === channel,
     );
-    return (row) => named[a[row]] === 1 || named[b[row]] === 1;
+    return (row) => ends.some((column) => named[column[row]] === 1);
+  }
+
+  function keysTest(keys) {
+    const named = new Set(keys.flatMap((key) => rowsOfKeys.get(key)));
+    return (row) => named.has(row);
   }
 
   // Read `0.3..0.8`; either end may be missing.
@@ -136,5 +200,10 @@ isthmus.filter = (() => {
     return [Number.isNaN(least) ? -Infinity : least, Number.isNaN(most ?? NaN) ? Infinity : most];
   }
 
-  return { FIELDS, LISTS, read, active, apply, range, prepare };
+  function isRange(written) {
+    const parts = written.split("..");
+    return parts.length === 2 && parts.some((part) => part.trim()) && parts.every((part) => !Number.isNaN(Number(part)));
+  }
+
+  return { FIELDS, LISTS, read, mistakes, active, isLoaded, load, apply, range, prepare };
 })();

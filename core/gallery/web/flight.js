@@ -30,13 +30,26 @@ isthmus.flight = ({ view, onMissing }) => {
     ends = [first, last];
     view.choose({ way: centres() });
     scrubber.max = Math.ceil(length() * STEPS);
-    const row = places.stripOf(first, last);
-    const pair = row === undefined ? null : isthmus.pairs.at(row);
-    byId("flight-beside").hidden = !pair;
-    movie.set(pair ? [{ row, pair, isForward: pair.a === places.neurons[first] }] : []);
+    byId("flight-beside").hidden = true;
+    movie.set([]);
     byId("flight").hidden = byId("flight-words").hidden = false;
-    byId("flight-words").replaceChildren(...words(pair));
+    byId("flight-words").replaceChildren();
     goTo(0);
+    showStrip(ends);
+  }
+
+  // Show the strip of the two neurons, if there is one, once it is known.
+  async function showStrip(wanted) {
+    const { pairs } = isthmus;
+    await places.known;
+    const row = places.stripOf(...wanted);
+    if (row !== undefined) await pairs.loadTiles([row]);
+    if (wanted !== ends) return;
+    const pair = row === undefined ? null : pairs.at(row);
+    byId("flight-beside").hidden = !pair;
+    movie.set(pair ? [{ row, pair, isForward: pair.a === places.neurons[wanted[0]] }] : []);
+    byId("flight-words").replaceChildren(...words(pair));
+    goTo(position);
   }
 
   function clear() {

@@ -25,6 +25,7 @@ isthmus.grid = (() => {
   let tile = 192; // px
   let height = 284; // px, a row with the gap below it
   let current = 0; // place in the view of the tile that the keyboard reaches
+  let fetching = 0; // timer
   let left = null; // the reader's place before going to another page: px in the list, and place of the focused tile
 
   // ---- layout
@@ -60,9 +61,18 @@ isthmus.grid = (() => {
     const row = element("div", { className: "row" });
     row.setAttribute("role", "row");
     row.setAttribute("aria-rowindex", number + 1);
-    for (let column = 0; column < columns; column++) {
+    const rows = rowsIn(number);
+    const isReady = pairs.isLoaded(pairs.tile, rows);
+    if (!isReady || !pairs.isLoaded(pairs.tileNumbers, rows)) {
+      row.dataset.waiting = "";
+      fetchSoon();
+    }
+    for (let column = 0; column < rows.length; column++) {
       const place = number * columns + column;
-      if (place >= view.length) break;
+      if (!isReady) {
+        row.append(element("div", { className: "tile" }, element("div", { className: "window" })));
+        continue;
+      }
       const made = isthmus.strip.makeTile(pairs.at(view[place]), chosen.sort);
       made.setAttribute("role", "gridcell");
       made.setAttribute("aria-colindex", column + 1);
@@ -71,6 +81,20 @@ isthmus.grid = (() => {
       row.append(made);
     }
     return row;
+  }
+
+  // Return the rows of the pairs in a row of the grid.
+  const rowsIn = (number) => view.subarray(number * columns, (number + 1) * columns);
+
+  // Load what the tiles on the screen lack, once the reader has stopped there.
+  function fetchSoon() {
+    fetching ||= setTimeout(() => {
+      fetching = 0;
+      const rows = list.waitingRows().flatMap((number) => [...rowsIn(number)]);
+      for (const names of [pairs.tile, pairs.tileNumbers]) {
+        if (!pairs.isLoaded(names, rows)) pairs.load(names, rows).then(list.redo, isthmus.address.lost);
+      }
+    }, 50);
   }
 
   const player = (place) => list.row(Math.floor(place / columns))?.querySelector(`[data-place="${place}"] > .player`);
@@ -124,18 +148,27 @@ isthmus.grid = (() => {
 
   // ---- choosing
 
-  // Show the pairs of the choices in an address or in the tools.
+  // Show the pairs of the choices in an address or in the tools. If their data are not loaded, the pairs of the choices
+  // before stay until they are.
   function choose(next) {
     if (JSON.stringify(next) === JSON.stringify(chosen)) return;
     chosen = next;
     left = null;
+    showTools(null);
+    showChips();
+    if (filter.isLoaded(chosen)) return apply();
+    const wanted = chosen;
+    isthmus.address.waitFor(filter.load(chosen)).then(() => wanted === chosen && apply(), isthmus.address.lost);
+  }
+
+  function apply() {
     const { rows, counts } = filter.apply(chosen);
     view = rows;
     current = 0;
     count.value = `${isthmus.whole(view.length)} of ${isthmus.pairsIn(pairs.count)}`;
-    showTools(counts);
-    showChips();
+    if (counts) showTools(counts);
     showState();
+    dispatchEvent(new Event("view"));
     if (grid.clientWidth) {
       const top = grid.getBoundingClientRect().top - isthmus.cover();
       if (top < 0) scrollBy({ top, behavior: "instant" }); // the place in the old list means nothing in the new list
@@ -146,7 +179,7 @@ isthmus.grid = (() => {
   function showTools(counts) {
     for (const name of ["text", "with"])
       if (document.activeElement !== byId(name)) byId(name).value = chosen[name] ?? "";
-    for (const [name, values] of Object.entries(filter.LISTS)) options(name, values, counts[name]);
+    for (const [name, values] of Object.entries(filter.LISTS)) if (byId(name)) options(name, values, counts?.[name]);
     byId("setting-label").hidden = pairs.settings.length < 2;
     byId("excited-label").hidden = pairs.absent.has("excited");
     byId("sort").value = chosen.sort ?? "";
@@ -159,14 +192,14 @@ isthmus.grid = (() => {
     }
   }
 
-  // Fill a list with the values that would leave some pairs, each with the number of these pairs.
+  // Fill a list with the values that would leave some pairs, each with the number of these pairs if it is known.
   function options(name, values, counts) {
     const all = element("option", { value: "", textContent: "all" });
     const found = values
-      .map((value, i) => [value, counts[i]])
-      .filter(([value, pairsOf]) => pairsOf || value === chosen[name]);
+      .map((value, i) => [value, counts?.[i]])
+      .filter(([value, pairsOf]) => pairsOf !== 0 || value === chosen[name]);
     const texts = found.map(([value, pairsOf]) =>
-      element("option", { value, textContent: `${value} (${isthmus.whole(pairsOf)})` }),
+      element("option", { value, textContent: pairsOf === undefined ? value : `${value} (${isthmus.whole(pairsOf)})` }),
     );
     byId(name).replaceChildren(all, ...texts);
     byId(name).value = chosen[name] ?? "";
@@ -220,7 +253,7 @@ isthmus.grid = (() => {
     byId("ranges").append(...Object.entries(pairs.SCORES).map(([name, score]) => rangeOf(name, score)));
     for (const name of ["text", "with"])
       byId(name).addEventListener("input", () => change({ [name]: byId(name).value.trim() }));
-    for (const name of [...Object.keys(filter.LISTS), "sort"]) {
+    for (const name of [...Object.keys(filter.LISTS), "sort"].filter(byId)) {
       byId(name).addEventListener("change", () => change({ [name]: byId(name).value }));
     }
     byId("reverse").addEventListener("click", () => change({ reverse: chosen.reverse ? "" : "1" }));
@@ -250,10 +283,11 @@ isthmus.grid = (() => {
 
   // ---- coming and going
 
-  function show() {
+  // Show the grid where the reader left it; `place` is the position, px, that the browser's history has.
+  function show(_, place) {
     fit(true);
-    if (left === null) return;
-    const { position, focused } = left;
+    if (left === null && place === undefined) return;
+    const { position, focused } = left ?? { position: place, focused: null };
     left = null;
     list.moveTo(position);
     if (focused !== null) focus(focused);
@@ -277,5 +311,8 @@ isthmus.grid = (() => {
     if (place >= 0) left = { position: left?.position ?? 0, focused: place };
   }
 
-  return { show, leave, choose, around, moveOn, listenToTools, chosen: () => chosen };
+  // The names of all pairs have arrived: show how many pairs each value of a filter would leave.
+  const showCounts = () => filter.isLoaded(chosen) && showTools(filter.apply(chosen).counts);
+
+  return { show, needs: () => [], position: () => list.position(), leave, choose, around, moveOn, listenToTools, showCounts, chosen: () => chosen, rows: () => view };
 })();

@@ -62,7 +62,7 @@ isthmus.land = Object.assign(
         element("option", { value: "", textContent: "None" }),
         ...layers.known().map(([value, { label }]) => element("option", { value, textContent: label })),
       );
-      byId("land-lines-label").hidden = places.strips.length === 0;
+      places.known.then(() => (byId("land-lines-label").hidden = places.strips.length === 0));
       canvas.setAttribute("aria-label", `Land of ${isthmus.whole(places.count)} neurons of ${places.layer}`);
       listenToKeys();
       listenToTools();
@@ -198,15 +198,19 @@ isthmus.land = Object.assign(
     }
 
     // Open the neuron at a point, or between two neurons their strip. Where neurons are too small to hit, come closer.
-    function open(point) {
+    async function open(point) {
       const { camera } = view;
       say();
       if (!camera.isOnLand(point)) return;
       if (camera.now.zoom * places.cell_px < NEAR) return camera.fly({ ...point, zoom: CLOSE / places.cell_px });
       const [[first], [second] = []] = places.sharesAt(point.x, point.y);
       if (second === undefined || places.isInner(first, point)) return openNeuron(first);
+      await places.known;
       const row = places.stripOf(first, second);
-      if (row !== undefined) return (location.hash = address.to("pair", pairs.key(row)));
+      if (row !== undefined) {
+        await pairs.load(["key"], [row]);
+        return (location.hash = address.to("pair", pairs.key(row)));
+      }
       const [one, other] = neuronsOf([first, second]);
       const href = address.to("land", roads.write([one, other]));
       const link = element("a", { href, textContent: "Fly from one to the other" });
@@ -271,8 +275,9 @@ isthmus.land = Object.assign(
       byId("land-out").addEventListener("click", () => view.camera.zoomAt(1 / 1.5));
       byId("land-whole").addEventListener("click", () => view.camera.showWhole());
       byId("land-score").addEventListener("change", showColours);
-      byId("land-lines").addEventListener("change", ({ target }) => {
+      byId("land-lines").addEventListener("change", async ({ target }) => {
         byId("land-lines-number").textContent = "";
+        await address.waitFor(pairs.load(["distance"]));
         view.choose({ lines: target.checked ? layers.lines() : null });
       });
     }
@@ -321,6 +326,6 @@ isthmus.land = Object.assign(
       if (byId("land-lines-number").textContent !== number) byId("land-lines-number").textContent = number;
     }
 
-    return { show, leave };
+    return { show, needs: () => [], leave };
   })(),
 );

@@ -209,5 +209,5 @@ isthmus.map = (() => {
     });
   }
 
-  return { show };
+  return { show, needs: () => ["key", ...pairs.names, ...Object.keys(pairs.SCORES)] };
 })();

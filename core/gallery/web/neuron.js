@@ -93,5 +93,5 @@ isthmus.neuron = (() => {
     return row;
   }
 
-  return { show };
+  return { show, needs: () => [...pairs.tile, ...Object.keys(pairs.SCORES)] };
 })();

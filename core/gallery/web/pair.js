@@ -12,8 +12,8 @@ isthmus.pair = (() => {
   let frame = 0;
   let ticking = 0; // timer
 
-  function show(key) {
-    const row = pairs.rowOfKey(key);
+  async function show(key) {
+    const row = await pairs.rowOfKey(key);
     pair = row < 0 ? null : pairs.at(row);
     record = null;
     byId("stage").hidden = !pair;
@@ -136,7 +136,6 @@ isthmus.pair = (() => {
   });
   addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.altKey || byId("pair-page").offsetParent === null) return;
-    if (event.key === "Escape") location.hash = isthmus.address.to("grid");
     const id = event.shiftKey && { ArrowLeft: "previous", ArrowRight: "next" }[event.key];
     if (id && byId(id).href) byId(id).click();
   });
@@ -194,5 +193,7 @@ isthmus.pair = (() => {
   }
   isthmus.strip.listen(byId("neighbours"));
 
-  return { show };
+  addEventListener("view", () => pair && showPlace(pair.row));
+
+  return { show, needs: () => [...pairs.tile, ...pairs.tileNumbers, "distance"] };
 })();

@@ -19,16 +19,16 @@ isthmus.places = (() => {
     places.numbers = new Map(places.neurons.map(({ channel }, number) => [channel, number]));
     for (const name of ["activation", "compared", "dead", "noise"])
       places[name] = Array.isArray(data[name]) ? data[name] : Array(channels.length).fill(data[name] ?? null);
-    findStrips();
+    Object.assign(places, { stripsAt: new Uint32Array(places.count), rowOf: new Map(), strips: [] });
+    places.known = pairs.load(pairs.names).then(findStrips); // the page shows a load that fails elsewhere
+    places.known.catch(() => {});
   };
 
-  // Find the strips between two neurons of the land: [number, number, row of the pair].
+  // Find the strips between two neurons of the land, [number, number, row of the pair], once their names are loaded;
+  // `rowOf` leads from two numbers, written as one, to the row, and `stripsAt` counts the strips of each neuron.
   function findStrips() {
     const numberOf = new Int32Array(pairs.neurons.length).fill(-1);
     places.neurons.forEach(({ id }, number) => id >= 0 && (numberOf[id] = number));
-    places.stripsAt = new Uint32Array(places.count);
-    places.rowOf = new Map(); // two numbers as one -> row
-    places.strips = [];
     const { a, b, status } = pairs.columns;
     for (let row = 0; row < pairs.count; row++) {
       const [from, to] = [numberOf[a[row]], numberOf[b[row]]];

@@ -14,13 +14,19 @@ isthmus.roads = (() => {
   const settingOf = (portrait) => Math.floor(portrait / neurons);
   const otherEnd = (row, portrait) => portraitOf(a[row] === portrait % neurons ? b[row] : a[row], setting[row]);
 
-  // The rows of a portrait's roads are rows[starts[portrait]] to rows[starts[portrait + 1] - 1].
+  // The rows of a portrait's roads are rows[starts[portrait]] to rows[starts[portrait + 1] - 1]. They are found by
+  // `find`, once the names of all pairs are loaded.
   const starts = new Uint32Array(neurons * pairs.settings.length + 1);
-  eachEnd((portrait) => starts[portrait + 1]++);
-  for (let portrait = 1; portrait < starts.length; portrait++) starts[portrait] += starts[portrait - 1];
-  const rows = new Uint32Array(starts.at(-1));
-  const filled = starts.slice();
-  eachEnd((portrait, row) => (rows[filled[portrait]++] = row));
+  let rows = null;
+
+  function find() {
+    if (rows) return;
+    eachEnd((portrait) => starts[portrait + 1]++);
+    for (let portrait = 1; portrait < starts.length; portrait++) starts[portrait] += starts[portrait - 1];
+    rows = new Uint32Array(starts.at(-1));
+    const filled = starts.slice();
+    eachEnd((portrait, row) => (rows[filled[portrait]++] = row));
+  }
 
   function eachEnd(visit) {
     for (let row = 0; row < pairs.count; row++) {
@@ -167,6 +173,7 @@ isthmus.roads = (() => {
   }
 
   return {
+    find,
     portraitOf,
     neuronOf,
     settingOf,

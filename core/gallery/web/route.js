@@ -12,6 +12,7 @@ isthmus.route = (() => {
   let legs = [];
 
   function show(value) {
+    roads.find();
     leave();
     movie.clear();
     missing.hidden = true;
@@ -192,5 +193,5 @@ isthmus.route = (() => {
     else location.hash = address.to("route", isthmus.joinNames(names));
   });
 
-  return { show, leave };
+  return { show, needs: () => [...pairs.tile, "smoothness", "distance"], leave };
 })();

@@ -59,6 +59,18 @@ isthmus.rows = (container, makeRow) => {
     }
   }
 
+  // Return the numbers of the rows that were made without all of their data, which `makeRow` marks as waiting.
+  const waitingRows = () => [...rows.keys()].filter((number) => "waiting" in rows.get(number).dataset);
+
+  // Make the waiting rows again.
+  function redo() {
+    for (const number of waitingRows()) {
+      rows.get(number).remove();
+      rows.delete(number);
+    }
+    draw();
+  }
+
   function add(number) {
     const row = makeRow(number);
     place(row, number);
@@ -110,7 +122,7 @@ isthmus.rows = (container, makeRow) => {
   addEventListener("scroll", soon, { passive: true });
   addEventListener("resize", soon);
 
-  return { set, reveal, moveTo, position: () => scrolled() + shift, row: (number) => rows.get(number) };
+  return { set, redo, waitingRows, reveal, moveTo, position: () => scrolled() + shift, row: (number) => rows.get(number) };
 };
 
 // Return the height, px, of what stays at the upper edge of the screen and covers the page.

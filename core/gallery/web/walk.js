@@ -19,6 +19,7 @@ isthmus.walk = (() => {
   let isDrifting = false;
 
   function show(value) {
+    roads.find();
     leave();
     movie.clear();
     byId("walk-lost").hidden = true;
@@ -218,5 +219,5 @@ isthmus.walk = (() => {
     if (name) location.hash = address.to("walk", isthmus.joinNames([name]));
   });
 
-  return { show, leave };
+  return { show, needs: () => [...pairs.tile, "smoothness", "distance"], leave };
 })();
