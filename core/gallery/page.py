@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 _WEB = Path(__file__).parent / "web"
 # Scripts run in the order of these lists.
 _LOADED_WITH_PAGE = (
-    "page.css grid.css strip.css text.js data.js filter.js rows.js strip.js grid.js assets.js address.js".split()
-)
+    "page.css grid.css strip.css text.js data.js filter.js rows.js strip.js grid.js welcome.js assets.js address.js"
+).split()
 _LOADED_LATER = {  # page -> its own HTML, styles and scripts, which are loaded before it is opened
+    "every": "later.css words.js favourites.js motion.js tools.js tray.js damage.js".split(),  # after the first paint
     "pair": ["pair.html", "pair.css", "places.js", "chart.js", "record.js", "pair.js"],
     "neuron": "neuron.html neuron.css places.js tiles.js neuron_land.js neuron.js".split(),
     "map": ["map.html", "map.css", "map.js"],
@@ -69,7 +70,7 @@ def pages(manifest: Manifest) -> dict[str, bytes]:
         land_data=f" {manifest.land.data}" if manifest.land else "",
         later={page: " ".join(paths[name] for name in names) for page, names in _LOADED_LATER.items()},
     )
-    return {**{paths[name]: data for name, data in assets.items()}, "index.html": page.encode()}
+    return {**{paths[name]: data for name, data in assets.items()}, "index.html": re.sub(r"^\s+", "", page, flags=re.MULTILINE).encode()}
 
 
 def _html_script(name: str, html: str) -> bytes:
@@ -82,12 +83,13 @@ def _html_script(name: str, html: str) -> bytes:
 
 
 def _asset(name: str) -> bytes:
-    """Read a script or style without its comments and indentation."""
+    """Read a script or style without its comments and most of its white space."""
     source = (_WEB / name).read_text(encoding="utf-8")
     if name.endswith(".js"):
         source = jsmin(source)
     else:
-        source = re.sub(r"/\*.*?\*/\s*|^\s+", "", source, flags=re.DOTALL | re.MULTILINE)
+        source = re.sub(r"\s+", " ", re.sub(r"/\*.*?\*/", "", source, flags=re.DOTALL))
+        source = re.sub(r" ?([{};,]) ?|(?<=:) ", r"\1", source).replace(";}", "}")
     return source.encode()
 
 

@@ -1,15 +1,19 @@
 "use strict";
 
-// Scripts and styles of the pages other than the grid. They are loaded when the page is opened, or earlier, when the
-// reader first moves the pointer, touches or types. The page's element names them; scripts run in that sequence.
+// Scripts and styles that the first screen of strips does without. Those of every page are loaded after it is drawn.
+// Those of a page are loaded when it is opened, or earlier, when the reader first moves the pointer, touches or types.
+// The elements of the body and of the page name them; scripts run in that sequence.
 isthmus.assets = (() => {
   const loads = new Map(); // path -> promise
 
   // Load a page's files. An error has the path of the file that could not be read as its message.
   async function load(page) {
-    const paths = isthmus.byId(`${page}-page`).dataset.assets?.split(" ") ?? [];
-    await Promise.all(paths.map((path) => loads.get(path) ?? start(path)));
+    if (page === "grid") return; // shows at once
+    await loadAll(document.body, isthmus.byId(`${page}-page`));
   }
+
+  const loadAll = (...elements) =>
+    Promise.all(elements.flatMap((one) => one.dataset.assets.split(" ")).map((path) => loads.get(path) ?? start(path)));
 
   function start(path) {
     const made = path.endsWith(".css")
@@ -30,11 +34,14 @@ isthmus.assets = (() => {
 
   // Load the files of every page when the reader first moves the pointer, touches or types.
   function prepare() {
-    const pages = [...document.querySelectorAll("[data-assets]")].map((page) => page.id.replace("-page", ""));
     const once = { once: true, passive: true };
-    const loadAll = () => pages.forEach((page) => load(page).catch(() => {})); // reported when the page is opened
-    for (const sign of ["pointermove", "pointerdown", "keydown"]) addEventListener(sign, loadAll, once);
+    const early = () => loadAll(...document.querySelectorAll("[data-assets]")).catch(() => {}); // reported when needed
+    for (const sign of ["pointermove", "pointerdown", "keydown"]) addEventListener(sign, early, once);
   }
+
+  addEventListener("DOMContentLoaded", () =>
+    requestAnimationFrame(() => setTimeout(() => loadAll(document.body).catch(isthmus.address.lost))),
+  );
 
   return { load, prepare };
 })();

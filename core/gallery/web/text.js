@@ -15,12 +15,13 @@ isthmus.element = (tag, properties = {}, ...children) => {
   return made;
 };
 
-// Create an element of an SVG picture.
-isthmus.drawing = (tag, attributes, ...children) => {
-  const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
-  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-  made.append(...children);
-  return made;
+// Work with what this browser keeps. If it keeps nothing, as in private windows, the work is not done.
+isthmus.stored = (work) => {
+  try {
+    return work();
+  } catch {
+    return null;
+  }
 };
 
 // Create an element for untrusted text; its writing direction does not change the text around it.
@@ -50,10 +51,6 @@ isthmus.writtenLayer = (() => {
     bare.test(layer) && !inQuotes.test(layer) ? layer : JSON.stringify(layer).replace(/[^\x20-\x7e]/g, escaped);
 })();
 
-// Join names of neurons for an address; two points within a name do not separate it from the next.
-isthmus.joinNames = (names) =>
-  names.map((name) => String(name).replaceAll("%", "%25").replaceAll("..", "%2E%2E")).join("..");
-
 isthmus.UNEXCITED = "nothing that was rendered excites the neuron more than noise does";
 
 // What is wrong with an end of a strip: a sign for small pictures, a word, and its meaning.
@@ -75,8 +72,6 @@ isthmus.mark = (mark, textContent = isthmus.MARKS[mark].word) => {
   return made;
 };
 
-isthmus.deadMark = (text) => isthmus.mark("dead", text);
-
 // Create an element for a neuron's name and its first label. The end of a long layer name is cut off, the channel is
 // always whole. `mark` is "dead" (or true) or "weak" for a neuron that is marked so.
 isthmus.neuronName = (neuron, mark) => {
@@ -88,9 +83,6 @@ isthmus.neuronName = (neuron, mark) => {
   return name;
 };
 
-// Create an element for a neuron's name in a line of text.
-isthmus.inWords = (neuron) => isthmus.element("span", {}, isthmus.quoted(neuron.layer), `:${neuron.channel}`);
-
 isthmus.neuronLink = (neuron, mark) => {
   const href = isthmus.address.to("neuron", neuron.name);
   return isthmus.element(
@@ -100,58 +92,19 @@ isthmus.neuronLink = (neuron, mark) => {
   );
 };
 
-// Create a link to the walk that begins at a neuron. `setting` is the digest that the walk keeps to, if there are
-// several.
-isthmus.walkLink = (neuron, setting) => {
-  const { address, grid, pairs } = isthmus;
-  const chosen = setting === undefined || pairs.settings.length < 2 ? grid.chosen() : { ...grid.chosen(), setting };
-  const link = isthmus.element("a", {
-    href: address.to("walk", isthmus.joinNames([neuron.name]), String(new URLSearchParams(chosen))),
-    textContent: "Walk from here",
-  });
-  link.setAttribute("aria-label", `Walk from here, ${neuron.name}`);
-  return link;
-};
-
-isthmus.fact = (term, value, title = "") =>
-  isthmus.element(
-    "div",
-    { title },
-    isthmus.element("dt", { textContent: term }),
-    isthmus.element("dd", { textContent: value }),
-  );
-
 // Paths as in core/atlas/records.py; a checkpoint's strip has its number of updates after the key.
 isthmus.sheetPath = (key, step) => `sheets/${key.slice(0, 2)}/${key}${step ? `-${step}` : ""}.png`;
 isthmus.previewPath = (key, step) => `previews/${key.slice(0, 2)}/${key}${step ? `-${step}` : ""}.webp`;
 
-// Return the path of the picture to show of a whole strip: the sheet, unless Firefox cannot show a picture that wide.
-isthmus.stripPath = (pair, step) =>
-  (pair.frames * pair.size_px > 32767 ? isthmus.previewPath : isthmus.sheetPath)(pair.key, step);
-
 // Create an image. If its file is missing or damaged, words with its name take its place; `onMissing` is called instead,
-// if given, with the image and the words. Without decode(), a file that is cut short would pass for a picture.
+// if given, with the image and the words.
 isthmus.picture = (path, onMissing = (image, words) => image.replaceWith(words)) => {
   const image = isthmus.element("img", { alt: "", decoding: "async", draggable: false });
-  const missing = () => image.isConnected && onMissing(image, isthmus.failure("No picture", `at ${path}`));
-  image.addEventListener("error", missing);
-  image.addEventListener("load", () => image.decode().catch(missing));
+  image.missing = () => image.isConnected && onMissing(image, isthmus.failure("No picture", `at ${path}`));
+  image.addEventListener("error", image.missing);
   image.src = path;
   return image;
 };
-
-// Create an image of one frame of a strip: the strip fills the height, its position selects the part that is seen.
-isthmus.frameOf = (path, pair, frame, alt, onMissing) => {
-  const image = Object.assign(isthmus.picture(path, onMissing), { alt });
-  image.style.objectPosition = `${pair.frames > 1 ? (frame / (pair.frames - 1)) * 100 : 0}% 0`;
-  return image;
-};
-
-// Create an option for each score, named by its label or by its sort order: `text` is "label" or "order".
-isthmus.scoreOptions = (text) =>
-  Object.entries(isthmus.pairs.SCORES).map(([value, score]) =>
-    isthmus.element("option", { value, textContent: score[text], title: score.meaning }),
-  );
 
 isthmus.failure = (title, reason) =>
   isthmus.element(
@@ -161,42 +114,6 @@ isthmus.failure = (title, reason) =>
     " ",
     isthmus.quoted(reason),
   );
-
-// Explanations where terms stand: a click, a tap or Enter on whatever has `data-note` shows it below, until the next.
-isthmus.term = (textContent, meaning) => {
-  const made = isthmus.element("button", { type: "button", className: "term", textContent });
-  made.dataset.note = meaning;
-  return made;
-};
-
-isthmus.note = (() => {
-  const note = isthmus.element("p", { id: "note", hidden: true });
-  let of = null; // what is explained
-
-  function show(next) {
-    of?.removeAttribute("aria-describedby");
-    of = next === of ? null : next;
-    note.hidden = !of;
-    if (!of) return;
-    note.textContent = of.dataset.note;
-    of.setAttribute("aria-describedby", "note");
-    const { left, bottom } = of.getBoundingClientRect();
-    note.style.left = `${Math.max(8, Math.min(left, document.body.clientWidth - note.offsetWidth - 8))}px`;
-    note.style.top = `${bottom + scrollY + 4}px`;
-  }
-  addEventListener("DOMContentLoaded", () => document.body.append(note));
-  addEventListener("click", ({ target }) => target !== note && show(target.closest?.("[data-note]") ?? null));
-  addEventListener("hashchange", () => show(null));
-  addEventListener(
-    "keydown",
-    (event) => {
-      if (event.key !== "Escape" || !of) return;
-      show(null);
-      event.stopImmediatePropagation(); // Escape closes the note and nothing else
-    },
-    { capture: true },
-  );
-})();
 
 // Put a text on the clipboard. Pages that do not come over HTTPS may copy only what is selected.
 isthmus.copy = async (text) => {
