@@ -14,15 +14,18 @@ NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 NO_CONTROLS = r"^[^\x00-\x1f\x7f]+$"
 DEPLOYMENT = r"^[^/\x00-\x1f\x7f]+/[^/\x00-\x1f\x7f]+$"
 SHA256 = r"^[0-9a-f]{64}$"
+ENDPOINT = r"https?://([A-Za-z0-9._\-]+|\[[0-9a-fA-F:.]+\])(:[0-9]{1,5})?(/[A-Za-z0-9._~!$&'()*+,;=:%/\-]*)?"
+"""An address of an object store or a site: a host, which may have a port and a path, without user, query and
+fragment."""
+SITE = f"^{ENDPOINT}$"
 EXPECTED_TEXT = {
     NAME: "at most 100 letters, digits, '.', '_' and '-', a letter or digit first",
     NO_CONTROLS: "text without control characters",
     SHA256: "64 hex digits",
+    SITE: "an address such as https://example.org/atlas, without user and query",
     DEPLOYMENT: "the name of a flow and of its deployment, such as render-shard/gpu",
 }
 """Pattern of a field -> the text that matches it, in words for a message."""
-ENDPOINT = r"https?://([A-Za-z0-9._\-]+|\[[0-9a-fA-F:.]+\])(:[0-9]{1,5})?(/[A-Za-z0-9._~!$&'()*+,;=:%/\-]*)?"
-"""An address of an object store: a host, which may have a port and a path, without user, query and fragment."""
 KEY_MISTAKE = "key_mistake"
 """Type of the pydantic errors whose message names the wrong key of a section and the reason."""
 SECRET_ADDRESS = "secret_address"

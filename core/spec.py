@@ -32,6 +32,7 @@ from core.fields import (
     NAME,
     NO_CONTROLS,
     SHA256,
+    SITE,
     FiniteNumber,
     Frozen,
     Number,
@@ -567,6 +568,12 @@ class AtlasSpec(Frozen):
     render: RenderSettings = RenderSettings()
     compute: Compute = Compute()
     storage: Storage = Storage()
+    labels: str | None = Field(
+        None, pattern=NO_CONTROLS, description="CSV file with names for neurons, in the columns neuron and label."
+    )
+    site: str | None = Field(
+        None, pattern=SITE, description="Address of the gallery on the web; link previews need it for their picture."
+    )
 
     @model_validator(mode="after")
     def _not_empty(self) -> AtlasSpec:

@@ -24,6 +24,7 @@ from flows import failures
 from flows.bench import app as bench_app
 from flows.bench_quality import quality
 from flows.cli_build import build
+from flows.cli_export import export
 from flows.cli_land import FLIGHT_FRAMES, flight, land
 from flows.cli_models import models_app, preview
 from flows.health import check_health, listed_files, summary
@@ -31,6 +32,7 @@ from flows.options import (
     Atlas,
     Json,
     SpecFile,
+    check_labels,
     check_output_folder,
     existing_atlas,
     existing_store,
@@ -88,6 +90,7 @@ def plan(spec: SpecFile, as_json: Json = False) -> None:
     from core.store.store import open_store
 
     atlas = read_spec_file(spec)
+    check_labels(atlas)
     store = open_store(atlas.uri, atlas.storage)
     known = chunks_at_once(atlas.compute)
     processes = known or 1
@@ -211,17 +214,30 @@ def verify(
 
 
 @app.command()
-def publish(atlas: Atlas, as_json: Json = False) -> None:
+def publish(
+    atlas: Atlas,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            "--labels", metavar="FILE", help="CSV file of neuron,label: names for neurons, instead of others."
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
     """Rebuild the manifest, the data and the gallery of an atlas.
 
     Only the records are read; nothing is rendered.
     """
+    from core.atlas.labels import read_labels, store_labels
     from core.atlas.manifest import PAGE_PATH
     from core.gallery.publish import publish as publish_records
     from core.machine.leftovers import sweep_machine
 
+    given = None if labels is None else read_labels(labels)
     store = existing_store(atlas)
     warn_of_one_writer(store)
+    if given is not None:
+        store_labels(store, given)
     counts = publish_records(store, store.name).counts
     sweep_machine()
     page = store.location(PAGE_PATH)
@@ -230,6 +246,9 @@ def publish(atlas: Atlas, as_json: Json = False) -> None:
     else:
         print(f"{store}: published {counted(counts.pairs, 'pair')}, {counts.done} done, {counts.failed} failed")
         print(f"Open {page}")
+
+
+app.command()(export)
 
 
 @app.command("open")

@@ -14,7 +14,7 @@ import typer
 
 from core.errors import SpecError, counted
 from core.machine.loading import quick_loading
-from flows.options import Json, SpecFile, Verbose, read_spec_file
+from flows.options import Json, SpecFile, Verbose, check_labels, read_spec_file
 from flows.outcome import BuildResult, UnfinishedBuildError
 from flows.terminal import errors, interruptible, quiet_libraries, warn_of_one_writer
 
@@ -57,6 +57,7 @@ def build(spec: SpecFile, retry_failed: RetryFailed = False, as_json: Json = Fal
 
     started = time.monotonic()
     atlas = read_spec_file(spec)
+    check_labels(atlas)
     store = open_store(atlas.uri, atlas.storage)
     check_mixing(atlas, store)  # the flow logs its warnings
     sweep(store)

@@ -67,6 +67,18 @@ def read_spec_file(path: Path) -> AtlasSpec:
         return read_spec(path)
 
 
+def check_labels(spec: AtlasSpec) -> None:
+    """Read the labels of a spec, so that a mistake in them is told before anything is rendered.
+
+    Raises:
+        SpecError: in one line with file and line, what was expected and what was found.
+    """
+    from core.atlas.labels import read_labels
+
+    if spec.labels is not None:
+        read_labels(Path(spec.labels))
+
+
 def warned_of_mixing(spec: AtlasSpec, store: Store) -> tuple[str, ...]:
     """Print a warning for everything in which a spec differs from the atlas of its name, and return the warnings.
 

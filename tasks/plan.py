@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
+from core.atlas.labels import read_labels, store_labels
 from core.atlas.plan import Plan, make_plan
 from core.atlas.plan import count_failures as failures_of
 from core.atlas.plan_files import SPEC_PATH, keys_of_chunks, write_plan
@@ -28,7 +30,7 @@ def plan_atlas(
     again: Mapping[str, int] | None = None,
     check: Callable[[], None] | None = None,
 ) -> Plan:
-    """Plan the missing pairs of an atlas, and write the plan and the spec to the store.
+    """Plan the missing pairs of an atlas, and write the plan, the spec and its labels to the store.
 
     Args:
         at_once: number of chunks that are rendered at once.
@@ -38,6 +40,7 @@ def plan_atlas(
         adopted: paths of the plans of other builds, whose chunks are kept.
         again: numbers of failures before this build; these pairs are rendered again.
     """
+    labels = read_labels(Path(spec.labels)) if spec.labels else None
     store = open_store(spec.uri, spec.storage)
     others = keys_of_chunks(store, adopted)
     plan = make_plan(spec, store, at_once, adopted=others, again=again)
@@ -47,6 +50,8 @@ def plan_atlas(
     if check and plan.chunks:
         check()
     store.replace(SPEC_PATH, spec.to_json())
+    if labels is not None:
+        store_labels(store, labels)
     write_plan(store, plan)
     log = get_run_logger()
     log.info("%s: %s done, %s failed, %s missing", counted(plan.pairs, "pair"), plan.done, plan.failed, plan.missing)

@@ -63,7 +63,8 @@ class Manifest(_Frozen):
     """The content of a published atlas.
 
     Attributes:
-        spec: the last spec that was built into this atlas, or None if the store has only records.
+        spec: the published part of the last spec that was built into this atlas, see `public_spec`; None if the store
+            has only records.
         settings: settings digest -> settings, for all settings of rendered pairs.
         devices, versions: all devices that rendered pairs, and all sets of package versions.
         format: 2. An atlas that an older version has published has 1, and no `index`: its shards do without.
@@ -72,6 +73,7 @@ class Manifest(_Frozen):
         details: the scripts of whole records, in order of their pairs.
         records: the file with every record.
         land: the picture of all neurons of a layer, if there is one.
+        labels: sha256 of the labels of neurons that were published; None if there were none.
     """
 
     format: Literal[1, 2] = 2
@@ -88,6 +90,7 @@ class Manifest(_Frozen):
     details: list[DataFile]
     records: DataFile
     land: LandFiles | None = None
+    labels: str | None = None
 
     @property
     def data_files(self) -> list[DataFile]:
@@ -95,7 +98,7 @@ class Manifest(_Frozen):
         return [self.records, *self.details, *self.shards, *([self.index] if self.index else [])]
 
     def to_json(self) -> bytes:
-        without = {name for name in ("index", "land") if getattr(self, name) is None}
+        without = {name for name in ("index", "labels", "land") if getattr(self, name) is None}
         return (
             json.dumps(self.model_dump(exclude=without), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
         ).encode()

@@ -52,6 +52,7 @@ class Plan:
     """The part of an atlas that is still to be rendered.
 
     Attributes:
+        layers: all layers of the model, in order from the image on.
         settings: with the model's defaults written out.
         pairs: number of pairs in the spec.
         done: number of pairs in the spec that have a sheet.
@@ -66,6 +67,7 @@ class Plan:
 
     model: ModelSpec
     model_digest: str
+    layers: tuple[str, ...]
     settings: RenderSettings
     pairs: int
     done: int
@@ -193,7 +195,6 @@ def make_plan(
     settings = resolve_settings(spec.render, model)
     on_gpu = device.is_gpu(device.expected()) if spec.compute.renders_here else None
     again = again or {}
-
     selected = select_pairs(spec, model)
     pairs = [PlannedPair(pair, key) for pair, key in pair_keys(selected, model_digest, settings)]
     portraits = None
@@ -216,6 +217,7 @@ def make_plan(
     return Plan(
         model=spec.model,
         model_digest=model_digest,
+        layers=tuple(model.layers),
         settings=settings,
         pairs=len(pairs),
         done=len(pairs) - len(missing) - len(failed),

@@ -15,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from core.atlas.chunks import Chunk, PlannedChunk
 from core.atlas.land_plan import write_land
+from core.atlas.layer_order import write_layers
 from core.atlas.plan import Plan
 from core.atlas.records import Key
 from core.errors import RecordError, StoreError, first_mistake
@@ -27,12 +28,15 @@ _INDEX = TypeAdapter(dict[str, list[Key]])
 
 
 def write_plan(store: Store, plan: Plan) -> None:
-    """Write the chunks of a plan to the store, for `read_chunk`; writing the same plan again changes nothing.
+    """Write the chunks of a plan to the store, for `read_chunk`, and the order of the model's layers, for publishing.
+
+    Writing the same plan again changes nothing.
 
     Raises:
         StoreError: if the store cannot be written.
     """
     folder = plan.path
+    write_layers(store, plan.model_digest, plan.layers)
     if plan.land is not None:
         write_land(store, plan.land.planned)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Iterator
@@ -37,11 +36,13 @@ from core.atlas.records import (
     sheet_path,
 )
 from core.errors import ModelError, RecordError
+from core.machine.threads import in_threads
 from core.models import weights
 from core.spec import AtlasSpec
 from core.spec_file import parse_spec
 from core.store.store import Store
 
+_THREADS = 16  # reading an object of a bucket takes a round trip
 _OF_AN_ATLAS = re.compile(
     r"(portraits/|land/)?records/[^/]+\.ndjson|plan/(spec\.json|[0-9a-f]{20}.*)"
     r"|(sheets|portraits)/[0-9a-f]{2}/[0-9a-f]{20}.*|land/blocks/[0-9a-f]{20}\.png"
@@ -154,9 +155,8 @@ def verify(store: Store) -> Report:
     index = _read_index(store, stored)
     expected = {path for named in index.named.values() for path, _ in named}
     present = sorted(expected & stored)
-    found = {
-        path: hashlib.sha256(data).hexdigest() for path, data in zip(present, store.read_many(present), strict=True)
-    }
+    digests = in_threads(store.digest, present, threads=_THREADS, held=2 * _THREADS)
+    found = dict(zip(present, digests, strict=True))
     missing = (expected | {MANIFEST_PATH, PAGE_PATH}) - stored
     damaged = index.unreadable | {
         path for named in index.named.values() for path, sha256 in named if sha256 and found.get(path, sha256) != sha256

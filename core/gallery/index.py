@@ -13,9 +13,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from core.atlas.labels import Labels
 from core.atlas.scores import SCORES
 from core.gallery.columns import float_column, key_column, rounded, script_json, u4_column, whole_column
 from core.gallery.table import DONE, ENDS_UNKNOWN, Table, differences
+from core.neurons import Neuron
 
 DETAIL_ROWS = 256
 """Whole records in a detail script: about 700 kB, which a reader loads to see one pair."""
@@ -27,24 +29,30 @@ FIRST_ROWS = 96
 """Rows whose columns are in the index: more than a first screen shows."""
 _WHOLE = ("a", "b", "setting", "status", "frames", "size_px", "walk", "ends")
 _NAMES = (*_WHOLE, "reason")
-_DIGEST = 10  # hex digits in paths
 
 
 class Script(NamedTuple):
     """A script with data.
 
     Attributes:
+        kind: its kind and number, the first part of its name.
         pairs: number of pairs that it is about.
     """
 
-    path: str
+    kind: str
     data: bytes
+    sha256: str
     pairs: int
 
     @property
     def digest(self) -> str:
         """The digest in the path."""
-        return self.path.rpartition("-")[2].removesuffix(".js")
+        return self.sha256[:10]
+
+    @property
+    def path(self) -> str:
+        """The path, with a digest of the content."""
+        return f"data/{self.kind}-{self.digest}.js"
 
 
 class Group(NamedTuple):
@@ -101,16 +109,19 @@ def detail_script(number: int, lines: Sequence[bytes]) -> Script:
 
     Each record is the text of its line, so that a browser parses only the record that it shows.
     """
-    texts = script_json([line.decode().rstrip() for line in lines])
+    texts = script_json([line.decode() for line in lines])
     return _script("detail", number, f"isthmus.details({texts});\n".encode(), len(lines))
 
 
-def index_script(table: Table, groups: Iterable[tuple[Group, Sequence[str]]], lookup: Sequence[str]) -> Script:
+def index_script(
+    table: Table, groups: Iterable[tuple[Group, Sequence[str]]], lookup: Sequence[str], labels: Labels
+) -> Script:
     """Return the script that the page loads first; `docs/export.md` has its fields.
 
     Args:
         groups: the groups with the digests of their scripts.
         lookup: the digests of the lookup scripts.
+        labels: labels of neurons; those of other neurons are left out.
     """
     columns = table.columns
     walks = columns["walk"] == 1
@@ -119,6 +130,7 @@ def index_script(table: Table, groups: Iterable[tuple[Group, Sequence[str]]], lo
         "pairs": len(table),
         "layers": table.layers,
         "neurons": table.neurons,
+        **_labels(table, labels),
         "settings": list(table.settings),
         "differences": differences(table.settings.values()),
         "failed": int((columns["status"] != DONE).sum()),
@@ -132,7 +144,15 @@ def index_script(table: Table, groups: Iterable[tuple[Group, Sequence[str]]], lo
         "first": _columns(table, (*_NAMES, "key", *known), slice(0, min(FIRST_ROWS, len(table)))),
     }
     data = f"isthmus.index({script_json(fields)});\n".encode()
-    return Script(f"data/index-{hashlib.sha256(data).hexdigest()[:_DIGEST]}.js", data, len(table))
+    return Script("index", data, hashlib.sha256(data).hexdigest(), len(table))
+
+
+def _labels(table: Table, labels: Labels) -> dict[str, Any]:
+    """Return the field with the labels of a table's neurons by their ids, or nothing if they have none."""
+    layers = zip(table.layers, table.neurons, strict=True)
+    neurons = (Neuron(layer, channel) for layer, channels in layers for channel in channels)
+    found = {str(number): list(labels[neuron]) for number, neuron in enumerate(neurons) if neuron in labels}
+    return {"labels": found} if found else {}
 
 
 def _columns(table: Table, names: Iterable[str], rows: slice) -> dict[str, Any]:
@@ -152,4 +172,4 @@ def _columns(table: Table, names: Iterable[str], rows: slice) -> dict[str, Any]:
 
 
 def _script(kind: str, number: int, data: bytes, pairs: int) -> Script:
-    return Script(f"data/{kind}-{number:05d}-{hashlib.sha256(data).hexdigest()[:_DIGEST]}.js", data, pairs)
+    return Script(f"{kind}-{number:05d}", data, hashlib.sha256(data).hexdigest(), pairs)

@@ -10,20 +10,26 @@ import errno
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import TracebackType
+from typing import BinaryIO, cast
 
 from core.errors import StoreError
 from core.machine.environment import temporary_files
 
 
 class Lines:
-    """Lines that are written one after the other, and read by place and length."""
+    """Lines that are written one after the other, and read by place and length.
+
+    Attributes:
+        bytes: length of all lines together.
+    """
 
     def __init__(self) -> None:
-        with _told():
-            self._file = tempfile.TemporaryFile(dir=temporary_files(), buffering=1 << 20)  # noqa: SIM115  (in __exit__)
-        self._end = 0
+        with told():
+            file = tempfile.TemporaryFile(dir=temporary_files(), buffering=1 << 20)  # noqa: SIM115  (see __exit__)
+        self._file = cast(BinaryIO, file)
+        self.bytes = 0
 
     def __enter__(self) -> Lines:
         return self
@@ -31,36 +37,39 @@ class Lines:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._file.close()
+        with suppress(OSError):  # closing writes what is left, which fails again on a full disk
+            self._file.close()
 
     def add(self, line: bytes) -> tuple[int, int]:
         """Write a line; return the place of its first byte, and its length."""
-        with _told():
+        with told():
             self._file.write(line)
-        start = self._end
-        self._end += len(line)
+        start = self.bytes
+        self.bytes += len(line)
         return start, len(line)
 
     def read(self, start: int, length: int) -> bytes:
-        """Return the line at a place; all lines must have been added, and `flush` called."""
-        with _told():
+        """Return the line at a place. Adding lines and reading them must not alternate, because that is slow."""
+        with told():
+            self._file.flush()
             return os.pread(self._file.fileno(), length, start)
 
-    def flush(self) -> None:
-        """Make sure that all lines can be read."""
-        with _told():
+    def file(self) -> BinaryIO:
+        """Return the file with all lines that were added so far, each as it was added."""
+        with told():
             self._file.flush()
+        return self._file
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def told() -> Iterator[None]:
     """Turn an error of the file system into one line."""
     try:
         yield
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        remedy = "make room there, or set TMPDIR to a folder with as much room as data/pairs.ndjson takes"
+        remedy = "make room there, or set TMPDIR to a folder with room for twice the record files"
         raise StoreError(
-            f"{temporary_files()}: could not keep the lines of records, {error.strerror or error}"
-            + (f"; {remedy}" if full else "; set TMPDIR to another folder")
+            f"{temporary_files()}: could not keep the lines of records, {error.strerror or error}; "
+            f"{remedy if full else 'set TMPDIR to another folder'}"
         ) from error

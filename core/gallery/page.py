@@ -25,17 +25,25 @@ _WEB = Path(__file__).parent / "web"
 _LOADED_WITH_PAGE = (
     "page.css grid.css strip.css text.js data.js filter.js rows.js strip.js grid.js welcome.js assets.js address.js"
 ).split()
-_LOADED_LATER = {  # page -> its own HTML, styles and scripts, which are loaded before it is opened
-    "every": "later.css words.js favourites.js motion.js tools.js tray.js damage.js".split(),  # after the first paint
-    "pair": ["pair.html", "pair.css", "places.js", "chart.js", "record.js", "pair.js"],
-    "neuron": "neuron.html neuron.css places.js tiles.js neuron_land.js neuron.js".split(),
-    "map": ["map.html", "map.css", "map.js"],
-    "walk": ["walk.html", "walk.css", "roads.js", "movie.js", "walk.js"],
-    "route": ["route.html", "walk.css", "roads.js", "movie.js", "route.js"],
+_LOADED_LATER = {  # page, or another part -> its HTML, styles and scripts, which are loaded before it is opened
+    "every": "later.css words.js copy.js favourites.js motion.js tools.js tray.js damage.js".split(),  # for all pages
+    "search": ["sorting.js", "keys.js", "details.js", "search.js"],
+    "pair": (
+        "pair.html strips.css pair.css copy.js places.js reference.js chart.js film.js scrubber.js summary.js "
+        "sharing.js download.js record.js around.js pair.js"
+    ).split(),
+    "compare": "compare.html strips.css compare.css reference.js chart.js film.js scrubber.js compare.js".split(),
+    "embed": "embed.html strips.css embed.css film.js scrubber.js embed.js".split(),
+    "neuron": "neuron.html neuron.css names.js places.js tiles.js neuron_land.js neuron.js".split(),
+    "matrix": "matrix.html matrix.css cells.js matrix_view.js matrix.js".split(),
+    "walk": ["walk.html", "walk.css", "names.js", "roads.js", "movie.js", "walk.js"],
+    "route": ["route.html", "walk.css", "names.js", "roads.js", "movie.js", "route.js"],
     "land": (
-        "land.html land.css places.js tiles.js camera.js layers.js roads.js movie.js land_view.js flight.js land.js"
+        "land.html land.css names.js places.js tiles.js camera.js layers.js roads.js movie.js land_view.js flight.js land.js"
     ).split(),
     "about": ["about.html", "about.js"],
+    "animations": ["gifenc.js", "animations.js"],
+    "csv": ["csv.js"],
 }
 _LONGEST_SPEC = 20_000  # characters; a longer spec lists thousands of pairs and would make every page load slower
 
@@ -56,7 +64,7 @@ def pages(manifest: Manifest) -> dict[str, bytes]:
         "isthmus": sorted({versions.get("isthmus", "unknown") for versions in manifest.versions}),
     }
     assets: dict[str, bytes] = {}
-    for name in [*_LOADED_WITH_PAGE, *chain.from_iterable(_LOADED_LATER.values())]:
+    for name in chain(_LOADED_WITH_PAGE, *_LOADED_LATER.values()):
         if name.endswith(".html"):
             assets[name] = _html_script(name, jinja.get_template(f"{name}.j2").render(facts))
         else:
@@ -67,10 +75,26 @@ def pages(manifest: Manifest) -> dict[str, bytes]:
         model=json.dumps(_model(manifest)),
         styles=[paths[name] for name in _LOADED_WITH_PAGE if name.endswith(".css")],
         scripts=[paths[name] for name in _LOADED_WITH_PAGE if name.endswith(".js")],
-        land_data=f" {manifest.land.data}" if manifest.land else "",
-        later={page: " ".join(paths[name] for name in names) for page, names in _LOADED_LATER.items()},
+        later=_later(paths, manifest.land.data if manifest.land else None),
     )
     return {**{paths[name]: data for name, data in assets.items()}, "index.html": re.sub(r"^\s+", "", page, flags=re.MULTILINE).encode()}
+
+
+def _later(paths: Mapping[str, str], land_data: str | None) -> dict[str, str]:
+    """Return what is loaded later: the paths of the files, and the parts with the places of their files in that list.
+
+    Both are texts such as `a.js b.js c.js` and `pair:0,2 walk:1,2`, which take less room in HTML than JSON does.
+    """
+    names = list(dict.fromkeys(chain.from_iterable(_LOADED_LATER.values())))
+    parts = {part: [names.index(name) for name in files] for part, files in _LOADED_LATER.items()}
+    files = [paths[name] for name in names]
+    if land_data:
+        for places in parts.values():
+            if names.index("places.js") in places:
+                places.append(len(files))
+        files.append(land_data)
+    named = (f"{part}:{','.join(map(str, places))}" for part, places in parts.items())
+    return {"files": " ".join(files), "parts": " ".join(named)}
 
 
 def _html_script(name: str, html: str) -> bytes:

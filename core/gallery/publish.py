@@ -10,12 +10,13 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from core.addresses import without_secrets
 from core.atlas.finished_land import FinishedLand, recorded_land
+from core.atlas.labels import Labels, labels_csv, read_labels, stored_labels
 from core.atlas.manifest import (
     MANIFEST_PATH,
     PAGE_PATH,
@@ -29,7 +30,7 @@ from core.atlas.manifest import (
     tile_index_path,
 )
 from core.atlas.plan_files import SPEC_PATH
-from core.atlas.recorded import read_lines
+from core.atlas.public_spec import public_spec
 from core.errors import RecordError, TransientStoreError
 from core.gallery.index import (
     DETAIL_ROWS,
@@ -43,7 +44,7 @@ from core.gallery.index import (
 from core.gallery.land import is_land_published, land_files, land_script, write_tiles
 from core.gallery.lines import Lines
 from core.gallery.page import pages
-from core.gallery.table import Rows, Table
+from core.gallery.table import Table, lines_of, read_table
 from core.machine.threads import in_threads
 from core.store.store import Store, sweep
 
@@ -83,21 +84,24 @@ def _try_to_publish(store: Store, name: str, read_land: ReadLand) -> Manifest | 
     versions = {path: store.version(path) for path in (PAIRS_PATH, MANIFEST_PATH, PAGE_PATH)}
     tiles = {path for path in store.list("land/") if _TILE.fullmatch(path)}
     present = {*store.list("data/"), *store.list("assets/"), *tiles}
-    with Lines() as lines:
-        table = _read_table(store, lines)
+    with Lines() as lines, Lines() as in_order:
+        table = read_table(store, lines)
         land = read_land(store)
         before = None if land else _published_land(store, present)
         if not (len(table) or land or before):
             raise RecordError(f"{store}: expected an atlas with records, found none; build it first")
         spec = _read_spec(store)
-        data = _Data(store, present)
-        pairs = data.add_pairs(table, lines) if len(table) else b""
-    if land:
-        data.add_land(land)
-    elif before:
-        data.keep_land(*before)
-    manifest = data.manifest(name, spec, _data_file(PAIRS_PATH, pairs, len(table)))
-    files = {**data.land_script, PAIRS_PATH: pairs, MANIFEST_PATH: manifest.to_json(), **pages(manifest)}
+        data = _Data(store, present, stored_labels(store))
+        if len(table):
+            data.add_pairs(table, lines, in_order)
+        if land:
+            data.add_land(land)
+        elif before:
+            data.keep_land(*before)
+        if not store.swap(PAIRS_PATH, in_order.file(), versions[PAIRS_PATH]):
+            return None
+    manifest = data.manifest(name, spec)
+    files = {MANIFEST_PATH: manifest.to_json(), **pages(manifest)}
     for path, content in files.items():
         if path not in versions:
             store.replace(path, content)
@@ -110,15 +114,6 @@ def _try_to_publish(store: Store, name: str, read_land: ReadLand) -> Manifest | 
         pass
     # A concurrent publisher may have deleted new files as leftovers of an earlier publication.
     return manifest if named.issubset([*store.list("data/"), *store.list("land/")]) else None
-
-
-def _read_table(store: Store, lines: Lines) -> Table:
-    """Return the table of all recorded pairs, and write their lines."""
-    rows = Rows()
-    for line, record in read_lines(store):
-        rows.add(record, *lines.add(line))
-    lines.flush()
-    return rows.table({})
 
 
 def _published_land(store: Store, present: Collection[str]) -> tuple[Manifest, LandFiles, set[str]] | None:
@@ -140,19 +135,27 @@ def _land_paths(land: LandFiles, index: bytes) -> set[str]:
 
 
 def is_current(store: Store, spec: dict[str, Any], records: int, read_land: ReadLand = recorded_land) -> bool:
-    """Return whether manifest and page were published from this spec, this number of records and this land."""
+    """Return whether manifest and page were published from this spec, this number of records and this land.
+
+    Raises:
+        SpecError: if the labels of the spec cannot be read.
+    """
     if not (store.exists(MANIFEST_PATH) and store.exists(PAGE_PATH)):
         return False
     try:
         manifest = read_manifest(store)
     except RecordError:
         return False
-    if manifest.format != 2 or manifest.spec != spec or manifest.counts.pairs != records:
+    public = public_spec(spec)
+    if manifest.format != 2 or manifest.spec != public or manifest.counts.pairs != records:
+        return False
+    labels = read_labels(Path(spec["labels"])) if spec.get("labels") else stored_labels(store)
+    if manifest.labels != _labels_digest(labels):
         return False
     if (land := read_land(store)) and not is_land_published(land, manifest.land):
         return False
     # The page shows the keys of the spec in their own sequence; the manifest has them sorted.
-    as_published = manifest.model_copy(update={"spec": spec})
+    as_published = manifest.model_copy(update={"spec": public})
     return store.read(PAGE_PATH) == pages(as_published)[PAGE_PATH]
 
 
@@ -163,12 +166,14 @@ class _Data:
     exist already stay, because their names have digests of their content. Tiles are written when their land is added.
     """
 
-    def __init__(self, store: Store, present: Collection[str]) -> None:
+    def __init__(self, store: Store, present: Collection[str], labels: Labels) -> None:
         self.store = store
+        self.labels = labels
         self.present = present
         self.index: DataFile | None = None
         self.shards: list[DataFile] = []
         self.details: list[DataFile] = []
+        self.records = DataFile(path=PAIRS_PATH, sha256=hashlib.sha256().hexdigest(), bytes=0, pairs=0)
         self.model: tuple[str, str] | None = None
         self.settings: dict[str, dict[str, Any]] = {}
         self.devices: set[str] = set()
@@ -176,15 +181,21 @@ class _Data:
         self.failed = 0
         self.land: LandFiles | None = None
         self.land_paths: set[str] = set()
-        self.land_script: dict[str, bytes] = {}
 
-    def add_pairs(self, table: Table, lines: Lines) -> bytes:
-        """Add the pairs of a table with at least one row, whose lines are written; return the lines in its order."""
-        parts: list[bytes] = []
+    def add_pairs(self, table: Table, lines: Lines, in_order: Lines) -> None:
+        """Add the pairs of a table with at least one row.
+
+        Args:
+            lines: the lines of the records.
+            in_order: is given the same lines in the order of the table, with their ends.
+        """
+        whole = hashlib.sha256()
         digests: list[str] = []
         for start in range(0, len(table), DETAIL_ROWS):
-            part = _lines_of(table, lines, slice(start, start + DETAIL_ROWS))
-            parts += part
+            part = lines_of(table, lines, slice(start, start + DETAIL_ROWS))
+            text = b"".join(line + b"\n" for line in part)
+            in_order.add(text)
+            whole.update(text)
             digests.append(self._write(detail_script(len(digests), part), self.details))
         groups = [
             (group, [self._write(script, self.shards) for script in block_scripts(table, group, digests)])
@@ -192,16 +203,16 @@ class _Data:
         ]
         lookup = [self._write(script, self.shards) for script in lookup_scripts(table)]
         index: list[DataFile] = []
-        self._write(index_script(table, groups, lookup), index)
+        self._write(index_script(table, groups, lookup, self.labels), index)
         [self.index] = index
+        self.records = DataFile(path=PAIRS_PATH, sha256=whole.hexdigest(), bytes=in_order.bytes, pairs=len(table))
         self._add_facts(table)
-        return b"".join(line + b"\n" for line in parts)
 
     def _write(self, script: Script, files: list[DataFile]) -> str:
         """Write a script unless it exists, and add it to a list of files; return the digest in its name."""
         if script.path not in self.present:
             self.store.replace(script.path, script.data)
-        files.append(_data_file(script.path, script.data, script.pairs))
+        files.append(DataFile(path=script.path, sha256=script.sha256, bytes=len(script.data), pairs=script.pairs))
         return script.digest
 
     def _add_facts(self, table: Table) -> None:
@@ -218,7 +229,7 @@ class _Data:
         script = land_script(land)
         self.land = land_files(land, index, script)
         self.land_paths = _land_paths(self.land, index)
-        self.land_script = {self.land.data: script}
+        self.store.replace(self.land.data, script)
         self.model = self.model or (land.model, land.model_digest)
         self._add_origin(land.devices, land.versions)
 
@@ -233,55 +244,46 @@ class _Data:
         for one in versions:
             self.versions[json.dumps(one, sort_keys=True)] = dict(one)
 
-    def manifest(self, name: str, spec: dict[str, Any] | None, records: DataFile) -> Manifest:
+    def manifest(self, name: str, spec: dict[str, Any] | None) -> Manifest:
         """Return the manifest of what was added.
 
         Args:
             name: the atlas's name.
             spec: the stored spec, if there is one.
-            records: the file of all records.
         """
         assert self.model is not None, "an atlas with neither pairs nor a land has no manifest"
         model, digest = self.model
+        pairs = self.records.pairs
         return Manifest(
             name=name,
             spec=spec,
             model=model,
             model_digest=digest,
             settings=self.settings,
-            counts=Counts(pairs=records.pairs, done=records.pairs - self.failed, failed=self.failed),
+            counts=Counts(pairs=pairs, done=pairs - self.failed, failed=self.failed),
             devices=sorted(self.devices),
             versions=[self.versions[text] for text in sorted(self.versions)],
             index=self.index,
             shards=self.shards,
             details=self.details,
-            records=records,
+            records=self.records,
             land=self.land,
+            labels=_labels_digest(self.labels),
         )
 
 
-def _lines_of(table: Table, lines: Lines, rows: slice) -> list[bytes]:
-    """Return the lines of some rows, without their ends."""
-    places = zip(table.columns["start"][rows].tolist(), table.columns["length"][rows].tolist(), strict=True)
-    return [lines.read(start, length) for start, length in places]
+def _labels_digest(labels: Labels) -> str | None:
+    return hashlib.sha256(labels_csv(labels)).hexdigest() if labels else None
 
 
 def _read_spec(store: Store) -> dict[str, Any] | None:
+    """Return the published part of the stored spec, or None if there is none."""
     if not store.exists(SPEC_PATH):
         return None
     try:
-        spec = json.loads(store.read(SPEC_PATH), object_pairs_hook=_public)
+        spec = json.loads(store.read(SPEC_PATH))
     except ValueError:
         spec = None
     if not isinstance(spec, dict):
         raise RecordError(f"{store}/{SPEC_PATH}: expected a JSON object; build the atlas again to rewrite it")
-    return spec
-
-
-def _public(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return an object of a spec without secrets, which a spec of an older version may have in its addresses."""
-    return {key: without_secrets(value) if isinstance(value, str) else value for key, value in pairs}
-
-
-def _data_file(path: str, data: bytes, pairs: int) -> DataFile:
-    return DataFile(path=path, sha256=hashlib.sha256(data).hexdigest(), bytes=len(data), pairs=pairs)
+    return public_spec(spec)

@@ -15,11 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.atlas.ends import ends_of
+from core.atlas.layer_order import read_layers
+from core.atlas.recorded import read_lines
 from core.atlas.records import Record
 from core.atlas.scores import SCORES, scores_of
 from core.errors import RecordError, SpecError
 from core.gallery.columns import rounded_values
+from core.gallery.lines import Lines
 from core.neurons import Neuron
+from core.store.store import Store
 
 DONE, FAILED = 0, 1
 ENDS_UNKNOWN = 255
@@ -125,6 +129,11 @@ class Rows:
             raise RecordError(f"record {record.key}: expected frames and size_px from 0 to 4294967295") from None
         self._keys += bytes.fromhex(record.key)
 
+    @property
+    def model_digests(self) -> list[str]:
+        """The digests of all models in the records, sorted."""
+        return sorted({origin.model_digest for origin in self._origins})
+
     def _neuron(self, written: str, key: str) -> int:
         number = self._neurons.get(written)
         if number is None:
@@ -168,6 +177,26 @@ class Rows:
             keys=keys[rows],
             reasons={int(row): self._reasons[int(rows[row])] for row in failed},
         )
+
+
+def read_table(store: Store, lines: Lines) -> Table:
+    """Return the table of all recorded pairs of an atlas, and add the line of each record to *lines*.
+
+    Raises:
+        RecordError: if a record cannot be read.
+        StoreError: if the store cannot be read, or the lines not be kept.
+    """
+    rows = Rows()
+    for line, record in read_lines(store):
+        rows.add(record, *lines.add(line))
+    layers = next(filter(None, (read_layers(store, digest) for digest in rows.model_digests)), [])
+    return rows.table({layer: place for place, layer in enumerate(layers)})
+
+
+def lines_of(table: Table, lines: Lines, rows: slice) -> list[bytes]:
+    """Return the lines of some rows, without their ends."""
+    places = zip(table.columns["start"][rows].tolist(), table.columns["length"][rows].tolist(), strict=True)
+    return [lines.read(start, length) for start, length in places]
 
 
 def differences(settings: Iterable[Mapping[str, Any]]) -> list[str]:

@@ -6,6 +6,7 @@ Credentials, profile and default endpoint come from boto3's usual environment va
 from __future__ import annotations
 
 import gzip
+import hashlib
 import os
 import random
 import re
@@ -18,7 +19,7 @@ from contextlib import AbstractContextManager
 from datetime import datetime, timezone
 from functools import lru_cache
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import quote
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -109,11 +110,12 @@ class S3Store:
         found = self._head(path)
         return None if found is None else str(found["ETag"])
 
-    def swap(self, path: str, data: bytes, version: str | None) -> bool:
+    def swap(self, path: str, data: bytes | BinaryIO, version: str | None) -> bool:
         if not self.allows_many_writers():  # correct as long as there is no concurrent writer
             if self.version(path) != version:
                 return False
-            self.replace(path, data)
+            with self._errors("write", path):
+                self._put(path, data)
             return True
         condition = {"IfNoneMatch": "*"} if version is None else {"IfMatch": version}
         # When an answer is lost, boto3 retries the call, and the retry fails because the first call has written the
@@ -168,6 +170,22 @@ class S3Store:
                         raise
         raise AssertionError("the last attempt returns or raises")
 
+    def digest(self, path: str) -> str:
+        if _COMPRESSED.fullmatch(path):  # these are small
+            return hashlib.sha256(self.read(path)).hexdigest()
+        for attempt in range(1, ATTEMPTS + 1):
+            with self._errors("read", path):
+                body = _checked(self._client.get_object(Bucket=self._bucket, Key=self._key(path)))["Body"]
+                digest = hashlib.sha256()
+                try:
+                    for block in body.iter_chunks(_BLOCK_BYTES):
+                        digest.update(block)
+                    return digest.hexdigest()
+                except INTERRUPTED:
+                    if attempt == ATTEMPTS:
+                        raise
+        raise AssertionError("the last attempt returns or raises")
+
     def read_many(self, paths: Iterable[str]) -> Iterator[bytes]:
         return in_threads(self.read, paths, threads=_THREADS, held=2 * _THREADS)
 
@@ -207,8 +225,10 @@ class S3Store:
     def _key(self, path: str) -> str:
         return f"{self._prefix}/{path}" if self._prefix else path
 
-    def _put(self, path: str, data: bytes, **more: Any) -> None:
-        if _COMPRESSED.fullmatch(path):
+    def _put(self, path: str, data: bytes | BinaryIO, **more: Any) -> None:
+        if not isinstance(data, bytes):
+            data.seek(0)
+        elif _COMPRESSED.fullmatch(path):
             data = gzip.compress(data, mtime=0)  # without the time, equal bytes stay equal
             more["ContentEncoding"] = _GZIP
         answer = self._client.put_object(

@@ -10,10 +10,11 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import shutil
 import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from core.addresses import without_secrets
 from core.errors import StoreError
@@ -21,6 +22,7 @@ from core.machine.leftovers import is_old, is_temporary
 from core.spec import Storage
 from core.store.file_system import exclusive, flush, has_links, rename_unless_exists
 
+_BLOCK_BYTES = 1 << 20
 _READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
@@ -58,14 +60,20 @@ class Store(Protocol):
     def version(self, path: str) -> str | None:
         """Return a text that changes whenever the object's bytes change, or None if there is no object."""
 
-    def swap(self, path: str, data: bytes, version: str | None) -> bool:
+    def swap(self, path: str, data: bytes | BinaryIO, version: str | None) -> bool:
         """Write an object if it still has this version; return whether it was written.
 
         The version None means that the object does not exist. If several processes swap one version of a path
         concurrently, exactly one gets True, unless all of them write the bytes that the object has already.
+
+        Args:
+            data: the bytes, or an open file whose whole content is written without reading it into memory.
         """
 
     def read(self, path: str) -> bytes: ...
+
+    def digest(self, path: str) -> str:
+        """Return the sha256 of an object, in hex, without reading a large one into memory."""
 
     def read_many(self, paths: Iterable[str]) -> Iterator[bytes]:
         """Yield the bytes of objects in the order of their paths; only a few objects are in memory at a time."""
@@ -138,23 +146,36 @@ class DirectoryStore:
             raise self._error("write", path, error) from error
 
     def version(self, path: str) -> str | None:
-        return hashlib.sha256(self.read(path)).hexdigest() if self.exists(path) else None
+        return self.digest(path) if self.exists(path) else None
 
-    def swap(self, path: str, data: bytes, version: str | None) -> bool:
+    def swap(self, path: str, data: bytes | BinaryIO, version: str | None) -> bool:
         final = self.root / path
         try:
-            final.parent.mkdir(parents=True, exist_ok=True)
-            with exclusive(final):
-                if self.version(path) != version:
-                    return False
-                self.replace(path, data)
-                return True
+            temporary = self._write_temporary(path, data)  # before others have to wait
+            try:
+                with exclusive(final):
+                    if self.version(path) != version:
+                        return False
+                    temporary.replace(final)
+                    return True
+            finally:
+                temporary.unlink(missing_ok=True)
         except OSError as error:
             raise self._error("write", path, error) from error
 
     def read(self, path: str) -> bytes:
         try:
             return (self.root / path).read_bytes()
+        except OSError as error:
+            raise self._error("read", path, error) from error
+
+    def digest(self, path: str) -> str:
+        try:
+            digest = hashlib.sha256()
+            with (self.root / path).open("rb") as file:
+                while block := file.read(_BLOCK_BYTES):
+                    digest.update(block)
+            return digest.hexdigest()
         except OSError as error:
             raise self._error("read", path, error) from error
 
@@ -198,14 +219,18 @@ class DirectoryStore:
             raise self._error("list", "", error) from error
         return (os.path.relpath(path, root) for path in found if is_temporary(path.name) and is_old(path))
 
-    def _write_temporary(self, path: str, data: bytes) -> Path:
+    def _write_temporary(self, path: str, data: bytes | BinaryIO) -> Path:
         """Write a file beside the final one and make sure that its bytes are on the disk."""
         final = self.root / path
         final.parent.mkdir(parents=True, exist_ok=True)
         temporary = final.with_name(f".{final.name}.{uuid.uuid4().hex}.tmp")
         try:
             with temporary.open("wb") as file:
-                file.write(data)
+                if isinstance(data, bytes):
+                    file.write(data)
+                else:
+                    data.seek(0)
+                    shutil.copyfileobj(data, file, _BLOCK_BYTES)
                 file.flush()
                 flush(file.fileno())
         except BaseException:

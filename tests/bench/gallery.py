@@ -42,6 +42,7 @@ PICTURES = 12
 RECORDS_PER_FILE = 500
 OPENED = 15  # pairs, walks and routes
 PAUSE = 400  # ms
+LINK = {"offline": False, "latency": 20, "downloadThroughput": 2.5e6, "uploadThroughput": 2.5e6}  # ms, bytes a second
 CHROMIUM_ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--enable-precise-memory-info"]
 
 READY = """() => document.querySelector("#count")?.value.includes("of")
@@ -71,7 +72,7 @@ SCROLL = """async ([step, seconds]) => {
     return frames;
 }"""
 OPEN = """async (value) => {
-    const shown = (id) => document.getElementById(id);
+    const shown = (id) => document.getElementById(id) ?? { textContent: "", value: "" }; // loaded with its page
     const loaded = (selector) => {
         const images = [...document.querySelectorAll(selector)];
         return images.length > 0 && images.every((image) => image.complete);
@@ -229,10 +230,13 @@ def measure(root: Path) -> dict[str, Any]:
     """Return the figures; times are in ms."""
     with sync_playwright() as playwright, served(root) as address:
         path = shutil.which("chromium") or shutil.which("google-chrome")
-        browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_ARGUMENTS)
+        browser = playwright.chromium.launch(
+            executable_path=path, args=CHROMIUM_ARGUMENTS, ignore_default_args=["--hide-scrollbars"]
+        )
         figures: dict[str, Any] = {
             "ready_file": ready(browser, (root / "index.html").as_uri()),
             "ready_http": ready(browser, f"{address}/index.html"),
+            "ready_20_mbit": ready(browser, f"{address}/index.html", LINK),
         }
         page = browser.new_page(viewport={"width": 1440, "height": 900})
         errors: list[str] = []
@@ -269,12 +273,20 @@ def served(root: Path) -> Iterator[str]:
         server.wait()
 
 
-def ready(browser: Browser, address: str) -> dict[str, float]:
-    """Return the times from the start of loading, with an empty cache, until counts and first pictures are shown."""
+def ready(browser: Browser, address: str, link: dict[str, Any] | None = None) -> dict[str, float]:
+    """Return the times from the start of loading, with an empty cache, until counts and first pictures are shown.
+
+    Args:
+        link: the conditions of a slow network, or None for that of this machine.
+    """
 
     def once() -> float:
         context = browser.new_context(viewport={"width": 1440, "height": 900})
         page = context.new_page()
+        if link:
+            session = context.new_cdp_session(page)
+            session.send("Network.enable")
+            session.send("Network.emulateNetworkConditions", link)
         page.goto(address, wait_until="commit")
         took: float = page.wait_for_function(READY).json_value()
         context.close()

@@ -20,8 +20,8 @@ PLACES = {
     "pair, one not excited": f"#pair={make_record(DEAD_ROW).key}",
     "neuron": f"#neuron={LAYERS[0]}:68",
     "neuron, not excited": f"#neuron={make_record(DEAD_ROW).b}",
-    "map": "#map",
-    "channels": f'#map=["{LAYERS[0]}","{LAYERS[0]}"]',
+    "matrix": "#matrix",
+    "channels": f'#matrix=["{LAYERS[0]}","{LAYERS[0]}"]',
     "about": "#about",
 }
 WALK_PLACES = {
@@ -67,7 +67,7 @@ def test_no_page_has_a_barrier(
 def shown(hash: str) -> str:
     """Return the page that an address leads to."""
     return next(
-        (page for page in ("pair", "neuron", "map", "walk", "route", "land", "about") if f"#{page}" in hash), "grid"
+        (page for page in ("pair", "neuron", "matrix", "walk", "route", "land", "about") if f"#{page}" in hash), "grid"
     )
 
 

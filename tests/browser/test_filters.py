@@ -175,8 +175,8 @@ def off_centre(record: Record) -> float | None:
 
 ORDERS: dict[str, Callable[[Record], float | None]] = {
     "Most active first": lambda r: -r.activation_a[0] - r.activation_b[-1],
-    "Smoothest first": lambda r: fmean(r.neighbour_distance),
-    "Most similar first": lambda r: fmean(r.layer_distance["block5"]),
+    "Least pixel change first": lambda r: fmean(r.neighbour_distance),
+    "Least layer change first": lambda r: fmean(r.layer_distance["block5"]),
     "Best balanced first": lambda r: -balance(r),
     "Highest objective first": lambda r: -r.checkpoints[-1].objective,
     "Best weaker end first": lambda r: -weaker_end(r),
@@ -212,7 +212,7 @@ def test_the_best_come_first_and_failed_pairs_last(open_atlas: Open, atlas: Path
 def test_a_choice_is_kept_if_a_pair_is_opened_at_once(open_atlas: Open, atlas: Path) -> None:
     """If a pair is opened right after a choice, going back leads to the grid with that choice."""
     page = open_atlas(atlas)
-    page.locator("#sort").select_option("Smoothest first")
+    page.locator("#sort").select_option("Least pixel change first")
     page.locator("#grid .player").nth(2).focus()
     page.keyboard.press("Enter")
     expect(page.locator("#pair-title")).to_be_visible()

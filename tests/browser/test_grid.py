@@ -89,26 +89,29 @@ def test_a_neuron_that_is_not_excited_is_marked(open_atlas: Open, atlas: Path) -
 def test_a_missing_data_shard_is_reported_and_the_rest_is_shown(
     open_atlas: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The page names the file that it could not read, and shows the other shards' pairs with their own records."""
-    monkeypatch.setattr("core.gallery.publish._PAIRS_PER_SHARD", 2)
-    monkeypatch.setattr("core.gallery.publish._PAIRS_PER_DETAIL", 1)
+    """The page names the file that it could not read, and shows the other parts' pairs with their own records."""
+    monkeypatch.setattr("core.gallery.index.FIRST_ROWS", 2)
+    monkeypatch.setattr("core.gallery.index.KEY_ROWS", 4)
+    monkeypatch.setattr("core.gallery.index.DETAIL_ROWS", 2)
     failed = make_record(FAILED_ROW)
     records = [failed.model_copy(update={"a": f"stem:{row}", "key": f"{row:020x}"}) for row in range(6)]
-    lost = publish(tmp_path, records).shards[1].path
+    lost = next(file.path for file in publish(tmp_path, records).shards if file.path.startswith("data/key-00000"))
     (tmp_path / lost).unlink()
-    page = open_atlas(tmp_path, may_fail=True)
+    page = open_atlas(tmp_path, may_fail=True, hash="#columns=2", viewport={"width": 800, "height": 2000})
 
-    expect(page.get_by_role("alert")).to_contain_text("1 of 3 data files could not be read")
-    expect(page.get_by_role("alert")).to_contain_text(lost)
-    expect(page.locator("#grid .tile")).to_have_count(4)
-    assert keys_shown(page) == [f"{row:020x}" for row in (0, 1, 4, 5)]
+    expect(page.get_by_role("alert")).to_contain_text(f"{lost} could not be read, so pairs are missing here.")
+    expect(page.locator("#grid .tile")).to_have_count(6)
+    expect(page.locator("#grid .names")).to_have_count(4)
+    assert keys_shown(page) == [f"{row:020x}" for row in (0, 1)] + [None, None] + [f"{row:020x}" for row in (4, 5)]
     page.locator(".names").last.click()
     expect(page.locator("#facts")).to_contain_text(f"{5:020x}")
 
 
 def test_a_page_without_any_data_is_an_error_and_not_an_empty_atlas(open_atlas: Open, tmp_path: Path) -> None:
     """If no shard can be read, the page does not say that there are no pairs."""
-    (tmp_path / publish(tmp_path, [make_record(FAILED_ROW)]).shards[0].path).unlink()
+    index = publish(tmp_path, [make_record(FAILED_ROW)]).index
+    assert index is not None
+    (tmp_path / index.path).unlink()
     page = open_atlas(tmp_path, may_fail=True)
 
     expect(page.get_by_role("alert")).to_contain_text("could not be read")

@@ -32,7 +32,7 @@ def test_a_fresh_page_is_less_than_60_kb_of_code(open_atlas: Open, serve: Serve,
     assert 20_000 < sum(fresh.values()) < 60_000
     assert fresh["index.html"] == (atlas / "index.html").stat().st_size
     page.mouse.move(5, 5)
-    page.wait_for_function("() => isthmus.pair && isthmus.neuron && isthmus.map && isthmus.walk && isthmus.route")
+    page.wait_for_function("() => isthmus.pair && isthmus.neuron && isthmus.matrix && isthmus.walk && isthmus.route")
     published = {path.relative_to(atlas).as_posix() for path in atlas.glob("assets/*")}
     wait_until(page, lambda: code_loaded(page, at).keys() >= published, "all styles and scripts")
     assert code_loaded(page, at).keys() == published | {"index.html"}
@@ -43,10 +43,10 @@ def test_an_open_page_whose_scripts_are_gone_says_what_to_do(open_atlas: Open, t
     publish(tmp_path, [make_record(FAILED_ROW)])
     page = open_atlas(tmp_path, may_fail=True)
     expect(page.locator("#count")).to_have_text("1 of 1 pair")
-    [script] = tmp_path.glob("assets/map-*.js")
+    [script] = tmp_path.glob("assets/matrix-??????????.js")
     moved = script.rename(tmp_path / "moved.js")
 
-    page.evaluate("location.hash = '#map'")
+    page.evaluate("location.hash = '#matrix'")
     expect(page.locator("#gone")).to_contain_text(
         f"assets/{script.name} could not be read. If the atlas has been published again, reload this page."
     )
@@ -59,5 +59,5 @@ def test_an_open_page_whose_scripts_are_gone_says_what_to_do(open_atlas: Open, t
     expect(page.locator("#gone")).to_be_visible()
     moved.rename(script)
     page.get_by_role("button", name="Try again").click()
-    expect(page.locator("#matrix table")).to_be_visible()
+    expect(page.locator("#cells table")).to_be_visible()
     expect(page.locator("#gone")).to_be_hidden()

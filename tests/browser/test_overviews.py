@@ -1,4 +1,4 @@
-"""The page of a neuron, the map, and the page about the atlas."""
+"""The page of a neuron, and the page about the atlas."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import quote
 
 import yaml
 from PIL import Image
@@ -109,77 +108,6 @@ def test_the_page_of_an_unknown_neuron_says_so(open_atlas: Open, atlas: Path) ->
     expect(page.locator("#neuron-page")).to_contain_text("This atlas has no pair of mixed4a:476.")
 
 
-# ---- map
-
-
-def test_the_map_counts_and_leads_to_the_strips(open_atlas: Open, atlas: Path) -> None:
-    """Each cell has the mean of the chosen score and the number of pairs; opening it shows these pairs."""
-    page = open_atlas(atlas, hash="#map")
-    page.get_by_label("Colour").select_option("Objective")
-    across = [r for r in RECORDS if (r.a.split(":")[0], r.b.split(":")[0]) == LAYERS]
-    mean = sum(r.checkpoints[-1].objective for r in across) / len(across)
-
-    cell = page.get_by_role(
-        "link", name=f"{LAYERS[0]} to {LAYERS[1]}: {len(across)} pairs, {mean:.1f}; show the strips"
-    )
-    expect(cell).to_have_text(f"{mean:.1f}")
-    cell.focus()
-    page.keyboard.press("Enter")
-    expect(page.locator("#count")).to_have_text(f"{len(across)} of 30 pairs")
-    expect(page).to_have_url(re.compile(f"layer_a={LAYERS[0]}&layer_b={LAYERS[1]}"))
-
-
-def test_inside_two_layers_the_map_goes_channel_by_channel(open_atlas: Open, atlas: Path) -> None:
-    """Arrow keys move over the channels and say which pairs are there; Enter and a click open the pair."""
-    page = open_atlas(atlas, hash="#map")
-    page.get_by_role("link", name=f"{LAYERS[0]} to {LAYERS[0]}, channel by channel").click()
-    within = sorted((int(r.a.split(":")[1]), int(r.b.split(":")[1]), r) for r in RECORDS if r.b.startswith(LAYERS[0]))
-
-    expect(page.locator("#matrix output")).to_contain_text(f"{within[0][2].a} to {within[0][2].b}: 1 pair")
-    page.locator("#matrix canvas").focus()
-    page.keyboard.press("ArrowDown")
-    expect(page.locator("#matrix output")).to_contain_text(f"{within[1][2].a} to {within[0][2].b}: no pair")
-    page.keyboard.press("ArrowRight")
-    expect(page.locator("#matrix output")).to_contain_text(f"{within[1][2].a} to {within[1][2].b}: 1 pair")
-    page.keyboard.press("Enter")
-    expect(page.locator("#facts")).to_contain_text(within[1][2].key)
-    page.go_back()
-    page.locator("#matrix canvas").click(position={"x": 10, "y": 10})
-    expect(page.locator("#facts")).to_contain_text(within[0][2].key)
-
-
-def test_a_map_of_thousands_of_channels_is_drawn_to_its_last_cell(open_atlas: Open, tmp_path: Path) -> None:
-    """A canvas has at most 4096 px in each direction, because browsers leave larger ones blank."""
-    layer, neurons = LAYERS[0], 3000
-    keys = [f"{number:020x}" for number in range(neurons)]
-    records = [make_record(8, a=f"{layer}:{i}", b=f"{layer}:{i + 1}", key=key) for i, key in enumerate(keys)]
-    publish(tmp_path, records)
-    for key in keys[-2:]:
-        write_coloured_pictures(tmp_path, key, [(200, 100, 50)] * FRAMES)
-    page = open_atlas(tmp_path, hash=f"#map={quote(json.dumps([layer, layer]))}")
-    canvas = page.locator("#matrix canvas")
-
-    drawn = """canvas => {
-        const { data } = canvas.getContext("2d").getImageData(canvas.width - 2, canvas.height - 2, 2, 2);
-        return [canvas.width, canvas.height, canvas.offsetWidth, canvas.offsetHeight, Math.max(...data)];
-    }"""
-    *sizes, ink = canvas.evaluate(drawn)
-    assert sizes == [4096, 4096, 2 * neurons, 2 * neurons]
-    assert ink > 0
-    canvas.click(position={"x": 2 * neurons - 1, "y": 2 * neurons - 1})
-    expect(page.locator("#facts")).to_contain_text(keys[-1])
-
-
-def test_a_map_of_unknown_layers_is_the_map_of_all_layers(open_atlas: Open, atlas: Path) -> None:
-    """Any text in the address leads to a map."""
-    page = open_atlas(atlas)
-
-    for wrong in ("nonsense", '["nowhere","stem"]', "{}", "[1]"):
-        page.evaluate("place => { location.hash = place }", f"#map={quote(wrong)}")
-        expect(page.locator("#matrix td a")).to_have_count(6)
-        page.get_by_role("link", name="Strips", exact=True).click()
-
-
 # ---- about
 
 
@@ -230,7 +158,7 @@ def test_the_other_pages_fit_a_telephone(open_atlas: Open, atlas: Path) -> None:
     """At 360 px nothing is wider than the screen; wide tables scroll by themselves."""
     page = open_atlas(atlas, viewport={"width": 360, "height": 740})
 
-    for name, place in (("map", "#map"), ("about", "#about"), ("neuron", f"#neuron={LAYERS[0]}:68")):
+    for name, place in (("matrix", "#matrix"), ("about", "#about"), ("neuron", f"#neuron={LAYERS[0]}:68")):
         page.evaluate("place => { location.hash = place }", place)
         expect(page.locator(f"#{name}-title")).to_be_visible()
         assert_no_sideways_scroll(page)

@@ -132,15 +132,24 @@ def test_the_scrubber_moves_through_frames_and_curves(open_atlas: Open, atlas: P
     assert cursor["x"] == pytest.approx(box["x"] + 4 / 6 * box["width"], abs=1)
 
 
-def test_a_curve_point_lies_below_its_frame(open_atlas: Open, atlas: Path) -> None:
-    """Point i of a curve is in the middle of frame i, on a scale from zero to the greatest value."""
-    page = open_atlas(atlas, hash=f"#pair={RECORD.key}")
-    points = page.locator("#curves .curve-a").get_attribute("points") or ""
+def test_each_curve_has_a_scale_of_its_own(open_atlas: Open, tmp_path: Path) -> None:
+    """Point i is in the middle of frame i, from the least to the greatest value; numbers and a line at zero say which."""
+    curves = {"a": [8.0, 6.5, 4.0, 3.0, 2.5, 2.0], "b": [-1.0, -0.5, 0.0, 1.0, 2.0, 3.0]}
+    record = make_record(4, activation_a=curves["a"], activation_b=curves["b"])
+    publish(tmp_path, [record])
+    write_pictures(tmp_path, record.key, 4)
+    page = open_atlas(tmp_path, hash=f"#pair={record.key}")
 
-    greatest = max(*RECORD.activation_a, *RECORD.activation_b)
-    drawn = [tuple(map(float, point.split(","))) for point in points.split()]
-    expected = [(i + 0.5, 100 * (1 - value / greatest)) for i, value in enumerate(RECORD.activation_a)]
-    assert drawn == [pytest.approx(point, abs=0.01) for point in expected]
+    for end, values in curves.items():
+        points = page.locator(f"#curves polyline.curve-{end}").get_attribute("points") or ""
+        least, greatest = min(values), max(values)
+        drawn = [tuple(map(float, point.split(","))) for point in points.split()]
+        expected = [(i + 0.5, 100 * (1 - (value - least) / (greatest - least))) for i, value in enumerate(values)]
+        assert drawn == [pytest.approx(point, abs=0.01) for point in expected]
+    expect(page.locator("#curves .axis")).to_have_text(["8.003.00", "2.00-1.00"])
+    zero = page.locator("#curves line")
+    expect(zero).to_have_class("zero curve-b")
+    assert float(zero.get_attribute("y1") or "") == pytest.approx(75)
 
 
 def test_the_large_frame_plays_while_everything_plays(open_atlas: Open, atlas: Path) -> None:
@@ -161,6 +170,8 @@ def test_every_number_of_the_record_is_there(open_atlas: Open, atlas: Path) -> N
     """The page has the numbers of every frame and every field, and the download is the record itself."""
     page = open_atlas(atlas, hash=f"#pair={RECORD.key}")
     expect(page.locator("#numbers tbody tr")).to_have_count(FRAMES)
+    expect(page.locator("#numbers")).to_be_hidden()
+    page.locator("#record-fold > summary").click()
 
     cells = page.locator("#numbers tbody td").evaluate_all("all => all.map(one => one.title)")
     distances = [RECORD.neighbour_distance, RECORD.layer_distance["block5"], RECORD.layer_distance["block7"]]
@@ -180,9 +191,11 @@ def test_every_number_of_the_record_is_there(open_atlas: Open, atlas: Path) -> N
     simple = {"key", "a", "b", "method", "model", "model_digest", "settings_digest", "device", "sheet_sha256"}
     for value in [str(getattr(RECORD, name)) for name in simple] + ["264080", "57576", "9.5", "9.12", "symmetric"]:
         assert value in facts
+    page.locator("#download > summary").click()
     with page.expect_download() as download:
         page.get_by_role("link", name="Record, JSON").click()
-    assert download.value.suggested_filename == f"{RECORD.key}.json"
+    a, b = (str(neuron).replace(":", "-") for neuron in (RECORD.a, RECORD.b))
+    assert download.value.suggested_filename == f"first-light_{a}_to_{b}_{RECORD.key[:8]}.json"
     assert download.value.path().read_text(encoding="utf-8") == RECORD.to_line() + "\n"
 
 
@@ -203,6 +216,7 @@ def test_the_page_of_a_pair_says_which_neuron_is_not_excited(open_atlas: Open, a
 def test_sheet_and_preview_can_be_downloaded(open_atlas: Open, serve: Serve, atlas: Path) -> None:
     """The links download the files of the atlas, byte for byte."""
     page = open_atlas(atlas, hash=f"#pair={RECORD.key}", at=serve(atlas))
+    page.locator("#download > summary").click()
 
     for name, path in (
         ("Sheet", f"sheets/{RECORD.key[:2]}/{RECORD.key}.png"),
@@ -223,6 +237,7 @@ def test_link_and_spec_can_be_copied(open_atlas: Open, serve: Serve, atlas: Path
     expect(page.locator("#copied")).to_have_text("The link is on the clipboard.")
     assert page.evaluate("navigator.clipboard.readText()") == f"{at}index.html#pair={RECORD.key}"
 
+    page.locator("#spec-fold > summary").click()
     page.get_by_role("button", name="Copy the spec").click()
     expect(page.locator("#copied")).to_have_text("The spec is on the clipboard.")
     assert page.evaluate("navigator.clipboard.readText()") == page.locator("#pair-spec").text_content()
@@ -331,8 +346,11 @@ def test_a_failed_pair_has_a_page_with_its_reason(open_atlas: Open, atlas: Path)
     expect(page.locator("#facts")).to_contain_text("settings.steps")
     expect(page.locator("#pair-page img:visible")).to_have_count(page.locator("#neighbours img").count())
     expect(page.locator("#scrubber")).to_be_hidden()
+    page.locator("#download > summary").click()
     expect(page.get_by_role("link", name="Record, JSON")).to_be_visible()
     expect(page.get_by_role("link", name="Sheet")).to_have_count(0)
+    expect(page.locator("#movies, #css, #compare-with, #embedding")).to_have_count(4)
+    expect(page.locator("#movies, #css, #compare-with, #embedding").locator("visible=true")).to_have_count(0)
     page.get_by_role("button", name="Play all").click()
 
 
@@ -352,17 +370,30 @@ def test_a_record_that_cannot_be_read_is_named_and_can_be_tried_again(open_atlas
     expect(page.locator("#detail-state")).to_be_hidden()
 
 
-def test_the_pair_fits_every_screen(open_atlas: Open, atlas: Path) -> None:
-    """Nothing is wider than the screen, and the whole strip is on it."""
-    page = open_atlas(atlas, hash=f"#pair={RECORD.key}")
-    expect(page.locator("#facts")).to_contain_text(RECORD.key)
+def test_the_pair_fits_every_screen(open_atlas: Open, tmp_path: Path) -> None:
+    """The whole strip is as wide as the screen or a third as high, the large frame is larger, and curves fit below."""
+    frames = (2, 6, 60)
+    records = [make_record(row, frames=count, key=f"{row:020x}") for row, count in enumerate(frames)]
+    publish(tmp_path, records)
+    for record in records:
+        write_coloured_pictures(tmp_path, record.key, [(9, 99, 199)] * record.frames)
+    page = open_atlas(tmp_path)
 
-    for width in (360, 1280, 3840):
-        page.set_viewport_size({"width": width, "height": 900})
-        assert_no_sideways_scroll(page)
-        box = page.locator("#frames").bounding_box()
-        assert box is not None
-        assert box["x"] + box["width"] <= width
+    for record in records:
+        page.evaluate("hash => { location.hash = hash }", f"#pair={record.key}")
+        expect(page.locator("#facts")).to_contain_text(record.key)
+        for width, height in ((360, 740), (1280, 800), (2560, 1440)):
+            page.set_viewport_size({"width": width, "height": height})
+            assert_no_sideways_scroll(page)
+            strip, large, curves = (page.locator(part).bounding_box() for part in ("#frames", "#large", "#curves"))
+            assert strip is not None
+            assert large is not None
+            assert curves is not None
+            inner = page.evaluate("document.documentElement.clientWidth")
+            assert strip["x"] + strip["width"] <= inner
+            assert strip["width"] > 0.92 * inner or strip["height"] >= 0.35 * height
+            assert large["height"] >= min(0.37 * height, 0.93 * inner)
+            assert curves["y"] + curves["height"] <= height or width == 360 or record.frames == 2
 
 
 def test_a_strip_wider_than_browsers_show_is_shown_by_its_preview(open_atlas: Open, tmp_path: Path) -> None:
@@ -379,4 +410,5 @@ def test_a_strip_wider_than_browsers_show_is_shown_by_its_preview(open_atlas: Op
     preview = re.compile(f"previews/{record.key[:2]}/{record.key}.webp$")
     expect(page.locator("#frames img").first).to_have_attribute("src", preview)
     expect(page.locator("#checkpoints img")).to_have_attribute("src", re.compile(f"{record.key}-9.webp$"))
+    page.locator("#download > summary").click()
     expect(page.get_by_role("link", name="Sheet, PNG")).to_have_attribute("href", re.compile(f"{record.key}.png$"))

@@ -59,11 +59,11 @@ PLACES = [
     f"#route={HOSTILE_NAMES[0]}:1..2",
     f"#route={HOSTILE_NAMES[4]}:1..2",
     f"#route={HOSTILE_NAMES[0]}..{HOSTILE_NAMES[2]}",
-    "#map",
+    "#matrix",
     "#about",
     f"#text={HOSTILE_NAMES[0]}?",
     f"#pair={HOSTILE_NAMES[0]}",
-    f"#map={HOSTILE_NAMES[0]}&layer_a={HOSTILE_NAMES[2]}",
+    f"#matrix={HOSTILE_NAMES[0]}&layer_a={HOSTILE_NAMES[2]}",
     "#__proto__=1&constructor=2&sort=constructor&columns=NaN&objective=..x&reverse=1",
 ]
 

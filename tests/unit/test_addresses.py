@@ -166,7 +166,7 @@ def test_a_spec_that_was_stored_with_a_secret_is_published_without_it(isthmus: I
     assert (tmp_path / "small" / "index.html") in published
     assert not any(SECRET.encode() in path.read_bytes() for path in published)
     assert not any(SECRET in each.out + each.err for each in said)
-    assert "https://bucket.example.org/net.pb?..." in (tmp_path / "small" / "index.html").read_text()
+    assert "https://bucket.example.org/net.pb?..." in (tmp_path / "small" / "manifest.json").read_text()
 
 
 @pytest.mark.parametrize(

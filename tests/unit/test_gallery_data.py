@@ -16,6 +16,7 @@ from published_data import called, columns_of, index_of, names_of, values
 from sample_records import RECORDS, atlas, record_of
 
 from core.atlas.ends import A_DEAD, A_WEAK, B_DEAD, B_WEAK, ends_of
+from core.atlas.labels import Labels
 from core.atlas.manifest import PAIRS_PATH
 from core.atlas.records import Record, to_ndjson
 from core.atlas.scores import SCORES, scores_of
@@ -34,12 +35,12 @@ def table_of(records: Sequence[Record], order: dict[str, int] | None = None) -> 
     return rows.table(order or {})
 
 
-def scripts_of(table: Table) -> list[Script]:
+def scripts_of(table: Table, labels: Labels | None = None) -> list[Script]:
     """Return the blocks, the lookup and the index of a table."""
     groups = [(group, list(block_scripts(table, group, []))) for group in groups_of(table)]
     lookup = list(lookup_scripts(table))
     digests = [(group, [script.digest for script in scripts]) for group, scripts in groups]
-    index = index_script(table, digests, [script.digest for script in lookup])
+    index = index_script(table, digests, [script.digest for script in lookup], labels or {})
     return [*(script for _, scripts in groups for script in scripts), *lookup, index]
 
 
@@ -343,12 +344,12 @@ def test_a_number_that_is_not_finite_is_null() -> None:
 
 def test_a_detail_script_has_every_record_as_it_was_written() -> None:
     """A detail script has the lines of the records, byte for byte."""
-    lines = to_ndjson(RECORDS).splitlines(keepends=True)
+    lines = to_ndjson(RECORDS).splitlines()
 
     name, [texts] = called(detail_script(0, lines).data)
 
     assert name == "details"
-    assert [text + "\n" for text in texts] == [line.decode() for line in lines]
+    assert texts == [line.decode() for line in lines]
 
 
 def test_nothing_in_a_script_can_end_it() -> None:

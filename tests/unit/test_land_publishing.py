@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pytest
@@ -187,6 +187,10 @@ class _DyingStore(DirectoryStore):
         self._spend()
         super().replace(path, data)
 
+    def swap(self, path: str, data: bytes | BinaryIO, version: str | None) -> bool:
+        self._spend()
+        return super().swap(path, data, version)
+
     def delete(self, path: str) -> None:
         self._spend()
         super().delete(path)
@@ -278,7 +282,7 @@ def test_another_publisher_that_deletes_tiles_makes_this_one_begin_again(tmp_pat
     class DeletingStore(DirectoryStore):
         deleted: str | None = None
 
-        def swap(self, path: str, data: bytes, version: str | None) -> bool:
+        def swap(self, path: str, data: bytes | BinaryIO, version: str | None) -> bool:
             if self.deleted is None:
                 self.deleted = next(path for path in self.list("land/") if path.endswith(".webp"))
                 self.delete(self.deleted)

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import json
+import socket
+import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
-from published_data import columns_of
+from published_data import columns_of, index_of
 from sample_records import RECORDS, atlas, make_spec, record_of
 
+from core.atlas.layer_order import write_layers
 from core.atlas.manifest import MANIFEST_PATH, PAIRS_PATH, Counts, Manifest, read_manifest
 from core.atlas.plan_files import SPEC_PATH
+from core.atlas.public_spec import public_spec
 from core.atlas.records import to_ndjson
 from core.atlas.verify import verify
 from core.errors import RecordError, StoreError, TransientStoreError
+from core.gallery.page import pages
 from core.gallery.publish import is_current, publish
 from core.neurons import Neuron
+from core.spec import Compute, Storage
+from core.spec_file import parse_spec
 from core.store.store import DirectoryStore
 
 
@@ -205,7 +212,7 @@ class ListingStore(DirectoryStore):
         self.changes.append(path)
         super().replace(path, data)
 
-    def swap(self, path: str, data: bytes, version: str | None) -> bool:
+    def swap(self, path: str, data: bytes | BinaryIO, version: str | None) -> bool:
         self.changes.append(path)
         return super().swap(path, data, version)
 
@@ -232,6 +239,40 @@ def test_no_file_is_written_before_the_files_it_refers_to(tmp_path: Path) -> Non
     assert place["index.html"] < place["delete data/index-00000-old.js"] == len(store.changes) - 1
 
 
+def test_scripts_that_exist_are_not_written_again(tmp_path: Path) -> None:
+    """Publishing an unchanged atlas writes no data script; a new record leaves the scripts before it."""
+    store = ListingStore(tmp_path)
+    records = [record_of("stem:0", f"stem:{channel}") for channel in range(1, 300)]
+    store.create("records/0.ndjson", to_ndjson(records))
+    first = publish(store, "small")
+    store.changes.clear()
+
+    publish(store, "small")
+
+    assert [path for path in store.changes if path.startswith("data/")] == [PAIRS_PATH]
+    store.create("records/1.ndjson", to_ndjson([record_of("stem:1", "stem:2")]))
+    second = publish(store, "small")
+    assert second.details[0] == first.details[0]
+    assert second.details[0].path not in store.changes
+    assert second.details[1].path in store.changes
+
+
+def test_a_full_disk_for_temporary_files_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error names the folder and what to do, and nothing is published."""
+    store = atlas(tmp_path / "atlas", RECORDS)
+    full = Path("/dev/full").open("r+b", buffering=1 << 20)  # noqa: SIM115  (the publisher closes it)
+    monkeypatch.setattr("tempfile.TemporaryFile", lambda **_: full)
+
+    with pytest.raises(StoreError) as caught:
+        publish(store, "small")
+
+    assert str(caught.value) == (
+        f"{tempfile.gettempdir()}: could not keep the lines of records, No space left on device; "
+        "make room there, or set TMPDIR to a folder with room for twice the record files"
+    )
+    assert contents(store) == {}
+
+
 class OvertakenStore(DirectoryStore):
     """A store in which another publisher adds a record and publishes before each of the first writes of a path."""
 
@@ -240,7 +281,7 @@ class OvertakenStore(DirectoryStore):
         self.path = path
         self.times = times
 
-    def swap(self, path: str, data: bytes, version: str | None) -> bool:
+    def swap(self, path: str, data: bytes | BinaryIO, version: str | None) -> bool:
         if path == self.path and self.times:
             self.times -= 1
             other = DirectoryStore(self.root)
@@ -288,7 +329,7 @@ def test_new_files_of_another_publisher_stay(tmp_path: Path) -> None:
     shard = "data/index-00000-0123456789.js"
 
     class BusyStore(DirectoryStore):
-        def swap(self, path: str, data: bytes, version: str | None) -> bool:
+        def swap(self, path: str, data: bytes | BinaryIO, version: str | None) -> bool:
             self.create(shard, b"of the other one")
             return super().swap(path, data, version)
 
@@ -303,7 +344,7 @@ def test_detail_shards_that_another_publisher_deleted_are_written_again(tmp_path
     class DeletingStore(DirectoryStore):
         deleted: str | None = None
 
-        def swap(self, path: str, data: bytes, version: str | None) -> bool:
+        def swap(self, path: str, data: bytes | BinaryIO, version: str | None) -> bool:
             if self.deleted is None:
                 self.deleted = next(self.list("data/"))
                 self.delete(self.deleted)
@@ -336,7 +377,113 @@ def test_the_manifest_has_the_spec_of_the_last_build(tmp_path: Path) -> None:
     spec = make_spec()
     store.replace(SPEC_PATH, spec.model_dump_json().encode())
 
-    assert publish(store, "small").spec == spec.model_dump(mode="json")
+    assert publish(store, "small").spec == public_spec(spec.model_dump(mode="json"))
+
+
+PRIVATE = {
+    "output": "/home/me/atlases",
+    "model": {"name": "inception-v1", "file": "/srv/weights/net.pb", "sha256": "0" * 64},
+    "compute": {"engine": "ray", "ray_address": "ray://cluster.internal:10001", "processes": 7},
+    "storage": {"endpoint_url": "https://store.internal:9000", "region": "eu-private"},
+}
+
+
+def test_nothing_of_the_machine_is_published(tmp_path: Path) -> None:
+    """No published file has the output, folders, addresses of clusters and stores, host, user, or temporary folder."""
+    spec = make_spec(**PRIVATE)
+    store = atlas(tmp_path / "atlas", RECORDS)
+    store.replace(SPEC_PATH, spec.to_json())
+
+    manifest = publish(store, "small")
+
+    private = ["/home/me", "/srv/weights", "internal", "9000", "10001", "eu-private", "processes", "output"]
+    private += [socket.gethostname(), str(tmp_path), str(Path.home()), tempfile.gettempdir()]
+    for path in ("manifest.json", *(file.path for file in manifest.data_files)):
+        found = [word for word in private if len(word) > 2 and word in store.read(path).decode()]
+        assert found == [], path
+    for path, data in pages(manifest).items():  # their texts explain `output`
+        assert [word for word in private[:6] if word in data.decode()] == [], path
+
+
+@pytest.mark.parametrize(
+    ("file", "published"),
+    [
+        ("/srv/weights/net.pb", "net.pb"),
+        ("~/net.pb", "net.pb"),
+        ("net.pb", "net.pb"),
+        ("https://example.org/a/net.pb", "https://example.org/a/net.pb"),
+        ("s3://weights/net.pb", "s3://weights/net.pb"),
+    ],
+)
+def test_the_published_spec_builds_the_same_atlas(file: str, published: str) -> None:
+    """It is a valid spec of the same pairs and settings; of the model's file it has the name or the address."""
+    spec = make_spec(**PRIVATE | {"model": {**PRIVATE["model"], "file": file}}, render={"seed": 3, "steps": 9})
+
+    public = public_spec(json.loads(spec.to_json()))
+
+    again = parse_spec(public, "published")
+    assert again.model == spec.model.model_copy(update={"file": published})
+    for key in ("name", "pairs", "land", "strip", "render"):
+        assert getattr(again, key) == getattr(spec, key)
+    assert (again.output, again.compute, again.storage) == ("atlases", Compute(), Storage())
+
+
+@pytest.mark.parametrize("model", [None, "efficientnet-lite0", {"name": "inception-v1", "file": 3}, []])
+def test_a_spec_of_another_version_is_published_without_the_machine(model: Any) -> None:
+    """A stored spec may have any form; only the keys of the machine go."""
+    assert public_spec({"model": {"file": "file:///home/me/net.pb"}}) == {"model": {"file": "net.pb"}}
+    assert public_spec({"model": model, "output": "/x", "new": [{"at": "https://me:pass@example.org"}]}) == {
+        "model": model,
+        "new": [{"at": "https://example.org"}],
+    }
+
+
+def test_another_output_needs_no_publication(tmp_path: Path) -> None:
+    """Moving an atlas or building it with other processes does not change what is published; other pairs do."""
+    store = atlas(tmp_path, RECORDS)
+    spec = make_spec(**PRIVATE)
+    store.replace(SPEC_PATH, spec.to_json())
+    publish(store, "small")
+
+    moved = make_spec(**PRIVATE | {"output": "elsewhere", "compute": {}})
+    assert is_current(store, json.loads(moved.to_json()), len(RECORDS))
+    assert not is_current(store, json.loads(make_spec(("block5:0-5",), **PRIVATE).to_json()), len(RECORDS))
+
+
+def test_layers_are_in_the_order_that_the_build_has_stored(tmp_path: Path) -> None:
+    """The plan of a build stores the layers of its model; without them the natural order of names counts."""
+    store = atlas(tmp_path, RECORDS)
+    publish(store, "small")
+    assert index_of(store, read_manifest(store))["layers"] == ["block9", "block10"]
+
+    write_layers(store, RECORDS[0].model_digest, ["stem", "block10", "block9"])
+    manifest = publish(store, "small")
+
+    assert index_of(store, manifest)["layers"] == ["block10", "block9"]
+    [first, *_] = [json.loads(line) for line in store.read(PAIRS_PATH).splitlines()]
+    assert (first["a"], first["b"]) == ("block10:3", "block10:4")
+
+
+@pytest.mark.parametrize("damaged", [b"", b"{}", b"[1]", b"\xff"])
+def test_a_damaged_order_of_layers_is_named_by_its_path(tmp_path: Path, damaged: bytes) -> None:
+    """The error names the file and what to do."""
+    store = atlas(tmp_path, RECORDS)
+    write_layers(store, RECORDS[0].model_digest, [])
+    [path] = store.list("plan/")
+    store.replace(path, damaged)
+
+    with pytest.raises(RecordError) as caught:
+        publish(store, "small")
+
+    assert str(caught.value) == f"{store}/{path}: expected a list of layers; build the atlas again to rewrite it"
+
+
+def test_the_digest_of_a_model_in_a_record_is_no_path(tmp_path: Path) -> None:
+    """A record from elsewhere cannot make publishing read another file."""
+    store = atlas(tmp_path / "atlas", [record_of("stem:0", "stem:1", model_digest="../../outside" + "0" * 51)])
+    (tmp_path / "outside0000000.json").write_text("no list")
+
+    assert publish(store, "small").counts.pairs == 1
 
 
 @pytest.mark.parametrize("damaged", [b"", b"{", b"[]", b"null", b"\xff"])

@@ -17,6 +17,7 @@ from core import METHOD_VERSION
 from core.atlas import pace
 from core.atlas.chunks import PlannedChunk, PlannedPair
 from core.atlas.keys import pair_keys, settings_digest
+from core.atlas.layer_order import read_layers
 from core.atlas.plan import Plan, count_failures, make_plan
 from core.atlas.plan_files import chunk_names, keys_of_chunks, read_chunk, write_plan
 from core.atlas.recorded import read_records
@@ -369,6 +370,15 @@ def test_a_chunk_is_read_as_it_was_planned(store: DirectoryStore) -> None:
         )
     with pytest.raises(StoreError, match=r"nothing\.json: could not read, No such file or directory"):
         read_chunk(store, plan.path, "nothing")
+
+
+def test_a_plan_leaves_the_order_of_the_layers(store: DirectoryStore) -> None:
+    """Publishing finds all layers of the model in the store, in order from the image on."""
+    plan = make_plan(make_spec(), store, 1)
+    write_plan(store, plan)
+
+    assert read_layers(store, plan.model_digest) == list(load(plan.model).layers)
+    assert read_layers(store, "0" * 64) == []
 
 
 class CountingStore(DirectoryStore):

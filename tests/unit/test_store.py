@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
+import io
 import json
 import os
 import subprocess
@@ -254,6 +256,41 @@ def test_swap_writes_only_over_the_expected_version(store: Store) -> None:
     store.delete("manifest.json")
     assert store.swap("manifest.json", b"no", first) is False
     assert list(store.list("")) == []
+
+
+class WatchedFile(io.BytesIO):
+    """A file that notes the largest number of bytes that was read at once."""
+
+    largest = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(size)
+        self.largest = max(self.largest, len(data))
+        return data
+
+
+def test_a_file_is_swapped_without_reading_it_into_memory(store: Store) -> None:
+    """The whole file is written, wherever it was read before, by blocks; a refused swap changes nothing."""
+    content = bytes(range(256)) * 20_000
+    file = WatchedFile(content)
+    file.seek(17)
+
+    assert store.swap("data/pairs.ndjson", file, None) is True
+    assert store.swap("data/pairs.ndjson", file, None) is False
+    assert store.swap("data/pairs.ndjson", io.BytesIO(b"new"), store.version("data/pairs.ndjson")) is True
+
+    assert 0 < file.largest < len(content) / 2
+    assert store.read("data/pairs.ndjson") == b"new"
+    assert list(store.list("")) == ["data/pairs.ndjson"]
+
+
+def test_a_digest_is_that_of_the_bytes(store: Store) -> None:
+    """The digest is the sha256 of what `read` returns, also of files that a bucket has compressed."""
+    for path in ("data/pairs.ndjson", "data/all-00000-0123456789.js"):
+        store.replace(path, b"ab" * 2_000_000)
+        assert store.digest(path) == hashlib.sha256(b"ab" * 2_000_000).hexdigest()
+    with pytest.raises(StoreError, match="records/none: could not read, "):
+        store.digest("records/none")
 
 
 def test_of_concurrent_threads_exactly_one_swaps_a_version(store: Store) -> None:

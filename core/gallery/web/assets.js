@@ -1,19 +1,25 @@
 "use strict";
 
-// Scripts and styles that the first screen of strips does without. Those of every page are loaded after it is drawn.
-// Those of a page are loaded when it is opened, or earlier, when the reader first moves the pointer, touches or types.
-// The elements of the body and of the page name them; scripts run in that sequence.
+// HTML, scripts and styles that the first screen does not need: those of the pages other than the grid, and of searching.
+// They are loaded when they are needed, or earlier, when the reader first moves the pointer, touches or types. The body
+// names them; scripts run in that sequence.
 isthmus.assets = (() => {
+  const files = document.body.dataset.files.split(" ");
+  const parts = {}; // part -> places of its files
+  for (const part of document.body.dataset.parts.split(" ")) {
+    const [name, places] = part.split(":");
+    parts[name] = places.split(",");
+  }
+  const ASKED = ["animations", "csv", "embed"]; // parts that few readers need; they are never loaded in advance
+  const SIGNS = ["pointermove", "pointerdown", "keydown", "focusin"];
   const loads = new Map(); // path -> promise
 
-  // Load a page's files. An error has the path of the file that could not be read as its message.
-  async function load(page) {
-    if (page === "grid") return; // shows at once
-    await loadAll(document.body, isthmus.byId(`${page}-page`));
+  // Load the files of a part, such as a page. An error has the path of the file that could not be read as its message.
+  async function load(part) {
+    const all = part === "grid" || part === "search" ? [] : parts.every;
+    const paths = [...all, ...(parts[part] ?? [])].map((place) => files[place]);
+    await Promise.all(paths.map((path) => loads.get(path) ?? start(path)));
   }
-
-  const loadAll = (...elements) =>
-    Promise.all(elements.flatMap((one) => one.dataset.assets.split(" ")).map((path) => loads.get(path) ?? start(path)));
 
   function start(path) {
     const made = path.endsWith(".css")
@@ -24,7 +30,7 @@ isthmus.assets = (() => {
       made.addEventListener("error", () => {
         made.remove();
         loads.delete(path); // so that the next call tries again
-        reject(new Error(path));
+        reject(Object.assign(new Error(path), { path }));
       });
     });
     loads.set(path, loading);
@@ -35,13 +41,18 @@ isthmus.assets = (() => {
   // Load the files of every page when the reader first moves the pointer, touches or types.
   function prepare() {
     const once = { once: true, passive: true };
-    const early = () => loadAll(...document.querySelectorAll("[data-assets]")).catch(() => {}); // reported when needed
-    for (const sign of ["pointermove", "pointerdown", "keydown"]) addEventListener(sign, early, once);
+    const wanted = Object.keys(parts).filter((part) => !ASKED.includes(part));
+    const loadAll = () => wanted.forEach((part) => load(part).catch(() => {})); // reported when it is opened
+    for (const sign of SIGNS) addEventListener(sign, loadAll, once);
   }
 
-  addEventListener("DOMContentLoaded", () =>
-    requestAnimationFrame(() => setTimeout(() => loadAll(document.body).catch(isthmus.address.lost))),
-  );
+  // What the first screen does without, the tools included, is loaded at the first sign of a reader; or at once, if the
+  // address has choices that the tools show or the reader has favourites.
+  addEventListener("DOMContentLoaded", () => {
+    const early = () => load("every").catch(isthmus.address.lost);
+    if (location.hash || isthmus.stored(() => localStorage.getItem(isthmus.FAVOURITES))) early();
+    else for (const sign of SIGNS) addEventListener(sign, early, { once: true, passive: true });
+  });
 
   return { load, prepare };
 })();

@@ -3,15 +3,12 @@
 // The pairs. A row is a pair; rows are numbered through the whole atlas, sorted by their neurons. A neuron is a number
 // too, its id; ids follow the order of the network. The index script calls isthmus.index() when the page loads; it has
 // the first rows, so that the first screen needs no other data. All other values are in columns, which arrive in blocks:
-// scripts that call isthmus.block(), loaded when their rows are needed. A detail shard has whole records, and calls
-// isthmus.details(). A lookup script leads from keys to rows, and calls isthmus.lookup().
+// scripts that call isthmus.block(), loaded when their rows are needed. Sorting, keys and whole records are in scripts of
+// their own, which the first screen does not need.
 isthmus.pairs = (() => {
   const KEY = 20; // characters, 2 for each byte
-  const LOOKED_UP = 8; // characters of a key that lookup scripts have, as a number
-  const DETAILS_KEPT = 3; // shards of whole records in memory
   const SMALL = 250000; // pairs; all data of a smaller atlas are loaded in advance
-  // The scores that this atlas offers. Scores that no pair has, because all records are of older versions, are removed.
-  // `bounds` are the least and the greatest possible value, null where there is none.
+  // The scores that this atlas offers. Scores of LATER that no pair has are removed. `bounds` are the least and the greatest possible value, null where there is none.
   const SCORES = {
     activation: {
       label: "Activation",
@@ -80,6 +77,7 @@ isthmus.pairs = (() => {
         "largest step between neighbouring frames divided by the smallest, for the alignment layers; 1 is perfectly even; the smaller, the more even",
     },
   };
+  const LATER = ["weaker_end", "off_centre", "pace"]; // records of older versions lack them
   const NAMES = ["a", "b", "setting", "status", "frames", "size_px", "walk", "ends"]; // every search needs them
   const TILE = ["key", ...NAMES];
   const TILE_NUMBERS = ["activation_a", "activation_b", "smoothness"];
@@ -105,13 +103,10 @@ isthmus.pairs = (() => {
   const columns = {}; // name -> typed array with a value for each row; NaN, or 0 in whole numbers, until it is loaded
   const groups = []; // see `index`, each with `done`: which blocks have been read
   const loads = new Map(); // path -> promise of a script that is loading or has run
-  const lookups = new Map(); // number -> [keys, rows]
-  const details = new Map(); // path of a detail shard -> promise of its lines, the most recently used shard last
-  const lines = new Map(); // script element of a detail shard -> its lines
   const detailDigests = []; // by number of the shard, as far as known
   const index = { pairs: 0, failed: 0, walks: 0, roads: false, lookup: [], first: 0 };
+  const rowsSeen = new Map(); // key -> row, of pairs that have been shown
   let keys = new Uint8Array(); // KEY / 2 bytes a row
-  let ranks = null; // used while sorting
   const burst = { started: 0, ended: 0 }; // scripts, since none was loading
 
   // ---- what arrives
@@ -129,7 +124,7 @@ isthmus.pairs = (() => {
     for (const name of STORED) columns[name] = new Float32Array(count).fill(NaN);
     for (const group of given.groups) groups.push({ ...group, done: new Set() });
     Object.assign(ranges, given.ranges);
-    for (const name of Object.keys(SCORES)) {
+    for (const name of LATER) {
       if (name in ranges) continue;
       absent.add(name);
       delete SCORES[name];
@@ -161,10 +156,6 @@ isthmus.pairs = (() => {
       detailDigests[start / index.details.rows + place] = digest;
     group.done.add(number);
   };
-
-  isthmus.lookup = (number, ...lists) => lookups.set(number, lists.map((list) => numbersIn(list)));
-
-  isthmus.details = (texts) => lines.set(document.currentScript, texts);
 
   // Put values into the columns, from one row to another.
   function fill(start, end, values) {
@@ -201,11 +192,12 @@ isthmus.pairs = (() => {
   // ---- loading
 
   // Load columns, for some rows or for all. An error has the path of the file that could not be read as its message.
-  function load(names, rows) {
+  async function load(names, rows) {
     const waits = [];
     for (const group of groupsOf(names))
       for (const number of blocksOf(group, rows)) if (!group.done.has(number)) waits.push(loadBlock(group, number));
-    return Promise.all(waits);
+    const failed = (await Promise.allSettled(waits)).find(({ status }) => status === "rejected");
+    if (failed) throw failed.reason;
   }
 
   const isLoaded = (names, rows) =>
@@ -220,33 +212,39 @@ isthmus.pairs = (() => {
     return numbers;
   }
 
+  // Load the block of keys that a row is in, which also names the detail shards of its rows.
+  function loadKeysAround(row) {
+    const [group] = groupsOf(["key"]);
+    return loadBlock(group, Math.floor(row / group.rows));
+  }
+
   const loadBlock = (group, number) => loadScript(dataPath(group.name, number, group.digests[number]));
 
   const dataPath = (name, number, digest) => `data/${name}-${String(number).padStart(5, "0")}-${digest}.js`;
 
-  // Run a script once. `result` is called with its element when it has run.
-  function loadScript(path, result = () => true) {
+  // Run a script once.
+  function loadScript(path) {
     if (!loads.has(path)) {
-      const loading = runScript(path, result);
+      const loading = runScript(path);
       loads.set(path, loading);
       loading.catch(() => loads.delete(path)); // so that the next call tries again
     }
     return loads.get(path);
   }
 
-  function runScript(path, result) {
+  function runScript(path) {
     if (burst.started === burst.ended) Object.assign(burst, { started: 0, ended: 0 });
     burst.started++;
     return new Promise((resolve, reject) => {
       const script = isthmus.element("script", { src: path });
-      const end = (found) => {
+      const end = (isRead) => {
         burst.ended++;
         script.remove();
-        found ? resolve(found) : reject(new Error(path));
+        isRead ? resolve() : reject(Object.assign(new Error(path), { path }));
         dispatchEvent(new Event("arrival"));
       };
-      script.addEventListener("load", () => end(result(script)));
-      script.addEventListener("error", () => end(null));
+      script.addEventListener("load", () => end(true));
+      script.addEventListener("error", () => end(false));
       document.head.append(script);
     });
   }
@@ -271,39 +269,8 @@ isthmus.pairs = (() => {
   function key(row) {
     let text = "";
     for (const byte of keys.subarray((row * KEY) / 2, ((row + 1) * KEY) / 2)) text += byte.toString(16).padStart(2, "0");
+    rowsSeen.set(text, row);
     return text;
-  }
-
-  // Return the row of a key, or -1.
-  async function rowOfKey(wanted) {
-    return wanted.length === KEY ? ((await rowsOfKeys(wanted))[0] ?? -1) : -1;
-  }
-
-  // Return the rows of all keys that begin with a text of at least LOOKED_UP - 2 hexadecimal digits.
-  async function rowsOfKeys(start) {
-    if (!/^[0-9a-f]{6,20}$/.test(start) || index.pairs === 0) return [];
-    const [least, most] = ["0", "f"].map((digit) => parseInt(start.slice(0, LOOKED_UP).padEnd(LOOKED_UP, digit), 16));
-    const bucket = (number) => Math.floor((number * index.lookup.length) / 2 ** 32);
-    const found = [];
-    for (let number = bucket(least); number <= bucket(most); number++) {
-      await loadScript(dataPath("lookup", number, index.lookup[number]));
-      const [numbers, rows] = lookups.get(number);
-      for (let place = firstAt(numbers, least); numbers[place] <= most; place++) found.push(rows[place]);
-    }
-    if (start.length <= LOOKED_UP) return found;
-    await load(["key"], found);
-    return found.filter((row) => key(row).startsWith(start));
-  }
-
-  // Return the first place in rising numbers whose number is not smaller than the wanted one.
-  function firstAt(numbers, wanted) {
-    let [low, high] = [0, numbers.length];
-    while (low < high) {
-      const middle = (low + high) >> 1;
-      if (numbers[middle] < wanted) low = middle + 1;
-      else high = middle;
-    }
-    return low;
   }
 
   // Return a pair, as far as its columns are loaded.
@@ -318,14 +285,6 @@ isthmus.pairs = (() => {
     return pair;
   }
 
-  // Return the rows of all pairs of a neuron.
-  function rowsOf(neuron) {
-    const rows = [];
-    for (let row = 0; row < index.pairs; row++)
-      if (columns.a[row] === neuron.id || columns.b[row] === neuron.id) rows.push(row);
-    return rows;
-  }
-
   const marked = (row, bit) => columns.marks[row] !== UNKNOWN && (columns.marks[row] & bit) > 0;
 
   // Return whether nothing that was rendered excites the neuron at an end, "a" or "b", more than noise does.
@@ -338,60 +297,6 @@ isthmus.pairs = (() => {
   const isRoad = (row) => columns.walk[row] === 1 && columns.status[row] === 0;
 
   const hasRoads = () => index.roads;
-
-  // Return rows sorted by a score, the best first, or the worst first if `reversed`. Rows without a value come last
-  // either way; equal ones stay in their sequence. The bits of a value become a whole number that sorts like it, and
-  // these are sorted by 11 bits at a time, which takes a fraction of the time of sorting by a function.
-  function sort(rows, score, reversed = false) {
-    const values = columns[score];
-    const bits = new Uint32Array(values.buffer);
-    const falling = SCORES[score].highestFirst !== reversed;
-    let [known, sorted] = [new Uint32Array(rows.length), new Uint32Array(rows.length)];
-    const unknown = [];
-    ranks ??= new Uint32Array(index.pairs);
-    let count = 0;
-    for (const row of rows) {
-      if (Number.isNaN(values[row])) {
-        unknown.push(row);
-        continue;
-      }
-      const rising = bits[row] >>> 31 ? ~bits[row] >>> 0 : (bits[row] | 0x80000000) >>> 0; // negative float, or not
-      ranks[row] = falling ? ~rising >>> 0 : rising;
-      known[count++] = row;
-    }
-    for (const shift of [0, 11, 22]) {
-      const starts = new Uint32Array(2049);
-      for (let i = 0; i < count; i++) starts[((ranks[known[i]] >>> shift) & 2047) + 1]++;
-      for (let i = 1; i < starts.length; i++) starts[i] += starts[i - 1];
-      for (let i = 0; i < count; i++) sorted[starts[(ranks[known[i]] >>> shift) & 2047]++] = known[i];
-      [known, sorted] = [sorted, known];
-    }
-    known.set(unknown, count);
-    return known;
-  }
-
-  // ---- whole records
-
-  // Load the record of a row and return its line. An error has the path of the file that could not be read as its
-  // message.
-  async function line(row) {
-    const [group] = groupsOf(["key"]); // its blocks name the detail shards
-    await loadBlock(group, Math.floor(row / group.rows));
-    const number = Math.floor(row / index.details.rows);
-    const path = dataPath("detail", number, detailDigests[number]);
-    const found = details.get(path) ?? runScript(path, takeLines);
-    details.delete(path);
-    details.set(path, found);
-    found.catch(() => details.delete(path)); // so that the next call tries again
-    if (details.size > DETAILS_KEPT) details.delete(details.keys().next().value);
-    return (await found)[row % index.details.rows];
-  }
-
-  function takeLines(script) {
-    const texts = lines.get(script);
-    lines.delete(script);
-    return texts;
-  }
 
   return {
     SCORES,
@@ -408,15 +313,10 @@ isthmus.pairs = (() => {
     loadInAdvance,
     at,
     key,
-    rowOfKey,
-    rowsOfKeys,
-    rowsOf,
     isDead,
     isWeak,
     isRoad,
     hasRoads,
-    sort,
-    line,
     columns,
     layers,
     settings,
@@ -424,8 +324,15 @@ isthmus.pairs = (() => {
     neurons,
     neuronByName,
     reasons,
+    rowsSeen,
     index,
     burst,
+    dataPath,
+    loadScript,
+    runScript,
+    loadKeysAround,
+    numbersIn,
+    detailDigests,
     get count() {
       return index.pairs;
     },

@@ -4,7 +4,7 @@
 // them; then they last as long as the page.
 isthmus.favourites = (() => {
   const { element } = isthmus;
-  const PLACE = `isthmus favourites ${document.body.dataset.name}`;
+  const PLACE = isthmus.FAVOURITES;
   const KEY = /^[0-9a-f]{20}$/;
   let chosen = new Set();
   let kept = true;

@@ -1,7 +1,7 @@
 "use strict";
 
-// Filtering and sorting of the pairs. The reader's choices are a plain object of texts, as they stand in the address. A
-// filter that is not set is absent. `load` loads what choices need, and `apply` applies them.
+// The reader's choices of pairs: filters, sort order and view. They are a plain object of texts, as they stand in the
+// address. A filter that is not set is absent. search.js finds the pairs.
 isthmus.filter = (() => {
   const { pairs } = isthmus;
   const STATUSES = ["done", "failed"];
@@ -20,7 +20,6 @@ isthmus.filter = (() => {
   const OTHERS = ["sort", "reverse", "view", "columns"]; // choices that leave no pair out
   const KEY_PREFIX = /^[0-9a-f]{6,20}$/; // a word of a search that may begin a key
   const rowsOfKeys = new Map(); // beginning of a key -> rows
-  const orders = new Map(); // name of a sort order -> all rows, sorted
 
   // Return the choices in an address, or in any map of texts, always in the same sequence.
   function read(parameters) {
@@ -33,28 +32,7 @@ isthmus.filter = (() => {
     return chosen;
   }
 
-  // Return what a reader may have mistyped in an address, in words.
-  function mistakes(parameters) {
-    const found = [];
-    const expect = (name, isRight, expected) => {
-      const value = parameters.get(name);
-      if (value && !isRight(value)) found.push(`${name}: expected ${expected}, got ${JSON.stringify(value)}`);
-    };
-    for (const name of [...SCORES, ...Object.keys(LISTS)])
-      if (parameters.get(name) && pairs.absent.has(name)) found.push(`${name}: no pair of this atlas has it`);
-    for (const name of SCORES) expect(name, isRange, "a range such as 0.2..0.8");
-    for (const [name, values] of Object.entries(LISTS))
-      expect(name, (value) => values.includes(value), values.length < 9 ? values.join(" or ") : "a name of this atlas");
-    const scores = SCORES.filter((name) => !pairs.absent.has(name));
-    expect("sort", (value) => scores.includes(value), scores.join(", "));
-    expect("view", (value) => VIEWS.includes(value), VIEWS.join(", "));
-    expect("columns", (value) => value >= 1 && value <= 16, "a number from 1 to 16");
-    return found;
-  }
-
   const active = (chosen) => FIELDS.filter((name) => name in chosen);
-
-  // ---- loading
 
   const wordsIn = (text) => text.toLowerCase().split(/\s+/).filter(Boolean);
 
@@ -73,126 +51,18 @@ isthmus.filter = (() => {
   }
 
   const isLoaded = (chosen) =>
-    pairs.isLoaded(columnsFor(chosen)) && keysIn(chosen).every((key) => rowsOfKeys.has(key));
+    Boolean(isthmus.search) && pairs.isLoaded(columnsFor(chosen)) && keysIn(chosen).every((key) => rowsOfKeys.has(key));
 
+  // Load what the choices need, the script that searches included.
   async function load(chosen) {
+    await isthmus.assets.load("search");
     const missing = keysIn(chosen).filter((key) => !rowsOfKeys.has(key));
     const find = async (key) => rowsOfKeys.set(key, await pairs.rowsOfKeys(key));
     await Promise.all([pairs.load(columnsFor(chosen)), ...missing.map(find)]);
   }
 
-  // Return the rows of the pairs that pass all filters, sorted; and for each list of values the number of pairs that
-  // each value would leave, while all other filters stay as they are, or null until the names are loaded.
-  function apply(chosen) {
-    const all = order(chosen.sort, Boolean(chosen.reverse));
-    const hasNames = pairs.isLoaded(pairs.names);
-    if (!hasNames && active(chosen).length === 0) return { rows: all, counts: null };
-    const refusals = new Uint8Array(pairs.count); // number of filters that refuse a row
-    const refusing = new Uint8Array(pairs.count); // the last such filter, by its place in FIELDS
-    for (const name of active(chosen)) {
-      const passes = test(name, chosen[name]);
-      const place = FIELDS.indexOf(name);
-      for (let row = 0; row < refusals.length; row++) {
-        if (passes(row)) continue;
-        refusals[row]++;
-        refusing[row] = place;
-      }
-    }
-    const counts = hasNames ? {} : null;
-    for (const [name, values] of Object.entries(hasNames ? LISTS : {}))
-      counts[name] = countOf(name, values.length, refusals, refusing);
-    const rows = new Uint32Array(all.length);
-    let found = 0;
-    for (let place = 0; place < all.length; place++) if (refusals[all[place]] === 0) rows[found++] = all[place];
-    return { rows: rows.subarray(0, found), counts };
-  }
-
-  function countOf(name, values, refusals, refusing) {
-    const counts = new Uint32Array(values);
-    const column = pairs.columns[name];
-    const own = FIELDS.indexOf(name);
-    for (let row = 0; row < column.length; row++) {
-      if (refusals[row] === 0 || (refusals[row] === 1 && refusing[row] === own)) counts[column[row]]++;
-    }
-    return counts;
-  }
-
-  // Compute the sort orders that a reader may choose, one at a time when the browser is idle.
-  function prepare() {
-    const waiting = Object.keys(pairs.SCORES).filter((name) => pairs.isLoaded([name]));
-    const next = () => {
-      if (waiting.length === 0) return;
-      order(waiting.pop(), false);
-      whenIdle(next);
-    };
-    whenIdle(next);
-  }
-
-  const whenIdle = window.requestIdleCallback ?? ((work) => setTimeout(work, 500));
-
-  // Return all rows in a sort order; each order is computed once.
-  function order(sort, reversed) {
-    const name = `${sort} ${reversed}`;
-    if (!orders.has(name)) orders.set(name, sortAll(sort, reversed));
-    return orders.get(name);
-  }
-
-  function sortAll(sort, reversed) {
-    const all = new Uint32Array(pairs.count);
-    for (let row = 0; row < all.length; row++) all[row] = row;
-    if (!sort) return reversed ? all.reverse() : all;
-    return pairs.sort(all, sort, reversed);
-  }
-
-  // ---- one test for each filter
-
-  function test(name, value) {
-    const column = pairs.columns[name];
-    if (name === "text") return textTest(value);
-    if (name === "with") return neuronTest(value, [pairs.columns.a, pairs.columns.b]);
-    if (name === "a" || name === "b") return neuronTest(value, [column]);
-    if (name === "keys" || name === "favourites") return keysTest(keysIn({ [name]: value }));
-    if (SCORES.includes(name)) {
-      const [least, most] = range(value).map(Math.fround); // as the columns are rounded
-      return (row) => column[row] >= least && column[row] <= most;
-    }
-    const wanted = LISTS[name].indexOf(value);
-    return (row) => column[row] === wanted;
-  }
-
-  // A pair passes if every word is in the name of one of its neurons or in the reason, begins the key, or is the
-  // status.
-  function textTest(text) {
-    const { a, b, status } = pairs.columns;
-    const words = wordsIn(text);
-    const found = new Uint8Array(pairs.count); // number of words found, for each row
-    for (const word of words) {
-      const named = Uint8Array.from(pairs.neurons, (neuron) => neuron.lower.includes(word));
-      const other = new Uint8Array(pairs.count);
-      for (const row of rowsOfKeys.get(word) ?? []) other[row] = 1;
-      for (const [row, reason] of pairs.reasons) if (reason.toLowerCase().includes(word)) other[row] = 1;
-      const wanted = STATUSES.indexOf(word);
-      for (let row = 0; row < found.length; row++) {
-        if (named[a[row]] || named[b[row]] || other[row] || status[row] === wanted) found[row]++;
-      }
-    }
-    return (row) => found[row] === words.length;
-  }
-
-  // A pair passes if one of some columns has the neuron `layer:channel`, or one with this channel in any layer.
-  function neuronTest(written, ends) {
-    const channel = written.replace(/^:/, "");
-    const named = Uint8Array.from(
-      pairs.neurons,
-      (neuron) => neuron.name === written || String(neuron.channel) === channel,
-    );
-    return (row) => ends.some((column) => named[column[row]] === 1);
-  }
-
-  function keysTest(keys) {
-    const named = new Set(keys.flatMap((key) => rowsOfKeys.get(key)));
-    return (row) => named.has(row);
-  }
+  // Return whether choices leave all pairs in their own sequence.
+  const isEmpty = (chosen) => active(chosen).length === 0 && !chosen.sort && !chosen.reverse;
 
   // Read `0.3..0.8`; either end may be missing.
   function range(written) {
@@ -200,10 +70,21 @@ isthmus.filter = (() => {
     return [Number.isNaN(least) ? -Infinity : least, Number.isNaN(most ?? NaN) ? Infinity : most];
   }
 
-  function isRange(written) {
-    const parts = written.split("..");
-    return parts.length === 2 && parts.some((part) => part.trim()) && parts.every((part) => !Number.isNaN(Number(part)));
-  }
-
-  return { FIELDS, LISTS, read, mistakes, active, isLoaded, load, apply, range, prepare };
+  return {
+    FIELDS,
+    LISTS,
+    SCORES,
+    VIEWS,
+    OTHERS,
+    STATUSES,
+    rowsOfKeys,
+    read,
+    active,
+    isEmpty,
+    isLoaded,
+    load,
+    keysIn,
+    wordsIn,
+    range,
+  };
 })();

@@ -105,7 +105,7 @@ isthmus.grid = (() => {
     const rows = rowsIn(number);
     const isReady = pairs.isLoaded(pairs.tile, rows);
     if (!isReady || !pairs.isLoaded(numbers(), rows)) {
-      row.dataset.waiting = "";
+      row.dataset.waiting = isReady ? "numbers" : "tile";
       fetchSoon();
     }
     for (let column = 0; column < rows.length; column++) {
@@ -136,10 +136,14 @@ isthmus.grid = (() => {
       fetching = 0;
       const rows = list.waitingRows().flatMap((number) => [...rowsIn(number)]);
       for (const names of [pairs.tile, numbers()]) {
-        if (!pairs.isLoaded(names, rows)) pairs.load(names, rows).then(list.redo, isthmus.address.lost);
+        if (pairs.isLoaded(names, rows)) continue;
+        pairs.load(names, rows).catch(isthmus.address.lost).then(() => list.redo(isReady));
       }
     }, 50);
   }
+
+  // Return whether what a row of the grid waits for has arrived.
+  const isReady = (number) => pairs.isLoaded(list.row(number).dataset.waiting === "tile" ? pairs.tile : numbers(), rowsIn(number));
 
   const player = (place) => list.row(Math.floor(place / columns))?.querySelector(`[data-place="${place}"] > .player`);
 
@@ -198,13 +202,13 @@ isthmus.grid = (() => {
     chosen = next;
     left = null;
     isthmus.tools?.show();
-    if (filter.isLoaded(chosen)) return apply();
+    if (filter.isEmpty(chosen) || filter.isLoaded(chosen)) return apply();
     const wanted = chosen;
     isthmus.address.waitFor(filter.load(chosen)).then(() => wanted === chosen && apply(), isthmus.address.lost);
   }
 
   function apply() {
-    const { rows, counts } = filter.apply(chosen);
+    const { rows, counts } = isthmus.search?.apply(chosen) ?? { rows: all(), counts: null };
     view = rows;
     current = 0;
     byId("count").value = `${isthmus.whole(view.length)} of ${isthmus.pairsIn(pairs.count)}`;
@@ -217,6 +221,9 @@ isthmus.grid = (() => {
       fit(true);
     }
   }
+
+  // Return the rows of all pairs, in their own sequence.
+  const all = () => Uint32Array.from({ length: pairs.count }, (_, row) => row);
 
   // Change some of the choices; an empty text removes its filter.
   function change(changes, focused) {
@@ -272,8 +279,8 @@ isthmus.grid = (() => {
 
   // The names of all pairs have arrived: show how many pairs each value of a filter would leave.
   function showCounts() {
-    if (!filter.isLoaded(chosen)) return;
-    numberLeft = filter.apply(chosen).counts;
+    if (!chosen || !filter.isLoaded(chosen)) return;
+    numberLeft = isthmus.search.apply(chosen).counts;
     isthmus.tools?.show();
   }
 

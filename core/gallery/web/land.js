@@ -8,7 +8,7 @@
 isthmus.land = Object.assign(
   isthmus.land,
   (() => {
-    const { address, byId, element, layers, pairs, places, roads } = isthmus;
+    const { address, byId, element, layers, names, pairs, places, roads } = isthmus;
     const NEAR = 40; // px, the smallest cell in which a click opens a neuron; in smaller ones it zooms in
     const CLOSE = 160; // px, a cell after a search
     const SECOND_CLICK = 250; // ms
@@ -90,10 +90,10 @@ isthmus.land = Object.assign(
       }
       view.showWhole();
       if (value === "") return;
-      const names = roads.read(value);
-      const numbers = names.map(places.find);
-      const unknown = names[numbers.indexOf(undefined)];
-      if (unknown !== undefined || names.length > 2 || names.length === 0)
+      const written = names.split(value, (name) => places.find(name) !== undefined);
+      const numbers = written.map(places.find);
+      const unknown = written[numbers.indexOf(undefined)];
+      if (unknown !== undefined || written.length > 2 || written.length === 0)
         return say(
           isthmus.quoted(unknown ?? value),
           " is not on this land: expected a neuron, two neurons as ",
@@ -212,7 +212,7 @@ isthmus.land = Object.assign(
         return (location.hash = address.to("pair", pairs.key(row)));
       }
       const [one, other] = neuronsOf([first, second]);
-      const href = address.to("land", roads.write([one, other]));
+      const href = address.to("land", names.write([one, other]));
       const link = element("a", { href, textContent: "Fly from one to the other" });
       say("This atlas has no strip between ", isthmus.inWords(one), " and ", isthmus.inWords(other), ". ", link);
     }
@@ -268,7 +268,7 @@ isthmus.land = Object.assign(
         event.preventDefault();
         const numbers = numbersIn([from, to]);
         if (!numbers.length || !beginFlight(...numbers)) return;
-        address.follow("land", roads.write(neuronsOf(numbers)), title(), true);
+        address.follow("land", names.write(neuronsOf(numbers)), title(), true);
         flight.start();
       });
       byId("land-in").addEventListener("click", () => view.camera.zoomAt(1.5));

@@ -30,7 +30,9 @@ isthmus.landView = (canvas, { onMove, onTap, onPoint, onMissing, onLines }) => {
   const showWhole = () => guide({ x: places.width / 2, y: places.height / 2, zoom: camera.whole() });
 
   function handleMove() {
-    isWhole = Math.abs(camera.now.zoom / camera.whole() - 1) < 1e-3;
+    const { x, y, zoom } = camera.now;
+    const isCentred = Math.hypot(x - places.width / 2, y - places.height / 2) < 1;
+    isWhole = isCentred && Math.abs(zoom / camera.whole() - 1) < 1e-3;
     drawSoon();
     onMove(isGuided);
   }

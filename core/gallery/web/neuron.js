@@ -22,7 +22,7 @@ isthmus.neuron = (() => {
     neuron = pairs.neuronByName.get(name) ?? places.neurons[number] ?? null;
     rows = neuron ? pairs.rowsOf(neuron) : [];
     const dead = rows.filter((row) => isDead(row)).length;
-    const known = rows.filter((row) => !Number.isNaN(pairs.columns.excited[row])).length;
+    const known = rows.filter((row) => pairs.columns.excited[row] < pairs.EXCITED.length).length;
     allDead = dead > 0 && dead === known;
     byId("neuron-title").replaceChildren(neuron ? isthmus.neuronName(neuron, allDead) : "No such neuron");
     byId("neuron-dead").hidden = dead === 0;

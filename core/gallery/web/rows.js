@@ -62,9 +62,9 @@ isthmus.rows = (container, makeRow) => {
   // Return the numbers of the rows that were made without all of their data, which `makeRow` marks as waiting.
   const waitingRows = () => [...rows.keys()].filter((number) => "waiting" in rows.get(number).dataset);
 
-  // Make the waiting rows again.
-  function redo() {
-    for (const number of waitingRows()) {
+  // Make the waiting rows again that are ready.
+  function redo(isReady) {
+    for (const number of waitingRows().filter(isReady)) {
       rows.get(number).remove();
       rows.delete(number);
     }

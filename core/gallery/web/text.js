@@ -15,6 +15,9 @@ isthmus.element = (tag, properties = {}, ...children) => {
   return made;
 };
 
+// The place of the reader's favourites in this browser, see favourites.js; each atlas has its own, by its name.
+isthmus.FAVOURITES = `isthmus favourites ${document.body.dataset.name}`;
+
 // Work with what this browser keeps. If it keeps nothing, as in private windows, the work is not done.
 isthmus.stored = (work) => {
   try {
@@ -114,13 +117,3 @@ isthmus.failure = (title, reason) =>
     " ",
     isthmus.quoted(reason),
   );
-
-// Put a text on the clipboard. Pages that do not come over HTTPS may copy only what is selected.
-isthmus.copy = async (text) => {
-  if (navigator.clipboard) return navigator.clipboard.writeText(text);
-  const field = isthmus.element("textarea", { value: text, className: "unseen" });
-  document.body.append(field);
-  field.select();
-  document.execCommand("copy");
-  field.remove();
-};

@@ -133,7 +133,7 @@ isthmus.tools = (() => {
     byId("reverse").addEventListener("click", () => grid.change({ reverse: chosen.reverse ? "" : "1" }));
     byId("view").addEventListener("change", () => grid.change({ view: byId("view").value, columns: "" }));
     byId("share").addEventListener("click", () => isthmus.tray.share());
-    byId("csv").addEventListener("click", () => isthmus.csv.download());
+    byId("csv").addEventListener("click", () => isthmus.assets.load("csv").then(() => isthmus.csv.download(), isthmus.address.lost));
     byId("favourites").addEventListener("click", () => grid.change({ favourites: chosen.favourites ? "" : "1" }));
     byId("columns").addEventListener("input", () => grid.setColumns(byId("columns").value));
     addEventListener("favourites", showFavourites);

@@ -36,10 +36,9 @@ isthmus.tray = (() => {
   addEventListener("click", ({ target }) => target.dataset?.list === "tray" && toggle(target.dataset.key));
 
   // Copy the address of the favourites.
-  async function share() {
-    const keys = favourites.keys();
-    await isthmus.copy(location.href.split("#")[0] + address.toGrid({ keys: keys.join("..") }));
-    byId("said").textContent = `The address of ${isthmus.pairsIn(keys.length)} was copied.`;
+  function share() {
+    const chosen = { keys: favourites.keys().join("..") };
+    return isthmus.copy(location.href.split("#")[0] + address.toGrid(chosen), byId("said"), "The address of the favourites");
   }
 
   return { share, mark };
