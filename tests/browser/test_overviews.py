@@ -109,7 +109,7 @@ def test_a_preview_that_is_missing_or_cut_short_is_named(open_atlas: Open, tmp_p
     for key in (whole, cut):
         write_coloured_pictures(tmp_path, key, [(250 - 40 * frame, 40 * frame, 90) for frame in range(FRAMES)])
     path = tmp_path / preview_path(cut)
-    path.write_bytes(path.read_bytes()[:-80])
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     publish(tmp_path, [record.model_copy(update={"model": "inception-v1"}) for record in records])
     page = open_atlas(tmp_path, hash="#neuron=mixed4a:5", may_fail=True)
 
@@ -141,6 +141,7 @@ def test_the_atlas_explains_itself(open_atlas: Open, tmp_path: Path) -> None:
     )
     (tmp_path / SPEC_PATH).parent.mkdir()
     (tmp_path / SPEC_PATH).write_bytes(spec.to_json())
+    write_coloured_pictures(tmp_path, make_record(0).key, [(200, 100, 50)] * FRAMES)
     publish(tmp_path, [make_record(0), make_record(FAILED_ROW)])
     page = open_atlas(tmp_path, hash="#about")
     about = page.locator("#about-page")
@@ -190,6 +191,7 @@ def test_a_spec_that_is_too_long_for_a_page_is_left_out(open_atlas: Open, tmp_pa
     listed = [["stem:0", f"stem:{channel}"] for channel in range(1, 3000)]
     (tmp_path / SPEC_PATH).parent.mkdir()
     (tmp_path / SPEC_PATH).write_text(json.dumps({"name": "x", "pairs": {"select": "list", "list": listed}}))
+    write_coloured_pictures(tmp_path, make_record(0).key, [(200, 100, 50)] * FRAMES)
     publish(tmp_path, [make_record(0)])
     page = open_atlas(tmp_path, hash="#about")
 

@@ -57,7 +57,8 @@ def test_published_scripts_and_styles_have_no_comments(manifest: Manifest) -> No
 
 ADDRESSES = {
     b"http://www.w3.org/2000/svg",  # the namespace of SVG elements
-    b"https://microscope.openai.com/models/inceptionv1/",  # a link to the same neuron elsewhere, for readers to follow
+    b"https://doi.org/10.23915/distill.00012",  # a link to the article on the method
+    b"https://microscope.openai.com/models/inceptionv1/",  # a link to the same neuron elsewhere
 }
 
 
