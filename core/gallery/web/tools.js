@@ -15,6 +15,8 @@ isthmus.tools = (() => {
     excited: "both excited",
     keys: "chosen",
     favourites: "favourites",
+    a: "a",
+    b: "b",
   };
   const WORDS = { strong: "both strong", weak: "one weak", dead: "one not excited" }; // values of `ends`
   let chosen = {}; // the reader's choices, see filter.js
