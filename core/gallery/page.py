@@ -27,7 +27,7 @@ _LOADED_WITH_PAGE = (
     "page.css grid.css strip.css text.js data.js filter.js rows.js strip.js grid.js welcome.js assets.js address.js"
 ).split()
 _LOADED_LATER = {  # page, or another part -> its HTML, styles and scripts, which are loaded before it is opened
-    "every": "later.css words.js copy.js favourites.js motion.js tools.js tray.js damage.js".split(),  # for all pages
+    "every": "later.css words.js copy.js favourites.js motion.js moving.js tools.js tray.js damage.js".split(),  # for all pages
     "search": ["sorting.js", "keys.js", "details.js", "search.js"],
     "pair": (
         "pair.html strips.css pair.css copy.js places.js reference.js chart.js film.js scrubber.js summary.js "
@@ -85,8 +85,8 @@ def pages(manifest: Manifest) -> dict[str, bytes]:
         scripts=[paths[name] for name in _LOADED_WITH_PAGE if name.endswith(".js")],
         later=_later(paths, manifest.land.data if manifest.land else None),
     )
-    page = re.sub(r"^\s+", "", page, flags=re.MULTILINE)
-    return {icon_path: icon, **{paths[name]: data for name, data in assets.items()}, "index.html": page.encode()}
+    html = re.sub(r"^\s+", "", page, flags=re.MULTILINE)
+    return {icon_path: icon, **{paths[name]: data for name, data in assets.items()}, "index.html": html.encode()}
 
 
 def _description(manifest: Manifest) -> str:
