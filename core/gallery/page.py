@@ -40,7 +40,8 @@ _LOADED_LATER = {  # page, or another part -> its HTML, styles and scripts, whic
     "walk": ["walk.html", "walk.css", "names.js", "roads.js", "movie.js", "walk.js"],
     "route": ["route.html", "walk.css", "names.js", "roads.js", "movie.js", "route.js"],
     "land": (
-        "land.html land.css names.js places.js tiles.js camera.js layers.js roads.js movie.js land_view.js flight.js land.js"
+        "land.html land.css names.js places.js tiles.js camera.js layers.js roads.js movie.js land_view.js flight.js "
+        "land.js"
     ).split(),
     "about": ["about.html", "about.css", "copy.js", "about.js"],
     "animations": ["gifenc.js", "animations.js"],
