@@ -103,7 +103,7 @@ def test_a_missing_data_shard_is_reported_and_the_rest_is_shown(
     expect(page.locator("#grid .tile")).to_have_count(6)
     expect(page.locator("#grid .names")).to_have_count(4)
     assert keys_shown(page) == [f"{row:020x}" for row in (0, 1)] + [None, None] + [f"{row:020x}" for row in (4, 5)]
-    page.locator(".names").last.click()
+    page.locator(".player").last.click()
     expect(page.locator("#facts")).to_contain_text(f"{5:020x}")
 
 
