@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -51,6 +53,8 @@ PLACES = [
     f"#pair={2:020x}",
     f"#pair={4:020x}",
     f"#pair={99:020x}",
+    f"#compare={0:020x}..{2:020x}..{4:020x}..{5:020x}",
+    f"#compare={HOSTILE_NAMES[0]}..{HOSTILE_NAMES[2]}..javascript:alert(1)//%23pair={0:020x}",
     f"#neuron={HOSTILE_NAMES[0]}:1",
     f"#neuron={HOSTILE_NAMES[4]}:1",
     f"#walk={HOSTILE_NAMES[0]}:1",
@@ -76,6 +80,7 @@ def test_hostile_names_are_text_and_do_not_stretch_the_page(open_atlas: Open, ho
         page.evaluate("place => { location.hash = place }", place)
         expect(page.locator(".page.shown")).to_be_visible()
         expect(page.locator("#detail-state")).to_be_hidden()
+        page.evaluate("document.querySelectorAll('.page.shown details').forEach(fold => { fold.open = true })")
         assert_no_sideways_scroll(page)
         assert page.evaluate("document.querySelectorAll('img[src=x], script:not([src])').length") == 0
         assert page.locator("h1").text_content() == " ".join(HOSTILE_NAMES)
@@ -100,6 +105,21 @@ def test_hostile_names_show_as_they_are(open_atlas: Open, hostile: Path) -> None
         page.get_by_role("link", name="Walk from here").click()
         expect(page.locator("#walk-title")).to_have_text(f"{name}:1")
         page.get_by_role("link", name="Strips").click()
+
+
+def test_every_name_can_be_written_into_an_address(open_atlas: Open, hostile: Path) -> None:
+    """Walk, route, neuron and matrix understand names as pages write them, and as readers who know no escapes."""
+    page = open_atlas(hostile)
+    expect(page.locator("#count")).to_be_visible()
+
+    for name in HOSTILE_NAMES:
+        written = str(Neuron(name, 1))
+        layers = json.dumps([name, name])
+        for place, value in (("walk", written), ("route", f"{written}..2"), ("neuron", written), ("matrix", layers)):
+            page.evaluate("place => { location.hash = place }", f"#{place}={quote(value, safe='')}")
+            title = f"{name} by {name}" if place == "matrix" else f"{name}:1"
+            shown = "route-strips .stop:first-child" if place == "route" else f"{place}-title"
+            expect(page.locator(f"#{shown}").first).to_have_text(title)
 
 
 def test_the_page_may_not_reach_another_host(open_atlas: Open, atlas: Path) -> None:

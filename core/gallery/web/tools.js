@@ -7,6 +7,8 @@ isthmus.tools = (() => {
   const LABELS = {
     text: "search",
     with: "neuron",
+    a: "a",
+    b: "b",
     layer_a: "layer of a",
     layer_b: "layer of b",
     status: "status",
