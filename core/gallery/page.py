@@ -140,7 +140,7 @@ def _asset(name: str) -> bytes:
         source = jsmin(source)
     else:
         source = re.sub(r"\s+", " ", re.sub(r"/\*.*?\*/", "", source, flags=re.DOTALL))
-        source = re.sub(r" ?([{};,]) ?|(?<=:) ", r"\1", source).replace(";}", "}")
+        source = re.sub(r" ?([{};,]) ?|(?<=:) ", r"\1", source).replace(";}", "}").strip()
     return source.encode()
 
 

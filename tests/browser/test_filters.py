@@ -123,9 +123,7 @@ def test_pairs_with_a_neuron_that_is_not_excited_are_found(open_atlas: Open, atl
     """The list counts pairs with a dead neuron and without; failed pairs, of which it is unknown, are in neither."""
     page = open_atlas(atlas, viewport=TALL)
     page.locator("#filters > summary").click()
-    expect(page.locator("#ends").locator("option")).to_have_text(
-        ["all", "both strong (28)", "one not excited (1)"]
-    )
+    expect(page.locator("#ends").locator("option")).to_have_text(["all", "both strong (28)", "one not excited (1)"])
 
     page.locator("#ends").select_option("dead")
     expect(page.locator("#count")).to_have_text("1 of 30 pairs")

@@ -93,6 +93,7 @@ def test_a_missing_data_shard_is_reported_and_the_rest_is_shown(
     monkeypatch.setattr("core.gallery.index.FIRST_ROWS", 2)
     monkeypatch.setattr("core.gallery.index.KEY_ROWS", 4)
     monkeypatch.setattr("core.gallery.index.DETAIL_ROWS", 2)
+    monkeypatch.setattr("core.gallery.publish.DETAIL_ROWS", 2)
     failed = make_record(FAILED_ROW)
     records = [failed.model_copy(update={"a": f"stem:{row}", "key": f"{row:020x}"}) for row in range(6)]
     lost = next(file.path for file in publish(tmp_path, records).shards if file.path.startswith("data/key-00000"))
