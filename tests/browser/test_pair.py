@@ -299,6 +299,22 @@ def test_the_page_of_a_pair_says_in_words_what_its_numbers_mean(open_atlas: Open
         expect(page.locator("#pair-title .dead")).to_have_count(int(record.dead_b))
 
 
+def test_labels_and_weak_ends_stand_at_the_names(open_atlas: Open, tmp_path: Path) -> None:
+    """The title, and the page that compares the strip, have the first label of a neuron and mark a weak end."""
+    weak = make_record(4, kept_b=0.3, activation_b=[3.0, 4.0, 3, 2, 1, 1.2])
+    (tmp_path / "labels.csv").write_text(f"neuron,label\n{weak.a},<b>Curves</b>\n{weak.a},arcs\n", encoding="utf-8")
+    publish(tmp_path, [weak])
+    write_pictures(tmp_path, weak.key, 4)
+    page = open_atlas(tmp_path, hash=f"#pair={weak.key}")
+
+    for title in ("#pair-title", "#compare-large figcaption"):
+        names = page.locator(f"{title} .neuron")
+        expect(names.nth(0).locator(".label")).to_have_text("<b>Curves</b>")
+        expect(names.nth(1).locator(".weak")).to_have_text("weak")
+        expect(page.locator(f"{title} .label")).to_have_count(1)
+        page.evaluate("hash => { location.hash = hash }", f"#compare={weak.key}")
+
+
 def test_sheet_and_preview_can_be_downloaded(open_atlas: Open, serve: Serve, atlas: Path) -> None:
     """The links download the files of the atlas, byte for byte."""
     page = open_atlas(atlas, hash=f"#pair={RECORD.key}", at=serve(atlas))
