@@ -27,7 +27,9 @@ _LOADED_WITH_PAGE = (
     "page.css grid.css strip.css text.js data.js filter.js rows.js strip.js grid.js welcome.js assets.js address.js"
 ).split()
 _LOADED_LATER = {  # page, or another part -> its HTML, styles and scripts, which are loaded before it is opened
-    "every": "later.css words.js copy.js favourites.js motion.js moving.js tools.js tray.js damage.js".split(),  # for all pages
+    "every": (  # loaded before any other part, at the first sign of a reader
+        "filters.html later.css words.js copy.js favourites.js motion.js moving.js tools.js tray.js damage.js"
+    ).split(),
     "search": ["sorting.js", "keys.js", "details.js", "search.js"],
     "pair": (
         "pair.html strips.css pair.css copy.js places.js reference.js chart.js film.js scrubber.js summary.js "
@@ -138,7 +140,7 @@ def _asset(name: str) -> bytes:
         source = jsmin(source)
     else:
         source = re.sub(r"\s+", " ", re.sub(r"/\*.*?\*/", "", source, flags=re.DOTALL))
-        source = re.sub(r" ?([{};,]) ?|(?<=:) ", r"\1", source).replace(";}", "}")
+        source = re.sub(r" ?([{};,]) ?|(?<=:) ", r"\1", source).replace(";}", "}").strip()
     return source.encode()
 
 

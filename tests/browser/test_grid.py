@@ -93,6 +93,7 @@ def test_a_missing_data_shard_is_reported_and_the_rest_is_shown(
     monkeypatch.setattr("core.gallery.index.FIRST_ROWS", 2)
     monkeypatch.setattr("core.gallery.index.KEY_ROWS", 4)
     monkeypatch.setattr("core.gallery.index.DETAIL_ROWS", 2)
+    monkeypatch.setattr("core.gallery.publish.DETAIL_ROWS", 2)
     failed = make_record(FAILED_ROW)
     records = [failed.model_copy(update={"a": f"stem:{row}", "key": f"{row:020x}"}) for row in range(6)]
     lost = next(file.path for file in publish(tmp_path, records).shards if file.path.startswith("data/key-00000"))
@@ -103,7 +104,7 @@ def test_a_missing_data_shard_is_reported_and_the_rest_is_shown(
     expect(page.locator("#grid .tile")).to_have_count(6)
     expect(page.locator("#grid .names")).to_have_count(4)
     assert keys_shown(page) == [f"{row:020x}" for row in (0, 1)] + [None, None] + [f"{row:020x}" for row in (4, 5)]
-    page.locator(".names").last.click()
+    page.locator(".player").last.click()
     expect(page.locator("#facts")).to_contain_text(f"{5:020x}")
 
 

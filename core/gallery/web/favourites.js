@@ -3,7 +3,7 @@
 // The reader's favourites: keys of pairs, kept in this browser for each atlas by its name. A browser may refuse to keep
 // them; then they last as long as the page.
 isthmus.favourites = (() => {
-  const { element } = isthmus;
+  const { byId, element } = isthmus;
   const PLACE = isthmus.FAVOURITES;
   const KEY = /^[0-9a-f]{20}$/;
   let chosen = new Set();
@@ -23,6 +23,7 @@ isthmus.favourites = (() => {
     if (kept) read(); // another window may have changed them
     chosen.delete(key) || chosen.add(key);
     kept = isthmus.stored(write) ?? false;
+    if (!kept) byId("said").textContent = "This browser keeps nothing for this page: favourites stay until this page is closed.";
     dispatchEvent(new Event("favourites"));
   }
 

@@ -222,6 +222,7 @@ isthmus.grid = (() => {
 
   // Show the grid where the reader left it; `place` is the position, px, that the browser's history has.
   function show(_, place) {
+    isthmus.welcome.show();
     fit(true);
     if (left === null && place === undefined) return;
     const { position, focused } = left ?? { position: place, focused: null };

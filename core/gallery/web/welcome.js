@@ -9,7 +9,7 @@ isthmus.welcome = (() => {
 
   // Show the first strip that is finished, short and strong at both ends, of those that come with the page.
   function show() {
-    welcome.open = isthmus.stored(() => localStorage.getItem(PLACE)) !== "folded";
+    if (!byId("example").hidden) return;
     for (let row = 0; row < pairs.index.first; row++) {
       const pair = pairs.at(row);
       if (pair.failed || pair.frames > 10 || isthmus.markOf(pair, "a") || isthmus.markOf(pair, "b")) continue;
@@ -24,5 +24,7 @@ isthmus.welcome = (() => {
     isthmus.stored(() => localStorage.setItem(PLACE, welcome.open ? "open" : "folded")),
   );
   byId("skip").addEventListener("click", () => isthmus.grid.enter());
-  addEventListener("DOMContentLoaded", show);
+  welcome.open = isthmus.stored(() => localStorage.getItem(PLACE)) !== "folded";
+
+  return { show };
 })();
