@@ -27,7 +27,7 @@ _LOADED_WITH_PAGE = (
     "page.css grid.css strip.css text.js data.js filter.js rows.js strip.js grid.js welcome.js assets.js address.js"
 ).split()
 _LOADED_LATER = {  # page, or another part -> its HTML, styles and scripts, which are loaded before it is opened
-    "every": "later.css words.js copy.js favourites.js motion.js tools.js tray.js damage.js".split(),  # for all pages
+    "every": "later.css words.js copy.js favourites.js motion.js moving.js tools.js tray.js damage.js".split(),  # for all pages
     "search": ["sorting.js", "keys.js", "details.js", "search.js"],
     "pair": (
         "pair.html strips.css pair.css copy.js places.js reference.js chart.js film.js scrubber.js summary.js "
@@ -40,7 +40,8 @@ _LOADED_LATER = {  # page, or another part -> its HTML, styles and scripts, whic
     "walk": ["walk.html", "walk.css", "names.js", "roads.js", "movie.js", "walk.js"],
     "route": ["route.html", "walk.css", "names.js", "roads.js", "movie.js", "route.js"],
     "land": (
-        "land.html land.css names.js places.js tiles.js camera.js layers.js roads.js movie.js land_view.js flight.js land.js"
+        "land.html land.css names.js places.js tiles.js camera.js layers.js roads.js movie.js land_view.js flight.js "
+        "land.js"
     ).split(),
     "about": ["about.html", "about.css", "copy.js", "about.js"],
     "animations": ["gifenc.js", "animations.js"],
@@ -85,8 +86,8 @@ def pages(manifest: Manifest) -> dict[str, bytes]:
         scripts=[paths[name] for name in _LOADED_WITH_PAGE if name.endswith(".js")],
         later=_later(paths, manifest.land.data if manifest.land else None),
     )
-    page = re.sub(r"^\s+", "", page, flags=re.MULTILINE)
-    return {icon_path: icon, **{paths[name]: data for name, data in assets.items()}, "index.html": page.encode()}
+    html = re.sub(r"^\s+", "", page, flags=re.MULTILINE)
+    return {icon_path: icon, **{paths[name]: data for name, data in assets.items()}, "index.html": html.encode()}
 
 
 def _description(manifest: Manifest) -> str:

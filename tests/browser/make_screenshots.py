@@ -87,6 +87,8 @@ def places(root: Path) -> dict[str, str]:
         "filtered": "#sort=balance&status=done&text=block9",
         "nothing": "#text=nothing",
         "pair": f"#pair={record['key']}",
+        "compare": f"#compare={'..'.join(one['key'] for one in records if one['status'] == 'done')[:42]}",
+        "embed": f"?embed#pair={record['key']}",
         **({"failed": f"#pair={failed['key']}"} if failed else {}),
         **({"dead": f"#pair={dead['key']}", "dead-neuron": f"#neuron={dead['b']}"} if dead else {}),
         "neuron": f"#neuron={record['a']}",

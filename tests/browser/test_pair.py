@@ -135,7 +135,7 @@ def test_the_scrubber_moves_through_frames_and_curves(open_atlas: Open, atlas: P
 
 
 def test_each_curve_has_a_scale_of_its_own(open_atlas: Open, tmp_path: Path) -> None:
-    """Point i is in the middle of frame i, from the least to the greatest value; numbers and a line at zero say which."""
+    """Point i is in the middle of frame i, from the least to the greatest value; numbers and a line at zero tell."""
     curves = {"a": [8.0, 6.5, 4.0, 3.0, 2.5, 2.0], "b": [-1.0, -0.5, 0.0, 1.0, 2.0, 3.0]}
     record = make_record(4, activation_a=curves["a"], activation_b=curves["b"])
     publish(tmp_path, [record])

@@ -53,6 +53,8 @@ PLACES = [
     f"#pair={2:020x}",
     f"#pair={4:020x}",
     f"#pair={99:020x}",
+    f"#compare={0:020x}..{2:020x}..{4:020x}..{5:020x}",
+    f"#compare={HOSTILE_NAMES[0]}..{HOSTILE_NAMES[2]}..javascript:alert(1)//%23pair={0:020x}",
     f"#neuron={HOSTILE_NAMES[0]}:1",
     f"#neuron={HOSTILE_NAMES[4]}:1",
     f"#walk={HOSTILE_NAMES[0]}:1",
@@ -78,6 +80,7 @@ def test_hostile_names_are_text_and_do_not_stretch_the_page(open_atlas: Open, ho
         page.evaluate("place => { location.hash = place }", place)
         expect(page.locator(".page.shown")).to_be_visible()
         expect(page.locator("#detail-state")).to_be_hidden()
+        page.evaluate("document.querySelectorAll('.page.shown details').forEach(fold => { fold.open = true })")
         assert_no_sideways_scroll(page)
         assert page.evaluate("document.querySelectorAll('img[src=x], script:not([src])').length") == 0
         assert page.locator("h1").text_content() == " ".join(HOSTILE_NAMES)

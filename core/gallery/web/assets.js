@@ -11,7 +11,7 @@ isthmus.assets = (() => {
     parts[name] = places.split(",");
   }
   const ASKED = ["animations", "csv", "embed"]; // parts that few readers need; they are never loaded in advance
-  const SIGNS = ["pointermove", "pointerdown", "keydown", "focusin"];
+  const SIGNS = ["pointermove", "pointerdown", "keydown", "focusin", "input"];
   const loads = new Map(); // path -> promise
 
   // Load the files of a part, such as a page. An error has the path of the file that could not be read as its message.
@@ -49,7 +49,15 @@ isthmus.assets = (() => {
   // What the first screen does without, the tools included, is loaded at the first sign of a reader; or at once, if the
   // address has choices that the tools show or the reader has favourites.
   addEventListener("DOMContentLoaded", () => {
-    const early = () => load("every").catch(isthmus.address.lost);
+    const early = () => load("every").then(() => removeEventListener("click", again, capture), isthmus.address.lost);
+    const capture = { capture: true };
+    const again = async ({ target }) => {
+      const button = target.closest("button");
+      if (!button) return;
+      await early(); // nothing has answered the click
+      button.click();
+    };
+    addEventListener("click", again, capture);
     if (location.hash || isthmus.stored(() => localStorage.getItem(isthmus.FAVOURITES))) early();
     else for (const sign of SIGNS) addEventListener(sign, early, { once: true, passive: true });
   });

@@ -162,37 +162,6 @@ isthmus.grid = (() => {
     if (now) now.tabIndex = 0;
   }
 
-  grid.addEventListener("keydown", (event) => {
-    const made = event.target.closest(".tile");
-    if (!made) return;
-    const place = Number(made.dataset.place);
-    const screen = Math.max(1, Math.floor(innerHeight / height) - 1) * columns;
-    const key = `${event.ctrlKey || event.metaKey ? "Ctrl+" : ""}${event.shiftKey ? "Shift+" : ""}${event.key}`;
-    const target = {
-      ArrowUp: place - columns,
-      ArrowDown: place + columns,
-      "Shift+ArrowLeft": place - 1,
-      "Shift+ArrowRight": place + 1,
-      PageUp: place - screen,
-      PageDown: place + screen,
-      "Ctrl+Home": 0,
-      "Ctrl+End": view.length - 1,
-    }[key];
-    if (target === undefined) return;
-    event.preventDefault();
-    if (key.startsWith("Arrow") && (target < 0 || target >= view.length)) return;
-    focus(target);
-  });
-  grid.addEventListener("focusin", (event) => {
-    const made = event.target.closest(".tile");
-    if (made) makeCurrent(Number(made.dataset.place));
-  });
-  // If the tile that Tab would reach is far off the screen, let Tab reach the first tile on the screen.
-  addEventListener("keydown", (event) => {
-    if (event.key === "Tab" && grid.clientWidth && !player(current))
-      makeCurrent(Math.max(0, Math.ceil(list.position() / height)) * columns);
-  });
-
   // ---- choosing
 
   // Show the pairs of the choices in an address or in the tools. If their data are not loaded, the pairs of the choices
@@ -242,6 +211,8 @@ isthmus.grid = (() => {
 
   // Follow the size of the screen.
   function listenToTools() {
+    const orders = Object.entries(pairs.SCORES).map(([value, { order }]) => element("option", { value, textContent: order }));
+    byId("sort").append(...orders);
     const soon = () => requestAnimationFrame(() => fit());
     addEventListener("resize", soon); // for the height
     new ResizeObserver(soon).observe(grid);
@@ -296,7 +267,11 @@ isthmus.grid = (() => {
     moveOn,
     listenToTools,
     showCounts,
+    focus,
+    makeCurrent,
     enter: () => focus(current),
+    isCurrentThere: () => Boolean(player(current)),
+    layout: () => ({ columns, height }),
     again: () => filter.load(chosen).then(apply, isthmus.address.lost),
     chosen: () => chosen,
     rows: () => view,

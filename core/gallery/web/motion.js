@@ -124,11 +124,13 @@
   addEventListener("motion", () => {
     for (const player of document.querySelectorAll(".page.shown .player[role=slider]")) tell(player.parentElement);
   });
-  speed.addEventListener("change", () => {
+  function setSpeed() {
     document.body.style.setProperty("--frame-seconds", `${0.2 / Number(speed.value)}s`);
     dispatchEvent(new Event("motion"));
-  });
+  }
+  speed.addEventListener("change", setSpeed);
 
   Object.assign(isthmus.strip, { tell, listen, frameAfter, playing, frameMilliseconds: () => 200 / Number(speed.value) });
   listen(byId("grid"));
+  setSpeed();
 })();

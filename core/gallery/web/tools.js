@@ -17,6 +17,8 @@ isthmus.tools = (() => {
     excited: "both excited",
     keys: "chosen",
     favourites: "favourites",
+    a: "a",
+    b: "b",
   };
   const WORDS = { strong: "both strong", weak: "one weak", dead: "one not excited" }; // values of `ends`
   let chosen = {}; // the reader's choices, see filter.js
@@ -124,8 +126,6 @@ isthmus.tools = (() => {
   }
 
   function listen() {
-    const names = element("option", { value: "", textContent: "Name" });
-    byId("sort").append(names, ...isthmus.scoreOptions("order"));
     byId("ranges").append(...Object.entries(pairs.SCORES).map(([name, score]) => rangeOf(name, score)));
     for (const name of ["text", "with"])
       byId(name).addEventListener("input", () => grid.change({ [name]: byId(name).value.trim() }));
@@ -151,7 +151,7 @@ isthmus.tools = (() => {
   // Create the fields of a score's range, which show the ends that it has in the atlas.
   function rangeOf(name, { label, meaning }) {
     const field = (which, end) => {
-      const placeholder = `${which} ${isthmus.short(end)}`;
+      const placeholder = end === undefined ? which : `${which} ${isthmus.short(end)}`;
       const input = element("input", { type: "number", step: "any", placeholder });
       input.dataset.score = name;
       input.setAttribute("aria-label", `${label}, ${which}`);
@@ -161,11 +161,16 @@ isthmus.tools = (() => {
       });
       return input;
     };
-    const [least, most] = pairs.ranges[name];
+    const [least, most] = pairs.ranges[name] ?? []; // no pair has it
     return element("span", { className: "range" }, isthmus.term(label, meaning), field("min", least), field("max", most));
   }
 
+  // What the reader has chosen before this script was there.
+  const before = ["text", "sort", "view", "ends"].map((name) => [name, byId(name).value.trim()]).filter(([, value]) => value);
+  const columns = byId("columns").value;
   listen();
+  if (before.length) grid.change(Object.fromEntries(before));
+  if (columns !== byId("columns-number").value) grid.setColumns(columns);
   show();
   showHeads();
   showFavourites();
