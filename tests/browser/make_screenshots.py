@@ -23,6 +23,8 @@ WALK_PLACES = {
     "walk": f"#walk={LAYERS[0]}:{HUB}",
     "walked": f"#walk={LAYERS[0]}:{HUB}..6..5..7",
     "nowhere": "#walk=stem:77",
+    "goal": f"#walk={LAYERS[0]}:2..{HUB}..goal..5",
+    "route-empty": "#route",
     "route": f"#route={LAYERS[0]}:{HUB}..5",
     "no-road": f"#route={LAYERS[0]}:{HUB}..9",
     "walk-pair": f"#pair={walk_record(1, 6, 0).key}",

@@ -85,6 +85,7 @@ def test_the_shortest_route_is_one_movie(open_atlas: Open, serve: Serve, walk_at
     page.get_by_role("heading", name="Route").click()
     page.keyboard.press(" ")
     passes(page, f"From {LAYER}:6 to {LAYER}:5, frame 2 of 6")
+    page.locator("#route-strips .frames").first.focus()  # Space would scroll here
     page.keyboard.press(" ")
     expect(page.locator("#route-play")).to_have_text("Play")
     page.get_by_role("link", name="Walk this route").click()

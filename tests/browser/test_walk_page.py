@@ -156,7 +156,7 @@ def test_a_walk_shows_its_goal_and_pauses(open_atlas: Open, walk_atlas: Path) ->
     page = open_atlas(walk_atlas, hash=f"#walk={LAYER}:2..1..goal..5")
     state = page.locator("#walk-state")
     expect(state).to_contain_text(f"The goal is {LAYER}:5, 2 strips from here; the road that leads there is marked.")
-    expect(page.locator(".road.on-way")).to_have_text(f"{LAYER}:6to the goal")
+    expect(page.locator(".road.on-way")).to_have_text(f"{LAYER}:6→ goal")
     page.get_by_label("Speed").select_option("0.25")
     road = page.get_by_role("link", name=f"Walk to {LAYER}:6, layer change 0.200, on the way to the goal")
     road.focus()
