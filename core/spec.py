@@ -243,7 +243,7 @@ class RandomPairs(Frozen):
 
 
 class NearestPairs(Frozen):
-    """Pairs of each neuron and its nearest neurons of the same layer, by the cosine of the weights that feed them."""
+    """Pairs of each neuron and its nearest neurons of the same layer, by their weights or their activations."""
 
     model_config = ConfigDict(title="nearest")
 
@@ -252,6 +252,11 @@ class NearestPairs(Frozen):
     k: StrictInt = Field(4, ge=1, le=1000, description="Number of neighbours of each neuron.")
     connect: StrictBool = Field(
         False, description="Add the nearest pairs that are needed for a route between any two of the neurons."
+    )
+    by: Literal["weights", "activations"] = Field(
+        "weights",
+        description="weights: neurons are near if the weights that feed them have a large cosine. activations: if "
+        "their activations on the photographs of images correlate; run isthmus images first.",
     )
 
 
@@ -273,10 +278,10 @@ class LandSpec(Frozen):
     steps: StrictInt | None = Field(
         None, ge=1, le=100_000, description="Number of updates of the picture; by default that of render.steps."
     )
-    arrange: Literal["weights", "given"] = Field(
+    arrange: Literal["weights", "activations", "given"] = Field(
         "weights",
-        description="weights: neurons with like weights that feed them are neighbours. given: the order of the spec, "
-        "row by row.",
+        description="weights: neurons with like weights that feed them are neighbours. activations: neurons whose "
+        "activations on photographs correlate; run isthmus images first. given: the order of the spec, row by row.",
     )
     columns: StrictInt | None = Field(
         None, ge=1, le=1000, description="Places in a row; by default the picture is about as wide as high."
