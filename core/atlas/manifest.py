@@ -73,6 +73,7 @@ class Manifest(_Frozen):
         details: the scripts of whole records, in order of their pairs.
         records: the file with every record.
         land: the picture of all neurons of a layer, if there is one.
+        preview: the picture that other sites show beside a link to the atlas; None if there is none.
         labels: sha256 of the labels of neurons that were published; None if there were none.
     """
 
@@ -90,15 +91,17 @@ class Manifest(_Frozen):
     details: list[DataFile]
     records: DataFile
     land: LandFiles | None = None
+    preview: DataFile | None = None
     labels: str | None = None
 
     @property
     def data_files(self) -> list[DataFile]:
-        """All files of data about pairs, in the sequence in which they refer to each other: the index comes last."""
-        return [self.records, *self.details, *self.shards, *([self.index] if self.index else [])]
+        """All files in `data/` but those of the land."""
+        single = (self.records, self.index, self.preview)
+        return [*self.details, *self.shards, *(file for file in single if file)]
 
     def to_json(self) -> bytes:
-        without = {name for name in ("index", "labels", "land") if getattr(self, name) is None}
+        without = {name for name in ("index", "labels", "land", "preview") if getattr(self, name) is None}
         return (
             json.dumps(self.model_dump(exclude=without), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
         ).encode()

@@ -15,6 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from rjsmin import jsmin
 
 from core.errors import counted
+from core.gallery.citation import citation
 from core.gallery.columns import script_json
 
 if TYPE_CHECKING:
@@ -40,10 +41,11 @@ _LOADED_LATER = {  # page, or another part -> its HTML, styles and scripts, whic
     "land": (
         "land.html land.css names.js places.js tiles.js camera.js layers.js roads.js movie.js land_view.js flight.js land.js"
     ).split(),
-    "about": ["about.html", "about.js"],
+    "about": ["about.html", "about.css", "copy.js", "about.js"],
     "animations": ["gifenc.js", "animations.js"],
     "csv": ["csv.js"],
 }
+_ICON = "icon.svg"
 _LONGEST_SPEC = 20_000  # characters; a longer spec lists thousands of pairs and would make every page load slower
 
 
@@ -60,7 +62,7 @@ def pages(manifest: Manifest) -> dict[str, bytes]:
         "settings": {digest: _as_texts(manifest.settings[digest]) for digest in sorted(manifest.settings)},
         "shape": _shape(manifest.settings),
         "spec": _spec_text(manifest.spec),
-        "isthmus": sorted({versions.get("isthmus", "unknown") for versions in manifest.versions}),
+        "citation": citation(manifest),
     }
     assets: dict[str, bytes] = {}
     for name in chain(_LOADED_WITH_PAGE, *_LOADED_LATER.values()):
@@ -69,14 +71,35 @@ def pages(manifest: Manifest) -> dict[str, bytes]:
         else:
             assets[name] = _asset(name)
     paths = {name: _asset_path(name, data) for name, data in assets.items()}
+    icon = (_WEB / _ICON).read_bytes().rstrip()
+    icon_path = _asset_path(_ICON, icon)
+    site = (manifest.spec or {}).get("site")
     page = jinja.get_template("page.html.j2").render(
         facts,
+        description=_description(manifest),
+        icon=icon_path,
+        site=f"{site.rstrip('/')}/" if isinstance(site, str) else "",
         model=json.dumps(_model(manifest)),
         styles=[paths[name] for name in _LOADED_WITH_PAGE if name.endswith(".css")],
         scripts=[paths[name] for name in _LOADED_WITH_PAGE if name.endswith(".js")],
         later=_later(paths, manifest.land.data if manifest.land else None),
     )
-    return {**{paths[name]: data for name, data in assets.items()}, "index.html": page.encode()}
+    return {icon_path: icon, **{paths[name]: data for name, data in assets.items()}, "index.html": page.encode()}
+
+
+def _description(manifest: Manifest) -> str:
+    """Return what the atlas is in one or two sentences, which other sites show beside a link to it."""
+    said = []
+    if manifest.counts.pairs:
+        pairs = counted(manifest.counts.pairs, "pair")
+        said.append(
+            f"{pairs} of neurons of {manifest.model}: for each, images that lead from what excites one neuron "
+            "to what excites the other."
+        )
+    if manifest.land:
+        neurons = counted(manifest.land.neurons, "neuron")
+        said.append(f"One picture of {neurons} of {manifest.model}, in which similar ones are side by side.")
+    return " ".join(said)
 
 
 def _later(paths: Mapping[str, str], land_data: str | None) -> dict[str, str]:

@@ -43,6 +43,7 @@ from core.gallery.index import (
 )
 from core.gallery.land import is_land_published, land_files, land_script, write_tiles
 from core.gallery.lines import Lines
+from core.gallery.link_preview import link_preview
 from core.gallery.page import pages
 from core.gallery.table import Table, lines_of, read_table
 from core.machine.threads import in_threads
@@ -98,6 +99,7 @@ def _try_to_publish(store: Store, name: str, read_land: ReadLand) -> Manifest | 
             data.add_land(land)
         elif before:
             data.keep_land(*before)
+        data.add_preview(table)
         if not store.swap(PAIRS_PATH, in_order.file(), versions[PAIRS_PATH]):
             return None
     manifest = data.manifest(name, spec)
@@ -174,6 +176,7 @@ class _Data:
         self.shards: list[DataFile] = []
         self.details: list[DataFile] = []
         self.records = DataFile(path=PAIRS_PATH, sha256=hashlib.sha256().hexdigest(), bytes=0, pairs=0)
+        self.preview: DataFile | None = None
         self.model: tuple[str, str] | None = None
         self.settings: dict[str, dict[str, Any]] = {}
         self.devices: set[str] = set()
@@ -239,6 +242,16 @@ class _Data:
         self.model = self.model or (before.model, before.model_digest)
         self._add_origin(before.devices, before.versions)
 
+    def add_preview(self, table: Table) -> None:
+        """Add the picture for links to the atlas, after its pairs and its land."""
+        picture = link_preview(self.store, table, self.land_paths)
+        if picture is not None:
+            digest = hashlib.sha256(picture).hexdigest()
+            path = f"data/preview-{digest[:10]}.jpg"
+            if path not in self.present:
+                self.store.replace(path, picture)
+            self.preview = DataFile(path=path, sha256=digest, bytes=len(picture), pairs=0)
+
     def _add_origin(self, devices: Iterable[str], versions: Iterable[Mapping[str, str]]) -> None:
         self.devices.update(devices)
         for one in versions:
@@ -268,6 +281,7 @@ class _Data:
             details=self.details,
             records=self.records,
             land=self.land,
+            preview=self.preview,
             labels=_labels_digest(self.labels),
         )
 

@@ -51,7 +51,7 @@ def test_strips_of_one_pair_in_two_settings_move_together(open_atlas: Open, atla
     page.locator("#compare-settings").click()
     expect(page.locator("#compare-title")).to_be_focused()
     expect(page.locator("#compare-large figure")).to_have_count(2)
-    expect(page.locator(".compared .film img")).to_have_count(FRAMES + LONGER)
+    expect(page.locator(".compared .frame-row img")).to_have_count(FRAMES + LONGER)
     expect(page.locator(".compared polyline")).to_have_count(4)
 
     windows = [page.locator("#compare-large img").nth(place) for place in range(2)]
@@ -63,7 +63,7 @@ def test_strips_of_one_pair_in_two_settings_move_together(open_atlas: Open, atla
     for _ in range(4):
         slider.press("ArrowRight")
     expect(slider).to_have_attribute("aria-valuetext", "40 % of the way, frame 3 of 6, frame 5 of 11")
-    surface = page.locator(".compared .film").first.bounding_box()
+    surface = page.locator(".compared .frame-row").first.bounding_box()
     assert surface is not None
     page.mouse.move(surface["x"] + 4.5 / FRAMES * surface["width"], surface["y"] + 9)
     for window, frame in zip(windows, (5, 9), strict=True):

@@ -50,7 +50,9 @@ def test_the_html_to_copy_shows_the_strip_alone(open_atlas: Open, serve: Serve, 
     frame = embed(page, code)
     window = frame.locator("#embed-strip img")
     expect(frame.locator("#embed-names")).to_have_text(f"{RECORD.a}→{RECORD.b}")
-    expect(frame.locator("#embed-names")).to_have_attribute("href", f"/{atlas_and_page.name}/#pair={RECORD.key}".replace("/#", "/index.html#"))
+    expect(frame.locator("#embed-names")).to_have_attribute(
+        "href", f"/{atlas_and_page.name}/#pair={RECORD.key}".replace("/#", "/index.html#")
+    )
     expect(frame.locator("#bar, #grid, #pair-page")).to_have_count(3)
     assert frame.locator("#bar, #grid, #pair-page").locator("visible=true").count() == 0
     assert page.locator("iframe").bounding_box() == {"x": 8, "y": 8, "width": 240, "height": 300}
@@ -73,7 +75,9 @@ def test_a_strip_fits_every_frame_and_plays(open_atlas: Open, serve: Serve, atla
     """From 120 px on, nothing is cut off or needs scrolling; a bad address ends in a sentence."""
     page = open_atlas(atlas_and_page, at=serve(atlas_and_page), file="essay.html")
     for width, height in ((120, 120), (400, 160), (300, 700)):
-        html = f'<iframe src="index.html?embed#pair={RECORD.key}" width={width} height={height} style="border:0"></iframe>'
+        html = (
+            f'<iframe src="index.html?embed#pair={RECORD.key}" width={width} height={height} style="border:0"></iframe>'
+        )
         frame = embed(page, html)
         button = frame.get_by_role("button", name="Pause")
         expect(button).to_be_visible()
@@ -86,7 +90,9 @@ def test_a_strip_fits_every_frame_and_plays(open_atlas: Open, serve: Serve, atla
             assert box["y"] + box["height"] <= outer["y"] + height
     window = frame.locator("#embed-strip img")
     seen: set[str] = set()
-    wait_until(page, lambda: seen.add(window.evaluate("one => getComputedStyle(one).transform")) or len(seen) > 2, "play")
+    wait_until(
+        page, lambda: seen.add(window.evaluate("one => getComputedStyle(one).transform")) or len(seen) > 2, "play"
+    )
     button.click()
     expect(frame.get_by_role("slider")).to_have_attribute("aria-valuetext", f"frame {frame_number(frame)} of {FRAMES}")
 

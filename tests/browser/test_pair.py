@@ -6,14 +6,15 @@ import io
 import json
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from PIL import Image
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 from sample_atlases import (
-    DEAD_ROW,
     FAILED_REASON,
     FAILED_ROW,
     FRAMES,
@@ -25,11 +26,12 @@ from sample_atlases import (
     write_coloured_pictures,
     write_pictures,
 )
-from screen import assert_no_sideways_scroll, expect_frame, wait_for_pictures
+from screen import assert_no_sideways_scroll, expect_frame, wait_for_pictures, wait_until
 
 from core.atlas.keys import pair_keys
 from core.atlas.plan_files import SPEC_PATH
 from core.atlas.records import Checkpoint, Picture
+from core.gallery.index import KEY_ROWS
 from core.neurons import Neuron, Pair
 from core.spec import ListedPairs
 from core.spec_file import parse_spec
@@ -152,18 +154,58 @@ def test_each_curve_has_a_scale_of_its_own(open_atlas: Open, tmp_path: Path) -> 
     assert float(zero.get_attribute("y1") or "") == pytest.approx(75)
 
 
-def test_the_large_frame_plays_while_everything_plays(open_atlas: Open, atlas: Path) -> None:
-    """The play button also plays the large frame, and pausing stops it."""
+def test_the_strip_plays_with_all_others_or_alone(open_atlas: Open, atlas: Path) -> None:
+    """Space plays and pauses it without scrolling; a screen reader hears that it plays, and where it stops."""
     page = open_atlas(atlas, hash=f"#pair={RECORD.key}")
     page.get_by_label("Speed").select_option("4")
-    page.get_by_role("button", name="Play all").click()
+    slider = page.get_by_role("slider", name="Frame")
+    for play, pause in (
+        (page.get_by_role("button", name="Play all").click, page.get_by_role("button", name="Pause all").click),
+        (partial(page.locator("#pair-title").press, " "), partial(slider.press, " ")),
+    ):
+        play()
+        expect(slider).to_have_attribute("aria-valuetext", "playing 6 frames")
+        number = slider.get_attribute("aria-valuenow")
+        for frame in ("frame 1 of 6", "frame 4 of 6"):
+            page.wait_for_function(
+                "frame => !document.querySelector('#legend').textContent.startsWith(frame)", arg=frame
+            )
+        assert slider.get_attribute("aria-valuenow") == number
+        pause()
+        stopped = page.locator("#legend").text_content() or ""
+        frame = int(stopped.removeprefix("frame ")[0])
+        expect(slider).to_have_attribute("aria-valuetext", re.compile(f"^frame {frame} of 6, activation of a "))
+        expect(slider).to_have_attribute("aria-valuenow", str(frame))
+        page.wait_for_timeout(200)  # ms; four frames at this speed
+        assert page.locator("#legend").text_content() == stopped
+    assert page.evaluate("scrollY") == 0
 
-    for frame in ("frame 1 of 6", "frame 4 of 6"):
-        page.wait_for_function("frame => !document.querySelector('#legend').textContent.startsWith(frame)", arg=frame)
-    page.get_by_role("button", name="Pause all").click()
-    stopped = page.locator("#legend").text_content()
-    page.wait_for_timeout(200)  # ms; four frames at this speed
-    assert page.locator("#legend").text_content() == stopped
+
+def test_paper_and_forced_colours_keep_the_frames_in_sight(open_atlas: Open, tmp_path: Path) -> None:
+    """On paper, frames, curves and words are on one page; the cursor covers no frame in forced colours."""
+    write_coloured_pictures(tmp_path, RECORD.key, [(200, 40 * frame, 90) for frame in range(FRAMES)])
+    publish(tmp_path, [RECORD])
+    page = open_atlas(tmp_path, hash=f"#pair={RECORD.key}")
+    expect(page.locator("#summary p")).to_have_count(3)
+    wait_for_pictures(page)
+    page.emulate_media(forced_colors="active")
+    box = page.locator("#frames img").first.bounding_box()
+    assert box is not None
+    shot = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+    assert shot.getpixel((int(box["x"] + box["width"] / 2), int(box["y"] + box["height"] / 2))) == (200, 0, 90)
+
+    page.emulate_media(forced_colors="none", media="print")
+    page.set_viewport_size({"width": 794, "height": 1123})  # A4 at 96 dpi
+    large, strip, words = (page.locator(part).bounding_box() for part in ("#large", "#scrubber", "#telling"))
+    assert large is not None
+    assert strip is not None
+    assert words is not None
+    assert large["width"] >= 200
+    assert strip["x"] + strip["width"] <= 794
+    assert strip["height"] > strip["width"] / FRAMES + 60
+    assert page.locator("#stage").evaluate("one => getComputedStyle(one).breakInside") == "avoid"
+    for part in ("#actions", "#pair-play", "#neighbours"):
+        expect(page.locator(part)).to_be_hidden()
 
 
 def test_every_number_of_the_record_is_there(open_atlas: Open, atlas: Path) -> None:
@@ -199,18 +241,62 @@ def test_every_number_of_the_record_is_there(open_atlas: Open, atlas: Path) -> N
     assert download.value.path().read_text(encoding="utf-8") == RECORD.to_line() + "\n"
 
 
-def test_the_page_of_a_pair_says_which_neuron_is_not_excited(open_atlas: Open, atlas: Path) -> None:
-    """Names, a sentence and the numbers say so; a pair whose neurons are excited has no such sentence."""
-    dead = make_record(DEAD_ROW)
-    page = open_atlas(atlas, hash=f"#pair={dead.key}")
+def test_the_page_of_a_pair_says_in_words_what_its_numbers_mean(open_atlas: Open, tmp_path: Path) -> None:
+    """Kept ends, crossing and pace of good, bad and unmeasured strips; neurons that are not excited are marked."""
+    end = {"activation_a": [4.0, 4.2, 3, 2, 1, 0.5], "reach_a": 4.2, "noise_a": 0.4, "kept_a": 0.952}
+    weak = {"activation_b": [3.5, 4.0, 3, 2, 1, 1.2], "reach_b": 4.0, "noise_b": 0.4, "kept_b": 0.3}
+    unknown = dict.fromkeys(["reach_a", "reach_b", "noise_a", "noise_b", "kept_a", "kept_b", "crossing", "pace"])
+    cases: list[tuple[dict[str, Any], list[str]]] = [
+        (
+            {},
+            [
+                "a keeps 80 % of its strongest activation at its own end, b keeps 100 %.",
+                "They cross in the middle (0.47).",
+                "The pace is uneven: the largest step is 3.8 times the smallest.",
+            ],
+        ),
+        (
+            end | weak | {"crossing": None, "pace": 1.1},
+            [
+                "a keeps 95 % of its strongest activation at its own end, b keeps only 30 %.",
+                "They do not cross: b is no stronger at its own end than at the other.",
+                "The pace is even: the largest step is 1.1 times the smallest.",
+            ],
+        ),
+        (
+            end | {"noise_b": 99.0, "kept_b": None, "crossing": None, "pace": None, "layer_distance": {}},
+            [
+                "a keeps 95 % of its strongest activation at its own end.",
+                "b is not excited: its strongest activation on a frame is 4.80, on noise 99.0.",
+                "They do not cross: b is not excited.",
+                "The pace is unknown: there are no alignment layers.",
+            ],
+        ),
+        (
+            end | {"activation_a": [-1.0, 0.5, 2, 1, 0, -2], "kept_a": -0.5, "crossing": 0.21, "pace": 2.0},
+            [
+                "a is not active at its own end (-1.00), b keeps 100 % of its strongest activation at its own end.",
+                "They cross nearer to the end of a (0.21).",
+                "The pace is fairly even: the largest step is 2 times the smallest.",
+            ],
+        ),
+        (
+            end | unknown,
+            [
+                "a keeps 95 % of its strongest activation at its own end, b keeps 100 %.",
+                "An older version wrote this record: it lacks the activation on noise, the crossing and the pace.",
+            ],
+        ),
+    ]
+    records = [make_record(4, key=f"{place:020x}", **changes) for place, (changes, _) in enumerate(cases)]
+    publish(tmp_path, records)
+    page = open_atlas(tmp_path, may_fail=True)  # there are no pictures
 
-    expect(page.locator("#pair-title .to-neuron").nth(1)).to_have_text(f"{dead.b} not excited")
-    expect(page.locator("#pair-title .dead")).to_have_count(1)
-    expect(page.locator("#unexcited")).to_have_text(re.compile("^b is not excited: nothing .* more than noise does.$"))
-    expect(page.locator("#measured")).to_contain_text("b –")
-    page.evaluate("hash => { location.hash = hash }", f"#pair={RECORD.key}")
-    expect(page.locator("#pair-title")).to_have_text(f"{RECORD.a}{RECORD.b}")
-    expect(page.locator("#unexcited")).to_be_hidden()
+    for record, (_, sentences) in zip(records, cases, strict=True):
+        page.evaluate("hash => { location.hash = hash }", f"#pair={record.key}")
+        expect(page.locator("#facts")).to_contain_text(record.key)
+        expect(page.locator("#summary p")).to_have_text(sentences)
+        expect(page.locator("#pair-title .dead")).to_have_count(int(record.dead_b))
 
 
 def test_sheet_and_preview_can_be_downloaded(open_atlas: Open, serve: Serve, atlas: Path) -> None:
@@ -273,6 +359,34 @@ def test_the_spec_renders_the_same_pair_again(open_atlas: Open, tmp_path: Path, 
 
 def yaml_of(value: object) -> str:
     return json.dumps(value)
+
+
+def test_the_strip_shows_before_the_columns_of_all_pairs(open_atlas: Open, serve: Serve, tmp_path: Path) -> None:
+    """A link waits for the row of its pair and its record alone; other pairs and scores come when they have loaded."""
+    other = make_record(FAILED_ROW + 1, a=RECORD.a, key=f"{1:020x}")
+    failed = make_record(FAILED_ROW)  # copied: checking thousands of records takes long
+    many = (failed.model_copy(update={"a": f"stem:{row}", "key": f"{row:020x}"}) for row in range(2, KEY_ROWS + 2))
+    publish(tmp_path, [RECORD, other, *many])
+    for record in (RECORD, other):
+        write_pictures(tmp_path, record.key, 4)
+    (tmp_path / "blank.html").write_text('<link rel="icon" href="data:,">', encoding="utf-8")
+    at = serve(tmp_path)
+    page = open_atlas(tmp_path, at=at, file="blank.html")
+    held: list[Route] = []
+    page.route("**/data/distance-*", lambda route: held.append(route))
+    page.goto(f"{at}index.html#pair={RECORD.key}", wait_until="commit")
+
+    expect(page.locator("#pair-title")).to_have_text(f"{RECORD.a}{RECORD.b}")
+    expect(page.locator("#frames img").first).to_have_js_property("naturalWidth", FRAMES * SIZE_PX)
+    expect(page.locator("#summary p")).to_have_count(3)
+    expect(page.locator("#place")).to_have_text(re.compile(f"of {KEY_ROWS + 2:,}$"))
+    expect(page.locator("#neighbours .tile")).to_have_count(0)
+    wait_until(page, lambda: held, "a request for more")
+    for route in held:
+        route.continue_()
+    expect(page.locator("#neighbours .tile")).to_have_count(1)
+    expect(page.locator("#detail-state")).to_be_hidden()
+    expect(page.locator("#facts")).to_contain_text("layer change")
 
 
 def test_previous_and_next_go_through_the_filtered_pairs(open_atlas: Open, atlas: Path) -> None:

@@ -54,7 +54,7 @@ def test_published_files_lie_where_the_contract_says(tmp_path: Path) -> None:
         "data/lookup-00000",
     ]
     assert data[-1] == "data/pairs.ndjson"
-    assert {Path(path).suffix for path in assets} == {".css", ".js"}
+    assert {Path(path).suffix for path in assets} == {".css", ".js", ".svg"}
     page = store.read("index.html").decode()
     assert all(path in page for path in (*assets, index_path(manifest)))
 

@@ -23,14 +23,14 @@ def manifest(tmp_path: Path) -> Manifest:
 
 
 def test_the_page_comes_last_and_names_all_its_files(manifest: Manifest) -> None:
-    """Each script and style has the digest of its content in its name, and the page names exactly these files."""
+    """Each script, style and icon has the digest of its content in its name, and the page names exactly these files."""
     files = pages(manifest)
     *assets, last = files
 
     assert last == "index.html"
     assert list(dict.fromkeys(re.findall('assets/[^" ]+', files[last].decode()))) == assets
     for path in assets:
-        assert re.search("-([0-9a-f]{10})[.](?:js|css)$", path)
+        assert re.search("-([0-9a-f]{10})[.](?:js|css|svg)$", path)
         assert hashlib.sha256(files[path]).hexdigest()[:10] in path
 
 
@@ -38,8 +38,11 @@ def test_every_script_and_style_in_the_package_is_published(manifest: Manifest) 
     """The published assets are exactly the scripts and styles in the package."""
     folder = Path("core/gallery/web")
     files = [path.name for path in (Path(__file__).parents[2] / folder).iterdir()]
-    html = {name.replace(".html.j2", "-page.js") for name in files if name.endswith(".html.j2")} - {"page-page.js"}
-    sources = {name for name in files if name.endswith((".js", ".css"))}
+    html = {name.replace(".html.j2", "-page.js") for name in files if name.endswith(".html.j2")} - {
+        "page-page.js",
+        "head-page.js",
+    }
+    sources = {name for name in files if name.endswith((".js", ".css", ".svg"))}
 
     published = {re.sub("-[0-9a-f]{10}", "", path.removeprefix("assets/")) for path in pages(manifest)}
     assert published == sources | html | {"index.html"}

@@ -37,22 +37,53 @@ isthmus.about = (() => {
   function fill() {
     byId("kind").textContent = kind();
     byId("scores").append(
-      ...Object.values(pairs.SCORES).map(({ label, meaning }) =>
-        element("div", {}, element("dt", { textContent: label.toLowerCase() }), explanation(meaning)),
-      ),
+      ...Object.values(pairs.SCORES).map(({ label, meaning, sign }) => term(label.toLowerCase(), meaning, sign)),
+      ...(pairs.absent.has("ends") ? [] : Object.values(isthmus.MARKS).map(({ word, meaning }) => term(word, meaning))),
     );
-    if (!pairs.absent.has("excited")) {
-      const meaning = explanation(isthmus.UNEXCITED);
-      byId("scores").append(element("div", {}, element("dt", { textContent: "not excited" }), meaning));
-    }
     for (const term of document.querySelectorAll("#about-page .settings dt")) {
       const name = term.textContent;
       if (Object.hasOwn(SETTINGS, name)) term.parentElement.append(explanation(SETTINGS[name]));
     }
+    if (pairs.settings.length > 1) showDifferences();
     if (pairs.reasons.size) showFailures();
+    for (const button of document.querySelectorAll("#about-page [data-copies]")) {
+      const { copies, what } = button.dataset;
+      button.addEventListener("click", () => isthmus.copy(byId(copies).textContent, button.nextElementSibling, what));
+    }
   }
 
+  const term = (name, meaning, sign = "") =>
+    element(
+      "div",
+      {},
+      element("dt", { textContent: sign ? `${name} (${sign})` : name }),
+      element("dd", { textContent: meaning[0].toUpperCase() + meaning.slice(1) }),
+    );
+
   const explanation = (textContent) => element("dd", { className: "meaning", textContent });
+
+  // Say first in what the settings of the pairs differ, and what these settings mean.
+  function showDifferences() {
+    const lists = [...document.querySelectorAll("#about-page .settings")];
+    const valueOf = (list, name) =>
+      [...list.children].find((one) => one.firstElementChild.textContent === name)?.children[1].textContent;
+    const differing = Object.keys(SETTINGS).filter((name) => new Set(lists.map((list) => valueOf(list, name))).size > 1);
+    const rows = pairs.settings.map((digest, place) => {
+      const link = element("a", {
+        href: isthmus.address.toGrid({ setting: digest }),
+        textContent: digest.slice(0, 12),
+        title: "Show the strips with these settings",
+      });
+      return element("div", {}, element("dt", {}, link), element("dd", { textContent: pairs.differences[place] || "nothing that was recorded" }));
+    });
+    byId("differences").hidden = false;
+    byId("differences").replaceChildren(
+      element("h3", { textContent: "What differs between the settings" }),
+      element("p", { textContent: `The pairs have ${rows.length} settings, each with a digest. They differ in:` }),
+      element("dl", {}, ...rows),
+      element("dl", { className: "meanings" }, ...differing.map((name) => term(name, SETTINGS[name]))),
+    );
+  }
 
   function kind() {
     const walks = pairs.columns.walk.reduce((sum, one) => sum + one, 0);
@@ -68,8 +99,10 @@ isthmus.about = (() => {
     );
   }
 
-  function showFailures() {
-    const listed = [...pairs.reasons].slice(0, LISTED).map(([row, reason]) => {
+  async function showFailures() {
+    const rows = [...pairs.reasons].slice(0, LISTED);
+    await pairs.load(["key"], rows.map(([row]) => row)).catch(isthmus.address.lost);
+    const listed = rows.map(([row, reason]) => {
       const pair = pairs.at(row);
       const link = element(
         "a",

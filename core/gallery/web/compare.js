@@ -176,7 +176,7 @@ isthmus.compare = (() => {
       name: `the activation of ${end}`,
       values: record[`activation_${end}`],
     }));
-    const cursor = element("div", { className: "cursor" });
+    const cursor = element("div", { className: "frame-cursor" });
     const surface = element("div", { className: "scrubber" }, film.row(pair), isthmus.chart(curves, `activations, ${pair.name}`), cursor);
     scrubber.listenTo(surface, () => pair.frames);
     const showLarge = strip.show;

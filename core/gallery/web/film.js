@@ -3,14 +3,11 @@
 // The frames of a strip at full quality: all in a row, and one alone in a window.
 isthmus.film = (() => {
   const { element } = isthmus;
-  const ENLARGED = 3; // pixels of the screen for one of the strip, from which on each is drawn as a square
-  const sizes = new WeakMap(); // window -> height of its strip, px
-  const watch = new ResizeObserver((changes) => changes.forEach(({ target }) => sharpen(target)));
 
   // Create the row of all frames.
   function row(pair) {
     const path = isthmus.stripPath(pair);
-    const made = element("div", { className: "film" });
+    const made = element("div", { className: "frame-row" });
     made.style.setProperty("--frames", pair.frames);
     for (let frame = 0; frame < pair.frames; frame++)
       made.append(isthmus.frameOf(path, pair, frame, `frame ${frame + 1}`));
@@ -23,16 +20,7 @@ isthmus.film = (() => {
     image.addEventListener("error", () => onMissing(image.getAttribute("src")));
     frameWindow.style.setProperty("--frames", pair.frames);
     frameWindow.replaceChildren(image);
-    sizes.set(frameWindow, pair.size_px);
-    watch.observe(frameWindow);
-    sharpen(frameWindow);
   }
-
-  const sharpen = (frameWindow) =>
-    frameWindow.classList.toggle(
-      "enlarged",
-      frameWindow.clientWidth * devicePixelRatio >= ENLARGED * sizes.get(frameWindow),
-    );
 
   const show = (frameWindow, frame) => frameWindow.style.setProperty("--frame", frame);
 

@@ -16,6 +16,11 @@ isthmus.grid = (() => {
     status: "status",
     setting: "settings",
     excited: "both excited",
+    ends: "ends",
+    keys: "pairs",
+    favourites: "favourites",
+    a: "a",
+    b: "b",
   };
 
   const list = isthmus.rows(grid, makeRow);

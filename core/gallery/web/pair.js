@@ -39,8 +39,6 @@ isthmus.pair = (() => {
     byId("pair-title").replaceChildren(
       ...["a", "b"].map((end) => isthmus.neuronLink(pair[end], pair.dead.includes(end))),
     );
-    byId("unexcited").textContent = pair.dead.map((end) => `${end} is not excited: ${isthmus.UNEXCITED}.`).join(" ");
-    byId("unexcited").hidden = pair.dead.length === 0;
     byId("reason").replaceChildren("This pair failed: ", isthmus.quoted(pair.reason ?? ""));
     if (!pair.failed) showFrames();
     download.show(pair, null, () => scrubber.position);
@@ -107,18 +105,19 @@ isthmus.pair = (() => {
     state.hidden = false;
     state.className = "note";
     state.textContent = "Loading the record…";
-    let line = "";
     try {
-      [line] = await Promise.all([pairs.line(row), pairs.load(Object.keys(pairs.SCORES), [row])]);
-    } catch (error) {
+      const line = await pairs.line(row);
+      if (pair?.row !== row) return; // the reader has gone to another pair
+      record = isthmus.record.show(pair, line);
+      download.show(pair, line, () => scrubber.position);
+      if (!pair.failed) showRecord();
+      await pairs.load(Object.keys(pairs.SCORES), [row]);
       if (pair?.row !== row) return;
-      return lose(error, () => load(row));
+      isthmus.record.showFacts();
+      state.hidden = true;
+    } catch (error) {
+      if (pair?.row === row) lose(error, () => load(row));
     }
-    if (pair?.row !== row) return; // the reader has gone to another pair
-    state.hidden = true;
-    record = isthmus.record.show(pair, line);
-    download.show(pair, line, () => scrubber.position);
-    if (!pair.failed) showRecord();
   }
 
   // Say which file could not be read, and let the reader try again.

@@ -159,6 +159,7 @@ isthmus.record = (() => {
     byId("numbers").replaceChildren(table);
   }
 
+  // Show the fields of the record, and the scores as far as they are loaded.
   function showFacts() {
     const text = (value) => (typeof value === "string" ? value : JSON.stringify(value));
     const facts = [
@@ -203,5 +204,5 @@ isthmus.record = (() => {
     ].join("\n");
   }
 
-  return { show, clear };
+  return { show, showFacts, clear };
 })();
