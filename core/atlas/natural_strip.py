@@ -136,16 +136,20 @@ def correlations(activations: NDArray[Any]) -> NDArray[np.float64]:
     return np.clip(rows @ rows.T, -1, 1)
 
 
-def above_photographs(end: float, mean: float, strongest: float) -> float | None:
-    """Return the activation at an end of a strip as a multiple of the strongest photograph's.
+def above_photographs(
+    ends: NDArray[np.float64], means: NDArray[np.float64], strongest: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return activations at ends of strips as multiples of those on the strongest photographs.
 
     Both are counted from the mean over all photographs, (end - mean) / (strongest - mean), because activations before
     a ReLU may be negative. 1 is as strong as the strongest photograph.
 
+    Args:
+        ends, means, strongest: of equal shape, one value for each neuron at an end.
+
     Returns:
-        None if no photograph excites the neuron more than the mean does, or a number is not finite.
+        the same shape; NaN if no photograph excites the neuron more than the mean does, or a number is not finite.
     """
-    reach = strongest - mean
-    if not (np.isfinite([end, mean, strongest]).all() and reach > 0):
-        return None
-    return (end - mean) / reach
+    reach = strongest - means
+    known = np.isfinite(ends) & np.isfinite(reach) & (reach > 0)
+    return np.where(known, (ends - means) / np.where(known, reach, 1), np.nan)

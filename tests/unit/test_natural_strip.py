@@ -121,7 +121,7 @@ def test_what_is_not_a_number_is_below_all_others() -> None:
 
 
 def test_ends_are_compared_above_the_mean() -> None:
-    assert above_photographs(4.0, 0.0, 2.0) == 2
-    assert above_photographs(1.0, -1.0, 0.0) == 2, "before a ReLU, activations may be negative"
-    assert above_photographs(1.0, 0.5, 0.5) is None
-    assert above_photographs(float("nan"), 0.0, 1.0) is None
+    ends, means = np.array([4.0, 1.0, 1.0, np.nan]), np.array([0.0, -1.0, 0.5, 0.0])
+    found = above_photographs(ends, means, np.array([2.0, 0.0, 0.5, 1.0]))
+    assert found[:2].tolist() == [2, 2], "before a ReLU, activations may be negative"
+    assert np.isnan(found[2:]).all()
