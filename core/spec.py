@@ -288,6 +288,28 @@ class LandSpec(Frozen):
     )
 
 
+class ImagesSpec(Frozen):
+    """Photographs that are compared with the strips: what excites each neuron of the atlas most among them."""
+
+    source: PublicAddress = Field(
+        description="Folder with photographs, s3://bucket/prefix, or a tar file: a path, or an https:// or s3:// "
+        "address that ends in .tar."
+    )
+    limit: StrictInt | None = Field(
+        None,
+        ge=1,
+        le=10_000_000,
+        description="Number of photographs, drawn at random but always the same; by default all of the source.",
+    )
+    labels: Literal["folders"] | None = Field(
+        None, description="folders: the first folder of a photograph's path is its class. By default none has a class."
+    )
+    publish: StrictBool = Field(
+        True,
+        description="Show small pictures of the photographs, at most 96 px, in the gallery; false: numbers alone.",
+    )
+
+
 _SHARD_DEPLOYMENT = "render-shard/gpu"
 _SHARDS_IN_FLIGHT = 4
 _SHARD_MINUTES = 10
@@ -565,6 +587,9 @@ class AtlasSpec(Frozen):
         json_schema_extra=_one_choice,
     )
     land: LandSpec | None = Field(None, description="One picture of all neurons of a layer; without it there is none.")
+    images: ImagesSpec | None = Field(
+        None, description="Photographs that are compared with the strips; without them there is no comparison."
+    )
     strip: StripKind = Field(
         "pair",
         description="pair: every strip has ends of its own. walk: each neuron has one portrait, a single image "
