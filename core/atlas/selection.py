@@ -39,6 +39,23 @@ def select_pairs(spec: AtlasSpec, model: Model) -> list[Pair]:
             return []
 
 
+def spec_neurons(spec: AtlasSpec, model: Model) -> list[Neuron]:
+    """Return all neurons that a spec names, in pairs and land, each once, without selecting pairs.
+
+    Raises:
+        SpecError: if a neuron cannot be read or does not exist.
+    """
+    neurons: dict[Neuron, None] = {}
+    match spec.pairs:
+        case ListedPairs(list=listed):
+            neurons.update(dict.fromkeys(neuron for pair in _listed(listed, model) for neuron in pair))
+        case AllPairs(neurons=written) | RandomPairs(neurons=written) | NearestPairs(neurons=written):
+            neurons.update(dict.fromkeys(listed_neurons(written, model, "pairs.neurons")))
+    if spec.land is not None:
+        neurons.update(dict.fromkeys(listed_neurons(spec.land.neurons, model, "land.neurons")))
+    return list(neurons)
+
+
 def resolve_settings(settings: RenderSettings, model: Model) -> RenderSettings:
     """Return the settings with the model's defaults written out, so that equal pictures have equal settings.
 
