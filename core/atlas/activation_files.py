@@ -66,7 +66,7 @@ def pack(part: PartActivations) -> bytes:
         wide = found.position.size and found.position.max() > np.iinfo(np.uint16).max
         arrays[f"position_{number}"] = found.position.astype(np.uint32 if wide else np.uint16)
     buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
+    np.savez(buffer, allow_pickle=False, **arrays)
     return buffer.getvalue()
 
 

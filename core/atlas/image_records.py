@@ -8,14 +8,12 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from core.atlas.records import Key, Line, lines
+from core.photographs.decoding import Box
 
 THUMBNAIL_RECORDS = "images/thumbnails/records/"
 ACTIVATIONS = "images/activations/"
 THUMBNAILS = "images/thumbnails/"
 LISTS = "images/lists/"
-
-Box = tuple[int, int, int, int]
-"""A part of the image that the network sees, in its pixels: top, left, bottom, right."""
 
 
 class LayerOfImages(BaseModel):

@@ -53,20 +53,21 @@ def select_pairs(spec: AtlasSpec, model: Model, on_photographs: OnPhotographs | 
             return []
 
 
-def selected_neurons(spec: AtlasSpec, model: Model) -> list[Neuron]:
-    """Return the neurons of the pairs and of the land that a spec selects, each once.
-
-    Of nearest pairs no likeness needs to be known: every neuron that the spec names is in some pair.
+def spec_neurons(spec: AtlasSpec, model: Model) -> list[Neuron]:
+    """Return all neurons that a spec names, in pairs and land, each once, without selecting pairs.
 
     Raises:
-        SpecError: if a neuron does not exist, or there are fewer pairs than the selection asks for, or too many.
+        SpecError: if a neuron cannot be read or does not exist.
     """
-    if isinstance(spec.pairs, NearestPairs):
-        neurons = _neurons(spec.pairs.neurons, model)
-    else:
-        neurons = [neuron for pair in select_pairs(spec, model) for neuron in pair]
-    of_land = listed_neurons(spec.land.neurons, model, "land.neurons") if spec.land else []
-    return list(dict.fromkeys([*neurons, *of_land]))
+    neurons: dict[Neuron, None] = {}
+    match spec.pairs:
+        case ListedPairs(list=listed):
+            neurons.update(dict.fromkeys(neuron for pair in _listed(listed, model) for neuron in pair))
+        case AllPairs(neurons=written) | RandomPairs(neurons=written) | NearestPairs(neurons=written):
+            neurons.update(dict.fromkeys(listed_neurons(written, model, "pairs.neurons")))
+    if spec.land is not None:
+        neurons.update(dict.fromkeys(listed_neurons(spec.land.neurons, model, "land.neurons")))
+    return list(neurons)
 
 
 def resolve_settings(settings: RenderSettings, model: Model) -> RenderSettings:

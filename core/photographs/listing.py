@@ -15,7 +15,13 @@ from pydantic import TypeAdapter
 
 _TEXTS = {".txt", ".json", ".cls"}
 """Endings of files that describe the photograph of the same name, as WebDataset names them."""
+GONE = "it is no longer there"
+"""The reason for a file that has been deleted since the list was made."""
 _LICENCES = ("LICENSE", "LICENCE", "COPYING")
+
+
+class UnreadableError(Exception):
+    """A file that is no photograph, or cannot be read as one; the message is the reason in a few words."""
 
 
 @dataclass(frozen=True, slots=True)

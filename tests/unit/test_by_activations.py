@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from core.atlas.arrangement import neighbour_cosine
 from core.atlas.land_plan import PlannedLand, plan_land, write_land
 from core.atlas.natural_strip import correlations
-from core.atlas.selection import select_pairs, selected_neurons
+from core.atlas.selection import select_pairs, spec_neurons
 from core.errors import SpecError
 from core.models.models import digest, load
 from core.spec_file import parse_spec
@@ -40,7 +40,7 @@ def test_nearest_pairs_correlate_on_photographs() -> None:
     pairs = {"select": "nearest", "neurons": [f"{LAYER}:0-31"], "k": 1, "by": "activations"}
     selected = select_pairs(_spec(pairs=pairs), MODEL, on_photographs)
     assert sorted((a.channel, b.channel) for a, b in selected) == [(i, 31 - i) for i in range(16)]
-    assert selected_neurons(_spec(pairs=pairs), MODEL) == sorted(
+    assert spec_neurons(_spec(pairs=pairs), MODEL) == sorted(
         {neuron for pair in selected for neuron in pair}, key=lambda neuron: neuron.channel
     ), "the neurons are known before there are photographs"
 
