@@ -6,6 +6,8 @@ records have for its frames, and the peak, the largest value of any position, wi
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -86,6 +88,16 @@ class Evidence:
         """The digest of everything that is recorded: equal digests mean equal numbers."""
         keys = {record.key: record.activations_sha256 for record in self.records.values()}
         return key_of({"list": self.album.list, "records": keys})
+
+    def left_out_csv(self) -> bytes:
+        """Return the table of files that are left out, in the columns file and reason."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(("file", "reason"))
+        photographs = self.listing.photographs
+        writer.writerows((photographs[number].file.path, reason) for number, reason in self.skipped.items())
+        writer.writerows(self.listing.refused)
+        return text.getvalue().encode()
 
     def rows(self, part: Part) -> NDArray[np.int32]:
         """Return the places in a part of the photographs that count."""
@@ -246,6 +258,26 @@ def stream_responses(store: Store, evidence: Evidence, neurons: Sequence[Neuron]
             peak[:, places] = found.peak[:, channels]
             position[:, places] = found.position[:, channels]
         yield Responses(part.first + rows, mean, peak, position)
+
+
+def read_digests(store: Store, evidence: Evidence, numbers: Iterable[int]) -> dict[int, int]:
+    """Return number -> digest of the file of photographs that count, when their activations were computed.
+
+    Raises:
+        RecordError: if a file is damaged.
+        StoreError: if a file cannot be read.
+    """
+    wanted = set(numbers)
+    layer = next(iter(evidence.layers))
+    digests: dict[int, int] = {}
+    for part in evidence.parts:
+        if wanted.isdisjoint(range(part.first, part.first + len(part.photographs))):
+            continue
+        record = evidence.records[part.digest, layer]
+        path = activations_path(record.key)
+        kept = unpack(store.read(path), f"{store}/{path}", record.layers, ())
+        digests |= dict(zip((part.first + kept.rows).tolist(), kept.digests.tolist(), strict=True))
+    return digests
 
 
 def _read_layers(

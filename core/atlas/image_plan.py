@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -37,6 +38,8 @@ _WAY = 1  # how photographs are read; another way has another number
 _DEFAULT_SIZE_PX = 224
 _LARGEST_PART, _SMALLEST_PART = 512, 64  # photographs; 10 to 60 s on a core for most networks
 _MOST_CLASSES = 2000
+_made: dict[tuple[ImagesSpec, str], Listing] = {}
+"""The last list of a source that has a version: a command plans before its build does, and a remote list takes time."""
 _BYTES_PER_CHANNEL = 6  # mean, peak and position
 
 
@@ -70,6 +73,7 @@ class ImageProgress:
         channels: number of channels of all these layers.
         missing: the parts to be read.
         image_seconds: estimated time that a process takes for a photograph.
+        is_known: whether the atlas has this list already.
     """
 
     album: Album
@@ -80,6 +84,7 @@ class ImageProgress:
     channels: int
     missing: tuple[PlannedImages, ...]
     image_seconds: float
+    is_known: bool
 
     @property
     def images(self) -> int:
@@ -90,6 +95,12 @@ class ImageProgress:
     def missing_images(self) -> int:
         """The number of files in the parts to be read."""
         return sum(len(planned.photographs) for planned in self.missing)
+
+    @property
+    def left_out(self) -> dict[str, int]:
+        """Reason -> number of files that are left out for it, most first; details after a colon are dropped."""
+        reasons = [*self.evidence.skipped.values(), *(reason for _, reason in self.listing.refused)]
+        return dict(Counter(reason.partition(":")[0] for reason in reasons).most_common())
 
     @property
     def stored_bytes(self) -> int:
@@ -136,6 +147,7 @@ def image_progress(
         channels=sum(model.layers[layer] for layer in layers),
         missing=tuple(_missing(evidence, layers, spec.storage)),
         image_seconds=_image_seconds(records, album, on_gpu),
+        is_known=album == _stored(store),
     )
 
 
@@ -174,7 +186,7 @@ def _album(
         if before is not None and is_same and version is not None and version == before.version:
             listing = read_listing(store, before.list)
         else:
-            listing = _listing(source, images)
+            listing = _listing(source, images, version)
     album = Album(
         list=listing.digest,
         source=address,
@@ -198,14 +210,18 @@ def _stored(store: Store) -> Album | None:
         return None
 
 
-def _listing(source: Source, images: ImagesSpec) -> Listing:
-    listing = source.listing(images.limit, images.labels == "folders")
+def _listing(source: Source, images: ImagesSpec, version: str | None) -> Listing:
+    listing = _made.get((images, version)) if version is not None else None
+    listing = listing or source.listing(images.limit, images.labels == "folders")
     if not listing.photographs:
         left_out = f"; {listing.refused[0][0]} is left out: {listing.refused[0][1]}" if listing.refused else ""
         raise SpecError(f"images.source {images.source}: expected photographs, found no files{left_out}")
     if len(listing.labels) > _MOST_CLASSES:
         found = counted(len(listing.labels), "folder")
         raise SpecError(f"images.labels: expected at most {_MOST_CLASSES:,} classes, {images.source} has {found}")
+    if version is not None:
+        _made.clear()
+        _made[images, version] = listing
     return listing
 
 

@@ -14,6 +14,10 @@ THUMBNAIL_RECORDS = "images/thumbnails/records/"
 ACTIVATIONS = "images/activations/"
 THUMBNAILS = "images/thumbnails/"
 LISTS = "images/lists/"
+LEFT_OUT_PATH = "images/left-out.csv"
+"""Path of the table of files that are no photographs, and the reason of each."""
+LICENCE_PATH = "images/licence.txt"
+"""Path of the licence of the photographs, as their source has it."""
 
 
 class LayerOfImages(BaseModel):
@@ -72,11 +76,13 @@ class ImagesRecord(Line):
 class ThumbnailRecord(Line):
     """A small picture of a photograph, or of a part of it; `sha256` is None if it could not be made for a `reason`.
 
-    `photograph` is the digest of the photograph's entry in the list, see `core.atlas.evidence.photograph_digest`. The
-    part is a `box`; without it the picture shows everything that the network sees. `caption` is that of the source.
+    `photograph` is the digest of the photograph's entry in the list, see `core.atlas.evidence.photograph_digest`.
+    `size` is the height and width of the network's images. The part is a `box` in them; without it the picture shows
+    everything that the network sees. `caption` is that of the source.
     """
 
     photograph: Key
+    size: tuple[int, int]
     box: Box | None = None
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
     bytes: int | None = None

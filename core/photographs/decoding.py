@@ -7,10 +7,11 @@ profiles are ignored. Of an animation the first picture counts.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -22,6 +23,8 @@ from core.photographs.listing import UnreadableError
 
 Box = tuple[int, int, int, int]
 """A part of the images that a network sees, in their pixels: top, left, bottom, right."""
+Size = tuple[int, int]
+"""Height and width."""
 MOST_BYTES = 64 << 20
 """The largest file that is read."""
 _MOST_PIXELS = 64_000_000
@@ -54,25 +57,33 @@ def check_size(size: int) -> None:
         raise UnreadableError(f"it is larger than {MOST_BYTES >> 20} MB")
 
 
-def decoded(data: bytes, seen: tuple[int, int], box: Box | None = None, size: tuple[int, int] | None = None) -> Pixels:
-    """Return a photograph as the network sees it, or a part of that.
+def file_digest(data: bytes) -> int:
+    """Return the first 64 bits of the sha256 of a file, by which a photograph is known again."""
+    return int.from_bytes(hashlib.sha256(data).digest()[:8], "big")
+
+
+def decoded(data: bytes, seen: Size) -> Pixels:
+    """Return a photograph as the network sees it, shape (height, width, 3), uint8, RGB.
 
     Args:
         data: the bytes of the file.
         seen: height and width of the network's images.
-        box: the part, in pixels of these; None: everything.
-        size: height and width of the result; None: those of the part.
-
-    Returns:
-        shape (height, width, 3), uint8, RGB.
 
     Raises:
         UnreadableError: if the file is no photograph, damaged or too large.
     """
+    return parts(data, seen, [((0, 0, *seen), seen)])[0]
+
+
+def parts(data: bytes, seen: Size, wanted: Sequence[tuple[Box, Size]]) -> list[Pixels]:
+    """Return parts of what the network sees of a photograph, which is decoded once; see `decoded`.
+
+    Args:
+        wanted: the parts, in pixels of the network's images, and height and width of each result.
+    """
     check_size(len(data))
     try:
-        whole = box or (0, 0, *seen)
-        return _decoded(data, seen, whole, size or (whole[2] - whole[0], whole[3] - whole[1]))
+        return _parts(data, seen, wanted)
     except (UnreadableError, MemoryError):
         raise
     except Image.DecompressionBombError:
@@ -92,7 +103,7 @@ def without_warnings() -> Iterator[None]:
         yield
 
 
-def _decoded(data: bytes, seen: tuple[int, int], box: Box, size: tuple[int, int]) -> Pixels:
+def _parts(data: bytes, seen: Size, wanted: Sequence[tuple[Box, Size]]) -> list[Pixels]:
     with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
         if image.width * image.height > _MOST_PIXELS:
             raise UnreadableError(_too_many_pixels())
@@ -100,20 +111,24 @@ def _decoded(data: bytes, seen: tuple[int, int], box: Box, size: tuple[int, int]
             raise UnreadableError(f"it is an animation of more than {_MOST_FRAMES} pictures")
         if image.format in ("JPEG", "MPO") and data.count(_SCAN) > _MOST_SCANS:
             raise UnreadableError(f"it is a JPEG of more than {_MOST_SCANS} scans")
-        scale = max(size[0] / (box[2] - box[0]), size[1] / (box[3] - box[1]))
+        scale = max(max(size[0] / (box[2] - box[0]), size[1] / (box[3] - box[1])) for box, size in wanted)
         side = math.ceil(scale * max(seen))
         image.draft("RGB", (side, side))  # a JPEG is then decoded at a half, a quarter or an eighth of its size
         orientation = _orientation(image)
         image.load()
         upright = image.transpose(_TURNS[orientation]) if orientation in _TURNS else image
-        place = _place(upright.size, seen, box)
         if not _has_plain_colours(upright):
             upright = _with_plain_colours(upright)
-        resized = upright.resize(size[::-1], Image.Resampling.BILINEAR, box=place, reducing_gap=_REDUCING_GAP)
-        return np.asarray(resized.convert("RGB"))
+        return [_part(upright, seen, box, size) for box, size in wanted]
 
 
-def _place(whole: tuple[int, int], seen: tuple[int, int], box: Box) -> tuple[float, float, float, float]:
+def _part(image: Image.Image, seen: Size, box: Box, size: Size) -> Pixels:
+    place = _place(image.size, seen, box)
+    resized = image.resize(size[::-1], Image.Resampling.BILINEAR, box=place, reducing_gap=_REDUCING_GAP)
+    return np.asarray(resized.convert("RGB"))
+
+
+def _place(whole: tuple[int, int], seen: Size, box: Box) -> tuple[float, float, float, float]:
     """Return left, top, right and bottom of a part in pixels of the photograph.
 
     The network sees the largest crop around the centre with the proportions of its images.

@@ -24,7 +24,7 @@ from core.errors import DeviceError
 from core.machine import device
 from core.machine.threads import in_threads
 from core.models.models import load
-from core.photographs.decoding import check_size, decoded, without_warnings
+from core.photographs.decoding import check_size, decoded, file_digest, without_warnings
 from core.photographs.listing import Photograph, UnreadableError
 from core.photographs.source import Source, open_source
 from core.spec import ModelSpec
@@ -118,11 +118,6 @@ def _batches(source: Source, planned: PlannedImages) -> Iterator[tuple[int, list
                 first, batch = first + BATCH, []
         if batch:
             yield first, batch
-
-
-def file_digest(data: bytes) -> int:
-    """Return the first 64 bits of the sha256 of a file."""
-    return int.from_bytes(hashlib.sha256(data).digest()[:8], "big")
 
 
 def _read_batch(reader: ImageReader, batch: list[_Decoded], size: tuple[int, int]) -> dict[str, Read]:
