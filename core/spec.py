@@ -243,7 +243,7 @@ class RandomPairs(Frozen):
 
 
 class NearestPairs(Frozen):
-    """Pairs of each neuron and its nearest neurons of the same layer, by the cosine of the weights that feed them."""
+    """Pairs of each neuron and its nearest neurons of the same layer, by their weights or their activations."""
 
     model_config = ConfigDict(title="nearest")
 
@@ -252,6 +252,11 @@ class NearestPairs(Frozen):
     k: StrictInt = Field(4, ge=1, le=1000, description="Number of neighbours of each neuron.")
     connect: StrictBool = Field(
         False, description="Add the nearest pairs that are needed for a route between any two of the neurons."
+    )
+    by: Literal["weights", "activations"] = Field(
+        "weights",
+        description="weights: neurons are near if the weights that feed them have a large cosine. activations: if "
+        "their activations on the photographs of images correlate; run isthmus images first.",
     )
 
 
@@ -273,13 +278,35 @@ class LandSpec(Frozen):
     steps: StrictInt | None = Field(
         None, ge=1, le=100_000, description="Number of updates of the picture; by default that of render.steps."
     )
-    arrange: Literal["weights", "given"] = Field(
+    arrange: Literal["weights", "activations", "given"] = Field(
         "weights",
-        description="weights: neurons with like weights that feed them are neighbours. given: the order of the spec, "
-        "row by row.",
+        description="weights: neurons with like weights that feed them are neighbours. activations: neurons whose "
+        "activations on photographs correlate; run isthmus images first. given: the order of the spec, row by row.",
     )
     columns: StrictInt | None = Field(
         None, ge=1, le=1000, description="Places in a row; by default the picture is about as wide as high."
+    )
+
+
+class ImagesSpec(Frozen):
+    """Photographs that are compared with the strips: what excites each neuron of the atlas most among them."""
+
+    source: PublicAddress = Field(
+        description="Folder with photographs, s3://bucket/prefix, or a tar file: a path, or an https:// or s3:// "
+        "address that ends in .tar."
+    )
+    limit: StrictInt | None = Field(
+        None,
+        ge=1,
+        le=10_000_000,
+        description="Number of photographs, drawn at random but always the same; by default all of the source.",
+    )
+    labels: Literal["folders"] | None = Field(
+        None, description="folders: the first folder of a photograph's path is its class. By default none has a class."
+    )
+    publish: StrictBool = Field(
+        True,
+        description="Show small pictures of the photographs, at most 96 px, in the gallery; false: numbers alone.",
     )
 
 
@@ -560,6 +587,9 @@ class AtlasSpec(Frozen):
         json_schema_extra=_one_choice,
     )
     land: LandSpec | None = Field(None, description="One picture of all neurons of a layer; without it there is none.")
+    images: ImagesSpec | None = Field(
+        None, description="Photographs that are compared with the strips; without them there is no comparison."
+    )
     strip: StripKind = Field(
         "pair",
         description="pair: every strip has ends of its own. walk: each neuron has one portrait, a single image "

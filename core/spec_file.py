@@ -162,6 +162,7 @@ _GIVE_SECRETS = {
     "file": _GIVE_FILE,  # of a model alone
     "model.file": _GIVE_FILE,
     "output": "give credentials by AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or AWS_PROFILE",
+    "images.source": "give a folder, a file's path, or an s3:// address with boto3's credentials",
     "compute.ray_address": "give host and port alone, and let a firewall or tunnel protect the cluster",
 }
 """Field with an address -> the way to give what is secret."""

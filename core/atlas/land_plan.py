@@ -6,15 +6,18 @@ import math
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
 from core import METHOD_VERSION
+from core.arrays import Array
 from core.atlas.arrangement import arrange
 from core.atlas.keys import key_of, short_digest
+from core.atlas.natural_strip import standardised
 from core.atlas.records import Key
-from core.atlas.selection import listed_neurons
+from core.atlas.selection import NEEDS_PHOTOGRAPHS, OnPhotographs, listed_neurons
 from core.errors import RecordError, SpecError, first_mistake, short
 from core.models.model import Model
 from core.neurons import Neuron
@@ -74,13 +77,20 @@ _PLANNED_LAND = TypeAdapter(PlannedLand)
 _Read = TypeVar("_Read")
 
 
-def plan_land(spec: AtlasSpec, model: Model, model_digest: str, store: Store) -> PlannedLand:
+def plan_land(
+    spec: AtlasSpec, model: Model, model_digest: str, store: Store, on_photographs: OnPhotographs | None = None
+) -> PlannedLand:
     """Return the land of a spec.
 
-    The arrangement of the last build is used again if the neurons are the same, because finding it takes time.
+    The arrangement of the last build is used again if the neurons are the same, and the activations that they were
+    arranged by, because finding it takes time.
+
+    Args:
+        on_photographs: what `arrange: activations` compares.
 
     Raises:
-        SpecError: if the spec has no land, or its neurons cannot have one.
+        SpecError: if the spec has no land, or its neurons cannot have one, or activations are compared that do not
+            exist.
     """
     if spec.land is None:
         raise SpecError(f"expected a spec with the key land, {spec.name} has none")
@@ -88,9 +98,17 @@ def plan_land(spec: AtlasSpec, model: Model, model_digest: str, store: Store) ->
     cell_px = spec.land.cell_px
     columns, block_rows, block_columns = lay_out(len(neurons), spec.land.columns)
     facts = {"way": _ARRANGEMENTS, "model": model_digest, "neurons": list(map(str, neurons)), "columns": columns}
-    arrangement = key_of({**facts, "by": spec.land.arrange})
-    if spec.land.arrange == "weights":
-        neurons = _stored_order(store, arrangement) or _by_weights(neurons, columns, model)
+    by: dict[str, str] = {"by": spec.land.arrange}
+    activations = _activations(neurons, on_photographs) if spec.land.arrange == "activations" else None
+    if activations is not None:
+        by["activations"] = short_digest(activations.tobytes())
+    arrangement = key_of({**facts, **by})
+    if spec.land.arrange != "given":
+        stored = _stored_order(store, arrangement)
+        if stored is None:
+            features = _weights(neurons, model) if activations is None else standardised(activations)
+            stored = [neurons[number] for number in arrange(features, columns)]
+        neurons = stored
     land = Land(tuple(neurons), columns, cell_px, block_rows, block_columns, cell_px // _MARGIN)
     settings = land_settings(spec.land, spec.render)
     return PlannedLand(land, arrangement, settings, _plan_blocks(land, model_digest, settings))
@@ -219,10 +237,18 @@ def _checked(spec: LandSpec, model: Model) -> list[Neuron]:
     return neurons
 
 
-def _by_weights(neurons: Sequence[Neuron], columns: int, model: Model) -> list[Neuron]:
-    """Return neurons in the order of their places, by the weights that feed them."""
-    channels = [neuron.channel for neuron in neurons]
-    return [neurons[number] for number in arrange(model.fan_in(neurons[0].layer)[channels], columns)]
+def _weights(neurons: Sequence[Neuron], model: Model) -> Array:
+    """Return the weights that feed the neurons, shape (neuron, weight)."""
+    return model.fan_in(neurons[0].layer)[[channel for _, channel in neurons]]
+
+
+def _activations(neurons: Sequence[Neuron], on_photographs: OnPhotographs | None) -> NDArray[Any]:
+    """Return the activations of the neurons on photographs, shape (neuron, image)."""
+    layer, channels = neurons[0].layer, [channel for _, channel in neurons]
+    found = on_photographs(layer, channels) if on_photographs else None
+    if found is None:
+        raise SpecError(f"land.arrange: for {short(layer)}, expected {NEEDS_PHOTOGRAPHS}")
+    return found
 
 
 def _stored_order(store: Store, arrangement: str) -> list[Neuron] | None:

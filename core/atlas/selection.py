@@ -1,28 +1,40 @@
-"""The pairs that a spec selects (listed, all, random or nearest), each once and checked against the model."""
+"""The pairs that a spec selects (listed, all, random or nearest), each once and checked against the model.
+
+Neurons are near each other if the weights that feed them are alike, or if their activations on photographs correlate.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations, islice, pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from core.errors import SpecError, counted
+from core.atlas.natural_strip import correlations
+from core.errors import SpecError, counted, short
 from core.models.model import Model
 from core.models.models import check_layer, check_neuron
 from core.neurons import Neuron, Pair, distinct_pairs, parse_range
 from core.spec import Alignment, AllPairs, AtlasSpec, ListedPairs, NearestPairs, RandomPairs, RenderSettings
 
 _MAX_PAIRS = 5_000_000
+NEEDS_PHOTOGRAPHS = "the activations of photographs, found none in the atlas; run isthmus images SPEC first"
+
+OnPhotographs = Callable[[str, Sequence[int]], NDArray[Any] | None]
+"""Layer and channels -> their activations on photographs, shape (channel, image); None if there are none."""
 
 
-def select_pairs(spec: AtlasSpec, model: Model) -> list[Pair]:
+def select_pairs(spec: AtlasSpec, model: Model, on_photographs: OnPhotographs | None = None) -> list[Pair]:
     """Return the pairs that a spec selects, each once, in the order of the spec; none if it has a land only.
 
+    Args:
+        on_photographs: what `by: activations` compares.
+
     Raises:
-        SpecError: if a neuron does not exist, or there are fewer pairs than the selection asks for, or too many.
+        SpecError: if a neuron does not exist, or there are fewer pairs than the selection asks for, or too many, or
+            activations are compared that do not exist.
     """
     match spec.pairs:
         case ListedPairs(list=listed):
@@ -33,10 +45,29 @@ def select_pairs(spec: AtlasSpec, model: Model) -> list[Pair]:
             return [Pair.of(a, b) for a, b in combinations(neurons, 2)]
         case RandomPairs(neurons=written, n=n, seed=seed):
             return _random(_neurons(written, model), n, seed)
-        case NearestPairs(neurons=written, k=k, connect=connect):
-            return list(distinct_pairs(_nearest(_neurons(written, model), k, model, connect)))
+        case NearestPairs(neurons=written, k=k, connect=connect, by=by):
+            neurons = _neurons(written, model)
+            likeness = _by_weights(model) if by == "weights" else _by_activations(on_photographs)
+            return list(distinct_pairs(_nearest(neurons, k, likeness, connect)))
         case None:
             return []
+
+
+def spec_neurons(spec: AtlasSpec, model: Model) -> list[Neuron]:
+    """Return all neurons that a spec names, in pairs and land, each once, without selecting pairs.
+
+    Raises:
+        SpecError: if a neuron cannot be read or does not exist.
+    """
+    neurons: dict[Neuron, None] = {}
+    match spec.pairs:
+        case ListedPairs(list=listed):
+            neurons.update(dict.fromkeys(neuron for pair in _listed(listed, model) for neuron in pair))
+        case AllPairs(neurons=written) | RandomPairs(neurons=written) | NearestPairs(neurons=written):
+            neurons.update(dict.fromkeys(listed_neurons(written, model, "pairs.neurons")))
+    if spec.land is not None:
+        neurons.update(dict.fromkeys(listed_neurons(spec.land.neurons, model, "land.neurons")))
+    return list(neurons)
 
 
 def resolve_settings(settings: RenderSettings, model: Model) -> RenderSettings:
@@ -126,7 +157,25 @@ def _random(neurons: Sequence[Neuron], n: int, seed: int) -> list[Pair]:
     return [Pair.of(neurons[i], neurons[j]) for i, j in zip(earlier, later, strict=True)]
 
 
-def _nearest(neurons: Sequence[Neuron], k: int, model: Model, connect: bool) -> Iterator[tuple[Neuron, Neuron]]:
+Likeness = Callable[[str, Sequence[int]], NDArray[np.float64]]
+"""Layer and channels -> how alike they are, shape (channel, channel), symmetric."""
+
+
+def _by_weights(model: Model) -> Likeness:
+    return lambda layer, channels: cosine_similarity(model.fan_in(layer)[list(channels)])
+
+
+def _by_activations(on_photographs: OnPhotographs | None) -> Likeness:
+    def likeness(layer: str, channels: Sequence[int]) -> NDArray[np.float64]:
+        activations = on_photographs(layer, channels) if on_photographs else None
+        if activations is None:
+            raise SpecError(f"pairs.by: for {short(layer)}, expected {NEEDS_PHOTOGRAPHS}")
+        return correlations(activations)
+
+    return likeness
+
+
+def _nearest(neurons: Sequence[Neuron], k: int, likeness: Likeness, connect: bool) -> Iterator[tuple[Neuron, Neuron]]:
     """Yield pairs of each neuron with its k nearest, layer by layer; among equally near neurons the first listed wins.
 
     Args:
@@ -144,7 +193,7 @@ def _nearest(neurons: Sequence[Neuron], k: int, model: Model, connect: bool) -> 
                 f"pairs.k: expected fewer neighbours than the {counted(len(members), 'neuron')} of {layer} can have "
                 f"(at most {len(members) - 1}), got {k}"
             )
-        similarity = cosine_similarity(model.fan_in(layer)[[neuron.channel for neuron in members]])
+        similarity = likeness(layer, [neuron.channel for neuron in members])
         typical.append(members[int(similarity.sum(axis=1).argmax())])
         np.fill_diagonal(similarity, -np.inf)
         nearest = np.argsort(-similarity, axis=1, kind="stable")[:, :k]
