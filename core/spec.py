@@ -549,8 +549,11 @@ class ModelSpec(Frozen):
     weights: Literal["imagenet", "none"] | None = Field(
         None, description="Weights of keras:NAME. imagenet: trained on ImageNet. none: random, but always the same."
     )
-    derived: Annotated[dict[DerivedName, DerivedSpec], AfterValidator(lambda given: DerivedLayers(given) or None)] | None = Field(
-        None, description="Layers whose channels are directions in the space of another layer's channels, by their names."
+    derived: (
+        Annotated[dict[DerivedName, DerivedSpec], AfterValidator(lambda given: DerivedLayers(given) or None)] | None
+    ) = Field(
+        None,
+        description="Layers whose channels are directions in the space of another layer's channels, by their names.",
     )
 
     @model_validator(mode="after")

@@ -104,7 +104,9 @@ def _beside(path: Path, spec: AtlasSpec) -> AtlasSpec:
     if not spec.model.derived:
         return spec
     derived = {
-        name: each if is_remote(each.file) else each.model_copy(update={"file": str(path.parent / local_path(each.file))})
+        name: each
+        if is_remote(each.file)
+        else each.model_copy(update={"file": str(path.parent / local_path(each.file))})
         for name, each in spec.model.derived.items()
     }
     model = spec.model.model_copy(update={"derived": DerivedLayers(derived)})

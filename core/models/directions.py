@@ -156,9 +156,7 @@ def _chosen(arrays: Mapping[str | None, Callable[[], StoredArray]], spec: Derive
     return arrays[left[0]]
 
 
-def _named(
-    arrays: Mapping[str | None, Callable[[], StoredArray]], key: str, name: str
-) -> Callable[[], StoredArray]:
+def _named(arrays: Mapping[str | None, Callable[[], StoredArray]], key: str, name: str) -> Callable[[], StoredArray]:
     if name not in arrays:
         raise ModelError(f"{key}: expected the name of an array, got {short(name)}; the file has {_listed(arrays)}")
     return arrays[name]

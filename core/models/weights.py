@@ -144,7 +144,9 @@ def _download(address: str, sha256: str, final: Path, section: str) -> None:
             file.flush()
             os.fsync(file.fileno())
     except _DownloadError as error:
-        raise ModelError(f"{section}.file {address}: could not be downloaded, {error}; try again, or {by_hand}") from None
+        raise ModelError(
+            f"{section}.file {address}: could not be downloaded, {error}; try again, or {by_hand}"
+        ) from None
     found = file_sha256(part)
     if found != sha256:
         part.unlink()

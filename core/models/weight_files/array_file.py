@@ -202,7 +202,9 @@ def _read_header(what: str, head: bytes) -> tuple[tuple[int, ...], np.dtype[Any]
     (length,) = _LENGTHS[major].unpack_from(head, place)
     first = place + _LENGTHS[major].size
     if length > _LONGEST_HEADER:
-        raise ModelError(f"refused: {what} announces a header of {length:,} bytes, expected at most {_LONGEST_HEADER:,}")
+        raise ModelError(
+            f"refused: {what} announces a header of {length:,} bytes, expected at most {_LONGEST_HEADER:,}"
+        )
     try:
         header = ast.literal_eval(head[first : first + length].decode("utf-8" if major > 2 else "latin-1").strip())
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -224,7 +226,9 @@ def _check_type(what: str, descr: object) -> None:
         return
     kind = descr[1:2] if isinstance(descr, str) else "V"
     found = "Python objects, which are pickled" if kind == "O" else _KINDS.get(kind, "values of another type")
-    raise ModelError(f"refused: expected {what} of float16, float32 or float64, found {found} ({short(descr)}); {_SAVE}")
+    raise ModelError(
+        f"refused: expected {what} of float16, float32 or float64, found {found} ({short(descr)}); {_SAVE}"
+    )
 
 
 def _check_length(what: str, shape: tuple[int, ...], dtype: np.dtype[Any], found: int) -> None:
@@ -239,12 +243,12 @@ def _check_length(what: str, shape: tuple[int, ...], dtype: np.dtype[Any], found
 def _check_size(what: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
     size = math.prod(shape) * dtype.itemsize
     if size > LARGEST_BYTES:
-        raise ModelError(f"refused: {what} of shape {short(shape)} has more than 2 GB; use float16, or fewer directions")
+        raise ModelError(
+            f"refused: {what} of shape {short(shape)} has more than 2 GB; use float16, or fewer directions"
+        )
 
 
-def _mapped(
-    file: BinaryIO, start: int, shape: tuple[int, ...], dtype: np.dtype[Any], order: Any
-) -> NDArray[Any]:
+def _mapped(file: BinaryIO, start: int, shape: tuple[int, ...], dtype: np.dtype[Any], order: Any) -> NDArray[Any]:
     if not math.prod(shape):
         return np.empty(shape, dtype)
     mapped: NDArray[Any] = np.memmap(file, dtype, "r", start, shape, order)
