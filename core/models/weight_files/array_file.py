@@ -17,7 +17,7 @@ import os
 import struct
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -110,8 +110,13 @@ def _opener(file: BinaryIO, name: str, member: Member) -> Callable[[], StoredArr
     def opened() -> StoredArray:
         what = f"array {quoted(name)}"
         if member.method == STORED:
-            _check_sum(what, _blocks(file, member), member)
-            return _in_place(file, what, member.start, member.size)
+            stored = _in_place(file, what, member.start, member.size)
+
+            def numbers() -> NDArray[Any]:
+                _check_sum(what, _blocks(file, member), member)
+                return stored.numbers()
+
+            return replace(stored, numbers=numbers)
         if member.method != DEFLATED:
             raise ModelError(f"refused: {what} is encrypted or packed in an unusual way; save it with numpy.savez")
         return _packed(file, what, member)
@@ -172,9 +177,11 @@ def _unpacked(file: BinaryIO, member: Member) -> Iterator[bytes]:
     rest = member.size
     try:
         for block in _blocks(file, member):
-            while block and rest:
-                found = unpacker.decompress(block, min(rest, _BLOCK_BYTES))
+            while block:
+                found = unpacker.decompress(block, min(rest + 1, _BLOCK_BYTES))
                 rest -= len(found)
+                if rest < 0:
+                    raise ModelError("refused: a member of the zip file has more bytes than its directory says")
                 yield found
                 block = unpacker.unconsumed_tail
     except zlib.error as error:
