@@ -46,7 +46,7 @@ def plan_atlas(
         plan = make_plan(spec.model_copy(update={"compute": alone}), store, at_once, adopted=others, again=again)
     if check and plan.chunks:
         check()
-    store.replace(SPEC_PATH, spec.model_copy(update={"model": plan.model}).to_json())
+    store.replace(SPEC_PATH, spec.to_json())
     write_plan(store, plan)
     log = get_run_logger()
     log.info("%s: %s done, %s failed, %s missing", counted(plan.pairs, "pair"), plan.done, plan.failed, plan.missing)

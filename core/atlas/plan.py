@@ -38,6 +38,7 @@ from core.atlas.recorded import read_blocks, read_portraits, read_records
 from core.atlas.records import AnyRecord, Key
 from core.atlas.selection import resolve_settings, select_pairs
 from core.machine import device
+from core.models.model import Model
 from core.models.models import digest, load, pinned
 from core.neurons import Neuron, Pair
 from core.spec import AtlasSpec, ModelSpec, RenderSettings
@@ -199,10 +200,7 @@ def make_plan(
     pairs = [PlannedPair(pair, key) for pair, key in pair_keys(selected, model_digest, settings, model.derived)]
     portraits = None
     if spec.strip == "walk" and selected:
-        canvas = plan_canvas(selected, model, model_digest, settings)
-        neurons = sorted({neuron for pair in selected for neuron in pair}, key=lambda neuron: neuron.order)
-        keys = {neuron: portrait_key(canvas.key, neuron, model.derived) for neuron in neurons}
-        portraits = _plan_portraits(keys, canvas, store, model_digest, settings, on_gpu, again)
+        portraits = _plan_portraits(selected, model, store, model_digest, settings, on_gpu, again)
         pairs = [_between(portraits, planned) for planned in pairs]
 
     failures: Counter[str] = Counter()
@@ -267,25 +265,23 @@ class _Portraits:
 
 
 def _plan_portraits(
-    keys: Mapping[Neuron, Key],
-    canvas: PlannedCanvas,
+    pairs: Sequence[Pair],
+    model: Model,
     store: Store,
     model_digest: str,
     settings: RenderSettings,
     on_gpu: bool | None,
     again: Mapping[str, int],
 ) -> _Portraits:
-    """Plan a portrait for each neuron; if the canvas has failed, no portrait can be rendered.
-
-    Args:
-        keys: neuron -> key of its portrait.
-    """
+    """Plan a canvas, and a portrait for each neuron; if the canvas has failed, no portrait can be rendered."""
+    canvas = plan_canvas(pairs, model, model_digest, settings)
     failures: Counter[str] = Counter()
     known = read_portraits(store, outcomes(model_digest, portrait_settings(settings), "walk", on_gpu), failures)
     recorded = settled(known, failures, again)
     failure = recorded[canvas.key].reason if canvas.key in recorded else None
     reason = None if failure is None else f"the canvas of all portraits failed: {failure}"
-    portraits = (PlannedPortrait(neuron, key, reason) for neuron, key in keys.items())
+    neurons = sorted({neuron for pair in pairs for neuron in pair}, key=lambda neuron: neuron.order)
+    portraits = (PlannedPortrait(each, portrait_key(canvas.key, each, model.derived), reason) for each in neurons)
     by_neuron = {planned.neuron: repeated(planned, again) for planned in portraits}
     return _Portraits(repeated(canvas, again), by_neuron, recorded)
 
