@@ -77,7 +77,8 @@ class Readout:
         deepest = max(read, key=list(model.layers).index)
         # Decided without the batch size, so that a strip is rounded the same way in every batch.
         alone = {deepest} == set(layers) and deepest not in aligned
-        self._selects_channels = alone and model.can_select_channels(read)
+        whole = settings.objective.cosine_power > 0  # the angle is that of all channels
+        self._selects_channels = alone and not whole and model.can_select_channels(read)
         self._network = network(model, read, precision=settings.precision, xla=settings.xla)
 
     def __call__(

@@ -18,6 +18,7 @@ from core.method.network import Readout, network
 from core.method.noise import noise_levels
 from core.method.objectives import alignment_factor
 from core.method.parameterization import Parameterization, shared_colours, squashed, start_shared
+from core.method.purity import Purity
 from core.method.renderer import Renderer, Subject, first_failure, seen_by_model, subject_of
 from core.models.model import Model
 from core.neurons import Neuron
@@ -107,6 +108,7 @@ class _OneNeuron:
         self._images, self._settings = images, settings
         aligned = aligned_layers(model, settings)
         self._readout = Readout(model, (layer,), aligned, settings, portraits)
+        self._purity = Purity.of(self._readout, settings)
         self._of_canvas = network(model, aligned, precision=settings.precision, xla=settings.xla)
         pixels = np.asarray(canvas.pixels, np.float32).reshape(1, -1, 3) / np.float32(255)
         self._canvas = tf.constant(np.repeat(pixels, portraits, axis=0))
@@ -118,11 +120,13 @@ class _OneNeuron:
         seen = seen_by_model(self._images.by_position(), 1, settings, views)
         found, [activation] = readout(seen, channels, redirected)
         objective = activation[:, 0]
+        gained = tf.maximum(tf.stop_gradient(objective) - tf.gather(self._noise, channels[:, 0]), 0.0)
+        if self._purity:
+            objective, gained = self._purity(found, channels, [tf.ones((readout.strips, 1))], gained)
         if not readout.aligned:
             return objective
         canvas = self._of_canvas(seen_by_model(self._canvas, 1, settings, views), False, None)
         layers = [tf.stack([canvas[layer], found[layer]], axis=1) for layer in readout.aligned]
-        gained = tf.maximum(tf.stop_gradient(objective) - tf.gather(self._noise, channels[:, 0]), 0.0)
         return objective + weighted_alignment(layers, self._factor, settings, gained)
 
     def measure(self, channels: tf.Tensor) -> Sequence[tf.Tensor]:
