@@ -13,6 +13,7 @@ import warnings
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     AliasChoices,
     BeforeValidator,
     ConfigDict,
@@ -523,8 +524,37 @@ class TokensSpec(Frozen):
     )
 
 
+class DerivedSpec(Frozen):
+    """A derived layer: each of its channels is a direction in the space of another layer's channels."""
+
+    of: str = Field(pattern=NO_CONTROLS, description="Layer of the network that the directions are of.")
+    file: PublicAddress = Field(
+        description="File with the directions as rows of a matrix, .npy, .npz or .safetensors: a path, or an https:// "
+        "or s3:// address."
+    )
+    sha256: Sha256 | None = Field(None, description="sha256 of the file; required for a file that is downloaded.")
+    names: str | None = Field(
+        None, pattern=NO_CONTROLS, description="Name of the array with the directions, if the file has several."
+    )
+    bias: str | None = Field(
+        None, pattern=NO_CONTROLS, description="Name of the array with a number for each direction, which is added."
+    )
+    transposed: StrictBool = Field(False, description="Take the columns of the matrix as directions, not its rows.")
+    unit: StrictBool = Field(False, description="Divide each direction, and its bias, by the length of the direction.")
+
+
+DerivedName = Annotated[str, Field(pattern=NAME)]
+
+
+class DerivedLayers(dict[str, DerivedSpec]):
+    """Name -> derived layer; it has a hash, because nothing changes it."""
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(frozenset(self.items()))
+
+
 class ModelSpec(Frozen):
-    """An image model: its name, and the keys that its kind needs beside the name."""
+    """An image model: its name, the keys that its kind needs beside the name, and layers derived from its own."""
 
     # The checks here hold for every kind; `core.models.models.check_spec` makes the others.
 
@@ -545,6 +575,12 @@ class ModelSpec(Frozen):
     )
     weights: Literal["imagenet", "none"] | None = Field(
         None, description="Weights of keras:NAME. imagenet: trained on ImageNet. none: random, but always the same."
+    )
+    derived: (
+        Annotated[dict[DerivedName, DerivedSpec], AfterValidator(lambda given: DerivedLayers(given) or None)] | None
+    ) = Field(
+        None,
+        description="Layers whose channels are directions in the space of another layer's channels, by their names.",
     )
 
     @model_validator(mode="after")

@@ -12,9 +12,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from core import METHOD_VERSION
 from core.atlas.arrangement import arrange
-from core.atlas.keys import key_of, short_digest
+from core.atlas.keys import direction_digests, key_of, short_digest
 from core.atlas.records import Key
-from core.atlas.selection import listed_neurons
+from core.atlas.selection import features, listed_neurons
 from core.errors import RecordError, SpecError, first_mistake, short
 from core.models.model import Model
 from core.neurons import Neuron
@@ -87,13 +87,20 @@ def plan_land(spec: AtlasSpec, model: Model, model_digest: str, store: Store) ->
     neurons = _checked(spec.land, model)
     cell_px = spec.land.cell_px
     columns, block_rows, block_columns = lay_out(len(neurons), spec.land.columns)
-    facts = {"way": _ARRANGEMENTS, "model": model_digest, "neurons": list(map(str, neurons)), "columns": columns}
+    facts: dict[str, object] = {
+        "way": _ARRANGEMENTS,
+        "model": model_digest,
+        "neurons": list(map(str, neurons)),
+        "columns": columns,
+    }
+    if any(directions := direction_digests(neurons, model.derived)):
+        facts["directions"] = directions
     arrangement = key_of({**facts, "by": spec.land.arrange})
     if spec.land.arrange == "weights":
         neurons = _stored_order(store, arrangement) or _by_weights(neurons, columns, model)
     land = Land(tuple(neurons), columns, cell_px, block_rows, block_columns, cell_px // _MARGIN)
     settings = land_settings(spec.land, spec.render)
-    return PlannedLand(land, arrangement, settings, _plan_blocks(land, model_digest, settings))
+    return PlannedLand(land, arrangement, settings, _plan_blocks(land, model_digest, settings, model))
 
 
 def land_settings(land: LandSpec, settings: RenderSettings) -> RenderSettings:
@@ -104,15 +111,17 @@ def land_settings(land: LandSpec, settings: RenderSettings) -> RenderSettings:
     return kept.model_copy(update={"size_px": land.cell_px, "steps": land.steps or settings.steps})
 
 
-def _plan_blocks(land: Land, model_digest: str, settings: RenderSettings) -> tuple[PlannedBlock, ...]:
+def _plan_blocks(land: Land, model_digest: str, settings: RenderSettings, model: Model) -> tuple[PlannedBlock, ...]:
     """Return the blocks of a land, with keys that are digests of everything that their pixels depend on."""
     digest = _land_digest(land)
-    facts = {
+    facts: dict[str, object] = {
         "method": METHOD_VERSION,
         "model": model_digest,
         "settings": settings.model_dump(mode="json"),
         "land": digest,
     }
+    if any(directions := direction_digests(land.neurons, model.derived)):
+        facts["directions"] = directions
     keys = {block: key_of({**facts, "block": block}) for block in land.blocks}
 
     def before(block: Block) -> tuple[tuple[Block, Key], ...]:
@@ -220,9 +229,8 @@ def _checked(spec: LandSpec, model: Model) -> list[Neuron]:
 
 
 def _by_weights(neurons: Sequence[Neuron], columns: int, model: Model) -> list[Neuron]:
-    """Return neurons in the order of their places, by the weights that feed them."""
-    channels = [neuron.channel for neuron in neurons]
-    return [neurons[number] for number in arrange(model.fan_in(neurons[0].layer)[channels], columns)]
+    """Return neurons of one layer in the order of their places, by the weights that feed them."""
+    return [neurons[number] for number in arrange(features(neurons, model), columns)]
 
 
 def _stored_order(store: Store, arrangement: str) -> list[Neuron] | None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from core.arrays import Array
 from core.errors import SpecError, counted
 from core.models.model import Model
 from core.models.models import check_layer, check_neuron
@@ -129,6 +130,8 @@ def _random(neurons: Sequence[Neuron], n: int, seed: int) -> list[Pair]:
 def _nearest(neurons: Sequence[Neuron], k: int, model: Model, connect: bool) -> Iterator[tuple[Neuron, Neuron]]:
     """Yield pairs of each neuron with its k nearest, layer by layer; among equally near neurons the first listed wins.
 
+    A layer and the layers that are derived from it count as one.
+
     Args:
         connect: add the nearest pairs that make each layer one connected component. Similarity is not defined between
             layers, so each layer is joined to the next by a pair of typical neurons: those with the largest sum of
@@ -137,14 +140,14 @@ def _nearest(neurons: Sequence[Neuron], k: int, model: Model, connect: bool) -> 
     by_layer: dict[str, list[Neuron]] = {}
     typical: list[Neuron] = []
     for neuron in neurons:
-        by_layer.setdefault(neuron.layer, []).append(neuron)
+        by_layer.setdefault(_compared_in(neuron, model), []).append(neuron)
     for layer, members in by_layer.items():
         if len(members) <= k:
             raise SpecError(
                 f"pairs.k: expected fewer neighbours than the {counted(len(members), 'neuron')} of {layer} can have "
                 f"(at most {len(members) - 1}), got {k}"
             )
-        similarity = cosine_similarity(model.fan_in(layer)[[neuron.channel for neuron in members]])
+        similarity = _similarity(members, model)
         typical.append(members[int(similarity.sum(axis=1).argmax())])
         np.fill_diagonal(similarity, -np.inf)
         nearest = np.argsort(-similarity, axis=1, kind="stable")[:, :k]
@@ -155,6 +158,45 @@ def _nearest(neurons: Sequence[Neuron], k: int, model: Model, connect: bool) -> 
             yield members[row], members[column]
     if connect:
         yield from pairwise(sorted(typical, key=lambda neuron: neuron.order))
+
+
+def _compared_in(neuron: Neuron, model: Model) -> str:
+    """Return the layer in whose space a neuron is compared with others."""
+    return model.derived[neuron.layer].of if neuron.layer in model.derived else neuron.layer
+
+
+def _similarity(neurons: Sequence[Neuron], model: Model) -> NDArray[np.float64]:
+    """Return the similarity of every neuron with every neuron, shape (neuron, neuron).
+
+    All are channels of one layer, or directions in the space of its channels. Two channels are compared by the weights
+    that feed them, all others by the cosine of their directions; that of a channel is its axis.
+    """
+    derived = [neuron.layer in model.derived for neuron in neurons]
+    if not any(derived):
+        return cosine_similarity(features(neurons, model))
+    channels = [number for number, is_derived in enumerate(derived) if not is_derived]
+    directions = np.zeros((len(neurons), model.layers[_compared_in(neurons[0], model)]), np.float32)
+    directions[channels, [neurons[number].channel for number in channels]] = 1
+    for layer in {neuron.layer for neuron in neurons} & model.derived.keys():
+        places = [number for number, neuron in enumerate(neurons) if neuron.layer == layer]
+        directions[places] = features([neurons[number] for number in places], model)
+    similarity = cosine_similarity(directions)
+    if channels:
+        similarity[np.ix_(channels, channels)] = cosine_similarity(features([neurons[n] for n in channels], model))
+    return similarity
+
+
+def features(neurons: Sequence[Neuron], model: Model) -> Array:
+    """Return what tells which neurons of one layer are alike: their directions, or the weights that feed them.
+
+    Returns:
+        shape (neuron, feature).
+    """
+    [layer] = {neuron.layer for neuron in neurons}
+    channels = [neuron.channel for neuron in neurons]
+    if layer in model.derived:
+        return model.derived[layer].rows(channels)[:, :-1]
+    return model.fan_in(layer)[channels]
 
 
 def missing_links(similarity: NDArray[np.float64], edges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:

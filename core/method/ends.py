@@ -27,7 +27,8 @@ from core.method.parameterization import (
     start_shared,
 )
 from core.method.purity import Purity
-from core.method.renderer import Renderer, Subject, seen_by_model
+from core.method.renderer import Renderer, seen_by_model
+from core.method.subjects import Neurons, Subject
 from core.models.model import Model
 from core.pictures.portrait import Portrait
 from core.pictures.sheets import side_by_side
@@ -71,10 +72,11 @@ class EndsRenderer:
         checkpoints: Sequence[int],
     ) -> None:
         self._images = _Ends(settings, strips)
-        goal = _BothNeurons(
-            self._images, Readout(model, layers, aligned_layers(model, settings), settings, strips), mix, settings
+        readout = Readout(model, layers, aligned_layers(model, settings), settings, strips)
+        goal = _BothNeurons(self._images, readout, mix, settings)
+        self.renderer = Renderer(
+            self._images, goal, settings, strips=strips, neurons=2, width=readout.width, checkpoints=checkpoints
         )
-        self.renderer = Renderer(self._images, goal, settings, strips=strips, neurons=2, checkpoints=checkpoints)
 
     def render(self, subjects: Sequence[Subject], progress: Callable[[int], None]) -> list[RenderedEnds]:
         """Render up to as many pairs of ends as a batch has; at least one."""
@@ -121,20 +123,20 @@ class _BothNeurons:
         self._purity = Purity.of(readout, settings)
         self._factor = alignment_factor(_FRAMES, settings.alignment.decay)
 
-    def objective(self, step: tf.Tensor, redirected: bool, channels: tf.Tensor, views: tf.Tensor) -> tf.Tensor:
+    def objective(self, step: tf.Tensor, redirected: bool, neurons: Neurons, views: tf.Tensor) -> tf.Tensor:
         readout = self._readout
         seen = seen_by_model(self._images.by_position(), _FRAMES, self._settings, views)
-        found, (a, b) = readout(seen, channels, redirected)
+        found, (a, b) = readout(seen, neurons, redirected)
         ends = tf.stack([a[:, 0], b[:, 1]], axis=1)
-        factors, unit = self._mix.balance(tf.stop_gradient(ends), channels)
+        factors, unit = self._mix.balance(tf.stop_gradient(ends), neurons.channels)
         if self._purity:
-            objective, unit = self._purity(found, channels, weights_of(factors, tf.constant([[0.0, 1.0]])), unit)
+            objective, unit = self._purity(found, neurons, weights_of(factors, tf.constant([[0.0, 1.0]])), unit)
         else:
             objective = tf.reduce_sum(factors * ends, axis=1)
         layers = [readout.by_strip(found[layer]) for layer in readout.aligned]
         return objective + weighted_alignment(layers, self._factor, self._settings, unit)
 
-    def measure(self, channels: tf.Tensor) -> Sequence[tf.Tensor]:
+    def measure(self, neurons: Neurons) -> Sequence[tf.Tensor]:
         return []
 
 

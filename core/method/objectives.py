@@ -206,6 +206,22 @@ def channel_interpolate(layer1: str, n1: int, layer2: str, n2: int) -> Objective
     return Objective(value, frozenset({layer1, layer2}), f"interpolate {layer1}:{n1} to {layer2}:{n2}")
 
 
+def direction_interpolate(layer1: str, vec1: Array, layer2: str, vec2: Array) -> Objective:
+    """Return `channel_interpolate` for two directions, shape (channel,): each activation is an inner product with one.
+
+    The directions may be of different layers.
+    """
+    first, second = tf.constant(vec1, tf.float32), tf.constant(vec2, tf.float32)
+
+    def value(activations: Activations) -> tf.Tensor:
+        t1, t2 = activations(layer1), activations(layer2)
+        weights = interpolation_weights(t1.shape[0])
+        along1, along2 = (tf.linalg.matvec(mean_over_positions(t), vec) for t, vec in ((t1, first), (t2, second)))
+        return tf.reduce_sum((1 - weights) * along1 + weights * along2)
+
+    return Objective(value, frozenset({layer1, layer2}), f"interpolate directions in {layer1} and {layer2}")
+
+
 def alignment(layer: str, decay_ratio: float = 2) -> Objective:
     """Return minus the differences between frames in a layer: a positive weight keeps landmarks in place.
 

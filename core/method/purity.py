@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from core.method.network import Readout
 from core.method.objectives import LEAST_COSINE, counted_by_cosine, lengths
+from core.method.subjects import Neurons
 from core.spec import RenderSettings
 
 
@@ -35,26 +36,27 @@ class Purity:
         return cls(readout, settings) if settings.objective.cosine_power > 0 else None
 
     def __call__(
-        self, found: Mapping[str, tf.Tensor], channels: tf.Tensor, weights: Sequence[tf.Tensor], unit: tf.Tensor
+        self, found: Mapping[str, tf.Tensor], neurons: Neurons, weights: Sequence[tf.Tensor], unit: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Return the sum of the objective over the frames of each strip, and its unit, each of shape (strip,).
 
-        Neurons of one layer have one mixed direction. Neurons of two layers have a direction and a cosine each.
+        Neurons of one layer have one mixed direction, and so have directions of one layer. Neurons of two layers have a
+        direction and a cosine each. Biases do not count.
 
         Args:
             found: layer -> activations of all channels, shape (strip * frame, ...).
-            channels: shape (strip, neuron).
+            neurons: those of each strip.
             weights: how much each neuron counts in each frame, each of shape (strip, frame); without gradient.
             unit: see `core.method.mix.Balance`; in units of activation.
         """
-        layers = self._readout.layers
+        directions = self._readout.directions(neurons)
         objective = reduced = whole = tf.zeros_like(weights[0])
-        for layer in dict.fromkeys(layers):
+        for layer in dict.fromkeys(layer for layer, _ in directions):
             frames = self._readout.by_strip(found[layer])
             activations = tf.reshape(frames, (*frames.shape[:2], -1, frames.shape[-1]))
             direction = sum(
-                weights[place][:, :, None] * tf.one_hot(channels[:, place], frames.shape[-1])[:, None]
-                for place, its_layer in enumerate(layers)
+                weight[:, :, None] * own[:, None]
+                for weight, (its_layer, own) in zip(weights, directions, strict=True)
                 if its_layer == layer
             )[:, :, None]
             products = tf.reduce_sum(activations * direction, axis=3)

@@ -28,6 +28,8 @@ from core.spec import ModelSpec
 if TYPE_CHECKING:
     import tensorflow as tf
 
+    from core.models.directions import Directions
+
 # repeats, kernel, stride, expansion, channels out
 _STAGES = (
     (1, 3, 1, 1, 16),
@@ -109,6 +111,7 @@ class EfficientNetLite0:
     layers: ClassVar[Mapping[str, int]] = dict(_layer_channels())
     alignment_layers = ("block5", "block7")
 
+    derived: ClassVar[Mapping[str, Directions]] = {}
     reading: ClassVar[Mapping[str, Any]] = {}
     unavailable: ClassVar[Mapping[str, str]] = {}
     own_size = None

@@ -10,6 +10,8 @@ from core.arrays import Array
 if TYPE_CHECKING:
     import tensorflow as tf
 
+    from core.models.directions import Directions
+
 
 class Model(Protocol):
     """An image model with named layers."""
@@ -24,6 +26,10 @@ class Model(Protocol):
     @property
     def unavailable(self) -> Mapping[str, str]:
         """Layer that the model's file has and that cannot be computed -> why."""
+
+    @property
+    def derived(self) -> Mapping[str, Directions]:
+        """Derived layer -> its directions; each of `layers` whose channels are directions in another one's space."""
 
     @property
     def alignment_layers(self) -> Sequence[str]:

@@ -18,13 +18,14 @@ from core.method.network import Readout
 from core.method.parameterization import shared_interpolation
 from core.method.portraits import PortraitRenderer
 from core.method.purity import Purity
-from core.method.renderer import subject_of
 from core.method.strip_renderer import StripRenderer
+from core.method.subjects import Neurons, Subject, subject_of
 from core.method.walk_strip import Walk, WalkRenderer
 from core.models.model import Model
+from core.models.models import load
 from core.neurons import Neuron, Pair
 from core.pictures.portrait import Portrait
-from core.spec import RenderSettings
+from core.spec import ModelSpec, RenderSettings
 from core.spec_file import parse_spec
 
 LAYER = "block0"  # near the image, because the time for tracing a step grows with the depth
@@ -37,10 +38,6 @@ def settings(model: Model, power: float, **changes: Any) -> RenderSettings:
     return resolve_settings(RenderSettings.model_validate(given), model)
 
 
-def one_hot(neuron: Neuron, model: Model) -> Array:
-    return np.eye(model.layers[neuron.layer], dtype=np.float32)[neuron.channel]
-
-
 def cosine(image: Array, neuron: Neuron, model: Model) -> float:
     """Return the cosine of activations and a neuron, its mean over positions, each counted by its activation."""
     activations = model.activations(image[None], {neuron.layer})[neuron.layer].numpy()[0]
@@ -51,35 +48,58 @@ def cosine(image: Array, neuron: Neuron, model: Model) -> float:
 # The objective -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("layer", [LAYER, "stem"], ids=["one layer", "two layers"])
-def test_the_objective_with_lucids_mix_is_lucids(model: Model, layer: str) -> None:
+@pytest.fixture(scope="module")
+def derived(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    """The default network with directions of two layers, one of them with a bias."""
+    folder = tmp_path_factory.mktemp("directions")
+    dice = np.random.default_rng(5)
+    np.save(folder / "mixed.npy", dice.normal(size=(3, 16)).astype(np.float32))
+    np.savez(folder / "other.npz", W=dice.normal(size=(2, 32)).astype(np.float32), b=np.full(2, 9, np.float32))
+    other = {"of": "stem", "file": str(folder / "other.npz"), "names": "W", "bias": "b"}
+    layers = {"mixed": {"of": LAYER, "file": str(folder / "mixed.npy")}, "other": other}
+    return load(ModelSpec.model_validate({"derived": layers}))
+
+
+def direction_of(neuron: Neuron, model: Model) -> tuple[str, Array]:
+    """Return the layer that a neuron's direction is of, and the direction."""
+    if neuron.layer in model.derived:
+        return model.derived[neuron.layer].of, model.derived[neuron.layer].rows([neuron.channel])[0, :-1]
+    return neuron.layer, np.eye(model.layers[neuron.layer], dtype=np.float32)[neuron.channel]
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "layers"),
+    [
+        (f"{LAYER}:3", f"{LAYER}:7", 1),
+        (f"{LAYER}:3", "stem:7", 2),
+        ("mixed:0", "mixed:2", 1),
+        (f"{LAYER}:7", "mixed:1", 1),
+        ("mixed:1", "other:0", 2),
+    ],
+)
+def test_the_objective_with_lucids_mix_is_lucids(derived: Model, a: str, b: str, layers: int) -> None:
     """Each frame has the objective `direction` of its mixed direction, or two of them if there are two layers.
 
-    The values of `direction` are those of Lucid's own code: see test_golden_parts.
+    The values of `direction` are those of Lucid's own code: see test_golden_parts. Channels and directions of one layer
+    mix, and a bias does not count.
     """
-    pair = Pair.of(Neuron(LAYER, 3), Neuron(layer, 7))
-    chosen = settings(
-        model,
-        3,
-        schedule="plain",
-        mix="lucid",
-        steps=1,
-        transforms="none",
-        redirected_updates=0,
-        alignment={"weight": 0},
-    )
+    pair = Pair.of(Neuron.parse(a), Neuron.parse(b))
+    once = {"schedule": "plain", "mix": "lucid", "steps": 1, "transforms": "none", "alignment": {"weight": 0}}
+    chosen = settings(derived, 3, **once)
 
-    [strip] = StripRenderer(model, pair.layers, chosen).render([pair])
+    [strip] = StripRenderer(derived, pair.layers, chosen).render([pair])
 
-    start = shared_interpolation(FRAMES, chosen.size_px, seed=subject_of(chosen, *pair).seed)()
-    found = model.activations(start, set(pair.layers))
+    seed = subject_of(chosen, *pair, derived=derived.derived).seed
+    found = derived.activations(shared_interpolation(FRAMES, chosen.size_px, seed=seed)(), {LAYER, "stem"})
+    (layer_a, row_a), (layer_b, row_b) = (direction_of(neuron, derived) for neuron in pair)
     expected = 0.0
     for frame, share in enumerate(np.linspace(0, 1, FRAMES)):
-        mix = [(neuron, weight * one_hot(neuron, model)) for neuron, weight in ((pair.a, 1 - share), (pair.b, share))]
-        if layer == LAYER:
-            mix = [(pair.a, mix[0][1] + mix[1][1])]
-        for neuron, vector in mix:
-            expected += float(o.direction(neuron.layer, vector, 3, batch=frame)(found.__getitem__))
+        mix = [(layer_a, (1 - share) * row_a), (layer_b, share * row_b)]
+        if layer_a == layer_b:
+            mix = [(layer_a, mix[0][1] + mix[1][1])]
+        assert len(mix) == layers
+        for layer, vector in mix:
+            expected += float(o.direction(layer, vector, 3, batch=frame)(found.__getitem__))
     assert strip.objective[0] == pytest.approx(expected, rel=1e-4)
 
 
@@ -90,7 +110,8 @@ def purity(model: Model, activations: tf.Tensor, power: float, mix: str) -> tupl
     weights = [tf.constant([[0.5, 0.2]]), tf.constant([[1.5, 0.8]])]
     with tf.GradientTape() as tape:
         tape.watch(activations)
-        objective, unit = reward({LAYER: activations}, tf.constant([[3, 7]]), weights, tf.constant([2.0]))
+        neurons = Neurons.of([Subject((3, 7), 0)], 0)
+        objective, unit = reward({LAYER: activations}, neurons, weights, tf.constant([2.0]))
     return objective.numpy(), unit.numpy(), tape.gradient(objective, activations).numpy()
 
 
