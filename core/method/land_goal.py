@@ -74,7 +74,8 @@ class NeuronsByPlace:
         self._by_position, self._image = by_position, image
         self._land, self._settings = land, settings
         self._layer, self.width = read_layer(model, land.layer)
-        self._selects_channels = model.can_select_channels({land.layer})
+        can = model.can_mix_channels if self.width else model.can_select_channels
+        self._selects_channels = can({self._layer})
         self._network = network(model, {self._layer}, precision=settings.precision, xla=settings.xla)
         self._exact = network(model, {self._layer})
         self._spreads = spreads(model, land)
@@ -136,14 +137,13 @@ class NeuronsByPlace:
                 shift = tf.math.floormod(0.5 + tf.cast(step + 1, tf.float32) * tf.constant(_EVEN), 1.0) - 0.5
                 shift = tf.round(shift * land.cell_px)
             images = _windows(images, land, tf.cast(shift, tf.int32))
-        channels = neurons.channels[0]
+        wanted = neurons.directions[0, :, :-1] if self.width else neurons.channels[0]
         selects = self._selects_channels and compute is self._network
-        found = compute(images, redirected, channels if selects else None)[self._layer]
+        found = compute(images, redirected, wanted if selects else None)[self._layer]
+        if not selects:
+            found = tf.tensordot(found, wanted, [[-1], [1]]) if self.width else tf.gather(found, wanted, axis=-1)
         if self.width:
-            vectors, biases = neurons.directions[0, :, :-1], neurons.directions[0, :, -1]
-            found = tf.tensordot(found, vectors, axes=[[-1], [1]]) + biases
-        elif not selects:
-            found = tf.gather(found, channels, axis=-1)
+            found += neurons.directions[0, :, -1]
         if self._spreads:
             rows, columns = found.shape[1:3]
             height, width = land.block_size_px

@@ -14,8 +14,8 @@ from core.models.model import Model
 from core.spec import Precision, RenderSettings
 
 NetworkFunction = Callable[[tf.Tensor, bool, tf.Tensor | None], dict[str, tf.Tensor]]
-"""Function of images, of whether ReLU gradients are redirected, and of the channels to compute; returns layer ->
-activations."""
+"""Function of images, of whether ReLU gradients are redirected, and of the channels or directions to compute; returns
+layer -> activations."""
 
 
 def network(
@@ -24,7 +24,7 @@ def network(
     """Return the model as a step uses it: a function from images to their activations in some layers.
 
     The function's second argument says whether ReLU gradients are redirected. The third lists the only channels to
-    compute of the deepest layer; None stands for all channels.
+    compute of the deepest layer, or directions to compute in their place; None stands for all channels.
 
     Images and activations are float32, whatever the precision in between. XLA compiles nothing on CPUs, where it was
     measured to make convolutions 40 times slower.
@@ -95,8 +95,9 @@ class Readout:
         deepest = max(read, key=list(model.layers).index)
         # Decided without the batch size, so that a strip is rounded the same way in every batch.
         whole = settings.objective.cosine_power > 0  # the angle is that of all channels
-        alone = {deepest} == set(self._read) and not self.width and deepest not in aligned and not whole
-        self._selects_channels = alone and model.can_select_channels(read)
+        alone = {deepest} == set(self._read) and deepest not in aligned and not whole
+        can = model.can_mix_channels if self.width else model.can_select_channels
+        self._selects_channels = alone and can(read)
         self._network = network(model, read, precision=settings.precision, xla=settings.xla)
 
     def __call__(
@@ -117,14 +118,18 @@ class Readout:
             return found, self._means(neurons, found)
         # A single neuron is computed twice. With one column TensorFlow would compute a product with a vector, which is
         # rounded differently from the product of matrices in a larger batch.
-        columns = tf.repeat(neurons.channels, 2, axis=1) if len(self.layers) == 1 else neurons.channels
-        found = self._network(images, redirected, tf.reshape(columns, (-1,)))
+        wanted = neurons.channels
+        if self.width:
+            wanted = tf.stack([self._wanted(neurons, place) for place in range(len(self.layers))], axis=1)
+        columns = tf.repeat(wanted, 2, axis=1) if len(self.layers) == 1 else wanted
+        found = self._network(images, redirected, tf.reshape(columns, (-1, *columns.shape[2:])))
         # Every strip has the channels of all strips. Its own are taken out before any mean: how a mean is rounded
         # depends on how many values lie side by side.
-        of_all = tf.reshape(found.pop(self.layers[0]), (self.strips, -1, self.strips, columns.shape[1]))
+        of_all = tf.reshape(found.pop(self._read[0]), (self.strips, -1, self.strips, columns.shape[1]))
         own = tf.reduce_sum(of_all * tf.eye(self.strips)[:, None, :, None], axis=2)
         by_frame = tf.reshape(own, (self.strips, images.shape[0] // self.strips, -1, columns.shape[1]))
-        return found, tf.unstack(tf.reduce_mean(by_frame, axis=2), axis=2)[: len(self.layers)]
+        means = tf.unstack(tf.reduce_mean(by_frame, axis=2), axis=2)[: len(self.layers)]
+        return found, [self._with_bias(mean, neurons, place) for place, mean in enumerate(means)]
 
     def exact(self, images: tf.Tensor, neurons: Neurons) -> tuple[Mapping[str, tf.Tensor], list[tf.Tensor]]:
         """Return the same as a call, but computed from whole layers in float32, to measure finished images."""
@@ -150,12 +155,15 @@ class Readout:
         for place, layer in enumerate(self._read):
             wanted = self._wanted(neurons, place)[:, None]
             activation = tf.reduce_sum(self.by_strip(means[layer]) * wanted, axis=2)
-            activations.append(activation + neurons.directions[:, place, -1:] if self._derived[place] else activation)
+            activations.append(self._with_bias(activation, neurons, place))
         return activations
 
     def _wanted(self, neurons: Neurons, place: int) -> tf.Tensor:
-        """Return the direction of each strip's neuron at a place, shape (strip, channel)."""
+        """Return the direction of each strip's neuron at a place, shape (strip, channel); a channel's is an axis."""
         size = self._model.layers[self._read[place]]
         if self._derived[place]:
             return neurons.directions[:, place, :size]
         return tf.one_hot(neurons.channels[:, place], size)
+
+    def _with_bias(self, activation: tf.Tensor, neurons: Neurons, place: int) -> tf.Tensor:
+        return activation + neurons.directions[:, place, -1:] if self._derived[place] else activation

@@ -92,6 +92,10 @@ class DerivedModel:
         """Return whether some channels of the deepest layer can be computed without the others."""
         return self.derived.keys().isdisjoint(layers) and self.network.can_select_channels(layers)
 
+    def can_mix_channels(self, layers: Collection[str]) -> bool:
+        """Return whether products with the channels of the deepest layer can be computed without the channels."""
+        return self.derived.keys().isdisjoint(layers) and self.network.can_mix_channels(layers)
+
     def activations(
         self,
         images: tf.Tensor,

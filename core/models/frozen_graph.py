@@ -233,6 +233,10 @@ class FrozenGraph:
         """Return False: only whole layers are computed."""
         return False
 
+    def can_mix_channels(self, layers: Collection[str]) -> bool:
+        """Return False: only whole layers are computed."""
+        return False
+
     def activations(
         self,
         images: tf.Tensor,
