@@ -18,10 +18,12 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    SerializerFunctionWrapHandler,
     StrictBool,
     StrictInt,
     WithJsonSchema,
     field_validator,
+    model_serializer,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
@@ -87,6 +89,19 @@ class Alignment(Frozen):
         if isinstance(given, dict) and given.get("scale") == "lucid":
             return {"weight": LUCID_WEIGHT, **given}
         return given
+
+
+class ObjectiveSpec(Frozen):
+    """How activations count in the objective."""
+
+    cosine_power: Number = Field(
+        0,
+        ge=0,
+        le=16,
+        description="Power p of the reward for purity: at each position, the activation counts by max(0.1, cosine)^p, "
+        "with the cosine of the angle between the activations of all channels and the mix of the strip's neurons. "
+        "0: only the activation counts.",
+    )
 
 
 PLAIN_STEPS, FAST_STEPS = 256, 64
@@ -157,6 +172,7 @@ class RenderSettings(Frozen):
         "for an image, the gradient passes through the ReLU, so that the optimisation can start.",
     )
     alignment: Alignment = Alignment()
+    objective: ObjectiveSpec = ObjectiveSpec()
     precision: Precision = Field(
         "float32",
         description="Precision of the network's arithmetic: tf32 for GPUs that have it, bfloat16 for models that "
@@ -172,6 +188,17 @@ class RenderSettings(Frozen):
         if isinstance(given, dict) and given.get("schedule") == "plain":
             return {"steps": PLAIN_STEPS, "sd": PLAIN_SD, **given}
         return given
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Return the settings as data, without the objective if it is the default.
+
+        Settings from before this key then have equal data, and so equal keys and digests.
+        """
+        data: dict[str, Any] = serialize(self)
+        if self.objective == ObjectiveSpec():
+            data.pop("objective", None)
+        return data
 
     @field_validator("checkpoints")
     @classmethod
@@ -645,6 +672,16 @@ class AtlasSpec(Frozen):
     def _not_empty(self) -> AtlasSpec:
         if self.pairs is None and self.land is None:
             raise key_mistake("pairs", "missing; this key is required, unless there is land")
+        return self
+
+    @model_validator(mode="after")
+    def _land_without_cosine(self) -> AtlasSpec:
+        power = self.render.objective.cosine_power
+        if self.land is not None and power > 0:
+            raise key_mistake(
+                "render.objective.cosine_power",
+                f"expected 0, the default, with land, got {power:g}; give the land an atlas of its own",
+            )
         return self
 
     @model_validator(mode="after")

@@ -16,10 +16,11 @@ import tensorflow as tf
 
 from core.arrays import Array
 from core.method.alignment import aligned_layers, long_steps, relative_steps, weighted_alignment
-from core.method.mix import Mix, mixed
+from core.method.mix import Mix, mixed, weights_of
 from core.method.network import NetworkFunction, Readout, network
 from core.method.objectives import alignment_factor
 from core.method.parameterization import Parameterization, frames_of, shared_colours, shared_start_values, squashed
+from core.method.purity import Purity
 from core.method.renderer import Renderer, seen_by_model
 from core.method.strip import Strip, measure_strips
 from core.method.subjects import Neurons, Subject
@@ -151,6 +152,7 @@ class _InnerFrames:
         self, images: _BetweenEnds, readout: Readout, ends: NetworkFunction, mix: Mix, settings: RenderSettings
     ) -> None:
         self._images, self._readout, self._ends, self._mix, self._settings = images, readout, ends, mix, settings
+        self._purity = Purity.of(readout, settings)
         self._inner = settings.frames - 2
         # For the end of a followed by the inner frames; for the end of b, the inner frames are in reverse order.
         factor = alignment_factor(self._inner + 1, settings.alignment.decay, first=2)
@@ -165,7 +167,11 @@ class _InnerFrames:
         seen = seen_by_model(self._images.inner.by_position(), self._inner, settings, views)
         found, (a, b) = readout(seen, neurons, redirected)
         factors, unit = mix.balance(self.reached, neurons.channels)
-        objective = mixed([a * factors[:, :1], b * factors[:, 1:]], mix.shares[:, 1:-1])
+        shares = mix.shares[:, 1:-1]
+        if self._purity:
+            objective, unit = self._purity(found, neurons, weights_of(factors, shares), unit)
+        else:
+            objective = mixed([a * factors[:, :1], b * factors[:, 1:]], shares)
         if not readout.aligned:
             return objective
         turn = step % 2

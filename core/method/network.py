@@ -94,7 +94,8 @@ class Readout:
         read = {*self._read, *aligned}
         deepest = max(read, key=list(model.layers).index)
         # Decided without the batch size, so that a strip is rounded the same way in every batch.
-        alone = {deepest} == set(self._read) and deepest not in aligned
+        whole = settings.objective.cosine_power > 0  # the angle is that of all channels
+        alone = {deepest} == set(self._read) and deepest not in aligned and not whole
         can = model.can_mix_channels if self.width else model.can_select_channels
         self._selects_channels = alone and can(read)
         self._network = network(model, read, precision=settings.precision, xla=settings.xla)
@@ -138,6 +139,10 @@ class Readout:
     def by_strip(self, t: tf.Tensor) -> tf.Tensor:
         """Reshape (strip * frame, ...) to (strip, frame, ...)."""
         return tf.reshape(t, (self.strips, t.shape[0] // self.strips, *t.shape[1:]))
+
+    def directions(self, neurons: Neurons) -> list[tuple[str, tf.Tensor]]:
+        """Return each neuron's direction: the layer that it is of, and that of each strip, shape (strip, channel)."""
+        return [(layer, self._wanted(neurons, place)) for place, layer in enumerate(self._read)]
 
     def _means(self, neurons: Neurons, found: Mapping[str, tf.Tensor]) -> list[tf.Tensor]:
         """Return the mean activations of the neurons from whole layers.

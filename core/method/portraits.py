@@ -18,6 +18,7 @@ from core.method.network import Readout, network
 from core.method.noise import noise_levels
 from core.method.objectives import alignment_factor
 from core.method.parameterization import Parameterization, shared_colours, squashed, start_shared
+from core.method.purity import Purity
 from core.method.renderer import Renderer, first_failure, seen_by_model
 from core.method.subjects import Neurons, Subject, subject_of
 from core.models.model import Model
@@ -114,6 +115,7 @@ class _OneNeuron:
         self, images: _OnCanvas, model: Model, readout: Readout, canvas: Portrait, settings: RenderSettings
     ) -> None:
         self._images, self._readout, self._settings = images, readout, settings
+        self._purity = Purity.of(readout, settings)
         [layer] = readout.layers
         self._of_canvas = network(model, readout.aligned, precision=settings.precision, xla=settings.xla)
         pixels = np.asarray(canvas.pixels, np.float32).reshape(1, -1, 3) / np.float32(255)
@@ -126,11 +128,13 @@ class _OneNeuron:
         seen = seen_by_model(self._images.by_position(), 1, settings, views)
         found, [activation] = readout(seen, neurons, redirected)
         objective = activation[:, 0]
+        gained = tf.maximum(tf.stop_gradient(objective) - tf.gather(self._noise, neurons.channels[:, 0]), 0.0)
+        if self._purity:
+            objective, gained = self._purity(found, neurons, [tf.ones((readout.strips, 1))], gained)
         if not readout.aligned:
             return objective
         canvas = self._of_canvas(seen_by_model(self._canvas, 1, settings, views), False, None)
         layers = [tf.stack([canvas[layer], found[layer]], axis=1) for layer in readout.aligned]
-        gained = tf.maximum(tf.stop_gradient(objective) - tf.gather(self._noise, neurons.channels[:, 0]), 0.0)
         return objective + weighted_alignment(layers, self._factor, settings, gained)
 
     def measure(self, neurons: Neurons) -> Sequence[tf.Tensor]:

@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 import tensorflow as tf
 
 from core.method.alignment import aligned_layers, long_steps, relative_steps, weighted_alignment
-from core.method.mix import Mix, mixed
+from core.method.mix import Mix, mixed, weights_of
 from core.method.network import Readout
 from core.method.objectives import alignment_factor
 from core.method.parameterization import shared_interpolation, start_shared
+from core.method.purity import Purity
 from core.method.renderer import Renderer, seen_by_model
 from core.method.strip import Strip, measure_strips
 from core.method.subjects import Neurons, subject_of
@@ -69,6 +70,7 @@ class _Interpolation:
 
     def __init__(self, images: _SharedFrames, readout: Readout, mix: Mix, settings: RenderSettings) -> None:
         self._images, self._readout, self._mix, self._settings = images, readout, mix, settings
+        self._purity = Purity.of(readout, settings)
 
     def objective(self, step: tf.Tensor, redirected: bool, neurons: Neurons, views: tf.Tensor) -> tf.Tensor:
         frames, readout, mix = self._settings.frames, self._readout, self._mix
@@ -76,7 +78,10 @@ class _Interpolation:
         found, (a, b) = readout(seen, neurons, redirected)
         reached = tf.stop_gradient(tf.stack([a[:, 0], b[:, -1]], axis=1))
         factors, unit = mix.balance(reached, neurons.channels)
-        objective = mixed([a * factors[:, :1], b * factors[:, 1:]], mix.shares)
+        if self._purity:
+            objective, unit = self._purity(found, neurons, weights_of(factors, mix.shares), unit)
+        else:
+            objective = mixed([a * factors[:, :1], b * factors[:, 1:]], mix.shares)
         layers = [readout.by_strip(found[layer]) for layer in readout.aligned]
         factor = alignment_factor(frames, self._settings.alignment.decay)
         objective += weighted_alignment(layers, factor, self._settings, unit)
