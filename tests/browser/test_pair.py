@@ -42,7 +42,7 @@ RECORD = make_record(4)
 
 
 @pytest.mark.parametrize("part", [".window", ".numbers", "Enter"])
-def test_picture_numbers_and_enter_open_the_pair_and_back_returns(open_atlas: Open, atlas: Path, part: str) -> None:
+def test_picture_name_and_enter_open_the_pair_and_back_returns(open_atlas: Open, atlas: Path, part: str) -> None:
     """The pair has an address of its own; going back leads to the tile, which has the focus again."""
     page = open_atlas(atlas, hash="#view=tile&columns=1&sort=smoothness")
     page.evaluate("scrollTo(0, 3000)")
@@ -59,9 +59,9 @@ def test_picture_numbers_and_enter_open_the_pair_and_back_returns(open_atlas: Op
     expect(page.locator("#facts")).to_contain_text(key)
     expect(page.locator("#pair-title")).to_be_focused()
     page.go_back()
-    expect(page.locator(f"#grid .tile[data-key='{key}']")).to_be_in_viewport()
+    expect(page.locator(f"#grid [data-key='{key}']")).to_be_in_viewport()
     if part != ".numbers":
-        expect(page.locator(f"#grid .tile[data-key='{key}'] .player")).to_be_focused()
+        expect(page.locator(f"#grid [data-key='{key}'] .player")).to_be_focused()
 
 
 def test_a_permalink_opens_its_pair(open_atlas: Open, atlas: Path) -> None:
@@ -409,7 +409,7 @@ def test_previous_and_next_go_through_the_filtered_pairs(open_atlas: Open, atlas
     """Links, and Shift with an arrow key, follow the filters and the sort order of the grid, up to its ends."""
     page = open_atlas(atlas, hash="#objective=20..&sort=objective")
     wanted = [make_record(row).key for row in range(PAIRS - 1, 14, -1)]
-    page.locator("#grid .numbers").first.click()
+    page.locator("#grid .player").first.click()
 
     expect(page.locator("#place")).to_have_text(f"1 of {len(wanted)}")
     expect(page.locator("#previous")).to_be_hidden()

@@ -92,13 +92,13 @@ def test_hostile_names_show_as_they_are(open_atlas: Open, hostile: Path) -> None
 
     expect(page.locator("#grid .tile")).to_have_count(len(HOSTILE_NAMES) + 1)
     in_order = sorted(HOSTILE_NAMES, key=lambda name: Neuron(name, 1).order)
-    shown = page.locator("#grid .tile .neuron:first-child .layer").all_text_contents()
+    shown = page.locator("#grid .tile .to-neuron:first-child .layer").all_text_contents()
     assert sorted(set(shown), key=lambda name: Neuron(name, 1).order) == in_order
     page.locator("#filters > summary").click()
     for name in HOSTILE_NAMES:
         page.locator("#layer_a").select_option(name)
         expect(page.locator("#chips bdi")).to_have_text(name)
-        page.locator("#grid .names").first.click()
+        page.locator("#grid .player").first.click()
         page.locator("#pair-title a").first.click()
         expect(page.locator("#neuron-title")).to_have_text(f"{name}:1")
         expect(page.locator("#neuron-state")).to_contain_text("from this neuron to each partner")
@@ -148,7 +148,7 @@ def test_it_works_the_same_from_a_web_server_below_any_path(open_atlas: Open, se
 
     expect(page.locator("#count")).to_have_text("30 of 30 pairs")
     expect(page.locator("#grid img").first).to_have_js_property("naturalWidth", FRAMES * SIZE_PX)
-    page.locator("#grid .names").first.click()
+    page.locator("#grid .player").first.click()
     expect(page.locator("#facts")).to_contain_text(make_record(0).key)
     page.reload()
     expect(page.locator("#facts")).to_contain_text(make_record(0).key)
@@ -163,7 +163,7 @@ def test_a_page_that_is_open_never_mixes_with_a_newer_atlas(open_atlas: Open, se
     expect(page.locator("#count")).to_have_text("1 of 1 pair")
 
     publish(tmp_path, [new])
-    page.locator("#grid .names").first.click()
+    page.locator("#grid .player").first.click()
     expect(page.locator("#detail-state")).to_contain_text("If the atlas has been published again, reload this page")
     page.reload()
     expect(page.locator("#facts")).to_contain_text(old.key)

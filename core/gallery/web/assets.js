@@ -52,7 +52,7 @@ isthmus.assets = (() => {
     const early = () => load("every").then(() => removeEventListener("click", again, capture), isthmus.address.lost);
     const capture = { capture: true };
     const again = async ({ target }) => {
-      const button = target.closest("button");
+      const button = target.closest("button, .player[role=slider]");
       if (!button) return;
       await early(); // nothing has answered the click
       button.click();

@@ -30,18 +30,18 @@ isthmus.favourites = (() => {
   // Create the star of a pair, which adds it to the favourites or removes it.
   function button(key) {
     const made = element("button", { type: "button", className: "star", title: "Favourite", ariaLabel: "Favourite" });
-    Object.assign(made.dataset, { list: "favourites", key });
+    Object.assign(made.dataset, { list: "favourites", pair: key });
     return mark(made);
   }
 
   function mark(star) {
-    star.setAttribute("aria-pressed", chosen.has(star.dataset.key));
+    star.setAttribute("aria-pressed", chosen.has(star.dataset.pair));
     return star;
   }
 
   const markAll = () => document.querySelectorAll("[data-list=favourites]").forEach(mark);
 
-  addEventListener("click", ({ target }) => target.dataset?.list === "favourites" && toggle(target.dataset.key));
+  addEventListener("click", ({ target }) => target.dataset?.list === "favourites" && toggle(target.dataset.pair));
   addEventListener("storage", ({ key }) => {
     if (key !== PLACE) return;
     read();

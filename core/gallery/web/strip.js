@@ -27,7 +27,7 @@ isthmus.strip = (() => {
       numbers.classList.toggle("sorted", Boolean(sort));
     }
     for (const act of acts.children) {
-      act.dataset.key = pair.key;
+      act.dataset.pair = pair.key;
       isthmus[act.dataset.list]?.mark(act);
     }
     if (pair.failed) player.replaceWith(failed(pair, isthmus.failure("Failed", pair.reason)));
@@ -73,7 +73,7 @@ isthmus.strip = (() => {
     }
     const made = element("div", { className: "lines" });
     for (let first = 0; first < frames; first += count) {
-      const line = element("div", { className: "line" }, picture());
+      const line = element("div", { className: "band" }, picture());
       const values = { "--size": `${size}px`, "--first": first, "--count": Math.min(count, frames - first) };
       for (const [name, value] of Object.entries(values)) line.style.setProperty(name, value);
       made.append(line);

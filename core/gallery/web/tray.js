@@ -31,9 +31,9 @@ isthmus.tray = (() => {
     tray.replaceChildren(...chips, element(chosen.size === 1 ? "span" : "a", { href }, text), clear);
   }
 
-  const mark = (button) => button.setAttribute("aria-pressed", chosen.has(button.dataset.key));
+  const mark = (button) => button.setAttribute("aria-pressed", chosen.has(button.dataset.pair));
 
-  addEventListener("click", ({ target }) => target.dataset?.list === "tray" && toggle(target.dataset.key));
+  addEventListener("click", ({ target }) => target.dataset?.list === "tray" && toggle(target.dataset.pair));
 
   // Copy the address of the favourites.
   function share() {
