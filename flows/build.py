@@ -12,12 +12,13 @@ from contextlib import suppress
 
 from prefect import get_run_logger
 
+from core.atlas.manifest import MANIFEST_PATH
 from core.atlas.mixing import check_mixing
 from core.atlas.plan import Plan
 from core.errors import StoreError, UnfinishedError, counted
 from core.gallery.publish import is_current
 from core.machine.parallel import chunks_at_once
-from core.models.models import load
+from core.models.models import load, pinned
 from core.models.range_question import range_question
 from core.rendering.chunk import ChunkResult
 from core.rendering.renderers import FirstStrips
@@ -30,6 +31,7 @@ from flows.outcome import BuildResult, UnfinishedBuildError
 from flows.publishing import Publisher
 from flows.reports import Report
 from flows.session import Session
+from tasks.photographs import show_neurons
 from tasks.plan import count_failures, plan_atlas
 from tasks.publish import publish_atlas
 
@@ -39,15 +41,18 @@ class Build:
 
     Args:
         again: whether to render the pairs again that have failed in earlier builds.
+        only_images: whether to read the photographs alone.
     """
 
-    def __init__(self, spec: AtlasSpec, session: Session, again: bool) -> None:
-        self._spec, self._session = spec, session
+    def __init__(self, spec: AtlasSpec, session: Session, again: bool, only_images: bool = False) -> None:
+        # Whatever becomes of files of directions, all rounds of a build use those that it began with.
+        spec = spec.model_copy(update={"model": pinned(spec.model)})
+        self._spec, self._session, self._only_images = spec, session, only_images
         self._engine, self._leases = session.engine, session.leases
         self._log = get_run_logger()
         self._faults = Faults()
         self._publisher = Publisher(spec)
-        self._rendered = self._rendered_blocks = self._failed = 0
+        self._rendered = self._rendered_blocks = self._read_images = self._failed = 0
         self._has_begun = False
         self._cause: str | None = None
         for warning in check_mixing(spec, open_store(spec.uri, spec.storage)):
@@ -55,7 +60,7 @@ class Build:
         self._again = count_failures(spec) if again else {}
         known = chunks_at_once(spec.compute)
         self._at_once = known or 1
-        self._plan = self._make_plan(check=self._engine.check)
+        self._plan = self._make_plan(check=self._engine.check, relist=True)
         if self._plan.unrecorded and (question := range_question(load(spec.model), spec.model)):
             self._log.warning(question)
         self._leases.keep()
@@ -87,7 +92,9 @@ class Build:
         self._publisher.wait()
         plan = self._plan
         result = BuildResult.of(plan, self._rendered, self._rendered_blocks)
-        if result.is_something and not self._is_published():
+        if plan.images is not None and not plan.images.missing:
+            show_neurons(self._spec, plan.images.neurons)
+        if (result.is_something or self._was_published()) and not self._is_published():
             publish_atlas(self._spec)
         self._report.finish(result)
         self._session.ended(result)
@@ -150,6 +157,8 @@ class Build:
             return
         if result.what == "blocks":
             self._rendered_blocks += result.done + result.failed
+        if result.what == "images":
+            self._read_images += result.done
         if result.what != "pairs":
             return
         self._rendered += result.done + result.failed
@@ -165,7 +174,7 @@ class Build:
             self._log.info("waiting for %d chunks that other builds render", len(chunks))
             self._leases.wait(chunks)
 
-    def _make_plan(self, check: Callable[[], None] | None = None) -> Plan:
+    def _make_plan(self, check: Callable[[], None] | None = None, relist: bool = False) -> Plan:
         adopted = self._leases.plans()
         plan = plan_atlas(
             self._spec,
@@ -174,13 +183,19 @@ class Build:
             adopted=sorted(adopted),
             again=self._again,
             check=check,
+            only_images=self._only_images,
+            relist=relist,
         )
         self._leases.begin(plan.path, adopted)
         return plan
 
+    def _was_published(self) -> bool:
+        """Return whether there is a gallery, which photographs alone may change."""
+        return open_store(self._spec.uri, self._spec.storage).exists(MANIFEST_PATH)
+
     def _is_published(self) -> bool:
         """Return whether another build has published everything, so that this build need not."""
-        if self._rendered or self._rendered_blocks:
+        if self._rendered or self._rendered_blocks or self._read_images or self._only_images:
             return False
         store = open_store(self._spec.uri, self._spec.storage)
         with suppress(StoreError):

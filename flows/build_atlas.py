@@ -29,6 +29,7 @@ from flows.worker_run import on_worker
 def build_atlas(
     spec: AtlasSpec,
     retry_failed: Annotated[bool, Field(description="Render pairs again that have failed in earlier builds.")] = False,
+    only_images: Annotated[bool, Field(description="Read the photographs alone, and render nothing.")] = False,
 ) -> BuildResult | State[BuildResult]:
     """Render the pairs of a spec that have no record yet, and publish the atlas.
 
@@ -39,10 +40,11 @@ def build_atlas(
         UnfinishedBuildError: if some pairs could not be rendered; the rest is published.
     """
     with open_session(spec) as session:
-        result = Build(spec, session, retry_failed).run()
+        result = Build(spec, session, retry_failed, only_images).run()
     land = f", {result.blocks_done} of {counted(result.blocks, 'block')} of the land done" if result.blocks else ""
+    images = f", {result.images_read} of {counted(result.images, 'photograph')} read" if result.images else ""
     summary = (
         f"{result.done} of {counted(result.pairs, 'pair')} done, {result.failed} failed, "
-        f"{result.rendered} rendered in this run{land}"
+        f"{result.rendered} rendered in this run{land}{images}"
     )
     return Completed(name="Completed" if result.is_whole else "SomePairsFailed", message=summary, data=result)

@@ -23,7 +23,7 @@ from core.machine.loading import keep_loaded
 from flows import failures
 from flows.bench import app as bench_app
 from flows.bench_quality import quality
-from flows.cli_build import build
+from flows.cli_build import build, images
 from flows.cli_export import export
 from flows.cli_land import FLIGHT_FRAMES, flight, land
 from flows.cli_models import models_app, preview
@@ -78,7 +78,7 @@ def main() -> None:
 
 @app.command()
 def plan(spec: SpecFile, as_json: Json = False) -> None:
-    """Print the pairs, chunks, minutes and megabytes of a build.
+    """Print the pairs, photographs, chunks, minutes and megabytes of a build.
 
     Nothing is written to the atlas. If no update has been timed on this device yet, a few updates are run and timed
     first, which takes some seconds on a CPU and half a minute on a GPU.
@@ -110,6 +110,8 @@ def plan(spec: SpecFile, as_json: Json = False) -> None:
         portraits = f", and {counted(made.missing_portraits, 'portrait')}," if made.missing_portraits else ""
         if made.missing_blocks:
             portraits += f", and {counted(made.missing_blocks, 'block')} of the land,"
+        if made.missing_images:
+            portraits += f", and {counted(made.missing_images, 'photograph')} to read,"
         gpu_hours = "" if facts["gpu_hours"] is None else f"{facts['gpu_hours']:.1f} GPU hours, "
         basis = _BASES[facts["estimate"]]
         if known is None:
@@ -123,6 +125,7 @@ def plan(spec: SpecFile, as_json: Json = False) -> None:
 
 
 app.command()(build)  # in this order, because help lists the commands as they are registered
+app.command()(images)
 app.command()(preview)
 
 
@@ -286,6 +289,7 @@ def _facts(plan: Plan, spec: AtlasSpec, processes: int) -> dict[str, Any]:
         "missing": plan.missing,
         **({"portraits_missing": plan.missing_portraits} if spec.strip == "walk" else {}),
         **({"blocks": plan.land.blocks, "blocks_missing": plan.land.missing} if plan.land else {}),
+        **({"images": plan.images.images, "images_missing": plan.images.missing_images} if plan.images else {}),
         "chunks": sum(map(len, plan.stages)),
         "processes": processes,
         "minutes": round(seconds / 60, 2),

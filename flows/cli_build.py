@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import redirect_stdout, suppress
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TextIO, cast
 
 import typer
@@ -41,6 +42,7 @@ class _Command:
     as_json: bool
     verbose: bool
     started: float
+    only_images: bool = False
 
 
 def build(spec: SpecFile, retry_failed: RetryFailed = False, as_json: Json = False, verbose: Verbose = False) -> None:
@@ -49,6 +51,22 @@ def build(spec: SpecFile, retry_failed: RetryFailed = False, as_json: Json = Fal
     To resume a build that was stopped, run the same command again: finished pairs are not rendered twice. Several
     builds of one atlas share the work.
     """
+    run_build(spec, retry_failed=retry_failed, as_json=as_json, verbose=verbose)
+
+
+def images(spec: SpecFile, as_json: Json = False, verbose: Verbose = False) -> None:
+    """Compare the neurons of an atlas with photographs.
+
+    The spec's key images says where they are. Their activations in the layers of the spec's neurons are kept in the
+    atlas, and nothing is rendered. A build does the same after the strips. Run the command again to resume it.
+    """
+    run_build(spec, as_json=as_json, verbose=verbose, only_images=True)
+
+
+def run_build(
+    spec: Path, *, retry_failed: bool = False, as_json: bool, verbose: bool, only_images: bool = False
+) -> None:
+    """Run a build of a spec, or its part that reads photographs, and exit unless everything is done."""
     from core.atlas.leases import Leases
     from core.atlas.mixing import check_mixing
     from core.machine.leftovers import sweep_machine
@@ -57,13 +75,15 @@ def build(spec: SpecFile, retry_failed: RetryFailed = False, as_json: Json = Fal
 
     started = time.monotonic()
     atlas = read_spec_file(spec)
+    if only_images and atlas.images is None:
+        raise SpecError(f"{spec}: expected a spec with the key images, which says where the photographs are")
     check_labels(atlas)
     store = open_store(atlas.uri, atlas.storage)
     check_mixing(atlas, store)  # the flow logs its warnings
     sweep(store)
     sweep_machine()
     leases = Leases(store, atlas.compute.renders_here, chunks_at_once(atlas.compute) or 1)
-    command = _Command(atlas, store, leases, retry_failed, as_json, verbose, started)
+    command = _Command(atlas, store, leases, retry_failed, as_json, verbose, started, only_images)
     try:
         code = _run(command)
     finally:
@@ -74,6 +94,8 @@ def build(spec: SpecFile, retry_failed: RetryFailed = False, as_json: Json = Fal
 
 def _run(command: _Command) -> int:
     first = _plan(command)
+    if command.only_images and not first.chunks:
+        return _show_photographs(command, first)
     if _is_complete(command, first):
         return _tell(command, BuildResult.of(first, rendered=0), sys.stdout)
     warn_of_one_writer(command.store)
@@ -101,14 +123,34 @@ def _plan(command: _Command) -> Plan:
 
     at_once = chunks_at_once(command.atlas.compute) or 1
     adopted = keys_of_chunks(command.store, command.leases.plans())
-    return make_plan(command.atlas, command.store, at_once, adopted=adopted)
+    return make_plan(command.atlas, command.store, at_once, adopted=adopted, only_images=command.only_images)
+
+
+def _show_photographs(command: _Command, plan: Plan) -> int:
+    """Make small pictures of photographs whose activations are all known, publish them, and return the exit code."""
+    from core.atlas.manifest import MANIFEST_PATH
+    from core.atlas.plan_files import write_plan
+    from core.atlas.thumbnails import show_photographs
+    from core.gallery.publish import publish
+
+    assert plan.images is not None
+    store = command.store
+    write_plan(store, plan)  # another list may have the same parts
+    show_photographs(store, command.atlas.storage, plan.images.evidence, plan.images.neurons)
+    if store.exists(MANIFEST_PATH):
+        publish(store, store.name)
+    return _tell(command, BuildResult.of(plan, rendered=0), sys.stdout)
 
 
 def _is_complete(command: _Command, plan: Plan) -> bool:
     """Return whether there is nothing to render and nothing to publish."""
     from core.gallery.publish import is_current
 
-    if plan.chunks or (command.retry_failed and (plan.failures or plan.failed_blocks)):
+    if (
+        plan.chunks
+        or (plan.images and not plan.images.is_known)
+        or (command.retry_failed and (plan.failures or plan.failed_blocks))
+    ):
         return False
     return is_current(command.store, json.loads(command.atlas.to_json()), plan.recorded)
 
@@ -131,12 +173,12 @@ def _wait_for_others(command: _Command, plan: Plan) -> Plan:
 
 def _build(command: _Command, first: Plan) -> int:
     """Run the flow, tell its outcome, and return the exit code."""
-    from flows.progress import Failures, progress_of_pairs
+    from flows.progress import Failures, progress_of_build
 
     atlas, failures = command.atlas, Failures()
     # Libraries such as Ray print to standard output, which must have the result of the command only.
     with (
-        progress_of_pairs(command.store, first, failures, show=not command.as_json),
+        progress_of_build(command.store, first, failures, show=not command.as_json),
         interruptible() as stopped,
         redirect_stdout(sys.stderr),
     ):
@@ -182,7 +224,7 @@ def _flow_run(command: _Command, ending: Ending) -> BuildResult:
 
     def run() -> BuildResult:
         with server_errors_in_one_line():
-            return cast("BuildResult", build_atlas(command.atlas, command.retry_failed))
+            return cast("BuildResult", build_atlas(command.atlas, command.retry_failed, command.only_images))
 
     try:
         return run()
@@ -208,7 +250,7 @@ def _tell(command: _Command, result: BuildResult, output: TextIO) -> int:
 
 
 def _lines(command: _Command, result: BuildResult, page: str | None) -> Iterator[str]:
-    if result.pairs or not result.blocks:
+    if result.pairs or not (result.blocks or result.images):
         complete = not result.rendered and not result.missing
         rendered = "nothing to render" if complete else f"{result.rendered} rendered"
         yield (
@@ -222,6 +264,13 @@ def _lines(command: _Command, result: BuildResult, page: str | None) -> Iterator
             f"{command.atlas.uri}, land: {rendered}; {result.blocks_done} of {counted(result.blocks, 'block')} done, "
             f"{result.blocks_failed} failed, {missing} missing"
         )
+    if result.images:
+        skipped = sum(result.images_skipped.values())
+        yield (
+            f"{command.atlas.uri}, photographs: {result.images_read:,} of {counted(result.images, 'file')} read, "
+            f"{skipped:,} left out, {result.images - result.images_read:,} missing"
+        )
+        yield from (f"left out: {count:,}: {reason}" for reason, count in result.images_skipped.items())
     for failure in result.failures:
         yield f"failed: {failure.pair}: {failure.reason}"
     if (more := result.failed + result.blocks_failed - len(result.failures)) > 0:

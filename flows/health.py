@@ -10,7 +10,7 @@ from core.errors import IsthmusError, counted
 from flows.terminal import quiet_libraries
 
 if TYPE_CHECKING:
-    from core.atlas.verify import Blocks, Progress, Report
+    from core.atlas.verify import Blocks, Images, Progress, Report
     from core.spec import AtlasSpec
     from core.store.store import Store
 
@@ -27,6 +27,7 @@ class Health:
         unknown: why they cannot be told.
         removed: paths of the files that a repair has deleted.
         land: numbers of the blocks of its land; None without one.
+        images: numbers of its photographs; None without any.
     """
 
     state: State
@@ -34,13 +35,17 @@ class Health:
     unknown: str | None
     removed: tuple[str, ...]
     land: Blocks | None = None
+    images: Images | None = None
 
     def facts(self) -> dict[str, Any]:
         """Return the facts with the names that --json uses."""
         progress = None if self.progress is None else self.progress._asdict()
         facts = {**asdict(self), "progress": progress}
-        del facts["land"]
-        return facts if self.land is None else {**facts, "land": self.land._asdict()}
+        for name, part in (("land", self.land), ("images", self.images)):
+            del facts[name]
+            if part is not None:
+                facts[name] = part._asdict()
+        return facts
 
 
 def check_health(store: Store, spec: AtlasSpec | None, report: Report, removed: tuple[str, ...]) -> Health:
@@ -55,14 +60,14 @@ def check_health(store: Store, spec: AtlasSpec | None, report: Report, removed: 
         return Health("damaged", None, "damaged files come first", removed)
     quiet_libraries(verbose=False)
     try:
-        found, land = progress(store, spec)
+        found, land, images = progress(store, spec)
     except IsthmusError as error:
         state: State = "complete" if report.intact and not report.behind else "unpublished"
         return Health("unfinished" if removed or report.empty else state, None, str(error), removed)
     published = report.intact and not report.behind
-    if found.missing or (land and land.missing):
-        return Health("unfinished", found, None, removed, land)
-    return Health("complete" if published else "unpublished", found, None, removed, land)
+    if found.missing or (land and land.missing) or (images and images.missing):
+        return Health("unfinished", found, None, removed, land, images)
+    return Health("complete" if published else "unpublished", found, None, removed, land, images)
 
 
 def listed_files(report: Report, removed: tuple[str, ...]) -> Iterator[str]:
@@ -96,7 +101,9 @@ def summary(store: Store, report: Report, health: Health) -> Iterator[str]:
         page = ", and no gallery is published" if report.unpublished and recorded else ""
         of_land = f", {blocks.done + blocks.failed} of {counted(blocks.blocks, 'block')} of the land" if blocks else ""
         pairs = f"{recorded} of {counted(progress.pairs, 'pair')}"
-        yield f"unfinished: {first}{pairs}{of_land} have records{failed}{page}. {_GO_ON}"
+        images = health.images
+        read = f", {images.images - images.missing} of {counted(images.images, 'photograph')}" if images else ""
+        yield f"unfinished: {first}{pairs}{of_land}{read} have records{failed}{page}. {_GO_ON}"
     elif health.state == "unpublished":
         yield "not published: no gallery has all pairs with records. To publish: isthmus publish"
     if health.unknown and health.state != "damaged":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from core.errors import UnfinishedError
@@ -23,13 +23,15 @@ class Failure:
 
 @dataclass(frozen=True)
 class BuildResult:
-    """Numbers of the pairs of a spec, and of the blocks of its land, by their state.
+    """Numbers of the pairs of a spec, of the blocks of its land, and of its photographs, by their state.
 
     Attributes:
         rendered, blocks_rendered: numbers of pairs and blocks that this run has rendered, finished and failed ones;
             other builds may have rendered some at the same time.
         failures: the first ten failed pairs, then the first ten failed blocks.
         blocks: number of blocks of the land; 0 without a land.
+        images, images_read: number of files in the list of photographs, and of those that were read.
+        images_skipped: number of files that are no photographs, by reason.
     """
 
     pairs: int
@@ -42,11 +44,15 @@ class BuildResult:
     blocks_done: int = 0
     blocks_failed: int = 0
     blocks_rendered: int = 0
+    images: int = 0
+    images_read: int = 0
+    images_skipped: dict[str, int] = field(default_factory=dict)
 
     @property
     def is_whole(self) -> bool:
         """True if nothing has failed and nothing is missing."""
-        return not (self.failed or self.missing) and self.blocks == self.blocks_done
+        done = self.blocks == self.blocks_done and self.images == self.images_read
+        return done and not (self.failed or self.missing)
 
     @property
     def is_something(self) -> bool:
@@ -57,7 +63,7 @@ class BuildResult:
     def of(cls, plan: Plan, rendered: int, blocks_rendered: int = 0) -> BuildResult:
         """Return the outcome of a build, given its last plan."""
         failures = [Failure(f"{pair.a} - {pair.b}", reason) for pair, reason in plan.failures[:_NAMED_FAILURES]]
-        land = plan.land
+        land, images = plan.land, plan.images
         if land is not None:
             failed = land.failures[:_NAMED_FAILURES]
             failures += [Failure(f"block {b.block.row}, {b.block.column} of the land", reason) for b, reason in failed]
@@ -72,6 +78,9 @@ class BuildResult:
             blocks_done=land.done if land else 0,
             blocks_failed=len(land.failures) if land else 0,
             blocks_rendered=blocks_rendered,
+            images=images.images if images else 0,
+            images_read=images.images - images.missing_images if images else 0,
+            images_skipped=images.left_out if images else {},
         )
 
 
@@ -83,5 +92,9 @@ class UnfinishedBuildError(UnfinishedError):
         reason = "; the log says why" if cause is None else f": {cause}"
         blocks = result.blocks - result.blocks_done - result.blocks_failed
         land = f" and {blocks} of {result.blocks} blocks of the land" if blocks else ""
-        super().__init__(f"{result.missing} of {result.pairs} pairs{portraits}{land} could not be rendered{reason}")
+        images = result.images - result.images_read
+        read = f" and {images} of {result.images} photographs" if images else ""
+        super().__init__(
+            f"{result.missing} of {result.pairs} pairs{portraits}{land}{read} could not be rendered{reason}"
+        )
         self.result = result

@@ -47,7 +47,7 @@ class Report:
     def __init__(self, spec: AtlasSpec, plan: Plan) -> None:
         self._spec = spec
         self._unrecorded = plan.unrecorded
-        self._rendered = {"pairs": 0, "portraits": 0, "blocks": 0}
+        self._rendered = {"pairs": 0, "portraits": 0, "blocks": 0, "images": 0}
         self._failed = 0
         self._samples: deque[str] = deque(maxlen=_SHOWN_STRIPS)
         self._pair_seconds = 0.0
@@ -104,7 +104,7 @@ class Report:
     def _show_summary(self, result: BuildResult, summary: str, minutes: float) -> None:
         store = open_store(self._spec.uri, self._spec.storage)
         page = store.location(PAGE_PATH) if result.is_something else "nothing is published yet"
-        portraits, blocks = self._rendered["portraits"], self._rendered["blocks"]
+        portraits, blocks, images = (self._rendered[what] for what in ("portraits", "blocks", "images"))
         more = result.failed - len(result.failures)
         rows = [
             ("done", str(result.done)),
@@ -113,6 +113,8 @@ class Report:
             ("rendered in this run", str(result.rendered)),
             *([("portraits in this run", str(portraits))] if portraits else []),
             *([("blocks of the land in this run", str(blocks))] if blocks else []),
+            *([("photographs read in this run", str(images))] if images else []),
+            *((f"left out: {reason}", str(count)) for reason, count in result.images_skipped.items()),
             ("minutes of this run", f"{minutes:.1f}"),
             ("seconds of rendering", f"{self._pair_seconds:.0f}"),
             ("gallery", page),

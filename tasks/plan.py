@@ -29,8 +29,10 @@ def plan_atlas(
     adopted: Sequence[str] = (),
     again: Mapping[str, int] | None = None,
     check: Callable[[], None] | None = None,
+    only_images: bool = False,
+    relist: bool = True,
 ) -> Plan:
-    """Plan the missing pairs of an atlas, and write the plan, the spec and its labels to the store.
+    """Plan what is missing of an atlas, and write the plan, the spec and its labels to the store.
 
     Args:
         at_once: number of chunks that are rendered at once.
@@ -39,14 +41,19 @@ def plan_atlas(
         one_by_one: if few pairs are missing, give each a chunk of its own, so that a pair that fails costs no other.
         adopted: paths of the plans of other builds, whose chunks are kept.
         again: numbers of failures before this build; these pairs are rendered again.
+        only_images, relist: as in `make_plan`.
     """
     labels = read_labels(Path(spec.labels)) if spec.labels else None
     store = open_store(spec.uri, spec.storage)
     others = keys_of_chunks(store, adopted)
-    plan = make_plan(spec, store, at_once, adopted=others, again=again)
+
+    def planned(spec: AtlasSpec) -> Plan:
+        return make_plan(spec, store, at_once, adopted=others, again=again, only_images=only_images, relist=relist)
+
+    plan = planned(spec)
     if one_by_one and plan.unrecorded <= _FEW:
         alone = spec.compute.model_copy(update={"chunk_pairs": 1})
-        plan = make_plan(spec.model_copy(update={"compute": alone}), store, at_once, adopted=others, again=again)
+        plan = planned(spec.model_copy(update={"compute": alone}))
     if check and plan.chunks:
         check()
     store.replace(SPEC_PATH, spec.to_json())

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TypeVar
 
+from core.atlas.image_plan import PlannedImages
 from core.atlas.keys import short_digest
 from core.atlas.land_plan import PlannedBlock
 from core.atlas.portrait_plan import PlannedCanvas, PlannedPortrait
@@ -48,7 +49,8 @@ class PlannedPair:
 
 @dataclass(frozen=True)
 class Chunk:
-    """The work of one render task: pairs of the same two layers, portraits of one layer, a canvas, or a land's block.
+    """The work of one render task: pairs of the same two layers, portraits of one layer, a canvas, a land's block, or
+    photographs.
 
     If there are too many layers for chunks of their own, a chunk spans several layers.
 
@@ -62,10 +64,11 @@ class Chunk:
     portraits: tuple[PlannedPortrait, ...] = ()
     canvas: PlannedCanvas | None = None
     block: PlannedBlock | None = None
+    images: PlannedImages | None = None
 
     @property
     def keys(self) -> list[Key]:
-        """The keys of the pairs or portraits to render; none for a canvas or a block, which are never cut."""
+        """The keys of the pairs or portraits to render; none for a canvas, block or photographs, which are not cut."""
         return [pair.key for pair in self.pairs] or [portrait.key for portrait in self.portraits]
 
 
@@ -93,6 +96,10 @@ def canvas_chunk(canvas: PlannedCanvas) -> Chunk:
 
 def block_chunk(block: PlannedBlock) -> Chunk:
     return Chunk(f"block-{block.key}{'-again' * block.failures}", block=block)
+
+
+def images_chunk(images: PlannedImages) -> Chunk:
+    return Chunk(f"images-{images.key}", images=images)
 
 
 Planned = TypeVar("Planned", PlannedPair, PlannedPortrait)
@@ -147,6 +154,32 @@ def cut(
             start += size
             remaining -= size
     return parts
+
+
+@dataclass(frozen=True)
+class Cutting:
+    """The rules by which missing pairs and portraits are cut into chunks.
+
+    Attributes:
+        chunk_pairs: pairs in a chunk; None: about a minute's work.
+        adopted: the keys in each chunk of the plans of other builds.
+    """
+
+    chunk_pairs: int | None
+    processes: int
+    adopted: Sequence[Sequence[Key]]
+
+    def cut(self, missing: Sequence[Planned], seconds: float) -> list[tuple[Planned, ...]]:
+        """Cut what takes *seconds* each: first the parts that other builds have cut, then the rest."""
+        by_key: dict[Key, Planned] = {planned.key: planned for planned in missing}
+        parts: list[tuple[Planned, ...]] = []
+        for keys in self.adopted:
+            if all(key in by_key for key in keys):
+                parts.append(tuple(by_key.pop(key) for key in keys))
+        rest = list(by_key.values())
+        if self.chunk_pairs:
+            return parts + cut(rest, self.chunk_pairs)
+        return parts + cut_by_time(rest, seconds, self.processes)
 
 
 def _by_layers(missing: Sequence[Planned]) -> list[list[Planned]]:

@@ -13,6 +13,7 @@ from core.atlas.estimate import Outcome, mean_seconds, outcomes
 from core.atlas.land_plan import PlannedBlock, PlannedLand, plan_land
 from core.atlas.recorded import read_blocks
 from core.atlas.records import Key
+from core.atlas.selection import OnPhotographs
 from core.models.model import Model
 from core.spec import AtlasSpec
 from core.store.store import Store
@@ -93,12 +94,14 @@ def land_progress(
     store: Store,
     on_gpu: bool | None,
     again: Mapping[str, int],
+    on_photographs: OnPhotographs | None = None,
 ) -> LandProgress | None:
     """Compare the land of a spec with the records in the store; None without a land.
 
     Args:
         on_gpu: see `core.atlas.estimate.outcomes`.
         again: see `core.atlas.again.settled`.
+        on_photographs: see `plan_land`.
 
     Raises:
         SpecError: if the neurons cannot have a land.
@@ -106,7 +109,7 @@ def land_progress(
     """
     if spec.land is None:
         return None
-    planned = plan_land(spec, model, model_digest, store)
+    planned = plan_land(spec, model, model_digest, store, on_photographs)
     failures: Counter[str] = Counter()
     known = read_blocks(store, outcomes(model_digest, planned.settings, spec.strip, on_gpu), failures)
     recorded = settled(known, failures, again)

@@ -2,28 +2,28 @@
 
 A walkable atlas is rendered in stages: first its canvas, then portraits, then the strips between them. Each stage needs
 the results of the stage before. So a plan's chunks are those of the first incomplete stage, and the next plan has those
-of the following one. A land has stages of its own, which are rendered beside these.
+of the following one. A land has stages of its own, which are rendered beside these. Photographs come last.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
 from core.atlas.again import repeated, settled
 from core.atlas.chunks import (
     Chunk,
-    Planned,
+    Cutting,
     PlannedPair,
     canvas_chunk,
-    cut,
-    cut_by_time,
+    images_chunk,
     pair_chunk,
     portrait_chunk,
 )
 from core.atlas.estimate import Basis, Outcome, mean_seconds, outcomes, pair_seconds
+from core.atlas.image_plan import ImageProgress, image_progress
 from core.atlas.keys import key_of, pair_keys
 from core.atlas.land_progress import LandProgress, land_progress
 from core.atlas.portrait_plan import (
@@ -38,7 +38,8 @@ from core.atlas.recorded import read_blocks, read_portraits, read_records
 from core.atlas.records import AnyRecord, Key
 from core.atlas.selection import resolve_settings, select_pairs
 from core.machine import device
-from core.models.models import digest, load
+from core.models.model import Model
+from core.models.models import digest, load, pinned
 from core.neurons import Neuron, Pair
 from core.spec import AtlasSpec, ModelSpec, RenderSettings
 from core.store.store import Store
@@ -53,6 +54,7 @@ class Plan:
 
     Attributes:
         layers: all layers of the model, in order from the image on.
+        model: with the sha256 of every file of directions, so that a worker with another file refuses it.
         settings: with the model's defaults written out.
         pairs: number of pairs in the spec.
         done: number of pairs in the spec that have a sheet.
@@ -61,6 +63,7 @@ class Plan:
         stages: the chunks of every incomplete stage.
         pair_seconds, portrait_seconds: estimated time that a process takes for a pair, and for a portrait.
         land: the land of the spec, if it has one.
+        images: the photographs of the spec, if it has some.
         basis: basis of pair_seconds. Without records of portraits, portrait_seconds is a frame's share of
             pair_seconds.
     """
@@ -78,6 +81,7 @@ class Plan:
     portrait_seconds: float
     basis: Basis
     land: LandProgress | None = None
+    images: ImageProgress | None = None
 
     @property
     def chunks(self) -> tuple[Chunk, ...]:
@@ -92,6 +96,7 @@ class Plan:
             "the canvas of all portraits": any(chunk.canvas and not chunk.portraits for chunk in self.chunks),
             "portraits": any(chunk.portraits for chunk in self.chunks),
             "pairs": any(chunk.pairs for chunk in self.chunks),
+            "photographs": any(chunk.images for chunk in self.chunks),
         }
         return " and ".join(kind for kind, is_there in kinds.items() if is_there)
 
@@ -116,8 +121,14 @@ class Plan:
 
     @property
     def unrecorded(self) -> int:
-        """The number of pairs, portraits, canvases and blocks without a record."""
-        return self.missing + self.missing_portraits + len(self._missing_canvas) + self.missing_blocks
+        """The number of pairs, portraits, canvases, blocks and photographs without a record."""
+        rendered = self.missing + self.missing_portraits + len(self._missing_canvas) + self.missing_blocks
+        return rendered + self.missing_images
+
+    @property
+    def missing_images(self) -> int:
+        """The number of photographs without a record."""
+        return self.images.missing_images if self.images else 0
 
     @property
     def missing_blocks(self) -> int:
@@ -155,7 +166,12 @@ class Plan:
         """Return the estimated size in the store of everything that is missing."""
         strips = self.missing * self.settings.frames * _BYTES_PER_PIXEL
         land = self.land.stored_bytes if self.land else 0
-        return land + int(self.settings.size_px**2 * (strips + self.missing_portraits * _BYTES_PER_PORTRAIT_PIXEL))
+        images = self.images.stored_bytes if self.images else 0
+        return (
+            land
+            + images
+            + int(self.settings.size_px**2 * (strips + self.missing_portraits * _BYTES_PER_PORTRAIT_PIXEL))
+        )
 
     @property
     def _missing_canvas(self) -> tuple[Chunk, ...]:
@@ -166,6 +182,8 @@ class Plan:
             return len(chunk.canvas.sample) * self.portrait_seconds
         if chunk.block and self.land:
             return self.land.block_seconds
+        if chunk.images and self.images:
+            return len(chunk.images.photographs) * self.images.image_seconds
         return len(chunk.pairs) * self.pair_seconds + len(chunk.portraits) * self.portrait_seconds
 
 
@@ -176,14 +194,18 @@ def make_plan(
     *,
     adopted: Sequence[Sequence[Key]] = (),
     again: Mapping[str, int] | None = None,
+    only_images: bool = False,
+    relist: bool = True,
 ) -> Plan:
-    """Compare the pairs and the land of a spec with the records in the store, and cut what is missing into chunks.
+    """Compare the pairs, land and photographs of a spec with the store's records, and cut what is missing into chunks.
 
     Args:
         processes: number of processes that will render concurrently; chunks are small enough to keep all of them busy.
         adopted: the keys in each chunk of the plans of other builds at work. This plan has their chunks as they are, so
             that each is rendered by one build; the rest is cut.
         again: `count_failures` at the start of the build; what has failed and not failed since then is missing.
+        only_images: whether to plan the photographs alone, without pairs and land.
+        relist: whether to look for photographs that the source has got since its list was made.
 
     Raises:
         SpecError: if the spec asks for something impossible.
@@ -195,12 +217,11 @@ def make_plan(
     settings = resolve_settings(spec.render, model)
     on_gpu = device.is_gpu(device.expected()) if spec.compute.renders_here else None
     again = again or {}
-    selected = select_pairs(spec, model)
-    pairs = [PlannedPair(pair, key) for pair, key in pair_keys(selected, model_digest, settings)]
+    selected = [] if only_images else select_pairs(spec, model)
+    pairs = [PlannedPair(pair, key) for pair, key in pair_keys(selected, model_digest, settings, model.derived)]
     portraits = None
     if spec.strip == "walk" and selected:
-        canvas = plan_canvas(selected, model, model_digest, settings)
-        portraits = _plan_portraits(selected, canvas, store, model_digest, settings, on_gpu, again)
+        portraits = _plan_portraits(selected, model, store, model_digest, settings, on_gpu, again)
         pairs = [_between(portraits, planned) for planned in pairs]
 
     failures: Counter[str] = Counter()
@@ -209,13 +230,16 @@ def make_plan(
     missing = [repeated(planned, again) for planned in pairs if planned.key not in recorded]
     seconds, basis = pair_seconds(recorded.values(), missing, model_digest, settings, on_gpu)
     portrait_seconds = (portraits and mean_seconds(portraits.recorded.values())) or seconds / settings.frames
-    cutting = _Cutting(spec.compute.chunk_pairs, processes, adopted)
+    cutting = Cutting(spec.compute.chunk_pairs, processes, adopted)
     reasons = ((planned.pair, recorded[planned.key].reason) for planned in pairs if planned.key in recorded)
     failed = tuple((pair, reason) for pair, reason in reasons if reason is not None)
-    land = land_progress(spec, model, model_digest, store, on_gpu, again)
-    stages = _stages(missing, portraits, seconds, portrait_seconds, cutting)
+    land = None if only_images else land_progress(spec, model, model_digest, store, on_gpu, again)
+    images = image_progress(spec, model, model_digest, store, processes, on_gpu, relist=relist)
+    stages = _side_by_side(land.stages if land else [], _stages(missing, portraits, seconds, portrait_seconds, cutting))
+    if images is not None and images.missing:
+        stages = (*stages, tuple(map(images_chunk, images.missing)))
     return Plan(
-        model=spec.model,
+        model=pinned(spec.model),
         model_digest=model_digest,
         layers=tuple(model.layers),
         settings=settings,
@@ -223,11 +247,12 @@ def make_plan(
         done=len(pairs) - len(missing) - len(failed),
         failures=failed,
         recorded=len(known),
-        stages=_side_by_side(land.stages if land else [], stages),
+        stages=stages,
         pair_seconds=seconds,
         portrait_seconds=portrait_seconds,
         basis=basis,
         land=land,
+        images=images,
     )
 
 
@@ -266,22 +291,23 @@ class _Portraits:
 
 
 def _plan_portraits(
-    pairs: Iterable[Pair],
-    canvas: PlannedCanvas,
+    pairs: Sequence[Pair],
+    model: Model,
     store: Store,
     model_digest: str,
     settings: RenderSettings,
     on_gpu: bool | None,
     again: Mapping[str, int],
 ) -> _Portraits:
-    """Plan a portrait for each neuron; if the canvas has failed, no portrait can be rendered."""
+    """Plan a canvas, and a portrait for each neuron; if the canvas has failed, no portrait can be rendered."""
+    canvas = plan_canvas(pairs, model, model_digest, settings)
     failures: Counter[str] = Counter()
     known = read_portraits(store, outcomes(model_digest, portrait_settings(settings), "walk", on_gpu), failures)
     recorded = settled(known, failures, again)
     failure = recorded[canvas.key].reason if canvas.key in recorded else None
     reason = None if failure is None else f"the canvas of all portraits failed: {failure}"
     neurons = sorted({neuron for pair in pairs for neuron in pair}, key=lambda neuron: neuron.order)
-    portraits = (PlannedPortrait(neuron, portrait_key(canvas.key, neuron), reason) for neuron in neurons)
+    portraits = (PlannedPortrait(each, portrait_key(canvas.key, each, model.derived), reason) for each in neurons)
     by_neuron = {planned.neuron: repeated(planned, again) for planned in portraits}
     return _Portraits(repeated(canvas, again), by_neuron, recorded)
 
@@ -297,38 +323,12 @@ def _between(portraits: _Portraits, planned: PlannedPair) -> PlannedPair:
     return PlannedPair(planned.pair, walk_key(planned.key, (a, b)), (a, b), next(iter(reasons), None))
 
 
-@dataclass(frozen=True)
-class _Cutting:
-    """The rules by which missing pairs and portraits are cut into chunks.
-
-    Attributes:
-        chunk_pairs: pairs in a chunk; None: about a minute's work.
-        adopted: the keys in each chunk of the plans of other builds.
-    """
-
-    chunk_pairs: int | None
-    processes: int
-    adopted: Sequence[Sequence[Key]]
-
-    def cut(self, missing: Sequence[Planned], seconds: float) -> list[tuple[Planned, ...]]:
-        """Cut what takes *seconds* each: first the parts that other builds have cut, then the rest."""
-        by_key: dict[Key, Planned] = {planned.key: planned for planned in missing}
-        parts: list[tuple[Planned, ...]] = []
-        for keys in self.adopted:
-            if all(key in by_key for key in keys):
-                parts.append(tuple(by_key.pop(key) for key in keys))
-        rest = list(by_key.values())
-        if self.chunk_pairs:
-            return parts + cut(rest, self.chunk_pairs)
-        return parts + cut_by_time(rest, seconds, self.processes)
-
-
 def _stages(
     missing: Sequence[PlannedPair],
     portraits: _Portraits | None,
     pair_seconds: float,
     portrait_seconds: float,
-    cutting: _Cutting,
+    cutting: Cutting,
 ) -> tuple[tuple[Chunk, ...], ...]:
     """Cut what is missing into the chunks of each incomplete stage."""
     stages: list[list[Chunk]] = []

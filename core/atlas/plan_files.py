@@ -14,6 +14,7 @@ from contextlib import suppress
 from pydantic import TypeAdapter, ValidationError
 
 from core.atlas.chunks import Chunk, PlannedChunk
+from core.atlas.image_plan import write_images
 from core.atlas.land_plan import write_land
 from core.atlas.layer_order import write_layers
 from core.atlas.plan import Plan
@@ -39,6 +40,8 @@ def write_plan(store: Store, plan: Plan) -> None:
     write_layers(store, plan.model_digest, plan.layers)
     if plan.land is not None:
         write_land(store, plan.land.planned)
+    if plan.images is not None:
+        write_images(store, plan.images)
 
     def write(chunk: Chunk) -> None:
         settings = plan.land.planned.settings if chunk.block and plan.land else plan.settings

@@ -10,13 +10,14 @@ from core.addresses import without_secrets
 
 _OF_THE_MACHINE = ("output", "compute", "storage", "labels")
 """Keys that are left out. Labels are published with the index, so a reader needs no file of them."""
-_DOWNLOADED = ("https://", "s3://")
+_DOWNLOADED = ("https://", "http://", "s3://")
 
 
 def public_spec(spec: Mapping[str, Any]) -> dict[str, Any]:
     """Return the spec that is published: without the keys that tell about the machine, and without folders in paths.
 
-    It builds the same strips, after a reader has put the file of the model into the folder of the build.
+    It builds the same strips, after a reader has put the file of the model, and the photographs, into the folder of the
+    build.
 
     Args:
         spec: the data of a spec, which a build has stored, perhaps one of an older version.
@@ -25,6 +26,9 @@ def public_spec(spec: Mapping[str, Any]) -> dict[str, Any]:
     model = public.get("model")
     if isinstance(model, dict) and isinstance(model.get("file"), str):
         model["file"] = _file_name(model["file"])
+    images = public.get("images")
+    if isinstance(images, dict) and isinstance(images.get("source"), str):
+        images["source"] = _file_name(images["source"])
     return public
 
 

@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from core.atlas.records import (
     BLOCK_RECORDS,
+    IMAGE_RECORDS,
     PORTRAIT_RECORDS,
     RECORDS,
     BlockRecord,
@@ -74,7 +75,7 @@ def read_blocks(
 
 def recorded_chunks(store: Store) -> set[str]:
     """Return the names of all chunks that have records."""
-    paths = chain.from_iterable(map(store.list, (RECORDS, PORTRAIT_RECORDS, BLOCK_RECORDS)))
+    paths = chain.from_iterable(map(store.list, (RECORDS, PORTRAIT_RECORDS, BLOCK_RECORDS, IMAGE_RECORDS)))
     return {PurePosixPath(path).stem for path in paths}
 
 

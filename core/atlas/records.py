@@ -20,7 +20,7 @@ Key = Annotated[str, Field(pattern="^[0-9a-f]{20}$")]
 """The key of a sheet or portrait. Every key that is read is checked, because keys are parts of paths."""
 
 
-class _Line(BaseModel):
+class Line(BaseModel):
     """What stands in one line of a file of records."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -54,14 +54,15 @@ class Checkpoint(BaseModel):
     picture: Picture | None = None
 
 
-class Record(_Line):
+class Record(Line):
     """One finished pair.
 
     `activation_a[i]` and `activation_b[i]` are the mean activation of each neuron on the finished, untransformed frame
     i: the trade-off curve. `neighbour_distance[i]` is the mean squared difference of frames i and i + 1, values in
     [0, 1]; `layer_distance` has the same for the activations in each alignment layer. `history` is the objective's
     history: means over equal numbers of updates. A failed pair has a `reason`, no sheet, and empty lists. `portraits`
-    has the keys of the portraits that a `walk` strip begins and ends on.
+    has the keys of the portraits that a `walk` strip begins and ends on. `directions` has the digests of the directions
+    of a and of b, if their layers are derived: another row of numbers has another digest.
 
     The other measurements are None in failed pairs and in records of older versions:
 
@@ -90,6 +91,7 @@ class Record(_Line):
     reason: str | None = None
     strip: StripKind = "pair"
     portraits: tuple[Key, Key] | None = None
+    directions: tuple[Key | None, Key | None] | None = None
     method: int
     model: str
     model_digest: str
@@ -164,17 +166,19 @@ class PortraitFiles(BaseModel):
     picture_bytes: int
 
 
-class PortraitRecord(_Line):
+class PortraitRecord(Line):
     """One finished portrait, or the canvas that portraits have in common.
 
-    A portrait has its `neuron`, the key of its `canvas`, and the `activation` of the neuron on its picture. A canvas
-    has none of these, but the neurons of the `sample` that it was optimised for. `history` is the objective's history:
-    means over equal numbers of updates. A failed portrait or canvas has a `reason` and no `files`. `settings` has the
-    settings that a portrait depends on, and defaults for the rest.
+    A portrait has its `neuron`, the key of its `canvas`, the `activation` of the neuron on its picture, and the digest
+    of the neuron's `direction` if its layer is derived. A canvas has none of these, but the neurons of the `sample`
+    that it was optimised for. `history` is the objective's history: means over equal numbers of updates. A failed
+    portrait or canvas has a `reason` and no `files`. `settings` has the settings that a portrait depends on, and
+    defaults for the rest.
     """
 
     key: Key
     neuron: str | None = None
+    direction: Key | None = None
     canvas: Key | None = None
     sample: list[str] = []
     status: Literal["done", "failed"]
@@ -212,7 +216,7 @@ class NeuronAtPlace(BaseModel):
     noise: float
 
 
-class BlockRecord(_Line):
+class BlockRecord(Line):
     """One finished block of a land, at a row and a column among its blocks.
 
     `land` is the digest of the land. `neurons` are those of the block's own places. `history` is the objective's
@@ -247,7 +251,7 @@ class BlockRecord(_Line):
 AnyRecord = Record | PortraitRecord | BlockRecord
 
 
-def to_ndjson(records: Iterable[AnyRecord]) -> bytes:
+def to_ndjson(records: Iterable[Line]) -> bytes:
     return "".join(record.to_line() + "\n" for record in records).encode()
 
 
@@ -257,7 +261,7 @@ def from_ndjson(data: bytes, path: str) -> Iterator[Record]:
     Raises:
         RecordError: if a line is not a record; the message names file, line and field.
     """
-    return _lines(Record, data, path, "pairs")
+    return lines(Record, data, path, "pairs")
 
 
 def lines_of_pairs(data: bytes, path: str) -> Iterator[tuple[bytes, Record]]:
@@ -267,18 +271,23 @@ def lines_of_pairs(data: bytes, path: str) -> Iterator[tuple[bytes, Record]]:
 
 def portraits_from_ndjson(data: bytes, path: str) -> Iterator[PortraitRecord]:
     """Yield the records of portraits in a file; the rest is the same as in `from_ndjson`."""
-    return _lines(PortraitRecord, data, path, "portraits")
+    return lines(PortraitRecord, data, path, "portraits")
 
 
 def blocks_from_ndjson(data: bytes, path: str) -> Iterator[BlockRecord]:
     """Yield the records of blocks of lands in a file; the rest is the same as in `from_ndjson`."""
-    return _lines(BlockRecord, data, path, "block")
+    return lines(BlockRecord, data, path, "block")
 
 
-_AnyLine = TypeVar("_AnyLine", bound=_Line)
+_AnyLine = TypeVar("_AnyLine", bound=Line)
 
 
-def _lines(kind: type[_AnyLine], data: bytes, path: str, subjects: str) -> Iterator[_AnyLine]:
+def lines(kind: type[_AnyLine], data: bytes, path: str, subjects: str) -> Iterator[_AnyLine]:
+    """Yield the lines of a file as records of a kind; see `from_ndjson`.
+
+    Args:
+        subjects: what the records are about, for messages.
+    """
     for number, line in enumerate(data.splitlines(), start=1):
         try:
             yield kind.model_validate_json(line)
@@ -293,15 +302,18 @@ def _lines(kind: type[_AnyLine], data: bytes, path: str, subjects: str) -> Itera
 RECORDS = "records/"
 PORTRAIT_RECORDS = "portraits/records/"
 BLOCK_RECORDS = "land/records/"
+IMAGE_RECORDS = "images/records/"
 
 
 def records_path(chunk: str) -> str:
-    """Return the path of a chunk's records; portraits and canvases have a folder of their own, and so do blocks."""
+    """Return the path of a chunk's records; portraits and canvases, blocks, and images have other folders."""
     folder = RECORDS
     if chunk.startswith(("portraits-", "canvas-")):
         folder = PORTRAIT_RECORDS
     elif chunk.startswith("block-"):
         folder = BLOCK_RECORDS
+    elif chunk.startswith("images-"):
+        folder = IMAGE_RECORDS
     return f"{folder}{chunk}.ndjson"
 
 

@@ -10,6 +10,14 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from core.atlas.finished_land import BLOCKS
+from core.atlas.image_records import (
+    ACTIVATIONS,
+    THUMBNAIL_RECORDS,
+    THUMBNAILS,
+    activations_path,
+    images_from_ndjson,
+    thumbnails_from_ndjson,
+)
 from core.atlas.manifest import (
     MANIFEST_PATH,
     PAGE_PATH,
@@ -22,6 +30,7 @@ from core.atlas.plan import make_plan
 from core.atlas.plan_files import SPEC_PATH
 from core.atlas.records import (
     BLOCK_RECORDS,
+    IMAGE_RECORDS,
     PORTRAIT_RECORDS,
     RECORDS,
     Picture,
@@ -44,7 +53,7 @@ from core.store.store import Store
 
 _THREADS = 16  # reading an object of a bucket takes a round trip
 _OF_AN_ATLAS = re.compile(
-    r"(portraits/|land/)?records/[^/]+\.ndjson|plan/(spec\.json|[0-9a-f]{20}.*)"
+    r"(portraits/|land/|images/)?records/[^/]+\.ndjson|plan/(spec\.json|[0-9a-f]{20}.*)"
     r"|(sheets|portraits)/[0-9a-f]{2}/[0-9a-f]{20}.*|land/blocks/[0-9a-f]{20}\.png"
 )
 
@@ -55,7 +64,7 @@ class Report:
 
     Attributes:
         checked: number of objects that were compared with their digest.
-        extra: sheets, previews and portraits without a record; a killed run leaves some, and the next run uses them.
+        extra: pictures and activations without a record; a killed run leaves some, and the next run uses them.
         spoilt_records: record files that cannot be read, or name an object that is missing or damaged.
         stale: pictures of strips that begin or end on a portrait that is missing or damaged.
         behind: number of pairs with records that the published gallery does not have.
@@ -96,6 +105,13 @@ class Progress(NamedTuple):
     missing: int
 
 
+class Images(NamedTuple):
+    """Numbers of the photographs of a spec: of the files in their list, and of those that are not read yet."""
+
+    images: int
+    missing: int
+
+
 class Blocks(NamedTuple):
     """Numbers of the blocks of a spec's land by their state."""
 
@@ -105,8 +121,10 @@ class Blocks(NamedTuple):
     missing: int
 
 
-def progress(store: Store, spec: AtlasSpec | None = None) -> tuple[Progress, Blocks | None]:
-    """Count the pairs of a spec that have records, and the blocks of its land, as a build does.
+def progress(store: Store, spec: AtlasSpec | None = None) -> tuple[Progress, Blocks | None, Images | None]:
+    """Count the pairs of a spec that have records, the blocks of its land, and its photographs, as a build does.
+
+    The photographs are those of the list that the last build has made.
 
     Args:
         spec: None for the spec that the last build has stored in the atlas.
@@ -117,10 +135,11 @@ def progress(store: Store, spec: AtlasSpec | None = None) -> tuple[Progress, Blo
     spec = spec or stored_spec(store)
     if not weights.are_here(spec.model):
         raise ModelError(f"the weights of {spec.model.name} are not on this machine; isthmus plan downloads them")
-    plan = make_plan(spec, store, 1)
-    land = plan.land
+    plan = make_plan(spec, store, 1, relist=False)
+    land, images = plan.land, plan.images
     blocks = Blocks(land.blocks, land.done, len(land.failures), land.missing) if land else None
-    return Progress(plan.pairs, plan.done, plan.failed, plan.missing), blocks
+    read = Images(images.images, images.missing_images) if images else None
+    return Progress(plan.pairs, plan.done, plan.failed, plan.missing), blocks, read
 
 
 def stored_spec(store: Store) -> AtlasSpec:
@@ -145,7 +164,7 @@ def is_atlas(store: Store) -> bool:
         with suppress(RecordError):
             read_manifest(store)
             return True
-    folders = (RECORDS, PORTRAIT_RECORDS, BLOCK_RECORDS, "plan/", "portraits/", "sheets/", BLOCKS)
+    folders = (RECORDS, PORTRAIT_RECORDS, BLOCK_RECORDS, IMAGE_RECORDS, "plan/", "portraits/", "sheets/", BLOCKS)
     return any(_OF_AN_ATLAS.fullmatch(path) for folder in folders for path in store.list(folder))
 
 
@@ -189,7 +208,7 @@ def repair(store: Store, report: Report) -> tuple[str, ...]:
     new portrait differently, and roads must meet. If a published file is missing or damaged, the manifest is deleted,
     so that the next build publishes again.
     """
-    rendered = (RECORDS, "sheets/", "previews/", "portraits/", BLOCK_RECORDS, BLOCKS)
+    rendered = (RECORDS, "sheets/", "previews/", "portraits/", BLOCK_RECORDS, BLOCKS, "images/")
     published = [path for path in (*report.missing, *report.damaged) if not path.startswith(rendered)]
     spoilt = (*report.spoilt_records, *report.damaged, *report.stale)
     removed = tuple(sorted({*spoilt, *([MANIFEST_PATH] if published else [])} - {*report.missing}))
@@ -240,6 +259,15 @@ class _Index:
             picture = block_path(record.key)
             self.named[source].append(_Named(picture, record.picture_sha256))
 
+    def add_images(self, source: str, data: bytes) -> None:
+        for record in images_from_ndjson(data, source):
+            self.named[source].append(_Named(activations_path(record.key), record.activations_sha256))
+
+    def add_thumbnails(self, source: str, data: bytes) -> None:
+        for record in thumbnails_from_ndjson(data, source):
+            if record.path is not None:
+                self.named[source].append(_Named(record.path, record.sha256))
+
     def add_portraits(self, source: str, data: bytes) -> None:
         for record in portraits_from_ndjson(data, source):
             if record.files:
@@ -253,6 +281,8 @@ def _read_index(store: Store, stored: set[str]) -> _Index:
         (RECORDS, index.add_pairs),
         (PORTRAIT_RECORDS, index.add_portraits),
         (BLOCK_RECORDS, index.add_blocks),
+        (IMAGE_RECORDS, index.add_images),
+        (THUMBNAIL_RECORDS, index.add_thumbnails),
     )
     for folder, add in kinds:
         paths = sorted(path for path in stored if path.startswith(folder))
@@ -296,4 +326,6 @@ def _land_files(store: Store, stored: set[str], land: LandFiles) -> Iterator[_Na
 
 
 def _is_picture(path: str) -> bool:
-    return path.startswith(("sheets/", "previews/", "portraits/", BLOCKS)) and not path.startswith(PORTRAIT_RECORDS)
+    if path.startswith((PORTRAIT_RECORDS, THUMBNAIL_RECORDS)):
+        return False
+    return path.startswith(("sheets/", "previews/", "portraits/", BLOCKS, ACTIVATIONS, THUMBNAILS))

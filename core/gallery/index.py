@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from core.atlas.labels import Labels
-from core.atlas.scores import SCORES
+from core.atlas.scores import PHOTO_SCORES, SCORES
 from core.gallery.columns import float_column, key_column, rounded, script_json, u4_column, whole_column
 from core.gallery.table import DONE, ENDS_UNKNOWN, Table, differences
 from core.neurons import Neuron
@@ -31,6 +31,7 @@ FIRST_ROWS = 96
 """Rows whose columns are in the index: more than a first screen shows."""
 _WHOLE = ("a", "b", "setting", "status", "frames", "size_px", "walk", "ends")
 _NAMES = (*_WHOLE, "reason")
+_SCORES = (*SCORES, *PHOTO_SCORES)
 
 
 class Script(NamedTuple):
@@ -67,7 +68,7 @@ class Group(NamedTuple):
 
 def groups_of(table: Table) -> list[Group]:
     """Return the groups of a table's columns: one group of all columns if they are few, so that one script has all."""
-    scores = [name for name in SCORES if not np.isnan(table.columns[name]).all()]
+    scores = [name for name in _SCORES if not np.isnan(table.columns[name]).all()]
     if len(table) <= KEY_ROWS:
         return [Group("all", (*_NAMES, "key", *scores), KEY_ROWS)]
     named = [Group("names", _NAMES, COLUMN_ROWS), Group("key", ("key",), KEY_ROWS)]
@@ -127,7 +128,7 @@ def index_script(
     """
     columns = table.columns
     walks = columns["walk"] == 1
-    known = [name for name in SCORES if not np.isnan(columns[name]).all()]
+    known = [name for name in _SCORES if not np.isnan(columns[name]).all()]
     fields = {
         "pairs": len(table),
         "layers": table.layers,
@@ -161,7 +162,7 @@ def _columns(table: Table, names: Iterable[str], rows: slice) -> dict[str, Any]:
     """Return the columns of some rows."""
     kinds: Mapping[str, Callable[[Any], Any]] = {
         **dict.fromkeys(_WHOLE, whole_column),
-        **dict.fromkeys(SCORES, float_column),
+        **dict.fromkeys(_SCORES, float_column),
     }
     columns = {name: kinds[name](table.columns[name][rows]) for name in names if name in kinds}
     if "reason" in names:

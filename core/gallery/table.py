@@ -18,7 +18,7 @@ from core.atlas.ends import ends_of
 from core.atlas.layer_order import read_layers
 from core.atlas.recorded import read_lines
 from core.atlas.records import Record
-from core.atlas.scores import SCORES, scores_of
+from core.atlas.scores import PHOTO_SCORES, SCORES, scores_of
 from core.errors import RecordError, SpecError
 from core.gallery.columns import rounded_values
 from core.gallery.lines import Lines
@@ -67,7 +67,8 @@ class Table:
         columns: name -> array with a value for each row. `a` and `b` are ids of neurons; `setting` is an index into the
             settings; `status` is 0 if the pair is done, 1 if it failed; `walk` is 1 if the strip begins and ends on the
             portraits of its neurons; `ends` has the bits of `ends_of`, or 255; `start` and `length` say where the
-            record's line is; scores are rounded, and NaN if unknown.
+            record's line is; scores are rounded, and NaN if unknown. The scores of photographs are NaN until
+            `add_scores` is called.
         keys: shape (rows, 10), the bytes of each key.
         reasons: row -> why the pair failed.
     """
@@ -82,6 +83,10 @@ class Table:
 
     def __len__(self) -> int:
         return len(self.keys)
+
+    def add_scores(self, scores: Mapping[str, NDArray[np.float64]]) -> None:
+        """Set scores, name -> a value for each row; NaN is unknown."""
+        self.columns.update({name: rounded_values(values) for name, values in scores.items()})
 
 
 class Rows:
@@ -173,7 +178,9 @@ class Rows:
             *_layers(in_order),
             settings={digest: self._settings_of[digest] for digest in settings},
             origins=list(self._origins),
-            columns=sorted_columns | {"a": a[rows], "b": b[rows], "setting": setting_of},
+            columns=sorted_columns
+            | {"a": a[rows], "b": b[rows], "setting": setting_of}
+            | {name: np.full(len(rows), np.nan) for name in PHOTO_SCORES},
             keys=keys[rows],
             reasons={int(row): self._reasons[int(rows[row])] for row in failed},
         )

@@ -17,9 +17,11 @@ from core import METHOD_VERSION
 from core.arrays import Array, BatchSize
 from core.atlas import pace
 from core.atlas.chunks import PlannedChunk, PlannedPair
-from core.atlas.keys import settings_digest
+from core.atlas.image_records import ImagesRecord, images_from_ndjson
+from core.atlas.keys import direction_digests, settings_digest
 from core.atlas.records import (
     BLOCK_RECORDS,
+    IMAGE_RECORDS,
     PORTRAIT_RECORDS,
     AnyRecord,
     Checkpoint,
@@ -45,6 +47,7 @@ from core.pictures.portrait import Portrait
 from core.rendering import history
 from core.rendering.batches import at_most
 from core.rendering.block_chunk import render_block
+from core.rendering.image_chunk import read_images
 from core.rendering.portrait_chunk import render_canvas, render_portraits
 from core.rendering.portrait_files import read_portrait
 from core.rendering.renderers import Strips, renderer_for
@@ -54,6 +57,7 @@ if TYPE_CHECKING:
     from core.method.strip import Strip
     from core.method.walk_strip import Walk
 
+What = Literal["pairs", "portraits", "blocks", "images"]
 _SAMPLES = 2  # strips of a chunk that the build's summary may show
 _HELD_PORTRAITS = 64
 _STORING_THREADS = 4  # encode and store strips while the next ones are rendered
@@ -65,7 +69,7 @@ class ChunkResult:
 
     Attributes:
         chunk: name of the chunk.
-        what: the items of the chunk; blocks are those of a land.
+        what: the items of the chunk; blocks are those of a land. Images that are no photographs are not failures.
         seconds: rendering time.
         failures: a line for each failed item.
         samples: paths of some finished previews.
@@ -73,13 +77,18 @@ class ChunkResult:
     """
 
     chunk: str
-    what: Literal["pairs", "portraits", "blocks"]
+    what: What
     done: int
     failed: int
     seconds: float
     failures: tuple[str, ...]
     samples: tuple[str, ...]
     by_another_build: bool = False
+
+    @classmethod
+    def of_images(cls, chunk: str, record: ImagesRecord) -> ChunkResult:
+        """Return the outcome that the record of a part of the photographs describes."""
+        return cls(chunk, "images", record.count, 0, record.seconds, (), ())
 
     @classmethod
     def of(cls, chunk: str, records: Sequence[AnyRecord]) -> ChunkResult:
@@ -104,14 +113,14 @@ class ChunkResult:
         return f"{said}; {self.failed} failed: {self.failures[0]}" if self.failed else said
 
 
-def _what(record: AnyRecord) -> Literal["pairs", "portraits", "blocks"]:
+def _what(record: AnyRecord) -> What:
     if isinstance(record, Record):
         return "pairs"
     return "portraits" if isinstance(record, PortraitRecord) else "blocks"
 
 
 def render_chunk(work: PlannedChunk, store: Store, batch_pairs: BatchSize = "auto") -> ChunkResult:
-    """Render a chunk's pairs, portraits, canvas or block and commit its records.
+    """Render a chunk's pairs, portraits, canvas or block, or read its photographs, and commit its records.
 
     Args:
         batch_pairs: pairs, or portraits, in a batch; auto: the number that suits the device.
@@ -131,6 +140,10 @@ def render_chunk(work: PlannedChunk, store: Store, batch_pairs: BatchSize = "aut
             f"model {work.model.name}: expected the weights that the plan was made with, found others; "
             "give every machine the same file"
         )
+    if work.chunk.images is not None:
+        record = read_images(work, work.chunk.images, device_name, store)
+        first = store.create(records_path(name), to_ndjson([record]))
+        return replace(ChunkResult.of_images(name, record), by_another_build=not first)
     records = _render(work, device_name, store, batch_pairs)  # returns when every picture is stored
     first = store.create(records_path(name), to_ndjson(records))
     return replace(ChunkResult.of(name, records), by_another_build=not first)
@@ -141,6 +154,8 @@ def read_result(store: Store, chunk: str) -> ChunkResult:
     path = records_path(chunk)
     data = store.read(path)
     records: Sequence[AnyRecord]
+    if path.startswith(IMAGE_RECORDS):
+        return ChunkResult.of_images(chunk, next(images_from_ndjson(data, path)))
     if path.startswith(PORTRAIT_RECORDS):
         records = list(portraits_from_ndjson(data, path))
     elif path.startswith(BLOCK_RECORDS):
@@ -216,6 +231,7 @@ def _record(pair: PlannedPair, strip: Strip | None, work: PlannedChunk, device_n
         reason=reason,
         strip=pair.strip,
         portraits=pair.portraits,
+        directions=_directions(pair, work),
         method=METHOD_VERSION,
         model=work.model.name,
         model_digest=work.model_digest,
@@ -239,6 +255,11 @@ def _record(pair: PlannedPair, strip: Strip | None, work: PlannedChunk, device_n
         device=device_name,
         versions=device.versions(),
     )
+
+
+def _directions(pair: PlannedPair, work: PlannedChunk) -> tuple[Key | None, Key | None] | None:
+    a, b = direction_digests(pair.pair, load(work.model).derived)
+    return (a, b) if a or b else None
 
 
 def _figures(strip: Strip) -> dict[str, float | None]:

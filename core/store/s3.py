@@ -53,7 +53,7 @@ _TYPES = {
     ".webp": "image/webp",
 }
 _IMMUTABLE = re.compile(
-    r"(sheets|previews|portraits/[0-9a-f]{2}|land/blocks|land/[0-9a-f]{20}/[0-9]+)/.*"
+    r"(sheets|previews|portraits/[0-9a-f]{2}|land/blocks|land/[0-9a-f]{20}/[0-9]+|images/thumbnails/[0-9a-f]{2})/.*"
     r"|(data|assets)/.*-[0-9a-f]{10}\.[a-z]+"
 )
 _COMPRESSED = re.compile(r"(data|assets)/.*\.(js|css)")
@@ -198,10 +198,32 @@ class S3Store:
             self._client.delete_object(Bucket=self._bucket, Key=self._key(path))
 
     def list(self, prefix: str) -> Iterator[str]:
-        return iter(sorted(path for path, _ in self._listed(prefix)))  # some stores do not sort, or by another rule
+        return iter(sorted(path for path, _, _ in self._listed(prefix)))  # some stores do not sort, or by another rule
 
-    def _listed(self, prefix: str) -> Iterator[tuple[str, float]]:
-        """Return the paths of all objects whose paths begin with a prefix, and their ages in seconds."""
+    def sizes(self) -> Iterator[tuple[str, int]]:
+        """Return the paths and the sizes in bytes of all objects."""
+        return ((path, size) for path, _, size in self._listed(""))
+
+    def size(self, path: str) -> int | None:
+        """Return the size of an object in bytes, or None if there is no object."""
+        found = self._head(path)
+        return None if found is None else int(found["ContentLength"])
+
+    def read_part(self, path: str, offset: int, length: int) -> bytes:
+        """Return some bytes of an object; fewer if it ends before."""
+        for attempt in range(1, ATTEMPTS + 1):
+            with self._errors("read", path):
+                place = f"bytes={offset}-{offset + length - 1}"
+                answer = _checked(self._client.get_object(Bucket=self._bucket, Key=self._key(path), Range=place))
+                try:
+                    return bytes(answer["Body"].read(length))
+                except INTERRUPTED:
+                    if attempt == ATTEMPTS:
+                        raise
+        raise AssertionError("the last attempt returns or raises")
+
+    def _listed(self, prefix: str) -> Iterator[tuple[str, float, int]]:
+        """Return the paths of all objects whose paths begin with a prefix, their ages in seconds, and their sizes."""
         found = []
         now = datetime.now(timezone.utc)
         with self._errors("list", prefix):
@@ -214,14 +236,18 @@ class S3Store:
                     raise StoreError(f"{self}/{prefix}: could not list, the store does not support ListObjectsV2")
                 # The root is cut off by its length, because some stores encode special characters in their own way.
                 found += [
-                    (listed["Key"][len(self._key("")) :], (now - listed.get("LastModified", now)).total_seconds())
+                    (
+                        listed["Key"][len(self._key("")) :],
+                        (now - listed.get("LastModified", now)).total_seconds(),
+                        int(listed.get("Size", 0)),
+                    )
                     for listed in page.get("Contents", ())
                 ]
         return iter(found)
 
     def leftovers(self) -> Iterator[str]:
         # Only probes: every object is written by one call, so there are no unfinished uploads.
-        return (path for path, age in self._listed(_PROBE) if age > OLD_SECONDS)
+        return (path for path, age, _ in self._listed(_PROBE) if age > OLD_SECONDS)
 
     def _key(self, path: str) -> str:
         return f"{self._prefix}/{path}" if self._prefix else path

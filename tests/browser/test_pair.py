@@ -75,8 +75,8 @@ def test_a_permalink_opens_its_pair(open_atlas: Open, atlas: Path) -> None:
         assert image.get_attribute("src") == f"sheets/{RECORD.key[:2]}/{RECORD.key}.png"
     assert page.title() == f"{RECORD.a} to {RECORD.b} · first-light · Isthmus"
     page.keyboard.press("Escape")
-    expect(page.locator(f"#grid [data-key='{RECORD.key}'] .player")).to_be_focused()
-    expect(page.locator(f"#grid [data-key='{RECORD.key}']")).to_be_in_viewport()
+    expect(page.locator(f"#grid .tile[data-key='{RECORD.key}'] .player")).to_be_focused()
+    expect(page.locator(f"#grid .tile[data-key='{RECORD.key}']")).to_be_in_viewport()
 
 
 def test_the_page_of_an_unknown_key_says_so(open_atlas: Open, atlas: Path) -> None:
@@ -297,6 +297,22 @@ def test_the_page_of_a_pair_says_in_words_what_its_numbers_mean(open_atlas: Open
         expect(page.locator("#facts")).to_contain_text(record.key)
         expect(page.locator("#summary p")).to_have_text(sentences)
         expect(page.locator("#pair-title .dead")).to_have_count(int(record.dead_b))
+
+
+def test_labels_and_weak_ends_stand_at_the_names(open_atlas: Open, tmp_path: Path) -> None:
+    """The title, and the page that compares the strip, have the first label of a neuron and mark a weak end."""
+    weak = make_record(4, kept_b=0.3, activation_b=[3.0, 4.0, 3, 2, 1, 1.2])
+    (tmp_path / "labels.csv").write_text(f"neuron,label\n{weak.a},<b>Curves</b>\n{weak.a},arcs\n", encoding="utf-8")
+    publish(tmp_path, [weak])
+    write_pictures(tmp_path, weak.key, 4)
+    page = open_atlas(tmp_path, hash=f"#pair={weak.key}")
+
+    for title in ("#pair-title", "#compare-large figcaption"):
+        names = page.locator(f"{title} .neuron")
+        expect(names.nth(0).locator(".label")).to_have_text("<b>Curves</b>")
+        expect(names.nth(1).locator(".weak")).to_have_text("weak")
+        expect(page.locator(f"{title} .label")).to_have_count(1)
+        page.evaluate("hash => { location.hash = hash }", f"#compare={weak.key}")
 
 
 def test_sheet_and_preview_can_be_downloaded(open_atlas: Open, serve: Serve, atlas: Path) -> None:

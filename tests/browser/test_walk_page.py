@@ -211,6 +211,10 @@ def test_a_channel_or_a_label_names_a_neuron(open_atlas: Open, tmp_path: Path) -
     expect(title).to_contain_text("block1:3")
     expect(title).to_contain_text("Curves")
 
+    page.set_viewport_size({"width": 360, "height": 740})
+    page.evaluate("location.hash = '#walk=block1:3'")
+    expect(page.locator("#around .dead")).to_be_visible()
+    assert_no_sideways_scroll(page)
     page.evaluate("location.hash = '#route=1..4'")
     expect(page.locator("#route-state")).to_contain_text("1 may be one of 2 neurons")
     page.locator("#route-state").get_by_role("link", name="block1:1").click()

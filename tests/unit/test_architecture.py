@@ -21,7 +21,7 @@ FLOORS = (
     ("core.machine",),
     ("core.store",),
     ("core.pictures",),
-    ("core.models",),
+    ("core.models", "core.photographs"),
     ("core.spec_file",),
     ("core.method", "core.atlas"),
     ("core.rendering",),

@@ -89,7 +89,7 @@ isthmus.compare = (() => {
   }
 
   function titleOf({ pair }) {
-    const names = ["a", "b"].map((end) => isthmus.neuronName(pair[end], pair.dead.includes(end)));
+    const names = ["a", "b"].map((end) => isthmus.neuronName(pair[end], isthmus.markOf(pair, end)));
     const href = address.to("pair", pair.key);
     const setting = pairs.differences[pairs.columns.setting[pair.row]] ?? "";
     return [

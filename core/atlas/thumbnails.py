@@ -1,0 +1,194 @@
+"""Small pictures of the photographs that are shown, which are read from their source once more.
+
+They are made after all activations are known, in threads. A photograph that is gone by then, or has changed, has no
+picture but a reason.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from core.atlas.evidence import Evidence, photograph_digest, read_digests
+from core.atlas.evidence_summary import NeuronSummary, summarise
+from core.atlas.image_records import (
+    LEFT_OUT_PATH,
+    LICENCE_PATH,
+    THUMBNAIL_RECORDS,
+    THUMBNAILS,
+    ThumbnailRecord,
+    thumbnail_path,
+    thumbnails_from_ndjson,
+)
+from core.atlas.keys import short_digest
+from core.atlas.records import Key, to_ndjson
+from core.machine.processors import processors
+from core.machine.threads import in_threads
+from core.neurons import Neuron
+from core.photographs.decoding import Box, check_size, file_digest, without_warnings
+from core.photographs.listing import Photograph, Piece, UnreadableError
+from core.photographs.source import Source, open_source
+from core.photographs.thumbnail import thumbnails
+from core.spec import Storage
+from core.store.store import Store, keep
+
+Wanted = tuple[int, Box | None]
+"""A small picture: the number of its photograph, and the part of what the network sees; None for everything."""
+
+_TOGETHER = 64  # photographs whose pictures share a file of records
+_LONGEST_CAPTION = 500
+_LARGEST_TEXT = 100_000
+_CHANGED = "it has changed since its activations were computed"
+
+
+def wanted_thumbnails(summaries: Iterable[NeuronSummary]) -> set[Wanted]:
+    """Return the pictures that neurons need: each shown photograph, and the part of it that excites the neuron."""
+    shown = [each for summary in summaries for each in (*summary.strongest, *summary.middle)]
+    return {(each.number, box) for each in shown for box in (None, each.box)}
+
+
+def read_thumbnails(store: Store, evidence: Evidence) -> dict[Wanted, ThumbnailRecord]:
+    """Return the recorded pictures of the photographs in the list.
+
+    Raises:
+        RecordError: if a record cannot be read.
+        StoreError: if the store cannot be read.
+    """
+    numbers: dict[Key, list[int]] = {}
+    for number, photograph in enumerate(evidence.listing.photographs):
+        numbers.setdefault(photograph_digest(photograph), []).append(number)
+    found: dict[Wanted, ThumbnailRecord] = {}
+    paths = list(store.list(THUMBNAIL_RECORDS))
+    for path, data in zip(paths, store.read_many(paths), strict=True):
+        for record in thumbnails_from_ndjson(data, f"{store}/{path}"):
+            for number in numbers.get(record.photograph, ()) if record.size == evidence.album.size else ():
+                known = found.get((number, record.box))
+                if known is None or known.sha256 is None:
+                    found[number, record.box] = record
+    return found
+
+
+def show_photographs(store: Store, storage: Storage, evidence: Evidence, neurons: Sequence[Neuron]) -> None:
+    """Make the pictures that some neurons need, and write the table of the files that are left out.
+
+    If the album may not be published, all pictures are removed instead.
+
+    Args:
+        storage: settings of the object store that has the photographs, if one has them.
+
+    Raises:
+        SpecError: if the source does not exist.
+        RecordError: if a record cannot be read.
+        StoreError: if the source cannot be read or the store cannot be written.
+    """
+    store.replace(LEFT_OUT_PATH, evidence.left_out_csv())
+    if evidence.album.publish:
+        make_thumbnails(store, storage, evidence, wanted_thumbnails(summarise(store, evidence, neurons).values()))
+    else:
+        remove_thumbnails(store)
+
+
+def make_thumbnails(store: Store, storage: Storage, evidence: Evidence, wanted: Iterable[Wanted]) -> None:
+    """Make pictures of photographs that have none, with their captions, and carry along the licence.
+
+    The source is not opened if nothing is missing. Pictures that could not be made before are tried again.
+
+    Raises:
+        SpecError: if the source does not exist.
+        RecordError: if a record cannot be read.
+        StoreError: if the source cannot be read or the store cannot be written.
+    """
+    recorded = read_thumbnails(store, evidence)
+    boxes: dict[int, list[Box | None]] = {}
+    for number, box in sorted(set(wanted), key=lambda each: (each[0], each[1] or ())):
+        if (number, box) not in recorded or recorded[number, box].sha256 is None:
+            boxes.setdefault(number, []).append(box)
+    if not boxes:
+        return
+    making = _Making(store, open_source(evidence.album.source, storage), evidence, read_digests(store, evidence, boxes))
+    making.carry_licence()
+    threads = processors()
+    with without_warnings():
+        made = in_threads(making.make, boxes.items(), threads=threads, held=4 * threads)
+        while together := list(islice(made, _TOGETHER)):
+            lines = to_ndjson(record for records in together for record in records)
+            store.create(f"{THUMBNAIL_RECORDS}{short_digest(lines)}.ndjson", lines)
+
+
+def remove_thumbnails(store: Store) -> None:
+    """Delete all small pictures, their captions and their records."""
+    for path in list(store.list(THUMBNAILS)):
+        store.delete(path)
+
+
+@dataclass(frozen=True)
+class _Making:
+    """Makes the pictures of photographs.
+
+    Attributes:
+        digests: number of a photograph -> digest of its file when its activations were computed.
+    """
+
+    store: Store
+    source: Source
+    evidence: Evidence
+    digests: Mapping[int, int]
+
+    def make(self, wanted: tuple[int, Sequence[Box | None]]) -> list[ThumbnailRecord]:
+        """Store some pictures of a photograph and return their records."""
+        number, boxes = wanted
+        photograph = self.evidence.listing.photographs[number]
+        size, digest = self.evidence.album.size, photograph_digest(photograph)
+        try:
+            pictures = thumbnails(self._read(number, photograph.file), size, boxes)
+        except UnreadableError as error:
+            return [ThumbnailRecord(photograph=digest, size=size, box=box, reason=str(error)) for box in boxes]
+        caption = self._caption(photograph) if None in boxes else None
+        records = []
+        for box, picture in zip(boxes, pictures, strict=True):
+            sha256 = hashlib.sha256(picture).hexdigest()
+            keep(self.store, thumbnail_path(sha256), picture)
+            said = caption if box is None else None
+            records.append(
+                ThumbnailRecord(photograph=digest, size=size, box=box, sha256=sha256, bytes=len(picture), caption=said)
+            )
+        return records
+
+    def carry_licence(self) -> None:
+        """Store the licence of the source, if it has one."""
+        licence = self.evidence.listing.licence
+        text = None if licence is None else self._text(licence)
+        if text:
+            self.store.replace(LICENCE_PATH, text.encode())
+
+    def _read(self, number: int, file: Piece) -> bytes:
+        check_size(file.bytes)
+        data = self.source.read(file)
+        if file_digest(data) != self.digests.get(number):
+            raise UnreadableError(_CHANGED)
+        return data
+
+    def _caption(self, photograph: Photograph) -> str | None:
+        """Return the caption of a photograph in one line: that of its text file, or the field caption of its JSON."""
+        text = None if photograph.caption is None else self._text(photograph.caption)
+        if text is None or photograph.caption is None:
+            return None
+        if photograph.caption.path.lower().endswith(".json"):
+            try:
+                found = json.loads(text)
+            except (ValueError, RecursionError):
+                return None
+            text = found.get("caption") if isinstance(found, dict) else None
+        return " ".join(text.split())[:_LONGEST_CAPTION] or None if isinstance(text, str) else None
+
+    def _text(self, file: Piece) -> str | None:
+        """Return a small text; None if it cannot be read."""
+        if not 0 < file.bytes <= _LARGEST_TEXT:
+            return None
+        try:
+            return self.source.read(file).decode("utf-8-sig", errors="replace")
+        except UnreadableError:
+            return None

@@ -1,0 +1,1 @@
+"""Photographs of a user: where they are, how they are read and decoded, and small pictures of them."""
