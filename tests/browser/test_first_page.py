@@ -406,6 +406,7 @@ def test_the_strips_on_the_screen_can_be_printed(open_atlas: Open, atlas: Path) 
         page.emulate_media(media="print")
         expect(page.get_by_role("searchbox")).to_be_hidden()
         expect(page.get_by_role("button", name="Play all")).to_be_hidden()
+        expect(page.get_by_role("button", name="alignment")).to_be_visible()  # a word of the sentence
         assert page.evaluate(PRINTED) == [0, 0]
         page.emulate_media(media="screen")
     assert shown > 12
