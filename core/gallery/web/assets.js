@@ -10,7 +10,7 @@ isthmus.assets = (() => {
     const [name, places] = part.split(":");
     parts[name] = places.split(",");
   }
-  const ASKED = ["animations", "csv", "embed"]; // parts that few readers need; they are never loaded in advance
+  const ASKED = ["animations", "csv", "embed", "photographs"]; // parts that few readers need; they are never loaded in advance
   const loads = new Map(); // path -> promise
 
   // Load the files of a part, such as a page. An error has the path of the file that could not be read as its message.
