@@ -6,18 +6,16 @@ import math
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
 from core import METHOD_VERSION
-from core.arrays import Array
 from core.atlas.arrangement import arrange
-from core.atlas.keys import key_of, short_digest
+from core.atlas.keys import direction_digests, key_of, short_digest
 from core.atlas.natural_strip import standardised
 from core.atlas.records import Key
-from core.atlas.selection import NEEDS_PHOTOGRAPHS, OnPhotographs, listed_neurons
+from core.atlas.selection import OnPhotographs, activations_of, features, listed_neurons
 from core.errors import RecordError, SpecError, first_mistake, short
 from core.models.model import Model
 from core.neurons import Neuron
@@ -97,21 +95,29 @@ def plan_land(
     neurons = _checked(spec.land, model)
     cell_px = spec.land.cell_px
     columns, block_rows, block_columns = lay_out(len(neurons), spec.land.columns)
-    facts = {"way": _ARRANGEMENTS, "model": model_digest, "neurons": list(map(str, neurons)), "columns": columns}
-    by: dict[str, str] = {"by": spec.land.arrange}
-    activations = _activations(neurons, on_photographs) if spec.land.arrange == "activations" else None
-    if activations is not None:
-        by["activations"] = short_digest(activations.tobytes())
-    arrangement = key_of({**facts, **by})
+    facts: dict[str, object] = {
+        "way": _ARRANGEMENTS,
+        "model": model_digest,
+        "neurons": list(map(str, neurons)),
+        "columns": columns,
+        "by": spec.land.arrange,
+    }
+    if any(directions := direction_digests(neurons, model.derived)):
+        facts["directions"] = directions
+    activations = None
+    if spec.land.arrange == "activations":
+        activations = activations_of(neurons, on_photographs, "land.arrange")
+        facts["activations"] = short_digest(activations.tobytes())
+    arrangement = key_of(facts)
     if spec.land.arrange != "given":
         stored = _stored_order(store, arrangement)
         if stored is None:
-            features = _weights(neurons, model) if activations is None else standardised(activations)
-            stored = [neurons[number] for number in arrange(features, columns)]
+            told = features(neurons, model) if activations is None else standardised(activations)
+            stored = [neurons[number] for number in arrange(told, columns)]
         neurons = stored
     land = Land(tuple(neurons), columns, cell_px, block_rows, block_columns, cell_px // _MARGIN)
     settings = land_settings(spec.land, spec.render)
-    return PlannedLand(land, arrangement, settings, _plan_blocks(land, model_digest, settings))
+    return PlannedLand(land, arrangement, settings, _plan_blocks(land, model_digest, settings, model))
 
 
 def land_settings(land: LandSpec, settings: RenderSettings) -> RenderSettings:
@@ -122,15 +128,17 @@ def land_settings(land: LandSpec, settings: RenderSettings) -> RenderSettings:
     return kept.model_copy(update={"size_px": land.cell_px, "steps": land.steps or settings.steps})
 
 
-def _plan_blocks(land: Land, model_digest: str, settings: RenderSettings) -> tuple[PlannedBlock, ...]:
+def _plan_blocks(land: Land, model_digest: str, settings: RenderSettings, model: Model) -> tuple[PlannedBlock, ...]:
     """Return the blocks of a land, with keys that are digests of everything that their pixels depend on."""
     digest = _land_digest(land)
-    facts = {
+    facts: dict[str, object] = {
         "method": METHOD_VERSION,
         "model": model_digest,
         "settings": settings.model_dump(mode="json"),
         "land": digest,
     }
+    if any(directions := direction_digests(land.neurons, model.derived)):
+        facts["directions"] = directions
     keys = {block: key_of({**facts, "block": block}) for block in land.blocks}
 
     def before(block: Block) -> tuple[tuple[Block, Key], ...]:
@@ -235,20 +243,6 @@ def _checked(spec: LandSpec, model: Model) -> list[Neuron]:
             f"land.arrange: expected given for {short(layers[0])}, got weights, and these cannot be compared: {reason}"
         )
     return neurons
-
-
-def _weights(neurons: Sequence[Neuron], model: Model) -> Array:
-    """Return the weights that feed the neurons, shape (neuron, weight)."""
-    return model.fan_in(neurons[0].layer)[[channel for _, channel in neurons]]
-
-
-def _activations(neurons: Sequence[Neuron], on_photographs: OnPhotographs | None) -> NDArray[Any]:
-    """Return the activations of the neurons on photographs, shape (neuron, image)."""
-    layer, channels = neurons[0].layer, [channel for _, channel in neurons]
-    found = on_photographs(layer, channels) if on_photographs else None
-    if found is None:
-        raise SpecError(f"land.arrange: for {short(layer)}, expected {NEEDS_PHOTOGRAPHS}")
-    return found
 
 
 def _stored_order(store: Store, arrangement: str) -> list[Neuron] | None:

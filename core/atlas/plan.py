@@ -8,7 +8,7 @@ of the following one. A land has stages of its own, which are rendered beside th
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
@@ -39,7 +39,8 @@ from core.atlas.recorded import read_blocks, read_portraits, read_records
 from core.atlas.records import AnyRecord, Key
 from core.atlas.selection import resolve_settings, select_pairs
 from core.machine import device
-from core.models.models import digest, load
+from core.models.model import Model
+from core.models.models import digest, load, pinned
 from core.neurons import Neuron, Pair
 from core.spec import AtlasSpec, ModelSpec, RenderSettings
 from core.store.store import Store
@@ -54,6 +55,7 @@ class Plan:
 
     Attributes:
         layers: all layers of the model, in order from the image on.
+        model: with the sha256 of every file of directions, so that a worker with another file refuses it.
         settings: with the model's defaults written out.
         pairs: number of pairs in the spec.
         done: number of pairs in the spec that have a sheet.
@@ -217,11 +219,10 @@ def make_plan(
     on_gpu = device.is_gpu(device.expected()) if spec.compute.renders_here else None
     again = again or {}
     selected = [] if only_images else select_pairs(spec, model, on_photographs(store, model_digest))
-    pairs = [PlannedPair(pair, key) for pair, key in pair_keys(selected, model_digest, settings)]
+    pairs = [PlannedPair(pair, key) for pair, key in pair_keys(selected, model_digest, settings, model.derived)]
     portraits = None
     if spec.strip == "walk" and selected:
-        canvas = plan_canvas(selected, model, model_digest, settings)
-        portraits = _plan_portraits(selected, canvas, store, model_digest, settings, on_gpu, again)
+        portraits = _plan_portraits(selected, model, store, model_digest, settings, on_gpu, again)
         pairs = [_between(portraits, planned) for planned in pairs]
 
     failures: Counter[str] = Counter()
@@ -239,7 +240,7 @@ def make_plan(
     if images is not None and images.missing:
         stages = (*stages, tuple(map(images_chunk, images.missing)))
     return Plan(
-        model=spec.model,
+        model=pinned(spec.model),
         model_digest=model_digest,
         layers=tuple(model.layers),
         settings=settings,
@@ -291,22 +292,23 @@ class _Portraits:
 
 
 def _plan_portraits(
-    pairs: Iterable[Pair],
-    canvas: PlannedCanvas,
+    pairs: Sequence[Pair],
+    model: Model,
     store: Store,
     model_digest: str,
     settings: RenderSettings,
     on_gpu: bool | None,
     again: Mapping[str, int],
 ) -> _Portraits:
-    """Plan a portrait for each neuron; if the canvas has failed, no portrait can be rendered."""
+    """Plan a canvas, and a portrait for each neuron; if the canvas has failed, no portrait can be rendered."""
+    canvas = plan_canvas(pairs, model, model_digest, settings)
     failures: Counter[str] = Counter()
     known = read_portraits(store, outcomes(model_digest, portrait_settings(settings), "walk", on_gpu), failures)
     recorded = settled(known, failures, again)
     failure = recorded[canvas.key].reason if canvas.key in recorded else None
     reason = None if failure is None else f"the canvas of all portraits failed: {failure}"
     neurons = sorted({neuron for pair in pairs for neuron in pair}, key=lambda neuron: neuron.order)
-    portraits = (PlannedPortrait(neuron, portrait_key(canvas.key, neuron), reason) for neuron in neurons)
+    portraits = (PlannedPortrait(each, portrait_key(canvas.key, each, model.derived), reason) for each in neurons)
     by_neuron = {planned.neuron: repeated(planned, again) for planned in portraits}
     return _Portraits(repeated(canvas, again), by_neuron, recorded)
 

@@ -1,6 +1,6 @@
 """The pairs of an atlas as a table for other programs, CSV or Parquet; `docs/export.md` has the columns.
 
-Rows are written one after the other, so that a million pairs take no more memory than a thousand.
+Rows are written one after the other, so that the memory has about a hundred bytes of each pair and no more.
 """
 
 from __future__ import annotations

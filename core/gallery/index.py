@@ -19,6 +19,8 @@ from core.gallery.columns import float_column, key_column, rounded, script_json,
 from core.gallery.table import DONE, ENDS_UNKNOWN, Table, differences
 from core.neurons import Neuron
 
+DIGEST = 10
+"""Hex digits of a digest in a path."""
 DETAIL_ROWS = 256
 """Whole records in a detail script: about 700 kB, which a reader loads to see one pair."""
 KEY_ROWS = 4096
@@ -48,7 +50,7 @@ class Script(NamedTuple):
     @property
     def digest(self) -> str:
         """The digest in the path."""
-        return self.sha256[:10]
+        return self.sha256[:DIGEST]
 
     @property
     def path(self) -> str:

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import BinaryIO, cast
 
 from core.errors import StoreError
-from core.machine.environment import temporary_files
+from core.machine.environment import large_temporary_files
 
 
 class Lines:
@@ -27,7 +27,7 @@ class Lines:
 
     def __init__(self) -> None:
         with told():
-            file = tempfile.TemporaryFile(dir=temporary_files(), buffering=1 << 20)  # noqa: SIM115  (see __exit__)
+            file = tempfile.TemporaryFile(dir=large_temporary_files(), buffering=1 << 20)  # noqa: SIM115  (see __exit__)
         self._file = cast(BinaryIO, file)
         self.bytes = 0
 
@@ -70,6 +70,6 @@ def told() -> Iterator[None]:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         remedy = "make room there, or set TMPDIR to a folder with room for twice the record files"
         raise StoreError(
-            f"{temporary_files()}: could not keep the lines of records, {error.strerror or error}; "
+            f"{large_temporary_files()}: could not keep the lines of records, {error.strerror or error}; "
             f"{remedy if full else 'set TMPDIR to another folder'}"
         ) from error

@@ -24,9 +24,12 @@ if TYPE_CHECKING:
 _WEB = Path(__file__).parent / "web"
 # Scripts run in the order of these lists.
 _LOADED_WITH_PAGE = (
-    "page.css grid.css strip.css text.js data.js filter.js rows.js strip.js grid.js assets.js address.js".split()
-)
+    "page.css grid.css strip.css text.js data.js filter.js rows.js strip.js grid.js welcome.js assets.js address.js"
+).split()
 _LOADED_LATER = {  # page, or another part -> its HTML, styles and scripts, which are loaded before it is opened
+    "every": (  # loaded before any other part, at the first sign of a reader
+        "filters.html later.css words.js copy.js favourites.js motion.js moving.js tools.js tray.js damage.js"
+    ).split(),
     "search": ["sorting.js", "keys.js", "details.js", "search.js"],
     "pair": (
         "pair.html strips.css pair.css copy.js places.js reference.js chart.js film.js scrubber.js summary.js "
@@ -39,7 +42,8 @@ _LOADED_LATER = {  # page, or another part -> its HTML, styles and scripts, whic
     "walk": ["walk.html", "walk.css", "names.js", "roads.js", "movie.js", "walk.js"],
     "route": ["route.html", "walk.css", "names.js", "roads.js", "movie.js", "route.js"],
     "land": (
-        "land.html land.css names.js places.js tiles.js camera.js layers.js roads.js movie.js land_view.js flight.js land.js"
+        "land.html land.css names.js places.js tiles.js camera.js layers.js roads.js movie.js land_view.js flight.js "
+        "land.js"
     ).split(),
     "about": ["about.html", "about.css", "copy.js", "about.js"],
     "animations": ["gifenc.js", "animations.js"],
@@ -85,7 +89,8 @@ def pages(manifest: Manifest) -> dict[str, bytes]:
         scripts=[paths[name] for name in _LOADED_WITH_PAGE if name.endswith(".js")],
         later=_later(paths, manifest.land.data if manifest.land else None),
     )
-    return {icon_path: icon, **{paths[name]: data for name, data in assets.items()}, "index.html": page.encode()}
+    html = re.sub(r"^\s+", "", page, flags=re.MULTILINE)
+    return {icon_path: icon, **{paths[name]: data for name, data in assets.items()}, "index.html": html.encode()}
 
 
 def _description(manifest: Manifest) -> str:
@@ -130,12 +135,13 @@ def _html_script(name: str, html: str) -> bytes:
 
 
 def _asset(name: str) -> bytes:
-    """Read a script or style without its comments and indentation."""
+    """Read a script or style without its comments and most of its white space."""
     source = (_WEB / name).read_text(encoding="utf-8")
     if name.endswith(".js"):
         source = jsmin(source)
     else:
-        source = re.sub(r"/\*.*?\*/\s*|^\s+", "", source, flags=re.DOTALL | re.MULTILINE)
+        source = re.sub(r"\s+", " ", re.sub(r"/\*.*?\*/", "", source, flags=re.DOTALL))
+        source = re.sub(r" ?([{};,]) ?|(?<=:) ", r"\1", source).replace(";}", "}").strip()
     return source.encode()
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ from core.atlas.public_spec import public_spec
 from core.errors import RecordError, TransientStoreError
 from core.gallery.index import (
     DETAIL_ROWS,
+    DIGEST,
     Script,
     block_scripts,
     detail_script,
@@ -63,7 +64,7 @@ ReadLand = Callable[[Store], FinishedLand | None]
 
 _ATTEMPTS = 10
 _TILE = re.compile(r"land/[0-9a-f]{20}/.+")
-_DELETING = 16  # threads: deleting an object of a bucket takes a round trip
+_THREADS = 16  # writing or deleting an object of a bucket takes a round trip
 
 
 def publish(store: Store, name: str, read_land: ReadLand = recorded_land) -> Manifest:
@@ -123,7 +124,7 @@ def _try_to_publish(store: Store, name: str, read_land: ReadLand) -> Manifest | 
     named = {*(file.path for file in manifest.data_files), *data.land_paths}
     # Files that appeared after this call began may belong to a concurrent publisher, so they stay.
     old = sorted(present.difference(files, named))
-    for _ in in_threads(store.delete, old, threads=_DELETING, held=2 * _DELETING):
+    for _ in in_threads(store.delete, old, threads=_THREADS, held=2 * _THREADS):
         pass
     # A concurrent publisher may have deleted new files as leftovers of an earlier publication.
     return manifest if named.issubset([*store.list("data/"), *store.list("land/")]) else None
@@ -212,9 +213,8 @@ class _Data:
         pictures = small_pictures(self.store, photographs, spec)
         scripts = Scripts(photographs, table, pictures)
         files: list[DataFile] = []
-        neurons = [self._write(script, files) for script in scripts.of_neurons()]
-        strips = [self._write(script, files) for script in scripts.of_strips()]
-        self._write(scripts.album(neurons, strips, self.store.exists(LICENCE_PATH)), files)
+        neurons, strips = self._write(scripts.of_neurons(), files), self._write(scripts.of_strips(), files)
+        self._write([scripts.album(neurons, strips, self.store.exists(LICENCE_PATH))], files)
         self.photographs = photograph_files(photographs, pictures, files.pop(), files)
 
     def add_pairs(self, table: Table, lines: Lines, in_order: Lines) -> None:
@@ -224,32 +224,37 @@ class _Data:
             lines: the lines of the records.
             in_order: is given the same lines in the order of the table, with their ends.
         """
+        details = self._write(self._detail_scripts(table, lines, in_order), self.details)
+        groups = [(group, self._write(block_scripts(table, group, details), self.shards)) for group in groups_of(table)]
+        lookup = self._write(lookup_scripts(table), self.shards)
+        index: list[DataFile] = []
+        album = self.photographs.album.path if self.photographs else None
+        self._write([index_script(table, groups, lookup, self.labels, album)], index)
+        [self.index] = index
+        self._add_facts(table)
+
+    def _detail_scripts(self, table: Table, lines: Lines, in_order: Lines) -> Iterator[Script]:
+        """Yield the scripts of whole records; copy the lines to *in_order* on the way, and note their digest."""
         whole = hashlib.sha256()
-        digests: list[str] = []
-        for start in range(0, len(table), DETAIL_ROWS):
+        for number, start in enumerate(range(0, len(table), DETAIL_ROWS)):
             part = lines_of(table, lines, slice(start, start + DETAIL_ROWS))
             text = b"".join(line + b"\n" for line in part)
             in_order.add(text)
             whole.update(text)
-            digests.append(self._write(detail_script(len(digests), part), self.details))
-        groups = [
-            (group, [self._write(script, self.shards) for script in block_scripts(table, group, digests)])
-            for group in groups_of(table)
-        ]
-        lookup = [self._write(script, self.shards) for script in lookup_scripts(table)]
-        index: list[DataFile] = []
-        album = self.photographs.album.path if self.photographs else None
-        self._write(index_script(table, groups, lookup, self.labels, album), index)
-        [self.index] = index
+            yield detail_script(number, part)
         self.records = DataFile(path=PAIRS_PATH, sha256=whole.hexdigest(), bytes=in_order.bytes, pairs=len(table))
-        self._add_facts(table)
 
-    def _write(self, script: Script, files: list[DataFile]) -> str:
-        """Write a script unless it exists, and add it to a list of files; return the digest in its name."""
-        if script.path not in self.present:
-            self.store.replace(script.path, script.data)
-        files.append(DataFile(path=script.path, sha256=script.sha256, bytes=len(script.data), pairs=script.pairs))
-        return script.digest
+    def _write(self, scripts: Iterable[Script], files: list[DataFile]) -> list[str]:
+        """Write scripts unless they exist, and add them to a list of files; return the digests in their names."""
+
+        def write(script: Script) -> DataFile:
+            if script.path not in self.present:
+                self.store.replace(script.path, script.data)
+            return DataFile(path=script.path, sha256=script.sha256, bytes=len(script.data), pairs=script.pairs)
+
+        written = list(in_threads(write, scripts, threads=_THREADS, held=2 * _THREADS))
+        files += written
+        return [file.sha256[:DIGEST] for file in written]
 
     def _add_facts(self, table: Table) -> None:
         first = table.origins[table.columns["origin"][0]]

@@ -84,7 +84,7 @@ OPEN = """async (value) => {
 }"""
 IS_OPEN = {  # record and pictures; portrait and roads; portraits and strips
     "pair": 'shown("facts").textContent.includes(value) && loaded("#large img, #frames img")',
-    "walk": 'shown("walk-title").textContent === value && loaded("#around img")',
+    "walk": 'shown("walk-title").textContent.startsWith(value) && loaded("#around img")',
     "route": 'value.endsWith(`..${shown("route-to").value}`) && loaded("#route-strips img")',
 }
 

@@ -73,9 +73,9 @@ def open_atlas(browser: Browser, serve: Callable[[Path], str]) -> Iterator[Calla
     """Open the page in a folder: `open_atlas(root, hash="#...", viewport={...}, may_fail=False, at=address)`.
 
     `file` opens another page of the folder than index.html, and `beside` is the address of another atlas that it may
-    load. Further arguments are properties of the browser's context, such as `reduced_motion="reduce"`. In every test, all
-    requests must go to the atlas (requests that the page's own policy blocks do not count), no dialog may open, and the
-    console may have errors only if `may_fail`.
+    load. Further arguments are properties of the browser's context, such as `reduced_motion="reduce"`. In every test,
+    all requests must go to the atlas (requests that the page's own policy blocks do not count), no dialog may open, and
+    the console may have errors only if `may_fail`.
 
     This fixture needs `serve`, so that the pages are closed before their web server. A page that is still loading
     when its server ends would report a connection that was reset.

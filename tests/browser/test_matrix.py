@@ -65,7 +65,7 @@ def test_a_cell_of_several_settings_leads_to_just_its_pairs(open_atlas: Open, tm
     expect(page.locator("#cells output")).to_contain_text("block10:1 to block2:2: 2 pairs")
     page.get_by_role("button", name="Open").click()
     expect(page.locator("#count")).to_have_text("2 of 5 pairs")
-    expect(page.locator("#grid .names").first).to_have_attribute("title", "a  block10:1\nb  block2:2")
+    expect(page.locator("#grid .tile")).to_have_count(2)
 
 
 def test_the_strongest_colour_is_the_best_value(open_atlas: Open, tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_the_strongest_colour_is_the_best_value(open_atlas: Open, tmp_path: Path
     ]
     failed = make_record(FAILED_ROW, a="block3:1", b="block3:2", key=f"{7:020x}")
     publish(tmp_path, [*records, failed])
-    page = open_atlas(tmp_path, hash="#matrix", forced_colors="active", color_scheme="dark")
+    page = open_atlas(tmp_path, hash="#matrix", may_fail=True, forced_colors="active", color_scheme="dark")
     score, scale = page.get_by_label("Colour"), page.locator("#matrix-scale")
     cell = {layer: page.locator("#cells td").filter(has_text=f"{value:.2f}") for layer, value in differences.items()}
 
@@ -97,7 +97,7 @@ def test_the_strongest_colour_is_the_best_value(open_atlas: Open, tmp_path: Path
     expect(scale).to_have_text(re.compile(r"^\s*5\.3[56]\s*6\.8[89] \(best\)"))
     assert shares(page) == [pytest.approx(0.5)] * 3
     score.select_option("")
-    expect(scale).to_have_text(re.compile(r"^\s*0\.00\s*1\.00\s*no score\s*$"))
+    expect(scale).to_have_text(re.compile(r"^\s*0\s*1\s*no score\s*$"))
     assert shares(page) == [1] * 4
 
 
@@ -138,7 +138,7 @@ def test_a_matrix_of_thousands_of_channels_is_zoomed_and_scrolled(open_atlas: Op
         tmp_path,
         [record.model_copy(update={"a": a, "b": b, "key": f"{i:020x}"}) for i, (a, b) in enumerate(pairwise(names))],
     )
-    page = open_atlas(tmp_path, hash=matrix_of(layer, layer))
+    page = open_atlas(tmp_path, hash=matrix_of(layer, layer), may_fail=True)  # no pictures
     picture, status = page.locator(".picture"), page.locator("#cells output")
     canvas = page.locator("#cells canvas").last
 

@@ -41,10 +41,10 @@ Serve = Callable[[Path], str]  # the fixture `serve`
 RECORD = make_record(4)
 
 
-@pytest.mark.parametrize("part", [".window", ".names", "Enter"])
+@pytest.mark.parametrize("part", [".window", ".numbers", "Enter"])
 def test_picture_name_and_enter_open_the_pair_and_back_returns(open_atlas: Open, atlas: Path, part: str) -> None:
     """The pair has an address of its own; going back leads to the tile, which has the focus again."""
-    page = open_atlas(atlas, hash="#columns=1&sort=smoothness")
+    page = open_atlas(atlas, hash="#view=tile&columns=1&sort=smoothness")
     page.evaluate("scrollTo(0, 3000)")
     place = 4
     tile = page.locator(f"#grid [data-place='{place}']")
@@ -60,7 +60,7 @@ def test_picture_name_and_enter_open_the_pair_and_back_returns(open_atlas: Open,
     expect(page.locator("#pair-title")).to_be_focused()
     page.go_back()
     expect(page.locator(f"#grid [data-key='{key}']")).to_be_in_viewport()
-    if part != ".names":
+    if part != ".numbers":
         expect(page.locator(f"#grid [data-key='{key}'] .player")).to_be_focused()
 
 
@@ -75,8 +75,8 @@ def test_a_permalink_opens_its_pair(open_atlas: Open, atlas: Path) -> None:
         assert image.get_attribute("src") == f"sheets/{RECORD.key[:2]}/{RECORD.key}.png"
     assert page.title() == f"{RECORD.a} to {RECORD.b} · first-light · Isthmus"
     page.keyboard.press("Escape")
-    expect(page.locator(f"#grid [data-key='{RECORD.key}'] .player")).to_be_focused()
-    expect(page.locator(f"#grid [data-key='{RECORD.key}']")).to_be_in_viewport()
+    expect(page.locator(f"#grid .tile[data-key='{RECORD.key}'] .player")).to_be_focused()
+    expect(page.locator(f"#grid .tile[data-key='{RECORD.key}']")).to_be_in_viewport()
 
 
 def test_the_page_of_an_unknown_key_says_so(open_atlas: Open, atlas: Path) -> None:
@@ -135,7 +135,7 @@ def test_the_scrubber_moves_through_frames_and_curves(open_atlas: Open, atlas: P
 
 
 def test_each_curve_has_a_scale_of_its_own(open_atlas: Open, tmp_path: Path) -> None:
-    """Point i is in the middle of frame i, from the least to the greatest value; numbers and a line at zero say which."""
+    """Point i is in the middle of frame i, from the least to the greatest value; numbers and a line at zero tell."""
     curves = {"a": [8.0, 6.5, 4.0, 3.0, 2.5, 2.0], "b": [-1.0, -0.5, 0.0, 1.0, 2.0, 3.0]}
     record = make_record(4, activation_a=curves["a"], activation_b=curves["b"])
     publish(tmp_path, [record])
@@ -299,6 +299,22 @@ def test_the_page_of_a_pair_says_in_words_what_its_numbers_mean(open_atlas: Open
         expect(page.locator("#pair-title .dead")).to_have_count(int(record.dead_b))
 
 
+def test_labels_and_weak_ends_stand_at_the_names(open_atlas: Open, tmp_path: Path) -> None:
+    """The title, and the page that compares the strip, have the first label of a neuron and mark a weak end."""
+    weak = make_record(4, kept_b=0.3, activation_b=[3.0, 4.0, 3, 2, 1, 1.2])
+    (tmp_path / "labels.csv").write_text(f"neuron,label\n{weak.a},<b>Curves</b>\n{weak.a},arcs\n", encoding="utf-8")
+    publish(tmp_path, [weak])
+    write_pictures(tmp_path, weak.key, 4)
+    page = open_atlas(tmp_path, hash=f"#pair={weak.key}")
+
+    for title in ("#pair-title", "#compare-large figcaption"):
+        names = page.locator(f"{title} .neuron")
+        expect(names.nth(0).locator(".label")).to_have_text("<b>Curves</b>")
+        expect(names.nth(1).locator(".weak")).to_have_text("weak")
+        expect(page.locator(f"{title} .label")).to_have_count(1)
+        page.evaluate("hash => { location.hash = hash }", f"#compare={weak.key}")
+
+
 def test_sheet_and_preview_can_be_downloaded(open_atlas: Open, serve: Serve, atlas: Path) -> None:
     """The links download the files of the atlas, byte for byte."""
     page = open_atlas(atlas, hash=f"#pair={RECORD.key}", at=serve(atlas))
@@ -393,7 +409,7 @@ def test_previous_and_next_go_through_the_filtered_pairs(open_atlas: Open, atlas
     """Links, and Shift with an arrow key, follow the filters and the sort order of the grid, up to its ends."""
     page = open_atlas(atlas, hash="#objective=20..&sort=objective")
     wanted = [make_record(row).key for row in range(PAIRS - 1, 14, -1)]
-    page.locator("#grid .names").first.click()
+    page.locator("#grid .player").first.click()
 
     expect(page.locator("#place")).to_have_text(f"1 of {len(wanted)}")
     expect(page.locator("#previous")).to_be_hidden()

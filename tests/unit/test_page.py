@@ -55,11 +55,20 @@ def test_published_scripts_and_styles_have_no_comments(manifest: Manifest) -> No
             assert not re.search(rb"^\s|\s// |/\*|\*/", data, re.MULTILINE), path
 
 
+ADDRESSES = {
+    b"http://www.w3.org/2000/svg",  # the namespace of SVG elements
+    b"https://doi.org/10.23915/distill.00012",  # a link to the article on the method
+    b"https://microscope.openai.com/models/inceptionv1/",  # a link to the same neuron elsewhere
+}
+
+
 def test_no_file_names_another_host(manifest: Manifest) -> None:
-    """The only address in the published files is the namespace of SVG elements."""
+    """Published files have exactly these addresses, of which none is loaded."""
+    found = set()
     for path, data in pages(manifest).items():
-        assert set(re.findall(rb"https?://[^\"' ]+", data)) <= {b"http://www.w3.org/2000/svg"}, path
+        found |= set(re.findall(rb"https?://[^\"' ]+", data))
         assert not re.search(rb"(src|href)=\"//", data), path
+    assert found == ADDRESSES
 
 
 def about(manifest: Manifest) -> str:
@@ -89,7 +98,9 @@ def test_a_page_of_an_atlas_without_spec_says_so(manifest: Manifest) -> None:
 
 def test_every_setting_is_explained_on_the_page_about_the_atlas(manifest: Manifest) -> None:
     """The script of that page has an explanation for each setting of a render, and for no other name."""
-    [script] = [data.decode() for path, data in pages(manifest).items() if re.match("assets/about-[0-9a-f]{10}", path)]
+    [script] = [
+        data.decode() for path, data in pages(manifest).items() if re.match("assets/about-[0-9a-f]{10}[.]js", path)
+    ]
 
     [explanations] = re.findall(r"SETTINGS=\{(.*?)\};", script, re.DOTALL)
     assert re.findall(r'([a-z_]+):"', explanations) == sorted(RenderSettings.model_fields)

@@ -14,6 +14,8 @@ isthmus.about = (() => {
       "Key frames are two low-resolution images that all frames share: each frame takes a mix of both. symmetric: they lie at the ends of the strip. lucid: they lie where the Lucid library puts them.",
     learning_rate: "Learning rate of the Adam optimizer.",
     mix: "How much each of the two neurons counts in each frame. balanced: by what each gains over noise, and the frames move until they are equally far apart in the alignment layers. lucid: activations as they are, shares in equal steps.",
+    objective:
+      "How activations count. cosine_power: with a power p above 0, the activation at each position counts by max(0.1, cosine)^p, with the cosine of the angle between the activations of all channels and the mix of the two neurons. Without it, only the activation counts.",
     precision: "Number format of the network's arithmetic. The image is float32 always.",
     redirected_updates:
       "A ReLU that is off passes no gradient, so an inactive neuron would never be excited. For this number of updates, the gradient is redirected through ReLUs that are off.",

@@ -92,7 +92,7 @@ isthmus.animations = (() => {
   function picturesIn(file) {
     const found = [];
     const view = new DataView(file.buffer);
-    for (let at = 12; at + 8 <= file.length; ) {
+    for (let at = 12; at + 8 <= file.length;) {
       const name = String.fromCharCode(...file.subarray(at, at + 4));
       const end = at + 8 + view.getUint32(at + 4, true);
       const padded = end + (end % 2);

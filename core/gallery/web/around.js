@@ -58,7 +58,13 @@ isthmus.around = (() => {
   function neighboursOf({ neuron, others, nearest }) {
     const tiles = nearest.map((row) => isthmus.strip.makeTile(pairs.at(row)));
     const href = address.to("neuron", neuron.name);
-    const all = element("a", { href }, "All pairs of ", isthmus.inWords(neuron), `: ${isthmus.whole(others.length + 1)}`);
+    const all = element(
+      "a",
+      { href },
+      "All pairs of ",
+      isthmus.inWords(neuron),
+      `: ${isthmus.whole(others.length + 1)}`,
+    );
     const walk = pairs.isRoad(pair.row)
       ? [" · ", isthmus.walkLink(neuron, pairs.settings[pairs.columns.setting[pair.row]])]
       : [];
@@ -79,7 +85,12 @@ isthmus.around = (() => {
     const ofNeurons = [...pairs.rowsOf(wanted.a), ...pairs.rowsOf(wanted.b)];
     const inOwn = (row) => setting[row] === own;
     const inOther = (row) => !inOwn(row);
-    const sequence = [ofNeurons.filter(isSame), ofNeurons.filter(inOwn), ofNeurons.filter(inOther), following(wanted.row)];
+    const sequence = [
+      ofNeurons.filter(isSame),
+      ofNeurons.filter(inOwn),
+      ofNeurons.filter(inOther),
+      following(wanted.row),
+    ];
     const others = [...new Set(sequence.flat())].filter((row) => row !== wanted.row && status[row] === 0);
     const shown = others.slice(0, CANDIDATES);
     await pairs.loadTiles(shown);
@@ -90,10 +101,7 @@ isthmus.around = (() => {
     });
     const same = shown.filter(isSame).slice(0, 3);
     const all = element("a", { href: to(same), id: "compare-settings", textContent: "This pair in all its settings" });
-    byId("candidates").replaceChildren(
-      ...(same.length ? [element("p", {}, all)] : []),
-      element("ul", {}, ...links),
-    );
+    byId("candidates").replaceChildren(...(same.length ? [element("p", {}, all)] : []), element("ul", {}, ...links));
   }
 
   function following(row) {
@@ -102,7 +110,8 @@ isthmus.around = (() => {
     return [...rows.slice(place + 1, place + 2 * CANDIDATES)];
   }
 
-  const settingOf = (row) => pairs.differences[pairs.columns.setting[row]] || pairs.settings[pairs.columns.setting[row]];
+  const settingOf = (row) =>
+    pairs.differences[pairs.columns.setting[row]] || pairs.settings[pairs.columns.setting[row]];
 
   const nameOf = (row) => isthmus.quoted(pairs.at(row).name);
 

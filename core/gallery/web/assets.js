@@ -11,11 +11,13 @@ isthmus.assets = (() => {
     parts[name] = places.split(",");
   }
   const ASKED = ["animations", "csv", "embed", "photographs"]; // parts that few readers need; they are never loaded in advance
+  const SIGNS = ["pointermove", "pointerdown", "keydown", "focusin", "input"];
   const loads = new Map(); // path -> promise
 
   // Load the files of a part, such as a page. An error has the path of the file that could not be read as its message.
   async function load(part) {
-    const paths = (parts[part] ?? []).map((place) => files[place]);
+    const all = part === "grid" || part === "search" ? [] : parts.every;
+    const paths = [...all, ...(parts[part] ?? [])].map((place) => files[place]);
     await Promise.all(paths.map((path) => loads.get(path) ?? start(path)));
   }
 
@@ -41,8 +43,24 @@ isthmus.assets = (() => {
     const once = { once: true, passive: true };
     const wanted = Object.keys(parts).filter((part) => !ASKED.includes(part));
     const loadAll = () => wanted.forEach((part) => load(part).catch(() => {})); // reported when it is opened
-    for (const sign of ["pointermove", "pointerdown", "keydown"]) addEventListener(sign, loadAll, once);
+    for (const sign of SIGNS) addEventListener(sign, loadAll, once);
   }
+
+  // What the first screen does without, the tools included, is loaded at the first sign of a reader; or at once, if the
+  // address has choices that the tools show or the reader has favourites.
+  addEventListener("DOMContentLoaded", () => {
+    const early = () => load("every").then(() => removeEventListener("click", again, capture), isthmus.address.lost);
+    const capture = { capture: true };
+    const again = async ({ target }) => {
+      const button = target.closest("button, .player[role=slider]");
+      if (!button) return;
+      await early(); // nothing has answered the click
+      button.click();
+    };
+    addEventListener("click", again, capture);
+    if (location.hash || isthmus.stored(() => localStorage.getItem(isthmus.FAVOURITES))) early();
+    else for (const sign of SIGNS) addEventListener(sign, early, { once: true, passive: true });
+  });
 
   return { load, prepare };
 })();

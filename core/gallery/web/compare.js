@@ -51,12 +51,14 @@ isthmus.compare = (() => {
   function few() {
     if (strips.length > 1) return [];
     const which = strips.length ? "another strip" : "strips";
-    return [`Add ${which}: a key, or the address of the page of a pair, in this atlas or in another on the same server.`];
+    return [
+      `Add ${which}: a key, or the address of the page of a pair, in this atlas or in another on the same server.`,
+    ];
   }
 
   function tell(mistakes) {
     byId("compare-state").hidden = mistakes.length === 0;
-    byId("compare-state").replaceChildren(...mistakes.map((text) => element("li", {}, isthmus.quoted(text))));
+    byId("compare-state").replaceChildren(...mistakes.map((text) => element("p", {}, isthmus.quoted(text))));
   }
 
   async function load(one) {
@@ -75,26 +77,29 @@ isthmus.compare = (() => {
   // ---- strips
 
   function largeOf(strip, place) {
-    const caption = element("figcaption", {}, ...(strip.pair ? titleOf(strip, place) : [addressOf(strip)]), toolsOf(strip, place));
+    const caption = element(
+      "figcaption",
+      {},
+      toolsOf(strip, place),
+      ...(strip.pair ? titleOf(strip) : [addressOf(strip)]),
+    );
     const figure = element("figure");
     figure.append(strip.pair ? windowOf(strip) : frameOf(strip, caption), caption);
     return figure;
   }
 
-  function titleOf(strip, place) {
-    const { pair } = strip;
-    const names = ["a", "b"].map((end) => isthmus.neuronName(pair[end], pair.dead.includes(end)));
-    const differing = isthmus.quoted(pairs.differences[pairs.columns.setting[pair.row]] ?? "");
+  function titleOf({ pair }) {
+    const names = ["a", "b"].map((end) => isthmus.neuronName(pair[end], isthmus.markOf(pair, end)));
+    const href = address.to("pair", pair.key);
+    const setting = pairs.differences[pairs.columns.setting[pair.row]] ?? "";
     return [
-      element("span", { className: "which", textContent: `${place + 1}` }),
-      element("a", { className: "to-neuron", href: address.to("pair", pair.key), title: pair.name }, ...names),
-      element("p", { className: "which" }, differing),
+      element("a", { className: "to-neuron", href, title: pair.name }, ...names),
+      element("div", { className: "which" }, isthmus.quoted(setting)),
     ];
   }
 
   function addressOf({ reference: { key, page } }) {
-    const link = element("a", { href: `${page}#pair=${key}` }, isthmus.quoted(page));
-    return element("p", { className: "which" }, link);
+    return element("div", {}, element("a", { href: `${page}#pair=${key}` }, isthmus.quoted(page)));
   }
 
   function windowOf(strip) {
@@ -114,7 +119,7 @@ isthmus.compare = (() => {
     strip.frame = frame;
     strip.show = (share) => frame.contentWindow?.postMessage({ isthmus: { share } }, "*"); // nothing in it is secret
     const silence = setTimeout(
-      () => caption.prepend(element("p", { className: "error" }, "No strip answers at this address.")),
+      () => caption.prepend(element("div", { className: "error" }, "No strip answers at this address.")),
       PATIENCE,
     );
     strip.answered = () => clearTimeout(silence);
@@ -146,6 +151,7 @@ isthmus.compare = (() => {
     return element(
       "p",
       { className: "line" },
+      element("span", { className: "which", textContent: `${place + 1}` }),
       ...(place > 0 ? [button("← Swap", `Swap strips ${place} and ${place + 1}`, () => go(swapped))] : []),
       button("Remove", `Remove strip ${place + 1}`, () => go(others)),
     );
@@ -177,7 +183,13 @@ isthmus.compare = (() => {
       values: record[`activation_${end}`],
     }));
     const cursor = element("div", { className: "frame-cursor" });
-    const surface = element("div", { className: "scrubber" }, film.row(pair), isthmus.chart(curves, `activations, ${pair.name}`), cursor);
+    const surface = element(
+      "div",
+      { className: "scrubber" },
+      film.row(pair),
+      isthmus.chart(curves, `activations, ${pair.name}`),
+      cursor,
+    );
     scrubber.listenTo(surface, () => pair.frames);
     const showLarge = strip.show;
     strip.show = (share) => {
@@ -185,7 +197,12 @@ isthmus.compare = (() => {
       surface.style.setProperty("--frame", frameAt(strip, share));
     };
     const number = element("span", { className: "which", textContent: `${strips.indexOf(strip) + 1}` });
-    const made = element("div", { className: "compared" }, element("p", {}, number, isthmus.quoted(pair.name)), surface);
+    const made = element(
+      "div",
+      { className: "compared" },
+      element("p", {}, number, isthmus.quoted(pair.name)),
+      surface,
+    );
     made.style.setProperty("--frames", pair.frames);
     return made;
   }
@@ -207,7 +224,7 @@ isthmus.compare = (() => {
 
   // Show settings and other facts that differ, and all scores.
   function showNumbers(own) {
-    byId("compare-numbers").parentElement.querySelectorAll("#compare-numbers-title, #compare-key-to-signs, #compare-numbers").forEach((part) => (part.hidden = own.length === 0));
+    byId("compare-table").hidden = own.length === 0;
     const table = element("table");
     const heads = own.map((strip) => cell("th", `strip ${strips.indexOf(strip) + 1}`, "col"));
     table.createTHead().append(element("tr", {}, element("td"), ...heads));

@@ -13,7 +13,12 @@ isthmus.csv = (() => {
     await pairs.load([...pairs.names, "key", ...scores], rows);
     const parts = [`${[...COLUMNS, ...scores, "settings", "sheet"].join(",")}\r\n`];
     for (let start = 0; start < rows.length; start += ROWS_AT_ONCE) {
-      parts.push(rows.slice(start, start + ROWS_AT_ONCE).map((row) => lineOf(row, scores)).join(""));
+      parts.push(
+        rows
+          .slice(start, start + ROWS_AT_ONCE)
+          .map((row) => lineOf(row, scores))
+          .join(""),
+      );
       await new Promise((resolve) => setTimeout(resolve));
     }
     const name = document.body.dataset.name.replace(/[^A-Za-z0-9_.-]+/g, "-").replace(/^[-.]+/, "");

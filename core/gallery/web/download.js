@@ -31,7 +31,11 @@ isthmus.download = (() => {
 
   // Return a name such as ATLAS_mixed4a-476_to_mixed4b-3_0123abcd.gif, of characters that every system allows.
   function nameOf(suffix, part = "") {
-    const safe = (text) => text.replace(/[^A-Za-z0-9_.-]+/g, "-").replace(/^[-.]+|[-.]+$/g, "").slice(0, LONGEST_PART);
+    const safe = (text) =>
+      text
+        .replace(/[^A-Za-z0-9_.-]+/g, "-")
+        .replace(/^[-.]+|[-.]+$/g, "")
+        .slice(0, LONGEST_PART);
     const neuron = ({ layer, channel }) => `${safe(layer)}-${channel}`;
     const { a, b, key } = pair;
     const parts = [safe(document.body.dataset.name), neuron(a), "to", neuron(b), key.slice(0, 8), part];
@@ -80,7 +84,11 @@ isthmus.download = (() => {
     const frames = await animations.read(isthmus.stripPath(pair), pair);
     if (kind === "frame") {
       const number = frameShown();
-      return { blob: await animations.png(frames[number]), suffix: "png", part: `frame-${number + 1}-of-${pair.frames}` };
+      return {
+        blob: await animations.png(frames[number]),
+        suffix: "png",
+        part: `frame-${number + 1}-of-${pair.frames}`,
+      };
     }
     const sequence = byId("back").checked ? [...frames, ...frames.slice(1, -1).reverse()] : frames;
     return animations[kind](sequence, Number(byId("seconds").value));

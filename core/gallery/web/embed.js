@@ -11,7 +11,7 @@ isthmus.embed = (() => {
   let pair = null;
 
   async function show(key) {
-    document.body.classList.add("embedded");
+    document.documentElement.classList.add("embedded");
     pair = null;
     const mistake = await load(key ?? "").catch(({ message }) => `${message} could not be read.`);
     byId("embed-state").hidden = !mistake;

@@ -13,6 +13,7 @@ isthmus.land = Object.assign(
     const CLOSE = 160; // px, a cell after a search
     const SECOND_CLICK = 250; // ms
     const SUGGESTED = 20; // neurons in the list of a field
+    const HALF = 0.5; // of its reach, below which a neuron is weak
     const canvas = byId("land-view");
     const lost = new Set(); // paths of tiles that could not be read
 
@@ -163,8 +164,17 @@ isthmus.land = Object.assign(
       const parts = shares
         .map(([number, share]) => [number, Math.round(share * 100)])
         .filter(([, percent]) => percent > 0)
-        .map(([number, percent]) => element("span", {}, isthmus.neuronName(places.neurons[number]), ` ${percent} %`));
+        .map(([number, percent]) =>
+          element("span", {}, isthmus.neuronName(places.neurons[number], markOf(number)), ` ${percent} %`),
+        );
       return [...parts, element("span", { className: "faint", textContent: factsOf(shares[0][0]) })];
+    }
+
+    // Return the mark of a neuron by its numbers on the land, see isthmus.MARKS.
+    function markOf(number) {
+      if (places.dead[number]) return "dead";
+      const [share, activation] = [places.compared[number], places.activation[number]];
+      return (share !== null && share < HALF) || (activation !== null && activation <= 0) ? "weak" : "";
     }
 
     function factsOf(number) {
@@ -172,7 +182,6 @@ isthmus.land = Object.assign(
       const facts = [`row ${row + 1} of ${places.rows}, column ${column + 1} of ${places.columns}`];
       if (places.compared[number] !== null)
         facts.push(`activation ${Math.round(places.compared[number] * 100)} % of its reach`);
-      if (places.dead[number]) facts.push("not excited");
       if (pairs.count) facts.push(isthmus.pairsIn(places.stripsAt[number]));
       return `:${places.neurons[number].channel}: ${facts.join(", ")}`;
     }

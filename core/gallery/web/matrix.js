@@ -104,7 +104,8 @@ isthmus.matrix = (() => {
     const noun = `${isthmus.whole(counts.length)} ${counts.length === 1 ? "cell" : "cells"}`;
     const state = score() ? [`${label}${each}: ${meaning}.`] : [`${label}: ${meaning}.`];
     const isKnown = unknown < counts.length;
-    if (isKnown) state.push(`Here it is from ${isthmus.short(least)} to ${isthmus.short(most)}.`);
+    const written = score() ? isthmus.short : isthmus.whole;
+    if (isKnown) state.push(`Here it is from ${written(least)} to ${written(most)}.`);
     if (unknown && isKnown)
       state.push(`${isthmus.whole(unknown)} of ${noun} ${unknown === 1 ? "has" : "have"} no such score.`);
     if (!isKnown && counts.length) state.push(`No pair ${shown.layers ? "here" : "of this atlas"} has this score.`);
@@ -112,8 +113,8 @@ isthmus.matrix = (() => {
     const [from, ramp, to] = byId("matrix-scale").children;
     byId("matrix-scale").hidden = !isKnown;
     byId("matrix-unknown").hidden = unknown === 0;
-    from.textContent = isthmus.short(worst);
-    to.textContent = `${isthmus.short(best)} ${score() ? "(best)" : ""}`;
+    from.textContent = written(worst);
+    to.textContent = `${written(best)} ${score() ? "(best)" : ""}`;
     ramp.setAttribute("aria-label", `The stronger, the ${score() ? "better" : "more pairs"}`);
   }
 

@@ -323,7 +323,7 @@ isthmus.matrixView = (container, { down, across, cells: given }) => {
     `Channels of ${a} down, of ${b} across; arrow keys move, with Shift to the next pair; Enter opens; plus, minus and 0 zoom`,
   );
   opener.addEventListener("click", open);
-  const tools = element("div", { className: "line" }, opener, status, element("span", { className: "motion" }));
+  const tools = element("div", { className: "line" }, opener, status, element("span", { className: "zoom" }));
   tools.lastChild.append(
     button("−", "Smaller squares (-)", () => zoom(1 / STEP)),
     button("+", "Larger squares (+)", () => zoom(STEP)),

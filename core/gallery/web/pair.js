@@ -37,7 +37,7 @@ isthmus.pair = (() => {
       return "No such pair";
     }
     byId("pair-title").replaceChildren(
-      ...["a", "b"].map((end) => isthmus.neuronLink(pair[end], pair.dead.includes(end))),
+      ...["a", "b"].map((end) => isthmus.neuronLink(pair[end], isthmus.markOf(pair, end))),
     );
     byId("reason").replaceChildren("This pair failed: ", isthmus.quoted(pair.reason ?? ""));
     if (!pair.failed) showFrames();

@@ -80,9 +80,14 @@ isthmus.record = (() => {
     const inStages = record.method >= 6 && record.settings.schedule === "fast";
     const updates = inStages ? "" : ` in ${isthmus.whole(record.settings.steps)} updates`;
     const words = `from ${first} to ${last}${updates}`;
-    const chart = isthmus.chart([{ kind: "curve-a", name: "the objective", values: history }], `history of the objective, ${words}`);
+    const chart = isthmus.chart(
+      [{ kind: "curve-a", name: "the objective", values: history }],
+      `history of the objective, ${words}`,
+    );
     const hasEnds = inStages && record.strip === "pair" && record.frames > 2;
-    const ends = hasEnds ? " The two ends are optimised first; where the curve breaks, the frames between them begin." : "";
+    const ends = hasEnds
+      ? " The two ends are optimised first; where the curve breaks, the frames between them begin."
+      : "";
     const points = `The curve has ${history.length} points, each the mean over an equal part of the updates.${ends}`;
     const text = `${OBJECTIVE} It went ${words}. ${points}`;
     byId("history").replaceChildren(chart, element("p", { className: "faint", textContent: text }));

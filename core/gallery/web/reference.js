@@ -18,9 +18,13 @@ isthmus.reference = (() => {
     }
     const key = new URLSearchParams(url?.hash.slice(1)).get("pair");
     if (!KEY.test(key ?? ""))
-      throw new Error(`Expected the key of a pair, 20 digits and letters a to f, or the address of its page, got ${text}`);
+      throw new Error(
+        `Expected the key of a pair, 20 digits and letters a to f, or the address of its page, got ${text}`,
+      );
     if (url.protocol !== location.protocol || url.host !== location.host)
-      throw new Error(`${text} is on another server; strips can be compared only with those of atlases on the same one`);
+      throw new Error(
+        `${text} is on another server; strips can be compared only with those of atlases on the same one`,
+      );
     const page = url.pathname.endsWith("/") ? `${url.pathname}index.html` : url.pathname;
     const own = location.pathname.endsWith("/") ? `${location.pathname}index.html` : location.pathname;
     return { key, page: page === own ? "" : relative(page) };

@@ -18,7 +18,10 @@ isthmus.summary = (() => {
     const alive = ENDS.filter((end) => !dead.includes(end));
     const sentences = [kept(record, alive), ...dead.map((end) => notExcited(record, end))];
     if (isMeasured(record)) sentences.push(crossing(record, dead), pace(record));
-    else sentences.push("An older version wrote this record: it lacks the activation on noise, the crossing and the pace.");
+    else
+      sentences.push(
+        "An older version wrote this record: it lacks the activation on noise, the crossing and the pace.",
+      );
     return sentences.filter(Boolean);
   }
 

@@ -150,7 +150,7 @@ isthmus.walk = (() => {
     });
     portrait.loading = place < AROUND ? "eager" : "lazy";
     link.append(portrait, isthmus.neuronName(leg.to, mark));
-    if (isGoal || isOnWay) link.append(goalMark(isGoal ? "goal" : "to the goal"));
+    if (isGoal || isOnWay) link.append(goalMark(isGoal ? "goal" : "→ goal"));
     const item = element("li", {}, link);
     item.style.setProperty("--place", place);
     return item;
