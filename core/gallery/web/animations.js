@@ -4,7 +4,8 @@
 // are canvases of one size; each is shown for a number of seconds. The results are { blob, suffix }.
 isthmus.animations = (() => {
   const { element, gifenc } = isthmus;
-  const QUALITY = 0.92; // of lossy WebP
+  const EXACT = 2_000_000; // pixels in all frames, up to which WebP is lossless, in browsers that can
+  const QUALITY = 0.92; // of larger files
   const VIDEO_BITS = 8_000_000; // a second
   const VIDEO_TYPES = [
     { type: "video/mp4;codecs=avc1.42E01F", suffix: "mp4", label: "MP4" },
@@ -71,13 +72,14 @@ isthmus.animations = (() => {
 
   async function webp(frames, seconds) {
     const { width, height } = frames[0];
+    const quality = frames.length * width * height <= EXACT ? 1 : QUALITY;
     const size = [...bytes(width - 1, 3), ...bytes(height - 1, 3)];
     const chunks = [
       chunk("VP8X", [0b10, 0, 0, 0, ...size]), // it has an animation
       chunk("ANIM", [0, 0, 0, 0, 0, 0]), // no background, for ever
     ];
     for (const canvas of frames) {
-      const blob = await encoded(canvas, "image/webp", QUALITY);
+      const blob = await encoded(canvas, "image/webp", quality);
       if (blob.type !== "image/webp") throw new Error("this browser cannot encode WebP");
       const place = [0, 0, 0, 0, 0, 0, ...size, ...bytes(Math.round(seconds * 1000), 3), 0b10]; // drawn without blending
       chunks.push(chunk("ANMF", place, ...picturesIn(new Uint8Array(await blob.arrayBuffer()))));
