@@ -40,7 +40,7 @@ from flows.options import (
     warned_of_mixing,
     warned_of_range,
 )
-from flows.terminal import errors, quiet_libraries, warn_of_one_writer
+from flows.terminal import errors, quiet_libraries, warn, warn_of_one_writer
 
 if TYPE_CHECKING:
     from core.atlas.plan import Plan
@@ -241,9 +241,15 @@ def publish(
     warn_of_one_writer(store)
     if given is not None:
         store_labels(store, given)
-    counts = publish_records(store, store.name).counts
+    manifest = publish_records(store, store.name)
+    counts, photographs = manifest.counts, manifest.photographs
     sweep_machine()
     page = store.location(PAGE_PATH)
+    if photographs and photographs.missing:
+        warn(
+            f"{store}: {counted(photographs.missing, 'small picture')} of photographs could not be made; make sure "
+            "that images.source of the spec can be read, and publish again"
+        )
     if as_json:
         print(json.dumps({**counts.model_dump(), "page": page}))
     else:

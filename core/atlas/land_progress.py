@@ -11,9 +11,9 @@ from core.atlas.again import repeated, settled
 from core.atlas.chunks import Chunk, block_chunk
 from core.atlas.estimate import Outcome, mean_seconds, outcomes
 from core.atlas.land_plan import PlannedBlock, PlannedLand, plan_land
+from core.atlas.photograph_means import on_photographs
 from core.atlas.recorded import read_blocks
 from core.atlas.records import Key
-from core.atlas.selection import OnPhotographs
 from core.models.model import Model
 from core.spec import AtlasSpec
 from core.store.store import Store
@@ -94,14 +94,12 @@ def land_progress(
     store: Store,
     on_gpu: bool | None,
     again: Mapping[str, int],
-    on_photographs: OnPhotographs | None = None,
 ) -> LandProgress | None:
     """Compare the land of a spec with the records in the store; None without a land.
 
     Args:
         on_gpu: see `core.atlas.estimate.outcomes`.
         again: see `core.atlas.again.settled`.
-        on_photographs: see `plan_land`.
 
     Raises:
         SpecError: if the neurons cannot have a land.
@@ -109,7 +107,7 @@ def land_progress(
     """
     if spec.land is None:
         return None
-    planned = plan_land(spec, model, model_digest, store, on_photographs)
+    planned = plan_land(spec, model, model_digest, store, on_photographs(store, model_digest))
     failures: Counter[str] = Counter()
     known = read_blocks(store, outcomes(model_digest, planned.settings, spec.strip, on_gpu), failures)
     recorded = settled(known, failures, again)

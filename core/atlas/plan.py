@@ -26,6 +26,7 @@ from core.atlas.estimate import Basis, Outcome, mean_seconds, outcomes, pair_sec
 from core.atlas.image_plan import ImageProgress, image_progress
 from core.atlas.keys import key_of, pair_keys
 from core.atlas.land_progress import LandProgress, land_progress
+from core.atlas.photograph_means import on_photographs
 from core.atlas.portrait_plan import (
     PlannedCanvas,
     PlannedPortrait,
@@ -217,7 +218,7 @@ def make_plan(
     settings = resolve_settings(spec.render, model)
     on_gpu = device.is_gpu(device.expected()) if spec.compute.renders_here else None
     again = again or {}
-    selected = [] if only_images else select_pairs(spec, model)
+    selected = [] if only_images else select_pairs(spec, model, on_photographs(store, model_digest))
     pairs = [PlannedPair(pair, key) for pair, key in pair_keys(selected, model_digest, settings, model.derived)]
     portraits = None
     if spec.strip == "walk" and selected:

@@ -87,7 +87,7 @@ def block_scripts(table: Table, group: Group, details: Sequence[str]) -> Iterato
         if "key" in group.columns:
             columns["details"] = details[start // DETAIL_ROWS : -(-rows.stop // DETAIL_ROWS)]
         data = f"isthmus.block({script_json(group.name)},{number},{script_json(columns)});\n".encode()
-        yield _script(group.name, number, data, rows.stop - rows.start)
+        yield make_script(group.name, number, data, rows.stop - rows.start)
 
 
 def lookup_scripts(table: Table) -> Iterator[Script]:
@@ -104,7 +104,7 @@ def lookup_scripts(table: Table) -> Iterator[Script]:
     for number, (first, last) in enumerate(pairwise(ends.tolist())):
         part = rows[first:last]
         found = script_json(u4_column(starts[part])), script_json(u4_column(part.astype(np.uint64)))
-        yield _script("lookup", number, f"isthmus.lookup({number},{','.join(found)});\n".encode(), len(part))
+        yield make_script("lookup", number, f"isthmus.lookup({number},{','.join(found)});\n".encode(), len(part))
 
 
 def detail_script(number: int, lines: Sequence[bytes]) -> Script:
@@ -113,11 +113,15 @@ def detail_script(number: int, lines: Sequence[bytes]) -> Script:
     Each record is the text of its line, so that a browser parses only the record that it shows.
     """
     texts = script_json([line.decode() for line in lines])
-    return _script("detail", number, f"isthmus.details({texts});\n".encode(), len(lines))
+    return make_script("detail", number, f"isthmus.details({texts});\n".encode(), len(lines))
 
 
 def index_script(
-    table: Table, groups: Iterable[tuple[Group, Sequence[str]]], lookup: Sequence[str], labels: Labels
+    table: Table,
+    groups: Iterable[tuple[Group, Sequence[str]]],
+    lookup: Sequence[str],
+    labels: Labels,
+    album: str | None = None,
 ) -> Script:
     """Return the script that the page loads first; `docs/export.md` has its fields.
 
@@ -125,6 +129,7 @@ def index_script(
         groups: the groups with the digests of their scripts.
         lookup: the digests of the lookup scripts.
         labels: labels of neurons; those of other neurons are left out.
+        album: path of the script about photographs, if there are any.
     """
     columns = table.columns
     walks = columns["walk"] == 1
@@ -134,6 +139,7 @@ def index_script(
         "layers": table.layers,
         "neurons": table.neurons,
         **_labels(table, labels),
+        **({"album": album} if album else {}),
         "settings": list(table.settings),
         "differences": differences(table.settings.values()),
         "failed": int((columns["status"] != DONE).sum()),
@@ -174,5 +180,6 @@ def _columns(table: Table, names: Iterable[str], rows: slice) -> dict[str, Any]:
     return columns
 
 
-def _script(kind: str, number: int, data: bytes, pairs: int) -> Script:
+def make_script(kind: str, number: int, data: bytes, pairs: int) -> Script:
+    """Return a script by its kind and number."""
     return Script(f"{kind}-{number:05d}", data, hashlib.sha256(data).hexdigest(), pairs)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,13 +47,18 @@ class NaturalStrips:
         """The scores of photographs; see `core.atlas.scores.PHOTO_SCORES`."""
         return {"photo_multiple": self.multiples.min(axis=0), "photo_correlation": self.correlation}
 
+    def of_list(self, numbers: NDArray[np.int32]) -> NaturalStrips:
+        """Return the same strips with other numbers of the photographs: *numbers* has that of each place."""
+        return replace(self, photographs=np.append(numbers, np.int32(-1))[self.photographs])
 
-def natural_strips(table: Table, neurons: NDArray[np.integer], means: Array) -> NaturalStrips:
+
+def natural_strips(table: Table, neurons: NDArray[np.integer], means: Array, known: NDArray[np.bool_]) -> NaturalStrips:
     """Return the natural strips of all rows of a table.
 
     Args:
-        neurons: ids of the neurons whose activations are known, ascending.
+        neurons: ids of the neurons whose activations are known.
         means: their activations, means over positions, shape (neuron, photograph).
+        known: shape (row,): whether the activations are of the network of that row.
 
     Returns:
         photographs by their places in *means*.
@@ -61,7 +66,7 @@ def natural_strips(table: Table, neurons: NDArray[np.integer], means: Array) -> 
     rows = len(table)
     place_of = np.full(sum(map(len, table.neurons)) + 1, -1)
     place_of[neurons] = np.arange(len(neurons))
-    a, b = place_of[table.columns["a"]], place_of[table.columns["b"]]
+    a, b = (np.where(known, place_of[table.columns[end]], -1) for end in "ab")
     frames = table.columns["frames"].astype(np.int64)
     starts = np.concatenate([[0], np.cumsum(frames * AT_MOST)])
     photographs = np.full(starts[-1], -1, np.int32)

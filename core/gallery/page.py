@@ -48,6 +48,7 @@ _LOADED_LATER = {  # page, or another part -> its HTML, styles and scripts, whic
     "about": ["about.html", "about.css", "copy.js", "about.js"],
     "animations": ["gifenc.js", "animations.js"],
     "csv": ["csv.js"],
+    "photographs": ["photographs.css", "photographs.js", "neuron_photographs.js", "natural_strip.js"],
 }
 _ICON = "icon.svg"
 _LONGEST_SPEC = 20_000  # characters; a longer spec lists thousands of pairs and would make every page load slower

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from core.atlas.finished_land import FinishedLand, recorded_land
+from core.atlas.image_records import LICENCE_PATH
 from core.atlas.labels import Labels, labels_csv, read_labels, stored_labels
 from core.atlas.manifest import (
     MANIFEST_PATH,
@@ -25,6 +26,7 @@ from core.atlas.manifest import (
     DataFile,
     LandFiles,
     Manifest,
+    PhotographFiles,
     read_manifest,
     read_tile_index,
     tile_index_path,
@@ -46,6 +48,13 @@ from core.gallery.land import is_land_published, land_files, land_script, write_
 from core.gallery.lines import Lines
 from core.gallery.link_preview import link_preview
 from core.gallery.page import pages
+from core.gallery.photographs import (
+    Scripts,
+    are_photographs_published,
+    photograph_files,
+    read_photographs,
+    small_pictures,
+)
 from core.gallery.table import Table, lines_of, read_table
 from core.machine.threads import in_threads
 from core.store.store import Store, sweep
@@ -92,9 +101,11 @@ def _try_to_publish(store: Store, name: str, read_land: ReadLand) -> Manifest | 
         before = None if land else _published_land(store, present)
         if not (len(table) or land or before):
             raise RecordError(f"{store}: expected an atlas with records, found none; build it first")
-        spec = _read_spec(store)
+        stored = _read_spec(store)
+        spec = None if stored is None else public_spec(stored)
         data = _Data(store, present, stored_labels(store))
         if len(table):
+            data.add_photographs(table, stored or {})
             data.add_pairs(table, lines, in_order)
         if land:
             data.add_land(land)
@@ -157,6 +168,8 @@ def is_current(store: Store, spec: dict[str, Any], records: int, read_land: Read
         return False
     if (land := read_land(store)) and not is_land_published(land, manifest.land):
         return False
+    if not are_photographs_published(store, manifest.photographs):
+        return False
     # The page shows the keys of the spec in their own sequence; the manifest has them sorted.
     as_published = manifest.model_copy(update={"spec": public})
     return store.read(PAGE_PATH) == pages(as_published)[PAGE_PATH]
@@ -185,9 +198,27 @@ class _Data:
         self.failed = 0
         self.land: LandFiles | None = None
         self.land_paths: set[str] = set()
+        self.photographs: PhotographFiles | None = None
+
+    def add_photographs(self, table: Table, spec: Mapping[str, Any]) -> None:
+        """Add what photographs say about the neurons and pairs of a table, and add its scores to the table.
+
+        Args:
+            spec: the stored spec.
+        """
+        photographs = read_photographs(self.store, table)
+        if photographs is None:
+            return
+        table.add_scores(photographs.strips.scores)
+        pictures = small_pictures(self.store, photographs, spec)
+        scripts = Scripts(photographs, table, pictures)
+        files: list[DataFile] = []
+        neurons, strips = self._write(scripts.of_neurons(), files), self._write(scripts.of_strips(), files)
+        self._write([scripts.album(neurons, strips, self.store.exists(LICENCE_PATH))], files)
+        self.photographs = photograph_files(photographs, pictures, files.pop(), files)
 
     def add_pairs(self, table: Table, lines: Lines, in_order: Lines) -> None:
-        """Add the pairs of a table with at least one row.
+        """Add the pairs of a table with at least one row, after its photographs.
 
         Args:
             lines: the lines of the records.
@@ -197,7 +228,8 @@ class _Data:
         groups = [(group, self._write(block_scripts(table, group, details), self.shards)) for group in groups_of(table)]
         lookup = self._write(lookup_scripts(table), self.shards)
         index: list[DataFile] = []
-        self._write([index_script(table, groups, lookup, self.labels)], index)
+        album = self.photographs.album.path if self.photographs else None
+        self._write([index_script(table, groups, lookup, self.labels, album)], index)
         [self.index] = index
         self._add_facts(table)
 
@@ -288,6 +320,7 @@ class _Data:
             records=self.records,
             land=self.land,
             preview=self.preview,
+            photographs=self.photographs,
             labels=_labels_digest(self.labels),
         )
 
@@ -297,7 +330,7 @@ def _labels_digest(labels: Labels) -> str | None:
 
 
 def _read_spec(store: Store) -> dict[str, Any] | None:
-    """Return the published part of the stored spec, or None if there is none."""
+    """Return the stored spec, or None if there is none."""
     if not store.exists(SPEC_PATH):
         return None
     try:
@@ -306,4 +339,4 @@ def _read_spec(store: Store) -> dict[str, Any] | None:
         spec = None
     if not isinstance(spec, dict):
         raise RecordError(f"{store}/{SPEC_PATH}: expected a JSON object; build the atlas again to rewrite it")
-    return public_spec(spec)
+    return spec

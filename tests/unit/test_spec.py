@@ -93,7 +93,7 @@ def test_name_and_pairs_are_enough() -> None:
     [
         ({"select": "list", "list": [["block5:1", "block7:2"]]}, {}),
         ({"select": "random", "neurons": ["block5:0-3"], "n": 2}, {"seed": 0}),
-        ({"select": "nearest", "neurons": ["block5:0-3", "stem:1"]}, {"k": 4, "connect": False}),
+        ({"select": "nearest", "neurons": ["block5:0-3", "stem:1"]}, {"k": 4, "connect": False, "by": "weights"}),
     ],
 )
 def test_select_names_the_kind_of_selection(pairs: dict[str, Any], more: dict[str, Any]) -> None:

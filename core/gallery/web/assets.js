@@ -10,7 +10,7 @@ isthmus.assets = (() => {
     const [name, places] = part.split(":");
     parts[name] = places.split(",");
   }
-  const ASKED = ["animations", "csv", "embed"]; // parts that few readers need; they are never loaded in advance
+  const ASKED = ["animations", "csv", "embed", "photographs"]; // parts that few readers need; they are never loaded in advance
   const SIGNS = ["pointermove", "pointerdown", "keydown", "focusin", "input"];
   const loads = new Map(); // path -> promise
 

@@ -3,7 +3,7 @@
 // The page of one neuron: all its pairs as rows of frames. Each row starts from the neuron, so the frames of a strip
 // that ends on it are shown in reverse.
 isthmus.neuron = (() => {
-  const { address, byId, element, names, neuronLand, pairs, places } = isthmus;
+  const { address, assets, byId, element, names, neuronLand, pairs, places } = isthmus;
   const CAPTION = 30; // px above the frames, see grid.css
   const GAP = 16; // px
   const LARGEST = 160; // px, a frame
@@ -35,6 +35,9 @@ isthmus.neuron = (() => {
     byId("neuron-labels").replaceChildren("Also: ", ...labels.flatMap((one, i) => [i ? ", " : "", isthmus.quoted(one)]));
     byId("neuron-marks").replaceChildren(...["dead", "weak"].filter((mark) => marks[mark]).map(wordsOnMark));
     neuronLand.show(neuron ? number : undefined);
+    byId("neuron-photographs").hidden = true;
+    if (neuron && pairs.index.album)
+      assets.load("photographs").then(() => isthmus.neuronPhotographs.show(neuron)).catch(address.lost);
     byId("neuron-state").replaceChildren(...(found.length > 1 ? choice(name, found) : state(name)));
     sort.parentElement.hidden = rows.length === 0;
     sortRows();

@@ -52,7 +52,7 @@ isthmus.pair = (() => {
     byId("stage").classList.toggle("failed", Boolean(pair?.failed));
     byId("reason").hidden = Boolean(pair) && !pair.failed;
     byId("detail-state").hidden = true;
-    for (const id of ["frames", "curves", "summary", "copied"]) byId(id).replaceChildren();
+    for (const id of ["frames", "natural", "curves", "summary", "natural-words", "copied"]) byId(id).replaceChildren();
     for (const fold of byId("actions").querySelectorAll("details")) fold.open = false;
     isthmus.record.clear();
   }
@@ -65,6 +65,16 @@ isthmus.pair = (() => {
       byId("reason").replaceChildren("No picture at ", isthmus.quoted(path), ".");
     });
     scrubber.begin(pair.frames);
+    showNatural(pair);
+  }
+
+  // Show the photographs below the frames, in an atlas that has any.
+  async function showNatural(of) {
+    if (!pairs.index.album) return;
+    await isthmus.assets
+      .load("photographs")
+      .then(() => isthmus.naturalStrip.show(of, () => of === pair))
+      .catch(isthmus.address.lost);
   }
 
   // ---- the frame
