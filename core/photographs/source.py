@@ -66,7 +66,7 @@ def open_source(address: str, storage: Storage) -> Source:
         return FolderSource(path)
     if is_file:
         return TarSource(address, file_bytes(path))
-    raise SpecError(f"images.source {address}: expected {_KINDS}, there is none at {path.absolute()}")
+    raise SpecError(f"images.source: expected {_KINDS}, there is none at {path.absolute()}")
 
 
 def absolute(address: str) -> str:
