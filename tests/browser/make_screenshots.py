@@ -84,6 +84,8 @@ def places(root: Path) -> dict[str, str]:
     layer = record["a"].rpartition(":")[0]
     return {
         "grid": "#strips",
+        "tiles": "#view=tile",
+        "list": "#view=list",
         "filtered": "#sort=balance&status=done&text=block9",
         "nothing": "#text=nothing",
         "pair": f"#pair={record['key']}",

@@ -221,18 +221,26 @@ def test_the_first_layout_is_the_last(open_atlas: Open, atlas: Path) -> None:
 
 def test_weak_and_dead_ends_look_different(open_atlas: Open, tmp_path: Path) -> None:
     """Each has its mark at the name, its sign in a small picture, its words for screen readers, and its filter."""
-    weak = make_record(4, kept_a=0.3)
-    publish(tmp_path, [make_record(0), weak, make_record(DEAD_ROW)])
+    weak, dead = make_record(4, kept_a=0.3), make_record(DEAD_ROW)
+    (tmp_path / "labels.csv").write_text(f"neuron,label\n{weak.a},<b>Curves</b>\n", encoding="utf-8")
+    publish(tmp_path, [make_record(0), weak, dead])
     page = open_atlas(tmp_path, hash="#view=tile", may_fail=True)
+    tile = page.locator(f".tile[data-key='{weak.key}']")
 
     expect(page.locator("#ends option")).to_have_text(["all", "both strong (1)", "one weak (1)", "one not excited (1)"])
-    expect(page.locator(f".tile[data-key='{weak.key}'] .weak")).to_have_text("weak")
+    expect(tile.locator(".weak")).to_have_text("weak")
+    expect(tile.locator(".label")).to_have_text("<b>Curves</b>")
     styles = [
         page.locator(mark).first.evaluate("one => getComputedStyle(one).borderTopStyle") for mark in (".weak", ".dead")
     ]
     assert styles[0] != styles[1]
+    tile.locator(".weak").click()
+    expect(page.locator("#note")).to_contain_text("keeps less than half of its strongest activation")
+    expect(page.locator("#grid-page")).to_be_visible()
+    page.get_by_role("searchbox").fill("curves")
+    expect(page.locator("#grid .tile")).to_have_count(1)
+    page.get_by_role("searchbox").fill("")
     page.get_by_label("Columns").fill("16")
-    expect(page.locator(f".tile[data-key='{weak.key}'] .names")).to_be_hidden()
     page.locator("#ends").select_option("weak")
     expect(page.locator("#grid .tile")).to_have_count(1)
     assert keys_shown(page) == [weak.key]
@@ -398,6 +406,7 @@ def test_the_strips_on_the_screen_can_be_printed(open_atlas: Open, atlas: Path) 
         page.emulate_media(media="print")
         expect(page.get_by_role("searchbox")).to_be_hidden()
         expect(page.get_by_role("button", name="Play all")).to_be_hidden()
+        expect(page.get_by_role("button", name="alignment")).to_be_visible()  # a word of the sentence
         assert page.evaluate(PRINTED) == [0, 0]
         page.emulate_media(media="screen")
     assert shown > 12

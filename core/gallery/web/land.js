@@ -164,9 +164,11 @@ isthmus.land = Object.assign(
       const parts = shares
         .map(([number, share]) => [number, Math.round(share * 100)])
         .filter(([, percent]) => percent > 0)
-        .map(([number, percent]) =>
-          element("span", {}, isthmus.neuronName(places.neurons[number], markOf(number)), ` ${percent} %`),
-        );
+        .map(([number, percent]) => {
+          const mark = markOf(number);
+          const name = isthmus.neuronName(places.neurons[number]);
+          return element("span", {}, name, ` ${percent} %`, ...(mark ? [" ", isthmus.mark(mark)] : []));
+        });
       return [...parts, element("span", { className: "faint", textContent: factsOf(shares[0][0]) })];
     }
 

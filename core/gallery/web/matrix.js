@@ -109,7 +109,7 @@ isthmus.matrix = (() => {
     if (unknown && isKnown)
       state.push(`${isthmus.whole(unknown)} of ${noun} ${unknown === 1 ? "has" : "have"} no such score.`);
     if (!isKnown && counts.length) state.push(`No pair ${shown.layers ? "here" : "of this atlas"} has this score.`);
-    byId("matrix-state").textContent = state.join(" ");
+    byId("matrix-state").textContent = pairs.count ? state.join(" ") : "This atlas has no pairs.";
     const [from, ramp, to] = byId("matrix-scale").children;
     byId("matrix-scale").hidden = !isKnown;
     byId("matrix-unknown").hidden = unknown === 0;

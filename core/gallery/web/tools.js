@@ -21,7 +21,10 @@ isthmus.tools = (() => {
     b: "b",
   };
   const WORDS = { strong: "both strong", weak: "one weak", dead: "one not excited" }; // values of `ends`
+  const FIRST_VIEW = "filmstrip"; // not written into addresses
   let chosen = {}; // the reader's choices, see filter.js
+
+  const viewChosen = () => (byId("view").value === FIRST_VIEW ? "" : byId("view").value);
 
   // Show the choices in the tools.
   function show() {
@@ -38,7 +41,8 @@ isthmus.tools = (() => {
     byId("setting-label").hidden = pairs.settings.length < 2;
     byId("ends-label").hidden = pairs.absent.has("ends");
     byId("columns-label").hidden = chosen.view === "list";
-    for (const name of ["sort", "view"]) byId(name).value = chosen[name] ?? "";
+    byId("sort").value = chosen.sort ?? "";
+    byId("view").value = chosen.view ?? FIRST_VIEW;
     byId("favourites").setAttribute("aria-pressed", Boolean(chosen.favourites));
     byId("reverse").setAttribute("aria-pressed", Boolean(chosen.reverse));
     for (const name of Object.keys(pairs.SCORES)) {
@@ -133,7 +137,7 @@ isthmus.tools = (() => {
       byId(name).addEventListener("change", () => grid.change({ [name]: byId(name).value }));
     }
     byId("reverse").addEventListener("click", () => grid.change({ reverse: chosen.reverse ? "" : "1" }));
-    byId("view").addEventListener("change", () => grid.change({ view: byId("view").value, columns: "" }));
+    byId("view").addEventListener("change", () => grid.change({ view: viewChosen(), columns: "" }));
     byId("share").addEventListener("click", () => isthmus.tray.share());
     byId("csv").addEventListener("click", () => isthmus.assets.load("csv").then(() => isthmus.csv.download(), isthmus.address.lost));
     byId("favourites").addEventListener("click", () => grid.change({ favourites: chosen.favourites ? "" : "1" }));
@@ -166,7 +170,8 @@ isthmus.tools = (() => {
   }
 
   // What the reader has chosen before this script was there.
-  const before = ["text", "sort", "view", "ends"].map((name) => [name, byId(name).value.trim()]).filter(([, value]) => value);
+  const fields = ["text", "sort", "ends"].map((name) => [name, byId(name).value.trim()]);
+  const before = [...fields, ["view", viewChosen()]].filter(([, value]) => value);
   const columns = byId("columns").value;
   listen();
   if (before.length) grid.change(Object.fromEntries(before));
