@@ -37,6 +37,25 @@ NEURON_ROWS = 32
 """Neurons in a script: about 150 kB."""
 STRIP_ROWS = 128
 """Natural strips in a script: about 100 kB."""
+SCORE_WORDS: Mapping[str, Mapping[str, Any]] = {
+    "photo_multiple": {
+        "sign": "⊡",
+        "label": "Times photos",
+        "order": "Strongest beyond photos first",
+        "highestFirst": True,
+        "meaning": "how strongly the ends excite their neurons, as a multiple of the strongest photograph, both "
+        "counted from the mean of all photographs; the smaller of both ends",
+    },
+    "photo_correlation": {
+        "sign": "r",
+        "label": "Correlation",
+        "order": "Most correlated on photos first",
+        "bounds": [-1, 1],
+        "highestFirst": True,
+        "meaning": "correlation of the activations of both neurons over all photographs",
+    },
+}
+"""What the page says of the scores of photographs, as its script `data.js` has it of the others."""
 _CLASSES = 3  # of a neuron, which a search for their names finds
 _STRONG_CLASS = 1.0  # deviations above the mean
 _SHOWN_CLASSES = 8  # on a neuron's page
