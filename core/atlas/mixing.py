@@ -25,6 +25,8 @@ from core.spec import AtlasSpec
 from core.store.store import Store
 
 _NAMED = 4  # differences that a message names
+_NOT_WRITTEN = {"render.objective.cosine_power": 0.0}
+"""Settings that are not written if they are the default -> the default."""
 _APART = "give the spec another name or output"
 
 
@@ -123,7 +125,7 @@ def _nearest(settings: Mapping[str, Any], known: list[Mapping[str, Any]], prefix
     """Return the differences from the most similar settings in words; nothing if there are equal ones."""
     ours, theirs = dict(_flat(settings, prefix)), [dict(_flat(one, prefix)) for one in known]
     keys = dict.fromkeys([*ours, *(key for one in theirs for key in one)])
-    pairs = ([(key, one.get(key), ours.get(key)) for key in keys] for one in theirs)
+    pairs = ([(key, *(each.get(key, _NOT_WRITTEN.get(key)) for each in (one, ours))) for key in keys] for one in theirs)
     fewest = min(([each for each in one if each[1] != each[2]] for one in pairs), key=len)
     named = [f"{key} {short(there)}, here {short(mine)}" for key, there, mine in fewest[:_NAMED]]
     return "; ".join([*named, *(["..."] if len(fewest) > _NAMED else [])])

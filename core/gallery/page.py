@@ -113,11 +113,12 @@ def _description(manifest: Manifest) -> str:
 def _later(parts: Mapping[str, Sequence[str]], paths: Mapping[str, str], land_data: str | None) -> dict[str, str]:
     """Return what is loaded later: the paths of the files, and the parts with the places of their files in that list.
 
-    Both are texts such as `a.js b.js c.js` and `pair:0,2 walk:1,2`, which take less room in HTML than JSON does.
+    Both are texts such as `a.js b.js data/c.js` and `pair:0,2 walk:1,2`, which take less room in HTML than JSON does.
+    Files without a folder are in `assets/`.
     """
     names = list(dict.fromkeys(chain.from_iterable(parts.values())))
     places_of = {part: [names.index(name) for name in files] for part, files in parts.items()}
-    files = [paths[name] for name in names]
+    files = [paths[name].removeprefix("assets/") for name in names]
     if land_data:
         for places in places_of.values():
             if names.index("places.js") in places:

@@ -16,6 +16,10 @@ from core.method.objectives import LEAST_COSINE, counted_by_cosine, lengths
 from core.method.subjects import Neurons
 from core.spec import RenderSettings
 
+_TOGETHER = 16
+"""Numbers that a processor raises to a power at once, at most. What is left of a tensor behind the last such group is
+rounded differently. It would depend on the batch, so each strip fills its groups with zeros."""
+
 
 class Purity:
     """The objective of the frames of strips with a cosine power above 0.
@@ -59,8 +63,12 @@ class Purity:
                 for weight, (its_layer, own) in zip(weights, directions, strict=True)
                 if its_layer == layer
             )[:, :, None]
+            positions = activations.shape[2]
+            filled = [[0, 0], [0, 0], [0, -positions % _TOGETHER], [0, 0]]
+            activations = tf.pad(activations, filled)
             products = tf.reduce_sum(activations * direction, axis=3)
             counted = counted_by_cosine(products, lengths(activations), lengths(direction), self._power)
+            products, counted = products[:, :, :positions], counted[:, :, :positions]
             objective += tf.reduce_mean(counted, axis=2)
             reduced += tf.reduce_mean(tf.abs(counted), axis=2)
             whole += tf.reduce_mean(tf.abs(products), axis=2)

@@ -103,15 +103,15 @@ def test_the_objective_with_lucids_mix_is_lucids(derived: Model, a: str, b: str,
     assert strip.objective[0] == pytest.approx(expected, rel=1e-4)
 
 
-def purity(model: Model, activations: tf.Tensor, power: float, mix: str) -> tuple[Array, Array, Array]:
-    """Return objective and unit of a strip of two frames, and the gradient of the objective."""
+def purity(model: Model, activations: tf.Tensor, power: float, mix: str, strips: int = 1) -> tuple[Array, Array, Array]:
+    """Return objective and unit of strips of two frames, and the gradient of the objective."""
     chosen = settings(model, power, mix=mix, frames=2)
-    reward = Purity(Readout(model, (LAYER, LAYER), (), chosen, 1), chosen)
-    weights = [tf.constant([[0.5, 0.2]]), tf.constant([[1.5, 0.8]])]
+    reward = Purity(Readout(model, (LAYER, LAYER), (), chosen, strips), chosen)
+    weights = [tf.constant([each] * strips) for each in ([0.5, 0.2], [1.5, 0.8])]
     with tf.GradientTape() as tape:
         tape.watch(activations)
-        neurons = Neurons.of([Subject((3, 7), 0)], 0)
-        objective, unit = reward({LAYER: activations}, neurons, weights, tf.constant([2.0]))
+        neurons = Neurons.of([Subject((3, 7), 0)] * strips, 0)
+        objective, unit = reward({LAYER: activations}, neurons, weights, tf.fill([strips], 2.0))
     return objective.numpy(), unit.numpy(), tape.gradient(objective, activations).numpy()
 
 
@@ -132,6 +132,19 @@ def test_the_balanced_mix_keeps_the_objective_in_units_of_activation(model: Mode
         of_frame = gradient[frame].ravel(), literal[frame].ravel()
         along = np.dot(*of_frame) / np.prod([np.linalg.norm(each) for each in of_frame])
         assert along == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("power", [1.5, 3])
+def test_the_power_is_rounded_in_the_same_way_in_every_batch(model: Model, power: float) -> None:
+    """A layer of 3 x 3 positions does not fill the groups of numbers that a processor raises to a power at once."""
+    random = np.random.default_rng(1)
+    activations = tf.constant(random.uniform(0, 2, size=(64, 2, 3, 3, model.layers[LAYER])), tf.float32)
+
+    batch = purity(model, tf.reshape(activations, (128, 3, 3, -1)), power, "lucid", strips=64)
+    alone = [purity(model, strip, power, "lucid") for strip in activations]
+
+    for number in range(3):
+        np.testing.assert_array_equal(batch[number], np.concatenate([each[number] for each in alone]))
 
 
 @pytest.mark.parametrize("mix", ["balanced", "lucid"])

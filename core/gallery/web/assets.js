@@ -4,7 +4,7 @@
 // They are loaded when they are needed, or earlier, when the reader first moves the pointer, touches or types. The body
 // names them; scripts run in that sequence.
 isthmus.assets = (() => {
-  const files = document.body.dataset.files.split(" ");
+  const files = document.body.dataset.files.split(" ").map((file) => (file.includes("/") ? file : `assets/${file}`));
   const parts = {}; // part -> places of its files
   for (const part of document.body.dataset.parts.split(" ")) {
     const [name, places] = part.split(":");
