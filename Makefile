@@ -40,7 +40,7 @@ lock: ## Pin all dependencies again (needs uv)
 	echo uv | uv pip compile - $(LOCK) --no-annotate -o locks/installer.lock
 	uv pip compile pyproject.toml $(LOCK) -o locks/runtime.lock
 	uv pip compile pyproject.toml --extra gpu -c locks/runtime.lock $(LOCK) -o locks/gpu.lock
-	uv pip compile pyproject.toml --extra mp4 --extra ray --extra test --extra lint -c locks/runtime.lock $(LOCK) -o locks/dev.lock
+	uv pip compile pyproject.toml --extra mp4 --extra parquet --extra ray --extra test --extra lint -c locks/runtime.lock $(LOCK) -o locks/dev.lock
 LOCK := --quiet --universal --python-version 3.10 --generate-hashes --no-emit-index-url --no-header
 
 clean: ## Remove the environment and the caches of tools; keep atlases

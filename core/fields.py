@@ -85,8 +85,11 @@ class Frozen(BaseModel):
 
 
 def _keep_defaults(default: dict[str, Any], section: dict[str, Any], handler: GetJsonSchemaHandler) -> None:
-    """Remove the fields that have no default of their own from the default of a section and of those within it."""
+    """Make the default of a section, and of those within it, that of its fields which have a default of their own."""
     fields = handler.resolve_ref_schema(section)["properties"]
+    for name, field in fields.items():  # data of a section may lack fields with their defaults
+        if "default" in field:
+            default.setdefault(name, field["default"])
     for name in list(default):
         if "$ref" in fields[name]:
             _keep_defaults(default[name], fields[name], handler)

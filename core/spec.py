@@ -13,14 +13,17 @@ import warnings
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     AliasChoices,
     BeforeValidator,
     ConfigDict,
     Field,
+    SerializerFunctionWrapHandler,
     StrictBool,
     StrictInt,
     WithJsonSchema,
     field_validator,
+    model_serializer,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
@@ -86,6 +89,19 @@ class Alignment(Frozen):
         if isinstance(given, dict) and given.get("scale") == "lucid":
             return {"weight": LUCID_WEIGHT, **given}
         return given
+
+
+class ObjectiveSpec(Frozen):
+    """How activations count in the objective."""
+
+    cosine_power: Number = Field(
+        0,
+        ge=0,
+        le=16,
+        description="Power p of the reward for purity: at each position, the activation counts by max(0.1, cosine)^p, "
+        "with the cosine of the angle between the activations of all channels and the mix of the strip's neurons. "
+        "0: only the activation counts.",
+    )
 
 
 PLAIN_STEPS, FAST_STEPS = 256, 64
@@ -156,6 +172,7 @@ class RenderSettings(Frozen):
         "for an image, the gradient passes through the ReLU, so that the optimisation can start.",
     )
     alignment: Alignment = Alignment()
+    objective: ObjectiveSpec = ObjectiveSpec()
     precision: Precision = Field(
         "float32",
         description="Precision of the network's arithmetic: tf32 for GPUs that have it, bfloat16 for models that "
@@ -171,6 +188,17 @@ class RenderSettings(Frozen):
         if isinstance(given, dict) and given.get("schedule") == "plain":
             return {"steps": PLAIN_STEPS, "sd": PLAIN_SD, **given}
         return given
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Return the settings as data, without the objective if it is the default.
+
+        Settings from before this key then have equal data, and so equal keys and digests.
+        """
+        data: dict[str, Any] = serialize(self)
+        if self.objective == ObjectiveSpec():
+            data.pop("objective", None)
+        return data
 
     @field_validator("checkpoints")
     @classmethod
@@ -243,7 +271,7 @@ class RandomPairs(Frozen):
 
 
 class NearestPairs(Frozen):
-    """Pairs of each neuron and its nearest neurons of the same layer, by the cosine of the weights that feed them."""
+    """Pairs of each neuron and its nearest neurons of the same layer, by their weights or their activations."""
 
     model_config = ConfigDict(title="nearest")
 
@@ -252,6 +280,11 @@ class NearestPairs(Frozen):
     k: StrictInt = Field(4, ge=1, le=1000, description="Number of neighbours of each neuron.")
     connect: StrictBool = Field(
         False, description="Add the nearest pairs that are needed for a route between any two of the neurons."
+    )
+    by: Literal["weights", "activations"] = Field(
+        "weights",
+        description="weights: neurons are near if the weights that feed them have a large cosine. activations: if "
+        "their activations on the photographs of images correlate; run isthmus images first.",
     )
 
 
@@ -273,10 +306,10 @@ class LandSpec(Frozen):
     steps: StrictInt | None = Field(
         None, ge=1, le=100_000, description="Number of updates of the picture; by default that of render.steps."
     )
-    arrange: Literal["weights", "given"] = Field(
+    arrange: Literal["weights", "activations", "given"] = Field(
         "weights",
-        description="weights: neurons with like weights that feed them are neighbours. given: the order of the spec, "
-        "row by row.",
+        description="weights: neurons with like weights that feed them are neighbours. activations: neurons whose "
+        "activations on photographs correlate; run isthmus images first. given: the order of the spec, row by row.",
     )
     columns: StrictInt | None = Field(
         None, ge=1, le=1000, description="Places in a row; by default the picture is about as wide as high."
@@ -519,8 +552,37 @@ class TokensSpec(Frozen):
     )
 
 
+class DerivedSpec(Frozen):
+    """A derived layer: each of its channels is a direction in the space of another layer's channels."""
+
+    of: str = Field(pattern=NO_CONTROLS, description="Layer of the network that the directions are of.")
+    file: PublicAddress = Field(
+        description="File with the directions as rows of a matrix, .npy, .npz or .safetensors: a path, or an https:// "
+        "or s3:// address."
+    )
+    sha256: Sha256 | None = Field(None, description="sha256 of the file; required for a file that is downloaded.")
+    names: str | None = Field(
+        None, pattern=NO_CONTROLS, description="Name of the array with the directions, if the file has several."
+    )
+    bias: str | None = Field(
+        None, pattern=NO_CONTROLS, description="Name of the array with a number for each direction, which is added."
+    )
+    transposed: StrictBool = Field(False, description="Take the columns of the matrix as directions, not its rows.")
+    unit: StrictBool = Field(False, description="Divide each direction, and its bias, by the length of the direction.")
+
+
+DerivedName = Annotated[str, Field(pattern=NAME)]
+
+
+class DerivedLayers(dict[str, DerivedSpec]):
+    """Name -> derived layer; it has a hash, because nothing changes it."""
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(frozenset(self.items()))
+
+
 class ModelSpec(Frozen):
-    """An image model: its name, and the keys that its kind needs beside the name."""
+    """An image model: its name, the keys that its kind needs beside the name, and layers derived from its own."""
 
     # The checks here hold for every kind; `core.models.models.check_spec` makes the others.
 
@@ -541,6 +603,12 @@ class ModelSpec(Frozen):
     )
     weights: Literal["imagenet", "none"] | None = Field(
         None, description="Weights of keras:NAME. imagenet: trained on ImageNet. none: random, but always the same."
+    )
+    derived: (
+        Annotated[dict[DerivedName, DerivedSpec], AfterValidator(lambda given: DerivedLayers(given) or None)] | None
+    ) = Field(
+        None,
+        description="Layers whose channels are directions in the space of another layer's channels, by their names.",
     )
 
     @model_validator(mode="after")
@@ -604,6 +672,16 @@ class AtlasSpec(Frozen):
     def _not_empty(self) -> AtlasSpec:
         if self.pairs is None and self.land is None:
             raise key_mistake("pairs", "missing; this key is required, unless there is land")
+        return self
+
+    @model_validator(mode="after")
+    def _land_without_cosine(self) -> AtlasSpec:
+        power = self.render.objective.cosine_power
+        if self.land is not None and power > 0:
+            raise key_mistake(
+                "render.objective.cosine_power",
+                f"expected 0, the default, with land, got {power:g}; give the land an atlas of its own",
+            )
         return self
 
     @model_validator(mode="after")

@@ -15,12 +15,15 @@ from yaml.composer import ComposerError
 from yaml.constructor import ConstructorError
 
 from core.errors import LONGEST, SpecError, short
-from core.fields import EXPECTED_TEXT, KEY_MISTAKE, SECRET_ADDRESS
+from core.fields import EXPECTED_TEXT, KEY_MISTAKE, NAME, SECRET_ADDRESS
 from core.models.models import check_spec
+from core.models.weights import is_remote
 from core.spec import (
     PREPROCESS,
     AllPairs,
     AtlasSpec,
+    DerivedLayers,
+    DerivedSpec,
     ListedPairs,
     ModelSpec,
     NearestPairs,
@@ -93,7 +96,21 @@ def read_spec(path: Path) -> AtlasSpec:
         raise SpecError(f"{path}{position}: expected YAML, {problem}") from None
     except RecursionError:
         raise SpecError(f"{path}: expected a spec, got YAML that is nested too deeply") from None
-    return parse_spec(data, str(path))
+    return _beside(path, parse_spec(data, str(path)))
+
+
+def _beside(path: Path, spec: AtlasSpec) -> AtlasSpec:
+    """Return a spec whose files of directions are in the folder of the spec, if their paths are relative."""
+    if not spec.model.derived:
+        return spec
+    derived = {
+        name: each
+        if is_remote(each.file) or each.file.startswith("~")
+        else each.model_copy(update={"file": str(path.parent / each.file)})
+        for name, each in spec.model.derived.items()
+    }
+    model = spec.model.model_copy(update={"derived": DerivedLayers(derived)})
+    return spec.model_copy(update={"model": model})
 
 
 def parse_spec(data: Any, source: str) -> AtlasSpec:
@@ -146,6 +163,7 @@ def _check_model(spec: ModelSpec, prefix: str) -> None:
 
 _EXPECTED = {
     "bool_type": "true or false",
+    "dict_type": "a mapping",
     "float_parsing": "a number",
     "float_type": "a number",
     "int_type": "a whole number",
@@ -159,13 +177,11 @@ _EXPECTED = {
 """Pydantic's type of an error -> the expected value, in words."""
 _GIVE_FILE = "give user and password by ~/.netrc, take an s3:// address with boto3's credentials, or give a file's path"
 _GIVE_SECRETS = {
-    "file": _GIVE_FILE,  # of a model alone
-    "model.file": _GIVE_FILE,
     "output": "give credentials by AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or AWS_PROFILE",
     "images.source": "give a folder, a file's path, or an s3:// address with boto3's credentials",
     "compute.ray_address": "give host and port alone, and let a firewall or tunnel protect the cluster",
 }
-"""Field with an address -> the way to give what is secret."""
+"""Field with an address -> the way to give what is secret; other fields with addresses are those of files."""
 
 
 class _Mistake(NamedTuple):
@@ -202,7 +218,7 @@ def _mistake(found: ErrorDetails, model: type[BaseModel]) -> _Mistake:
     if (special := _special_mistake(path, given, kind)) is not None:
         return special
     if kind == SECRET_ADDRESS:
-        return _Mistake(field, f"{found['msg']}; {_GIVE_SECRETS[field]}")
+        return _Mistake(field, f"{found['msg']}; {_GIVE_SECRETS.get(field, _GIVE_FILE)}")
     if kind == "extra_forbidden":
         known = _fields_at(model, path[:-1], selection)
         near = difflib.get_close_matches(str(path[-1]), known, n=1)
@@ -223,6 +239,9 @@ def _special_mistake(path: list[str | int], given: Any, kind: str) -> _Mistake |
         path, expected = path[:3], "two neurons"
     elif path[:2] in (["compute", "batch_pairs"], ["compute", "pack"]):
         path, expected = path[:2], "auto or a whole number from 1 to 1024"
+    elif path[-1:] == ["[key]"]:
+        expected, given = f"names of {EXPECTED_TEXT[NAME]}", path[-2]
+        path = path[:-2]
     elif path == ["model"]:
         expected = "the name of a model or a mapping"
     elif path[-1:] == ["preprocess"] and not isinstance(given, Mapping):
@@ -252,7 +271,10 @@ def _dotted(path: list[str | int]) -> str:
 def _fields_at(model: type[BaseModel], path: list[str | int], selection: str) -> list[str]:
     """Return the known keys of one section of a model."""
     selections = {"list": ListedPairs, "all": AllPairs, "random": RandomPairs, "nearest": NearestPairs}
-    for part in path:
+    for place, part in enumerate(path):
+        if path[place - 1 : place] == ["derived"]:  # the name of a derived layer
+            model = DerivedSpec
+            continue
         inner: Any = selections[selection] if part == "pairs" else model.model_fields[str(part)].annotation
         model = next((kind for kind in get_args(inner) if hasattr(kind, "model_fields")), inner)
     return list(model.model_fields)

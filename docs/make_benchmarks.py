@@ -253,7 +253,14 @@ def quality_table(rows: Sequence[Mapping[str, Any]]) -> str:
 def large_atlases(full: bool) -> str:
     command = "scale" if full else "scale --channels 200 --records 10000"
     answer = bench(command)
-    columns = {"what": "what", "pairs": "pairs", "chunks": "chunks", "seconds": "s", "peak_mb": "peak MB"}
+    columns = {
+        "what": "what",
+        "pairs": "pairs",
+        "chunks": "chunks",
+        "seconds": "s",
+        "cpu_seconds": "CPU s",
+        "peak_mb": "peak MB",
+    }
     return section(
         SECTIONS["atlases"],
         f"On {words(answer['machine'])}.",

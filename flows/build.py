@@ -18,7 +18,7 @@ from core.atlas.plan import Plan
 from core.errors import StoreError, UnfinishedError, counted
 from core.gallery.publish import is_current
 from core.machine.parallel import chunks_at_once
-from core.models.models import load
+from core.models.models import load, pinned
 from core.models.range_question import range_question
 from core.rendering.chunk import ChunkResult
 from core.rendering.renderers import FirstStrips
@@ -45,6 +45,8 @@ class Build:
     """
 
     def __init__(self, spec: AtlasSpec, session: Session, again: bool, only_images: bool = False) -> None:
+        # Whatever becomes of files of directions, all rounds of a build use those that it began with.
+        spec = spec.model_copy(update={"model": pinned(spec.model)})
         self._spec, self._session, self._only_images = spec, session, only_images
         self._engine, self._leases = session.engine, session.leases
         self._log = get_run_logger()

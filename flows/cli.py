@@ -24,6 +24,7 @@ from flows import failures
 from flows.bench import app as bench_app
 from flows.bench_quality import quality
 from flows.cli_build import build, images
+from flows.cli_export import export
 from flows.cli_land import FLIGHT_FRAMES, flight, land
 from flows.cli_models import models_app, preview
 from flows.health import check_health, listed_files, summary
@@ -39,7 +40,7 @@ from flows.options import (
     warned_of_mixing,
     warned_of_range,
 )
-from flows.terminal import errors, quiet_libraries, warn_of_one_writer
+from flows.terminal import errors, quiet_libraries, warn, warn_of_one_writer
 
 if TYPE_CHECKING:
     from core.atlas.plan import Plan
@@ -240,14 +241,23 @@ def publish(
     warn_of_one_writer(store)
     if given is not None:
         store_labels(store, given)
-    counts = publish_records(store, store.name).counts
+    manifest = publish_records(store, store.name)
+    counts, photographs = manifest.counts, manifest.photographs
     sweep_machine()
     page = store.location(PAGE_PATH)
+    if photographs and photographs.missing:
+        warn(
+            f"{store}: {counted(photographs.missing, 'small picture')} of photographs could not be made; make sure "
+            "that images.source of the spec can be read, and publish again"
+        )
     if as_json:
         print(json.dumps({**counts.model_dump(), "page": page}))
     else:
         print(f"{store}: published {counted(counts.pairs, 'pair')}, {counts.done} done, {counts.failed} failed")
         print(f"Open {page}")
+
+
+app.command()(export)
 
 
 @app.command("open")

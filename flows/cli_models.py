@@ -16,7 +16,6 @@ from flows.options import (
     InputNode,
     Json,
     ModelFile,
-    ModelName,
     Preprocess,
     Sha256,
     SizePx,
@@ -26,6 +25,7 @@ from flows.options import (
     Weights,
     check_output_folder,
     model_data,
+    read_spec_file,
     warned_of_range,
 )
 from flows.terminal import progress_bars, quiet_libraries, warn
@@ -35,10 +35,13 @@ if TYPE_CHECKING:
     from core.method.strip import Strip
     from core.models.model import Model
     from core.neurons import Pair
-    from core.spec import RenderSettings
+    from core.spec import ModelSpec, RenderSettings
 
 models_app = typer.Typer(rich_markup_mode=None)
 _LISTED_SIZE_PX = 128
+PreviewedModel = Annotated[
+    str, typer.Option("--model", metavar="NAME", help="Name of the image model, or a spec file with it.")
+]
 Schedule = Annotated[str, typer.Option(help="fast: first the ends, then the frames between. plain: Lucid's schedule.")]
 Steps = Annotated[int | None, typer.Option(help="Updates of the images.  [default: 64, or 256 with schedule plain]")]
 
@@ -60,7 +63,7 @@ def models(context: typer.Context, as_json: Json = False) -> None:
 
 @models_app.command()
 def layers(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="Name of the image model, as in a spec.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Name of the image model, or a spec file with it.")],
     model_file: ModelFile = None,
     sha256: Sha256 = None,
     input_node: InputNode = None,
@@ -81,7 +84,7 @@ def layers(
     network = _network(model_data(model, model_file, sha256, input_node, weights, skip_tokens=skip_tokens))
     listed = layer_facts(network, _LISTED_SIZE_PX)
     if as_json:
-        facts = {"model": model, "size_px": _LISTED_SIZE_PX, "own_size": network.own_size}
+        facts = {"model": network.name, "size_px": _LISTED_SIZE_PX, "own_size": network.own_size}
         print(json.dumps(facts | {"layers": listed, "unavailable": dict(network.unavailable)}))
         return
     for line in _table(listed, network.own_size):
@@ -126,7 +129,7 @@ def preview(
     a: Annotated[str, typer.Argument(metavar="A", help="Neuron at the start of the strip, layer:channel.")],
     b: Annotated[str, typer.Argument(metavar="B", help="Neuron at the end of the strip, layer:channel.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="PNG file to write.")] = Path("strip.png"),
-    model: ModelName = "efficientnet-lite0",
+    model: PreviewedModel = "efficientnet-lite0",
     model_file: ModelFile = None,
     sha256: Sha256 = None,
     input_node: InputNode = None,
@@ -184,14 +187,29 @@ def preview(
 
 
 def _network(model: dict[str, Any]) -> Model:
-    """Return the model of a section `model` of a spec; ask about its range of values if images hardly move it."""
-    from core.models.models import load
-    from core.spec_file import parse_model
+    """Return the model of a section `model` of a spec; ask about its range of values if images hardly move it.
 
-    spec = parse_model(model, "model")
+    Args:
+        model: the section; its name may be that of a spec file instead, and then nothing else is given.
+    """
+    from core.models.models import load
+
+    spec = _model_spec(model)
     network = load(spec)
     warned_of_range(network, spec)
     return network
+
+
+def _model_spec(model: dict[str, Any]) -> ModelSpec:
+    from core.spec_file import parse_model
+
+    name = model["name"]
+    if not name.endswith((".yaml", ".yml")):
+        return parse_model(model, "model")
+    for key, value in model.items():
+        if key != "name" and value is not None:
+            raise SpecError(f"{name}: expected a spec file alone, got {key} beside it; write model.{key} into the spec")
+    return read_spec_file(Path(name)).model
 
 
 def _render(network: Model, pair: Pair, settings: RenderSettings, show: bool) -> Strip:

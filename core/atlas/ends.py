@@ -30,6 +30,18 @@ def ends_of(record: Record) -> int | None:
     return bits if bits or measured else None
 
 
+def ends_in_words(record: Record) -> tuple[str | None, str | None]:
+    """Return for the ends of a and b: strong, weak or dead; None if `ends_of` is."""
+    bits = ends_of(record)
+    if bits is None:
+        return None, None
+    a, b = (
+        "dead" if bits & dead else "weak" if bits & weak else "strong"
+        for dead, weak in ((A_DEAD, A_WEAK), (B_DEAD, B_WEAK))
+    )
+    return a, b
+
+
 def _is_weak(kept: float | None, activation: Sequence[float]) -> bool:
     """Return whether an end that is not dead is weak; *activation* has one number, or none in failed pairs."""
     return (kept is not None and kept < _LEAST_KEPT) or any(value <= 0 for value in activation)

@@ -12,9 +12,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from core import METHOD_VERSION
 from core.atlas.arrangement import arrange
-from core.atlas.keys import key_of, short_digest
+from core.atlas.keys import direction_digests, key_of, short_digest
+from core.atlas.natural_strip import standardised
 from core.atlas.records import Key
-from core.atlas.selection import listed_neurons
+from core.atlas.selection import OnPhotographs, activations_of, features, listed_neurons
 from core.errors import RecordError, SpecError, first_mistake, short
 from core.models.model import Model
 from core.neurons import Neuron
@@ -74,26 +75,49 @@ _PLANNED_LAND = TypeAdapter(PlannedLand)
 _Read = TypeVar("_Read")
 
 
-def plan_land(spec: AtlasSpec, model: Model, model_digest: str, store: Store) -> PlannedLand:
+def plan_land(
+    spec: AtlasSpec, model: Model, model_digest: str, store: Store, on_photographs: OnPhotographs | None = None
+) -> PlannedLand:
     """Return the land of a spec.
 
-    The arrangement of the last build is used again if the neurons are the same, because finding it takes time.
+    The arrangement of the last build is used again if the neurons are the same, and the activations that they were
+    arranged by, because finding it takes time.
+
+    Args:
+        on_photographs: what `arrange: activations` compares.
 
     Raises:
-        SpecError: if the spec has no land, or its neurons cannot have one.
+        SpecError: if the spec has no land, or its neurons cannot have one, or activations are compared that do not
+            exist.
     """
     if spec.land is None:
         raise SpecError(f"expected a spec with the key land, {spec.name} has none")
     neurons = _checked(spec.land, model)
     cell_px = spec.land.cell_px
     columns, block_rows, block_columns = lay_out(len(neurons), spec.land.columns)
-    facts = {"way": _ARRANGEMENTS, "model": model_digest, "neurons": list(map(str, neurons)), "columns": columns}
-    arrangement = key_of({**facts, "by": spec.land.arrange})
-    if spec.land.arrange == "weights":
-        neurons = _stored_order(store, arrangement) or _by_weights(neurons, columns, model)
+    facts: dict[str, object] = {
+        "way": _ARRANGEMENTS,
+        "model": model_digest,
+        "neurons": list(map(str, neurons)),
+        "columns": columns,
+        "by": spec.land.arrange,
+    }
+    if any(directions := direction_digests(neurons, model.derived)):
+        facts["directions"] = directions
+    activations = None
+    if spec.land.arrange == "activations":
+        activations = activations_of(neurons, on_photographs, "land.arrange")
+        facts["activations"] = short_digest(activations.tobytes())
+    arrangement = key_of(facts)
+    if spec.land.arrange != "given":
+        stored = _stored_order(store, arrangement)
+        if stored is None:
+            told = features(neurons, model) if activations is None else standardised(activations)
+            stored = [neurons[number] for number in arrange(told, columns)]
+        neurons = stored
     land = Land(tuple(neurons), columns, cell_px, block_rows, block_columns, cell_px // _MARGIN)
     settings = land_settings(spec.land, spec.render)
-    return PlannedLand(land, arrangement, settings, _plan_blocks(land, model_digest, settings))
+    return PlannedLand(land, arrangement, settings, _plan_blocks(land, model_digest, settings, model))
 
 
 def land_settings(land: LandSpec, settings: RenderSettings) -> RenderSettings:
@@ -104,15 +128,17 @@ def land_settings(land: LandSpec, settings: RenderSettings) -> RenderSettings:
     return kept.model_copy(update={"size_px": land.cell_px, "steps": land.steps or settings.steps})
 
 
-def _plan_blocks(land: Land, model_digest: str, settings: RenderSettings) -> tuple[PlannedBlock, ...]:
+def _plan_blocks(land: Land, model_digest: str, settings: RenderSettings, model: Model) -> tuple[PlannedBlock, ...]:
     """Return the blocks of a land, with keys that are digests of everything that their pixels depend on."""
     digest = _land_digest(land)
-    facts = {
+    facts: dict[str, object] = {
         "method": METHOD_VERSION,
         "model": model_digest,
         "settings": settings.model_dump(mode="json"),
         "land": digest,
     }
+    if any(directions := direction_digests(land.neurons, model.derived)):
+        facts["directions"] = directions
     keys = {block: key_of({**facts, "block": block}) for block in land.blocks}
 
     def before(block: Block) -> tuple[tuple[Block, Key], ...]:
@@ -217,12 +243,6 @@ def _checked(spec: LandSpec, model: Model) -> list[Neuron]:
             f"land.arrange: expected given for {short(layers[0])}, got weights, and these cannot be compared: {reason}"
         )
     return neurons
-
-
-def _by_weights(neurons: Sequence[Neuron], columns: int, model: Model) -> list[Neuron]:
-    """Return neurons in the order of their places, by the weights that feed them."""
-    channels = [neuron.channel for neuron in neurons]
-    return [neurons[number] for number in arrange(model.fan_in(neurons[0].layer)[channels], columns)]
 
 
 def _stored_order(store: Store, arrangement: str) -> list[Neuron] | None:

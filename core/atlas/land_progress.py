@@ -11,6 +11,7 @@ from core.atlas.again import repeated, settled
 from core.atlas.chunks import Chunk, block_chunk
 from core.atlas.estimate import Outcome, mean_seconds, outcomes
 from core.atlas.land_plan import PlannedBlock, PlannedLand, plan_land
+from core.atlas.photograph_means import on_photographs
 from core.atlas.recorded import read_blocks
 from core.atlas.records import Key
 from core.models.model import Model
@@ -106,7 +107,7 @@ def land_progress(
     """
     if spec.land is None:
         return None
-    planned = plan_land(spec, model, model_digest, store)
+    planned = plan_land(spec, model, model_digest, store, on_photographs(store, model_digest))
     failures: Counter[str] = Counter()
     known = read_blocks(store, outcomes(model_digest, planned.settings, spec.strip, on_gpu), failures)
     recorded = settled(known, failures, again)

@@ -53,6 +53,28 @@ class LandFiles(_Frozen):
     neurons: int
 
 
+class PhotographFiles(_Frozen):
+    """The files with what photographs say about the neurons and pairs.
+
+    Attributes:
+        evidence: digest of the activations that they were computed from.
+        photographs: number of photographs that count.
+        published: whether small pictures, captions and classes are shown.
+        pictures: number of small pictures in the atlas.
+        missing: number of small pictures that the page lacks, because their photographs could not be read.
+        album: the script that leads to the others.
+        scripts: the scripts about neurons and about pairs.
+    """
+
+    evidence: str
+    photographs: int
+    published: bool
+    pictures: int
+    missing: int
+    album: DataFile
+    scripts: list[DataFile]
+
+
 class Counts(_Frozen):
     pairs: int
     done: int
@@ -73,7 +95,9 @@ class Manifest(_Frozen):
         details: the scripts of whole records, in order of their pairs.
         records: the file with every record.
         land: the picture of all neurons of a layer, if there is one.
+        preview: the picture that other sites show beside a link to the atlas; None if there is none.
         labels: sha256 of the labels of neurons that were published; None if there were none.
+        photographs: what photographs say, if there are any.
     """
 
     format: Literal[1, 2] = 2
@@ -90,15 +114,21 @@ class Manifest(_Frozen):
     details: list[DataFile]
     records: DataFile
     land: LandFiles | None = None
+    preview: DataFile | None = None
     labels: str | None = None
+    photographs: PhotographFiles | None = None
 
     @property
     def data_files(self) -> list[DataFile]:
-        """All files of data about pairs, in the sequence in which they refer to each other: the index comes last."""
-        return [self.records, *self.details, *self.shards, *([self.index] if self.index else [])]
+        """All files in `data/` but those of the land."""
+        single = (self.records, self.index, self.preview, self.photographs and self.photographs.album)
+        photographs = self.photographs.scripts if self.photographs else []
+        return [*self.details, *self.shards, *photographs, *(file for file in single if file)]
 
     def to_json(self) -> bytes:
-        without = {name for name in ("index", "labels", "land") if getattr(self, name) is None}
+        without = {
+            name for name in ("index", "labels", "land", "photographs", "preview") if getattr(self, name) is None
+        }
         return (
             json.dumps(self.model_dump(exclude=without), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
         ).encode()

@@ -14,14 +14,19 @@ from typing import Any
 from core import METHOD_VERSION
 from core.atlas.manifest import MANIFEST_PATH, read_manifest
 from core.atlas.plan_files import SPEC_PATH
+from core.atlas.recorded import read_portraits, read_records
 from core.atlas.records import RECORDS, Record, from_ndjson
 from core.atlas.selection import resolve_settings
 from core.errors import RecordError, SpecError, short
-from core.models.models import digest, load
+from core.models.model import Model
+from core.models.models import digest, load, pinned
+from core.neurons import Neuron
 from core.spec import AtlasSpec
 from core.store.store import Store
 
 _NAMED = 4  # differences that a message names
+_NOT_WRITTEN = {"render.objective.cosine_power": 0.0}
+"""Settings that are not written if they are the default -> the default."""
 _APART = "give the spec another name or output"
 
 
@@ -29,10 +34,10 @@ def check_mixing(spec: AtlasSpec, store: Store) -> tuple[str, ...]:
     """Return a warning for everything in which a spec differs from an atlas that has records already.
 
     Other pairs, `compute` and `storage` are no difference. Only the manifest, one record file and the stored spec are
-    read, because what differed earlier was told then.
+    read, because what differed earlier was told then; all records are read if files of directions differ.
 
     Raises:
-        SpecError: if the atlas has pairs of another model.
+        SpecError: if the atlas has pairs of another model, or of other directions of the same names.
     """
     first = next(iter(store.list(RECORDS)), None)
     record = None if first is None else next(from_ndjson(store.read(first), f"{store}/{first}"), None)
@@ -45,6 +50,7 @@ def check_mixing(spec: AtlasSpec, store: Store) -> tuple[str, ...]:
     other_weights = record.model_digest != digest(model)
     if other_weights:
         _refuse_other_file(spec, store, stored.get("model", {}))
+    _refuse_other_directions(spec, model, store, stored.get("model", {}).get("derived"))
     settings = resolve_settings(spec.render, model).model_dump(mode="json")
     told = []
     if other_weights:
@@ -61,7 +67,8 @@ def check_mixing(spec: AtlasSpec, store: Store) -> tuple[str, ...]:
 def _begun_otherwise(spec: AtlasSpec, store: Store) -> tuple[str, ...]:
     """Return a warning if a build with another model or other settings has begun; it may still be running."""
     stored = {key: value for key, value in _stored_spec(store).items() if key in ("model", "strip", "render")}
-    ours = {key: value for key, value in spec.model_dump(mode="json").items() if key in stored}
+    pinned_spec = spec.model_copy(update={"model": pinned(spec.model)})
+    ours = {key: value for key, value in pinned_spec.model_dump(mode="json").items() if key in stored}
     differences = _nearest(ours, [stored], "") if stored else ""
     what = f"was begun with another spec ({differences}), which has rendered nothing yet"
     return (f"{store}: {what}; if its build is running, stop it, or {_APART}",) if differences else ()
@@ -69,10 +76,33 @@ def _begun_otherwise(spec: AtlasSpec, store: Store) -> tuple[str, ...]:
 
 def _refuse_other_file(spec: AtlasSpec, store: Store, stored: Mapping[str, Any]) -> None:
     """Refuse weights that differ from those of the atlas, if the spec names them otherwise than the stored one."""
-    for key, value in spec.model.model_dump(mode="json").items():
+    for key, value in spec.model.model_dump(mode="json", exclude={"derived"}).items():
         if key in stored and stored[key] != value:
             what = f"was built with {short(stored[key])}, this spec has other weights with {short(value)}"
             raise SpecError(f"model.{key}: the atlas at {store} {what}; {_APART}")
+
+
+def _refuse_other_directions(spec: AtlasSpec, model: Model, store: Store, stored: object) -> None:
+    """Refuse directions that differ from those of the same names in the records of the atlas."""
+    ours = pinned(spec.model).model_dump(mode="json")["derived"]
+    if not ours or ours == stored:
+        return
+
+    def changed(neuron: str | None, digest: str | None) -> str | None:
+        layer, channel = Neuron.parse(neuron) if neuron else ("", 0)
+        known = layer in ours and channel < model.layers[layer]
+        return neuron if known and model.derived[layer].digest(channel) != digest else None
+
+    def of_pair(record: Record) -> str | None:
+        a, b = record.directions or (None, None)
+        return changed(record.a, a) or changed(record.b, b)
+
+    pairs = read_records(store, of_pair).values()
+    portraits = read_portraits(store, lambda record: changed(record.neuron, record.direction)).values()
+    for neuron in filter(None, [*pairs, *portraits]):
+        layer = Neuron.parse(neuron).layer
+        what = f"has another direction under the name {neuron}"
+        raise SpecError(f"model.derived.{layer}: the atlas at {store} {what}; give {layer} another name, or {_APART}")
 
 
 def _stored_spec(store: Store) -> Mapping[str, Any]:
@@ -95,7 +125,7 @@ def _nearest(settings: Mapping[str, Any], known: list[Mapping[str, Any]], prefix
     """Return the differences from the most similar settings in words; nothing if there are equal ones."""
     ours, theirs = dict(_flat(settings, prefix)), [dict(_flat(one, prefix)) for one in known]
     keys = dict.fromkeys([*ours, *(key for one in theirs for key in one)])
-    pairs = ([(key, one.get(key), ours.get(key)) for key in keys] for one in theirs)
+    pairs = ([(key, *(each.get(key, _NOT_WRITTEN.get(key)) for each in (one, ours))) for key in keys] for one in theirs)
     fewest = min(([each for each in one if each[1] != each[2]] for one in pairs), key=len)
     named = [f"{key} {short(there)}, here {short(mine)}" for key, there, mine in fewest[:_NAMED]]
     return "; ".join([*named, *(["..."] if len(fewest) > _NAMED else [])])

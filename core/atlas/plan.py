@@ -8,7 +8,7 @@ of the following one. A land has stages of its own, which are rendered beside th
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
@@ -26,6 +26,7 @@ from core.atlas.estimate import Basis, Outcome, mean_seconds, outcomes, pair_sec
 from core.atlas.image_plan import ImageProgress, image_progress
 from core.atlas.keys import key_of, pair_keys
 from core.atlas.land_progress import LandProgress, land_progress
+from core.atlas.photograph_means import on_photographs
 from core.atlas.portrait_plan import (
     PlannedCanvas,
     PlannedPortrait,
@@ -39,7 +40,7 @@ from core.atlas.records import AnyRecord, Key
 from core.atlas.selection import resolve_settings, select_pairs
 from core.machine import device
 from core.models.model import Model
-from core.models.models import digest, load
+from core.models.models import digest, load, pinned
 from core.neurons import Neuron, Pair
 from core.spec import AtlasSpec, ModelSpec, RenderSettings
 from core.store.store import Store
@@ -54,6 +55,7 @@ class Plan:
 
     Attributes:
         layers: all layers of the model, in order from the image on.
+        model: with the sha256 of every file of directions, so that a worker with another file refuses it.
         settings: with the model's defaults written out.
         pairs: number of pairs in the spec.
         done: number of pairs in the spec that have a sheet.
@@ -215,8 +217,8 @@ def make_plan(
     model_digest, settings = digest(model), resolve_settings(spec.render, model)
     on_gpu = device.is_gpu(device.expected()) if spec.compute.renders_here else None
     again = again or {}
-    selected = [] if only_images else select_pairs(spec, model)
-    pairs = [PlannedPair(pair, key) for pair, key in pair_keys(selected, model_digest, settings)]
+    selected = [] if only_images else select_pairs(spec, model, on_photographs(store, model_digest))
+    pairs = [PlannedPair(pair, key) for pair, key in pair_keys(selected, model_digest, settings, model.derived)]
     walked = selected if spec.strip == "walk" else []
     if portraits := _plan_portraits(walked, model, store, model_digest, settings, on_gpu, again):
         pairs = [_between(portraits, planned) for planned in pairs]
@@ -232,7 +234,7 @@ def make_plan(
     cutting = Cutting(spec.compute.chunk_pairs, processes, adopted)
     stages = _stages(missing, portraits, seconds, portrait_seconds, cutting)
     return Plan(
-        model=spec.model,
+        model=pinned(spec.model),
         model_digest=model_digest,
         layers=tuple(model.layers),
         settings=settings,
@@ -249,7 +251,7 @@ def make_plan(
     )
 
 
-def _failed(pairs: Iterable[PlannedPair], recorded: Mapping[Key, Outcome]) -> tuple[tuple[Pair, str], ...]:
+def _failed(pairs: Sequence[PlannedPair], recorded: Mapping[Key, Outcome]) -> tuple[tuple[Pair, str], ...]:
     """Return the pairs that have failed, and the reason of each."""
     reasons = ((planned.pair, recorded[planned.key].reason) for planned in pairs if planned.key in recorded)
     return tuple((pair, reason) for pair, reason in reasons if reason is not None)
@@ -298,7 +300,7 @@ def _plan_portraits(
     on_gpu: bool | None,
     again: Mapping[str, int],
 ) -> _Portraits | None:
-    """Plan a portrait for each neuron; none without pairs. If the canvas has failed, no portrait can be rendered."""
+    """Plan a canvas, and a portrait for each neuron, if there are pairs; after a failed canvas none can be rendered."""
     if not pairs:
         return None
     canvas = plan_canvas(pairs, model, model_digest, settings)
@@ -308,7 +310,7 @@ def _plan_portraits(
     failure = recorded[canvas.key].reason if canvas.key in recorded else None
     reason = None if failure is None else f"the canvas of all portraits failed: {failure}"
     neurons = sorted({neuron for pair in pairs for neuron in pair}, key=lambda neuron: neuron.order)
-    portraits = (PlannedPortrait(neuron, portrait_key(canvas.key, neuron), reason) for neuron in neurons)
+    portraits = (PlannedPortrait(each, portrait_key(canvas.key, each, model.derived), reason) for each in neurons)
     by_neuron = {planned.neuron: repeated(planned, again) for planned in portraits}
     return _Portraits(repeated(canvas, again), by_neuron, recorded)
 

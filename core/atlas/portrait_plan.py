@@ -7,14 +7,15 @@ the atlas's pairs, and a portrait on its canvas and its neuron. So a bigger spec
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from core import METHOD_VERSION
-from core.atlas.keys import key_of
+from core.atlas.keys import direction_digests, key_of
 from core.atlas.records import Key
+from core.models.directions import Directions
 from core.models.model import Model
 from core.neurons import Neuron, Pair
 from core.spec import RenderSettings
@@ -63,11 +64,12 @@ def portrait_settings(settings: RenderSettings) -> RenderSettings:
 
 
 def plan_canvas(pairs: Iterable[Pair], model: Model, model_digest: str, settings: RenderSettings) -> PlannedCanvas:
-    """Plan the canvas for the layers of some pairs.
+    """Plan the canvas for the layers of some pairs; the layer of a direction is the one that it is a direction of.
 
     The seed draws the sample from all channels of these layers, the same number from each.
     """
-    layers = {neuron.layer for pair in pairs for neuron in pair}
+    used = {neuron.layer for pair in pairs for neuron in pair}
+    layers = {model.derived[layer].of if layer in model.derived else layer for layer in used}
     sample = tuple(_sample(layers, model, settings.seed))
     return PlannedCanvas(
         sample,
@@ -82,9 +84,15 @@ def plan_canvas(pairs: Iterable[Pair], model: Model, model_digest: str, settings
     )
 
 
-def portrait_key(canvas: Key, neuron: Neuron) -> Key:
-    """Return the key of a neuron's portrait on a canvas."""
-    return key_of({"canvas": canvas, "neuron": str(neuron)})
+def portrait_key(canvas: Key, neuron: Neuron, derived: Mapping[str, Directions]) -> Key:
+    """Return the key of a neuron's portrait on a canvas.
+
+    Args:
+        derived: the derived layers of the model.
+    """
+    [digest] = direction_digests([neuron], derived)
+    direction = {} if digest is None else {"direction": digest}
+    return key_of({"canvas": canvas, "neuron": str(neuron), **direction})
 
 
 def walk_key(pair_key: Key, portraits: tuple[Key, Key]) -> Key:

@@ -61,7 +61,8 @@ class Record(Line):
     i: the trade-off curve. `neighbour_distance[i]` is the mean squared difference of frames i and i + 1, values in
     [0, 1]; `layer_distance` has the same for the activations in each alignment layer. `history` is the objective's
     history: means over equal numbers of updates. A failed pair has a `reason`, no sheet, and empty lists. `portraits`
-    has the keys of the portraits that a `walk` strip begins and ends on.
+    has the keys of the portraits that a `walk` strip begins and ends on. `directions` has the digests of the directions
+    of a and of b, if their layers are derived: another row of numbers has another digest.
 
     The other measurements are None in failed pairs and in records of older versions:
 
@@ -90,6 +91,7 @@ class Record(Line):
     reason: str | None = None
     strip: StripKind = "pair"
     portraits: tuple[Key, Key] | None = None
+    directions: tuple[Key | None, Key | None] | None = None
     method: int
     model: str
     model_digest: str
@@ -167,14 +169,16 @@ class PortraitFiles(BaseModel):
 class PortraitRecord(Line):
     """One finished portrait, or the canvas that portraits have in common.
 
-    A portrait has its `neuron`, the key of its `canvas`, and the `activation` of the neuron on its picture. A canvas
-    has none of these, but the neurons of the `sample` that it was optimised for. `history` is the objective's history:
-    means over equal numbers of updates. A failed portrait or canvas has a `reason` and no `files`. `settings` has the
-    settings that a portrait depends on, and defaults for the rest.
+    A portrait has its `neuron`, the key of its `canvas`, the `activation` of the neuron on its picture, and the digest
+    of the neuron's `direction` if its layer is derived. A canvas has none of these, but the neurons of the `sample`
+    that it was optimised for. `history` is the objective's history: means over equal numbers of updates. A failed
+    portrait or canvas has a `reason` and no `files`. `settings` has the settings that a portrait depends on, and
+    defaults for the rest.
     """
 
     key: Key
     neuron: str | None = None
+    direction: Key | None = None
     canvas: Key | None = None
     sample: list[str] = []
     status: Literal["done", "failed"]

@@ -1,4 +1,4 @@
-"""The scores of a pair: numbers by which strips are sorted and filtered, computed from its record."""
+"""The scores of a pair: numbers by which strips are sorted and filtered, most of them computed from its record."""
 
 from __future__ import annotations
 
@@ -21,6 +21,13 @@ SCORES = (
     "off_centre",
     "pace",
 )
+PHOTO_SCORES = ("photo_multiple", "photo_correlation")
+"""Scores that are not computed from a record, but from the activations of both neurons on photographs.
+
+- `photo_multiple`: how strongly the ends excite their neurons, as a multiple of the strongest photograph's activation,
+  see `core.atlas.natural_strip.above_photographs`; the smaller one of both ends;
+- `photo_correlation`: Pearson's correlation of the activations of both neurons over all photographs.
+"""
 
 
 def scores_of(record: Record) -> tuple[float | None, ...]:

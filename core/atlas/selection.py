@@ -1,28 +1,41 @@
-"""The pairs that a spec selects (listed, all, random or nearest), each once and checked against the model."""
+"""The pairs that a spec selects (listed, all, random or nearest), each once and checked against the model.
+
+Neurons are near each other if the weights that feed them are alike, or if their activations on photographs correlate.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations, islice, pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from core.errors import SpecError, counted
+from core.arrays import Array
+from core.atlas.natural_strip import correlations
+from core.errors import SpecError, counted, short
 from core.models.model import Model
 from core.models.models import check_layer, check_neuron
 from core.neurons import Neuron, Pair, distinct_pairs, parse_range
 from core.spec import Alignment, AllPairs, AtlasSpec, ListedPairs, NearestPairs, RandomPairs, RenderSettings
 
 _MAX_PAIRS = 5_000_000
+NEEDS_PHOTOGRAPHS = "the activations of photographs, found none in the atlas; run isthmus images SPEC first"
+
+OnPhotographs = Callable[[str, Sequence[int]], NDArray[Any] | None]
+"""Layer and channels -> their activations on photographs, shape (channel, image); None if there are none."""
 
 
-def select_pairs(spec: AtlasSpec, model: Model) -> list[Pair]:
+def select_pairs(spec: AtlasSpec, model: Model, on_photographs: OnPhotographs | None = None) -> list[Pair]:
     """Return the pairs that a spec selects, each once, in the order of the spec; none if it has a land only.
 
+    Args:
+        on_photographs: what `by: activations` compares.
+
     Raises:
-        SpecError: if a neuron does not exist, or there are fewer pairs than the selection asks for, or too many.
+        SpecError: if a neuron does not exist, or there are fewer pairs than the selection asks for, or too many, or
+            activations are compared that do not exist.
     """
     match spec.pairs:
         case ListedPairs(list=listed):
@@ -33,8 +46,15 @@ def select_pairs(spec: AtlasSpec, model: Model) -> list[Pair]:
             return [Pair.of(a, b) for a, b in combinations(neurons, 2)]
         case RandomPairs(neurons=written, n=n, seed=seed):
             return _random(_neurons(written, model), n, seed)
-        case NearestPairs(neurons=written, k=k, connect=connect):
-            return list(distinct_pairs(_nearest(_neurons(written, model), k, model, connect)))
+        case NearestPairs(neurons=written, k=k, connect=connect, by=by):
+            neurons = _neurons(written, model)
+
+            def likeness(members: Sequence[Neuron]) -> NDArray[np.float64]:
+                if by == "weights":
+                    return _similarity(members, model)
+                return correlations(activations_of(members, on_photographs, "pairs.by"))
+
+            return list(distinct_pairs(_nearest(neurons, k, model, likeness, connect)))
         case None:
             return []
 
@@ -143,8 +163,35 @@ def _random(neurons: Sequence[Neuron], n: int, seed: int) -> list[Pair]:
     return [Pair.of(neurons[i], neurons[j]) for i, j in zip(earlier, later, strict=True)]
 
 
-def _nearest(neurons: Sequence[Neuron], k: int, model: Model, connect: bool) -> Iterator[tuple[Neuron, Neuron]]:
+Likeness = Callable[[Sequence[Neuron]], NDArray[np.float64]]
+"""Neurons -> how alike they are, shape (neuron, neuron), symmetric."""
+
+
+def activations_of(neurons: Sequence[Neuron], on_photographs: OnPhotographs | None, key: str) -> NDArray[Any]:
+    """Return the activations of neurons on photographs, shape (neuron, image).
+
+    Args:
+        key: the key of the spec that asks for them, for messages.
+
+    Raises:
+        SpecError: if there are no photographs, or not for a layer of the neurons.
+    """
+    rows: dict[Neuron, Any] = {}
+    for layer in dict.fromkeys(neuron.layer for neuron in neurons):
+        members = [neuron for neuron in neurons if neuron.layer == layer]
+        found = on_photographs(layer, [neuron.channel for neuron in members]) if on_photographs else None
+        if found is None:
+            raise SpecError(f"{key}: for {short(layer)}, expected {NEEDS_PHOTOGRAPHS}")
+        rows.update(zip(members, found, strict=True))
+    return np.stack([rows[neuron] for neuron in neurons])
+
+
+def _nearest(
+    neurons: Sequence[Neuron], k: int, model: Model, likeness: Likeness, connect: bool
+) -> Iterator[tuple[Neuron, Neuron]]:
     """Yield pairs of each neuron with its k nearest, layer by layer; among equally near neurons the first listed wins.
+
+    A layer and the layers that are derived from it count as one.
 
     Args:
         connect: add the nearest pairs that make each layer one connected component. Similarity is not defined between
@@ -154,14 +201,14 @@ def _nearest(neurons: Sequence[Neuron], k: int, model: Model, connect: bool) -> 
     by_layer: dict[str, list[Neuron]] = {}
     typical: list[Neuron] = []
     for neuron in neurons:
-        by_layer.setdefault(neuron.layer, []).append(neuron)
+        by_layer.setdefault(_compared_in(neuron, model), []).append(neuron)
     for layer, members in by_layer.items():
         if len(members) <= k:
             raise SpecError(
                 f"pairs.k: expected fewer neighbours than the {counted(len(members), 'neuron')} of {layer} can have "
                 f"(at most {len(members) - 1}), got {k}"
             )
-        similarity = cosine_similarity(model.fan_in(layer)[[neuron.channel for neuron in members]])
+        similarity = likeness(members)
         typical.append(members[int(similarity.sum(axis=1).argmax())])
         np.fill_diagonal(similarity, -np.inf)
         nearest = np.argsort(-similarity, axis=1, kind="stable")[:, :k]
@@ -172,6 +219,45 @@ def _nearest(neurons: Sequence[Neuron], k: int, model: Model, connect: bool) -> 
             yield members[row], members[column]
     if connect:
         yield from pairwise(sorted(typical, key=lambda neuron: neuron.order))
+
+
+def _compared_in(neuron: Neuron, model: Model) -> str:
+    """Return the layer in whose space a neuron is compared with others."""
+    return model.derived[neuron.layer].of if neuron.layer in model.derived else neuron.layer
+
+
+def _similarity(neurons: Sequence[Neuron], model: Model) -> NDArray[np.float64]:
+    """Return the similarity of every neuron with every neuron, shape (neuron, neuron).
+
+    All are channels of one layer, or directions in the space of its channels. Two channels are compared by the weights
+    that feed them, all others by the cosine of their directions; that of a channel is its axis.
+    """
+    derived = [neuron.layer in model.derived for neuron in neurons]
+    if not any(derived):
+        return cosine_similarity(features(neurons, model))
+    channels = [number for number, is_derived in enumerate(derived) if not is_derived]
+    directions = np.zeros((len(neurons), model.layers[_compared_in(neurons[0], model)]), np.float32)
+    directions[channels, [neurons[number].channel for number in channels]] = 1
+    for layer in {neuron.layer for neuron in neurons} & model.derived.keys():
+        places = [number for number, neuron in enumerate(neurons) if neuron.layer == layer]
+        directions[places] = features([neurons[number] for number in places], model)
+    similarity = cosine_similarity(directions)
+    if channels:
+        similarity[np.ix_(channels, channels)] = cosine_similarity(features([neurons[n] for n in channels], model))
+    return similarity
+
+
+def features(neurons: Sequence[Neuron], model: Model) -> Array:
+    """Return what tells which neurons of one layer are alike: their directions, or the weights that feed them.
+
+    Returns:
+        shape (neuron, feature).
+    """
+    [layer] = {neuron.layer for neuron in neurons}
+    channels = [neuron.channel for neuron in neurons]
+    if layer in model.derived:
+        return model.derived[layer].rows(channels)[:, :-1]
+    return model.fan_in(layer)[channels]
 
 
 def missing_links(similarity: NDArray[np.float64], edges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:

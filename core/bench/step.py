@@ -21,6 +21,7 @@ from core.machine import device
 from core.method.network import network
 from core.method.objectives import mean_over_positions
 from core.method.strip_renderer import StripRenderer
+from core.models.derived import DerivedModel
 from core.models.efficientnet import EfficientNetLite0
 from core.models.model import Model
 from core.models.models import load
@@ -165,5 +166,7 @@ def _network_stopwatch(model: Model, pair: Pair, settings: RenderSettings, batch
 
 
 def _plain(model: Model) -> Model:
-    """Return the model with the convolutions of TensorFlow."""
+    """Return the network with the convolutions of TensorFlow."""
+    if isinstance(model, DerivedModel):
+        return DerivedModel(_plain(model.network), model.derived)
     return EfficientNetLite0(model.weights_file, plain=True) if isinstance(model, EfficientNetLite0) else model

@@ -14,11 +14,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from core.atlas.labels import Labels
-from core.atlas.scores import SCORES
+from core.atlas.scores import PHOTO_SCORES, SCORES
 from core.gallery.columns import float_column, key_column, rounded, script_json, u4_column, whole_column
 from core.gallery.table import DONE, ENDS_UNKNOWN, Table, differences
 from core.neurons import Neuron
 
+DIGEST = 10
+"""Hex digits of a digest in a path."""
 DETAIL_ROWS = 256
 """Whole records in a detail script: about 700 kB, which a reader loads to see one pair."""
 KEY_ROWS = 4096
@@ -29,6 +31,7 @@ FIRST_ROWS = 96
 """Rows whose columns are in the index: more than a first screen shows."""
 _WHOLE = ("a", "b", "setting", "status", "frames", "size_px", "walk", "ends")
 _NAMES = (*_WHOLE, "reason")
+_SCORES = (*SCORES, *PHOTO_SCORES)
 
 
 class Script(NamedTuple):
@@ -47,7 +50,7 @@ class Script(NamedTuple):
     @property
     def digest(self) -> str:
         """The digest in the path."""
-        return self.sha256[:10]
+        return self.sha256[:DIGEST]
 
     @property
     def path(self) -> str:
@@ -65,7 +68,7 @@ class Group(NamedTuple):
 
 def groups_of(table: Table) -> list[Group]:
     """Return the groups of a table's columns: one group of all columns if they are few, so that one script has all."""
-    scores = [name for name in SCORES if not np.isnan(table.columns[name]).all()]
+    scores = [name for name in _SCORES if not np.isnan(table.columns[name]).all()]
     if len(table) <= KEY_ROWS:
         return [Group("all", (*_NAMES, "key", *scores), KEY_ROWS)]
     named = [Group("names", _NAMES, COLUMN_ROWS), Group("key", ("key",), KEY_ROWS)]
@@ -84,7 +87,7 @@ def block_scripts(table: Table, group: Group, details: Sequence[str]) -> Iterato
         if "key" in group.columns:
             columns["details"] = details[start // DETAIL_ROWS : -(-rows.stop // DETAIL_ROWS)]
         data = f"isthmus.block({script_json(group.name)},{number},{script_json(columns)});\n".encode()
-        yield _script(group.name, number, data, rows.stop - rows.start)
+        yield make_script(group.name, number, data, rows.stop - rows.start)
 
 
 def lookup_scripts(table: Table) -> Iterator[Script]:
@@ -101,7 +104,7 @@ def lookup_scripts(table: Table) -> Iterator[Script]:
     for number, (first, last) in enumerate(pairwise(ends.tolist())):
         part = rows[first:last]
         found = script_json(u4_column(starts[part])), script_json(u4_column(part.astype(np.uint64)))
-        yield _script("lookup", number, f"isthmus.lookup({number},{','.join(found)});\n".encode(), len(part))
+        yield make_script("lookup", number, f"isthmus.lookup({number},{','.join(found)});\n".encode(), len(part))
 
 
 def detail_script(number: int, lines: Sequence[bytes]) -> Script:
@@ -110,11 +113,15 @@ def detail_script(number: int, lines: Sequence[bytes]) -> Script:
     Each record is the text of its line, so that a browser parses only the record that it shows.
     """
     texts = script_json([line.decode() for line in lines])
-    return _script("detail", number, f"isthmus.details({texts});\n".encode(), len(lines))
+    return make_script("detail", number, f"isthmus.details({texts});\n".encode(), len(lines))
 
 
 def index_script(
-    table: Table, groups: Iterable[tuple[Group, Sequence[str]]], lookup: Sequence[str], labels: Labels
+    table: Table,
+    groups: Iterable[tuple[Group, Sequence[str]]],
+    lookup: Sequence[str],
+    labels: Labels,
+    album: str | None = None,
 ) -> Script:
     """Return the script that the page loads first; `docs/export.md` has its fields.
 
@@ -122,15 +129,17 @@ def index_script(
         groups: the groups with the digests of their scripts.
         lookup: the digests of the lookup scripts.
         labels: labels of neurons; those of other neurons are left out.
+        album: path of the script about photographs, if there are any.
     """
     columns = table.columns
     walks = columns["walk"] == 1
-    known = [name for name in SCORES if not np.isnan(columns[name]).all()]
+    known = [name for name in _SCORES if not np.isnan(columns[name]).all()]
     fields = {
         "pairs": len(table),
         "layers": table.layers,
         "neurons": table.neurons,
         **_labels(table, labels),
+        **({"album": album} if album else {}),
         "settings": list(table.settings),
         "differences": differences(table.settings.values()),
         "failed": int((columns["status"] != DONE).sum()),
@@ -159,7 +168,7 @@ def _columns(table: Table, names: Iterable[str], rows: slice) -> dict[str, Any]:
     """Return the columns of some rows."""
     kinds: Mapping[str, Callable[[Any], Any]] = {
         **dict.fromkeys(_WHOLE, whole_column),
-        **dict.fromkeys(SCORES, float_column),
+        **dict.fromkeys(_SCORES, float_column),
     }
     columns = {name: kinds[name](table.columns[name][rows]) for name in names if name in kinds}
     if "reason" in names:
@@ -171,5 +180,6 @@ def _columns(table: Table, names: Iterable[str], rows: slice) -> dict[str, Any]:
     return columns
 
 
-def _script(kind: str, number: int, data: bytes, pairs: int) -> Script:
+def make_script(kind: str, number: int, data: bytes, pairs: int) -> Script:
+    """Return a script by its kind and number."""
     return Script(f"{kind}-{number:05d}", data, hashlib.sha256(data).hexdigest(), pairs)

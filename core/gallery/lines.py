@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import BinaryIO, cast
 
 from core.errors import StoreError
-from core.machine.environment import temporary_files
+from core.machine.environment import large_temporary_files
 
 
 class Lines:
@@ -26,8 +26,8 @@ class Lines:
     """
 
     def __init__(self) -> None:
-        with _told():
-            file = tempfile.TemporaryFile(dir=temporary_files(), buffering=1 << 20)  # noqa: SIM115  (see __exit__)
+        with told():
+            file = tempfile.TemporaryFile(dir=large_temporary_files(), buffering=1 << 20)  # noqa: SIM115  (see __exit__)
         self._file = cast(BinaryIO, file)
         self.bytes = 0
 
@@ -42,7 +42,7 @@ class Lines:
 
     def add(self, line: bytes) -> tuple[int, int]:
         """Write a line; return the place of its first byte, and its length."""
-        with _told():
+        with told():
             self._file.write(line)
         start = self.bytes
         self.bytes += len(line)
@@ -50,19 +50,19 @@ class Lines:
 
     def read(self, start: int, length: int) -> bytes:
         """Return the line at a place. Adding lines and reading them must not alternate, because that is slow."""
-        with _told():
+        with told():
             self._file.flush()
             return os.pread(self._file.fileno(), length, start)
 
     def file(self) -> BinaryIO:
         """Return the file with all lines that were added so far, each as it was added."""
-        with _told():
+        with told():
             self._file.flush()
         return self._file
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def told() -> Iterator[None]:
     """Turn an error of the file system into one line."""
     try:
         yield
@@ -70,6 +70,6 @@ def _told() -> Iterator[None]:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         remedy = "make room there, or set TMPDIR to a folder with room for twice the record files"
         raise StoreError(
-            f"{temporary_files()}: could not keep the lines of records, {error.strerror or error}"
-            + (f"; {remedy}" if full else "; set TMPDIR to another folder")
+            f"{large_temporary_files()}: could not keep the lines of records, {error.strerror or error}; "
+            f"{remedy if full else 'set TMPDIR to another folder'}"
         ) from error

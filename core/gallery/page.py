@@ -15,6 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from rjsmin import jsmin
 
 from core.errors import counted
+from core.gallery.citation import citation
 from core.gallery.columns import script_json
 
 if TYPE_CHECKING:
@@ -23,20 +24,33 @@ if TYPE_CHECKING:
 _WEB = Path(__file__).parent / "web"
 # Scripts run in the order of these lists.
 _LOADED_WITH_PAGE = (
-    "page.css grid.css strip.css text.js data.js filter.js rows.js strip.js grid.js assets.js address.js".split()
-)
+    "page.css grid.css strip.css text.js data.js filter.js rows.js strip.js grid.js welcome.js assets.js address.js"
+).split()
 _LOADED_LATER = {  # page, or another part -> its HTML, styles and scripts, which are loaded before it is opened
-    "search": ["sorting.js", "keys.js", "details.js", "search.js"],
-    "pair": ["pair.html", "pair.css", "places.js", "chart.js", "record.js", "pair.js"],
-    "neuron": "neuron.html neuron.css places.js tiles.js neuron_land.js neuron.js".split(),
-    "map": ["map.html", "map.css", "map.js"],
-    "walk": ["walk.html", "walk.css", "roads.js", "movie.js", "walk.js"],
-    "route": ["route.html", "walk.css", "roads.js", "movie.js", "route.js"],
-    "land": (
-        "land.html land.css places.js tiles.js camera.js layers.js roads.js movie.js land_view.js flight.js land.js"
+    "every": (  # loaded before any other part, at the first sign of a reader
+        "filters.html later.css words.js copy.js favourites.js motion.js moving.js tools.js tray.js damage.js"
     ).split(),
-    "about": ["about.html", "about.js"],
+    "search": ["sorting.js", "keys.js", "details.js", "search.js"],
+    "pair": (
+        "pair.html strips.css pair.css copy.js places.js reference.js chart.js film.js scrubber.js summary.js "
+        "sharing.js download.js record.js around.js pair.js"
+    ).split(),
+    "compare": "compare.html strips.css compare.css reference.js chart.js film.js scrubber.js compare.js".split(),
+    "embed": "embed.html strips.css embed.css film.js scrubber.js embed.js".split(),
+    "neuron": "neuron.html neuron.css names.js places.js tiles.js neuron_land.js neuron.js".split(),
+    "matrix": "matrix.html matrix.css cells.js matrix_view.js matrix.js".split(),
+    "walk": ["walk.html", "walk.css", "names.js", "roads.js", "movie.js", "walk.js"],
+    "route": ["route.html", "walk.css", "names.js", "roads.js", "movie.js", "route.js"],
+    "land": (
+        "land.html land.css names.js places.js tiles.js camera.js layers.js roads.js movie.js land_view.js flight.js "
+        "land.js"
+    ).split(),
+    "about": ["about.html", "about.css", "copy.js", "about.js"],
+    "animations": ["gifenc.js", "animations.js"],
+    "csv": ["csv.js"],
+    "photographs": ["photographs.css", "photographs.js", "neuron_photographs.js", "natural_strip.js"],
 }
+_ICON = "icon.svg"
 _LONGEST_SPEC = 20_000  # characters; a longer spec lists thousands of pairs and would make every page load slower
 
 
@@ -53,33 +67,56 @@ def pages(manifest: Manifest) -> dict[str, bytes]:
         "settings": {digest: _as_texts(manifest.settings[digest]) for digest in sorted(manifest.settings)},
         "shape": _shape(manifest.settings),
         "spec": _spec_text(manifest.spec),
-        "isthmus": sorted({versions.get("isthmus", "unknown") for versions in manifest.versions}),
+        "citation": citation(manifest),
     }
     assets: dict[str, bytes] = {}
-    for name in [*_LOADED_WITH_PAGE, *chain.from_iterable(_LOADED_LATER.values())]:
+    for name in chain(_LOADED_WITH_PAGE, *_LOADED_LATER.values()):
         if name.endswith(".html"):
             assets[name] = _html_script(name, jinja.get_template(f"{name}.j2").render(facts))
         else:
             assets[name] = _asset(name)
     paths = {name: _asset_path(name, data) for name, data in assets.items()}
+    icon = (_WEB / _ICON).read_bytes().rstrip()
+    icon_path = _asset_path(_ICON, icon)
+    site = (manifest.spec or {}).get("site")
     page = jinja.get_template("page.html.j2").render(
         facts,
+        description=_description(manifest),
+        icon=icon_path,
+        site=f"{site.rstrip('/')}/" if isinstance(site, str) else "",
         model=json.dumps(_model(manifest)),
         styles=[paths[name] for name in _LOADED_WITH_PAGE if name.endswith(".css")],
         scripts=[paths[name] for name in _LOADED_WITH_PAGE if name.endswith(".js")],
         later=_later(paths, manifest.land.data if manifest.land else None),
     )
-    return {**{paths[name]: data for name, data in assets.items()}, "index.html": page.encode()}
+    html = re.sub(r"^\s+", "", page, flags=re.MULTILINE)
+    return {icon_path: icon, **{paths[name]: data for name, data in assets.items()}, "index.html": html.encode()}
+
+
+def _description(manifest: Manifest) -> str:
+    """Return what the atlas is in one or two sentences, which other sites show beside a link to it."""
+    said = []
+    if manifest.counts.pairs:
+        pairs = counted(manifest.counts.pairs, "pair")
+        said.append(
+            f"{pairs} of neurons of {manifest.model}: for each, images that lead from what excites one neuron "
+            "to what excites the other."
+        )
+    if manifest.land:
+        neurons = counted(manifest.land.neurons, "neuron")
+        said.append(f"One picture of {neurons} of {manifest.model}, in which similar ones are side by side.")
+    return " ".join(said)
 
 
 def _later(paths: Mapping[str, str], land_data: str | None) -> dict[str, str]:
     """Return what is loaded later: the paths of the files, and the parts with the places of their files in that list.
 
-    Both are texts such as `a.js b.js c.js` and `pair:0,2 walk:1,2`, which take less room in HTML than JSON does.
+    Both are texts such as `a.js b.js data/c.js` and `pair:0,2 walk:1,2`, which take less room in HTML than JSON does.
+    Files without a folder are in `assets/`.
     """
     names = list(dict.fromkeys(chain.from_iterable(_LOADED_LATER.values())))
     parts = {part: [names.index(name) for name in files] for part, files in _LOADED_LATER.items()}
-    files = [paths[name] for name in names]
+    files = [paths[name].removeprefix("assets/") for name in names]
     if land_data:
         for places in parts.values():
             if names.index("places.js") in places:
@@ -99,12 +136,13 @@ def _html_script(name: str, html: str) -> bytes:
 
 
 def _asset(name: str) -> bytes:
-    """Read a script or style without its comments and indentation."""
+    """Read a script or style without its comments and most of its white space."""
     source = (_WEB / name).read_text(encoding="utf-8")
     if name.endswith(".js"):
         source = jsmin(source)
     else:
-        source = re.sub(r"/\*.*?\*/\s*|^\s+", "", source, flags=re.DOTALL | re.MULTILINE)
+        source = re.sub(r"\s+", " ", re.sub(r"/\*.*?\*/", "", source, flags=re.DOTALL))
+        source = re.sub(r" ?([{};,]) ?|(?<=:) ", r"\1", source).replace(";}", "}").strip()
     return source.encode()
 
 

@@ -9,15 +9,15 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from core.atlas.finished_land import FinishedLand, recorded_land
+from core.atlas.image_records import LICENCE_PATH
 from core.atlas.labels import Labels, labels_csv, read_labels, stored_labels
-from core.atlas.layer_order import read_layers
 from core.atlas.manifest import (
     MANIFEST_PATH,
     PAGE_PATH,
@@ -26,16 +26,17 @@ from core.atlas.manifest import (
     DataFile,
     LandFiles,
     Manifest,
+    PhotographFiles,
     read_manifest,
     read_tile_index,
     tile_index_path,
 )
 from core.atlas.plan_files import SPEC_PATH
 from core.atlas.public_spec import public_spec
-from core.atlas.recorded import read_lines
 from core.errors import RecordError, TransientStoreError
 from core.gallery.index import (
     DETAIL_ROWS,
+    DIGEST,
     Script,
     block_scripts,
     detail_script,
@@ -45,8 +46,16 @@ from core.gallery.index import (
 )
 from core.gallery.land import is_land_published, land_files, land_script, write_tiles
 from core.gallery.lines import Lines
+from core.gallery.link_preview import link_preview
 from core.gallery.page import pages
-from core.gallery.table import Rows, Table
+from core.gallery.photographs import (
+    Scripts,
+    are_photographs_published,
+    photograph_files,
+    read_photographs,
+    small_pictures,
+)
+from core.gallery.table import Table, lines_of, read_table
 from core.machine.threads import in_threads
 from core.store.store import Store, sweep
 
@@ -55,7 +64,7 @@ ReadLand = Callable[[Store], FinishedLand | None]
 
 _ATTEMPTS = 10
 _TILE = re.compile(r"land/[0-9a-f]{20}/.+")
-_DELETING = 16  # threads: deleting an object of a bucket takes a round trip
+_THREADS = 16  # writing or deleting an object of a bucket takes a round trip
 
 
 def publish(store: Store, name: str, read_land: ReadLand = recorded_land) -> Manifest:
@@ -87,19 +96,22 @@ def _try_to_publish(store: Store, name: str, read_land: ReadLand) -> Manifest | 
     tiles = {path for path in store.list("land/") if _TILE.fullmatch(path)}
     present = {*store.list("data/"), *store.list("assets/"), *tiles}
     with Lines() as lines, Lines() as in_order:
-        table = _read_table(store, lines)
+        table = read_table(store, lines)
         land = read_land(store)
         before = None if land else _published_land(store, present)
         if not (len(table) or land or before):
             raise RecordError(f"{store}: expected an atlas with records, found none; build it first")
-        spec = _read_spec(store)
+        stored = _read_spec(store)
+        spec = None if stored is None else public_spec(stored)
         data = _Data(store, present, stored_labels(store))
         if len(table):
+            data.add_photographs(table, stored or {})
             data.add_pairs(table, lines, in_order)
         if land:
             data.add_land(land)
         elif before:
             data.keep_land(*before)
+        data.add_preview(table)
         if not store.swap(PAIRS_PATH, in_order.file(), versions[PAIRS_PATH]):
             return None
     manifest = data.manifest(name, spec)
@@ -112,19 +124,10 @@ def _try_to_publish(store: Store, name: str, read_land: ReadLand) -> Manifest | 
     named = {*(file.path for file in manifest.data_files), *data.land_paths}
     # Files that appeared after this call began may belong to a concurrent publisher, so they stay.
     old = sorted(present.difference(files, named))
-    for _ in in_threads(store.delete, old, threads=_DELETING, held=2 * _DELETING):
+    for _ in in_threads(store.delete, old, threads=_THREADS, held=2 * _THREADS):
         pass
     # A concurrent publisher may have deleted new files as leftovers of an earlier publication.
     return manifest if named.issubset([*store.list("data/"), *store.list("land/")]) else None
-
-
-def _read_table(store: Store, lines: Lines) -> Table:
-    """Return the table of all recorded pairs, and write their lines."""
-    rows = Rows()
-    for line, record in read_lines(store):
-        rows.add(record, *lines.add(line))
-    layers = next(filter(None, (read_layers(store, digest) for digest in rows.model_digests)), [])
-    return rows.table({layer: place for place, layer in enumerate(layers)})
 
 
 def _published_land(store: Store, present: Collection[str]) -> tuple[Manifest, LandFiles, set[str]] | None:
@@ -165,6 +168,8 @@ def is_current(store: Store, spec: dict[str, Any], records: int, read_land: Read
         return False
     if (land := read_land(store)) and not is_land_published(land, manifest.land):
         return False
+    if not are_photographs_published(store, manifest.photographs):
+        return False
     # The page shows the keys of the spec in their own sequence; the manifest has them sorted.
     as_published = manifest.model_copy(update={"spec": public})
     return store.read(PAGE_PATH) == pages(as_published)[PAGE_PATH]
@@ -185,6 +190,7 @@ class _Data:
         self.shards: list[DataFile] = []
         self.details: list[DataFile] = []
         self.records = DataFile(path=PAIRS_PATH, sha256=hashlib.sha256().hexdigest(), bytes=0, pairs=0)
+        self.preview: DataFile | None = None
         self.model: tuple[str, str] | None = None
         self.settings: dict[str, dict[str, Any]] = {}
         self.devices: set[str] = set()
@@ -192,39 +198,63 @@ class _Data:
         self.failed = 0
         self.land: LandFiles | None = None
         self.land_paths: set[str] = set()
+        self.photographs: PhotographFiles | None = None
+
+    def add_photographs(self, table: Table, spec: Mapping[str, Any]) -> None:
+        """Add what photographs say about the neurons and pairs of a table, and add its scores to the table.
+
+        Args:
+            spec: the stored spec.
+        """
+        photographs = read_photographs(self.store, table)
+        if photographs is None:
+            return
+        table.add_scores(photographs.strips.scores)
+        pictures = small_pictures(self.store, photographs, spec)
+        scripts = Scripts(photographs, table, pictures)
+        files: list[DataFile] = []
+        neurons, strips = self._write(scripts.of_neurons(), files), self._write(scripts.of_strips(), files)
+        self._write([scripts.album(neurons, strips, self.store.exists(LICENCE_PATH))], files)
+        self.photographs = photograph_files(photographs, pictures, files.pop(), files)
 
     def add_pairs(self, table: Table, lines: Lines, in_order: Lines) -> None:
-        """Add the pairs of a table with at least one row.
+        """Add the pairs of a table with at least one row, after its photographs.
 
         Args:
             lines: the lines of the records.
             in_order: is given the same lines in the order of the table, with their ends.
         """
+        details = self._write(self._detail_scripts(table, lines, in_order), self.details)
+        groups = [(group, self._write(block_scripts(table, group, details), self.shards)) for group in groups_of(table)]
+        lookup = self._write(lookup_scripts(table), self.shards)
+        index: list[DataFile] = []
+        album = self.photographs.album.path if self.photographs else None
+        self._write([index_script(table, groups, lookup, self.labels, album)], index)
+        [self.index] = index
+        self._add_facts(table)
+
+    def _detail_scripts(self, table: Table, lines: Lines, in_order: Lines) -> Iterator[Script]:
+        """Yield the scripts of whole records; copy the lines to *in_order* on the way, and note their digest."""
         whole = hashlib.sha256()
-        digests: list[str] = []
-        for start in range(0, len(table), DETAIL_ROWS):
-            part = _lines_of(table, lines, slice(start, start + DETAIL_ROWS))
+        for number, start in enumerate(range(0, len(table), DETAIL_ROWS)):
+            part = lines_of(table, lines, slice(start, start + DETAIL_ROWS))
             text = b"".join(line + b"\n" for line in part)
             in_order.add(text)
             whole.update(text)
-            digests.append(self._write(detail_script(len(digests), part), self.details))
-        groups = [
-            (group, [self._write(script, self.shards) for script in block_scripts(table, group, digests)])
-            for group in groups_of(table)
-        ]
-        lookup = [self._write(script, self.shards) for script in lookup_scripts(table)]
-        index: list[DataFile] = []
-        self._write(index_script(table, groups, lookup, self.labels), index)
-        [self.index] = index
+            yield detail_script(number, part)
         self.records = DataFile(path=PAIRS_PATH, sha256=whole.hexdigest(), bytes=in_order.bytes, pairs=len(table))
-        self._add_facts(table)
 
-    def _write(self, script: Script, files: list[DataFile]) -> str:
-        """Write a script unless it exists, and add it to a list of files; return the digest in its name."""
-        if script.path not in self.present:
-            self.store.replace(script.path, script.data)
-        files.append(DataFile(path=script.path, sha256=script.sha256, bytes=len(script.data), pairs=script.pairs))
-        return script.digest
+    def _write(self, scripts: Iterable[Script], files: list[DataFile]) -> list[str]:
+        """Write scripts unless they exist, and add them to a list of files; return the digests in their names."""
+
+        def write(script: Script) -> DataFile:
+            if script.path not in self.present:
+                self.store.replace(script.path, script.data)
+            return DataFile(path=script.path, sha256=script.sha256, bytes=len(script.data), pairs=script.pairs)
+
+        written = list(in_threads(write, scripts, threads=_THREADS, held=2 * _THREADS))
+        files += written
+        return [file.sha256[:DIGEST] for file in written]
 
     def _add_facts(self, table: Table) -> None:
         first = table.origins[table.columns["origin"][0]]
@@ -249,6 +279,16 @@ class _Data:
         self.land, self.land_paths = land, paths
         self.model = self.model or (before.model, before.model_digest)
         self._add_origin(before.devices, before.versions)
+
+    def add_preview(self, table: Table) -> None:
+        """Add the picture for links to the atlas, after its pairs and its land."""
+        picture = link_preview(self.store, table, self.land_paths)
+        if picture is not None:
+            digest = hashlib.sha256(picture).hexdigest()
+            path = f"data/preview-{digest[:10]}.jpg"
+            if path not in self.present:
+                self.store.replace(path, picture)
+            self.preview = DataFile(path=path, sha256=digest, bytes=len(picture), pairs=0)
 
     def _add_origin(self, devices: Iterable[str], versions: Iterable[Mapping[str, str]]) -> None:
         self.devices.update(devices)
@@ -279,14 +319,10 @@ class _Data:
             details=self.details,
             records=self.records,
             land=self.land,
+            preview=self.preview,
+            photographs=self.photographs,
             labels=_labels_digest(self.labels),
         )
-
-
-def _lines_of(table: Table, lines: Lines, rows: slice) -> list[bytes]:
-    """Return the lines of some rows, without their ends."""
-    places = zip(table.columns["start"][rows].tolist(), table.columns["length"][rows].tolist(), strict=True)
-    return [lines.read(start, length) for start, length in places]
 
 
 def _labels_digest(labels: Labels) -> str | None:
@@ -294,7 +330,7 @@ def _labels_digest(labels: Labels) -> str | None:
 
 
 def _read_spec(store: Store) -> dict[str, Any] | None:
-    """Return the published part of the stored spec, or None if there is none."""
+    """Return the stored spec, or None if there is none."""
     if not store.exists(SPEC_PATH):
         return None
     try:
@@ -303,4 +339,4 @@ def _read_spec(store: Store) -> dict[str, Any] | None:
         spec = None
     if not isinstance(spec, dict):
         raise RecordError(f"{store}/{SPEC_PATH}: expected a JSON object; build the atlas again to rewrite it")
-    return public_spec(spec)
+    return spec

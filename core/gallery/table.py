@@ -15,11 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.atlas.ends import ends_of
+from core.atlas.layer_order import read_layers
+from core.atlas.recorded import read_lines
 from core.atlas.records import Record
-from core.atlas.scores import SCORES, scores_of
+from core.atlas.scores import PHOTO_SCORES, SCORES, scores_of
 from core.errors import RecordError, SpecError
 from core.gallery.columns import rounded_values
+from core.gallery.lines import Lines
 from core.neurons import Neuron
+from core.store.store import Store
 
 DONE, FAILED = 0, 1
 ENDS_UNKNOWN = 255
@@ -63,7 +67,8 @@ class Table:
         columns: name -> array with a value for each row. `a` and `b` are ids of neurons; `setting` is an index into the
             settings; `status` is 0 if the pair is done, 1 if it failed; `walk` is 1 if the strip begins and ends on the
             portraits of its neurons; `ends` has the bits of `ends_of`, or 255; `start` and `length` say where the
-            record's line is; scores are rounded, and NaN if unknown.
+            record's line is; scores are rounded, and NaN if unknown. The scores of photographs are NaN until
+            `add_scores` is called.
         keys: shape (rows, 10), the bytes of each key.
         reasons: row -> why the pair failed.
     """
@@ -78,6 +83,10 @@ class Table:
 
     def __len__(self) -> int:
         return len(self.keys)
+
+    def add_scores(self, scores: Mapping[str, NDArray[np.float64]]) -> None:
+        """Set scores, name -> a value for each row; NaN is unknown."""
+        self.columns.update({name: rounded_values(values) for name, values in scores.items()})
 
 
 class Rows:
@@ -169,10 +178,32 @@ class Rows:
             *_layers(in_order),
             settings={digest: self._settings_of[digest] for digest in settings},
             origins=list(self._origins),
-            columns=sorted_columns | {"a": a[rows], "b": b[rows], "setting": setting_of},
+            columns=sorted_columns
+            | {"a": a[rows], "b": b[rows], "setting": setting_of}
+            | {name: np.full(len(rows), np.nan) for name in PHOTO_SCORES},
             keys=keys[rows],
             reasons={int(row): self._reasons[int(rows[row])] for row in failed},
         )
+
+
+def read_table(store: Store, lines: Lines) -> Table:
+    """Return the table of all recorded pairs of an atlas, and add the line of each record to *lines*.
+
+    Raises:
+        RecordError: if a record cannot be read.
+        StoreError: if the store cannot be read, or the lines not be kept.
+    """
+    rows = Rows()
+    for line, record in read_lines(store):
+        rows.add(record, *lines.add(line))
+    layers = next(filter(None, (read_layers(store, digest) for digest in rows.model_digests)), [])
+    return rows.table({layer: place for place, layer in enumerate(layers)})
+
+
+def lines_of(table: Table, lines: Lines, rows: slice) -> list[bytes]:
+    """Return the lines of some rows, without their ends."""
+    places = zip(table.columns["start"][rows].tolist(), table.columns["length"][rows].tolist(), strict=True)
+    return [lines.read(start, length) for start, length in places]
 
 
 def differences(settings: Iterable[Mapping[str, Any]]) -> list[str]:

@@ -19,6 +19,7 @@ from core.errors import SpecError
 
 CACHE = "ISTHMUS_CACHE"
 """Name of the environment variable for the cache folder."""
+_ON_DISK = Path("/var/tmp")  # survives a restart, so it is not in memory
 TEMPORARY_FOLDERS = "isthmus-prefect-"
 """Beginning of the names of all temporary folders."""
 _KERAS_HOME = "KERAS_HOME"
@@ -78,6 +79,19 @@ def temporary_files() -> Path:
         raise SpecError(
             f"TMPDIR: expected a folder for temporary files, {error.strerror}; set TMPDIR or {CACHE}"
         ) from None
+
+
+def large_temporary_files() -> Path:
+    """Return the folder for temporary files of several gigabytes: TMPDIR if it is set, or else one on a disk.
+
+    The usual folder may be in memory.
+
+    Raises:
+        SpecError: if there is none.
+    """
+    if "TMPDIR" not in os.environ and os.access(_ON_DISK, os.W_OK | os.X_OK):
+        return _ON_DISK
+    return temporary_files()
 
 
 def temporary_folder(name: str) -> Path:

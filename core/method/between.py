@@ -16,12 +16,14 @@ import tensorflow as tf
 
 from core.arrays import Array
 from core.method.alignment import aligned_layers, long_steps, relative_steps, weighted_alignment
-from core.method.mix import Mix, mixed
+from core.method.mix import Mix, mixed, weights_of
 from core.method.network import NetworkFunction, Readout, network
 from core.method.objectives import alignment_factor
 from core.method.parameterization import Parameterization, frames_of, shared_colours, shared_start_values, squashed
-from core.method.renderer import Renderer, Subject, seen_by_model
+from core.method.purity import Purity
+from core.method.renderer import Renderer, seen_by_model
 from core.method.strip import Strip, measure_strips
+from core.method.subjects import Neurons, Subject
 from core.models.model import Model
 from core.pictures.portrait import Portrait
 from core.spec import RenderSettings
@@ -64,7 +66,9 @@ class BetweenRenderer:
         readout = Readout(model, layers, self._aligned, few, strips)
         ends = network(model, self._aligned, precision=settings.precision, xla=settings.xla)
         self._goal = _InnerFrames(self._images, readout, ends, mix, few)
-        self.renderer = Renderer(self._images, self._goal, few, strips=strips, neurons=2, checkpoints=checkpoints)
+        self.renderer = Renderer(
+            self._images, self._goal, few, strips=strips, neurons=2, width=readout.width, checkpoints=checkpoints
+        )
 
     def render(
         self,
@@ -82,10 +86,10 @@ class BetweenRenderer:
             ends: of each strip, that of neuron a and that of neuron b.
         """
         padding = self._strips - len(subjects)
-        channels = tf.constant([each.channels for each in (*subjects, *[subjects[-1]] * padding)], tf.int32)
+        neurons = self.renderer.neurons_of([*subjects, *[subjects[-1]] * padding])
         self._images.place([*ends, *[ends[-1]] * padding])
         self._mix.start()
-        activation_a, activation_b, *_ = self.renderer.measure(channels)
+        activation_a, activation_b, *_ = self.renderer.measure(neurons)
         self._goal.reached.assign(np.stack([activation_a[:, 0], activation_b[:, -1]], axis=1))
         rendered = self.renderer.render(subjects, progress)
         strips = [Strip.of(each, self._aligned) for each in rendered]
@@ -148,6 +152,7 @@ class _InnerFrames:
         self, images: _BetweenEnds, readout: Readout, ends: NetworkFunction, mix: Mix, settings: RenderSettings
     ) -> None:
         self._images, self._readout, self._ends, self._mix, self._settings = images, readout, ends, mix, settings
+        self._purity = Purity.of(readout, settings)
         self._inner = settings.frames - 2
         # For the end of a followed by the inner frames; for the end of b, the inner frames are in reverse order.
         factor = alignment_factor(self._inner + 1, settings.alignment.decay, first=2)
@@ -157,12 +162,16 @@ class _InnerFrames:
         self._end_steps = tf.Variable(tf.zeros((2, readout.strips)), trainable=False)
         """The last step that was seen from a to the first inner frame, and from the last inner frame to b."""
 
-    def objective(self, step: tf.Tensor, redirected: bool, channels: tf.Tensor, views: tf.Tensor) -> tf.Tensor:
+    def objective(self, step: tf.Tensor, redirected: bool, neurons: Neurons, views: tf.Tensor) -> tf.Tensor:
         settings, readout, mix = self._settings, self._readout, self._mix
         seen = seen_by_model(self._images.inner.by_position(), self._inner, settings, views)
-        found, (a, b) = readout(seen, channels, redirected)
-        factors, unit = mix.balance(self.reached, channels)
-        objective = mixed([a * factors[:, :1], b * factors[:, 1:]], mix.shares[:, 1:-1])
+        found, (a, b) = readout(seen, neurons, redirected)
+        factors, unit = mix.balance(self.reached, neurons.channels)
+        shares = mix.shares[:, 1:-1]
+        if self._purity:
+            objective, unit = self._purity(found, neurons, weights_of(factors, shares), unit)
+        else:
+            objective = mixed([a * factors[:, :1], b * factors[:, 1:]], shares)
         if not readout.aligned:
             return objective
         turn = step % 2
@@ -179,8 +188,8 @@ class _InnerFrames:
             mix.move(self._all_steps(steps, turn, first=step == 0))
         return objective
 
-    def measure(self, channels: tf.Tensor) -> Sequence[tf.Tensor]:
-        return measure_strips(self._images.image(), channels, self._readout, self._mix.noise(channels))
+    def measure(self, neurons: Neurons) -> Sequence[tf.Tensor]:
+        return measure_strips(self._images.image(), neurons, self._readout, self._mix.noise(neurons.channels))
 
     def _all_steps(self, steps: tf.Tensor, turn: tf.Tensor, *, first: tf.Tensor) -> tf.Tensor:
         """Return the steps of the whole strip, of which one at an end was seen in the update before.

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from core.arrays import Array
 from core.method.alignment import aligned_layers, weighted_alignment
-from core.method.mix import Mix
+from core.method.mix import Mix, weights_of
 from core.method.network import Readout
 from core.method.objectives import alignment_factor
 from core.method.parameterization import (
@@ -26,7 +26,9 @@ from core.method.parameterization import (
     squashed,
     start_shared,
 )
-from core.method.renderer import Renderer, Subject, seen_by_model
+from core.method.purity import Purity
+from core.method.renderer import Renderer, seen_by_model
+from core.method.subjects import Neurons, Subject
 from core.models.model import Model
 from core.pictures.portrait import Portrait
 from core.pictures.sheets import side_by_side
@@ -70,10 +72,11 @@ class EndsRenderer:
         checkpoints: Sequence[int],
     ) -> None:
         self._images = _Ends(settings, strips)
-        goal = _BothNeurons(
-            self._images, Readout(model, layers, aligned_layers(model, settings), settings, strips), mix, settings
+        readout = Readout(model, layers, aligned_layers(model, settings), settings, strips)
+        goal = _BothNeurons(self._images, readout, mix, settings)
+        self.renderer = Renderer(
+            self._images, goal, settings, strips=strips, neurons=2, width=readout.width, checkpoints=checkpoints
         )
-        self.renderer = Renderer(self._images, goal, settings, strips=strips, neurons=2, checkpoints=checkpoints)
 
     def render(self, subjects: Sequence[Subject], progress: Callable[[int], None]) -> list[RenderedEnds]:
         """Render up to as many pairs of ends as a batch has; at least one."""
@@ -117,18 +120,23 @@ class _BothNeurons:
 
     def __init__(self, images: _Ends, readout: Readout, mix: Mix, settings: RenderSettings) -> None:
         self._images, self._readout, self._mix, self._settings = images, readout, mix, settings
+        self._purity = Purity.of(readout, settings)
         self._factor = alignment_factor(_FRAMES, settings.alignment.decay)
 
-    def objective(self, step: tf.Tensor, redirected: bool, channels: tf.Tensor, views: tf.Tensor) -> tf.Tensor:
+    def objective(self, step: tf.Tensor, redirected: bool, neurons: Neurons, views: tf.Tensor) -> tf.Tensor:
         readout = self._readout
         seen = seen_by_model(self._images.by_position(), _FRAMES, self._settings, views)
-        found, (a, b) = readout(seen, channels, redirected)
+        found, (a, b) = readout(seen, neurons, redirected)
         ends = tf.stack([a[:, 0], b[:, 1]], axis=1)
-        factors, unit = self._mix.balance(tf.stop_gradient(ends), channels)
+        factors, unit = self._mix.balance(tf.stop_gradient(ends), neurons.channels)
+        if self._purity:
+            objective, unit = self._purity(found, neurons, weights_of(factors, tf.constant([[0.0, 1.0]])), unit)
+        else:
+            objective = tf.reduce_sum(factors * ends, axis=1)
         layers = [readout.by_strip(found[layer]) for layer in readout.aligned]
-        return tf.reduce_sum(factors * ends, axis=1) + weighted_alignment(layers, self._factor, self._settings, unit)
+        return objective + weighted_alignment(layers, self._factor, self._settings, unit)
 
-    def measure(self, channels: tf.Tensor) -> Sequence[tf.Tensor]:
+    def measure(self, neurons: Neurons) -> Sequence[tf.Tensor]:
         return []
 
 

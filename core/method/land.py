@@ -16,8 +16,9 @@ from core.arrays import Array, Pixels
 from core.method.color import COLOR_CORRELATION
 from core.method.land_goal import NeuronsByPlace
 from core.method.parameterization import start_values
-from core.method.renderer import Renderer, Subject, first_failure
+from core.method.renderer import Renderer, first_failure
 from core.method.spectrum import rfft2d_freqs, spectrum_to_planes
+from core.method.subjects import Subject
 from core.models.model import Model
 from core.pictures.land import Block, Land, painted
 from core.pictures.sheets import side_by_side
@@ -64,7 +65,10 @@ class BlockRenderer:
         self._images = BlockImage(land, settings)
         goal = NeuronsByPlace(self._images.by_position, self._images.image, model, land, settings)
         neurons = (land.block_rows + 2) * (land.block_columns + 2)
-        self._renderer = Renderer(self._images, goal, faster, strips=1, neurons=neurons, size=land.block_size_px)
+        self._directions = model.derived.get(land.layer)
+        self._renderer = Renderer(
+            self._images, goal, faster, strips=1, neurons=neurons, width=goal.width, size=land.block_size_px
+        )
 
     def render(self, land: Land, block: Block, finished: Mapping[Block, Pixels], seed: int) -> RenderedBlock:
         """Render a block.
@@ -74,7 +78,8 @@ class BlockRenderer:
         """
         self._images.place(*known_colours(land, block, finished))
         channels = tuple(neuron.channel for neuron in land.around(block))
-        [rendered] = self._renderer.render([Subject(channels, seed)])
+        rows = {} if self._directions is None else dict(enumerate(self._directions.rows(channels)))
+        [rendered] = self._renderer.render([Subject(channels, seed, rows)])
         shape = (land.block_rows + 2, land.block_columns + 2)
         activation, noise = (t.reshape(shape)[1:-1, 1:-1] for t in rendered.measured)
         pixels = side_by_side(np.nan_to_num(rendered.frames))

@@ -16,9 +16,10 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from core.method.network import NetworkFunction, network
+from core.method.network import NetworkFunction, network, read_layer
 from core.method.noise import noise_levels
 from core.method.objectives import mean_over_positions
+from core.method.subjects import Neurons
 from core.method.transforms import resample_by_position
 from core.models.model import Model
 from core.pictures.land import Land
@@ -27,7 +28,7 @@ from core.spec import RenderSettings
 _LEAST_GAIN = 4.0
 """Standard deviations of the activation on noise that a neuron counts as gaining at least. Without a least gain, one
 that gains nothing, at the start or because it is dead, would count without bound. Live neurons gain 29 and more."""
-_LEAST_DEVIATION = 0.25  # share of the layer's median deviation; that of a dead neuron is 0
+_LEAST_DEVIATION = 0.25  # share of a typical deviation in the layer; that of a dead neuron is 0
 _SHARPNESS = 2.5
 """Power of the bilinear share with which a position counts for a neuron, so positions count more where a neuron is
 alone. Measured on 64 neurons, activation at their places as a share of their own portraits': mean 0.83 and lowest
@@ -57,6 +58,9 @@ class NeuronsByPlace:
 
     Args:
         by_position, image: return the picture of the block as it is now, by position and as an image.
+
+    Attributes:
+        width: see `core.method.subjects.Neurons`.
     """
 
     def __init__(
@@ -69,36 +73,38 @@ class NeuronsByPlace:
     ) -> None:
         self._by_position, self._image = by_position, image
         self._land, self._settings = land, settings
-        self._selects_channels = model.can_select_channels({land.layer})
-        self._network = network(model, {land.layer}, precision=settings.precision, xla=settings.xla)
-        self._exact = network(model, {land.layer})
+        self._layer, self.width = read_layer(model, land.layer)
+        can = model.can_mix_channels if self.width else model.can_select_channels
+        self._selects_channels = can({self._layer})
+        self._network = network(model, {self._layer}, precision=settings.precision, xla=settings.xla)
+        self._exact = network(model, {self._layer})
         self._spreads = spreads(model, land)
         levels = noise_levels(model, (land.layer,), settings.size_px)[land.layer]
-        least = np.maximum(levels.deviation, _LEAST_DEVIATION * np.median(levels.deviation))
+        least = np.maximum(levels.deviation, _LEAST_DEVIATION * levels.typical)
         self._mean, self._highest = levels.mean, levels.highest.astype(np.float32)
         self._least = (_LEAST_GAIN * least + np.finfo(np.float32).tiny).astype(np.float32)
 
-    def objective(self, step: tf.Tensor, redirected: bool, channels: tf.Tensor, views: tf.Tensor) -> tf.Tensor:
+    def objective(self, step: tf.Tensor, redirected: bool, neurons: Neurons, views: tf.Tensor) -> tf.Tensor:
         size = self._land.block_size_px
         pixels, view = self._by_position(), None
         if self._settings.transforms == "standard":
             pixels, view = resample_by_position(pixels, size, views, size), views[0]
-        found = self._found(self._network, tf.reshape(pixels, (1, *size, 3)), redirected, channels[0], view, step)
+        found = self._found(self._network, tf.reshape(pixels, (1, *size, 3)), redirected, neurons, view, step)
         weights = _tents(found, self._land) ** _SHARPNESS
-        gained = found.activations - tf.gather(self._mean, channels[0])
+        gained = found.activations - tf.gather(self._mean, neurons.channels[0])
         # The line through 0 that fits the gain best as a function of the weight: the gain of a neuron by itself.
         fitted = tf.math.divide_no_nan(_over_positions(weights * gained), _over_positions(weights**2))
-        gains = tf.stop_gradient(tf.maximum(fitted, tf.gather(self._least, channels[0])))
+        gains = tf.stop_gradient(tf.maximum(fitted, tf.gather(self._least, neurons.channels[0])))
         # The geometric mean keeps the scale of the objective from update to update, whatever the neurons' own scales.
         unit = tf.exp(tf.reduce_mean(tf.math.log(gains)))
         mixed = tf.reduce_sum(_over_positions(weights * found.activations) / gains) * unit
         # As for a strip, the sum over frames, here places, of means over positions.
         return (mixed / self._positions_per_place(found.activations))[None]
 
-    def measure(self, channels: tf.Tensor) -> Sequence[tf.Tensor]:
+    def measure(self, neurons: Neurons) -> Sequence[tf.Tensor]:
         """Return the activation of each neuron in the middle of its place, and its noise, each of shape (1, place)."""
         land = self._land
-        found = self._found(self._exact, self._image(), False, channels[0], None, None)
+        found = self._found(self._exact, self._image(), False, neurons, None, None)
         rows, columns, _ = found.activations.shape
         middle = tf.reshape(
             _near(found.down, land.block_rows, land.block_size_px[0] / rows / land.cell_px)[..., :, None]
@@ -106,18 +112,18 @@ class NeuronsByPlace:
             (rows, columns, -1),
         )
         means = tf.math.divide_no_nan(_over_positions(middle * found.activations), _over_positions(middle))
-        return means[None], tf.gather(self._highest, channels)
+        return means[None], tf.gather(self._highest, neurons.channels)
 
     def _found(
         self,
         compute: NetworkFunction,
         images: tf.Tensor,
         redirected: bool,
-        channels: tf.Tensor,
+        neurons: Neurons,
         view: tf.Tensor | None,
         step: tf.Tensor | None,
     ) -> _Found:
-        """Return the activations of some channels over the block.
+        """Return the activations of some neurons over the block.
 
         Args:
             images: the block, shape (1, height, width, 3).
@@ -131,10 +137,13 @@ class NeuronsByPlace:
                 shift = tf.math.floormod(0.5 + tf.cast(step + 1, tf.float32) * tf.constant(_EVEN), 1.0) - 0.5
                 shift = tf.round(shift * land.cell_px)
             images = _windows(images, land, tf.cast(shift, tf.int32))
+        wanted = neurons.directions[0, :, :-1] if self.width else neurons.channels[0]
         selects = self._selects_channels and compute is self._network
-        found = compute(images, redirected, channels if selects else None)[land.layer]
+        found = compute(images, redirected, wanted if selects else None)[self._layer]
         if not selects:
-            found = tf.gather(found, channels, axis=-1)
+            found = tf.tensordot(found, wanted, [[-1], [1]]) if self.width else tf.gather(found, wanted, axis=-1)
+        if self.width:
+            found += neurons.directions[0, :, -1]
         if self._spreads:
             rows, columns = found.shape[1:3]
             height, width = land.block_size_px

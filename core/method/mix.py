@@ -106,6 +106,16 @@ def mixed(activations: Sequence[tf.Tensor], shares: tf.Tensor) -> tf.Tensor:
     return tf.reduce_sum((1 - shares) * a + shares * b, axis=1)
 
 
+def weights_of(factors: tf.Tensor, shares: tf.Tensor) -> list[tf.Tensor]:
+    """Return how much a counts in each frame, and how much b does, each of shape (strip, frame).
+
+    Args:
+        factors: see `Balance`.
+        shares: the share of b in each frame, shape (strip, frame).
+    """
+    return [factors[:, :1] * (1 - shares), factors[:, 1:] * shares]
+
+
 def evenly_spaced(shares: tf.Tensor, steps: tf.Tensor) -> tf.Tensor:
     """Return the shares that frames have at equal distances along a strip, interpolated linearly between its frames.
 

@@ -24,7 +24,11 @@ BatchSlice = int | slice | None
 INPUT = "input"
 """A layer that every model has: the finished image before any transform, values in [0, 1]."""
 
+LEAST_COSINE = 0.1
+"""The least cosine by which activations count, as in Lucid."""
+
 _FARTHEST_ALIGNED = 4  # Lucid compares frames up to four apart
+_LEAST_SQUARE = 1e-30  # of a length; without it, the gradient at positions where a ReLU layer is inactive would be nan
 
 
 @dataclass(frozen=True)
@@ -202,6 +206,22 @@ def channel_interpolate(layer1: str, n1: int, layer2: str, n2: int) -> Objective
     return Objective(value, frozenset({layer1, layer2}), f"interpolate {layer1}:{n1} to {layer2}:{n2}")
 
 
+def direction_interpolate(layer1: str, vec1: Array, layer2: str, vec2: Array) -> Objective:
+    """Return `channel_interpolate` for two directions, shape (channel,): each activation is an inner product with one.
+
+    The directions may be of different layers.
+    """
+    first, second = tf.constant(vec1, tf.float32), tf.constant(vec2, tf.float32)
+
+    def value(activations: Activations) -> tf.Tensor:
+        t1, t2 = activations(layer1), activations(layer2)
+        weights = interpolation_weights(t1.shape[0])
+        along1, along2 = (tf.linalg.matvec(mean_over_positions(t), vec) for t, vec in ((t1, first), (t2, second)))
+        return tf.reduce_sum((1 - weights) * along1 + weights * along2)
+
+    return Objective(value, frozenset({layer1, layer2}), f"interpolate directions in {layer1} and {layer2}")
+
+
 def alignment(layer: str, decay_ratio: float = 2) -> Objective:
     """Return minus the differences between frames in a layer: a positive weight keeps landmarks in place.
 
@@ -216,7 +236,7 @@ def alignment(layer: str, decay_ratio: float = 2) -> Objective:
     return Objective(value, frozenset({layer}), f"alignment {layer} (decay {decay_ratio:g})")
 
 
-# What the functions above share with `core.method.strip` --------------------------------------------------------------
+# What the functions above share with the fast path --------------------------------------------------------------
 
 
 def interpolation_weights(frames: int) -> Array:
@@ -227,6 +247,22 @@ def interpolation_weights(frames: int) -> Array:
 def mean_over_positions(t: tf.Tensor) -> tf.Tensor:
     """Reduce (batch, height, width, channel) to (batch, channel); return a layer without positions as it is."""
     return t if len(t.shape) == 2 else tf.reduce_mean(t, axis=(1, 2))
+
+
+def lengths(t: tf.Tensor) -> tf.Tensor:
+    """Return the Euclidean lengths along the last axis; the gradient of a length of 0 is 0."""
+    return tf.sqrt(tf.maximum(tf.reduce_sum(t**2, axis=-1), _LEAST_SQUARE))
+
+
+def counted_by_cosine(products: tf.Tensor, length: tf.Tensor, direction: tf.Tensor, power: float) -> tf.Tensor:
+    """Return inner products of activations with a direction, each times max(0.1, cosine)^power as in Lucid.
+
+    Args:
+        length: lengths of the activations.
+        direction: length of the direction.
+    """
+    cosine = products / (1e-4 + length) / (1e-4 + direction)
+    return products * tf.maximum(LEAST_COSINE, cosine) ** power
 
 
 def alignment_factor(frames: int, decay_ratio: float, *, first: float = 1.0) -> Array:
@@ -291,5 +327,4 @@ def _along(t: tf.Tensor, vector: tf.Tensor, cossim_pow: float) -> tf.Tensor:
     product = tf.reduce_sum(t * vector, axis=-1)
     if cossim_pow == 0:
         return tf.reduce_mean(product)
-    cosine = product / (1e-4 + tf.norm(t, axis=-1)) / (1e-4 + tf.norm(vector))
-    return tf.reduce_mean(product * tf.maximum(0.1, cosine) ** cossim_pow)
+    return tf.reduce_mean(counted_by_cosine(product, lengths(t), lengths(vector), cossim_pow))

@@ -214,7 +214,7 @@ class Updates:
         redirected_updates: int,
         *,
         shape: tuple[int, ...] = (),
-        others: Sequence[tf.TensorSpec] = (),
+        others: Sequence[Any] = (),
     ) -> None:
         self.traces = 0
         self._update = update
@@ -226,7 +226,7 @@ class Updates:
             for redirected in (True, False)
         }
 
-    def __call__(self, first: int, last: int, *others: tf.Tensor) -> Array:
+    def __call__(self, first: int, last: int, *others: Any) -> Array:
         """Do the updates first + 1 .. last, at least one; return the objectives, shape (update, *shape)."""
         return np.concatenate([loop(*ends, *others).numpy() for loop, *ends in self._parts(first, last)])
 
@@ -239,7 +239,7 @@ class Updates:
         parts = [(self._loops[True], first, middle), (self._loops[False], middle, last)]
         return [part for part in parts if part[1] < part[2]]
 
-    def _loop(self, redirected: bool, first: tf.Tensor, last: tf.Tensor, *others: tf.Tensor) -> tf.Tensor:
+    def _loop(self, redirected: bool, first: tf.Tensor, last: tf.Tensor, *others: Any) -> tf.Tensor:
         self.traces += 1
         history = tf.TensorArray(tf.float32, size=last - first, element_shape=self._shape)
 

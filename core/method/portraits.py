@@ -7,7 +7,7 @@ is fixed, a portrait depends on the canvas and on its own neuron alone, not on t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import tensorflow as tf
@@ -18,7 +18,9 @@ from core.method.network import Readout, network
 from core.method.noise import noise_levels
 from core.method.objectives import alignment_factor
 from core.method.parameterization import Parameterization, shared_colours, squashed, start_shared
-from core.method.renderer import Renderer, Subject, first_failure, seen_by_model, subject_of
+from core.method.purity import Purity
+from core.method.renderer import Renderer, first_failure, seen_by_model
+from core.method.subjects import Neurons, Subject, subject_of
 from core.models.model import Model
 from core.neurons import Neuron
 from core.pictures.portrait import Portrait
@@ -58,14 +60,15 @@ class PortraitRenderer:
     def __init__(
         self, model: Model, layer: str, settings: RenderSettings, canvas: Portrait, *, portraits: int = 1
     ) -> None:
-        self._settings = settings
+        self._settings, self._derived = settings, model.derived
         self._images = _OnCanvas(settings, canvas, portraits)
-        goal = _OneNeuron(self._images, model, layer, canvas, settings, portraits)
-        self._renderer = Renderer(self._images, goal, settings, strips=portraits, neurons=1)
+        readout = Readout(model, (layer,), aligned_layers(model, settings), settings, portraits)
+        goal = _OneNeuron(self._images, model, readout, canvas, settings)
+        self._renderer = Renderer(self._images, goal, settings, strips=portraits, neurons=1, width=readout.width)
 
     def render(self, neurons: Sequence[Neuron]) -> list[RenderedPortrait]:
         """Render up to as many portraits as a batch has; at least one."""
-        finished = self._renderer.render([_subject(self._settings, neuron) for neuron in neurons])
+        finished = self._renderer.render([self._subject(neuron) for neuron in neurons])
         colours = self._images.colours().numpy()
         return [
             RenderedPortrait(
@@ -78,6 +81,13 @@ class PortraitRenderer:
             )
             for place, rendered in enumerate(finished)
         ]
+
+    def _subject(self, neuron: Neuron) -> Subject:
+        """Return the subject of a portrait, whose seed is that of a strip from the neuron to itself."""
+        both = subject_of(self._settings, neuron, neuron, derived=self._derived)
+        return replace(
+            both, channels=both.channels[:1], directions={n: row for n, row in both.directions.items() if n == 0}
+        )
 
 
 class _OnCanvas:
@@ -102,34 +112,31 @@ class _OneNeuron:
     """The activation of one neuron on a single frame, plus the frame's alignment with the canvas as its neighbour."""
 
     def __init__(
-        self, images: _OnCanvas, model: Model, layer: str, canvas: Portrait, settings: RenderSettings, portraits: int
+        self, images: _OnCanvas, model: Model, readout: Readout, canvas: Portrait, settings: RenderSettings
     ) -> None:
-        self._images, self._settings = images, settings
-        aligned = aligned_layers(model, settings)
-        self._readout = Readout(model, (layer,), aligned, settings, portraits)
-        self._of_canvas = network(model, aligned, precision=settings.precision, xla=settings.xla)
+        self._images, self._readout, self._settings = images, readout, settings
+        self._purity = Purity.of(readout, settings)
+        [layer] = readout.layers
+        self._of_canvas = network(model, readout.aligned, precision=settings.precision, xla=settings.xla)
         pixels = np.asarray(canvas.pixels, np.float32).reshape(1, -1, 3) / np.float32(255)
-        self._canvas = tf.constant(np.repeat(pixels, portraits, axis=0))
+        self._canvas = tf.constant(np.repeat(pixels, readout.strips, axis=0))
         self._noise = noise_levels(model, (layer,), settings.size_px)[layer].mean
         self._factor = alignment_factor(2, settings.alignment.decay)
 
-    def objective(self, step: tf.Tensor, redirected: bool, channels: tf.Tensor, views: tf.Tensor) -> tf.Tensor:
+    def objective(self, step: tf.Tensor, redirected: bool, neurons: Neurons, views: tf.Tensor) -> tf.Tensor:
         settings, readout = self._settings, self._readout
         seen = seen_by_model(self._images.by_position(), 1, settings, views)
-        found, [activation] = readout(seen, channels, redirected)
+        found, [activation] = readout(seen, neurons, redirected)
         objective = activation[:, 0]
+        gained = tf.maximum(tf.stop_gradient(objective) - tf.gather(self._noise, neurons.channels[:, 0]), 0.0)
+        if self._purity:
+            objective, gained = self._purity(found, neurons, [tf.ones((readout.strips, 1))], gained)
         if not readout.aligned:
             return objective
         canvas = self._of_canvas(seen_by_model(self._canvas, 1, settings, views), False, None)
         layers = [tf.stack([canvas[layer], found[layer]], axis=1) for layer in readout.aligned]
-        gained = tf.maximum(tf.stop_gradient(objective) - tf.gather(self._noise, channels[:, 0]), 0.0)
         return objective + weighted_alignment(layers, self._factor, settings, gained)
 
-    def measure(self, channels: tf.Tensor) -> Sequence[tf.Tensor]:
-        _, activations = self._readout.exact(self._images.image(), channels)
+    def measure(self, neurons: Neurons) -> Sequence[tf.Tensor]:
+        _, activations = self._readout.exact(self._images.image(), neurons)
         return activations
-
-
-def _subject(settings: RenderSettings, neuron: Neuron) -> Subject:
-    """Return the subject of a portrait, whose seed is that of a strip from the neuron to itself."""
-    return Subject((neuron.channel,), subject_of(settings, neuron, neuron).seed)

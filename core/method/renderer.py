@@ -4,13 +4,12 @@ A renderer has two parts. Its `Images` are optimised: variables, their start val
 Its `Goal` has the objective of an update, and the numbers that are measured at the end. `core.method.whole_strip`,
 `core.method.ends`, `core.method.between` and `core.method.portraits` implement these parts.
 
-A renderer traces its step once with redirected gradients and once without. The channels are tensors, so every further
+A renderer traces its step once with redirected gradients and once without. The neurons are tensors, so every further
 batch of the same layers starts at once. The strips of a batch share nothing: each has its own start values and views.
 """
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -25,8 +24,8 @@ from core.machine import device
 from core.method.optimise import Adam, Updates, compile_in_threads, stops
 from core.method.parameterization import frames_of
 from core.method.schedule import Schedule
+from core.method.subjects import Neurons, Subject
 from core.method.transforms import resample_by_position, standard_views
-from core.neurons import Neuron
 from core.spec import RenderSettings
 
 _MEASURED_UPDATES = 8
@@ -52,17 +51,17 @@ class Goal(Protocol):
     A goal holds the images that it is about, because it also needs them by position or in parts.
     """
 
-    def objective(self, step: tf.Tensor, redirected: bool, channels: tf.Tensor, views: tf.Tensor) -> tf.Tensor:
+    def objective(self, step: tf.Tensor, redirected: bool, neurons: Neurons, views: tf.Tensor) -> tf.Tensor:
         """Return the objective of each strip before an update, shape (strip,); the objective is maximised.
 
         Args:
             step: number of updates that were done before, a scalar int32.
             redirected: whether ReLUs have the gradient of `core.models.operations.relu`.
-            channels: shape (strip, neuron), int32.
+            neurons: those of each strip.
             views: the view of each strip in this update, shape (strip, 2, 3): see `core.method.transforms`.
         """
 
-    def measure(self, channels: tf.Tensor) -> Sequence[tf.Tensor]:
+    def measure(self, neurons: Neurons) -> Sequence[tf.Tensor]:
         """Return the numbers of the finished images; each tensor has the strip as its first axis."""
 
 
@@ -85,14 +84,6 @@ class Rendered:
     seconds: float
 
 
-@dataclass(frozen=True)
-class Subject:
-    """The subject of one strip of a batch: the channels of its neurons, and the seed of its start values and views."""
-
-    channels: tuple[int, ...]
-    seed: int
-
-
 class Renderer:
     """Renders batches of strips.
 
@@ -101,6 +92,7 @@ class Renderer:
             `precision`.
         strips: strips in a batch.
         neurons: neurons that a strip is about.
+        width: see `core.method.subjects.Neurons`.
         checkpoints: numbers of updates after which the frames are kept too.
         size: height and width of the images; by default both are `settings.size_px`.
     """
@@ -113,20 +105,23 @@ class Renderer:
         *,
         strips: int,
         neurons: int,
+        width: int,
         checkpoints: Sequence[int] = (),
         size: tuple[int, int] | None = None,
     ) -> None:
         self._size = size or (settings.size_px, settings.size_px)
         self._images, self._goal, self._settings = images, goal, settings
-        self._strips, self._neurons = strips, neurons
+        self._strips, self._width = strips, width
         self._checkpoints = checkpoints
         self._compiled = False
         self._schedule = Schedule.of(settings)
         self._adam = Adam(images.variables, self._schedule.learning_rate, self._schedule.momentum)
-        channels = tf.TensorSpec((strips, neurons), tf.int32)
+        self._signature = Neurons.signature(strips, neurons, width)
         views = tf.TensorSpec((None, strips, 2, 3), tf.float32)
-        self._optimise = Updates(self._update, settings.redirected_updates, shape=(strips,), others=[channels, views])
-        self._measure = tf.function(goal.measure, input_signature=[channels], autograph=False)
+        self._optimise = Updates(
+            self._update, settings.redirected_updates, shape=(strips,), others=[self._signature, views]
+        )
+        self._measure = tf.function(goal.measure, input_signature=[self._signature], autograph=False)
 
     def render(
         self, subjects: Sequence[Subject], progress: Callable[[int], None] = lambda updates: None
@@ -140,18 +135,18 @@ class Renderer:
         self.compile()
         padded = [*subjects, *[subjects[-1]] * (self._strips - len(subjects))]
         seeds = [subject.seed for subject in padded]
-        channels = tf.constant([subject.channels for subject in padded], tf.int32)
+        neurons = self.neurons_of(padded)
         self._start(seeds)
         steps = self._settings.steps
         views = tf.constant(self._views(seeds, steps))
         objective = []
         kept = {}
         for first, last in pairwise([0, *stops(self._checkpoints, steps)]):
-            objective.append(self._do_updates(first, last, channels, views))
+            objective.append(self._do_updates(first, last, neurons, views))
             if last in self._checkpoints:
                 kept[last] = self._frames()
             progress(last)
-        measured = self.measure(channels)
+        measured = self.measure(neurons)
         frames, history = self._frames(), np.concatenate(objective)
         seconds = (time.perf_counter() - started) / len(subjects)
         return [
@@ -165,11 +160,15 @@ class Renderer:
             for i in range(len(subjects))
         ]
 
-    def measure(self, channels: tf.Tensor) -> list[Array]:
+    def neurons_of(self, subjects: Sequence[Subject]) -> Neurons:
+        """Return the neurons of the subjects of a batch."""
+        return Neurons.of(subjects, self._width)
+
+    def measure(self, neurons: Neurons) -> list[Array]:
         """Return the goal's numbers of the images as they are now."""
         self.compile()
         with device.tensor_float_32(False):  # measurements are float32, whatever the precision of the updates
-            return [t.numpy() for t in self._measure(channels)]
+            return [t.numpy() for t in self._measure(neurons)]
 
     @property
     def updates(self) -> int:
@@ -193,10 +192,10 @@ class Renderer:
         if self._compiled:
             return []
         self._compiled = True
-        channels = tf.zeros((self._strips, self._neurons), tf.int32)
+        neurons = Neurons(*(tf.zeros(each.shape, each.dtype) for each in self._signature))
         views = tf.zeros((1, self._strips, 2, 3))
-        no_updates = [(loop, (0, 0, channels, views)) for loop in self._optimise.loops(self._settings.steps)]
-        return [*no_updates, (self._measure, (channels,))]
+        no_updates = [(loop, (0, 0, neurons, views)) for loop in self._optimise.loops(self._settings.steps)]
+        return [*no_updates, (self._measure, (neurons,))]
 
     def stopwatch(self, subject: Subject) -> Callable[[], float]:
         """Return a function that measures the seconds of an update of a whole batch of one subject.
@@ -204,7 +203,7 @@ class Renderer:
         The first updates, which take longer, are done here.
         """
         seeds = [subject.seed] * self._strips
-        channels = tf.constant([subject.channels] * self._strips, tf.int32)
+        neurons = self.neurons_of([subject] * self._strips)
         self._start(seeds)
         first = self._settings.redirected_updates  # the updates before this one are few, and slower
         last = first + _MEASURED_UPDATES
@@ -212,15 +211,15 @@ class Renderer:
 
         def timed() -> float:
             started = time.perf_counter()
-            self._do_updates(first, last, channels, views)
+            self._do_updates(first, last, neurons, views)
             return (time.perf_counter() - started) / _MEASURED_UPDATES
 
         timed()  # traces, and warms the device up
         return timed
 
-    def _do_updates(self, first: int, last: int, channels: tf.Tensor, views: tf.Tensor) -> Array:
+    def _do_updates(self, first: int, last: int, neurons: Neurons, views: tf.Tensor) -> Array:
         with device.tensor_float_32(self._settings.precision == "tf32"):
-            return self._optimise(first, last, channels, views)
+            return self._optimise(first, last, neurons, views)
 
     def _start(self, seeds: Sequence[int]) -> None:
         self._images.start(seeds)
@@ -237,12 +236,12 @@ class Renderer:
         views = np.stack([standard_views(*self._size, steps, seed=(seed, 1)) for seed in seeds], axis=1)
         return self._schedule.narrowed(views)
 
-    def _update(self, step: tf.Tensor, redirected: bool, channels: tf.Tensor, views: tf.Tensor) -> tf.Tensor:
+    def _update(self, step: tf.Tensor, redirected: bool, neurons: Neurons, views: tf.Tensor) -> tf.Tensor:
         """Do one update; return the objective before it, shape (strip,)."""
         variables = self._images.variables
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(variables)
-            objective = self._goal.objective(step, redirected, channels, views[step])
+            objective = self._goal.objective(step, redirected, neurons, views[step])
             loss = -tf.reduce_sum(objective)
         self._adam.descend(tape.gradient(loss, variables), step + 1)
         return objective
@@ -275,17 +274,6 @@ def seen_by_model(pixels: tf.Tensor, frames: int, settings: RenderSettings, view
     if settings.transforms == "standard":
         pixels = resample_by_position(pixels, size, views, size)
     return frames_of(pixels, size, frames)
-
-
-def subject_of(settings: RenderSettings, *neurons: Neuron) -> Subject:
-    """Return the subject of a strip about some neurons.
-
-    Its seed depends on the settings' seed and on the neurons alone, so start values and views are the same in every
-    batch and on every machine.
-    """
-    written = ":".join([str(settings.seed), *map(str, neurons)])
-    seed = int.from_bytes(hashlib.sha256(written.encode()).digest()[:8], "big")
-    return Subject(tuple(neuron.channel for neuron in neurons), seed)
 
 
 def first_failure(objective: Array, frames: Array) -> int | None:

@@ -12,6 +12,7 @@ from core.arrays import Array
 from core.method.alignment import neighbour_distance, relative_steps
 from core.method.network import Readout
 from core.method.renderer import Rendered, first_failure
+from core.method.subjects import Neurons
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,7 @@ def _first_crossing(lead: Array) -> float:
     return float((before + part) / (len(lead) - 1))
 
 
-def measure_strips(images: tf.Tensor, channels: tf.Tensor, readout: Readout, noise: tf.Tensor) -> Sequence[tf.Tensor]:
+def measure_strips(images: tf.Tensor, neurons: Neurons, readout: Readout, noise: tf.Tensor) -> Sequence[tf.Tensor]:
     """Return the numbers of finished strips; every tensor has the strip as first axis.
 
     They are the activations of a and of b, shape (strip, frame); the noise; the distances of neighbouring frames in
@@ -152,7 +153,7 @@ def measure_strips(images: tf.Tensor, channels: tf.Tensor, readout: Readout, noi
         images: shape (strip * frame, height, width, 3).
         noise: see `Strip.noise`, shape (strip, 2).
     """
-    found, activations = readout.exact(images, channels)
+    found, activations = readout.exact(images, neurons)
     layers = [readout.by_strip(found[layer]) for layer in readout.aligned]
     steps = relative_steps(layers) if layers else tf.zeros((readout.strips, 0))
     distances = [neighbour_distance(t) for t in layers]

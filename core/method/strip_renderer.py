@@ -12,8 +12,9 @@ import numpy as np
 from core.method.between import BetweenRenderer
 from core.method.ends import EndsRenderer, between
 from core.method.mix import Mix
-from core.method.renderer import Renderer, compile_together, stopwatch_of, subject_of
+from core.method.renderer import Renderer, compile_together, stopwatch_of
 from core.method.strip import Strip
+from core.method.subjects import subject_of
 from core.method.whole_strip import WholeStripRenderer
 from core.models.model import Model
 from core.neurons import Pair
@@ -29,7 +30,7 @@ class StripRenderer:
     """
 
     def __init__(self, model: Model, layers: tuple[str, str], settings: RenderSettings, *, strips: int = 1) -> None:
-        self._settings, self._strips = settings, strips
+        self._settings, self._strips, self._derived = settings, strips, model.derived
         self._stages: _Stages = (
             _EndsFirst(model, layers, settings, strips)
             if settings.ends_first
@@ -64,7 +65,7 @@ class StripRenderer:
 
     def stopwatch(self, pair: Pair) -> Callable[[], float]:
         """Return a function that measures the seconds that a batch of one pair takes for each of `settings.steps`."""
-        subject = subject_of(self._settings, *pair)
+        subject = subject_of(self._settings, *pair, derived=self._derived)
         return stopwatch_of(self._stages.renderers, subject, self._settings.steps)
 
 
@@ -82,7 +83,7 @@ class _EndsFirst:
     """The two stages of schedule `fast`: the ends, then the frames between them."""
 
     def __init__(self, model: Model, layers: tuple[str, str], settings: RenderSettings, strips: int) -> None:
-        self._settings = settings
+        self._settings, self._derived = settings, model.derived
         kept = settings.checkpoint_updates("pair").values()
         early = [update for update in kept if update <= settings.steps]
         late = [update - settings.steps for update in kept if update > settings.steps]
@@ -93,7 +94,7 @@ class _EndsFirst:
 
     def render(self, pairs: Sequence[Pair], progress: Callable[[int], None]) -> list[Strip]:
         steps, frames = self._settings.steps, self._settings.frames
-        subjects = [subject_of(self._settings, *pair) for pair in pairs]
+        subjects = [subject_of(self._settings, *pair, derived=self._derived) for pair in pairs]
         ends = self._ends.render(subjects, progress)
         strips = self._between.render(
             subjects, [both.portraits for both in ends], lambda updates: progress(steps + updates)

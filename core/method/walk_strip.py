@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 from core.method.between import BetweenRenderer
 from core.method.mix import Mix
-from core.method.renderer import stopwatch_of, subject_of
+from core.method.renderer import stopwatch_of
 from core.method.strip import Strip
+from core.method.subjects import subject_of
 from core.models.model import Model
 from core.neurons import Neuron, Pair
 from core.pictures.portrait import Portrait
@@ -36,7 +37,7 @@ class WalkRenderer:
     """
 
     def __init__(self, model: Model, layers: tuple[str, str], settings: RenderSettings, *, strips: int = 1) -> None:
-        self._settings, self._strips = settings, strips
+        self._settings, self._strips, self._derived = settings, strips, model.derived
         alignment = settings.alignment
         if alignment.scale == "relative":
             alignment = alignment.model_copy(update={"weight": _CLOSER * alignment.weight})
@@ -50,7 +51,7 @@ class WalkRenderer:
     def render(self, walks: Sequence[Walk]) -> list[Strip]:
         """Render up to as many pairs as a batch has; at least one."""
         self.compile()
-        subjects = [subject_of(self._settings, *walk.pair) for walk in walks]
+        subjects = [subject_of(self._settings, *walk.pair, derived=self._derived) for walk in walks]
         ends = [[walk.portrait_of(neuron) for neuron in walk.pair] for walk in walks]
         strips = self._between.render(subjects, ends)
         return [strip.with_checkpoints(self._settings.checkpoint_updates("walk")) for strip in strips]
@@ -61,5 +62,5 @@ class WalkRenderer:
 
     def seconds_per_update(self, pair: Pair) -> float:
         """Return how long each of `settings.steps` updates takes for a strip, on average."""
-        watch = stopwatch_of([self._between.renderer], subject_of(self._settings, *pair), self._settings.steps)
-        return watch() / self._strips
+        subject = subject_of(self._settings, *pair, derived=self._derived)
+        return stopwatch_of([self._between.renderer], subject, self._settings.steps)() / self._strips

@@ -7,12 +7,14 @@ from collections.abc import Callable, Sequence
 import tensorflow as tf
 
 from core.method.alignment import aligned_layers, long_steps, relative_steps, weighted_alignment
-from core.method.mix import Mix, mixed
+from core.method.mix import Mix, mixed, weights_of
 from core.method.network import Readout
 from core.method.objectives import alignment_factor
 from core.method.parameterization import shared_interpolation, start_shared
-from core.method.renderer import Renderer, seen_by_model, subject_of
+from core.method.purity import Purity
+from core.method.renderer import Renderer, seen_by_model
 from core.method.strip import Strip, measure_strips
+from core.method.subjects import Neurons, subject_of
 from core.models.model import Model
 from core.neurons import Pair
 from core.spec import RenderSettings
@@ -27,13 +29,18 @@ class WholeStripRenderer:
         self._aligned = aligned_layers(model, settings)
         self._mix = Mix(model, layers, settings, strips)
         images = _SharedFrames(settings, strips)
-        goal = _Interpolation(images, Readout(model, layers, self._aligned, settings, strips), self._mix, settings)
-        self._renderer = Renderer(images, goal, settings, strips=strips, neurons=2, checkpoints=settings.checkpoints)
+        self._derived = model.derived
+        readout = Readout(model, layers, self._aligned, settings, strips)
+        goal = _Interpolation(images, readout, self._mix, settings)
+        checkpoints = settings.checkpoints
+        self._renderer = Renderer(
+            images, goal, settings, strips=strips, neurons=2, width=readout.width, checkpoints=checkpoints
+        )
         self.renderers = (self._renderer,)
 
     def render(self, pairs: Sequence[Pair], progress: Callable[[int], None]) -> list[Strip]:
         self._mix.start()
-        subjects = [subject_of(self._settings, *pair) for pair in pairs]
+        subjects = [subject_of(self._settings, *pair, derived=self._derived) for pair in pairs]
         return [Strip.of(rendered, self._aligned) for rendered in self._renderer.render(subjects, progress)]
 
 
@@ -63,14 +70,18 @@ class _Interpolation:
 
     def __init__(self, images: _SharedFrames, readout: Readout, mix: Mix, settings: RenderSettings) -> None:
         self._images, self._readout, self._mix, self._settings = images, readout, mix, settings
+        self._purity = Purity.of(readout, settings)
 
-    def objective(self, step: tf.Tensor, redirected: bool, channels: tf.Tensor, views: tf.Tensor) -> tf.Tensor:
+    def objective(self, step: tf.Tensor, redirected: bool, neurons: Neurons, views: tf.Tensor) -> tf.Tensor:
         frames, readout, mix = self._settings.frames, self._readout, self._mix
         seen = seen_by_model(self._images.by_position(), frames, self._settings, views)
-        found, (a, b) = readout(seen, channels, redirected)
+        found, (a, b) = readout(seen, neurons, redirected)
         reached = tf.stop_gradient(tf.stack([a[:, 0], b[:, -1]], axis=1))
-        factors, unit = mix.balance(reached, channels)
-        objective = mixed([a * factors[:, :1], b * factors[:, 1:]], mix.shares)
+        factors, unit = mix.balance(reached, neurons.channels)
+        if self._purity:
+            objective, unit = self._purity(found, neurons, weights_of(factors, mix.shares), unit)
+        else:
+            objective = mixed([a * factors[:, :1], b * factors[:, 1:]], mix.shares)
         layers = [readout.by_strip(found[layer]) for layer in readout.aligned]
         factor = alignment_factor(frames, self._settings.alignment.decay)
         objective += weighted_alignment(layers, factor, self._settings, unit)
@@ -80,5 +91,5 @@ class _Interpolation:
             mix.move(steps)
         return objective
 
-    def measure(self, channels: tf.Tensor) -> Sequence[tf.Tensor]:
-        return measure_strips(self._images.image(), channels, self._readout, self._mix.noise(channels))
+    def measure(self, neurons: Neurons) -> Sequence[tf.Tensor]:
+        return measure_strips(self._images.image(), neurons, self._readout, self._mix.noise(neurons.channels))

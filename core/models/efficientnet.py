@@ -28,6 +28,8 @@ from core.spec import ModelSpec
 if TYPE_CHECKING:
     import tensorflow as tf
 
+    from core.models.directions import Directions
+
 # repeats, kernel, stride, expansion, channels out
 _STAGES = (
     (1, 3, 1, 1, 16),
@@ -109,6 +111,7 @@ class EfficientNetLite0:
     layers: ClassVar[Mapping[str, int]] = dict(_layer_channels())
     alignment_layers = ("block5", "block7")
 
+    derived: ClassVar[Mapping[str, Directions]] = {}
     reading: ClassVar[Mapping[str, Any]] = {}
     unavailable: ClassVar[Mapping[str, str]] = {}
     own_size = None
@@ -197,6 +200,14 @@ class EfficientNetLite0:
         *others, deepest = sorted((layer.removesuffix("_pre_relu") for layer in layers), key=list(self.layers).index)
         return deepest.endswith(("_expand", "head")) and deepest not in others
 
+    def can_mix_channels(self, layers: Collection[str]) -> bool:
+        """Return whether products with the channels of the deepest of these layers can be computed without them.
+
+        So it is for a convolution of 1 x 1: the product of a direction and its kernel is another such kernel.
+        """
+        deepest = max(layers, key=list(self.layers).index)
+        return deepest.endswith("_pre_relu") and self.can_select_channels(layers)
+
     def activations(
         self,
         images: tf.Tensor,
@@ -213,7 +224,8 @@ class EfficientNetLite0:
             layers: names from `layers`.
             redirected: whether ReLUs have the gradient of `core.models.operations.relu`.
             channels: shape (number,): only these channels of the deepest layer are computed, in this order; see
-                `can_select_channels`.
+                `can_select_channels`. Or shape (number, channel): the products with these directions; see
+                `can_mix_channels`.
 
         Returns:
             layer name -> activations, shape (batch, height, width, channel), or (batch, class) for the logits.
@@ -244,7 +256,12 @@ class EfficientNetLite0:
             kernel, bias = self._weights[name]
             depthwise = name.endswith("_depthwise")
             if name in selected:
-                kernel, bias = tf.gather(kernel, selected[name], axis=3), tf.gather(bias, selected[name])
+                wanted = selected[name]
+                if wanted.dtype.is_integer:
+                    kernel, bias = tf.gather(kernel, wanted, axis=3), tf.gather(bias, wanted)
+                else:  # one by one, because the rounding of a product of matrices depends on how many columns it has
+                    kernel = tf.transpose(tf.linalg.matvec(kernel[0, 0], wanted))[None, None]
+                    bias = tf.linalg.matvec(wanted, bias)
             if not plain and depthwise and stride == 1:
                 return convolutions.depthwise(x, kernel, bias)
             if not plain and name == "stem" and convolutions.can_halve(x):

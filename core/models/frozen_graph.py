@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from core.arrays import Array
 from core.errors import ModelError
@@ -32,6 +32,8 @@ from core.spec import ModelSpec
 
 if TYPE_CHECKING:
     import tensorflow as tf
+
+    from core.models.directions import Directions
 
 
 class FrozenGraph:
@@ -54,6 +56,7 @@ class FrozenGraph:
         ModelError: if the graph is refused, or has no such input.
     """
 
+    derived: ClassVar[Mapping[str, Directions]] = {}
     supports_bfloat16 = False
 
     def __init__(
@@ -227,6 +230,10 @@ class FrozenGraph:
         return FeedingWeights(self._graph.nodes)
 
     def can_select_channels(self, layers: Collection[str]) -> bool:
+        """Return False: only whole layers are computed."""
+        return False
+
+    def can_mix_channels(self, layers: Collection[str]) -> bool:
         """Return False: only whole layers are computed."""
         return False
 

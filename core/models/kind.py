@@ -52,10 +52,18 @@ def check_file(spec: ModelSpec) -> None:
     Raises:
         SpecError: if the file or its sha256 is missing, or the address is not https:// or s3://.
     """
-    file = check_file_is_given(spec)
+    check_address(check_file_is_given(spec), spec.sha256)
+
+
+def check_address(file: str, sha256: str | None) -> None:
+    """Make sure that a file is given by a path, or by an address that can be downloaded and a sha256.
+
+    Raises:
+        SpecError: with a message that begins with the key, `file` or `sha256`.
+    """
     if not is_remote(file):
         return
     if not file.startswith(("https://", "s3://", "http://127.0.0.1:")):
         raise SpecError(f"file: expected a path, https:// or s3://, got {short(file)}")
-    if spec.sha256 is None:
+    if sha256 is None:
         raise SpecError("sha256: missing; a file that is downloaded needs its sha256")

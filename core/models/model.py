@@ -10,6 +10,8 @@ from core.arrays import Array
 if TYPE_CHECKING:
     import tensorflow as tf
 
+    from core.models.directions import Directions
+
 
 class Model(Protocol):
     """An image model with named layers."""
@@ -24,6 +26,10 @@ class Model(Protocol):
     @property
     def unavailable(self) -> Mapping[str, str]:
         """Layer that the model's file has and that cannot be computed -> why."""
+
+    @property
+    def derived(self) -> Mapping[str, Directions]:
+        """Derived layer -> its directions; each of `layers` whose channels are directions in another one's space."""
 
     @property
     def alignment_layers(self) -> Sequence[str]:
@@ -73,6 +79,9 @@ class Model(Protocol):
     def can_select_channels(self, layers: Collection[str]) -> bool:
         """Return whether some channels of the deepest of these layers can be computed without the others."""
 
+    def can_mix_channels(self, layers: Collection[str]) -> bool:
+        """Return whether products with the channels of the deepest of these layers can be computed without them."""
+
     def activations(
         self,
         images: tf.Tensor,
@@ -86,6 +95,8 @@ class Model(Protocol):
         Args:
             images: shape (batch, height, width, 3) in [0, 1].
             redirected: whether ReLUs have the gradient of `core.models.operations.relu`.
-            channels: shape (number,): return only these channels of the deepest layer, in this order. This may be given
-                only if `can_select_channels` is true for the layers.
+            channels: shape (number,), int32: return only these channels of the deepest layer, in this order. This may
+                be given only if `can_select_channels` is true for the layers. Or shape (number, channel), float32:
+                return the products of the channels of the deepest layer with these directions in place of the channels,
+                if `can_mix_channels` is true for the layers.
         """

@@ -13,12 +13,15 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from core.errors import SpecError, UnknownLayerError, short
+from core.errors import ModelError, SpecError, UnknownLayerError, short
 from core.models import efficientnet, frozen_graph, inception, keras_application, keras_file, onnx_model, saved_model
-from core.models.kind import ModelKind
+from core.models.derived import DerivedModel, check_names
+from core.models.directions import Directions
+from core.models.kind import ModelKind, check_address
 from core.models.model import Model
+from core.models.weights import local_file
 from core.neurons import Neuron
-from core.spec import ModelSpec
+from core.spec import DerivedLayers, ModelSpec
 
 KINDS: Mapping[str, ModelKind] = {
     kind.name: kind
@@ -54,12 +57,17 @@ def check_spec(spec: ModelSpec) -> None:
     kind = kind_of(spec.name)
     if kind is None:
         raise SpecError(f"name: expected one of {', '.join(KINDS)}, got {short(spec.name)}")
-    known = ("name", *kind.keys)
+    known = ("name", *kind.keys, "derived")
     for key in ModelSpec.model_fields:
         if getattr(spec, key) is not None and key not in known:
             raise SpecError(f"{key}: no use for this key with {spec.name}; remove it (known: {', '.join(known)})")
     if kind.check is not None:
         kind.check(spec)
+    for name, derived in (spec.derived or {}).items():
+        try:
+            check_address(derived.file, derived.sha256)
+        except SpecError as error:
+            raise SpecError(f"derived.{name}.{error}") from None
 
 
 def load(model: ModelSpec | str) -> Model:
@@ -75,7 +83,11 @@ def load(model: ModelSpec | str) -> Model:
         check_spec(spec)
     except SpecError as error:
         raise SpecError(f"model.{error}") from None
-    return _load(spec)
+    if not spec.derived:
+        return _load(spec)
+    if not all(each.is_current for each in _derived(spec).derived.values()):
+        _derived.cache_clear()  # a file has been replaced since this process has opened it
+    return _derived(spec)
 
 
 @lru_cache(maxsize=4)
@@ -83,6 +95,39 @@ def _load(spec: ModelSpec) -> Model:
     kind = kind_of(spec.name)
     assert kind is not None
     return kind.load(spec)
+
+
+@lru_cache(maxsize=4)
+def _derived(spec: ModelSpec) -> Model:
+    network = _load(spec.model_copy(update={"derived": None}))
+    derived = spec.derived or {}
+    check_names(network, derived)
+    found = {}
+    for name, each in derived.items():
+        section = f"model.derived.{name}"
+        check_layer(network, each.of, f"{section}.of")
+        path = local_file(each.file, each.sha256, section, "a matrix of directions")
+        try:
+            found[name] = Directions(each, path, network.layers[each.of], section)
+        except ModelError as error:
+            raise ModelError(f"{section}.file {error}") from None
+    return DerivedModel(network, found)
+
+
+def pinned(spec: ModelSpec) -> ModelSpec:
+    """Return the spec of a model with the sha256 of every file of directions, so that no other file is taken for it.
+
+    Raises:
+        SpecError, ModelError: as for `load`.
+    """
+    if not spec.derived:
+        return spec
+    directions = load(spec).derived
+    known = {
+        name: each if each.sha256 else each.model_copy(update={"sha256": directions[name].file_sha256})
+        for name, each in spec.derived.items()
+    }
+    return spec.model_copy(update={"derived": DerivedLayers(known)})
 
 
 def digest(model: Model) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from core.arrays import Array
+from core.models.derived import DerivedModel
 from core.models.frozen_graph import FrozenGraph
 from core.models.model import Model
 from core.spec import ModelSpec
@@ -31,6 +32,8 @@ def range_question(model: Model, spec: ModelSpec) -> str | None:
 
     None if the user has given value_range or preprocess.
     """
+    if isinstance(model, DerivedModel):
+        model = model.network
     if not isinstance(model, FrozenGraph) or spec.value_range or spec.preprocess or ":" in spec.name:
         return None
     by_node = {model.node(layer): layer for layer, size in model.sizes(_SIZE_PX).items() if size is not None}

@@ -1,4 +1,4 @@
-"""Weights files on this machine: at the path in the spec, or downloaded once into a cache folder.
+"""Files of models on this machine: at the path in the spec, or downloaded once into a cache folder.
 
 A downloaded file is named by its sha256, so the cache is never out of date and files from several addresses do not
 collide. A partial download has the suffix `.part` and is resumed. The file appears only when it is complete and its
@@ -47,19 +47,37 @@ def local_weights(spec: ModelSpec) -> Path:
         ModelError: if there is no such file, or its sha256 is not the one in the spec.
     """
     assert spec.file is not None
-    if is_remote(spec.file):
-        assert spec.sha256 is not None
-        return _cached(spec.file, spec.sha256)
-    path = local_path(spec.file)
+    return local_file(spec.file, spec.sha256, "model", f"the weights of {spec.name}")
+
+
+def local_file(file: str, sha256: str | None, section: str, what: str) -> Path:
+    """Return a file on this machine; download it unless it is in the cache.
+
+    Args:
+        file: its path or address.
+        sha256: its sha256 in hex, which is always given for an address.
+        section: section of the spec whose keys are `file` and `sha256`, for messages.
+        what: what the file has, for messages.
+
+    Raises:
+        ModelError: if there is no such file, or its sha256 is another one.
+    """
+    if is_remote(file):
+        assert sha256 is not None
+        return _cached(file, sha256, section)
+    path = local_path(file)
     if not path.is_file():
-        raise ModelError(f"model.file: expected the weights of {spec.name}, there is no file {path}")
-    if spec.sha256 is not None:
-        _check_sha256(path, spec.sha256, "give the right file, or the sha256 of this file")
+        raise ModelError(f"{section}.file: expected {what}, there is no file {path}")
+    if sha256 is not None:
+        _check_sha256(path, sha256, "give the right file, or the sha256 of this file")
     return path
 
 
 def are_here(spec: ModelSpec) -> bool:
     """Return whether a model can be loaded without a download."""
+    for each in (spec.derived or {}).values():
+        if each.sha256 is not None and is_remote(each.file) and not _place(each.file, each.sha256).is_file():
+            return False
     if spec.file is not None and spec.sha256 is not None and is_remote(spec.file):
         return _place(spec.file, spec.sha256).is_file()
     family, _, name = spec.name.partition(":")
@@ -92,7 +110,7 @@ def _check_sha256(path: Path, wanted: str, remedy: str) -> None:
         raise ModelError(f"{path}: expected a file with sha256 {wanted}, found {found}; {remedy}")
 
 
-def _cached(address: str, sha256: str) -> Path:
+def _cached(address: str, sha256: str, section: str) -> Path:
     """Return the file of an address in the cache; download it unless it is there."""
     final = _place(address, sha256)
     try:
@@ -100,7 +118,7 @@ def _cached(address: str, sha256: str) -> Path:
             final.parent.mkdir(parents=True, exist_ok=True)
             with locked(final.parent / f"{sha256}.lock"):
                 if not final.is_file():  # another process may have downloaded it while this one waited
-                    _download(address, sha256, final)
+                    _download(address, sha256, final, section)
     except OSError as error:
         raise ModelError(f"{final.parent}: cannot store weights there, {error.strerror}; set {CACHE}") from None
     _check_sha256(final, sha256, "remove it, and it is downloaded again")  # it may have been put there by hand
@@ -113,7 +131,7 @@ def _place(address: str, sha256: str) -> Path:
     return cache_folder() / f"{sha256}{suffix if suffix.isascii() and suffix[1:].isalnum() else ''}"
 
 
-def _download(address: str, sha256: str, final: Path) -> None:
+def _download(address: str, sha256: str, final: Path, section: str) -> None:
     """Download a file beside its final path, resume a partial download, and rename it when its sha256 is right."""
     part = final.parent / f"{sha256}.part"
     by_hand = f"download it by hand and put it at {final.absolute()}"
@@ -126,13 +144,15 @@ def _download(address: str, sha256: str, final: Path) -> None:
             file.flush()
             os.fsync(file.fileno())
     except _DownloadError as error:
-        raise ModelError(f"model.file {address}: could not be downloaded, {error}; try again, or {by_hand}") from None
+        raise ModelError(
+            f"{section}.file {address}: could not be downloaded, {error}; try again, or {by_hand}"
+        ) from None
     found = file_sha256(part)
     if found != sha256:
         part.unlink()
         raise ModelError(
-            f"model.file {address}: expected a file with sha256 {sha256}, got {found}; "
-            f"correct model.sha256 if that is the right file, or {by_hand}"
+            f"{section}.file {address}: expected a file with sha256 {sha256}, got {found}; "
+            f"correct {section}.sha256 if that is the right file, or {by_hand}"
         )
     part.replace(final)
 

@@ -69,6 +69,11 @@ def encode_webp(pixels: Pixels) -> bytes:
     return _encode(pixels, "WEBP", quality=85, method=4)
 
 
+def encode_jpeg(pixels: Pixels) -> bytes:
+    """Return a lossy JPEG, which more programs show than WebP."""
+    return _encode(pixels, "JPEG", quality=80)
+
+
 def resized(pixels: Pixels, size: tuple[int, int]) -> Pixels:
     """Return a picture of another width and height."""
     return np.asarray(Image.fromarray(pixels).resize(size))

@@ -18,7 +18,7 @@ from core.arrays import Array, BatchSize
 from core.atlas import pace
 from core.atlas.chunks import PlannedChunk, PlannedPair
 from core.atlas.image_records import ImagesRecord, images_from_ndjson
-from core.atlas.keys import settings_digest
+from core.atlas.keys import direction_digests, settings_digest
 from core.atlas.records import (
     BLOCK_RECORDS,
     IMAGE_RECORDS,
@@ -231,6 +231,7 @@ def _record(pair: PlannedPair, strip: Strip | None, work: PlannedChunk, device_n
         reason=reason,
         strip=pair.strip,
         portraits=pair.portraits,
+        directions=_directions(pair, work),
         method=METHOD_VERSION,
         model=work.model.name,
         model_digest=work.model_digest,
@@ -254,6 +255,11 @@ def _record(pair: PlannedPair, strip: Strip | None, work: PlannedChunk, device_n
         device=device_name,
         versions=device.versions(),
     )
+
+
+def _directions(pair: PlannedPair, work: PlannedChunk) -> tuple[Key | None, Key | None] | None:
+    a, b = direction_digests(pair.pair, load(work.model).derived)
+    return (a, b) if a or b else None
 
 
 def _figures(strip: Strip) -> dict[str, float | None]:

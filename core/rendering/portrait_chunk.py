@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 from core import METHOD_VERSION
 from core.arrays import BatchSize
 from core.atlas.chunks import PlannedChunk
-from core.atlas.keys import settings_digest
+from core.atlas.keys import direction_digests, settings_digest
 from core.atlas.portrait_plan import PlannedCanvas, PlannedPortrait, portrait_settings
 from core.atlas.records import Key, PortraitFiles, PortraitRecord
 from core.errors import DeviceError, RenderDivergedError
 from core.machine import device
 from core.machine.threads import in_threads
 from core.models.models import load
+from core.neurons import Neuron
 from core.pictures.portrait import Portrait
 from core.rendering import history
 from core.rendering.batches import at_most
@@ -103,7 +104,7 @@ def render_portraits(
     def finish(rendered: tuple[PlannedPortrait, RenderedPortrait | None]) -> PortraitRecord:
         portrait, _ = rendered
         outcome = _store(*rendered, store)
-        return _record(outcome, work, device_name, portrait.key, neuron=str(portrait.neuron), canvas=canvas.key)
+        return _record(outcome, work, device_name, portrait.key, neuron=portrait.neuron, canvas=canvas.key)
 
     rendered = _portraits(canvas, work, store, batch_pairs)
     held = max(_STORING_THREADS, at_most(batch_pairs, 1, work.settings.size_px))  # a batch is finished together
@@ -146,14 +147,15 @@ def _record(
     device_name: str,
     key: Key,
     *,
-    neuron: str | None = None,
+    neuron: Neuron | None = None,
     canvas: Key | None = None,
     sample: list[str] | None = None,
 ) -> PortraitRecord:
     settings = portrait_settings(work.settings)
     return PortraitRecord(
         key=key,
-        neuron=neuron,
+        neuron=None if neuron is None else str(neuron),
+        direction=None if neuron is None else direction_digests([neuron], load(work.model).derived)[0],
         canvas=canvas,
         sample=sample or [],
         status="done" if outcome.files else "failed",

@@ -44,6 +44,7 @@ _BLOCK_BYTES = 1 << 20
 _TYPES = {
     ".css": "text/css; charset=utf-8",
     ".html": "text/html; charset=utf-8",
+    ".jpg": "image/jpeg",
     ".js": "text/javascript; charset=utf-8",
     ".json": "application/json",
     ".ndjson": "application/x-ndjson",

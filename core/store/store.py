@@ -171,8 +171,11 @@ class DirectoryStore:
 
     def digest(self, path: str) -> str:
         try:
+            digest = hashlib.sha256()
             with (self.root / path).open("rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest()
+                while block := file.read(_BLOCK_BYTES):
+                    digest.update(block)
+            return digest.hexdigest()
         except OSError as error:
             raise self._error("read", path, error) from error
 

@@ -72,9 +72,10 @@ def land_atlas(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def open_atlas(browser: Browser, serve: Callable[[Path], str]) -> Iterator[Callable[..., Page]]:
     """Open the page in a folder: `open_atlas(root, hash="#...", viewport={...}, may_fail=False, at=address)`.
 
-    Further arguments are properties of the browser's context, such as `reduced_motion="reduce"`. In every test, all
-    requests must go to the atlas (requests that the page's own policy blocks do not count), no dialog may open, and the
-    console may have errors only if `may_fail`.
+    `file` opens another page of the folder than index.html, and `beside` is the address of another atlas that it may
+    load. Further arguments are properties of the browser's context, such as `reduced_motion="reduce"`. In every test,
+    all requests must go to the atlas (requests that the page's own policy blocks do not count), no dialog may open, and
+    the console may have errors only if `may_fail`.
 
     This fixture needs `serve`, so that the pages are closed before their web server. A page that is still loading
     when its server ends would report a connection that was reset.
@@ -85,7 +86,16 @@ def open_atlas(browser: Browser, serve: Callable[[Path], str]) -> Iterator[Calla
     requests: list[Request] = []
     places = ["file://", "data:"]
 
-    def open_one(root: Path, *, hash: str = "", may_fail: bool = False, at: str = "", **properties: Any) -> Page:
+    def open_one(
+        root: Path,
+        *,
+        hash: str = "",
+        may_fail: bool = False,
+        at: str = "",
+        file: str = "index.html",
+        beside: str = "",
+        **properties: Any,
+    ) -> Page:
         context = browser.new_context(**({"viewport": {"width": 1280, "height": 800}} | properties))
         contexts.append(context)
         context.set_default_timeout(_PATIENCE_MS)
@@ -95,9 +105,8 @@ def open_atlas(browser: Browser, serve: Callable[[Path], str]) -> Iterator[Calla
         if not may_fail:
             page.on("console", note_error)
             page.on("pageerror", lambda error: errors.append(str(error)))
-        if at:
-            places.append(at)
-        page.goto((at + "index.html" if at else (root / "index.html").as_uri()) + hash)
+        places.extend(filter(None, (at, beside)))
+        page.goto((at + file if at else (root / file).as_uri()) + hash)
         return page
 
     def note_error(message: ConsoleMessage) -> None:

@@ -26,6 +26,12 @@ def wait_until(page: Page, condition: Callable[[], object], what: str, seconds: 
         page.wait_for_timeout(20)
 
 
+def wake(page: Page) -> None:
+    """Move the pointer, and wait until what a page loads at the first sign of a reader is there."""
+    page.mouse.move(2, 2)
+    page.wait_for_function("isthmus.tools && isthmus.search")
+
+
 def expect_motion(strip: Locator, name: str) -> None:
     """Wait until the name of a strip's animation is *name*, which is `strip` or `none`."""
     expect(strip).to_have_css("animation-name", name)

@@ -18,10 +18,12 @@ PLACES = {
     "pair": f"#pair={make_record(0).key}",
     "failed pair": f"#pair={make_record(FAILED_ROW).key}",
     "pair, one not excited": f"#pair={make_record(DEAD_ROW).key}",
+    "compared strips": f"#compare={make_record(0).key}..{make_record(DEAD_ROW).key}",
+    "nothing to compare": "#compare=nonsense",
     "neuron": f"#neuron={LAYERS[0]}:68",
     "neuron, not excited": f"#neuron={make_record(DEAD_ROW).b}",
-    "map": "#map",
-    "channels": f'#map=["{LAYERS[0]}","{LAYERS[0]}"]',
+    "matrix": "#matrix",
+    "channels": f'#matrix=["{LAYERS[0]}","{LAYERS[0]}"]',
     "about": "#about",
 }
 WALK_PLACES = {
@@ -57,6 +59,9 @@ def test_no_page_has_a_barrier(
         expect(page.locator(f"#{shown(hash)}-page")).to_be_visible()
         if "pair" in place:
             expect(page.locator("#facts")).to_contain_text("settings.steps")
+            page.evaluate("document.querySelectorAll('#pair-page details').forEach(fold => { fold.open = true })")
+        if "compare" in place:
+            expect(page.locator("#compare-state p, #compare-numbers td").locator("visible=true").first).to_be_visible()
         page.emulate_media(color_scheme="light")
         found += [f"{place}: {one}" for one in violations(page)]
         page.emulate_media(color_scheme="dark")
@@ -67,7 +72,12 @@ def test_no_page_has_a_barrier(
 def shown(hash: str) -> str:
     """Return the page that an address leads to."""
     return next(
-        (page for page in ("pair", "neuron", "map", "walk", "route", "land", "about") if f"#{page}" in hash), "grid"
+        (
+            page
+            for page in ("pair", "compare", "neuron", "matrix", "walk", "route", "land", "about")
+            if f"#{page}" in hash
+        ),
+        "grid",
     )
 
 

@@ -51,7 +51,7 @@ def test_a_public_bucket_is_a_web_server(
 
     page = open_atlas(tmp_path, at=f"{seaweed.url}/{BUCKET}/galleries/public/")
     expect(page.locator("#grid img")).to_have_js_property("naturalWidth", FRAMES * SIZE_PX)
-    page.locator("#grid .names").click()
+    page.locator("#grid .player").click()
     expect(page.locator("#facts")).to_contain_text(record.key)
     page.reload()
     expect(page.locator("#large img")).to_have_js_property("naturalWidth", FRAMES * SIZE_PX)

@@ -10,7 +10,7 @@ from statistics import fmean
 import pytest
 from playwright.sync_api import Page, expect
 from sample_atlases import DEAD_ROW, FAILED_REASON, FAILED_ROW, LAYERS, PAIRS, make_record, publish
-from screen import keys_shown
+from screen import keys_shown, wake
 
 from core.atlas.records import Record
 
@@ -123,13 +123,12 @@ def test_pairs_with_a_neuron_that_is_not_excited_are_found(open_atlas: Open, atl
     """The list counts pairs with a dead neuron and without; failed pairs, of which it is unknown, are in neither."""
     page = open_atlas(atlas, viewport=TALL)
     page.locator("#filters > summary").click()
-    options = page.get_by_label("Both excited").locator("option")
-    expect(options).to_have_text(["all", "yes (28)", "no (1)"])
+    expect(page.locator("#ends").locator("option")).to_have_text(["all", "both strong (28)", "one not excited (1)"])
 
-    page.get_by_label("Both excited").select_option("no")
+    page.locator("#ends").select_option("dead")
     expect(page.locator("#count")).to_have_text("1 of 30 pairs")
     assert keys_shown(page) == [RECORDS[DEAD_ROW].key]
-    expect(page).to_have_url(re.compile("#excited=no$"))
+    expect(page).to_have_url(re.compile("#ends=dead$"))
 
 
 def test_what_no_record_has_is_not_offered(open_atlas: Open, tmp_path: Path) -> None:
@@ -143,7 +142,7 @@ def test_what_no_record_has_is_not_offered(open_atlas: Open, tmp_path: Path) -> 
     for name in ("Weaker end, min", "Off centre, max", "Pace, max"):
         expect(page.get_by_label(name)).to_have_count(0)
     expect(page.locator("#sort option")).to_have_text(["Name", *list(ORDERS)[:5]])
-    expect(page.get_by_label("Both excited")).to_be_hidden()
+    expect(page.locator("#ends")).to_be_hidden()
 
 
 def test_a_filter_without_result_says_so_and_can_be_cleared(open_atlas: Open, atlas: Path) -> None:
@@ -188,6 +187,7 @@ ORDERS: dict[str, Callable[[Record], float | None]] = {
 def test_the_best_come_first_and_failed_pairs_last(open_atlas: Open, atlas: Path) -> None:
     """In every sort order, reversed or not, pairs without a value come last; so may a dead neuron's pairs."""
     page = open_atlas(atlas, viewport=TALL)
+    wake(page)
 
     for order, value in ORDERS.items():
         value_of = {record.key: known for record in DONE if (known := value(record)) is not None}
@@ -212,6 +212,7 @@ def test_the_best_come_first_and_failed_pairs_last(open_atlas: Open, atlas: Path
 def test_a_choice_is_kept_if_a_pair_is_opened_at_once(open_atlas: Open, atlas: Path) -> None:
     """If a pair is opened right after a choice, going back leads to the grid with that choice."""
     page = open_atlas(atlas)
+    wake(page)
     page.locator("#sort").select_option("Least pixel change first")
     page.locator("#grid .player").nth(2).focus()
     page.keyboard.press("Enter")

@@ -20,6 +20,7 @@ from screen import (
 )
 
 Open = Callable[..., Page]  # the fixture `open_atlas`
+TILES = "#view=tile"  # tiles of one frame; by default they show the whole strip
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +60,7 @@ def test_every_finished_pair_has_its_picture(open_atlas: Open, atlas: Path) -> N
 
 def test_a_failed_pair_shows_its_reason_and_no_broken_image(open_atlas: Open, atlas: Path) -> None:
     """The tile of a failed pair has the reason in place of the picture."""
-    page = open_atlas(atlas, hash="#status=failed")
+    page = open_atlas(atlas, hash="#status=failed&view=tile")
     tile = page.locator(".tile")
 
     expect(tile).to_contain_text(FAILED_REASON)
@@ -71,18 +72,18 @@ def test_a_failed_pair_shows_its_reason_and_no_broken_image(open_atlas: Open, at
 
 def test_a_neuron_that_is_not_excited_is_marked(open_atlas: Open, atlas: Path) -> None:
     """Its name has the mark, and the picture has words for it; a tile without room for names has a sign."""
-    page = open_atlas(atlas, hash="#excited=no")
+    page = open_atlas(atlas, hash="#ends=dead")
     dead = make_record(DEAD_ROW)
 
     expect(page.locator(".tile .names")).to_have_text(f"{dead.a}{dead.b} not excited")
     expect(page.locator(".tile .dead")).to_have_attribute("title", re.compile("more than noise does"))
-    player = page.get_by_role("slider", name=f"{dead.a} to {dead.b}, not excited: b")
-    expect(player).to_have_attribute("title", re.compile("^b not excited: nothing .* more than noise does$"))
-    sign = "() => getComputedStyle(document.querySelector('.tile .window'), '::after').content"
-    assert page.evaluate(sign) == "none"
-    page.get_by_label("Columns").fill("16")
+    expect(page.get_by_role("slider", name=f"{dead.a} to {dead.b}, b not excited")).to_be_visible()
+    sign = page.locator(".tile .sign")
+    expect(sign).to_be_hidden()
+    page.get_by_label("Columns").fill("12")
     expect(page.locator(".tile .names")).to_be_hidden()
-    assert "∅" in page.evaluate(sign)
+    expect(sign).to_have_text("∅")
+    expect(sign).to_have_attribute("title", re.compile("^b not excited: nothing .* more than noise does$"))
 
 
 def test_a_missing_data_shard_is_reported_and_the_rest_is_shown(
@@ -92,6 +93,7 @@ def test_a_missing_data_shard_is_reported_and_the_rest_is_shown(
     monkeypatch.setattr("core.gallery.index.FIRST_ROWS", 2)
     monkeypatch.setattr("core.gallery.index.KEY_ROWS", 4)
     monkeypatch.setattr("core.gallery.index.DETAIL_ROWS", 2)
+    monkeypatch.setattr("core.gallery.publish.DETAIL_ROWS", 2)
     failed = make_record(FAILED_ROW)
     records = [failed.model_copy(update={"a": f"stem:{row}", "key": f"{row:020x}"}) for row in range(6)]
     lost = next(file.path for file in publish(tmp_path, records).shards if file.path.startswith("data/key-00000"))
@@ -102,7 +104,7 @@ def test_a_missing_data_shard_is_reported_and_the_rest_is_shown(
     expect(page.locator("#grid .tile")).to_have_count(6)
     expect(page.locator("#grid .names")).to_have_count(4)
     assert keys_shown(page) == [f"{row:020x}" for row in (0, 1)] + [None, None] + [f"{row:020x}" for row in (4, 5)]
-    page.locator(".names").last.click()
+    page.locator(".player").last.click()
     expect(page.locator("#facts")).to_contain_text(f"{5:020x}")
 
 
@@ -142,7 +144,7 @@ def test_without_javascript_the_page_says_where_the_strips_are(open_atlas: Open,
 
 def test_pointing_at_a_tile_plays_its_strip(open_atlas: Open, atlas: Path) -> None:
     """The strip at the pointer plays through whole frames; the strip beside it does not move."""
-    page = open_atlas(atlas)
+    page = open_atlas(atlas, hash=TILES)
     page.locator("#grid .window").nth(0).hover()
 
     expect_motion(page.locator(".strip").nth(0), "strip")
@@ -154,8 +156,8 @@ def test_pointing_at_a_tile_plays_its_strip(open_atlas: Open, atlas: Path) -> No
 
 def test_focusing_a_tile_plays_its_strip(open_atlas: Open, atlas: Path) -> None:
     """The strip with the focus plays, and stops when the focus leaves it."""
-    page = open_atlas(atlas)
-    page.locator("#filters > summary").focus()
+    page = open_atlas(atlas, hash=TILES)
+    page.get_by_role("button", name="CSV").focus()
     page.keyboard.press("Tab")
 
     expect(page.get_by_role("slider", name="block9_expand_pre_relu:0 to block12_depthwise:64")).to_be_focused()
@@ -166,7 +168,7 @@ def test_focusing_a_tile_plays_its_strip(open_atlas: Open, atlas: Path) -> None:
 
 def test_play_all_moves_every_strip_until_it_is_paused(open_atlas: Open, atlas: Path) -> None:
     """The button plays all tiles at once, at the chosen speed, and then pauses them."""
-    page = open_atlas(atlas)
+    page = open_atlas(atlas, hash=TILES)
     page.get_by_role("button", name="Play all").click()
 
     expect_motions(page, "strip")
@@ -179,7 +181,7 @@ def test_play_all_moves_every_strip_until_it_is_paused(open_atlas: Open, atlas: 
 
 def test_a_reader_who_wants_less_motion_sees_none_unless_asked_for(open_atlas: Open, atlas: Path) -> None:
     """With prefers-reduced-motion, pointing and focusing play nothing; scrubbing and the play button still work."""
-    page = open_atlas(atlas, reduced_motion="reduce")
+    page = open_atlas(atlas, hash=TILES, reduced_motion="reduce")
     page.locator("#grid .window").first.hover()
     page.locator("#grid .player").first.focus()
 
@@ -195,7 +197,7 @@ def test_a_reader_who_wants_less_motion_sees_none_unless_asked_for(open_atlas: O
 
 def test_moving_along_the_bar_shows_the_frame_under_the_pointer(open_atlas: Open, atlas: Path) -> None:
     """Each position on the bar shows and names its frame at once; the tile plays again after the pointer has left."""
-    page = open_atlas(atlas)
+    page = open_atlas(atlas, hash=TILES)
     player = page.locator("#grid .player").first
 
     for frame in (1, 4, 6, 2):
@@ -210,7 +212,7 @@ def test_moving_along_the_bar_shows_the_frame_under_the_pointer(open_atlas: Open
 
 def test_dragging_across_the_picture_scrubs_and_does_not_open_it(open_atlas: Open, atlas: Path) -> None:
     """A drag follows the pointer through the frames, also beyond the edge, and does not count as a click."""
-    page = open_atlas(atlas)
+    page = open_atlas(atlas, hash=TILES)
     box = page.locator("#grid .window").first.bounding_box()
     assert box is not None
     middle = box["y"] + box["height"] / 2
@@ -227,7 +229,7 @@ def test_dragging_across_the_picture_scrubs_and_does_not_open_it(open_atlas: Ope
 
 def test_pressing_the_bar_shows_the_frame_and_does_not_open_it(open_atlas: Open, atlas: Path) -> None:
     """A click or a tap on the bar chooses a frame."""
-    page = open_atlas(atlas, has_touch=True)
+    page = open_atlas(atlas, hash=TILES, has_touch=True)
     point_at_frame(page, 5)
     page.mouse.down()
     page.mouse.up()
@@ -240,7 +242,7 @@ def test_pressing_the_bar_shows_the_frame_and_does_not_open_it(open_atlas: Open,
 
 def test_arrow_keys_change_the_frame(open_atlas: Open, atlas: Path) -> None:
     """Left, right, Home and End change the frame of a focused tile and stop at the ends of its strip."""
-    page = open_atlas(atlas)
+    page = open_atlas(atlas, hash=TILES)
     player, strip = page.locator("#grid .player").first, page.locator(".strip").first
     player.focus()
 
@@ -262,7 +264,7 @@ def test_arrow_keys_change_the_frame(open_atlas: Open, atlas: Path) -> None:
 
 def test_the_keyboard_moves_from_tile_to_tile(open_atlas: Open, atlas: Path) -> None:
     """Up and down move by rows, Shift with left and right by tiles; Tab reaches only one tile at a time."""
-    page = open_atlas(atlas)
+    page = open_atlas(atlas, hash=TILES)
     page.locator("#grid .player").first.focus()
 
     for key, place in (
@@ -282,7 +284,7 @@ def test_the_keyboard_moves_from_tile_to_tile(open_atlas: Open, atlas: Path) -> 
 
 def test_thousands_of_pairs_are_a_few_rows(open_atlas: Open, large_atlas: Path) -> None:
     """Only rows near the screen exist; the grid gives assistive technology the number of all rows."""
-    page = open_atlas(large_atlas)
+    page = open_atlas(large_atlas, hash=TILES)
     grid = page.get_by_role("grid")
 
     expect(page.locator("#count")).to_have_text("12,000 of 12,000 pairs")
@@ -300,7 +302,7 @@ def test_thousands_of_pairs_are_a_few_rows(open_atlas: Open, large_atlas: Path) 
 
 def test_the_focused_tile_stays_when_its_row_leaves_the_screen(open_atlas: Open, large_atlas: Path) -> None:
     """Scrolling away does not move the focus, and the next arrow key leads back to it."""
-    page = open_atlas(large_atlas)
+    page = open_atlas(large_atlas, hash=TILES)
     page.locator("#grid .player").nth(2).focus()
     page.evaluate("scrollTo(0, 20_000)")
 
@@ -313,7 +315,7 @@ def test_the_focused_tile_stays_when_its_row_leaves_the_screen(open_atlas: Open,
 
 def test_a_list_longer_than_browsers_can_draw_is_scrolled_to_its_end(open_atlas: Open, large_atlas: Path) -> None:
     """In one column, small steps scroll by their pixels and jumps by their share of the list; every tile is reached."""
-    page = open_atlas(large_atlas, hash="#columns=1", viewport={"width": 1280, "height": 1000})
+    page = open_atlas(large_atlas, hash="#view=tile&columns=1", viewport={"width": 1280, "height": 1000})
     expect(page.locator("#count")).to_have_text("12,000 of 12,000 pairs")
     list_height = page.evaluate("document.querySelector('#grid').offsetHeight")
     row_height = (
@@ -351,10 +353,10 @@ def test_a_list_longer_than_browsers_can_draw_is_scrolled_to_its_end(open_atlas:
 
 def test_tab_reaches_what_is_on_the_screen(open_atlas: Open, large_atlas: Path) -> None:
     """After scrolling far away, Tab enters the grid at a tile on the screen."""
-    page = open_atlas(large_atlas)
+    page = open_atlas(large_atlas, hash=TILES)
     page.evaluate("scrollTo(0, 50_000)")
     expect(page.locator("#grid .tile[data-place='0']")).to_have_count(0)
-    page.locator("#filters > summary").focus()
+    page.get_by_role("button", name="CSV").focus()
     page.keyboard.press("Tab")
 
     expect(page.locator("#grid .player:focus")).to_be_in_viewport()
@@ -362,7 +364,7 @@ def test_tab_reaches_what_is_on_the_screen(open_atlas: Open, large_atlas: Path) 
 
 def test_the_reader_chooses_the_number_of_columns(open_atlas: Open, atlas: Path) -> None:
     """With one column to sixteen, tiles are whole pixels wide and side by side, and the address keeps the choice."""
-    page = open_atlas(atlas)
+    page = open_atlas(atlas, hash=TILES)
 
     for columns in (1, 3, 16):
         page.get_by_label("Columns").fill(str(columns))
@@ -374,14 +376,14 @@ def test_the_reader_chooses_the_number_of_columns(open_atlas: Open, atlas: Path)
         assert width == round(width)
         assert len(set(tops[:columns])) == 1
         assert tops[columns] > tops[0]
-        expect(page).to_have_url(re.compile(f"#columns={columns}$"))
+        expect(page).to_have_url(re.compile(f"#view=tile&columns={columns}$"))
     page.reload()
     expect(page.locator("#grid")).to_have_attribute("aria-colcount", "16")
 
 
 def test_the_grid_fits_every_screen(open_atlas: Open, atlas: Path) -> None:
     """On a telephone as on a wall of screens, the grid has two columns or more and is no wider than the screen."""
-    page = open_atlas(atlas, viewport={"width": 360, "height": 800})
+    page = open_atlas(atlas, hash=TILES, viewport={"width": 360, "height": 800})
 
     for width, columns in ((360, 2), (820, 4), (3840, 16)):
         page.set_viewport_size({"width": width, "height": 800})

@@ -70,7 +70,14 @@ def shares(x: float, y: float) -> list[str]:
             found[number] = found.get(number, 0) + share
     percent = {number: math.floor(100 * share + 0.5) for number, share in found.items()}
     order = sorted((number for number in found if percent[number]), key=lambda number: (-found[number], number))
-    return [f"{LAYER}:{number} {percent[number]} %" for number in order]
+    return [f"{LAYER}:{number} {percent[number]} %{mark_of(number)}" for number in order]
+
+
+def mark_of(number: int) -> str:
+    """Return the mark of a neuron of the sample land: one is dead, and those below half of their reach are weak."""
+    activation = np.random.default_rng(0).uniform(0, 5, len(LAND.neurons))
+    is_weak = number > 0 and activation[number] / 5 < 0.5
+    return " not excited" if number == 1 else " weak" if is_weak else ""
 
 
 def test_the_picture_is_that_of_the_blocks(open_atlas: Open, serve: Serve, land_atlas: Path) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
-from playwright.sync_api import Page, expect
-from sample_atlases import FAILED_ROW, make_record, publish
-from screen import wait_until
+import pytest
+from playwright.sync_api import Page, Route, expect
+from sample_atlases import FAILED_ROW, PAIRS, make_record, publish
+from screen import keys_shown, wait_until
 
 Open = Callable[..., Page]  # the fixture `open_atlas`
 Serve = Callable[[Path], str]  # the fixture `serve`
@@ -32,8 +34,10 @@ def test_a_fresh_page_is_less_than_60_kb_of_code(open_atlas: Open, serve: Serve,
     assert 20_000 < sum(fresh.values()) < 60_000
     assert fresh["index.html"] == (atlas / "index.html").stat().st_size
     page.mouse.move(5, 5)
-    page.wait_for_function("() => isthmus.pair && isthmus.neuron && isthmus.map && isthmus.walk && isthmus.route")
+    page.wait_for_function("() => isthmus.pair && isthmus.neuron && isthmus.matrix && isthmus.walk && isthmus.route")
+    asked = re.compile("assets/(animations|gifenc|csv|embed)-")  # what few readers need is loaded when they ask for it
     published = {path.relative_to(atlas).as_posix() for path in atlas.glob("assets/*")}
+    published = {path for path in published if not asked.match(path)}
     wait_until(page, lambda: code_loaded(page, at).keys() >= published, "all styles and scripts")
     assert code_loaded(page, at).keys() == published | {"index.html"}
 
@@ -43,10 +47,10 @@ def test_an_open_page_whose_scripts_are_gone_says_what_to_do(open_atlas: Open, t
     publish(tmp_path, [make_record(FAILED_ROW)])
     page = open_atlas(tmp_path, may_fail=True)
     expect(page.locator("#count")).to_have_text("1 of 1 pair")
-    [script] = tmp_path.glob("assets/map-??????????.js")
+    [script] = tmp_path.glob("assets/matrix-??????????.js")
     moved = script.rename(tmp_path / "moved.js")
 
-    page.evaluate("location.hash = '#map'")
+    page.evaluate("location.hash = '#matrix'")
     expect(page.locator("#gone")).to_contain_text(
         f"assets/{script.name} could not be read. If the atlas has been published again, reload this page."
     )
@@ -59,5 +63,35 @@ def test_an_open_page_whose_scripts_are_gone_says_what_to_do(open_atlas: Open, t
     expect(page.locator("#gone")).to_be_visible()
     moved.rename(script)
     page.get_by_role("button", name="Try again").click()
-    expect(page.locator("#matrix table")).to_be_visible()
+    expect(page.locator("#cells table")).to_be_visible()
     expect(page.locator("#gone")).to_be_hidden()
+
+
+def test_the_first_strips_do_not_wait_for_the_index(
+    open_atlas: Open, serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first strips are there while the rest of the data loads; a search says what it waits for."""
+    records = [make_record(row) for row in range(PAIRS)]
+    for name, rows in (("FIRST_ROWS", 4), ("KEY_ROWS", 8), ("COLUMN_ROWS", 16), ("DETAIL_ROWS", 8)):
+        monkeypatch.setattr(f"core.gallery.index.{name}", rows)
+    publish(tmp_path, records)
+    held: list[Route] = []
+    holds = True
+    page = open_atlas(tmp_path, at=serve(tmp_path), file="manifest.json", may_fail=True)
+    page.route(
+        re.compile("data/(names|key|objective)-"), lambda route: held.append(route) if holds else route.continue_()
+    )
+    page.goto(page.url.replace("manifest.json", "index.html#columns=4"), wait_until="commit")
+
+    expect(page.locator("#count")).to_have_text("30 of 30 pairs")
+    expect(page.locator("#grid .names")).to_have_count(4)
+    expect(page.locator("#loading")).to_be_hidden()
+    wait_until(page, lambda: held, "a request for the rest")
+    page.evaluate("location.hash = '#sort=objective'")
+    expect(page.locator("#loading")).to_have_text(re.compile("^Loading: [0-9]+ of [0-9]+ files…$"))
+    holds = False
+    for route in held:
+        route.continue_()
+    best = max((r for r in records if r.checkpoints), key=lambda r: r.checkpoints[-1].objective)
+    wait_until(page, lambda: keys_shown(page)[0] == best.key, "the sorted strips")
+    expect(page.locator("#loading")).to_be_hidden()

@@ -1,4 +1,4 @@
-"""The page of a neuron, the map, and the page about the atlas."""
+"""The page of a neuron, and the page about the atlas."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import quote
 
 import yaml
 from PIL import Image
@@ -26,6 +25,7 @@ from sample_atlases import (
 from screen import assert_no_sideways_scroll, keys_shown, wait_for_pictures
 
 from core.atlas.plan_files import SPEC_PATH
+from core.atlas.records import preview_path
 from core.spec_file import parse_spec
 
 Open = Callable[..., Page]  # the fixture `open_atlas`
@@ -91,15 +91,37 @@ def test_a_neuron_that_is_not_excited_is_marked_on_its_page(open_atlas: Open, tm
     page = open_atlas(tmp_path, hash="#neuron=stem:5", may_fail=True)
 
     expect(page.locator("#neuron-title")).to_have_text("stem:5 not excited")
-    expect(page.locator("#neuron-dead")).to_have_text(re.compile("^Not excited: nothing .* more than noise does.$"))
+    expect(page.locator("#neuron-marks")).to_have_text(re.compile("^Not excited: nothing .* more than noise does.$"))
     page.locator("#partners-sort").select_option("Name")
     expect(page.locator(".partner .caption .to-neuron")).to_have_text(["stem:8 not excited", "stem:9", "stem:9"])
     page.evaluate("location.hash = '#neuron=stem:8'")
     expect(page.locator("#neuron-title")).to_have_text("stem:8")
-    expect(page.locator("#neuron-dead")).to_have_text(re.compile("^Not excited in 1 of 2 pairs: "))
+    expect(page.locator("#neuron-marks")).to_have_text(re.compile("^Not excited in 1 of 2 pairs: "))
     expect(page.locator(".partner > .caption > .dead")).to_have_text("stem:8 not excited")
     page.evaluate("location.hash = '#neuron=stem:9'")
-    expect(page.locator("#neuron-dead")).to_be_hidden()
+    expect(page.locator("#neuron-marks")).to_be_hidden()
+
+
+def test_a_preview_that_is_missing_or_cut_short_is_named(open_atlas: Open, tmp_path: Path) -> None:
+    """A row shows the path of the file once, and other rows are not affected."""
+    records = [make_record(8, a="mixed4a:5", b=f"mixed4a:{partner}", key=f"{partner:020x}") for partner in (6, 7, 8)]
+    whole, cut, missing = (record.key for record in records)
+    for key in (whole, cut):
+        write_coloured_pictures(tmp_path, key, [(250 - 40 * frame, 40 * frame, 90) for frame in range(FRAMES)])
+    path = tmp_path / preview_path(cut)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    publish(tmp_path, [record.model_copy(update={"model": "inception-v1"}) for record in records])
+    page = open_atlas(tmp_path, hash="#neuron=mixed4a:5", may_fail=True)
+
+    for key in (cut, missing):
+        row = page.locator(".partner .frames", has_text=preview_path(key))
+        expect(row).to_have_text(f"No picture at {preview_path(key)}")
+    expect(page.locator(".partner img")).to_have_count(FRAMES)
+
+    microscope = page.get_by_role("link", name="The same neuron on OpenAI Microscope")
+    expect(microscope).to_have_attribute("href", "https://microscope.openai.com/models/inceptionv1/mixed4a_0/5")
+    expect(microscope).to_have_attribute("rel", "noreferrer")
+    expect(microscope).not_to_have_attribute("target", re.compile("."))
 
 
 def test_the_page_of_an_unknown_neuron_says_so(open_atlas: Open, atlas: Path) -> None:
@@ -107,77 +129,6 @@ def test_the_page_of_an_unknown_neuron_says_so(open_atlas: Open, atlas: Path) ->
     page = open_atlas(atlas, hash="#neuron=mixed4a:476")
 
     expect(page.locator("#neuron-page")).to_contain_text("This atlas has no pair of mixed4a:476.")
-
-
-# ---- map
-
-
-def test_the_map_counts_and_leads_to_the_strips(open_atlas: Open, atlas: Path) -> None:
-    """Each cell has the mean of the chosen score and the number of pairs; opening it shows these pairs."""
-    page = open_atlas(atlas, hash="#map")
-    page.get_by_label("Colour").select_option("Objective")
-    across = [r for r in RECORDS if (r.a.split(":")[0], r.b.split(":")[0]) == LAYERS]
-    mean = sum(r.checkpoints[-1].objective for r in across) / len(across)
-
-    cell = page.get_by_role(
-        "link", name=f"{LAYERS[0]} to {LAYERS[1]}: {len(across)} pairs, {mean:.1f}; show the strips"
-    )
-    expect(cell).to_have_text(f"{mean:.1f}")
-    cell.focus()
-    page.keyboard.press("Enter")
-    expect(page.locator("#count")).to_have_text(f"{len(across)} of 30 pairs")
-    expect(page).to_have_url(re.compile(f"layer_a={LAYERS[0]}&layer_b={LAYERS[1]}"))
-
-
-def test_inside_two_layers_the_map_goes_channel_by_channel(open_atlas: Open, atlas: Path) -> None:
-    """Arrow keys move over the channels and say which pairs are there; Enter and a click open the pair."""
-    page = open_atlas(atlas, hash="#map")
-    page.get_by_role("link", name=f"{LAYERS[0]} to {LAYERS[0]}, channel by channel").click()
-    within = sorted((int(r.a.split(":")[1]), int(r.b.split(":")[1]), r) for r in RECORDS if r.b.startswith(LAYERS[0]))
-
-    expect(page.locator("#matrix output")).to_contain_text(f"{within[0][2].a} to {within[0][2].b}: 1 pair")
-    page.locator("#matrix canvas").focus()
-    page.keyboard.press("ArrowDown")
-    expect(page.locator("#matrix output")).to_contain_text(f"{within[1][2].a} to {within[0][2].b}: no pair")
-    page.keyboard.press("ArrowRight")
-    expect(page.locator("#matrix output")).to_contain_text(f"{within[1][2].a} to {within[1][2].b}: 1 pair")
-    page.keyboard.press("Enter")
-    expect(page.locator("#facts")).to_contain_text(within[1][2].key)
-    page.go_back()
-    page.locator("#matrix canvas").click(position={"x": 10, "y": 10})
-    expect(page.locator("#facts")).to_contain_text(within[0][2].key)
-
-
-def test_a_map_of_thousands_of_channels_is_drawn_to_its_last_cell(open_atlas: Open, tmp_path: Path) -> None:
-    """A canvas has at most 4096 px in each direction, because browsers leave larger ones blank."""
-    layer, neurons = LAYERS[0], 3000
-    keys = [f"{number:020x}" for number in range(neurons)]
-    records = [make_record(8, a=f"{layer}:{i}", b=f"{layer}:{i + 1}", key=key) for i, key in enumerate(keys)]
-    publish(tmp_path, records)
-    for key in keys[-2:]:
-        write_coloured_pictures(tmp_path, key, [(200, 100, 50)] * FRAMES)
-    page = open_atlas(tmp_path, hash=f"#map={quote(json.dumps([layer, layer]))}")
-    canvas = page.locator("#matrix canvas")
-
-    drawn = """canvas => {
-        const { data } = canvas.getContext("2d").getImageData(canvas.width - 2, canvas.height - 2, 2, 2);
-        return [canvas.width, canvas.height, canvas.offsetWidth, canvas.offsetHeight, Math.max(...data)];
-    }"""
-    *sizes, ink = canvas.evaluate(drawn)
-    assert sizes == [4096, 4096, 2 * neurons, 2 * neurons]
-    assert ink > 0
-    canvas.click(position={"x": 2 * neurons - 1, "y": 2 * neurons - 1})
-    expect(page.locator("#facts")).to_contain_text(keys[-1])
-
-
-def test_a_map_of_unknown_layers_is_the_map_of_all_layers(open_atlas: Open, atlas: Path) -> None:
-    """Any text in the address leads to a map."""
-    page = open_atlas(atlas)
-
-    for wrong in ("nonsense", '["nowhere","stem"]', "{}", "[1]"):
-        page.evaluate("place => { location.hash = place }", f"#map={quote(wrong)}")
-        expect(page.locator("#matrix td a")).to_have_count(6)
-        page.get_by_role("link", name="Strips", exact=True).click()
 
 
 # ---- about
@@ -190,6 +141,7 @@ def test_the_atlas_explains_itself(open_atlas: Open, tmp_path: Path) -> None:
     )
     (tmp_path / SPEC_PATH).parent.mkdir()
     (tmp_path / SPEC_PATH).write_bytes(spec.to_json())
+    write_coloured_pictures(tmp_path, make_record(0).key, [(200, 100, 50)] * FRAMES)
     publish(tmp_path, [make_record(0), make_record(FAILED_ROW)])
     page = open_atlas(tmp_path, hash="#about")
     about = page.locator("#about-page")
@@ -204,14 +156,34 @@ def test_the_atlas_explains_itself(open_atlas: Open, tmp_path: Path) -> None:
         "learning_rate",
         FAILED_REASON,
         "doi:10.23915/distill.00012",
+        "layer change (Λ)",
+        "How much neighbouring frames differ for the alignment layers",
     ):
         expect(about).to_contain_text(text)
     written = yaml.safe_load(about.get_by_label("Spec of this atlas").text_content() or "")
     assert parse_spec(written, "page") == spec
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    about.get_by_role("button", name="Copy").last.click()
+    expect(about.get_by_role("status").last).to_have_text("The BibTeX is on the clipboard.")
+    assert "@article{mordvintsev2018differentiable," in page.evaluate("navigator.clipboard.readText()")
     about.get_by_role("link", name="1 failed").click()
     expect(page.locator("#count")).to_have_text("1 of 2 pairs")
     expect(page.locator("#grid .tile")).to_have_count(1)
     assert keys_shown(page) == [make_record(FAILED_ROW).key]
+
+
+def test_what_differs_between_settings_comes_first(open_atlas: Open, tmp_path: Path) -> None:
+    """Each digest has the values that not all settings share, with their meanings, and leads to its strips."""
+    records = [make_record(row, key=f"{row:020x}") for row in (FAILED_ROW, FAILED_ROW + 1)]
+    other = {"settings": records[1].settings | {"steps": 64}, "settings_digest": "f" * 20, "status": "failed"}
+    publish(tmp_path, [records[0], records[1].model_copy(update=other | {"reason": "x"})])
+    page = open_atlas(tmp_path, hash="#about", may_fail=True)
+    differences = page.locator("#differences")
+
+    expect(differences).to_contain_text("ffffffffffffsteps 64")
+    expect(differences.locator("dl").last).to_have_text(re.compile("^stepsUpdates of the images"))
+    differences.get_by_role("link", name="f" * 12).click()
+    expect(page.locator("#count")).to_have_text("1 of 2 pairs")
 
 
 def test_a_spec_that_is_too_long_for_a_page_is_left_out(open_atlas: Open, tmp_path: Path) -> None:
@@ -219,6 +191,7 @@ def test_a_spec_that_is_too_long_for_a_page_is_left_out(open_atlas: Open, tmp_pa
     listed = [["stem:0", f"stem:{channel}"] for channel in range(1, 3000)]
     (tmp_path / SPEC_PATH).parent.mkdir()
     (tmp_path / SPEC_PATH).write_text(json.dumps({"name": "x", "pairs": {"select": "list", "list": listed}}))
+    write_coloured_pictures(tmp_path, make_record(0).key, [(200, 100, 50)] * FRAMES)
     publish(tmp_path, [make_record(0)])
     page = open_atlas(tmp_path, hash="#about")
 
@@ -230,7 +203,7 @@ def test_the_other_pages_fit_a_telephone(open_atlas: Open, atlas: Path) -> None:
     """At 360 px nothing is wider than the screen; wide tables scroll by themselves."""
     page = open_atlas(atlas, viewport={"width": 360, "height": 740})
 
-    for name, place in (("map", "#map"), ("about", "#about"), ("neuron", f"#neuron={LAYERS[0]}:68")):
+    for name, place in (("matrix", "#matrix"), ("about", "#about"), ("neuron", f"#neuron={LAYERS[0]}:68")):
         page.evaluate("place => { location.hash = place }", place)
         expect(page.locator(f"#{name}-title")).to_be_visible()
         assert_no_sideways_scroll(page)

@@ -6,14 +6,15 @@ import io
 import json
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from PIL import Image
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 from sample_atlases import (
-    DEAD_ROW,
     FAILED_REASON,
     FAILED_ROW,
     FRAMES,
@@ -25,11 +26,12 @@ from sample_atlases import (
     write_coloured_pictures,
     write_pictures,
 )
-from screen import assert_no_sideways_scroll, expect_frame, wait_for_pictures
+from screen import assert_no_sideways_scroll, expect_frame, wait_for_pictures, wait_until
 
 from core.atlas.keys import pair_keys
 from core.atlas.plan_files import SPEC_PATH
 from core.atlas.records import Checkpoint, Picture
+from core.gallery.index import KEY_ROWS
 from core.neurons import Neuron, Pair
 from core.spec import ListedPairs
 from core.spec_file import parse_spec
@@ -39,10 +41,10 @@ Serve = Callable[[Path], str]  # the fixture `serve`
 RECORD = make_record(4)
 
 
-@pytest.mark.parametrize("part", [".window", ".names", "Enter"])
+@pytest.mark.parametrize("part", [".window", ".numbers", "Enter"])
 def test_picture_name_and_enter_open_the_pair_and_back_returns(open_atlas: Open, atlas: Path, part: str) -> None:
     """The pair has an address of its own; going back leads to the tile, which has the focus again."""
-    page = open_atlas(atlas, hash="#columns=1&sort=smoothness")
+    page = open_atlas(atlas, hash="#view=tile&columns=1&sort=smoothness")
     page.evaluate("scrollTo(0, 3000)")
     place = 4
     tile = page.locator(f"#grid [data-place='{place}']")
@@ -58,7 +60,7 @@ def test_picture_name_and_enter_open_the_pair_and_back_returns(open_atlas: Open,
     expect(page.locator("#pair-title")).to_be_focused()
     page.go_back()
     expect(page.locator(f"#grid [data-key='{key}']")).to_be_in_viewport()
-    if part != ".names":
+    if part != ".numbers":
         expect(page.locator(f"#grid [data-key='{key}'] .player")).to_be_focused()
 
 
@@ -73,8 +75,8 @@ def test_a_permalink_opens_its_pair(open_atlas: Open, atlas: Path) -> None:
         assert image.get_attribute("src") == f"sheets/{RECORD.key[:2]}/{RECORD.key}.png"
     assert page.title() == f"{RECORD.a} to {RECORD.b} · first-light · Isthmus"
     page.keyboard.press("Escape")
-    expect(page.locator(f"#grid [data-key='{RECORD.key}'] .player")).to_be_focused()
-    expect(page.locator(f"#grid [data-key='{RECORD.key}']")).to_be_in_viewport()
+    expect(page.locator(f"#grid .tile[data-key='{RECORD.key}'] .player")).to_be_focused()
+    expect(page.locator(f"#grid .tile[data-key='{RECORD.key}']")).to_be_in_viewport()
 
 
 def test_the_page_of_an_unknown_key_says_so(open_atlas: Open, atlas: Path) -> None:
@@ -132,35 +134,86 @@ def test_the_scrubber_moves_through_frames_and_curves(open_atlas: Open, atlas: P
     assert cursor["x"] == pytest.approx(box["x"] + 4 / 6 * box["width"], abs=1)
 
 
-def test_a_curve_point_lies_below_its_frame(open_atlas: Open, atlas: Path) -> None:
-    """Point i of a curve is in the middle of frame i, on a scale from zero to the greatest value."""
-    page = open_atlas(atlas, hash=f"#pair={RECORD.key}")
-    points = page.locator("#curves .curve-a").get_attribute("points") or ""
+def test_each_curve_has_a_scale_of_its_own(open_atlas: Open, tmp_path: Path) -> None:
+    """Point i is in the middle of frame i, from the least to the greatest value; numbers and a line at zero tell."""
+    curves = {"a": [8.0, 6.5, 4.0, 3.0, 2.5, 2.0], "b": [-1.0, -0.5, 0.0, 1.0, 2.0, 3.0]}
+    record = make_record(4, activation_a=curves["a"], activation_b=curves["b"])
+    publish(tmp_path, [record])
+    write_pictures(tmp_path, record.key, 4)
+    page = open_atlas(tmp_path, hash=f"#pair={record.key}")
 
-    greatest = max(*RECORD.activation_a, *RECORD.activation_b)
-    drawn = [tuple(map(float, point.split(","))) for point in points.split()]
-    expected = [(i + 0.5, 100 * (1 - value / greatest)) for i, value in enumerate(RECORD.activation_a)]
-    assert drawn == [pytest.approx(point, abs=0.01) for point in expected]
+    for end, values in curves.items():
+        points = page.locator(f"#curves polyline.curve-{end}").get_attribute("points") or ""
+        least, greatest = min(values), max(values)
+        drawn = [tuple(map(float, point.split(","))) for point in points.split()]
+        expected = [(i + 0.5, 100 * (1 - (value - least) / (greatest - least))) for i, value in enumerate(values)]
+        assert drawn == [pytest.approx(point, abs=0.01) for point in expected]
+    expect(page.locator("#curves .axis")).to_have_text(["8.003.00", "2.00-1.00"])
+    zero = page.locator("#curves line")
+    expect(zero).to_have_class("zero curve-b")
+    assert float(zero.get_attribute("y1") or "") == pytest.approx(75)
 
 
-def test_the_large_frame_plays_while_everything_plays(open_atlas: Open, atlas: Path) -> None:
-    """The play button also plays the large frame, and pausing stops it."""
+def test_the_strip_plays_with_all_others_or_alone(open_atlas: Open, atlas: Path) -> None:
+    """Space plays and pauses it without scrolling; a screen reader hears that it plays, and where it stops."""
     page = open_atlas(atlas, hash=f"#pair={RECORD.key}")
     page.get_by_label("Speed").select_option("4")
-    page.get_by_role("button", name="Play all").click()
+    slider = page.get_by_role("slider", name="Frame")
+    for play, pause in (
+        (page.get_by_role("button", name="Play all").click, page.get_by_role("button", name="Pause all").click),
+        (partial(page.locator("#pair-title").press, " "), partial(slider.press, " ")),
+    ):
+        play()
+        expect(slider).to_have_attribute("aria-valuetext", "playing 6 frames")
+        number = slider.get_attribute("aria-valuenow")
+        for frame in ("frame 1 of 6", "frame 4 of 6"):
+            page.wait_for_function(
+                "frame => !document.querySelector('#legend').textContent.startsWith(frame)", arg=frame
+            )
+        assert slider.get_attribute("aria-valuenow") == number
+        pause()
+        stopped = page.locator("#legend").text_content() or ""
+        frame = int(stopped.removeprefix("frame ")[0])
+        expect(slider).to_have_attribute("aria-valuetext", re.compile(f"^frame {frame} of 6, activation of a "))
+        expect(slider).to_have_attribute("aria-valuenow", str(frame))
+        page.wait_for_timeout(200)  # ms; four frames at this speed
+        assert page.locator("#legend").text_content() == stopped
+    assert page.evaluate("scrollY") == 0
 
-    for frame in ("frame 1 of 6", "frame 4 of 6"):
-        page.wait_for_function("frame => !document.querySelector('#legend').textContent.startsWith(frame)", arg=frame)
-    page.get_by_role("button", name="Pause all").click()
-    stopped = page.locator("#legend").text_content()
-    page.wait_for_timeout(200)  # ms; four frames at this speed
-    assert page.locator("#legend").text_content() == stopped
+
+def test_paper_and_forced_colours_keep_the_frames_in_sight(open_atlas: Open, tmp_path: Path) -> None:
+    """On paper, frames, curves and words are on one page; the cursor covers no frame in forced colours."""
+    write_coloured_pictures(tmp_path, RECORD.key, [(200, 40 * frame, 90) for frame in range(FRAMES)])
+    publish(tmp_path, [RECORD])
+    page = open_atlas(tmp_path, hash=f"#pair={RECORD.key}")
+    expect(page.locator("#summary p")).to_have_count(3)
+    wait_for_pictures(page)
+    page.emulate_media(forced_colors="active")
+    box = page.locator("#frames img").first.bounding_box()
+    assert box is not None
+    shot = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+    assert shot.getpixel((int(box["x"] + box["width"] / 2), int(box["y"] + box["height"] / 2))) == (200, 0, 90)
+
+    page.emulate_media(forced_colors="none", media="print")
+    page.set_viewport_size({"width": 794, "height": 1123})  # A4 at 96 dpi
+    large, strip, words = (page.locator(part).bounding_box() for part in ("#large", "#scrubber", "#telling"))
+    assert large is not None
+    assert strip is not None
+    assert words is not None
+    assert large["width"] >= 200
+    assert strip["x"] + strip["width"] <= 794
+    assert strip["height"] > strip["width"] / FRAMES + 60
+    assert page.locator("#stage").evaluate("one => getComputedStyle(one).breakInside") == "avoid"
+    for part in ("#actions", "#pair-play", "#neighbours"):
+        expect(page.locator(part)).to_be_hidden()
 
 
 def test_every_number_of_the_record_is_there(open_atlas: Open, atlas: Path) -> None:
     """The page has the numbers of every frame and every field, and the download is the record itself."""
     page = open_atlas(atlas, hash=f"#pair={RECORD.key}")
     expect(page.locator("#numbers tbody tr")).to_have_count(FRAMES)
+    expect(page.locator("#numbers")).to_be_hidden()
+    page.locator("#record-fold > summary").click()
 
     cells = page.locator("#numbers tbody td").evaluate_all("all => all.map(one => one.title)")
     distances = [RECORD.neighbour_distance, RECORD.layer_distance["block5"], RECORD.layer_distance["block7"]]
@@ -180,29 +233,92 @@ def test_every_number_of_the_record_is_there(open_atlas: Open, atlas: Path) -> N
     simple = {"key", "a", "b", "method", "model", "model_digest", "settings_digest", "device", "sheet_sha256"}
     for value in [str(getattr(RECORD, name)) for name in simple] + ["264080", "57576", "9.5", "9.12", "symmetric"]:
         assert value in facts
+    page.locator("#download > summary").click()
     with page.expect_download() as download:
         page.get_by_role("link", name="Record, JSON").click()
-    assert download.value.suggested_filename == f"{RECORD.key}.json"
+    a, b = (str(neuron).replace(":", "-") for neuron in (RECORD.a, RECORD.b))
+    assert download.value.suggested_filename == f"first-light_{a}_to_{b}_{RECORD.key[:8]}.json"
     assert download.value.path().read_text(encoding="utf-8") == RECORD.to_line() + "\n"
 
 
-def test_the_page_of_a_pair_says_which_neuron_is_not_excited(open_atlas: Open, atlas: Path) -> None:
-    """Names, a sentence and the numbers say so; a pair whose neurons are excited has no such sentence."""
-    dead = make_record(DEAD_ROW)
-    page = open_atlas(atlas, hash=f"#pair={dead.key}")
+def test_the_page_of_a_pair_says_in_words_what_its_numbers_mean(open_atlas: Open, tmp_path: Path) -> None:
+    """Kept ends, crossing and pace of good, bad and unmeasured strips; neurons that are not excited are marked."""
+    end = {"activation_a": [4.0, 4.2, 3, 2, 1, 0.5], "reach_a": 4.2, "noise_a": 0.4, "kept_a": 0.952}
+    weak = {"activation_b": [3.5, 4.0, 3, 2, 1, 1.2], "reach_b": 4.0, "noise_b": 0.4, "kept_b": 0.3}
+    unknown = dict.fromkeys(["reach_a", "reach_b", "noise_a", "noise_b", "kept_a", "kept_b", "crossing", "pace"])
+    cases: list[tuple[dict[str, Any], list[str]]] = [
+        (
+            {},
+            [
+                "a keeps 80 % of its strongest activation at its own end, b keeps 100 %.",
+                "They cross in the middle (0.47).",
+                "The pace is uneven: the largest step is 3.8 times the smallest.",
+            ],
+        ),
+        (
+            end | weak | {"crossing": None, "pace": 1.1},
+            [
+                "a keeps 95 % of its strongest activation at its own end, b keeps only 30 %.",
+                "They do not cross: b is no stronger at its own end than at the other.",
+                "The pace is even: the largest step is 1.1 times the smallest.",
+            ],
+        ),
+        (
+            end | {"noise_b": 99.0, "kept_b": None, "crossing": None, "pace": None, "layer_distance": {}},
+            [
+                "a keeps 95 % of its strongest activation at its own end.",
+                "b is not excited: its strongest activation on a frame is 4.80, on noise 99.0.",
+                "They do not cross: b is not excited.",
+                "The pace is unknown: there are no alignment layers.",
+            ],
+        ),
+        (
+            end | {"activation_a": [-1.0, 0.5, 2, 1, 0, -2], "kept_a": -0.5, "crossing": 0.21, "pace": 2.0},
+            [
+                "a is not active at its own end (-1.00), b keeps 100 % of its strongest activation at its own end.",
+                "They cross nearer to the end of a (0.21).",
+                "The pace is fairly even: the largest step is 2 times the smallest.",
+            ],
+        ),
+        (
+            end | unknown,
+            [
+                "a keeps 95 % of its strongest activation at its own end, b keeps 100 %.",
+                "An older version wrote this record: it lacks the activation on noise, the crossing and the pace.",
+            ],
+        ),
+    ]
+    records = [make_record(4, key=f"{place:020x}", **changes) for place, (changes, _) in enumerate(cases)]
+    publish(tmp_path, records)
+    page = open_atlas(tmp_path, may_fail=True)  # there are no pictures
 
-    expect(page.locator("#pair-title .to-neuron").nth(1)).to_have_text(f"{dead.b} not excited")
-    expect(page.locator("#pair-title .dead")).to_have_count(1)
-    expect(page.locator("#unexcited")).to_have_text(re.compile("^b is not excited: nothing .* more than noise does.$"))
-    expect(page.locator("#measured")).to_contain_text("b –")
-    page.evaluate("hash => { location.hash = hash }", f"#pair={RECORD.key}")
-    expect(page.locator("#pair-title")).to_have_text(f"{RECORD.a}{RECORD.b}")
-    expect(page.locator("#unexcited")).to_be_hidden()
+    for record, (_, sentences) in zip(records, cases, strict=True):
+        page.evaluate("hash => { location.hash = hash }", f"#pair={record.key}")
+        expect(page.locator("#facts")).to_contain_text(record.key)
+        expect(page.locator("#summary p")).to_have_text(sentences)
+        expect(page.locator("#pair-title .dead")).to_have_count(int(record.dead_b))
+
+
+def test_labels_and_weak_ends_stand_at_the_names(open_atlas: Open, tmp_path: Path) -> None:
+    """The title, and the page that compares the strip, have the first label of a neuron and mark a weak end."""
+    weak = make_record(4, kept_b=0.3, activation_b=[3.0, 4.0, 3, 2, 1, 1.2])
+    (tmp_path / "labels.csv").write_text(f"neuron,label\n{weak.a},<b>Curves</b>\n{weak.a},arcs\n", encoding="utf-8")
+    publish(tmp_path, [weak])
+    write_pictures(tmp_path, weak.key, 4)
+    page = open_atlas(tmp_path, hash=f"#pair={weak.key}")
+
+    for title in ("#pair-title", "#compare-large figcaption"):
+        names = page.locator(f"{title} .neuron")
+        expect(names.nth(0).locator(".label")).to_have_text("<b>Curves</b>")
+        expect(names.nth(1).locator(".weak")).to_have_text("weak")
+        expect(page.locator(f"{title} .label")).to_have_count(1)
+        page.evaluate("hash => { location.hash = hash }", f"#compare={weak.key}")
 
 
 def test_sheet_and_preview_can_be_downloaded(open_atlas: Open, serve: Serve, atlas: Path) -> None:
     """The links download the files of the atlas, byte for byte."""
     page = open_atlas(atlas, hash=f"#pair={RECORD.key}", at=serve(atlas))
+    page.locator("#download > summary").click()
 
     for name, path in (
         ("Sheet", f"sheets/{RECORD.key[:2]}/{RECORD.key}.png"),
@@ -223,6 +339,7 @@ def test_link_and_spec_can_be_copied(open_atlas: Open, serve: Serve, atlas: Path
     expect(page.locator("#copied")).to_have_text("The link is on the clipboard.")
     assert page.evaluate("navigator.clipboard.readText()") == f"{at}index.html#pair={RECORD.key}"
 
+    page.locator("#spec-fold > summary").click()
     page.get_by_role("button", name="Copy the spec").click()
     expect(page.locator("#copied")).to_have_text("The spec is on the clipboard.")
     assert page.evaluate("navigator.clipboard.readText()") == page.locator("#pair-spec").text_content()
@@ -260,11 +377,39 @@ def yaml_of(value: object) -> str:
     return json.dumps(value)
 
 
+def test_the_strip_shows_before_the_columns_of_all_pairs(open_atlas: Open, serve: Serve, tmp_path: Path) -> None:
+    """A link waits for the row of its pair and its record alone; other pairs and scores come when they have loaded."""
+    other = make_record(FAILED_ROW + 1, a=RECORD.a, key=f"{1:020x}")
+    failed = make_record(FAILED_ROW)  # copied: checking thousands of records takes long
+    many = (failed.model_copy(update={"a": f"stem:{row}", "key": f"{row:020x}"}) for row in range(2, KEY_ROWS + 2))
+    publish(tmp_path, [RECORD, other, *many])
+    for record in (RECORD, other):
+        write_pictures(tmp_path, record.key, 4)
+    (tmp_path / "blank.html").write_text('<link rel="icon" href="data:,">', encoding="utf-8")
+    at = serve(tmp_path)
+    page = open_atlas(tmp_path, at=at, file="blank.html")
+    held: list[Route] = []
+    page.route("**/data/distance-*", lambda route: held.append(route))
+    page.goto(f"{at}index.html#pair={RECORD.key}", wait_until="commit")
+
+    expect(page.locator("#pair-title")).to_have_text(f"{RECORD.a}{RECORD.b}")
+    expect(page.locator("#frames img").first).to_have_js_property("naturalWidth", FRAMES * SIZE_PX)
+    expect(page.locator("#summary p")).to_have_count(3)
+    expect(page.locator("#place")).to_have_text(re.compile(f"of {KEY_ROWS + 2:,}$"))
+    expect(page.locator("#neighbours .tile")).to_have_count(0)
+    wait_until(page, lambda: held, "a request for more")
+    for route in held:
+        route.continue_()
+    expect(page.locator("#neighbours .tile")).to_have_count(1)
+    expect(page.locator("#detail-state")).to_be_hidden()
+    expect(page.locator("#facts")).to_contain_text("layer change")
+
+
 def test_previous_and_next_go_through_the_filtered_pairs(open_atlas: Open, atlas: Path) -> None:
     """Links, and Shift with an arrow key, follow the filters and the sort order of the grid, up to its ends."""
     page = open_atlas(atlas, hash="#objective=20..&sort=objective")
     wanted = [make_record(row).key for row in range(PAIRS - 1, 14, -1)]
-    page.locator("#grid .names").first.click()
+    page.locator("#grid .player").first.click()
 
     expect(page.locator("#place")).to_have_text(f"1 of {len(wanted)}")
     expect(page.locator("#previous")).to_be_hidden()
@@ -331,8 +476,11 @@ def test_a_failed_pair_has_a_page_with_its_reason(open_atlas: Open, atlas: Path)
     expect(page.locator("#facts")).to_contain_text("settings.steps")
     expect(page.locator("#pair-page img:visible")).to_have_count(page.locator("#neighbours img").count())
     expect(page.locator("#scrubber")).to_be_hidden()
+    page.locator("#download > summary").click()
     expect(page.get_by_role("link", name="Record, JSON")).to_be_visible()
     expect(page.get_by_role("link", name="Sheet")).to_have_count(0)
+    expect(page.locator("#movies, #css, #compare-with, #embedding")).to_have_count(4)
+    expect(page.locator("#movies, #css, #compare-with, #embedding").locator("visible=true")).to_have_count(0)
     page.get_by_role("button", name="Play all").click()
 
 
@@ -352,17 +500,30 @@ def test_a_record_that_cannot_be_read_is_named_and_can_be_tried_again(open_atlas
     expect(page.locator("#detail-state")).to_be_hidden()
 
 
-def test_the_pair_fits_every_screen(open_atlas: Open, atlas: Path) -> None:
-    """Nothing is wider than the screen, and the whole strip is on it."""
-    page = open_atlas(atlas, hash=f"#pair={RECORD.key}")
-    expect(page.locator("#facts")).to_contain_text(RECORD.key)
+def test_the_pair_fits_every_screen(open_atlas: Open, tmp_path: Path) -> None:
+    """The whole strip is as wide as the screen or a third as high, the large frame is larger, and curves fit below."""
+    frames = (2, 6, 60)
+    records = [make_record(row, frames=count, key=f"{row:020x}") for row, count in enumerate(frames)]
+    publish(tmp_path, records)
+    for record in records:
+        write_coloured_pictures(tmp_path, record.key, [(9, 99, 199)] * record.frames)
+    page = open_atlas(tmp_path)
 
-    for width in (360, 1280, 3840):
-        page.set_viewport_size({"width": width, "height": 900})
-        assert_no_sideways_scroll(page)
-        box = page.locator("#frames").bounding_box()
-        assert box is not None
-        assert box["x"] + box["width"] <= width
+    for record in records:
+        page.evaluate("hash => { location.hash = hash }", f"#pair={record.key}")
+        expect(page.locator("#facts")).to_contain_text(record.key)
+        for width, height in ((360, 740), (1280, 800), (2560, 1440)):
+            page.set_viewport_size({"width": width, "height": height})
+            assert_no_sideways_scroll(page)
+            strip, large, curves = (page.locator(part).bounding_box() for part in ("#frames", "#large", "#curves"))
+            assert strip is not None
+            assert large is not None
+            assert curves is not None
+            inner = page.evaluate("document.documentElement.clientWidth")
+            assert strip["x"] + strip["width"] <= inner
+            assert strip["width"] > 0.92 * inner or strip["height"] >= 0.35 * height
+            assert large["height"] >= min(0.37 * height, 0.93 * inner)
+            assert curves["y"] + curves["height"] <= height or width == 360 or record.frames == 2
 
 
 def test_a_strip_wider_than_browsers_show_is_shown_by_its_preview(open_atlas: Open, tmp_path: Path) -> None:
@@ -379,4 +540,5 @@ def test_a_strip_wider_than_browsers_show_is_shown_by_its_preview(open_atlas: Op
     preview = re.compile(f"previews/{record.key[:2]}/{record.key}.webp$")
     expect(page.locator("#frames img").first).to_have_attribute("src", preview)
     expect(page.locator("#checkpoints img")).to_have_attribute("src", re.compile(f"{record.key}-9.webp$"))
+    page.locator("#download > summary").click()
     expect(page.get_by_role("link", name="Sheet, PNG")).to_have_attribute("href", re.compile(f"{record.key}.png$"))

@@ -45,9 +45,15 @@ def test_the_shortest_route_is_one_movie(open_atlas: Open, serve: Serve, walk_at
     """Portraits and strips between two named neurons stand in a row, and play without a jump."""
     page = open_atlas(walk_atlas, at=serve(walk_atlas))
     page.get_by_role("link", name="Route").click()
-    expect(page.locator("#route-state")).to_have_text(
-        "Name two neurons to see the shortest route between them: strips that lead from portrait to portrait."
-    )
+    state = page.locator("#route-state")
+    expect(state).to_contain_text("Name two neurons to see the shortest route between them")
+    page.get_by_role("link", name="a long route, from").click()
+    expect(page.locator(".stop")).to_have_count(5)  # such as 4, 3, 2, 1 and one of the further channels
+    page.go_back()
+    page.get_by_role("button", name="A random route").click()
+    expect(state).to_contain_text("strips from")
+    page.go_back()
+    expect(state).to_contain_text("Name two neurons")
     page.get_by_label("From", exact=True).press_sequentially(":1")
     expect(page.locator("#from-neurons option").first).to_have_attribute("value", f"{LAYER}:1")
     page.get_by_label("From", exact=True).fill(f"{LAYER}:1")
@@ -79,10 +85,11 @@ def test_the_shortest_route_is_one_movie(open_atlas: Open, serve: Serve, walk_at
     page.get_by_role("heading", name="Route").click()
     page.keyboard.press(" ")
     passes(page, f"From {LAYER}:6 to {LAYER}:5, frame 2 of 6")
+    page.locator("#route-strips .frames").first.focus()  # Space would scroll here
     page.keyboard.press(" ")
     expect(page.locator("#route-play")).to_have_text("Play")
     page.get_by_role("link", name="Walk this route").click()
-    expect(page.locator("#crumbs")).to_have_text(f"{LAYER}:1:6:5")
+    expect(page.locator("#crumbs")).to_have_text(f"{LAYER}:1:6:5goal")
 
 
 def test_no_route_is_shorter(open_atlas: Open, tmp_path: Path) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -51,6 +53,8 @@ PLACES = [
     f"#pair={2:020x}",
     f"#pair={4:020x}",
     f"#pair={99:020x}",
+    f"#compare={0:020x}..{2:020x}..{4:020x}..{5:020x}",
+    f"#compare={HOSTILE_NAMES[0]}..{HOSTILE_NAMES[2]}..javascript:alert(1)//%23pair={0:020x}",
     f"#neuron={HOSTILE_NAMES[0]}:1",
     f"#neuron={HOSTILE_NAMES[4]}:1",
     f"#walk={HOSTILE_NAMES[0]}:1",
@@ -59,11 +63,11 @@ PLACES = [
     f"#route={HOSTILE_NAMES[0]}:1..2",
     f"#route={HOSTILE_NAMES[4]}:1..2",
     f"#route={HOSTILE_NAMES[0]}..{HOSTILE_NAMES[2]}",
-    "#map",
+    "#matrix",
     "#about",
     f"#text={HOSTILE_NAMES[0]}?",
     f"#pair={HOSTILE_NAMES[0]}",
-    f"#map={HOSTILE_NAMES[0]}&layer_a={HOSTILE_NAMES[2]}",
+    f"#matrix={HOSTILE_NAMES[0]}&layer_a={HOSTILE_NAMES[2]}",
     "#__proto__=1&constructor=2&sort=constructor&columns=NaN&objective=..x&reverse=1",
 ]
 
@@ -76,6 +80,7 @@ def test_hostile_names_are_text_and_do_not_stretch_the_page(open_atlas: Open, ho
         page.evaluate("place => { location.hash = place }", place)
         expect(page.locator(".page.shown")).to_be_visible()
         expect(page.locator("#detail-state")).to_be_hidden()
+        page.evaluate("document.querySelectorAll('.page.shown details').forEach(fold => { fold.open = true })")
         assert_no_sideways_scroll(page)
         assert page.evaluate("document.querySelectorAll('img[src=x], script:not([src])').length") == 0
         assert page.locator("h1").text_content() == " ".join(HOSTILE_NAMES)
@@ -87,19 +92,34 @@ def test_hostile_names_show_as_they_are(open_atlas: Open, hostile: Path) -> None
 
     expect(page.locator("#grid .tile")).to_have_count(len(HOSTILE_NAMES) + 1)
     in_order = sorted(HOSTILE_NAMES, key=lambda name: Neuron(name, 1).order)
-    shown = page.locator("#grid .tile .neuron:first-child .layer").all_text_contents()
+    shown = page.locator("#grid .tile .to-neuron:first-child .layer").all_text_contents()
     assert sorted(set(shown), key=lambda name: Neuron(name, 1).order) == in_order
     page.locator("#filters > summary").click()
     for name in HOSTILE_NAMES:
         page.locator("#layer_a").select_option(name)
         expect(page.locator("#chips bdi")).to_have_text(name)
-        page.locator("#grid .names").first.click()
+        page.locator("#grid .player").first.click()
         page.locator("#pair-title a").first.click()
         expect(page.locator("#neuron-title")).to_have_text(f"{name}:1")
         expect(page.locator("#neuron-state")).to_contain_text("from this neuron to each partner")
         page.get_by_role("link", name="Walk from here").click()
         expect(page.locator("#walk-title")).to_have_text(f"{name}:1")
         page.get_by_role("link", name="Strips").click()
+
+
+def test_every_name_can_be_written_into_an_address(open_atlas: Open, hostile: Path) -> None:
+    """Walk, route, neuron and matrix understand names as pages write them, and as readers who know no escapes."""
+    page = open_atlas(hostile)
+    expect(page.locator("#count")).to_be_visible()
+
+    for name in HOSTILE_NAMES:
+        written = str(Neuron(name, 1))
+        layers = json.dumps([name, name])
+        for place, value in (("walk", written), ("route", f"{written}..2"), ("neuron", written), ("matrix", layers)):
+            page.evaluate("place => { location.hash = place }", f"#{place}={quote(value, safe='')}")
+            title = f"{name} by {name}" if place == "matrix" else f"{name}:1"
+            shown = "route-strips .stop:first-child" if place == "route" else f"{place}-title"
+            expect(page.locator(f"#{shown}").first).to_have_text(title)
 
 
 def test_the_page_may_not_reach_another_host(open_atlas: Open, atlas: Path) -> None:
@@ -128,7 +148,7 @@ def test_it_works_the_same_from_a_web_server_below_any_path(open_atlas: Open, se
 
     expect(page.locator("#count")).to_have_text("30 of 30 pairs")
     expect(page.locator("#grid img").first).to_have_js_property("naturalWidth", FRAMES * SIZE_PX)
-    page.locator("#grid .names").first.click()
+    page.locator("#grid .player").first.click()
     expect(page.locator("#facts")).to_contain_text(make_record(0).key)
     page.reload()
     expect(page.locator("#facts")).to_contain_text(make_record(0).key)
@@ -143,7 +163,7 @@ def test_a_page_that_is_open_never_mixes_with_a_newer_atlas(open_atlas: Open, se
     expect(page.locator("#count")).to_have_text("1 of 1 pair")
 
     publish(tmp_path, [new])
-    page.locator("#grid .names").first.click()
+    page.locator("#grid .player").first.click()
     expect(page.locator("#detail-state")).to_contain_text("If the atlas has been published again, reload this page")
     page.reload()
     expect(page.locator("#facts")).to_contain_text(old.key)

@@ -151,6 +151,86 @@ def test_a_walk_stays_among_portraits_of_the_same_settings(open_atlas: Open, wal
     assert_at(page, 30)
 
 
+def test_a_walk_shows_its_goal_and_pauses(open_atlas: Open, walk_atlas: Path) -> None:
+    """The road to the goal, the goal, and the neuron that a strip leads to while it plays are marked; Space pauses."""
+    page = open_atlas(walk_atlas, hash=f"#walk={LAYER}:2..1..goal..5")
+    state = page.locator("#walk-state")
+    expect(state).to_contain_text(f"The goal is {LAYER}:5, 2 strips from here; the road that leads there is marked.")
+    expect(page.locator(".road.on-way")).to_have_text(f"{LAYER}:6→ goal")
+    page.get_by_label("Speed").select_option("0.25")
+    road = page.get_by_role("link", name=f"Walk to {LAYER}:6, layer change 0.200, on the way to the goal")
+    road.focus()
+    road.press("Enter")
+    expect(page.locator(".ahead")).to_have_attribute("aria-label", re.compile(f"^Walk to {LAYER}:6,"))
+    expect(state).to_have_text(f"From {LAYER}:1 to {LAYER}:6…")
+    page.keyboard.press(" ")
+    expect(page.get_by_role("button", name="Go on")).to_be_visible()
+    assert page.evaluate("scrollY") == 0
+    page.get_by_label("Speed").select_option("4")
+    state.click()
+    page.keyboard.press(" ")
+    assert_at(page, 6)
+    expect(page.locator("#walk-pause")).to_be_hidden()
+    page.get_by_role("link", name=f"Walk to {LAYER}:5, layer change 0.200, the goal").click()
+    expect(state).to_contain_text(
+        f"At {LAYER}:5. 3 roads lead on: strips from this portrait to others. This is the goal"
+    )
+    expect(page.locator("#crumbs .goal")).to_have_count(1)
+    expect(page).to_have_url(re.compile(r"1\.\.6\.\.5\.\.goal\.\."))
+
+
+def test_a_channel_or_a_label_names_a_neuron(open_atlas: Open, tmp_path: Path) -> None:
+    """If several neurons with roads are meant, the page offers them; weak and dead ends and labels are shown."""
+    strips = {("block1:1", "block1:2"): 0.3, ("block1:2", "block1:3"): 0.9, ("block2:1", "block2:9"): 0.9}
+    records = [
+        walk_record(1, 2, 0.1, key=f"{i:020x}", kept_b=kept).model_copy(update={"a": a, "b": b})
+        for i, ((a, b), kept) in enumerate(strips.items())
+    ]
+    dead = walk_record(1, 2, 0.1, key=f"{3:020x}", noise_b=1e3, kept_b=None)
+    records.append(dead.model_copy(update={"a": "block1:3", "b": "block1:4"}))
+    for record in records:
+        write_walk_pictures(tmp_path, record.key, 1, 2)
+    labels = "neuron,label\nblock1:3,Curves\nblock1:3,arcs\n"
+    (tmp_path / "labels.csv").write_text(labels)
+    publish(tmp_path, records)
+    page = open_atlas(tmp_path, hash="#walk=9", reduced_motion="reduce")
+    state, title = page.locator("#walk-state"), page.locator("#walk-title")
+
+    expect(title).to_have_text("block2:9")
+    page.get_by_label("Begin at").fill("1")
+    page.get_by_label("Begin at").press("Enter")
+    expect(state).to_have_text("1 may be one of 2 neurons: block1:1, block2:1.")
+    state.get_by_role("link", name="block1:1").click()
+    expect(title).to_have_text("block1:1")
+    expect(page.get_by_role("link", name="Walk to block1:2, layer change 0.100, weak")).to_contain_text("weak")
+    page.get_by_label("Begin at").fill("curv")
+    expect(page.locator("#walk-neurons option")).to_have_attribute("value", "block1:3")
+    expect(page.locator("#walk-neurons option")).to_have_attribute("label", "Curves, arcs")
+    page.get_by_label("Begin at").fill("curves")
+    page.get_by_label("Begin at").press("Enter")
+    expect(title).to_contain_text("block1:3")
+    expect(title).to_contain_text("Curves")
+
+    page.set_viewport_size({"width": 360, "height": 740})
+    page.evaluate("location.hash = '#walk=block1:3'")
+    expect(page.locator("#around .dead")).to_be_visible()
+    assert_no_sideways_scroll(page)
+    page.evaluate("location.hash = '#route=1..4'")
+    expect(page.locator("#route-state")).to_contain_text("1 may be one of 2 neurons")
+    page.locator("#route-state").get_by_role("link", name="block1:1").click()
+    expect(page.get_by_role("button", name="To the portrait of block1:2, weak")).to_contain_text("weak")
+    expect(page.get_by_role("button", name="To the portrait of block1:4, not excited")).to_contain_text("not excited")
+
+    page.evaluate("location.hash = '#neuron=block1:2'")
+    expect(page.locator("#neuron-marks")).to_have_text(re.compile("^Weak in 1 of 2 pairs: .* less than half of its"))
+    page.evaluate("location.hash = '#neuron=1'")
+    expect(page.locator("#neuron-state")).to_have_text("1 may be one of 2 neurons: block1:1, block2:1.")
+    page.evaluate("location.hash = '#neuron=arcs'")
+    expect(page.locator("#neuron-title")).to_contain_text("block1:3")
+    expect(page.locator("#neuron-labels")).to_have_text("Also: arcs")
+    expect(page.locator(".partner .to-neuron")).to_have_text(["block1:2", "block1:4 not excited"])
+
+
 def test_a_long_or_broken_address_is_still_a_walk(open_atlas: Open, walk_atlas: Path) -> None:
     """If no road joins two neurons in the address, the walk begins after them and says so; a long walk is cut."""
     page = open_atlas(walk_atlas, hash=f"#walk={LAYER}:2..1..5..6", reduced_motion="reduce")

@@ -25,6 +25,7 @@ def test_an_atlas_is_built_in_silence_without_a_prefect_server(job: Job) -> None
 
     The first build of a user creates the server's database, and replaces a damaged one in the cache. Modules of another
     project that have the names of ours, and the user's settings for Keras and TensorFlow, do no harm in any process.
+    The atlas keeps the labels of the spec, whose file is in the folder of the command.
     """
     _surround(job)
     del job.environment["PREFECT_API_URL"]
@@ -32,6 +33,8 @@ def test_an_atlas_is_built_in_silence_without_a_prefect_server(job: Job) -> None
     kept.parent.unlink()
     kept.parent.mkdir()
     kept.write_bytes(bytes(1000))
+    (job.folder / "names.csv").write_text(f"{LAYER}:3,stripes\n")
+    job.write(labels="names.csv")
 
     finished = job.run("build", str(job.spec_file), shell=f"cd {job.folder}")
 
@@ -49,8 +52,9 @@ def test_an_atlas_is_built_in_silence_without_a_prefect_server(job: Job) -> None
         assert Image.open(job.atlas / "sheets" / key[:2] / f"{key}.png").size == (3 * 64, 64)
         assert Image.open(job.atlas / "previews" / key[:2] / f"{key}.webp").size == (3 * 64, 64)
     assert {path.name for path in job.atlas.iterdir()} == {
-        "plan", "sheets", "previews", "records", "manifest.json", "data", "index.html", "assets",
+        "plan", "sheets", "previews", "records", "manifest.json", "data", "index.html", "assets", "labels.csv",
     }  # fmt: skip
+    assert (job.atlas / "labels.csv").read_text() == f"neuron,label\n{LAYER}:3,stripes\n"
     assert job.run_here("verify", str(job.atlas)).returncode == 0
 
 
@@ -207,7 +211,7 @@ def test_checkpoints_are_kept_recorded_and_verified(finished_job: Job) -> None:
         assert sheets[0].std() < sheets[1].std() < sheets[2].std()
         assert len(record["history"]) == 12
         assert set(record["layer_distance"]) == {"block0"}
-    assert json.loads(job.run_here("verify", str(job.atlas), "--json").stdout)["checked"] == 6 * 3 * 2 + 3
+    assert json.loads(job.run_here("verify", str(job.atlas), "--json").stdout)["checked"] == 6 * 3 * 2 + 6
 
     (job.atlas / "sheets" / key[:2] / f"{key}-3.png").unlink()
     assert job.run_here("verify", str(job.atlas)).returncode == 1

@@ -64,7 +64,7 @@ def test_an_atlas_is_built_in_a_bucket_and_its_secret_stays_secret(
     assert [ended.returncode for ended in everything] == [0] * 6, [ended.stderr for ended in everything]
     assert json.loads(plan.stdout)["missing"] == 6
     assert f"{address}: 6 rendered; 6 of 6 pairs done, 0 failed, 0 missing\nOpen {page}\n" in built.stdout
-    assert verified.stdout == f"{address}: 15 files checked, 0 missing, 0 damaged, 0 extra\n"
+    assert verified.stdout == f"{address}: 18 files checked, 0 missing, 0 damaged, 0 extra\n"
     assert (json.loads(again.stdout)["rendered"], json.loads(again.stdout)["page"]) == (0, page)
     assert opened.stdout == f"{page}\n"
 

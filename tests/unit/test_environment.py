@@ -15,7 +15,7 @@ from seaweed import BUCKET, Seaweed
 
 from core.errors import SpecError
 from core.machine import environment
-from core.machine.environment import CACHE, cache_folder
+from core.machine.environment import CACHE, cache_folder, large_temporary_files, temporary_files
 from core.spec import Storage
 from core.store.store import open_store
 
@@ -257,3 +257,17 @@ def test_closed_streams_are_the_null_device(tmp_path: Path, closed: str) -> None
     subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=True, cwd=Path(__file__).parents[2])
 
     assert (tmp_path / "result").read_text() == "True 0\n"
+
+
+def test_large_temporary_files_are_on_a_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """TMPDIR counts if it is set; without it, the folder is one that is not in memory, if there is one."""
+    monkeypatch.setattr("core.machine.environment._ON_DISK", tmp_path)
+    monkeypatch.delenv("TMPDIR", raising=False)
+    assert large_temporary_files() == tmp_path
+
+    monkeypatch.setattr("core.machine.environment._ON_DISK", tmp_path / "none")
+    assert large_temporary_files() == temporary_files()
+
+    monkeypatch.setattr("core.machine.environment._ON_DISK", tmp_path)
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "other"))
+    assert large_temporary_files() == temporary_files()

@@ -22,6 +22,7 @@ from core.atlas.verify import verify
 from core.errors import RecordError, StoreError, TransientStoreError
 from core.gallery.page import pages
 from core.gallery.publish import is_current, publish
+from core.machine.environment import large_temporary_files
 from core.neurons import Neuron
 from core.spec import Compute, Storage
 from core.spec_file import parse_spec
@@ -54,7 +55,7 @@ def test_published_files_lie_where_the_contract_says(tmp_path: Path) -> None:
         "data/lookup-00000",
     ]
     assert data[-1] == "data/pairs.ndjson"
-    assert {Path(path).suffix for path in assets} == {".css", ".js"}
+    assert {Path(path).suffix for path in assets} == {".css", ".js", ".svg"}
     page = store.read("index.html").decode()
     assert all(path in page for path in (*assets, index_path(manifest)))
 
@@ -267,7 +268,7 @@ def test_a_full_disk_for_temporary_files_is_one_line(tmp_path: Path, monkeypatch
         publish(store, "small")
 
     assert str(caught.value) == (
-        f"{tempfile.gettempdir()}: could not keep the lines of records, No space left on device; "
+        f"{large_temporary_files()}: could not keep the lines of records, No space left on device; "
         "make room there, or set TMPDIR to a folder with room for twice the record files"
     )
     assert contents(store) == {}

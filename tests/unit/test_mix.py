@@ -17,9 +17,9 @@ from core.method.ends import EndsRenderer
 from core.method.mix import Mix, evenly_spaced
 from core.method.noise import noise_levels
 from core.method.objectives import alignment_factor
-from core.method.renderer import subject_of
 from core.method.strip import Strip
 from core.method.strip_renderer import StripRenderer
+from core.method.subjects import subject_of
 from core.models.model import Model
 from core.neurons import Neuron, Pair
 from core.spec import Alignment, RenderSettings

@@ -91,6 +91,8 @@ def test_other_settings_are_told_with_their_names(store: DirectoryStore) -> None
         f"{store}: has pairs with other settings (render.steps 64, here 96; render.alignment.decay 5.0, here 4.0); "
         "new pairs are added beside them. To keep them apart, give the spec another name or output"
     )
+    [told] = check_mixing(spec_of(render={"objective": {"cosine_power": 2}}), store)
+    assert "has pairs with other settings (render.objective.cosine_power 0.0, here 2.0); new" in told
     many = {"steps": 96, "seed": 1, "frames": 4, "size_px": 128, "sd": 1, "learning_rate": 1}
     [told] = check_mixing(spec_of(render=many), store)
     assert "; ...); new pairs" in told

@@ -70,15 +70,16 @@ def test_the_name_alone_is_the_default() -> None:
         ("inception-v1", "model.file: missing; inception-v1 needs it"),
         ({"name": 7}, "model.name: expected text, got 7"),
         ({"nmae": "vgg"}, "model.nmae: unknown key; did you mean 'name'? "
-         "(known: name, file, sha256, input, value_range, preprocess, tokens, weights)"),
-        ({"file": "net.pb"}, "model.file: no use for this key with efficientnet-lite0; remove it (known: name)"),
+         "(known: name, file, sha256, input, value_range, preprocess, tokens, weights, derived)"),
+        ({"file": "net.pb"},
+         "model.file: no use for this key with efficientnet-lite0; remove it (known: name, derived)"),
         ({"name": "keras:VGG16", "value_range": [0, 1]},
-         "model.value_range: no use for this key with keras:VGG16; remove it (known: name, weights)"),
+         "model.value_range: no use for this key with keras:VGG16; remove it (known: name, weights, derived)"),
         ({"name": "inception-v1", "file": "net.pb", "input": "x"},
-         "model.input: no use for this key with inception-v1; remove it (known: name, file, sha256)"),
+         "model.input: no use for this key with inception-v1; remove it (known: name, file, sha256, derived)"),
         ({"name": "frozen-graph", "file": "net.pb", "weights": "none"},
          "model.weights: no use for this key with frozen-graph; remove it "
-         "(known: name, file, sha256, input, value_range, preprocess, tokens)"),
+         "(known: name, file, sha256, input, value_range, preprocess, tokens, derived)"),
         ({"name": "keras:VGG16", "weights": "mine"}, "model.weights: expected 'imagenet' or 'none', got 'mine'"),
         ({"name": "inception-v1", "file": "https://example.org/net.pb"},
          "model.sha256: missing; a file that is downloaded needs its sha256"),
@@ -133,6 +134,6 @@ def test_every_kind_of_model_is_documented_and_every_key_belongs_to_one() -> Non
     documentation = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8").splitlines()
 
     assert [line.removeprefix("## ") for line in documentation if line.removeprefix("## ") in KINDS] == list(KINDS)
-    assert {"name"}.union(*(kind.keys for kind in KINDS.values())) == set(ModelSpec.model_fields)
+    assert {"name", "derived"}.union(*(kind.keys for kind in KINDS.values())) == set(ModelSpec.model_fields)
     for key in ModelSpec.model_fields:
         assert any(line.startswith(f"| `{key}` |") for line in documentation), key

@@ -23,14 +23,17 @@ def manifest(tmp_path: Path) -> Manifest:
 
 
 def test_the_page_comes_last_and_names_all_its_files(manifest: Manifest) -> None:
-    """Each script and style has the digest of its content in its name, and the page names exactly these files."""
+    """Each script, style and icon has the digest of its content in its name, and the page names exactly these files."""
     files = pages(manifest)
     *assets, last = files
 
     assert last == "index.html"
-    assert list(dict.fromkeys(re.findall('assets/[^" ]+', files[last].decode()))) == assets
+    page = files[last].decode()
+    [later] = re.findall('data-files="([^"]+)"', page)
+    named = [*re.findall('"assets/([^" ]+)"', page), *(file for file in later.split() if "/" not in file)]
+    assert [f"assets/{file}" for file in dict.fromkeys(named)] == assets
     for path in assets:
-        assert re.search("-([0-9a-f]{10})[.](?:js|css)$", path)
+        assert re.search("-([0-9a-f]{10})[.](?:js|css|svg)$", path)
         assert hashlib.sha256(files[path]).hexdigest()[:10] in path
 
 
@@ -38,8 +41,11 @@ def test_every_script_and_style_in_the_package_is_published(manifest: Manifest) 
     """The published assets are exactly the scripts and styles in the package."""
     folder = Path("core/gallery/web")
     files = [path.name for path in (Path(__file__).parents[2] / folder).iterdir()]
-    html = {name.replace(".html.j2", "-page.js") for name in files if name.endswith(".html.j2")} - {"page-page.js"}
-    sources = {name for name in files if name.endswith((".js", ".css"))}
+    html = {name.replace(".html.j2", "-page.js") for name in files if name.endswith(".html.j2")} - {
+        "page-page.js",
+        "head-page.js",
+    }
+    sources = {name for name in files if name.endswith((".js", ".css", ".svg"))}
 
     published = {re.sub("-[0-9a-f]{10}", "", path.removeprefix("assets/")) for path in pages(manifest)}
     assert published == sources | html | {"index.html"}
@@ -52,11 +58,20 @@ def test_published_scripts_and_styles_have_no_comments(manifest: Manifest) -> No
             assert not re.search(rb"^\s|\s// |/\*|\*/", data, re.MULTILINE), path
 
 
+ADDRESSES = {
+    b"http://www.w3.org/2000/svg",  # the namespace of SVG elements
+    b"https://doi.org/10.23915/distill.00012",  # a link to the article on the method
+    b"https://microscope.openai.com/models/inceptionv1/",  # a link to the same neuron elsewhere
+}
+
+
 def test_no_file_names_another_host(manifest: Manifest) -> None:
-    """The only address in the published files is the namespace of SVG elements."""
+    """Published files have exactly these addresses, of which none is loaded."""
+    found = set()
     for path, data in pages(manifest).items():
-        assert set(re.findall(rb"https?://[^\"' ]+", data)) <= {b"http://www.w3.org/2000/svg"}, path
+        found |= set(re.findall(rb"https?://[^\"' ]+", data))
         assert not re.search(rb"(src|href)=\"//", data), path
+    assert found == ADDRESSES
 
 
 def about(manifest: Manifest) -> str:
@@ -86,7 +101,9 @@ def test_a_page_of_an_atlas_without_spec_says_so(manifest: Manifest) -> None:
 
 def test_every_setting_is_explained_on_the_page_about_the_atlas(manifest: Manifest) -> None:
     """The script of that page has an explanation for each setting of a render, and for no other name."""
-    [script] = [data.decode() for path, data in pages(manifest).items() if re.match("assets/about-[0-9a-f]{10}", path)]
+    [script] = [
+        data.decode() for path, data in pages(manifest).items() if re.match("assets/about-[0-9a-f]{10}[.]js", path)
+    ]
 
     [explanations] = re.findall(r"SETTINGS=\{(.*?)\};", script, re.DOTALL)
     assert re.findall(r'([a-z_]+):"', explanations) == sorted(RenderSettings.model_fields)

@@ -27,7 +27,7 @@ from core.machine import device
 from core.models.model import Model
 from core.models.models import digest, load
 from core.neurons import Neuron, Pair
-from core.spec import Alignment, AtlasSpec, RenderSettings
+from core.spec import Alignment, AtlasSpec, ObjectiveSpec, RenderSettings
 from core.store.store import DirectoryStore
 
 PAIR = Pair(Neuron("block5", 0), Neuron("block5", 1))
@@ -129,6 +129,7 @@ OTHER_SETTINGS: dict[str, list[Any]] = {
         Alignment(scale="lucid", weight=0.3),
         Alignment(decay=4),
     ],
+    "objective": [ObjectiveSpec(cosine_power=1), ObjectiveSpec(cosine_power=1.5)],
     "precision": ["tf32", "bfloat16"],
     "xla": [True],
 }

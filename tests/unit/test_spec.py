@@ -93,7 +93,7 @@ def test_name_and_pairs_are_enough() -> None:
     [
         ({"select": "list", "list": [["block5:1", "block7:2"]]}, {}),
         ({"select": "random", "neurons": ["block5:0-3"], "n": 2}, {"seed": 0}),
-        ({"select": "nearest", "neurons": ["block5:0-3", "stem:1"]}, {"k": 4, "connect": False}),
+        ({"select": "nearest", "neurons": ["block5:0-3", "stem:1"]}, {"k": 4, "connect": False, "by": "weights"}),
     ],
 )
 def test_select_names_the_kind_of_selection(pairs: dict[str, Any], more: dict[str, Any]) -> None:
@@ -135,12 +135,20 @@ def test_an_atlas_lies_in_the_output_under_its_name(output: str, uri: str) -> No
     ("change", "message"),
     [
         ({"rendr": {}}, "rendr: unknown key; did you mean 'render'? "
-         "(known: name, output, model, pairs, land, strip, render, compute, storage)"),
-        ({"zzz": 1}, "zzz: unknown key (known: name, output, model, pairs, land, strip, render, compute, storage)"),
-        ({"": 1}, "'': unknown key (known: name, output, model, pairs, land, strip, render, compute, storage)"),
+         "(known: name, output, model, pairs, land, strip, render, compute, storage, labels, site)"),
+        (
+            {"zzz": 1},
+            "zzz: unknown key "
+            "(known: name, output, model, pairs, land, strip, render, compute, storage, labels, site)",
+        ),
+        (
+            {"": 1},
+            "'': unknown key (known: name, output, model, pairs, land, strip, render, compute, storage, labels, site)",
+        ),
         (
             {"a\nb": 1},
-            "'a\\nb': unknown key (known: name, output, model, pairs, land, strip, render, compute, storage)",
+            "'a\\nb': unknown key "
+            "(known: name, output, model, pairs, land, strip, render, compute, storage, labels, site)",
         ),
         ({7: 1}, "7: expected keys that are text, got 7"),
         ({"name": None}, "name: expected text, got nothing"),

@@ -12,9 +12,9 @@ import tensorflow as tf
 from core.atlas.selection import resolve_settings
 from core.method import objectives as o
 from core.method.parameterization import shared_interpolation
-from core.method.renderer import subject_of
 from core.method.strip import Strip
 from core.method.strip_renderer import StripRenderer
+from core.method.subjects import subject_of
 from core.models.model import Model
 from core.neurons import Neuron, Pair
 from core.spec import Alignment, RenderSettings

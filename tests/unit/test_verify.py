@@ -118,10 +118,10 @@ DATA = ["details", "shard", "pairs"]
 
 
 def test_a_new_atlas_is_intact(atlas: Atlas) -> None:
-    """Three pairs have a sheet and a preview, at the end and at a checkpoint, and there are five data files."""
+    """Three pairs have a sheet and a preview, at the end and at a checkpoint, and there are six data files."""
     report = verify(atlas.store)
 
-    assert report == Report(checked=3 * 4 + 5, missing=(), damaged=(), extra=(), spoilt_records=())
+    assert report == Report(checked=3 * 4 + 6, missing=(), damaged=(), extra=(), spoilt_records=())
     assert report.intact
 
 

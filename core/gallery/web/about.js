@@ -14,6 +14,8 @@ isthmus.about = (() => {
       "Key frames are two low-resolution images that all frames share: each frame takes a mix of both. symmetric: they lie at the ends of the strip. lucid: they lie where the Lucid library puts them.",
     learning_rate: "Learning rate of the Adam optimizer.",
     mix: "How much each of the two neurons counts in each frame. balanced: by what each gains over noise, and the frames move until they are equally far apart in the alignment layers. lucid: activations as they are, shares in equal steps.",
+    objective:
+      "How activations count. cosine_power: with a power p above 0, the activation at each position counts by max(0.1, cosine)^p, with the cosine of the angle between the activations of all channels and the mix of the two neurons. Without it, only the activation counts.",
     precision: "Number format of the network's arithmetic. The image is float32 always.",
     redirected_updates:
       "A ReLU that is off passes no gradient, so an inactive neuron would never be excited. For this number of updates, the gradient is redirected through ReLUs that are off.",
@@ -37,22 +39,53 @@ isthmus.about = (() => {
   function fill() {
     byId("kind").textContent = kind();
     byId("scores").append(
-      ...Object.values(pairs.SCORES).map(({ label, meaning }) =>
-        element("div", {}, element("dt", { textContent: label.toLowerCase() }), explanation(meaning)),
-      ),
+      ...Object.values(pairs.SCORES).map(({ label, meaning, sign }) => term(label.toLowerCase(), meaning, sign)),
+      ...(pairs.absent.has("ends") ? [] : Object.values(isthmus.MARKS).map(({ word, meaning }) => term(word, meaning))),
     );
-    if (!pairs.absent.has("excited")) {
-      const meaning = explanation(isthmus.UNEXCITED);
-      byId("scores").append(element("div", {}, element("dt", { textContent: "not excited" }), meaning));
-    }
     for (const term of document.querySelectorAll("#about-page .settings dt")) {
       const name = term.textContent;
       if (Object.hasOwn(SETTINGS, name)) term.parentElement.append(explanation(SETTINGS[name]));
     }
+    if (pairs.settings.length > 1) showDifferences();
     if (pairs.reasons.size) showFailures();
+    for (const button of document.querySelectorAll("#about-page [data-copies]")) {
+      const { copies, what } = button.dataset;
+      button.addEventListener("click", () => isthmus.copy(byId(copies).textContent, button.nextElementSibling, what));
+    }
   }
 
+  const term = (name, meaning, sign = "") =>
+    element(
+      "div",
+      {},
+      element("dt", { textContent: sign ? `${name} (${sign})` : name }),
+      element("dd", { textContent: meaning[0].toUpperCase() + meaning.slice(1) }),
+    );
+
   const explanation = (textContent) => element("dd", { className: "meaning", textContent });
+
+  // Say first in what the settings of the pairs differ, and what these settings mean.
+  function showDifferences() {
+    const lists = [...document.querySelectorAll("#about-page .settings")];
+    const valueOf = (list, name) =>
+      [...list.children].find((one) => one.firstElementChild.textContent === name)?.children[1].textContent;
+    const differing = Object.keys(SETTINGS).filter((name) => new Set(lists.map((list) => valueOf(list, name))).size > 1);
+    const rows = pairs.settings.map((digest, place) => {
+      const link = element("a", {
+        href: isthmus.address.toGrid({ setting: digest }),
+        textContent: digest.slice(0, 12),
+        title: "Show the strips with these settings",
+      });
+      return element("div", {}, element("dt", {}, link), element("dd", { textContent: pairs.differences[place] || "nothing that was recorded" }));
+    });
+    byId("differences").hidden = false;
+    byId("differences").replaceChildren(
+      element("h3", { textContent: "What differs between the settings" }),
+      element("p", { textContent: `The pairs have ${rows.length} settings, each with a digest. They differ in:` }),
+      element("dl", {}, ...rows),
+      element("dl", { className: "meanings" }, ...differing.map((name) => term(name, SETTINGS[name]))),
+    );
+  }
 
   function kind() {
     const walks = pairs.columns.walk.reduce((sum, one) => sum + one, 0);
@@ -68,8 +101,10 @@ isthmus.about = (() => {
     );
   }
 
-  function showFailures() {
-    const listed = [...pairs.reasons].slice(0, LISTED).map(([row, reason]) => {
+  async function showFailures() {
+    const rows = [...pairs.reasons].slice(0, LISTED);
+    await pairs.load(["key"], rows.map(([row]) => row)).catch(isthmus.address.lost);
+    const listed = rows.map(([row, reason]) => {
       const pair = pairs.at(row);
       const link = element(
         "a",

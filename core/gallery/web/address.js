@@ -4,6 +4,7 @@
 //
 //   #sort=balance&layer_a=mixed4a        the grid, filtered and sorted
 //   #strips                              the grid, in atlases with a land, which they open on
+//   ?embed#pair=KEY                      one strip alone
 //   #pair=KEY   #compare=KEY..KEY   #neuron=mixed4a:476   #matrix   #matrix=["LAYER","LAYER"]   #about
 //   #map                                 the land if there is one, or else the matrix; #map=["LAYER","LAYER"]
 //   #walk=mixed4a:476..12..mixed4b:3     neurons that the walk has visited; a channel alone repeats the layer
@@ -14,7 +15,8 @@
 // Choices (filters, sort order, columns) come first and stay the same from page to page; the page comes last.
 isthmus.address = (() => {
   const { assets, byId, element, filter, grid, pairs } = isthmus;
-  const PAGES = ["pair", "compare", "neuron", "matrix", "map", "walk", "route", "land", "about"].filter((page) =>
+  const isEmbedded = new URLSearchParams(location.search).has("embed"); // in a page of somebody else
+  const PAGES = ["pair", "compare", "neuron", "matrix", "walk", "route", "land", "about"].filter((page) =>
     byId(`${page}-page`),
   );
   const name = document.body.dataset.name;
@@ -25,7 +27,7 @@ isthmus.address = (() => {
   // Return what the address says. Links of earlier versions call the matrix a map.
   function parameters() {
     const given = new URLSearchParams(location.hash.slice(1));
-    if (given.has("map") && byId("matrix-page") && !hasPage(given)) given.set(given.get("map") || !hasLand() ? "matrix" : "land", given.get("map"));
+    if (given.has("map") && !hasPage(given)) given.set(given.get("map") || !hasLand() ? "matrix" : "land", given.get("map"));
     return given;
   }
 
@@ -45,6 +47,7 @@ isthmus.address = (() => {
 
   // Return the page that an address names, or else the first: the land if there is one, and the grid if not.
   function pageOf(given) {
+    if (isEmbedded) return "embed";
     const isFirst = hasLand() && (pairs.count === 0 || [...given].length === 0);
     return PAGES.find((page) => given.has(page)) ?? (isFirst ? "land" : "grid");
   }
@@ -58,14 +61,14 @@ isthmus.address = (() => {
     if (shown !== page) isthmus[shown]?.leave?.();
     const place = history.state?.place;
     tellMistakes(given);
-    grid.choose(filter.read(given)); // on every page: the grid knows which pairs come before and after a pair
+    if (!isEmbedded) grid.choose(filter.read(given)); // on every page: the grid knows which pairs come before and after a pair
     choices = String(new URLSearchParams(filter.read(given)));
     for (const link of document.querySelectorAll("nav [data-page]")) {
       link.href = to(link.dataset.page);
       link.dataset.page === page ? link.setAttribute("aria-current", "page") : link.removeAttribute("aria-current");
     }
     shown = page;
-    const value = given.get(page);
+    const value = given.get(isEmbedded ? "pair" : page);
     const { hash } = location;
     const failure = await waitFor(prepared(page, value)).catch((error) => error);
     if (hash !== location.hash) return; // the reader has gone to another page
@@ -79,7 +82,7 @@ isthmus.address = (() => {
     if (hash !== location.hash) return;
     setTitle(title);
     if (page !== "grid" && place) returnTo(place);
-    if (!first && page !== "grid") byId(`${page}-title`).focus({ preventScroll: true });
+    if (!first && page !== "grid" && !isEmbedded) byId(`${page}-title`).focus({ preventScroll: true });
   }
 
   // Load the scripts of a page and then the data that it needs. By default, a page needs the names of all pairs.
@@ -200,7 +203,7 @@ isthmus.address = (() => {
     if (script && !pairs.index.isRead) return lost({ message: script.getAttribute("src") });
     if (!script) isthmus.index({ pairs: 0, layers: [], neurons: [], settings: [], differences: [], groups: [], first: {} });
     const onlyLand = pairs.count === 0 && hasLand();
-    for (const link of document.querySelectorAll("[data-page=grid], [data-page=matrix], [data-page=map]")) link.hidden = onlyLand;
+    for (const page of ["grid", "matrix"]) document.querySelector(`[data-page=${page}]`).hidden = onlyLand;
     byId("play").hidden = onlyLand;
     for (const page of ["walk", "route"]) document.querySelector(`[data-page=${page}]`).hidden = !pairs.hasRoads();
     grid.listenToTools();
@@ -210,6 +213,7 @@ isthmus.address = (() => {
     const before = { capture: true }; // before a link is followed
     addEventListener("click", () => writing && write(), before);
     addEventListener("keydown", ({ key }) => key === "Enter" && writing && write(), before);
+    if (isEmbedded) return void show(); // one strip needs little
     addEventListener("keydown", returnToStrips);
     assets.prepare();
     show();

@@ -76,8 +76,23 @@ isthmus.pairs = (() => {
       meaning:
         "largest step between neighbouring frames divided by the smallest, for the alignment layers; 1 is perfectly even; the smaller, the more even",
     },
+    photo_multiple: {
+      sign: "⊡",
+      label: "Times photos",
+      order: "Strongest beyond photos first",
+      highestFirst: true,
+      meaning: "how much stronger the ends are than the strongest photograph, above the mean; the smaller of both ends",
+    },
+    photo_correlation: {
+      sign: "r",
+      label: "Correlation",
+      order: "Most correlated on photos first",
+      bounds: [-1, 1],
+      highestFirst: true,
+      meaning: "correlation of both neurons' activations over all photographs",
+    },
   };
-  const LATER = ["weaker_end", "off_centre", "pace"]; // records of older versions lack them
+  const LATER = ["weaker_end", "off_centre", "pace", "photo_multiple", "photo_correlation"]; // records of older versions lack them
   const NAMES = ["a", "b", "setting", "status", "frames", "size_px", "walk", "ends"]; // every search needs them
   const TILE = ["key", ...NAMES];
   const TILE_NUMBERS = ["activation_a", "activation_b", "smoothness"];

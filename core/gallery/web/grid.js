@@ -3,26 +3,22 @@
 // The grid of tiles, and the tools that choose which pairs it shows.
 isthmus.grid = (() => {
   const { byId, element, filter, pairs } = isthmus;
-  const [grid, state, count, chips] = ["grid", "state", "count", "chips"].map(byId);
-  const CAPTION = 78; // px: the bar and three lines of text, see grid.css
+  const grid = byId("grid");
+  const CAPTION = { lines: 78, line: 40, none: 0 }; // px: the bar and lines of text, see grid.css
+  const GAP = { lines: 14, line: 22, none: 4 }; // px, between tiles
   const TOOLS = 150; // px, about the height of the page's bar and the tools
   const LEGIBLE = 112; // px; narrower tiles have no caption
-  const GAP = { captioned: 14, bare: 4 }; // px
-  const LABELS = {
-    text: "search",
-    with: "neuron",
-    layer_a: "layer of a",
-    layer_b: "layer of b",
-    status: "status",
-    setting: "settings",
-    excited: "both excited",
-  };
-
+  const ONE_LINE = 440; // px; wider tiles have a caption of one line
+  const FRAME = { least: 16, suitable: 88, mostInList: 44 }; // px, in a film
+  const SCORE = 84; // px, a column of numbers in the list
+  const LONGEST = 10; // frames of a film of one line; longer strips are shown in several
   const list = isthmus.rows(grid, makeRow);
   let chosen = null; // the reader's choices, see filter.js
+  let numberLeft = null; // of pairs, by each value of a filter; see filter.js
   let view = new Uint32Array(); // rows of the pairs that pass all filters, sorted
   let columns = 1;
-  let tile = 192; // px
+  let film = null; // see strip.js; null if tiles show one frame
+  let scores = null; // those that the list has columns for
   let height = 284; // px, a row with the gap below it
   let current = 0; // place in the view of the tile that the keyboard reaches
   let fetching = 0; // timer
@@ -35,27 +31,72 @@ isthmus.grid = (() => {
   function fit(changed = false) {
     const width = grid.clientWidth;
     if (width === 0) return;
-    const before = `${columns} ${tile}`;
-    byId("columns").value = chosen.columns ?? suitable();
-    columns = Number(byId("columns").value);
-    const highest = Math.max(96, innerHeight - TOOLS - CAPTION);
-    const share = (gap) => Math.max(16, Math.min(highest, Math.floor((width - gap * (columns - 1)) / columns)));
-    const bare = share(GAP.captioned) < LEGIBLE;
-    tile = share(bare ? GAP.bare : GAP.captioned);
-    if (!changed && before === `${columns} ${tile}`) return;
-    height = tile + (bare ? GAP.bare : CAPTION + GAP.captioned);
-    grid.classList.toggle("bare", bare);
-    grid.classList.toggle("full-height", tile === highest);
-    grid.style.setProperty("--columns", columns);
-    grid.style.setProperty("--tile", `${tile}px`);
+    const shown = chosen.view ?? "filmstrip";
+    const { caption, tile, size, most, ...made } = { tile: tiles, list: table, filmstrip: films }[shown](width);
+    const layout = JSON.stringify([shown, made, tile, size]);
+    if (!changed && grid.dataset.layout === layout) return;
+    ({ columns, film, scores, height } = made);
+    grid.dataset.layout = layout;
+    grid.className = `view-${shown} caption-${caption}${tile === highest() ? " full-height" : ""}`;
+    const lengths = { "--columns": columns, "--tile": `${tile}px`, "--size": `${size}px`, "--scores": scores?.length, "--row": `${height}px` };
+    for (const one of [grid, byId("heads")])
+      for (const [name, value] of Object.entries(lengths)) one.style.setProperty(name, value);
     grid.setAttribute("aria-rowcount", Math.ceil(view.length / columns));
     grid.setAttribute("aria-colcount", columns);
+    Object.assign(byId("columns"), { max: most, value: columns });
     byId("columns-number").value = columns;
+    isthmus.tools?.showHeads();
     list.set(Math.ceil(view.length / columns), height);
   }
 
-  // Return the number of columns that suits the screen: tiles about 210 px wide.
-  const suitable = () => Math.max(2, Math.min(16, Math.round(grid.clientWidth / 210)));
+  const within = (least, value, most) => Math.max(least, Math.min(most, value));
+
+  // Return the greatest height of a picture, px, so that the screen shows a whole tile.
+  const highest = () => Math.max(96, innerHeight - TOOLS - CAPTION.lines);
+
+  // Share a width among columns. `unit` is what the width of a tile is a multiple of.
+  function share(width, suitable, most, unit = 1) {
+    const columns = within(1, Math.floor(chosen.columns ?? suitable), most);
+    const widest = (gap) => Math.floor((width - gap * (columns - 1)) / columns / unit) * unit;
+    const caption = widest(GAP.lines) < LEGIBLE ? "none" : widest(GAP.line) < ONE_LINE ? "lines" : "line";
+    return { columns, caption, tile: widest(GAP[caption]), most };
+  }
+
+  // Tiles of one frame, about 210 px wide.
+  function tiles(width) {
+    const made = share(width, within(2, Math.round(width / 210), 16), 16);
+    if (made.caption === "line") made.caption = "lines";
+    const tile = within(FRAME.least, made.tile, highest());
+    return { ...made, tile, size: tile, film: null, scores: null, height: tile + CAPTION[made.caption] + GAP[made.caption] };
+  }
+
+  // Whole strips, whose frames are about 88 px large and at least 16.
+  function films(width) {
+    const frames = framesInLine();
+    const most = within(1, Math.floor((width + GAP.none) / (FRAME.least * frames + GAP.none)), 16);
+    const made = share(width, within(1, Math.round(width / frames / FRAME.suitable), most), most, frames);
+    const size = within(1, made.tile / frames, highest());
+    const tile = size * frames;
+    return { ...made, tile, size, film: { width: tile, height: size, frames }, scores: null, height: size + CAPTION[made.caption] + GAP[made.caption] };
+  }
+
+  // A table: a small strip, the names, and as many scores as there is room for.
+  function table(width) {
+    const frames = framesInLine();
+    const size = within(FRAME.least, Math.floor((width * (width < 560 ? 0.3 : 0.22)) / frames), FRAME.mostInList);
+    const tile = size * frames;
+    const names = Object.keys(pairs.SCORES);
+    const room = within(0, Math.floor((width - tile - (width < 560 ? 120 : 300)) / SCORE), names.length);
+    const scores = names.slice(0, room);
+    if (room && chosen.sort && !scores.includes(chosen.sort)) scores[room - 1] = chosen.sort;
+    return { columns: 1, caption: "list", tile, size, most: 1, film: { width: tile, height: size, frames }, scores, height: Math.max(size + 8, 40) + 15 };
+  }
+
+  // Return how many frames a film of one line has: as many as the longest of the first strips, unless they are long.
+  function framesInLine() {
+    const most = Math.max(1, ...pairs.columns.frames?.subarray(0, pairs.index.first) ?? []);
+    return most > LONGEST ? 6 : most;
+  }
 
   function makeRow(number) {
     const row = element("div", { className: "row" });
@@ -63,17 +104,17 @@ isthmus.grid = (() => {
     row.setAttribute("aria-rowindex", number + 1);
     const rows = rowsIn(number);
     const isReady = pairs.isLoaded(pairs.tile, rows);
-    if (!isReady || !pairs.isLoaded(pairs.tileNumbers, rows)) {
-      row.dataset.waiting = isReady ? "tileNumbers" : "tile";
+    if (!isReady || !pairs.isLoaded(numbers(), rows)) {
+      row.dataset.waiting = isReady ? "numbers" : "tile";
       fetchSoon();
     }
     for (let column = 0; column < rows.length; column++) {
       const place = number * columns + column;
       if (!isReady) {
-        row.append(element("div", { className: "tile" }, element("div", { className: "window" })));
+        row.append(element("div", { className: "tile" }, element("div", { className: "window waiting" })));
         continue;
       }
-      const made = isthmus.strip.makeTile(pairs.at(view[place]), chosen.sort);
+      const made = isthmus.strip.makeTile(pairs.at(view[place]), { sort: chosen.sort, film, scores });
       made.setAttribute("role", "gridcell");
       made.setAttribute("aria-colindex", column + 1);
       made.dataset.place = place;
@@ -86,12 +127,15 @@ isthmus.grid = (() => {
   // Return the rows of the pairs in a row of the grid.
   const rowsIn = (number) => view.subarray(number * columns, (number + 1) * columns);
 
+  // Return the columns of the numbers that tiles show.
+  const numbers = () => [...(scores ?? pairs.tileNumbers), ...(chosen.sort ? [chosen.sort] : [])];
+
   // Load what the tiles on the screen lack, once the reader has stopped there.
   function fetchSoon() {
     fetching ||= setTimeout(() => {
       fetching = 0;
       const rows = list.waitingRows().flatMap((number) => [...rowsIn(number)]);
-      for (const names of [pairs.tile, pairs.tileNumbers]) {
+      for (const names of [pairs.tile, numbers()]) {
         if (pairs.isLoaded(names, rows)) continue;
         pairs.load(names, rows).catch(isthmus.address.lost).then(() => list.redo(isReady));
       }
@@ -99,7 +143,7 @@ isthmus.grid = (() => {
   }
 
   // Return whether what a row of the grid waits for has arrived.
-  const isReady = (number) => pairs.isLoaded(pairs[list.row(number).dataset.waiting], rowsIn(number));
+  const isReady = (number) => pairs.isLoaded(list.row(number).dataset.waiting === "tile" ? pairs.tile : numbers(), rowsIn(number));
 
   const player = (place) => list.row(Math.floor(place / columns))?.querySelector(`[data-place="${place}"] > .player`);
 
@@ -118,38 +162,6 @@ isthmus.grid = (() => {
     if (now) now.tabIndex = 0;
   }
 
-  grid.addEventListener("keydown", (event) => {
-    const made = event.target.closest(".tile");
-    if (!made) return;
-    const place = Number(made.dataset.place);
-    const screen = Math.max(1, Math.floor(innerHeight / height) - 1) * columns;
-    const key = `${event.ctrlKey || event.metaKey ? "Ctrl+" : ""}${event.shiftKey ? "Shift+" : ""}${event.key}`;
-    const target = {
-      ArrowUp: place - columns,
-      ArrowDown: place + columns,
-      "Shift+ArrowLeft": place - 1,
-      "Shift+ArrowRight": place + 1,
-      PageUp: place - screen,
-      PageDown: place + screen,
-      "Ctrl+Home": 0,
-      "Ctrl+End": view.length - 1,
-    }[key];
-    if (target === undefined) return;
-    event.preventDefault();
-    if (key.startsWith("Arrow") && (target < 0 || target >= view.length)) return;
-    focus(target);
-  });
-  grid.addEventListener("focusin", (event) => {
-    const made = event.target.closest(".tile");
-    if (made) makeCurrent(Number(made.dataset.place));
-  });
-  // If the tile that Tab would reach is far off the screen, let Tab reach the first tile on the screen.
-  addEventListener("keydown", (event) => {
-    if (event.key === "Tab" && grid.clientWidth && !player(current))
-      makeCurrent(Math.max(0, Math.ceil(list.position() / height)) * columns);
-  });
-  isthmus.strip.listen(grid);
-
   // ---- choosing
 
   // Show the pairs of the choices in an address or in the tools. If their data are not loaded, the pairs of the choices
@@ -158,8 +170,7 @@ isthmus.grid = (() => {
     if (JSON.stringify(next) === JSON.stringify(chosen)) return;
     chosen = next;
     left = null;
-    showTools(null);
-    showChips();
+    isthmus.tools?.show();
     if (filter.isEmpty(chosen) || filter.isLoaded(chosen)) return apply();
     const wanted = chosen;
     isthmus.address.waitFor(filter.load(chosen)).then(() => wanted === chosen && apply(), isthmus.address.lost);
@@ -169,9 +180,9 @@ isthmus.grid = (() => {
     const { rows, counts } = isthmus.search?.apply(chosen) ?? { rows: all(), counts: null };
     view = rows;
     current = 0;
-    count.value = `${isthmus.whole(view.length)} of ${isthmus.pairsIn(pairs.count)}`;
-    if (counts) showTools(counts);
-    showState();
+    byId("count").value = `${isthmus.whole(view.length)} of ${isthmus.pairsIn(pairs.count)}`;
+    numberLeft = counts;
+    isthmus.tools?.show();
     dispatchEvent(new Event("view"));
     if (grid.clientWidth) {
       const top = grid.getBoundingClientRect().top - isthmus.cover();
@@ -183,70 +194,6 @@ isthmus.grid = (() => {
   // Return the rows of all pairs, in their own sequence.
   const all = () => Uint32Array.from({ length: pairs.count }, (_, row) => row);
 
-  function showTools(counts) {
-    for (const name of ["text", "with"])
-      if (document.activeElement !== byId(name)) byId(name).value = chosen[name] ?? "";
-    for (const [name, values] of Object.entries(filter.LISTS)) if (byId(name)) options(name, values, counts?.[name]);
-    byId("setting-label").hidden = pairs.settings.length < 2;
-    byId("excited-label").hidden = pairs.absent.has("excited");
-    byId("sort").value = chosen.sort ?? "";
-    byId("reverse").setAttribute("aria-pressed", Boolean(chosen.reverse));
-    for (const name of Object.keys(pairs.SCORES)) {
-      const [least, most] = filter.range(chosen[name] ?? "..");
-      const [from, to] = byId("ranges").querySelectorAll(`[data-score=${name}]`);
-      if (document.activeElement !== from) from.value = Number.isFinite(least) ? least : "";
-      if (document.activeElement !== to) to.value = Number.isFinite(most) ? most : "";
-    }
-  }
-
-  // Fill a list with the values that would leave some pairs, each with the number of these pairs if it is known.
-  function options(name, values, counts) {
-    const all = element("option", { value: "", textContent: "all" });
-    const found = values
-      .map((value, i) => [value, counts?.[i]])
-      .filter(([value, pairsOf]) => pairsOf !== 0 || value === chosen[name]);
-    const texts = found.map(([value, pairsOf]) =>
-      element("option", { value, textContent: pairsOf === undefined ? value : `${value} (${isthmus.whole(pairsOf)})` }),
-    );
-    byId(name).replaceChildren(all, ...texts);
-    byId(name).value = chosen[name] ?? "";
-  }
-
-  function showChips() {
-    const active = filter.active(chosen);
-    chips.hidden = active.length === 0;
-    chips.replaceChildren(
-      ...active.map((name) => {
-        const label = LABELS[name] ?? pairs.SCORES[name].label.toLowerCase();
-        const chip = element(
-          "button",
-          { type: "button", className: "chip" },
-          `${label} `,
-          isthmus.quoted(chosen[name]),
-          " ×",
-        );
-        chip.setAttribute("aria-label", `Remove ${label} ${chosen[name]}`);
-        chip.addEventListener("click", () => change({ [name]: "" }, byId("text")));
-        return chip;
-      }),
-    );
-    if (active.length > 1) chips.append(clearAll());
-    byId("filters").firstElementChild.textContent = active.length ? `Filters (${active.length})` : "Filters";
-  }
-
-  function showState() {
-    state.hidden = view.length > 0 || pairs.count === 0;
-    state.replaceChildren("No pair passes all filters. ", clearAll());
-  }
-
-  function clearAll() {
-    const clear = element("button", { type: "button", textContent: "Clear all filters" });
-    clear.addEventListener("click", () =>
-      change(Object.fromEntries(filter.FIELDS.map((name) => [name, ""])), byId("text")),
-    );
-    return clear;
-  }
-
   // Change some of the choices; an empty text removes its filter.
   function change(changes, focused) {
     focused?.focus();
@@ -254,44 +201,28 @@ isthmus.grid = (() => {
     isthmus.address.replace();
   }
 
-  function listenToTools() {
-    const names = element("option", { value: "", textContent: "Name" });
-    byId("sort").append(names, ...isthmus.scoreOptions("order"));
-    byId("ranges").append(...Object.entries(pairs.SCORES).map(([name, score]) => rangeOf(name, score)));
-    for (const name of ["text", "with"])
-      byId(name).addEventListener("input", () => change({ [name]: byId(name).value.trim() }));
-    for (const name of [...Object.keys(filter.LISTS), "sort"].filter(byId)) {
-      byId(name).addEventListener("change", () => change({ [name]: byId(name).value }));
-    }
-    byId("reverse").addEventListener("click", () => change({ reverse: chosen.reverse ? "" : "1" }));
-    byId("columns").addEventListener("input", () => {
-      const first = Math.round(list.position() / height) * columns;
-      chosen = filter.read(new Map(Object.entries({ ...chosen, columns: byId("columns").value })));
-      fit();
-      if (first > 0) list.reveal(Math.floor(first / columns));
-      isthmus.address.replace();
-    });
-    addEventListener("resize", () => fit());
+  function setColumns(number) {
+    const first = Math.round(list.position() / height) * columns;
+    chosen = filter.read(new Map(Object.entries({ ...chosen, columns: number })));
+    fit();
+    if (first > 0) list.reveal(Math.floor(first / columns));
+    isthmus.address.replace();
   }
 
-  function rangeOf(name, { label, meaning }) {
-    const field = (which) => {
-      const input = element("input", { type: "number", step: "any", placeholder: which, title: meaning });
-      input.dataset.score = name;
-      input.setAttribute("aria-label", `${label}, ${which}`);
-      input.addEventListener("input", () => {
-        const [least, most] = [...byId("ranges").querySelectorAll(`[data-score=${name}]`)].map((one) => one.value);
-        change({ [name]: least || most ? `${least}..${most}` : "" });
-      });
-      return input;
-    };
-    return element("span", { className: "range", title: meaning }, label, field("min"), field("max"));
+  // Follow the size of the screen.
+  function listenToTools() {
+    const orders = Object.entries(pairs.SCORES).map(([value, { order }]) => element("option", { value, textContent: order }));
+    byId("sort").append(...orders);
+    const soon = () => requestAnimationFrame(() => fit());
+    addEventListener("resize", soon); // for the height
+    new ResizeObserver(soon).observe(grid);
   }
 
   // ---- coming and going
 
   // Show the grid where the reader left it; `place` is the position, px, that the browser's history has.
   function show(_, place) {
+    isthmus.welcome.show();
     fit(true);
     if (left === null && place === undefined) return;
     const { position, focused } = left ?? { position: place, focused: null };
@@ -319,7 +250,33 @@ isthmus.grid = (() => {
   }
 
   // The names of all pairs have arrived: show how many pairs each value of a filter would leave.
-  const showCounts = () => chosen && filter.isLoaded(chosen) && showTools(isthmus.search.apply(chosen).counts);
+  function showCounts() {
+    if (!chosen || !filter.isLoaded(chosen)) return;
+    numberLeft = isthmus.search.apply(chosen).counts;
+    isthmus.tools?.show();
+  }
 
-  return { show, needs: () => [], position: () => list.position(), leave, choose, around, moveOn, listenToTools, showCounts, chosen: () => chosen, rows: () => view };
+  return {
+    show,
+    needs: () => [],
+    position: () => list.position(),
+    leave,
+    choose,
+    change,
+    setColumns,
+    around,
+    moveOn,
+    listenToTools,
+    showCounts,
+    focus,
+    makeCurrent,
+    enter: () => focus(current),
+    isCurrentThere: () => Boolean(player(current)),
+    layout: () => ({ columns, height }),
+    again: () => filter.load(chosen).then(apply, isthmus.address.lost),
+    chosen: () => chosen,
+    rows: () => view,
+    scores: () => scores,
+    numberLeft: () => numberLeft,
+  };
 })();

@@ -8,11 +8,12 @@
 isthmus.land = Object.assign(
   isthmus.land,
   (() => {
-    const { address, byId, element, layers, pairs, places, roads } = isthmus;
+    const { address, byId, element, layers, names, pairs, places, roads } = isthmus;
     const NEAR = 40; // px, the smallest cell in which a click opens a neuron; in smaller ones it zooms in
     const CLOSE = 160; // px, a cell after a search
     const SECOND_CLICK = 250; // ms
     const SUGGESTED = 20; // neurons in the list of a field
+    const HALF = 0.5; // of its reach, below which a neuron is weak
     const canvas = byId("land-view");
     const lost = new Set(); // paths of tiles that could not be read
 
@@ -90,10 +91,10 @@ isthmus.land = Object.assign(
       }
       view.showWhole();
       if (value === "") return;
-      const names = roads.read(value);
-      const numbers = names.map(places.find);
-      const unknown = names[numbers.indexOf(undefined)];
-      if (unknown !== undefined || names.length > 2 || names.length === 0)
+      const written = names.split(value, (name) => places.find(name) !== undefined);
+      const numbers = written.map(places.find);
+      const unknown = written[numbers.indexOf(undefined)];
+      if (unknown !== undefined || written.length > 2 || written.length === 0)
         return say(
           isthmus.quoted(unknown ?? value),
           " is not on this land: expected a neuron, two neurons as ",
@@ -163,8 +164,19 @@ isthmus.land = Object.assign(
       const parts = shares
         .map(([number, share]) => [number, Math.round(share * 100)])
         .filter(([, percent]) => percent > 0)
-        .map(([number, percent]) => element("span", {}, isthmus.neuronName(places.neurons[number]), ` ${percent} %`));
+        .map(([number, percent]) => {
+          const mark = markOf(number);
+          const name = isthmus.neuronName(places.neurons[number]);
+          return element("span", {}, name, ` ${percent} %`, ...(mark ? [" ", isthmus.mark(mark)] : []));
+        });
       return [...parts, element("span", { className: "faint", textContent: factsOf(shares[0][0]) })];
+    }
+
+    // Return the mark of a neuron by its numbers on the land, see isthmus.MARKS.
+    function markOf(number) {
+      if (places.dead[number]) return "dead";
+      const [share, activation] = [places.compared[number], places.activation[number]];
+      return (share !== null && share < HALF) || (activation !== null && activation <= 0) ? "weak" : "";
     }
 
     function factsOf(number) {
@@ -172,7 +184,6 @@ isthmus.land = Object.assign(
       const facts = [`row ${row + 1} of ${places.rows}, column ${column + 1} of ${places.columns}`];
       if (places.compared[number] !== null)
         facts.push(`activation ${Math.round(places.compared[number] * 100)} % of its reach`);
-      if (places.dead[number]) facts.push("not excited");
       if (pairs.count) facts.push(isthmus.pairsIn(places.stripsAt[number]));
       return `:${places.neurons[number].channel}: ${facts.join(", ")}`;
     }
@@ -212,7 +223,7 @@ isthmus.land = Object.assign(
         return (location.hash = address.to("pair", pairs.key(row)));
       }
       const [one, other] = neuronsOf([first, second]);
-      const href = address.to("land", roads.write([one, other]));
+      const href = address.to("land", names.write([one, other]));
       const link = element("a", { href, textContent: "Fly from one to the other" });
       say("This atlas has no strip between ", isthmus.inWords(one), " and ", isthmus.inWords(other), ". ", link);
     }
@@ -268,7 +279,7 @@ isthmus.land = Object.assign(
         event.preventDefault();
         const numbers = numbersIn([from, to]);
         if (!numbers.length || !beginFlight(...numbers)) return;
-        address.follow("land", roads.write(neuronsOf(numbers)), title(), true);
+        address.follow("land", names.write(neuronsOf(numbers)), title(), true);
         flight.start();
       });
       byId("land-in").addEventListener("click", () => view.camera.zoomAt(1.5));

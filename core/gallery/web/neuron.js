@@ -3,49 +3,95 @@
 // The page of one neuron: all its pairs as rows of frames. Each row starts from the neuron, so the frames of a strip
 // that ends on it are shown in reverse.
 isthmus.neuron = (() => {
-  const { byId, element, neuronLand, pairs, places } = isthmus;
+  const { address, assets, byId, element, names, neuronLand, pairs, places } = isthmus;
   const CAPTION = 30; // px above the frames, see grid.css
   const GAP = 16; // px
   const LARGEST = 160; // px, a frame
+  const NUMBERS = ["distance", "smoothness", "balance"].filter((name) => name in pairs.SCORES); // of each row
+  const MICROSCOPE = "https://microscope.openai.com/models/inceptionv1/";
+  const ON_MICROSCOPE = /^(conv2d[012]|mixed(3[ab]|4[a-e]|5[ab]))$/; // layers
   const partners = byId("partners");
   const sort = byId("partners-sort");
   const list = isthmus.rows(partners, makeRow);
 
   let neuron = null;
   let rows = [];
-  let allDead = false; // whether the neuron is dead in every pair of which that is known
+  let marks = { everywhere: "" }; // see names.marksIn
   let size = 96; // px, a frame
 
-  function show(name) {
+  async function show(name) {
     if (sort.children.length === 0) fillSort();
+    const { hash } = location;
     const number = places.find(name);
-    neuron = pairs.neuronByName.get(name) ?? places.neurons[number] ?? null;
+    const found = names.find(name, () => true);
+    neuron = found.length > 1 ? null : (found[0] ?? places.neurons[number] ?? null);
     rows = neuron ? pairs.rowsOf(neuron) : [];
-    const dead = rows.filter((row) => isDead(row)).length;
-    const known = rows.filter((row) => pairs.columns.excited[row] < pairs.EXCITED.length).length;
-    allDead = dead > 0 && dead === known;
-    byId("neuron-title").replaceChildren(neuron ? isthmus.neuronName(neuron, allDead) : "No such neuron");
-    byId("neuron-dead").hidden = dead === 0;
-    const where = allDead ? "Not excited" : `Not excited in ${isthmus.whole(dead)} of ${isthmus.pairsIn(known)}`;
-    byId("neuron-dead").textContent = `${where}: ${isthmus.UNEXCITED}.`;
-    neuronLand.show(number);
-    const words = rows.length
-      ? [`${isthmus.pairsIn(rows.length)}, from this neuron to each partner`]
-      : ["This atlas has no pair of ", neuron ? isthmus.inWords(neuron) : isthmus.quoted(name), "."];
-    const walk = rows.some(pairs.isRoad) ? [" · ", isthmus.walkLink(neuron)] : [];
-    byId("neuron-state").replaceChildren(...words, ...walk);
+    await loadRows();
+    if (hash !== location.hash) return "";
+    marks = neuron ? names.marksIn(rows, neuron) : { everywhere: "" };
+    byId("neuron-title").replaceChildren(neuron ? isthmus.neuronName(neuron, marks.everywhere) : "No such neuron");
+    const labels = neuron?.labels?.slice(1) ?? []; // the first is in the title
+    byId("neuron-labels").hidden = labels.length === 0;
+    byId("neuron-labels").replaceChildren("Also: ", ...labels.flatMap((one, i) => [i ? ", " : "", isthmus.quoted(one)]));
+    byId("neuron-marks").replaceChildren(...["dead", "weak"].filter((mark) => marks[mark]).map(wordsOnMark));
+    neuronLand.show(neuron ? number : undefined);
+    byId("neuron-photographs").hidden = true;
+    if (neuron && pairs.index.album)
+      assets.load("photographs").then(() => isthmus.neuronPhotographs.show(neuron)).catch(address.lost);
+    byId("neuron-state").replaceChildren(...(found.length > 1 ? choice(name, found) : state(name)));
     sort.parentElement.hidden = rows.length === 0;
     sortRows();
     return neuron?.name ?? "No such neuron";
   }
 
-  // Return whether an end of a pair is dead: by default this neuron.
-  const isDead = (row, other = false) => pairs.isDead(row, (pairs.columns.a[row] === neuron.id) !== other ? "a" : "b");
+  // Load what the rows show. If a file cannot be read, the page says so and shows none.
+  async function loadRows() {
+    const numbers = sort.value ? [...NUMBERS, sort.value] : NUMBERS;
+    await address.waitFor(pairs.loadTiles(rows, numbers)).catch((error) => {
+      address.lost(error);
+      rows = [];
+    });
+  }
+
+  function state(name) {
+    if (!name.trim()) return ["The address names no neuron: expected one as layer:channel, a channel or a label."];
+    if (rows.length === 0)
+      return ["This atlas has no pair of ", neuron ? isthmus.inWords(neuron) : isthmus.quoted(name), "."];
+    const walk = rows.some(pairs.isRoad) ? [" · ", isthmus.walkLink(neuron)] : [];
+    return [`${isthmus.pairsIn(rows.length)}, from this neuron to each partner`, ...walk, ...microscope()];
+  }
+
+  // Offer the neurons that a text may mean.
+  function choice(name, found) {
+    const links = found.flatMap((one, i) => [
+      i ? ", " : "",
+      element("a", { href: address.to("neuron", one.name) }, isthmus.inWords(one)),
+    ]);
+    return [isthmus.quoted(name), ` may be one of ${isthmus.whole(found.length)} neurons: `, ...links, "."];
+  }
+
+  // Return a link to the same neuron of InceptionV1 on OpenAI Microscope, if it has the layer.
+  function microscope() {
+    const { layer, channel } = neuron;
+    if (JSON.parse(document.body.dataset.model).name !== "inception-v1" || !ON_MICROSCOPE.test(layer)) return [];
+    const href = `${MICROSCOPE}${layer}_0/${channel}`;
+    return [" · ", element("a", { href, rel: "noreferrer", textContent: "The same neuron on OpenAI Microscope" })];
+  }
+
+  function wordsOnMark(mark) {
+    const { word, meaning } = isthmus.MARKS[mark];
+    const capital = word[0].toUpperCase() + word.slice(1);
+    const where = marks[mark] === marks.known ? "" : ` in ${isthmus.whole(marks[mark])} of ${isthmus.pairsIn(marks.known)}`;
+    return element("p", { className: "note", textContent: `${capital}${where}: ${meaning}.` });
+  }
 
   function fillSort() {
     sort.append(...isthmus.scoreOptions("order"), element("option", { value: "", textContent: "Name" }));
-    sort.value = "distance";
-    sort.addEventListener("change", sortRows);
+    sort.value = "distance" in pairs.SCORES ? "distance" : "";
+    sort.addEventListener("change", async () => {
+      await loadRows();
+      sortRows();
+    });
     addEventListener("resize", fit);
   }
 
@@ -56,7 +102,7 @@ isthmus.neuron = (() => {
 
   function fit() {
     if (partners.clientWidth === 0) return;
-    const most = Math.max(2, ...rows.map((row) => pairs.columns.frames[row]));
+    const most = rows.reduce((greatest, row) => Math.max(greatest, pairs.columns.frames[row]), 2);
     size = Math.max(8, Math.min(LARGEST, Math.floor(partners.clientWidth / most)));
     partners.style.setProperty("--tile", `${size}px`);
     list.set(rows.length, size + CAPTION + GAP);
@@ -70,28 +116,32 @@ isthmus.neuron = (() => {
     row.setAttribute("role", "listitem");
     row.setAttribute("aria-posinset", number + 1);
     row.setAttribute("aria-setsize", rows.length);
-    const shown = new Set([sort.value || "distance", "distance", "smoothness", "balance"]);
-    const scores = [...shown].map((name) => {
+    const scores = [...new Set([...(sort.value ? [sort.value] : []), ...NUMBERS])].map((name) => {
       const { label, meaning } = pairs.SCORES[name];
       return element(
         "span",
-        { className: "faint", title: meaning },
-        `${label.toLowerCase()} ${isthmus.short(pairs.columns[name][pair.row])}`,
+        { className: "faint", title: meaning, textContent: `${label.toLowerCase()} ${isthmus.short(pair[name])}` },
       );
     });
-    const own = isDead(pair.row) && !allDead ? [isthmus.deadMark(`${neuron.name} not excited`)] : [];
-    const strip = element("a", { className: "frames", href: isthmus.address.to("pair", pair.key) });
-    strip.setAttribute("aria-label", `Strip from ${neuron.name} to ${partner.name}`);
-    if (pair.failed) strip.append(isthmus.failure("Failed", pair.reason));
-    else
-      for (let i = 0; i < pair.frames; i++)
-        strip.append(isthmus.frameOf(isthmus.previewPath(pair.key), pair, isA ? i : pair.frames - 1 - i, ""));
-    row.append(
-      element("p", { className: "caption" }, isthmus.neuronLink(partner, isDead(pair.row, true)), ...own, ...scores),
-      strip,
-    );
+    const mark = names.markIn(pair.row, neuron);
+    const own = mark && mark !== marks.everywhere ? [isthmus.mark(mark, `${neuron.name} ${isthmus.MARKS[mark].word}`)] : [];
+    const link = isthmus.neuronLink(partner, names.markIn(pair.row, partner));
+    row.append(element("p", { className: "caption" }, link, ...own, ...scores), stripOf(pair, isA, partner));
     return row;
   }
 
-  return { show, needs: () => [...pairs.tile, ...Object.keys(pairs.SCORES)] };
+  // Create the link to a pair, with its frames from this neuron to the partner.
+  function stripOf(pair, isA, partner) {
+    const strip = element("a", { className: "frames", href: address.to("pair", pair.key) });
+    strip.setAttribute("aria-label", `Strip from ${neuron.name} to ${partner.name}`);
+    if (pair.failed) strip.append(isthmus.failure("Failed", pair.reason));
+    const showMissing = (_, words) => strip.replaceChildren(words); // once for the whole strip
+    for (let i = 0; i < pair.frames && !pair.failed; i++) {
+      const frame = isA ? i : pair.frames - 1 - i;
+      strip.append(isthmus.frameOf(isthmus.previewPath(pair.key), pair, frame, "", showMissing));
+    }
+    return strip;
+  }
+
+  return { show };
 })();

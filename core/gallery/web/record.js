@@ -1,8 +1,10 @@
 "use strict";
 
-// The record on a pair's page: curves, checkpoints, numbers, downloads, and a spec that renders the pair again.
+// The record on a pair's page: history, checkpoints, numbers, and a spec that renders the pair again.
 isthmus.record = (() => {
-  const { byId, element, pairs, places } = isthmus;
+  const { byId, element, pairs } = isthmus;
+  const FEW = 2; // checkpoints that are shown unasked
+
   // Measurements of the strip: name -> [fields of the record: for a and for b, or one for the strip; meaning].
   const MEASURED = {
     reach: [["reach_a", "reach_b"], "largest mean activation on a frame of the strip"],
@@ -52,34 +54,22 @@ isthmus.record = (() => {
   function show(shown, line) {
     pair = shown;
     record = JSON.parse(line);
-    byId("details").hidden = pair.failed;
-    byId("numbers").hidden = pair.failed;
+    byId("details").hidden = byId("numbers").hidden = pair.failed;
     if (!pair.failed) {
-      showCurves();
       showHistory();
       showMeasured();
       showCheckpoints();
       showNumbers();
     }
-    showLinks(line);
     showFacts();
+    for (const fold of ["record-fold", "spec-fold"]) byId(fold).hidden = false;
     byId("pair-spec").textContent = specOf(record);
     return record;
   }
 
   function clear() {
-    for (const id of ["curves", "measured", "checkpoints", "facts", "numbers", "links", "pair-spec"])
-      byId(id).replaceChildren();
-    byId("details").hidden = true;
-    byId("copied").textContent = "";
-  }
-
-  function showCurves() {
-    const curves = [
-      { kind: "curve-a", values: record.activation_a },
-      { kind: "curve-b", values: record.activation_b },
-    ];
-    byId("curves").replaceChildren(isthmus.chart(curves, "activation of both neurons on every frame"));
+    for (const id of ["measured", "checkpoints", "facts", "numbers", "pair-spec"]) byId(id).replaceChildren();
+    for (const id of ["details", "checkpoints-fold", "record-fold", "spec-fold"]) byId(id).hidden = true;
   }
 
   function showHistory() {
@@ -90,9 +80,14 @@ isthmus.record = (() => {
     const inStages = record.method >= 6 && record.settings.schedule === "fast";
     const updates = inStages ? "" : ` in ${isthmus.whole(record.settings.steps)} updates`;
     const words = `from ${first} to ${last}${updates}`;
-    const chart = isthmus.chart([{ kind: "curve-a", values: history }], `history of the objective, ${words}`);
+    const chart = isthmus.chart(
+      [{ kind: "curve-a", name: "the objective", values: history }],
+      `history of the objective, ${words}`,
+    );
     const hasEnds = inStages && record.strip === "pair" && record.frames > 2;
-    const ends = hasEnds ? " The two ends are optimised first; where the curve breaks, the frames between them begin." : "";
+    const ends = hasEnds
+      ? " The two ends are optimised first; where the curve breaks, the frames between them begin."
+      : "";
     const points = `The curve has ${history.length} points, each the mean over an equal part of the updates.${ends}`;
     const text = `${OBJECTIVE} It went ${words}. ${points}`;
     byId("history").replaceChildren(chart, element("p", { className: "faint", textContent: text }));
@@ -121,7 +116,8 @@ isthmus.record = (() => {
 
   function showCheckpoints() {
     const kept = record.checkpoints.filter(({ picture }) => picture);
-    byId("checkpoints-title").parentElement.hidden = kept.length === 0;
+    byId("checkpoints-fold").hidden = kept.length === 0;
+    byId("checkpoints-fold").open = kept.length <= FEW;
     byId("checkpoints").replaceChildren(
       ...kept.map(({ step, objective }) => {
         const words = `after ${isthmus.whole(step)} updates`;
@@ -140,33 +136,6 @@ isthmus.record = (() => {
       }),
     );
   }
-
-  function showLinks(line) {
-    const file = (text, href) => element("a", { textContent: text, href, download: "" });
-    const json = element("a", { textContent: "Record, JSON", download: `${pair.key}.json` });
-    json.href = `data:application/json;charset=utf-8,${encodeURIComponent(`${line}\n`)}`;
-    const copy = element("button", { type: "button", textContent: "Copy link" });
-    copy.addEventListener("click", () => copied(`${location.href.split("#")[0]}#pair=${pair.key}`, "The link"));
-    const pictures = [
-      file("Sheet, PNG, lossless", isthmus.sheetPath(pair.key)),
-      file("Preview, WebP", isthmus.previewPath(pair.key)),
-    ];
-    byId("links").replaceChildren(...(pair.failed ? [] : pictures), json, copy, ...flight());
-  }
-
-  // Return a link to the flight between the pair's neurons, if both have a place on a land.
-  function flight() {
-    const names = [pair.a.name, pair.b.name];
-    if (pair.a === pair.b || names.some((name) => places.find(name) === undefined)) return [];
-    const href = isthmus.address.to("land", isthmus.joinNames(names));
-    return [element("a", { href, textContent: "Flight over the land" })];
-  }
-
-  async function copied(text, what) {
-    await isthmus.copy(text);
-    byId("copied").textContent = `${what} is on the clipboard.`;
-  }
-  byId("copy-spec").addEventListener("click", () => copied(byId("pair-spec").textContent, "The spec"));
 
   // Show the numbers of every frame, which the curves draw.
   function showNumbers() {
@@ -195,6 +164,7 @@ isthmus.record = (() => {
     byId("numbers").replaceChildren(table);
   }
 
+  // Show the fields of the record, and the scores as far as they are loaded.
   function showFacts() {
     const text = (value) => (typeof value === "string" ? value : JSON.stringify(value));
     const facts = [
@@ -239,5 +209,5 @@ isthmus.record = (() => {
     ].join("\n");
   }
 
-  return { show, clear };
+  return { show, showFacts, clear };
 })();

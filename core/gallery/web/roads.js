@@ -6,7 +6,7 @@
 isthmus.roads = (() => {
   const { element, pairs } = isthmus;
   const { a, b, setting, smoothness } = pairs.columns;
-  const SUGGESTED = 20; // neurons in the list of a field
+  const LISTED = 12; // neurons in a sentence
   const neurons = pairs.neurons.length;
 
   const portraitOf = (neuron, setting) => setting * neurons + neuron;
@@ -38,7 +38,7 @@ isthmus.roads = (() => {
 
   const numberOfRoads = (portrait) => starts[portrait + 1] - starts[portrait];
 
-  // Return the rows of a portrait's roads, the most similar neuron first.
+  // Return the rows of a portrait's roads, those with the least layer change first.
   const from = (portrait) => pairs.sort(rows.subarray(starts[portrait], starts[portrait + 1]), "distance");
 
   const isJoined = (portrait, other) => from(portrait).some((row) => otherEnd(row, portrait) === other);
@@ -53,11 +53,12 @@ isthmus.roads = (() => {
     return within.length ? within : all.sort((p, q) => numberOfRoads(q) - numberOfRoads(p));
   }
 
-  // Return the portrait with the most roads.
+  // Return the portrait with the most roads, in the settings that the reader has chosen if it has roads there.
   function busiest() {
+    const chosen = pairs.settings.indexOf(isthmus.grid.chosen().setting);
+    const rank = (portrait) => numberOfRoads(portrait) * (settingOf(portrait) === chosen ? rows.length + 1 : 1);
     let best = 0;
-    for (let portrait = 1; portrait < starts.length - 1; portrait++)
-      if (numberOfRoads(portrait) > numberOfRoads(best)) best = portrait;
+    for (let portrait = 1; portrait < starts.length - 1; portrait++) if (rank(portrait) > rank(best)) best = portrait;
     return best;
   }
 
@@ -75,8 +76,9 @@ isthmus.roads = (() => {
   // Return the number in its strip of a leg's frame, both counted from 0.
   const numberIn = ({ pair, isForward }, frame) => (isForward ? frame : pair.frames - 1 - frame);
 
-  const frameOf = (leg, frame) =>
-    isthmus.frameOf(isthmus.previewPath(leg.pair.key), leg.pair, numberIn(leg, frame), "");
+  // Create an image of a leg's frame; `onMissing` is called if its file cannot be read, see isthmus.picture.
+  const frameOf = (leg, frame, onMissing) =>
+    isthmus.frameOf(isthmus.previewPath(leg.pair.key), leg.pair, numberIn(leg, frame), "", onMissing);
 
   // ---- the shortest route
 
@@ -123,53 +125,68 @@ isthmus.roads = (() => {
     return { start, rows: along, difference: differences[target] };
   }
 
-  // ---- neurons in addresses and fields
+  // ---- examples of routes
+
+  // Return the portraits that roads join to one, nearest first; it is the first itself.
+  function reachedFrom(start) {
+    const reached = new Set([start]);
+    for (const here of reached)
+      for (let i = starts[here]; i < starts[here + 1]; i++) reached.add(otherEnd(rows[i], here));
+    return [...reached];
+  }
+
+  // Return the two ends of a long route: from a neuron, or else any. The ends of the very longest would take too long.
+  function longRoute(neuron) {
+    if (neuron) return [neuron, neuronOf(reachedFrom(portraitsOf(neuron)[0]).at(-1))];
+    const end = reachedFrom(busiest()).at(-1);
+    return [end, reachedFrom(end).at(-1)].map(neuronOf);
+  }
+
+  // Return the two ends of a route at random, which has more than one strip if there is such.
+  function randomRoute() {
+    const one = (list) => list[Math.floor(Math.random() * list.length)];
+    const row = one(withinSettings());
+    const start = portraitOf(one([a, b])[row], setting[row]);
+    const others = reachedFrom(start).slice(1);
+    const near = new Set(from(start).map((road) => otherEnd(road, start)));
+    const further = others.filter((portrait) => !near.has(portrait));
+    return [start, one(further.length ? further : others)].map(neuronOf);
+  }
+
+  // Return the rows of the roads in the settings that the reader has chosen, or of all.
+  function withinSettings() {
+    const chosen = pairs.settings.indexOf(isthmus.grid.chosen().setting);
+    const within = rows.filter((row) => setting[row] === chosen);
+    return within.length ? within : rows;
+  }
+
+  // ---- neurons that have roads
+
+  const hasRoads = (neuron) => portraitsOf(neuron).length > 0;
 
   const code = (textContent) => element("code", { textContent });
 
-  // Return why there is no walk or route from these neurons, in words, or null if there may be one.
-  function whyNot(names) {
+  // Return why there is no walk or route between neurons, in words, or null if there may be one. `page` is the page on
+  // which they are named; `read` is what names.read has made of the names.
+  function whyNot(page, read) {
     if (!pairs.hasRoads())
       return [
         "The strips of this atlas do not meet, so there are no roads to walk along. A spec with ",
         code("strip: walk"),
         " makes an atlas whose strips meet.",
       ];
-    const unknown = names.find((name) => portraitsOf(pairs.neuronByName.get(name)).length === 0);
-    if (unknown === undefined) return null;
-    return [isthmus.quoted(unknown), " has no road in this atlas: no finished strip joins it to another neuron."];
-  }
-
-  // Write neurons as `mixed4a:476..12..mixed4b:3`: a neuron in the layer of the one before it is its channel only.
-  const write = (along) =>
-    isthmus.joinNames(along.map(({ layer, channel, name }, i) => (layer === along[i - 1]?.layer ? channel : name)));
-
-  // Return the names in a text that `write` has made.
-  function read(text) {
-    let layer = "";
-    return text
-      .split("..")
-      .filter(Boolean)
-      .map((part) => part.replaceAll("%2E", ".").replaceAll("%25", "%"))
-      .map((part) => {
-        const name = /^\d+$/.test(part) ? `${layer}:${part}` : part;
-        layer = name.slice(0, name.lastIndexOf(":"));
-        return name;
-      });
-  }
-
-  // Let a field suggest neurons that have roads.
-  function suggest(field) {
-    const update = () => {
-      const typed = field.value.trim().toLowerCase();
-      const found = [];
-      for (const neuron of pairs.neurons) {
-        if (neuron.lower.includes(typed) && portraitsOf(neuron).length) found.push(neuron);
-        if (found.length === SUGGESTED) break;
-      }
-      field.list.replaceChildren(...found.map(({ name }) => element("option", { value: name })));
-    };
-    for (const event of ["focus", "input"]) field.addEventListener(event, update);
+    const unclear = read.find(({ found }) => found.length !== 1);
+    if (!unclear) return null;
+    const { written, found } = unclear;
+    if (found.length === 0)
+      return [isthmus.quoted(written), " has no road in this atlas: no finished strip joins it to another neuron."];
+    const links = found.slice(0, LISTED).flatMap((neuron, i) => {
+      const meant = read.map((one) => (one === unclear ? neuron.name : one.written));
+      const href = isthmus.address.to(page, isthmus.joinNames(meant));
+      return [i ? ", " : "", element("a", { href }, isthmus.inWords(neuron))];
+    });
+    const more = found.length > LISTED ? `, and ${isthmus.whole(found.length - LISTED)} more` : "";
+    return [isthmus.quoted(written), ` may be one of ${found.length} neurons: `, ...links, `${more}.`];
   }
 
   return {
@@ -185,10 +202,11 @@ isthmus.roads = (() => {
     numberIn,
     frameOf,
     shortest,
+    shortestBetween,
+    longRoute,
+    randomRoute,
+    hasRoads,
     code,
     whyNot,
-    write,
-    read,
-    suggest,
   };
 })();

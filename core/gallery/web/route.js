@@ -2,9 +2,9 @@
 
 // The route: the shortest path of roads between two neurons, as one movie, and as portraits with strips between them.
 isthmus.route = (() => {
-  const { address, byId, element, pairs, roads } = isthmus;
+  const { address, byId, element, names, pairs, roads } = isthmus;
   const SHORTEST =
-    "Shortest means the fewest strips; if several routes have equally few, the smallest sum of their smoothness (Δ).";
+    "Shortest means the fewest strips; if several routes have equally few, the smallest sum of their pixel change (Δ).";
   const [from, to] = ["route-from", "route-to"].map(byId);
   const [play, scrubber, place, missing] = ["route-play", "route-scrubber", "route-place", "route-lost"].map(byId);
   const movie = isthmus.movie(byId("route-movie"), { onMove: showPosition, onMissing: addMissing, onEnd: showPlaying });
@@ -17,14 +17,15 @@ isthmus.route = (() => {
     movie.clear();
     missing.hidden = true;
     missing.replaceChildren();
-    const names = roads.read(value);
-    [from.value, to.value] = [names[0] ?? "", names[1] ?? ""];
+    const read = names.read(names.split(value ?? ""), roads.hasRoads);
+    const written = read.map((one) => one.written);
+    [from.value, to.value] = [written[0] ?? "", written[1] ?? ""];
     byId("route-title").textContent = "Route";
     byId("route-form").hidden = !pairs.hasRoads();
-    legs = find(names) ?? [];
+    legs = find(read) ?? [];
     byId("route-stage").hidden = legs.length === 0;
     if (legs.length) showRoute();
-    return names.length < 2 ? "Route" : `${names[0]} to ${names[1]}`;
+    return written.length < 2 ? "Route" : `${written[0]} to ${written[1]}`;
   }
 
   function leave() {
@@ -35,14 +36,12 @@ isthmus.route = (() => {
   const say = (...words) => byId("route-state").replaceChildren(...words);
 
   // Return the legs of the shortest route, or say why there is none.
-  function find(names) {
-    const whyNot = roads.whyNot(names);
+  function find(read) {
+    const whyNot = roads.whyNot("route", read);
     if (whyNot) return say(...whyNot);
-    if (names.length < 2)
-      return say(
-        "Name two neurons to see the shortest route between them: strips that lead from portrait to portrait.",
-      );
-    const [start, target] = names.map((name) => pairs.neuronByName.get(name));
+    const [start, target] = read.map(({ found }) => found[0]);
+    if (read.length < 2) return explain(start);
+    if (read.length > 2) return say("A route has two ends: name two neurons. A walk may visit more of them.");
     if (start === target) return say("Both are the same neuron; name two different ones.");
     const found = roads.shortest(start, target);
     if (!found)
@@ -65,6 +64,29 @@ isthmus.route = (() => {
     });
   }
 
+  // Say what a route is, and offer examples: from a neuron if it is given.
+  function explain(start) {
+    const [one, other] = roads.longRoute(start);
+    const long = element(
+      "a",
+      { href: address.to("route", names.write([one, other])) },
+      "a long route, from ",
+      isthmus.inWords(one),
+      " to ",
+      isthmus.inWords(other),
+    );
+    const random = element("button", { type: "button", textContent: "A random route" });
+    random.addEventListener("click", () => (location.hash = address.to("route", names.write(roads.randomRoute()))));
+    say(
+      "Name two neurons to see the shortest route between them: strips that lead from portrait to portrait. ",
+      "A portrait is the image that excites a neuron; a strip between two portraits leads from one to the other. ",
+      "For example, ",
+      long,
+      ". ",
+      random,
+    );
+  }
+
   // ---- what is seen
 
   function showRoute() {
@@ -80,7 +102,7 @@ isthmus.route = (() => {
       ...between,
       `. ${SHORTEST}`,
     );
-    byId("route-walk").href = address.to("walk", roads.write(stops));
+    byId("route-walk").href = address.to("walk", `${names.write(stops)}..goal..${isthmus.joinNames([stops.at(-1).name])}`);
     movie.set(legs);
     scrubber.max = movie.end();
     byId("route-strips").replaceChildren(
@@ -93,13 +115,15 @@ isthmus.route = (() => {
   // Create a button with the portrait at the beginning or end of a leg; it moves the movie there.
   function stopOf(leg, frame) {
     const neuron = frame ? leg.to : leg.from;
+    const mark = names.markIn(leg.row, neuron);
     const button = element(
       "button",
       { type: "button", className: "stop" },
       roads.frameOf(leg, frame),
-      isthmus.neuronName(neuron),
+      isthmus.neuronName(neuron, mark),
     );
-    button.setAttribute("aria-label", `To the portrait of ${neuron.name}`);
+    const said = mark ? `, ${isthmus.MARKS[mark].word}` : "";
+    button.setAttribute("aria-label", `To the portrait of ${neuron.name}${said}`);
     button.dataset.position = leg.start + frame;
     button.addEventListener("click", () => goTo(leg.start + frame));
     return element("li", {}, button);
@@ -109,7 +133,8 @@ isthmus.route = (() => {
   function stripOf(leg) {
     const strip = element("a", { className: "frames", href: address.to("pair", leg.pair.key) });
     strip.setAttribute("aria-label", `Strip from ${leg.from.name} to ${leg.to.name}`);
-    for (let frame = 1; frame < leg.steps; frame++) strip.append(roads.frameOf(leg, frame));
+    const showMissing = (_, words) => strip.replaceChildren(words); // once for the whole strip
+    for (let frame = 1; frame < leg.steps; frame++) strip.append(roads.frameOf(leg, frame, showMissing));
     return element("li", {}, strip);
   }
 
@@ -147,7 +172,6 @@ isthmus.route = (() => {
 
   function showPlaying() {
     play.textContent = movie.isPlaying() ? "Pause" : "Play";
-    play.setAttribute("aria-pressed", movie.isPlaying());
   }
 
   function toggle() {
@@ -172,7 +196,7 @@ isthmus.route = (() => {
       return;
     const { localName } = event.target;
     if (event.target === from || event.target === to || localName === "select") return;
-    if (event.key === " " && localName !== "button" && localName !== "a") toggle();
+    if (event.key === " " && localName !== "button") toggle();
     else {
       const now = Math.round(movie.position);
       const target = { ArrowLeft: now - 1, ArrowRight: now + 1, Home: 0, End: movie.end() }[event.key];
@@ -184,13 +208,13 @@ isthmus.route = (() => {
 
   // ---- naming neurons
 
-  for (const field of [from, to]) roads.suggest(field);
+  for (const field of [from, to]) names.suggest(field, roads.hasRoads);
   byId("route-form").addEventListener("submit", (event) => {
     event.preventDefault();
-    const names = [from, to].map((field) => field.value.trim());
+    const written = [from, to].map((field) => field.value.trim());
     const empty = [from, to].find((field) => !field.value.trim());
     if (empty) empty.focus();
-    else location.hash = address.to("route", isthmus.joinNames(names));
+    else location.hash = address.to("route", isthmus.joinNames(written));
   });
 
   return { show, needs: () => [...pairs.tile, "smoothness", "distance"], leave };

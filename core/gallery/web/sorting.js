@@ -3,7 +3,7 @@
 // Sorting of rows by a score.
 (() => {
   const { pairs } = isthmus;
-  let ranks = null; // of each row, used while sorting
+  let ranks = new Uint32Array(); // of each row, used while sorting
 
   // Return rows sorted by a score, the best first, or the worst first if `reversed`. Rows without a value come last
   // either way; equal ones stay in their sequence. The bits of a value become a whole number that sorts like it, and
@@ -14,7 +14,7 @@
     const falling = pairs.SCORES[score].highestFirst !== reversed;
     let [known, sorted] = [new Uint32Array(rows.length), new Uint32Array(rows.length)];
     const unknown = [];
-    ranks ??= new Uint32Array(pairs.count);
+    if (ranks.length < values.length) ranks = new Uint32Array(values.length);
     let count = 0;
     for (const row of rows) {
       if (Number.isNaN(values[row])) {

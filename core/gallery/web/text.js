@@ -15,12 +15,16 @@ isthmus.element = (tag, properties = {}, ...children) => {
   return made;
 };
 
-// Create an element of an SVG picture.
-isthmus.drawing = (tag, attributes, ...children) => {
-  const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
-  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-  made.append(...children);
-  return made;
+// The place of the reader's favourites in this browser, see favourites.js; each atlas has its own, by its name.
+isthmus.FAVOURITES = `isthmus favourites ${document.body.dataset.name}`;
+
+// Work with what this browser keeps. If it keeps nothing, as in private windows, the work is not done.
+isthmus.stored = (work) => {
+  try {
+    return work();
+  } catch {
+    return null;
+  }
 };
 
 // Create an element for untrusted text; its writing direction does not change the text around it.
@@ -30,9 +34,14 @@ isthmus.whole = new Intl.NumberFormat("en").format;
 
 isthmus.pairsIn = (number) => `${isthmus.whole(number)} ${number === 1 ? "pair" : "pairs"}`;
 
+// Write a number with three digits, in at most nine signs.
 isthmus.short = (() => {
   const digits = new Intl.NumberFormat("en", { minimumSignificantDigits: 3, maximumSignificantDigits: 3 });
-  return (value) => (value === null || value === undefined || Number.isNaN(value) ? "–" : digits.format(value));
+  return (value) => {
+    if (value === null || value === undefined || Number.isNaN(value)) return "–";
+    const size = Math.abs(value);
+    return size !== 0 && (size < 1e-4 || size >= 1e6) ? value.toExponential(2) : digits.format(value);
+  };
 })();
 
 // Write a layer as core/neurons.py does: its name, or a JSON string in ASCII if the name would be misread.
@@ -45,78 +54,60 @@ isthmus.writtenLayer = (() => {
     bare.test(layer) && !inQuotes.test(layer) ? layer : JSON.stringify(layer).replace(/[^\x20-\x7e]/g, escaped);
 })();
 
-// Join names of neurons for an address; two points within a name do not separate it from the next.
-isthmus.joinNames = (names) =>
-  names.map((name) => String(name).replaceAll("%", "%25").replaceAll("..", "%2E%2E")).join("..");
+isthmus.UNEXCITED = "nothing that was rendered excites the neuron more than noise does";
 
-// Create an element for a neuron's name. The end of a long layer name is cut off, the channel is always whole.
-// A neuron that is dead is marked.
-isthmus.neuronName = (neuron, isDead = false) => {
+// What is wrong with an end of a strip: a sign for small pictures, a word, and its meaning.
+isthmus.MARKS = {
+  dead: { sign: "∅", word: "not excited", meaning: isthmus.UNEXCITED },
+  weak: {
+    sign: "<½",
+    word: "weak",
+    meaning: "at its own end, the neuron keeps less than half of its strongest activation, or is not active at all",
+  },
+};
+
+// Return what is wrong with an end of a pair's strip, "dead" or "weak", or an empty text.
+isthmus.markOf = (pair, end) => ["dead", "weak"].find((mark) => pair[mark]?.includes(end)) ?? "";
+
+isthmus.mark = (mark, textContent = isthmus.MARKS[mark].word) => {
+  const made = isthmus.element("span", { className: mark, textContent, title: isthmus.MARKS[mark].meaning });
+  made.dataset.note = made.title;
+  return made;
+};
+
+// Create an element for a neuron's name and its first label. The end of a long layer name is cut off, the channel is
+// always whole. `mark` is "dead" (or true) or "weak" for a neuron that is marked so.
+isthmus.neuronName = (neuron, mark) => {
   const name = isthmus.byId("neuron").content.firstElementChild.cloneNode(true);
   name.querySelector(".layer").textContent = neuron.layer;
   name.querySelector(".channel").textContent = `:${neuron.channel}`;
-  if (isDead) name.append(" ", isthmus.deadMark());
+  if (neuron.labels?.length) name.append(isthmus.element("bdi", { className: "label", textContent: neuron.labels[0] }));
+  if (mark) name.append(" ", isthmus.mark(mark === true ? "dead" : mark));
   return name;
 };
 
-isthmus.UNEXCITED = "nothing that was rendered excites the neuron more than noise does";
-
-isthmus.deadMark = (textContent = "not excited") =>
-  isthmus.element("span", { className: "dead", textContent, title: isthmus.UNEXCITED });
-
-// Create an element for a neuron's name in a line of text.
-isthmus.inWords = (neuron) => isthmus.element("span", {}, isthmus.quoted(neuron.layer), `:${neuron.channel}`);
-
-isthmus.neuronLink = (neuron, isDead) => {
+isthmus.neuronLink = (neuron, mark) => {
   const href = isthmus.address.to("neuron", neuron.name);
   return isthmus.element(
     "a",
     { href, className: "to-neuron", title: `All pairs of ${neuron.name}` },
-    isthmus.neuronName(neuron, isDead),
+    isthmus.neuronName(neuron, mark),
   );
 };
-
-// Create a link to the walk that begins at a neuron. `setting` is the digest that the walk keeps to, if there are
-// several.
-isthmus.walkLink = (neuron, setting) => {
-  const { address, grid, pairs } = isthmus;
-  const chosen = setting === undefined || pairs.settings.length < 2 ? grid.chosen() : { ...grid.chosen(), setting };
-  const link = isthmus.element("a", {
-    href: address.to("walk", isthmus.joinNames([neuron.name]), String(new URLSearchParams(chosen))),
-    textContent: "Walk from here",
-  });
-  link.setAttribute("aria-label", `Walk from here, ${neuron.name}`);
-  return link;
-};
-
-isthmus.fact = (term, value, title = "") =>
-  isthmus.element(
-    "div",
-    { title },
-    isthmus.element("dt", { textContent: term }),
-    isthmus.element("dd", { textContent: value }),
-  );
 
 // Paths as in core/atlas/records.py; a checkpoint's strip has its number of updates after the key.
 isthmus.sheetPath = (key, step) => `sheets/${key.slice(0, 2)}/${key}${step ? `-${step}` : ""}.png`;
 isthmus.previewPath = (key, step) => `previews/${key.slice(0, 2)}/${key}${step ? `-${step}` : ""}.webp`;
 
-// Return the path of the picture to show of a whole strip: the sheet, unless Firefox cannot show a picture that wide.
-isthmus.stripPath = (pair, step) =>
-  (pair.frames * pair.size_px > 32767 ? isthmus.previewPath : isthmus.sheetPath)(pair.key, step);
-
-// Create an image of one frame of a strip: the strip fills the height, its position selects the part that is seen.
-isthmus.frameOf = (path, pair, frame, alt) => {
-  const image = isthmus.element("img", { src: path, alt, decoding: "async", draggable: false });
-  image.style.objectPosition = `${pair.frames > 1 ? (frame / (pair.frames - 1)) * 100 : 0}% 0`;
+// Create an image. If its file is missing or damaged, words with its name take its place; `onMissing` is called instead,
+// if given, with the image and the words.
+isthmus.picture = (path, onMissing = (image, words) => image.replaceWith(words)) => {
+  const image = isthmus.element("img", { alt: "", decoding: "async", draggable: false });
+  image.missing = () => image.isConnected && onMissing(image, isthmus.failure("No picture", `at ${path}`));
+  image.addEventListener("error", image.missing);
+  image.src = path;
   return image;
 };
-
-// Create an option for each score, named by its label or by its sort order: `text` is "label" or "order".
-isthmus.scoreOptions = (text) =>
-  Object.entries(isthmus.pairs.SCORES).map(([value, score]) =>
-    isthmus.element("option", { value, textContent: score[text], title: score.meaning }),
-  );
 
 isthmus.failure = (title, reason) =>
   isthmus.element(
@@ -126,13 +117,3 @@ isthmus.failure = (title, reason) =>
     " ",
     isthmus.quoted(reason),
   );
-
-// Put a text on the clipboard. Pages that do not come over HTTPS may copy only what is selected.
-isthmus.copy = async (text) => {
-  if (navigator.clipboard) return navigator.clipboard.writeText(text);
-  const field = isthmus.element("textarea", { value: text, className: "unseen" });
-  document.body.append(field);
-  field.select();
-  document.execCommand("copy");
-  field.remove();
-};

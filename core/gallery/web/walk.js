@@ -2,12 +2,13 @@
 
 // The walk: a neuron's portrait, and around it the portraits that its roads lead to. When the reader chooses a road,
 // its strip plays; then the neuron at its other end is shown with its own roads. Breadcrumbs and address list the
-// neurons that the walk has visited.
+// neurons that the walk has visited, and its goal if it has one: `mixed4a:476..12..goal..mixed4a:3`.
 isthmus.walk = (() => {
-  const { address, byId, element, pairs, roads } = isthmus;
+  const { address, byId, element, names, pairs, roads } = isthmus;
   const AROUND = 10; // roads around the portrait
   const LISTED = 30; // further roads, listed beside it
   const KEPT = 50; // neurons in the address
+  const GOAL = "goal"; // in the address, before the goal
   const stage = byId("walk-stage");
   const still = matchMedia("(prefers-reduced-motion: reduce)");
   const movie = isthmus.movie(byId("portrait"), { onMissing: handleMissing, onEnd: arrive });
@@ -17,14 +18,20 @@ isthmus.walk = (() => {
   let trip = null; // while a strip plays: its leg, and whether the reader chose it
   let ahead = null; // the leg that a drift takes next
   let isDrifting = false;
+  let goal = null; // the neuron that the walk leads to, if it has a goal
 
   function show(value) {
     roads.find();
     leave();
     movie.clear();
     byId("walk-lost").hidden = true;
-    const names = roads.read(value);
-    const whyNot = roads.whyNot(names);
+    const texts = names.split(value ?? "");
+    const named = texts.indexOf(GOAL);
+    const read = names.read(
+      texts.filter((_, i) => i !== named),
+      roads.hasRoads,
+    );
+    const whyNot = roads.whyNot("walk", read);
     stage.hidden = Boolean(whyNot);
     byId("walk-form").hidden = !pairs.hasRoads();
     if (whyNot) {
@@ -32,8 +39,10 @@ isthmus.walk = (() => {
       say(...whyNot);
       return "Walk";
     }
-    walked = names.length ? along(names.map((name) => pairs.neuronByName.get(name))) : [roads.busiest()];
-    return showHere(names.length - walked.length);
+    const neurons = read.map(({ found }) => found[0]);
+    goal = named < 0 ? null : (neurons.splice(named)[0] ?? null);
+    walked = neurons.length ? along(neurons) : [goal ? roads.portraitsOf(goal)[0] : roads.busiest()];
+    return showHere(neurons.length - walked.length);
   }
 
   function leave() {
@@ -41,6 +50,7 @@ isthmus.walk = (() => {
     movie.pause();
     trip = ahead = null;
     stage.classList.remove("travelling");
+    showPause();
   }
 
   const say = (...words) => byId("walk-state").replaceChildren(...words);
@@ -66,58 +76,92 @@ isthmus.walk = (() => {
   function showHere(cut = 0) {
     const here = roads.neuronOf(walked.at(-1));
     around = [...roads.from(walked.at(-1))];
-    byId("walk-title").replaceChildren(isthmus.neuronLink(here));
+    const { everywhere } = names.marksIn(around, here);
+    const way = wayToGoal();
+    byId("walk-title").replaceChildren(isthmus.neuronLink(here, everywhere), here === goal ? goalMark("goal") : "");
     byId("portrait").setAttribute("aria-label", `Portrait of ${here.name}`);
     byId("portrait").title =
       `The portrait of ${here.name}: the image that excites it, on which all its roads begin or end`;
-    byId("around").replaceChildren(...around.slice(0, AROUND).map(roadOf));
+    byId("around").replaceChildren(...around.slice(0, AROUND).map((row, place) => roadOf(row, place, way)));
     byId("around").style.setProperty("--roads", Math.min(around.length, AROUND));
-    showFurther(here);
+    showFurther(here, way);
     showCrumbs();
     const number =
       around.length === 1
         ? "1 road leads on: a strip from this portrait to another."
         : `${around.length} roads lead on: strips from this portrait to others.`;
     const broken = cut > 0 ? " The address names neurons that no road joins; the walk begins after them." : "";
-    say("At ", isthmus.inWords(here), `. ${number}${broken}`);
+    say("At ", isthmus.inWords(here), `. ${number}${broken}`, ...wordsOnGoal(here, way));
     showPortrait(around[0]);
     return `At ${here.name}`;
   }
 
+  // ---- the goal
+
+  const goalMark = (textContent) => element("span", { className: "goal", textContent });
+
+  // Return the rows of the shortest way to the goal, or null if there is none.
+  function wayToGoal() {
+    const here = walked.at(-1);
+    return goal && roads.shortestBetween(here, roads.portraitOf(goal.id, roads.settingOf(here)))?.rows;
+  }
+
+  function wordsOnGoal(here, way) {
+    if (!goal) return [];
+    const name = isthmus.inWords(goal);
+    if (here === goal) return [" This is the goal of the walk."];
+    if (!way) return [" No way leads on to the goal, ", name, "."];
+    const strips = way.length === 1 ? "1 strip" : `${isthmus.whole(way.length)} strips`;
+    return [" The goal is ", name, `, ${strips} from here; the road that leads there is marked.`];
+  }
+
   const showPortrait = (row) => row !== undefined && movie.set([roads.leg(row, walked.at(-1))]);
 
-  function showFurther(here) {
+  function showFurther(here, way) {
     const further = around.slice(AROUND);
     byId("further").hidden = further.length === 0;
     const noun = further.length === 1 ? "road" : "roads";
     byId("further-title").textContent = `${isthmus.whole(further.length)} further ${noun}`;
-    byId("further-roads").replaceChildren(...further.slice(0, LISTED).map(roadOf));
+    byId("further-roads").replaceChildren(...further.slice(0, LISTED).map((row) => roadOf(row, AROUND, way)));
     if (further.length <= LISTED) return;
     const all = element("a", { href: address.to("neuron", here.name), textContent: "All pairs of this neuron" });
     byId("further-roads").append(element("li", {}, all));
   }
 
-  // Create the link to a road: the portrait and the name of the neuron that it leads to.
-  function roadOf(row, place) {
+  // Create the link to a road: the portrait and the name of the neuron that it leads to. `way` leads to the goal.
+  function roadOf(row, place, way) {
     const leg = roads.leg(row, walked.at(-1));
     const link = element("a", { className: "road", href: hrefOf([...walked, leg.end]) });
+    const { label, sign } = pairs.SCORES.distance ?? {};
     const distance = isthmus.short(pairs.columns.distance[row]);
+    const mark = names.markIn(row, leg.to);
+    const isGoal = leg.to === goal;
+    const isOnWay = way?.[0] === row;
+    const facts = [label && `${label.toLowerCase()} ${distance}`, mark && isthmus.MARKS[mark].word];
+    if (isGoal || isOnWay) facts.push(isGoal ? "the goal" : "on the way to the goal");
     link.dataset.row = row;
-    link.setAttribute("aria-label", `Walk to ${leg.to.name}, similarity ${distance}`);
-    link.title = `${leg.to.name}\n≈ ${distance}`;
+    link.setAttribute("aria-label", [`Walk to ${leg.to.name}`, ...facts.filter(Boolean)].join(", "));
+    link.title = [leg.to.name, sign && `${sign} ${distance}`].filter(Boolean).join("\n");
     link.classList.toggle("same-layer", leg.to.layer === leg.from.layer);
-    const portrait = roads.frameOf(leg, leg.pair.frames - 1);
+    link.classList.toggle("on-way", isOnWay);
+    const portrait = roads.frameOf(leg, leg.pair.frames - 1, (image, words) => {
+      words.classList.add("no-picture");
+      image.replaceWith(words);
+    });
     portrait.loading = place < AROUND ? "eager" : "lazy";
-    portrait.addEventListener("error", () =>
-      portrait.replaceWith(element("span", { className: "no-picture", textContent: "No picture" })),
-    );
-    link.append(portrait, isthmus.neuronName(leg.to));
+    link.append(portrait, isthmus.neuronName(leg.to, mark));
+    if (isGoal || isOnWay) link.append(goalMark(isGoal ? "goal" : "→ goal"));
     const item = element("li", {}, link);
     item.style.setProperty("--place", place);
     return item;
   }
 
-  const hrefOf = (portraits) => address.to("walk", roads.write(portraits.slice(-KEPT).map(roads.neuronOf)));
+  const hrefOf = (portraits) => address.to("walk", written(portraits));
+
+  function written(portraits) {
+    const text = names.write(portraits.slice(-KEPT).map(roads.neuronOf));
+    return goal ? `${text}..${GOAL}..${isthmus.joinNames([goal.name])}` : text;
+  }
 
   function showCrumbs() {
     const neurons = walked.map(roads.neuronOf);
@@ -125,7 +169,7 @@ isthmus.walk = (() => {
       const name = neuron.layer === neurons[i - 1]?.layer ? `:${neuron.channel}` : isthmus.inWords(neuron);
       const crumb = element("a", { href: hrefOf(walked.slice(0, i + 1)), title: neuron.name }, name);
       if (i === neurons.length - 1) crumb.setAttribute("aria-current", "location");
-      return element("li", {}, crumb);
+      return element("li", {}, crumb, neuron === goal ? goalMark("goal") : "");
     });
     byId("crumbs").replaceChildren(...crumbs);
     byId("crumbs").scrollTop = byId("crumbs").scrollHeight;
@@ -150,9 +194,24 @@ isthmus.walk = (() => {
     if (leg.missing) sayMissing(leg);
     if (still.matches) return arrive();
     stage.classList.add("travelling");
+    for (const road of stage.querySelectorAll(".road"))
+      road.classList.toggle("ahead", Number(road.dataset.row) === leg.row);
     byId("portrait").setAttribute("aria-label", `Strip from ${leg.from.name} to ${leg.to.name}`);
+    say("From ", isthmus.inWords(leg.from), " to ", isthmus.inWords(leg.to), "…");
     if (isDrifting) movie.load((ahead = choose(leg.end, walked.at(-1))));
     movie.play();
+    showPause();
+  }
+
+  // Pause the strip that plays, or let it go on.
+  function pause() {
+    movie.isPlaying() ? movie.pause() : movie.play();
+    showPause();
+  }
+
+  function showPause() {
+    byId("walk-pause").hidden = !trip;
+    byId("walk-pause").textContent = movie.isPlaying() ? "Pause" : "Go on";
   }
 
   function arrive() {
@@ -162,7 +221,8 @@ isthmus.walk = (() => {
     trip = null;
     walked = [...walked, leg.end].slice(-KEPT);
     stage.classList.remove("travelling");
-    address.follow("walk", roads.write(walked.map(roads.neuronOf)), showHere(), isChosen);
+    address.follow("walk", written(walked), showHere(), isChosen);
+    showPause();
     if (isByHand) byId("around").querySelector(".road").focus();
     if (leg.missing) drift(false);
     if (isDrifting) go(ahead);
@@ -186,11 +246,22 @@ isthmus.walk = (() => {
 
   // ---- drifting: on at random, and straight back only if there is no other road
 
-  byId("drift").addEventListener("click", () => {
+  byId("drift").addEventListener("click", toggleDrift);
+  byId("walk-pause").addEventListener("click", pause);
+
+  function toggleDrift() {
     if (still.matches) return go(choose(walked.at(-1), walked.at(-2)));
     drift(!isDrifting);
     if (isDrifting) go(choose(walked.at(-1), walked.at(-2)));
     else if (trip) arrive();
+  }
+
+  // Space pauses the strip that plays; if none plays, it starts to drift.
+  addEventListener("keydown", (event) => {
+    if (event.key !== " " || event.ctrlKey || event.metaKey || event.altKey || event.shiftKey) return;
+    if (stage.offsetParent === null || event.target.closest?.("button, input, select, textarea, summary")) return;
+    event.preventDefault();
+    trip ? pause() : toggleDrift();
   });
   still.addEventListener("change", () => {
     drift(false);
@@ -212,7 +283,7 @@ isthmus.walk = (() => {
 
   // ---- beginning elsewhere
 
-  roads.suggest(byId("walk-neuron"));
+  names.suggest(byId("walk-neuron"), roads.hasRoads);
   byId("walk-form").addEventListener("submit", (event) => {
     event.preventDefault();
     const name = byId("walk-neuron").value.trim();

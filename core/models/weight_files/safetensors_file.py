@@ -12,7 +12,7 @@ import math
 import os
 import struct
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,7 +44,26 @@ def read_safetensors(path: Path) -> dict[str, NDArray[Any]]:
         return _read(file)
 
 
-def _read(file: BinaryIO) -> dict[str, NDArray[Any]]:
+class TensorPlace(NamedTuple):
+    """The place of a tensor in a file, by the header.
+
+    Attributes:
+        start: of its first byte, from the beginning of the file.
+        dtype: NumPy's name of the type of its values; that of bfloat16 values is `<u2`.
+    """
+
+    start: int
+    shape: tuple[int, ...]
+    dtype: str
+    bfloat16: bool
+
+
+def tensor_places(file: BinaryIO) -> dict[str, TensorPlace]:
+    """Return name -> place of each tensor, from the header alone; together they fill the rest of the file.
+
+    Raises:
+        ModelError: if the file is not of this format, contradicts itself, or has tensors of other types.
+    """
     size = os.fstat(file.fileno()).st_size
     (length,) = _LENGTH.unpack(file.read(_LENGTH.size))
     available = size - _LENGTH.size
@@ -63,8 +82,29 @@ def _read(file: BinaryIO) -> dict[str, NDArray[Any]]:
         end = after
     if end != available - length:
         raise ModelError(f"expected {short(end)} bytes of tensors, the file has {available - length:,}")
-    data = file.read(end)
-    return {name: _array(data, header[name], places[name][0]) for name in places}
+    first = _LENGTH.size + length
+    return {
+        name: TensorPlace(
+            first + begin,
+            tuple(header[name]["shape"]),
+            _DTYPES[header[name]["dtype"]],
+            header[name]["dtype"] == _BFLOAT16,
+        )
+        for name, (begin, _) in places.items()
+    }
+
+
+def _read(file: BinaryIO) -> dict[str, NDArray[Any]]:
+    places = tensor_places(file)
+    first = min((place.start for place in places.values()), default=0)
+    file.seek(first)
+    data = file.read()
+    return {name: _array(data, place, place.start - first) for name, place in places.items()}
+
+
+def float32_of_bfloat16(stored: NDArray[Any]) -> NDArray[Any]:
+    """Return bfloat16 values, which are stored as uint16, as float32."""
+    return (stored.astype("<u4") << 16).view("<f4")
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -97,9 +137,8 @@ def _place(name: str, entry: Any) -> tuple[int, int]:
     return begin, end
 
 
-def _array(data: bytes, entry: dict[str, Any], begin: int) -> NDArray[Any]:
-    shape, dtype = entry["shape"], entry["dtype"]
-    stored = np.frombuffer(data, _DTYPES[dtype], math.prod(shape), begin).reshape(shape)
-    if dtype == _BFLOAT16:
-        return (stored.astype("<u4") << 16).view("<f4")
-    return stored.astype("<f4") if dtype == "F16" else stored
+def _array(data: bytes, place: TensorPlace, begin: int) -> NDArray[Any]:
+    stored = np.frombuffer(data, place.dtype, math.prod(place.shape), begin).reshape(place.shape)
+    if place.bfloat16:
+        return float32_of_bfloat16(stored)
+    return stored.astype("<f4") if place.dtype == "<f2" else stored

@@ -1,0 +1,47 @@
+"""Mean activations of neurons on the photographs of an atlas, for comparing neurons with each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from core.arrays import Array
+from core.atlas.evidence import Evidence, read_evidence, stream_responses
+from core.atlas.selection import OnPhotographs
+from core.neurons import Neuron
+from core.store.store import Store
+
+
+def read_means(store: Store, evidence: Evidence, neurons: Sequence[Neuron]) -> Array:
+    """Return the mean activations of neurons on all photographs that count, shape (neuron, image), float32.
+
+    Raises:
+        RecordError: if the layer of a neuron is not recorded, or a file is damaged.
+        StoreError: if a file cannot be read.
+    """
+    means = np.empty((len(neurons), evidence.count), np.float32)
+    start = 0
+    for part in stream_responses(store, evidence, neurons):
+        means[:, start : start + len(part.numbers)] = part.mean.T
+        start += len(part.numbers)
+    return means
+
+
+def on_photographs(store: Store, model_digest: str) -> OnPhotographs:
+    """Return a function that reads activations on the photographs of an atlas; see `OnPhotographs`.
+
+    Nothing is read before the function is called. It returns None for layers that are not recorded, for channels that
+    a layer does not have, and if the photographs were seen by another model.
+    """
+
+    def read(layer: str, channels: Sequence[int]) -> Array | None:
+        evidence = read_evidence(store)
+        if evidence is None or evidence.album.model_digest != model_digest:
+            return None
+        recorded = evidence.layers.get(layer)
+        if recorded is None or evidence.count < 2 or max(channels) >= recorded.channels:
+            return None
+        return read_means(store, evidence, [Neuron(layer, channel) for channel in channels])
+
+    return read

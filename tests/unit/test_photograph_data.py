@@ -1,0 +1,165 @@
+"""What is published about photographs: the scripts of neurons and of natural strips, and the scores of pairs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from published_data import called, columns_of, index_of, names_of, values
+from sample_photographs import compare, make_pictures
+from sample_records import RECORDS, atlas, record_of
+
+from core.atlas.evidence import read_evidence
+from core.atlas.image_records import THUMBNAILS
+from core.atlas.manifest import Manifest
+from core.atlas.natural_strip import levels, natural_strip
+from core.gallery.lines import Lines
+from core.gallery.natural_strips import AT_MOST
+from core.gallery.photographs import read_photographs
+from core.gallery.publish import is_current, publish
+from core.gallery.table import read_table
+from core.store.store import DirectoryStore
+
+PHOTOGRAPHS = 60
+LABELS = ["dog" if number < 20 else "cat" for number in range(PHOTOGRAPHS)]
+CAPTION = "</script> a small cat"
+
+
+def _means(seed: int = 1) -> dict[str, NDArray[Any]]:
+    """Return activations of 16 channels of two layers; block10:3 is excited by dogs, block9:9 is dead."""
+    random = np.random.default_rng(seed)
+    means = {layer: np.maximum(0, random.gamma(0.5, 1, (PHOTOGRAPHS, 16)) - 0.2) for layer in ("block9", "block10")}
+    means["block10"][:20, 3] += 5
+    means["block9"][:, 9] = 0.5
+    return means
+
+
+def _published(root: Path, **changes: Any) -> tuple[DirectoryStore, Manifest]:
+    """Return an atlas that was compared with photographs, and its manifest."""
+    store = atlas(root, RECORDS)
+    compare(store, _means(), labels=LABELS, **changes)
+    with Lines() as lines:
+        photographs = read_photographs(store, read_table(store, lines))
+    assert photographs
+    make_pictures(store, photographs.evidence.listing, sorted(photographs.wanted, key=str), CAPTION)
+    return store, publish(store, "small")
+
+
+def _scripts(store: DirectoryStore, manifest: Manifest) -> dict[str, list[Any]]:
+    """Return kind -> arguments of the scripts about photographs; each kind has one script."""
+    assert manifest.photographs
+    files = [manifest.photographs.album, *manifest.photographs.scripts]
+    return dict(called(store.read(file.path)) for file in files)
+
+
+def test_natural_strips_are_published(tmp_path: Path) -> None:
+    store, manifest = _published(tmp_path)
+    index, columns, means = index_of(store, manifest), columns_of(store, manifest), _means()
+    number, strips = _scripts(store, manifest)["natural"]
+    assert (number, index["album"]) == (0, manifest.photographs and manifest.photographs.album.path)
+    evidence = read_evidence(store)
+    assert evidence
+    names = names_of(index)
+    slots = sum(columns["frames"]) * AT_MOST
+    places, level_a = values(strips["photographs"], slots), values(strips["a"], slots)
+    start = 0
+    for row, (a, b) in enumerate(zip(columns["a"], columns["b"], strict=True)):
+        (layer_a, channel_a), (layer_b, channel_b) = (names[end].split(":") for end in (a, b))
+        of_a, of_b = means[layer_a][:, int(channel_a)], means[layer_b][:, int(channel_b)]
+        # What is stored has half precision, which may make equal what was not.
+        of_a, of_b = (np.asarray(of, np.float32) for of in (of_a, of_b))
+        expected = natural_strip(levels(of_a), levels(of_b), columns["frames"][row], AT_MOST).ravel()
+        found = places[start : start + len(expected)]
+        assert [place > 0 for place in found] == (expected >= 0).tolist()
+        for place, level, photograph in zip(found, level_a[start:], expected, strict=False):
+            if photograph >= 0:
+                assert level == pytest.approx(16 * levels(of_a)[photograph], abs=1)
+                assert strips["pictures"][place - 1]["class"] == ["cat", "dog"].index(LABELS[photograph])
+        start += len(expected)
+        active = [of > np.percentile(of, 90) for of in (of_a, of_b)]
+        assert values(strips["both"], len(RECORDS))[row] == np.sum(active[0] & active[1])
+        correlation = values(strips["correlation"], len(RECORDS))[row]
+        if 9 in (int(channel_a) * (layer_a == "block9"), int(channel_b) * (layer_b == "block9")):
+            assert correlation is None, "a dead neuron correlates with none"
+        else:
+            assert correlation == pytest.approx(np.corrcoef(of_a, of_b)[0, 1], abs=1e-3)
+
+
+def test_neurons_have_their_photographs_and_classes(tmp_path: Path) -> None:
+    store, manifest = _published(tmp_path)
+    scripts, names = _scripts(store, manifest), names_of(index_of(store, manifest))
+    [album] = scripts["album"]
+    _, neurons = scripts["shown"]
+    assert (album["photographs"], album["published"], album["classes"]) == (PHOTOGRAPHS, True, ["cat", "dog"])
+    dogs = neurons[names.index("block10:3")]
+    peaks = 2 * _means()["block10"][:, 3]
+    assert [one["peak"] for one in dogs["strongest"]] == pytest.approx(np.sort(peaks)[:-17:-1], rel=2e-3)
+    assert {one["class"] for one in dogs["strongest"]} == {1}
+    assert {one["caption"] for one in dogs["strongest"]} == {CAPTION}
+    assert all(store.exists(f"{THUMBNAILS}{one[kind][:2]}/{one[kind]}.webp")
+               for one in dogs["strongest"] for kind in ("picture", "crop"))  # fmt: skip
+    assert all(0 <= edge <= 1000 for one in dogs["strongest"] for edge in one["box"])
+    assert [dogs["classes"][0][:2], dogs["highest"]] == [[1, 20], pytest.approx(peaks.max() / 2, rel=2e-3)]
+    strongest = values(album["strongest"], 3 * len(names))
+    assert strongest[3 * names.index("block10:3")] == 1, "a search for dogs finds it"
+    assert set(strongest[3 * names.index("block9:9") : 3 * names.index("block9:9") + 3]) == {2}, "and no dead neuron"
+
+
+def test_scores_of_photographs_are_columns(tmp_path: Path) -> None:
+    store, manifest = _published(tmp_path)
+    columns, names = columns_of(store, manifest), names_of(index_of(store, manifest))
+    row = next(row for row, b in enumerate(columns["b"]) if names[b] == "block10:4")
+    means = _means()["block10"]
+    ends = [(end - of.mean()) / (of.max() - of.mean()) for end, of in ((3.0, means[:, 3]), (4.0, means[:, 4]))]
+    assert columns["photo_multiple"][row] == pytest.approx(min(ends), rel=2e-3)
+    assert columns["photo_correlation"][row] == pytest.approx(np.corrcoef(means[:, 3], means[:, 4])[0, 1], rel=2e-3)
+    dead = [row for row, a in enumerate(columns["a"]) if names[a] == "block9:9"]
+    assert [columns["photo_multiple"][row] for row in dead] == [None] * 3
+
+
+def test_publish_false_leaves_numbers_alone(tmp_path: Path) -> None:
+    """Neither pictures nor classes nor captions are in any published file, even if pictures exist."""
+    store, manifest = _published(tmp_path / "open")
+    assert any(b'"dog"' in store.read(file.path) for file in manifest.data_files)
+    compare(store, _means(), labels=LABELS, publish=False)
+
+    manifest = publish(store, "small")
+
+    text = b"".join(store.read(path) for path in [*store.list("data/"), "manifest.json", "index.html"])
+    assert not any(word in text for word in (b'"dog"', b"small cat", b"00001.jpg"))
+    scripts = _scripts(store, manifest)
+    assert (scripts["album"][0]["published"], scripts["album"][0]["classes"]) == (False, [])
+    assert {name for one in scripts["shown"][1] for shown in one["strongest"] for name in shown} == {"peak"}
+    assert "pictures" not in scripts["natural"][1]
+    assert [len(one["strongest"]) for one in scripts["shown"][1]] == [16] * len(names_of(index_of(store, manifest)))
+    assert columns_of(store, manifest)["photo_correlation"][-1] is not None
+
+
+def test_an_atlas_without_photographs_has_nothing_of_them(tmp_path: Path) -> None:
+    store = atlas(tmp_path, RECORDS)
+    manifest = publish(store, "small")
+    assert "album" not in index_of(store, manifest)
+    assert "photographs" not in json.loads(store.read("manifest.json"))
+    assert not {"photo_multiple", "photo_correlation"} & set(index_of(store, manifest)["ranges"])
+
+
+def test_photographs_that_another_network_saw_do_not_count(tmp_path: Path) -> None:
+    store = atlas(tmp_path, [record_of("block9:1", "block9:2", model_digest="f" * 64)])
+    compare(store, _means())
+    assert publish(store, "small").photographs is None
+
+
+def test_an_atlas_is_published_again_after_other_photographs(tmp_path: Path) -> None:
+    store, _ = _published(tmp_path)
+    store.replace("plan/spec.json", b"{}")
+    publish(store, "small")
+    assert is_current(store, {}, len(RECORDS))
+    compare(store, _means(seed=2), labels=LABELS)
+    assert not is_current(store, {}, len(RECORDS))
+    publish(store, "small")
+    assert is_current(store, {}, len(RECORDS))
+    assert sorted(store.list("data/")) == sorted(file.path for file in publish(store, "small").data_files)
