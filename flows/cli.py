@@ -78,7 +78,7 @@ def main() -> None:
 
 @app.command()
 def plan(spec: SpecFile, as_json: Json = False) -> None:
-    """Print the pairs, photographs, chunks, minutes and megabytes of a build.
+    """Print the pairs, chunks, minutes and megabytes of a build.
 
     Nothing is written to the atlas. If no update has been timed on this device yet, a few updates are run and timed
     first, which takes some seconds on a CPU and half a minute on a GPU.

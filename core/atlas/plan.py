@@ -214,31 +214,25 @@ def make_plan(
         RecordError: if a record cannot be read.
     """
     model = load(spec.model)
-    model_digest = digest(model)
-    settings = resolve_settings(spec.render, model)
+    model_digest, settings = digest(model), resolve_settings(spec.render, model)
     on_gpu = device.is_gpu(device.expected()) if spec.compute.renders_here else None
     again = again or {}
     selected = [] if only_images else select_pairs(spec, model, on_photographs(store, model_digest))
     pairs = [PlannedPair(pair, key) for pair, key in pair_keys(selected, model_digest, settings, model.derived)]
-    portraits = None
-    if spec.strip == "walk" and selected:
-        portraits = _plan_portraits(selected, model, store, model_digest, settings, on_gpu, again)
+    walked = selected if spec.strip == "walk" else []
+    if portraits := _plan_portraits(walked, model, store, model_digest, settings, on_gpu, again):
         pairs = [_between(portraits, planned) for planned in pairs]
-
     failures: Counter[str] = Counter()
     known = read_records(store, outcomes(model_digest, settings, spec.strip, on_gpu), failures)
     recorded = settled(known, failures, again)
     missing = [repeated(planned, again) for planned in pairs if planned.key not in recorded]
     seconds, basis = pair_seconds(recorded.values(), missing, model_digest, settings, on_gpu)
     portrait_seconds = (portraits and mean_seconds(portraits.recorded.values())) or seconds / settings.frames
-    cutting = Cutting(spec.compute.chunk_pairs, processes, adopted)
-    reasons = ((planned.pair, recorded[planned.key].reason) for planned in pairs if planned.key in recorded)
-    failed = tuple((pair, reason) for pair, reason in reasons if reason is not None)
+    failed = _failed(pairs, recorded)
     land = None if only_images else land_progress(spec, model, model_digest, store, on_gpu, again)
     images = image_progress(spec, model, model_digest, store, processes, on_gpu, relist=relist)
-    stages = _side_by_side(land.stages if land else [], _stages(missing, portraits, seconds, portrait_seconds, cutting))
-    if images is not None and images.missing:
-        stages = (*stages, tuple(map(images_chunk, images.missing)))
+    cutting = Cutting(spec.compute.chunk_pairs, processes, adopted)
+    stages = _stages(missing, portraits, seconds, portrait_seconds, cutting)
     return Plan(
         model=pinned(spec.model),
         model_digest=model_digest,
@@ -248,13 +242,19 @@ def make_plan(
         done=len(pairs) - len(missing) - len(failed),
         failures=failed,
         recorded=len(known),
-        stages=stages,
+        stages=_all_stages(stages, land, images),
         pair_seconds=seconds,
         portrait_seconds=portrait_seconds,
         basis=basis,
         land=land,
         images=images,
     )
+
+
+def _failed(pairs: Sequence[PlannedPair], recorded: Mapping[Key, Outcome]) -> tuple[tuple[Pair, str], ...]:
+    """Return the pairs that have failed, and the reason of each."""
+    reasons = ((planned.pair, recorded[planned.key].reason) for planned in pairs if planned.key in recorded)
+    return tuple((pair, reason) for pair, reason in reasons if reason is not None)
 
 
 def count_failures(store: Store) -> dict[str, int]:
@@ -299,8 +299,10 @@ def _plan_portraits(
     settings: RenderSettings,
     on_gpu: bool | None,
     again: Mapping[str, int],
-) -> _Portraits:
-    """Plan a canvas, and a portrait for each neuron; if the canvas has failed, no portrait can be rendered."""
+) -> _Portraits | None:
+    """Plan a canvas, and a portrait for each neuron, if there are pairs; after a failed canvas none can be rendered."""
+    if not pairs:
+        return None
     canvas = plan_canvas(pairs, model, model_digest, settings)
     failures: Counter[str] = Counter()
     known = read_portraits(store, outcomes(model_digest, portrait_settings(settings), "walk", on_gpu), failures)
@@ -341,8 +343,10 @@ def _stages(
     return tuple(tuple(stage) for stage in stages if stage)
 
 
-def _side_by_side(
-    first: Sequence[tuple[Chunk, ...]], second: Sequence[tuple[Chunk, ...]]
+def _all_stages(
+    stages: Sequence[tuple[Chunk, ...]], land: LandProgress | None, images: ImageProgress | None
 ) -> tuple[tuple[Chunk, ...], ...]:
-    """Return stages that each have the chunks of one stage of both sequences."""
-    return tuple((*one, *other) for one, other in zip_longest(first, second, fillvalue=()))
+    """Return the stages of pairs with those of a land beside them, and the photographs after them."""
+    blocks = land.stages if land else []
+    rendered = ((*one, *other) for one, other in zip_longest(blocks, stages, fillvalue=()))
+    return (*rendered, *([tuple(map(images_chunk, images.missing))] if images and images.missing else []))

@@ -122,19 +122,11 @@ def _peak(t: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """
     if len(t.shape) != 4:
         return t, tf.zeros_like(t, tf.int32)
-    _, _, width, channels = t.shape
+    batch, height, width, channels = t.shape
     by_row = tf.reduce_max(t, axis=2)
     row = tf.argmax(by_row, axis=1, output_type=tf.int32)
-    batch = t.shape[0]
-    shape = (batch, channels, width)
-    indices = tf.stack(
-        [
-            tf.broadcast_to(tf.range(batch)[:, None, None], shape),
-            tf.broadcast_to(row[:, :, None], shape),
-            tf.broadcast_to(tf.range(width)[None, None, :], shape),
-            tf.broadcast_to(tf.range(channels)[None, :, None], shape),
-        ],
-        axis=-1,
-    )
-    column = tf.argmax(tf.gather_nd(t, indices), axis=2, output_type=tf.int32)
+    rows = tf.range(batch, dtype=tf.int64)[:, None] * height + tf.cast(row, tf.int64)
+    first = rows * width * channels + tf.range(channels, dtype=tf.int64)  # of each row, as an index into all values
+    values = tf.gather(tf.reshape(t, (-1,)), first[:, :, None] + tf.range(width, dtype=tf.int64) * channels)
+    column = tf.argmax(values, axis=2, output_type=tf.int32)
     return tf.reduce_max(by_row, axis=1), row * width + column

@@ -5,13 +5,14 @@ from __future__ import annotations
 from core.errors import StoreError, TransientStoreError
 from core.photographs.listing import GONE, Listing, Piece, UnreadableError, listed
 from core.spec import Storage
-from core.store.s3 import S3Store
 
 
 class BucketSource:
     """Photographs below a prefix of a bucket."""
 
     def __init__(self, address: str, storage: Storage) -> None:
+        from core.store.s3 import S3Store  # boto3 loads only if it is needed
+
         self._store = S3Store(address.rstrip("/"), storage)
 
     def version(self) -> None:

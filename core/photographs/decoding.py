@@ -125,7 +125,7 @@ def _parts(data: bytes, seen: Size, wanted: Sequence[tuple[Box, Size]]) -> list[
 def _part(image: Image.Image, seen: Size, box: Box, size: Size) -> Pixels:
     place = _place(image.size, seen, box)
     resized = image.resize(size[::-1], Image.Resampling.BILINEAR, box=place, reducing_gap=_REDUCING_GAP)
-    return np.asarray(resized.convert("RGB"))
+    return np.asarray(resized if resized.mode == "RGB" else resized.convert("RGB"))
 
 
 def _place(whole: tuple[int, int], seen: Size, box: Box) -> tuple[float, float, float, float]:

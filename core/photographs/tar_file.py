@@ -138,7 +138,7 @@ def bucket_bytes(address: str, storage: Storage) -> Bytes:
 
     folder, _, name = address.rpartition("/")
     store = S3Store(folder, storage)
-    size = store.size(name)
+    size = dict(store.sizes()).get(name)
     if size is None:
         raise SpecError(f"images.source {address}: expected a tar file, there is no such object")
     return Bytes(size, store.version(name), lambda offset, length: store.read_part(name, offset, length))

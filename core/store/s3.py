@@ -160,9 +160,12 @@ class S3Store:
         return False
 
     def read(self, path: str) -> bytes:
+        return self._read(path)
+
+    def _read(self, path: str, **place: Any) -> bytes:
         for attempt in range(1, ATTEMPTS + 1):
             with self._errors("read", path):
-                answer = _checked(self._client.get_object(Bucket=self._bucket, Key=self._key(path)))
+                answer = _checked(self._client.get_object(Bucket=self._bucket, Key=self._key(path), **place))
                 try:
                     data = answer["Body"].read()
                     return _decompressed(data) if answer.get("ContentEncoding") == _GZIP else data
@@ -204,27 +207,13 @@ class S3Store:
         """Return the paths and the sizes in bytes of all objects."""
         return ((path, size) for path, _, size in self._listed(""))
 
-    def size(self, path: str) -> int | None:
-        """Return the size of an object in bytes, or None if there is no object."""
-        found = self._head(path)
-        return None if found is None else int(found["ContentLength"])
-
     def read_part(self, path: str, offset: int, length: int) -> bytes:
         """Return some bytes of an object; fewer if it ends before."""
-        for attempt in range(1, ATTEMPTS + 1):
-            with self._errors("read", path):
-                place = f"bytes={offset}-{offset + length - 1}"
-                answer = _checked(self._client.get_object(Bucket=self._bucket, Key=self._key(path), Range=place))
-                try:
-                    return bytes(answer["Body"].read(length))
-                except INTERRUPTED:
-                    if attempt == ATTEMPTS:
-                        raise
-        raise AssertionError("the last attempt returns or raises")
+        return self._read(path, Range=f"bytes={offset}-{offset + length - 1}")
 
     def _listed(self, prefix: str) -> Iterator[tuple[str, float, int]]:
         """Return the paths of all objects whose paths begin with a prefix, their ages in seconds, and their sizes."""
-        found = []
+        found: list[tuple[str, float, int]] = []
         now = datetime.now(timezone.utc)
         with self._errors("list", prefix):
             for page in self._client.get_paginator("list_objects_v2").paginate(
@@ -235,14 +224,9 @@ class S3Store:
                 if page["IsTruncated"] and not page.get("NextContinuationToken"):
                     raise StoreError(f"{self}/{prefix}: could not list, the store does not support ListObjectsV2")
                 # The root is cut off by its length, because some stores encode special characters in their own way.
-                found += [
-                    (
-                        listed["Key"][len(self._key("")) :],
-                        (now - listed.get("LastModified", now)).total_seconds(),
-                        int(listed.get("Size", 0)),
-                    )
-                    for listed in page.get("Contents", ())
-                ]
+                for listed in page.get("Contents", ()):
+                    age = (now - listed.get("LastModified", now)).total_seconds()
+                    found.append((listed["Key"][len(self._key("")) :], age, int(listed.get("Size", 0))))
         return iter(found)
 
     def leftovers(self) -> Iterator[str]:

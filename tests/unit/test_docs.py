@@ -73,6 +73,7 @@ def test_dotted_names_in_the_pages_exist() -> None:
     [
         ("Top level", None),
         ("`land`", "land"),
+        ("`images`", "images"),
         ("`render`", "render"),
         ("`compute`", "compute"),
         ("`storage`", "storage"),

@@ -451,7 +451,10 @@ def test_what_cannot_be_compared_is_refused_in_one_line(folder: Path, tmp_path: 
     """No folder, no files, no key images, a secret in the address; nothing is written."""
     (tmp_path / "empty").mkdir()
     cases: list[tuple[Any, str]] = [
-        ({"source": "nowhere"}, "images.source: expected a folder, s3://bucket/prefix, or a tar file, there is none at"),
+        (
+            {"source": "nowhere"},
+            "images.source: expected a folder, s3://bucket/prefix, or a tar file, there is none at",
+        ),
         ({"source": "empty"}, "images.source empty: expected photographs, found no files"),
         ({"source": "https://user:pass@host/x.tar"}, "images.source: expected an address without user, password"),
         ({"source": "empty", "labels": "files"}, "images.labels: expected 'folders'"),
