@@ -17,7 +17,7 @@ from yaml.constructor import ConstructorError
 from core.errors import LONGEST, SpecError, short
 from core.fields import EXPECTED_TEXT, KEY_MISTAKE, NAME, SECRET_ADDRESS
 from core.models.models import check_spec
-from core.models.weights import is_remote, local_path
+from core.models.weights import is_remote
 from core.spec import (
     PREPROCESS,
     AllPairs,
@@ -105,8 +105,8 @@ def _beside(path: Path, spec: AtlasSpec) -> AtlasSpec:
         return spec
     derived = {
         name: each
-        if is_remote(each.file)
-        else each.model_copy(update={"file": str(path.parent / local_path(each.file))})
+        if is_remote(each.file) or each.file.startswith("~")
+        else each.model_copy(update={"file": str(path.parent / each.file)})
         for name, each in spec.model.derived.items()
     }
     model = spec.model.model_copy(update={"derived": DerivedLayers(derived)})

@@ -99,7 +99,8 @@ class Directions:
         rows: Array = np.concatenate([vectors, biases[:, None]], axis=1)
         if self._unit:
             lengths = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
-            rows = (rows / lengths).astype(np.float32)
+            with np.errstate(over="ignore"):
+                rows = (rows / lengths).astype(np.float32)
         return rows
 
     def _check(self) -> None:
@@ -120,6 +121,12 @@ class Directions:
                 raise ModelError(
                     f"expected directions with a length in {self._stored.what}, direction "
                     f"{first + int(np.argmax(empty))} has only zeros; remove it"
+                )
+            finite = np.isfinite(self._read(slice(first, first + at_once))).all(axis=1)
+            if not finite.all():
+                raise ModelError(
+                    f"expected biases that are finite after unit, direction {first + int(np.argmin(finite))} is too "
+                    "short for that; remove it, or unit"
                 )
 
     @property

@@ -177,6 +177,8 @@ CASES: dict[str, tuple[Callable[[], bytes], str, dict[str, Any]]] = {
     "no such bias": (lambda: npz(a=GOOD), "bias: expected the name of an array, got 'b'", {"bias": "b"}),
     "a bias too short": (lambda: npz(a=GOOD, b=FLAT), "bias: expected one number for each of 5", {"bias": "b"}),
     "a bias of nan": (lambda: npz(a=GOOD, b=np.full(5, np.nan)), "bias: expected finite", {"bias": "b"}),
+    "too short for its bias": (lambda: npz(a=GOOD * 1e-42, b=GOOD[:, 0]), "direction 0 is too short for that",
+                               {"bias": "b", "unit": True}),
     "objects inside": (lambda: zip_file({"a.npy": npy(OBJECTS, True)}), "found Python objects", {}),
     "a damaged member": (lambda: damaged(npz(a=GOOD), 300), "its checksum is wrong", {}),
     "a damaged packed member": (lambda: damaged(npz(packed=True, a=GOOD), 300), "", {}),

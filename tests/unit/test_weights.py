@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import ModelError
-from core.models.weights import local_weights
+from core.models.weights import local_file, local_weights
 from core.spec import ModelSpec
 
 DATA = bytes(range(256)) * 20_000
@@ -106,6 +106,19 @@ def test_a_file_is_downloaded_once_and_named_by_its_sha256(server: Server, cache
     assert (cache / f"{SHA256}.pb").read_bytes() == DATA
     assert len(server.asked) == 1
     assert not list(cache.glob("*.part"))
+
+
+def test_the_message_about_another_file_has_the_keys_of_its_section(server: Server, cache: Path) -> None:
+    """Files of directions are downloaded and kept as weights are."""
+    address, section = f"{server.address}/net.pb", "model.derived.d"
+
+    assert local_file(address, SHA256, section, "a matrix") == cache / f"{SHA256}.pb"
+    with pytest.raises(ModelError) as caught:
+        local_file(address, "0" * 64, section, "a matrix")
+    assert str(caught.value).startswith(
+        f"model.derived.d.file {address}: expected a file with sha256 {'0' * 64}, got {SHA256}; "
+        "correct model.derived.d.sha256 if that is the right file, or download it by hand and put it at "
+    )
 
 
 def test_user_and_password_come_from_netrc_and_are_stored_nowhere(
