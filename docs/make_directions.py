@@ -4,7 +4,7 @@
 
 The photographs are those that the package scikit-image ships. The activations on random crops are factorised as
 (position, factor) x (factor, channel), with no negative number. Each factor is a direction: channels that are excited
-together. docs/directions_example.md goes on from there to an atlas.
+together. docs/directions.md goes on from there to an atlas.
 """
 
 from __future__ import annotations

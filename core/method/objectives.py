@@ -236,7 +236,7 @@ def alignment(layer: str, decay_ratio: float = 2) -> Objective:
     return Objective(value, frozenset({layer}), f"alignment {layer} (decay {decay_ratio:g})")
 
 
-# What the functions above share with the fast path --------------------------------------------------------------
+# What the functions above share with the fast path --------------------------------------------------------------------
 
 
 def interpolation_weights(frames: int) -> Array:

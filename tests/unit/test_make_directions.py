@@ -1,4 +1,4 @@
-"""The example of docs/directions_example.md: from photographs to directions, and from directions to an atlas."""
+"""The example of docs/directions.md: from photographs to directions, and from directions to an atlas."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_the_example_makes_directions_and_its_spec_renders_strips_between_them(
     script.main(["stem", str(file), "--count", "3", "--crops", "3"])
     [written] = [
         block
-        for block in re.findall(r"```yaml\n(.*?)```", (DOCS / "directions_example.md").read_text(), re.DOTALL)
+        for block in re.findall(r"```yaml\n(.*?)```", (DOCS / "directions.md").read_text(), re.DOTALL)
         if "parts" in block
     ]
     example = yaml.safe_load(written)
@@ -60,7 +60,7 @@ def test_the_example_makes_directions_and_its_spec_renders_strips_between_them(
     example["render"] |= RENDER | {"steps": 16, "alignment": {"weight": 0}}
     store = DirectoryStore(tmp_path / "atlas")
 
-    build(parse_spec(example, "directions_example.md"), store)
+    build(parse_spec(example, "directions.md"), store)
 
     assert np.load(file)["directions"].shape == (3, 32)
     records = read_records(store, view=lambda record: record).values()

@@ -17,8 +17,6 @@ isthmus.tools = (() => {
     excited: "both excited",
     keys: "chosen",
     favourites: "favourites",
-    a: "a",
-    b: "b",
   };
   const WORDS = { strong: "both strong", weak: "one weak", dead: "one not excited" }; // values of `ends`
   const FIRST_VIEW = "filmstrip"; // not written into addresses
@@ -28,6 +26,7 @@ isthmus.tools = (() => {
 
   // Show the choices in the tools.
   function show() {
+    if (!grid.chosen()) return; // a strip alone, in a page of somebody else
     chosen = grid.chosen();
     showTools(grid.numberLeft());
     showChips();
