@@ -42,7 +42,7 @@ from core.machine import device
 from core.models.model import Model
 from core.models.models import digest, load, pinned
 from core.neurons import Neuron, Pair
-from core.spec import AtlasSpec, ModelSpec, RenderSettings
+from core.spec import AtlasSpec, ModelSpec, RenderSettings, StripKind
 from core.store.store import Store
 
 _BYTES_PER_PIXEL = 2.4  # measured: PNG and WebP of finished strips together
@@ -219,8 +219,7 @@ def make_plan(
     again = again or {}
     selected = [] if only_images else select_pairs(spec, model, on_photographs(store, model_digest))
     pairs = [PlannedPair(pair, key) for pair, key in pair_keys(selected, model_digest, settings, model.derived)]
-    walked = selected if spec.strip == "walk" else []
-    if portraits := _plan_portraits(walked, model, store, model_digest, settings, on_gpu, again):
+    if portraits := _plan_portraits(spec.strip, selected, model, store, model_digest, settings, on_gpu, again):
         pairs = [_between(portraits, planned) for planned in pairs]
     failures: Counter[str] = Counter()
     known = read_records(store, outcomes(model_digest, settings, spec.strip, on_gpu), failures)
@@ -274,6 +273,7 @@ class _Portraits:
 
 
 def _plan_portraits(
+    strip: StripKind,
     pairs: Sequence[Pair],
     model: Model,
     store: Store,
@@ -282,8 +282,8 @@ def _plan_portraits(
     on_gpu: bool | None,
     again: Mapping[str, int],
 ) -> _Portraits | None:
-    """Plan a canvas, and a portrait for each neuron, if there are pairs; after a failed canvas none can be rendered."""
-    if not pairs:
+    """Plan a canvas, and a portrait for each neuron, if strips need them; if the canvas has failed, none can follow."""
+    if strip != "walk" or not pairs:
         return None
     canvas = plan_canvas(pairs, model, model_digest, settings)
     failures: Counter[str] = Counter()

@@ -135,20 +135,21 @@ def test_an_atlas_lies_in_the_output_under_its_name(output: str, uri: str) -> No
     ("change", "message"),
     [
         ({"rendr": {}}, "rendr: unknown key; did you mean 'render'? "
-         "(known: name, output, model, pairs, land, strip, render, compute, storage, labels, site)"),
+         "(known: name, output, model, pairs, land, images, strip, render, compute, storage, labels, site)"),
         (
             {"zzz": 1},
             "zzz: unknown key "
-            "(known: name, output, model, pairs, land, strip, render, compute, storage, labels, site)",
+            "(known: name, output, model, pairs, land, images, strip, render, compute, storage, labels, site)",
         ),
         (
             {"": 1},
-            "'': unknown key (known: name, output, model, pairs, land, strip, render, compute, storage, labels, site)",
+            "'': unknown key "
+            "(known: name, output, model, pairs, land, images, strip, render, compute, storage, labels, site)",
         ),
         (
             {"a\nb": 1},
             "'a\\nb': unknown key "
-            "(known: name, output, model, pairs, land, strip, render, compute, storage, labels, site)",
+            "(known: name, output, model, pairs, land, images, strip, render, compute, storage, labels, site)",
         ),
         ({7: 1}, "7: expected keys that are text, got 7"),
         ({"name": None}, "name: expected text, got nothing"),
