@@ -8,9 +8,9 @@ from pathlib import Path
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
+from core.atlas.again import count_failures as failures_of
 from core.atlas.labels import read_labels, store_labels
 from core.atlas.plan import Plan, make_plan
-from core.atlas.plan import count_failures as failures_of
 from core.atlas.plan_files import SPEC_PATH, keys_of_chunks, write_plan
 from core.atlas.recorded import recorded_chunks
 from core.errors import counted

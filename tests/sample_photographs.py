@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from core.atlas.image_records import (
 )
 from core.atlas.keys import key_of
 from core.atlas.records import records_path, to_ndjson
-from core.photographs.decoding import Box
+from core.photographs.decoding import Box, file_digest
 from core.photographs.listing import Listing, Photograph, Piece
 from core.pictures.sheets import encode_webp
 from core.store.store import DirectoryStore
@@ -39,6 +40,7 @@ def compare(
     labels: Sequence[str | None] = (),
     publish: bool = True,
     parts: int = 2,
+    source: Path = Path("nowhere"),
 ) -> Album:
     """Write the activations of layers on photographs, as a build with images leaves them.
 
@@ -46,14 +48,17 @@ def compare(
         means: layer -> mean activations, shape (image, channel). Peaks are twice as large, at positions in turn.
         labels: the class of each photograph.
         parts: number of files.
+        source: the folder of the photographs `00000.jpg` and so on, if there is one.
     """
     count = len(next(iter(means.values())))
     labels = list(labels) or [None] * count
-    photographs = [Photograph(Piece(f"{number:05d}.jpg", 100 + number), labels[number]) for number in range(count)]
-    listing = Listing(tuple(photographs))
+    files = [source / f"{number:05d}.jpg" for number in range(count)]
+    sizes = [file.stat().st_size if file.exists() else 100 for file in files]
+    pieces = map(Piece, (file.name for file in files), sizes)
+    listing = Listing(tuple(map(Photograph, pieces, labels)))
     album = Album(
         list=listing.digest,
-        source="photos",
+        source=str(source),
         version=None,
         limit=None,
         labels="folders" if any(labels) else None,
@@ -69,7 +74,7 @@ def compare(
         data = pack(
             PartActivations(
                 rows.astype(np.int32),
-                rows.astype(np.uint64),
+                np.array([_digest(source / photograph.file.path) for photograph in part.photographs], np.uint64),
                 {layer: _activations(values[part.first + rows], part.first) for layer, values in means.items()},
             )
         )
@@ -93,6 +98,10 @@ def compare(
         store.replace(activations_path(record.key), data)
         store.replace(records_path(f"images-{record.key}"), to_ndjson([record]))
     return album
+
+
+def _digest(file: Path) -> int:
+    return file_digest(file.read_bytes()) if file.exists() else 0
 
 
 def _activations(means: NDArray[Any], first: int) -> LayerActivations:

@@ -34,7 +34,8 @@ class Album(BaseModel):
     """The photographs of an atlas: which list of which source, and how it is cut into parts.
 
     `version` changes when the source does, if the source has such a text. `part_images` is the number of photographs in
-    a part, except the last one; it never changes, so that a part that is recorded is found again.
+    a part, except the last one; it never changes, so that a part that is recorded is found again. `directions` has the
+    derived layers whose neurons were asked for last: channel -> digest of its direction.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -47,6 +48,7 @@ class Album(BaseModel):
     part_images: Annotated[int, Field(ge=1)]
     model_digest: str
     size: tuple[int, int]
+    directions: dict[str, dict[int, str]] = {}
 
 
 @dataclass(frozen=True)
@@ -83,11 +85,19 @@ class Evidence:
         """The number of photographs that count."""
         return len(self.listing.photographs) - len(self.skipped)
 
+    def has(self, neuron: Neuron) -> bool:
+        """Return whether the activations of a neuron are recorded for all photographs."""
+        layer = self.layers.get(neuron.layer)
+        if layer is None or layer.directions is None:
+            return layer is not None and neuron.channel < layer.channels
+        return neuron.channel in self.album.directions[neuron.layer]
+
     @property
     def digest(self) -> str:
         """The digest of everything that is recorded: equal digests mean equal numbers."""
         keys = {record.key: record.activations_sha256 for record in self.records.values()}
-        return key_of({"list": self.album.list, "records": keys})
+        directions = {layer: sorted(each.items()) for layer, each in self.album.directions.items()}
+        return key_of({"list": self.album.list, "records": keys, "directions": directions})
 
     def left_out_csv(self) -> bytes:
         """Return the table of files that are left out, in the columns file and reason."""
@@ -196,8 +206,9 @@ def evidence_of(album: Album, listing: Listing, recorded: Iterable[ImagesRecord]
     records: dict[tuple[Key, str], ImagesRecord] = {}
     for record in recorded:
         if record.part in wanted and record.model_digest == album.model_digest and record.size == album.size:
-            for layer in record.layers:
-                records.setdefault((record.part, layer), record)
+            for layer, kept in record.layers.items():
+                if kept.keeps(album.directions.get(layer)):
+                    records.setdefault((record.part, layer), record)
     names = dict.fromkeys(layer for _, layer in records)
     complete = [layer for layer in names if all((part.digest, layer) in records for part in parts)]
     skipped = {
@@ -242,7 +253,7 @@ def read_responses(store: Store, evidence: Evidence, neurons: Sequence[Neuron]) 
 def stream_responses(store: Store, evidence: Evidence, neurons: Sequence[Neuron]) -> Iterator[Responses]:
     """Yield the activations of some neurons part by part, in order of the photographs; see `read_responses`."""
     for neuron in neurons:
-        if neuron.layer not in evidence.layers or neuron.channel >= evidence.layers[neuron.layer].channels:
+        if not evidence.has(neuron):
             raise RecordError(f"{store}: expected activations of {neuron} on photographs; isthmus images computes them")
     by_layer: dict[str, list[int]] = {}
     for place, neuron in enumerate(neurons):
@@ -253,7 +264,8 @@ def stream_responses(store: Store, evidence: Evidence, neurons: Sequence[Neuron]
         mean, peak = np.empty(shape, np.float32), np.empty(shape, np.float32)
         position = np.empty(shape, np.int32)
         for layer, found in _read_layers(store, evidence, part, by_layer, rows).items():
-            places, channels = by_layer[layer], [neurons[place].channel for place in by_layer[layer]]
+            places, kept = by_layer[layer], evidence.records[part.digest, layer].layers[layer]
+            channels = kept.columns([neurons[place].channel for place in places])
             mean[:, places] = found.mean[:, channels]
             peak[:, places] = found.peak[:, channels]
             position[:, places] = found.position[:, channels]

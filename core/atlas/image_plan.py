@@ -38,6 +38,7 @@ _WAY = 1  # how photographs are read; another way has another number
 _DEFAULT_SIZE_PX = 224
 _LARGEST_PART, _SMALLEST_PART = 512, 64  # photographs; 10 to 60 s on a core for most networks
 _MOST_CLASSES = 2000
+_MOST_DIRECTIONS = 8192  # of a derived layer; they are computed at once
 _made: dict[tuple[ImagesSpec, str], Listing] = {}
 """The last list of a source that has a version: a command plans before its build does, and a remote list takes time."""
 _BYTES_PER_CHANNEL = 6  # mean, peak and position
@@ -50,6 +51,7 @@ class PlannedImages:
     Attributes:
         key: digest of everything that the activations depend on.
         part: digest of the photographs.
+        directions: of the derived layers among them: channel -> digest of its direction; only these are kept.
         size: height and width of the network's images.
         source: address of the photographs, the same in every folder of the machine.
         storage: settings of an object store that has them.
@@ -59,6 +61,7 @@ class PlannedImages:
     part: Key
     photographs: tuple[Photograph, ...]
     layers: tuple[str, ...]
+    directions: dict[str, dict[int, str]]
     size: tuple[int, int]
     source: str
     storage: Storage
@@ -136,6 +139,7 @@ def image_progress(
     layers = tuple(sorted({neuron.layer for neuron in neurons}))
     size = model.own_size or (_DEFAULT_SIZE_PX, _DEFAULT_SIZE_PX)
     album, listing = _album(spec.images, spec.storage, store, model_digest, size, processes, relist)
+    album = album.model_copy(update={"directions": _directions(neurons, model)})
     records = list(read_image_records(store))
     evidence = evidence_of(album, listing, records)
     return ImageProgress(
@@ -144,11 +148,30 @@ def image_progress(
         evidence=evidence,
         neurons=tuple(neurons),
         layers=layers,
-        channels=sum(model.layers[layer] for layer in layers),
+        channels=sum(len(album.directions.get(layer, range(model.layers[layer]))) for layer in layers),
         missing=tuple(_missing(evidence, layers, spec.storage)),
         image_seconds=_image_seconds(records, album, on_gpu),
         is_known=album == _stored(store),
     )
+
+
+def _directions(neurons: Iterable[Neuron], model: Model) -> dict[str, dict[int, str]]:
+    """Return derived layer -> channel -> digest of its direction, for some neurons.
+
+    Raises:
+        SpecError: if there are too many neurons of a derived layer.
+    """
+    found: dict[str, dict[int, str]] = {}
+    for neuron in neurons:
+        if neuron.layer in model.derived:
+            found.setdefault(neuron.layer, {})[neuron.channel] = model.derived[neuron.layer].digest(neuron.channel)
+    for layer, directions in found.items():
+        if len(directions) > _MOST_DIRECTIONS:
+            raise SpecError(
+                f"images: expected at most {_MOST_DIRECTIONS:,} neurons of the derived layer {layer}, "
+                f"got {len(directions):,}; name fewer neurons"
+            )
+    return {layer: dict(sorted(directions.items())) for layer, directions in found.items()}
 
 
 def write_images(store: Store, progress: ImageProgress) -> None:
@@ -243,6 +266,7 @@ def _missing(evidence: Evidence, layers: Iterable[str], storage: Storage) -> Ite
                 part=part.digest,
                 photographs=part.photographs,
                 layers=lacking,
+                directions={layer: album.directions[layer] for layer in lacking if layer in album.directions},
                 size=album.size,
                 source=album.source,
                 storage=storage,
@@ -250,7 +274,9 @@ def _missing(evidence: Evidence, layers: Iterable[str], storage: Storage) -> Ite
 
 
 def _key(album: Album, part: Part, layers: Iterable[str]) -> Key:
-    facts = {"way": _WAY, "model": album.model_digest, "size": album.size}
+    facts: dict[str, object] = {"way": _WAY, "model": album.model_digest, "size": album.size}
+    if derived := {layer: sorted(album.directions[layer].items()) for layer in layers if layer in album.directions}:
+        facts["directions"] = derived
     return key_of({**facts, "part": part.digest, "layers": list(layers)})
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -24,7 +24,8 @@ class LayerOfImages(BaseModel):
     """A layer whose activations on photographs are kept: its number of channels and its positions.
 
     `height` and `width` are 1 for a layer without positions. `field` is the receptive field of a position: the pixels
-    that it reaches from the centre of the position up, left, down and right.
+    that it reaches from the centre of the position up, left, down and right. Of a derived layer only some channels are
+    kept: `directions` has the digest of the direction of each of them. For other layers it is None.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -32,6 +33,20 @@ class LayerOfImages(BaseModel):
     height: int
     width: int
     field: Box
+    directions: dict[int, str] | None = None
+
+    def columns(self, channels: Sequence[int]) -> list[int]:
+        """Return the places of channels among those that are kept, which must have them."""
+        if self.directions is None:
+            return list(channels)
+        places = {channel: place for place, channel in enumerate(sorted(self.directions))}
+        return [places[channel] for channel in channels]
+
+    def keeps(self, directions: Mapping[int, str] | None) -> bool:
+        """Return whether all channels of a layer are kept; of a derived layer, those with the given directions."""
+        if directions is None or self.directions is None:
+            return directions is self.directions
+        return directions.items() <= self.directions.items()
 
     def place(self, position: int) -> tuple[int, int]:
         """Return the row and column of a position."""

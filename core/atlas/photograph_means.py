@@ -39,9 +39,9 @@ def on_photographs(store: Store, model_digest: str) -> OnPhotographs:
         evidence = read_evidence(store)
         if evidence is None or evidence.album.model_digest != model_digest:
             return None
-        recorded = evidence.layers.get(layer)
-        if recorded is None or evidence.count < 2 or max(channels) >= recorded.channels:
+        neurons = [Neuron(layer, channel) for channel in channels]
+        if evidence.count < 2 or not all(map(evidence.has, neurons)):
             return None
-        return read_means(store, evidence, [Neuron(layer, channel) for channel in channels])
+        return read_means(store, evidence, neurons)
 
     return read

@@ -35,14 +35,14 @@ from core.atlas.portrait_plan import (
     portrait_settings,
     walk_key,
 )
-from core.atlas.recorded import read_blocks, read_portraits, read_records
-from core.atlas.records import AnyRecord, Key
+from core.atlas.recorded import read_portraits, read_records
+from core.atlas.records import Key
 from core.atlas.selection import resolve_settings, select_pairs
 from core.machine import device
 from core.models.model import Model
 from core.models.models import digest, load, pinned
 from core.neurons import Neuron, Pair
-from core.spec import AtlasSpec, ModelSpec, RenderSettings
+from core.spec import AtlasSpec, ModelSpec, RenderSettings, StripKind
 from core.store.store import Store
 
 _BYTES_PER_PIXEL = 2.4  # measured: PNG and WebP of finished strips together
@@ -219,8 +219,7 @@ def make_plan(
     again = again or {}
     selected = [] if only_images else select_pairs(spec, model, on_photographs(store, model_digest))
     pairs = [PlannedPair(pair, key) for pair, key in pair_keys(selected, model_digest, settings, model.derived)]
-    walked = selected if spec.strip == "walk" else []
-    if portraits := _plan_portraits(walked, model, store, model_digest, settings, on_gpu, again):
+    if portraits := _plan_portraits(spec.strip, selected, model, store, model_digest, settings, on_gpu, again):
         pairs = [_between(portraits, planned) for planned in pairs]
     failures: Counter[str] = Counter()
     known = read_records(store, outcomes(model_digest, settings, spec.strip, on_gpu), failures)
@@ -232,7 +231,6 @@ def make_plan(
     land = None if only_images else land_progress(spec, model, model_digest, store, on_gpu, again)
     images = image_progress(spec, model, model_digest, store, processes, on_gpu, relist=relist)
     cutting = Cutting(spec.compute.chunk_pairs, processes, adopted)
-    stages = _stages(missing, portraits, seconds, portrait_seconds, cutting)
     return Plan(
         model=pinned(spec.model),
         model_digest=model_digest,
@@ -242,7 +240,7 @@ def make_plan(
         done=len(pairs) - len(missing) - len(failed),
         failures=failed,
         recorded=len(known),
-        stages=_all_stages(stages, land, images),
+        stages=_all_stages(_stages(missing, portraits, seconds, portrait_seconds, cutting), land, images),
         pair_seconds=seconds,
         portrait_seconds=portrait_seconds,
         basis=basis,
@@ -255,23 +253,6 @@ def _failed(pairs: Sequence[PlannedPair], recorded: Mapping[Key, Outcome]) -> tu
     """Return the pairs that have failed, and the reason of each."""
     reasons = ((planned.pair, recorded[planned.key].reason) for planned in pairs if planned.key in recorded)
     return tuple((pair, reason) for pair, reason in reasons if reason is not None)
-
-
-def count_failures(store: Store) -> dict[str, int]:
-    """Return how often each pair, portrait, canvas and block has failed that was not rendered since, by its key.
-
-    Raises:
-        RecordError: if a record cannot be read.
-    """
-    failures: Counter[str] = Counter()
-    done = {key for key, is_done in read_records(store, _is_done, failures).items() if is_done}
-    done |= {key for key, is_done in read_portraits(store, _is_done, failures).items() if is_done}
-    done |= {key for key, is_done in read_blocks(store, _is_done, failures).items() if is_done}
-    return {key: count for key, count in failures.items() if key not in done}
-
-
-def _is_done(record: AnyRecord) -> bool:
-    return record.status == "done"
 
 
 @dataclass(frozen=True)
@@ -292,6 +273,7 @@ class _Portraits:
 
 
 def _plan_portraits(
+    strip: StripKind,
     pairs: Sequence[Pair],
     model: Model,
     store: Store,
@@ -300,8 +282,8 @@ def _plan_portraits(
     on_gpu: bool | None,
     again: Mapping[str, int],
 ) -> _Portraits | None:
-    """Plan a canvas, and a portrait for each neuron, if there are pairs; after a failed canvas none can be rendered."""
-    if not pairs:
+    """Plan a canvas, and a portrait for each neuron, if strips need them; if the canvas has failed, none can follow."""
+    if strip != "walk" or not pairs:
         return None
     canvas = plan_canvas(pairs, model, model_digest, settings)
     failures: Counter[str] = Counter()

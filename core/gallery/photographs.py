@@ -102,7 +102,7 @@ def read_photographs(store: Store, table: Table) -> Photographs | None:
     rows = seen[table.columns["origin"]]
     used = np.unique(np.concatenate([table.columns[end][rows] for end in "ab"]))
     every = _neurons(table)
-    recorded = [int(number) for number in used if _is_recorded(evidence, every[number])]
+    recorded = [int(number) for number in used if evidence.has(every[number])]
     if not recorded:
         return None
     neurons = [every[number] for number in recorded]
@@ -116,11 +116,6 @@ def _neurons(table: Table) -> list[Neuron]:
     """Return all neurons of a table by their ids."""
     layers = zip(table.layers, table.neurons, strict=True)
     return [Neuron(layer, channel) for layer, channels in layers for channel in channels]
-
-
-def _is_recorded(evidence: Evidence, neuron: Neuron) -> bool:
-    layer = evidence.layers.get(neuron.layer)
-    return layer is not None and neuron.channel < layer.channels
 
 
 def _numbers(evidence: Evidence) -> NDArray[np.int32]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from core.arrays import Array, Pixels
-from core.method.network import network
+from core.method.network import network, read_layer
 from core.method.objectives import mean_over_positions
 from core.models.model import Model
 
@@ -40,12 +40,23 @@ class ImageReader:
 
     Args:
         layers: names of layers; the network is computed up to the deepest of them.
+        kept: derived layer -> the channels of it that are computed; of other layers all are.
         size: height and width of the images.
         batch: number of images that share a forward pass.
     """
 
-    def __init__(self, model: Model, layers: Collection[str], size: tuple[int, int], batch: int) -> None:
-        self._network = network(model, layers)
+    def __init__(
+        self,
+        model: Model,
+        layers: Collection[str],
+        kept: Mapping[str, Sequence[int]],
+        size: tuple[int, int],
+        batch: int,
+    ) -> None:
+        self._layers = tuple(layers)
+        self._directions = {layer: tf.constant(model.derived[layer].rows(rows)) for layer, rows in kept.items()}
+        self._of = {layer: read_layer(model, layer)[0] for layer in layers}
+        self._network = network(model, set(self._of.values()))
         self._size, self._batch = size, batch
         self._positions: dict[str, tuple[int, int]] = {}
         signature = [tf.TensorSpec((batch, *size, 3), tf.uint8)]
@@ -75,7 +86,7 @@ class ImageReader:
         images = tf.constant(noise)
         with tf.GradientTape(persistent=True) as tape:
             tape.watch(images)
-            found = self._network(images, False, None)
+            found = self._activations(images)
             middles = {layer: self._middle(t) for layer, t in found.items()}
         fields = {}
         for layer, middle in middles.items():
@@ -85,12 +96,23 @@ class ImageReader:
         return fields
 
     def _read(self, images: tf.Tensor) -> dict[str, tuple[tf.Tensor, tf.Tensor, tf.Tensor]]:
-        found = self._network(tf.cast(images, tf.float32) / 255, False, None)
+        found = self._activations(tf.cast(images, tf.float32) / 255)
         kept = {}
         for layer, t in found.items():
             self._positions[layer] = _height_and_width(t)
             kept[layer] = (mean_over_positions(t), *_peak(t))
         return kept
+
+    def _activations(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Return layer -> activations; those of a derived layer are products with the directions that are kept."""
+        found = self._network(images, False, None)
+        return {layer: self._along(layer, found[self._of[layer]]) for layer in self._layers}
+
+    def _along(self, layer: str, t: tf.Tensor) -> tf.Tensor:
+        if layer not in self._directions:
+            return t
+        rows = self._directions[layer]
+        return tf.tensordot(t, rows[:, :-1], axes=[[-1], [1]]) + rows[:, -1]
 
     def _middle(self, t: tf.Tensor) -> tf.Tensor:
         """Return a sum over the channels of the middle position, with weights that differ, so that none cancel."""

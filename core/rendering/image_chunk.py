@@ -33,6 +33,7 @@ from core.store.store import Store, keep
 if TYPE_CHECKING:
     from core.method.image_reader import ImageReader, Read
 
+Kept = tuple[tuple[str, tuple[int, ...]], ...]
 _THREADS = 4
 _HELD = 3 * BATCH  # photographs in memory
 _NOT_FINITE = "the network's activations are not numbers"
@@ -56,7 +57,7 @@ def read_images(work: PlannedChunk, planned: PlannedImages, device_name: str, st
         StoreError: if the source cannot be read, or the store cannot be written.
     """
     started = time.perf_counter()
-    reader = _reader(work.model, planned.layers, planned.size)
+    reader = _reader(work.model, planned.layers, _kept(planned), planned.size)
     source = open_source(planned.source, planned.storage)
     rows: list[int] = []
     digests: list[int] = []
@@ -75,7 +76,7 @@ def read_images(work: PlannedChunk, planned: PlannedImages, device_name: str, st
     layers = {layer: _joined([batch[layer] for batch in batches]) for layer in planned.layers}
     part = PartActivations(np.array(rows, np.int32), np.array(digests, np.uint64), layers)
     data = keep(store, activations_path(planned.key), pack(part))
-    fields = _fields(work.model, planned.layers, planned.size)
+    fields = _fields(work.model, planned.layers, _kept(planned), planned.size)
     return ImagesRecord(
         key=planned.key,
         part=planned.part,
@@ -84,7 +85,13 @@ def read_images(work: PlannedChunk, planned: PlannedImages, device_name: str, st
         model_digest=work.model_digest,
         size=planned.size,
         layers={
-            layer: LayerOfImages(channels=channels, height=height, width=width, field=fields[layer])
+            layer: LayerOfImages(
+                channels=channels,
+                height=height,
+                width=width,
+                field=fields[layer],
+                directions=planned.directions.get(layer),
+            )
             for layer, (channels, height, width) in shapes.items()
         },
         skipped=tuple(skipped),
@@ -152,15 +159,22 @@ def _joined(batches: list[LayerActivations]) -> LayerActivations:
     )
 
 
+def _kept(planned: PlannedImages) -> Kept:
+    """Return the derived layers of a part, and the channels of each that are kept."""
+    return tuple((layer, tuple(sorted(directions))) for layer, directions in planned.directions.items())
+
+
 @lru_cache(maxsize=1)
-def _reader(model: ModelSpec, layers: tuple[str, ...], size: tuple[int, int]) -> ImageReader:
+def _reader(model: ModelSpec, layers: tuple[str, ...], kept: Kept, size: tuple[int, int]) -> ImageReader:
     """Return a reader, which is traced once per process."""
     from core.method.image_reader import ImageReader
 
-    return ImageReader(load(model), layers, size, BATCH)
+    return ImageReader(load(model), layers, dict(kept), size, BATCH)
 
 
 @lru_cache(maxsize=1)
-def _fields(model: ModelSpec, layers: tuple[str, ...], size: tuple[int, int]) -> dict[str, tuple[int, int, int, int]]:
+def _fields(
+    model: ModelSpec, layers: tuple[str, ...], kept: Kept, size: tuple[int, int]
+) -> dict[str, tuple[int, int, int, int]]:
     """Return layer -> receptive field, computed once per process."""
-    return _reader(model, layers, size).fields()
+    return _reader(model, layers, kept, size).fields()

@@ -436,6 +436,35 @@ def test_the_receptive_field_is_what_reaches_a_position(whole: DirectoryStore, f
     np.testing.assert_allclose(*values, atol=1e-6)
 
 
+def test_of_a_derived_layer_only_the_named_directions_are_kept(
+    folder: Path, tmp_path: Path, computed: dict[str, np.ndarray[Any, Any]]
+) -> None:
+    """Their activations are products with the directions; another matrix under the same name is read anew."""
+    matrix = np.random.default_rng(1).normal(size=(9, 4)).astype(np.float32)
+    np.save(tmp_path / "sae.npy", matrix)
+    model = {"name": "frozen-graph", "file": str(folder / "net.pb")}
+    model["derived"] = {"sae": {"of": "first", "file": str(tmp_path / "sae.npy")}}  # type: ignore[assignment]
+    spec = spec_of(folder, model=model, pairs={"select": "list", "list": [["sae:7", "second:0"], ["sae:2", "sae:7"]]})
+    store, neurons = DirectoryStore(tmp_path / "seen"), [Neuron("sae", 7), Neuron("second", 1), Neuron("sae", 2)]
+    read(spec, store)
+
+    evidence = known(store)
+    found = read_responses(store, evidence, neurons)
+    for place, row in ((0, 7), (2, 2)):
+        values = (computed["first"] @ matrix[row]).reshape(len(found.numbers), -1)
+        np.testing.assert_allclose(found.mean[:, place], values.mean(axis=1), rtol=2e-3, atol=1e-4)
+        np.testing.assert_allclose(found.peak[:, place], values.max(axis=1), rtol=2e-3, atol=1e-4)
+    assert [evidence.has(Neuron("sae", channel)) for channel in range(9)] == [n in (2, 7) for n in range(9)]
+    assert not plan_of(spec, store).chunks
+    fewer = spec_of(folder, model=model, pairs={"select": "list", "list": [["sae:2", "second:0"]]})
+    assert not plan_of(fewer, store).chunks
+    more = spec_of(folder, model=model, pairs={"select": "list", "list": [["sae:2", "sae:3"]]})
+    assert plan_of(more, store).chunks
+    np.save(tmp_path / "sae.npy", matrix[::-1])
+    planned = [chunk.images for chunk in plan_of(spec, store).chunks]
+    assert {images.layers for images in planned if images} == {("sae",)}
+
+
 def test_large_and_small_activations_are_kept() -> None:
     """Half floats neither overflow nor vanish, because each photograph and layer has a power of two of its own."""
     values = np.array([[1e9, -2e9], [1e-9, 3e-9], [0, 0], [65504, 1]], np.float32)

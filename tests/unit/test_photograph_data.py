@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 from published_data import called, columns_of, index_of, names_of, values
 from sample_photographs import compare, make_pictures
 from sample_records import RECORDS, atlas, record_of
@@ -163,3 +164,31 @@ def test_an_atlas_is_published_again_after_other_photographs(tmp_path: Path) -> 
     publish(store, "small")
     assert is_current(store, {}, len(RECORDS))
     assert sorted(store.list("data/")) == sorted(file.path for file in publish(store, "small").data_files)
+
+
+def test_publishing_makes_the_pictures_of_natural_strips(tmp_path: Path) -> None:
+    """They are made once, from the source; photographs that cannot be read have none, and that ends nothing."""
+    store, source = atlas(tmp_path / "atlas", RECORDS), tmp_path / "photos"
+    compare(store, _means(), source=source)
+    without = publish(store, "small").photographs
+    assert without
+    assert (without.pictures, without.missing > 50) == (0, True)
+    source.mkdir()
+    for number in range(PHOTOGRAPHS):
+        colours = np.random.default_rng(number).integers(0, 255, (16, 16, 3), np.uint8)
+        Image.fromarray(colours).resize((120, 80)).save(source / f"{number:05d}.jpg")
+    compare(store, _means(), source=source)
+    (source / "00007.jpg").unlink()
+
+    manifest = publish(store, "small")
+
+    strips = _scripts(store, manifest)["natural"][1]
+    shown = [one["picture"] for one in strips["pictures"] if "picture" in one]
+    assert len(shown) >= len(strips["pictures"]) - 1 > 20
+    for picture in shown:
+        image = Image.open(store.root / f"{THUMBNAILS}{picture[:2]}/{picture}.webp")
+        assert max(image.size) <= 96
+    files = manifest.photographs
+    assert files
+    assert 0 < files.missing < without.missing
+    assert publish(store, "small") == manifest

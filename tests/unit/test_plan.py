@@ -15,10 +15,11 @@ from sample_records import MODEL_DIGEST, make_record, make_spec
 
 from core import METHOD_VERSION
 from core.atlas import pace
+from core.atlas.again import count_failures
 from core.atlas.chunks import PlannedChunk, PlannedPair
 from core.atlas.keys import pair_keys, settings_digest
 from core.atlas.layer_order import read_layers
-from core.atlas.plan import Plan, count_failures, make_plan
+from core.atlas.plan import Plan, make_plan
 from core.atlas.plan_files import chunk_names, keys_of_chunks, read_chunk, write_plan
 from core.atlas.recorded import read_records
 from core.atlas.records import Record, to_ndjson

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from walks import LAYER, RENDER, walk_spec
 
+from core.atlas.again import count_failures
 from core.atlas.chunks import Chunk
-from core.atlas.plan import Plan, count_failures, make_plan
+from core.atlas.plan import Plan, make_plan
 from core.atlas.plan_files import read_chunk, write_plan
 from core.atlas.portrait_plan import PlannedCanvas, plan_canvas
 from core.atlas.records import PortraitRecord, Record, records_path, to_ndjson
