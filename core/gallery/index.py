@@ -121,7 +121,7 @@ def index_script(
     groups: Iterable[tuple[Group, Sequence[str]]],
     lookup: Sequence[str],
     labels: Labels,
-    album: str | None = None,
+    photographs: Mapping[str, Any] | None = None,
 ) -> Script:
     """Return the script that the page loads first; `docs/export.md` has its fields.
 
@@ -129,7 +129,8 @@ def index_script(
         groups: the groups with the digests of their scripts.
         lookup: the digests of the lookup scripts.
         labels: labels of neurons; those of other neurons are left out.
-        album: path of the script about photographs, if there are any.
+        photographs: further fields, if there are photographs: `album`, the path of the script about them, and
+            `scores`, the words on their scores.
     """
     columns = table.columns
     walks = columns["walk"] == 1
@@ -139,7 +140,7 @@ def index_script(
         "layers": table.layers,
         "neurons": table.neurons,
         **_labels(table, labels),
-        **({"album": album} if album else {}),
+        **(photographs or {}),
         "settings": list(table.settings),
         "differences": differences(table.settings.values()),
         "failed": int((columns["status"] != DONE).sum()),

@@ -73,7 +73,7 @@ def natural_strips(table: Table, neurons: NDArray[np.integer], means: Array, kno
     in_steps = np.zeros((2, starts[-1]), np.uint8)
     both, by_chance, correlation = np.zeros(rows, np.uint32), np.full(rows, np.nan), np.full(rows, np.nan)
     every = np.stack([levels(values) for values in means]) if len(means) else np.zeros((0, 0), np.float32)
-    standard = standardised(means)
+    standard = np.stack([standardised(values) for values in means]) if len(means) else every  # one by one: in float64
     for row in np.flatnonzero((a >= 0) & (b >= 0) & (frames > 1)):
         of_a, of_b = every[a[row]], every[b[row]]
         slots = slice(starts[row], starts[row + 1])

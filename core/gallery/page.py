@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,7 @@ _WEB = Path(__file__).parent / "web"
 _LOADED_WITH_PAGE = (
     "page.css grid.css strip.css text.js data.js filter.js rows.js strip.js grid.js welcome.js assets.js address.js"
 ).split()
+_PHOTOGRAPHS = "photographs"  # a part of atlases that have any
 _LOADED_LATER = {  # page, or another part -> its HTML, styles and scripts, which are loaded before it is opened
     "every": (  # loaded before any other part, at the first sign of a reader
         "filters.html later.css words.js copy.js favourites.js motion.js moving.js tools.js tray.js damage.js"
@@ -48,7 +49,7 @@ _LOADED_LATER = {  # page, or another part -> its HTML, styles and scripts, whic
     "about": ["about.html", "about.css", "copy.js", "about.js"],
     "animations": ["gifenc.js", "animations.js"],
     "csv": ["csv.js"],
-    "photographs": ["photographs.css", "photographs.js", "neuron_photographs.js", "natural_strip.js"],
+    _PHOTOGRAPHS: ["photographs.css", "photographs.js", "neuron_photographs.js", "natural_strip.js"],
 }
 _ICON = "icon.svg"
 _LONGEST_SPEC = 20_000  # characters; a longer spec lists thousands of pairs and would make every page load slower
@@ -69,8 +70,9 @@ def pages(manifest: Manifest) -> dict[str, bytes]:
         "spec": _spec_text(manifest.spec),
         "citation": citation(manifest),
     }
+    parts = {part: names for part, names in _LOADED_LATER.items() if part != _PHOTOGRAPHS or manifest.photographs}
     assets: dict[str, bytes] = {}
-    for name in chain(_LOADED_WITH_PAGE, *_LOADED_LATER.values()):
+    for name in chain(_LOADED_WITH_PAGE, *parts.values()):
         if name.endswith(".html"):
             assets[name] = _html_script(name, jinja.get_template(f"{name}.j2").render(facts))
         else:
@@ -87,7 +89,7 @@ def pages(manifest: Manifest) -> dict[str, bytes]:
         model=json.dumps(_model(manifest)),
         styles=[paths[name] for name in _LOADED_WITH_PAGE if name.endswith(".css")],
         scripts=[paths[name] for name in _LOADED_WITH_PAGE if name.endswith(".js")],
-        later=_later(paths, manifest.land.data if manifest.land else None),
+        later=_later(parts, paths, manifest.land.data if manifest.land else None),
     )
     html = re.sub(r"^\s+", "", page, flags=re.MULTILINE)
     return {icon_path: icon, **{paths[name]: data for name, data in assets.items()}, "index.html": html.encode()}
@@ -108,21 +110,21 @@ def _description(manifest: Manifest) -> str:
     return " ".join(said)
 
 
-def _later(paths: Mapping[str, str], land_data: str | None) -> dict[str, str]:
+def _later(parts: Mapping[str, Sequence[str]], paths: Mapping[str, str], land_data: str | None) -> dict[str, str]:
     """Return what is loaded later: the paths of the files, and the parts with the places of their files in that list.
 
     Both are texts such as `a.js b.js data/c.js` and `pair:0,2 walk:1,2`, which take less room in HTML than JSON does.
     Files without a folder are in `assets/`.
     """
-    names = list(dict.fromkeys(chain.from_iterable(_LOADED_LATER.values())))
-    parts = {part: [names.index(name) for name in files] for part, files in _LOADED_LATER.items()}
+    names = list(dict.fromkeys(chain.from_iterable(parts.values())))
+    places_of = {part: [names.index(name) for name in files] for part, files in parts.items()}
     files = [paths[name].removeprefix("assets/") for name in names]
     if land_data:
-        for places in parts.values():
+        for places in places_of.values():
             if names.index("places.js") in places:
                 places.append(len(files))
         files.append(land_data)
-    named = (f"{part}:{','.join(map(str, places))}" for part, places in parts.items())
+    named = (f"{part}:{','.join(map(str, places))}" for part, places in places_of.items())
     return {"files": " ".join(files), "parts": " ".join(named)}
 
 

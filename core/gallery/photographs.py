@@ -37,10 +37,30 @@ NEURON_ROWS = 32
 """Neurons in a script: about 150 kB."""
 STRIP_ROWS = 128
 """Natural strips in a script: about 100 kB."""
+SCORE_WORDS: Mapping[str, Mapping[str, Any]] = {
+    "photo_multiple": {
+        "sign": "⊡",
+        "label": "Times photos",
+        "order": "Strongest beyond photos first",
+        "highestFirst": True,
+        "meaning": "how strongly the ends excite their neurons, as a multiple of the strongest photograph, both "
+        "counted from the mean of all photographs; the smaller of both ends",
+    },
+    "photo_correlation": {
+        "sign": "r",
+        "label": "Correlation",
+        "order": "Most correlated on photos first",
+        "bounds": [-1, 1],
+        "highestFirst": True,
+        "meaning": "correlation of the activations of both neurons over all photographs",
+    },
+}
+"""What the page says of the scores of photographs, as its script `data.js` has it of the others."""
 _CLASSES = 3  # of a neuron, which a search for their names finds
 _STRONG_CLASS = 1.0  # deviations above the mean
 _SHOWN_CLASSES = 8  # on a neuron's page
 _LONGEST_CAPTION = 200
+_LONGEST_IN_STRIP = 60  # characters of a caption; a script of natural strips has up to 3,000 photographs
 
 
 @dataclass(frozen=True)
@@ -173,8 +193,12 @@ class Scripts:
             facts["crop"] = self._file((shown.number, shown.box))
         return facts
 
-    def _picture(self, number: int) -> dict[str, Any]:
-        """Return the picture, the class and the caption of a photograph, as far as they are published."""
+    def _picture(self, number: int, longest: int = _LONGEST_CAPTION) -> dict[str, Any]:
+        """Return the picture, the class and the caption of a photograph, as far as they are published.
+
+        Args:
+            longest: characters of the caption.
+        """
         if not self._publish:
             return {}
         record = self._thumbnails.get((number, None))
@@ -183,7 +207,7 @@ class Scripts:
         facts = {
             "picture": self._file((number, None)),
             "class": None if label is None else self._class_of[label],
-            "caption": caption[:_LONGEST_CAPTION] if caption else None,
+            "caption": caption[:longest] if caption else None,
         }
         return {name: value for name, value in facts.items() if value is not None}
 
@@ -212,7 +236,7 @@ class Scripts:
         columns["photographs"] = whole_column(places[:-1].astype(np.uint32))
         columns["a"], columns["b"] = (whole_column(levels) for levels in strips.levels[:, slots])
         if self._publish:
-            columns["pictures"] = [self._picture(int(number)) for number in used[1:]]
+            columns["pictures"] = [self._picture(int(number), _LONGEST_IN_STRIP) for number in used[1:]]
         return columns
 
     def _strongest_classes(self) -> Any:

@@ -49,6 +49,7 @@ from core.gallery.lines import Lines
 from core.gallery.link_preview import link_preview
 from core.gallery.page import pages
 from core.gallery.photographs import (
+    SCORE_WORDS,
     Scripts,
     are_photographs_published,
     photograph_files,
@@ -228,8 +229,8 @@ class _Data:
         groups = [(group, self._write(block_scripts(table, group, details), self.shards)) for group in groups_of(table)]
         lookup = self._write(lookup_scripts(table), self.shards)
         index: list[DataFile] = []
-        album = self.photographs.album.path if self.photographs else None
-        self._write([index_script(table, groups, lookup, self.labels, album)], index)
+        photographs = {"album": self.photographs.album.path, "scores": SCORE_WORDS} if self.photographs else None
+        self._write([index_script(table, groups, lookup, self.labels, photographs)], index)
         [self.index] = index
         self._add_facts(table)
 

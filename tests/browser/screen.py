@@ -29,7 +29,7 @@ def wait_until(page: Page, condition: Callable[[], object], what: str, seconds: 
 def wake(page: Page) -> None:
     """Move the pointer, and wait until what a page loads at the first sign of a reader is there."""
     page.mouse.move(2, 2)
-    page.wait_for_function("isthmus.tools && isthmus.search")
+    page.wait_for_function("() => isthmus.tools && isthmus.search")
 
 
 def expect_motion(strip: Locator, name: str) -> None:

@@ -294,7 +294,7 @@ WRONG = {
     "nonsense": "nonsense is not on this land: expected a neuron, two neurons as A..B, or a point and a zoom as x,y,z",
     "1,2": "1,2 is not on this land",
     "99": "99 is not on this land",
-    f"{LAYER}:1..99": f"{LAYER}:99 is not on this land",
+    f"{LAYER}:1..99": "99 is not on this land",
     "1..2..3": "1..2..3 is not on this land",
     f"{LAYER}:4..4": "Both are the same neuron",
 }

@@ -44,8 +44,8 @@ def strip(frames: int, number: int, **changes: Any) -> Record:
 def tags(store: DirectoryStore) -> dict[str, str]:
     """Return the names and the contents of the meta tags of a published page."""
     page = store.read("index.html").decode()
-    found = re.findall(r'<meta (?:name|property)="([^"]+)" content="([^"]*)">', page)
-    return {name: unescape(content) for name, content in found}
+    found = re.findall(r'<meta ((?:(?:name|property)="[^"]+" )+)content="([^"]*)">', page)
+    return {name: unescape(content) for names, content in found for name in re.findall('"([^"]+)"', names)}
 
 
 def shown(store: DirectoryStore, y: int, x: int) -> tuple[int, ...]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from sample_records import RECORDS, atlas
 
-from core.atlas.manifest import Manifest
+from core.atlas.manifest import Manifest, PhotographFiles
 from core.gallery.page import pages
 from core.gallery.publish import publish
 from core.spec import Alignment, RenderSettings
@@ -38,7 +38,12 @@ def test_the_page_comes_last_and_names_all_its_files(manifest: Manifest) -> None
 
 
 def test_every_script_and_style_in_the_package_is_published(manifest: Manifest) -> None:
-    """The published assets are exactly the scripts and styles in the package."""
+    """The published assets are exactly the scripts and styles in the package, those for photographs only with them."""
+    assert manifest.index
+    photographs = PhotographFiles(
+        evidence="0", photographs=2, published=True, pictures=0, missing=0, album=manifest.index, scripts=[]
+    )
+    compared = manifest.model_copy(update={"photographs": photographs})
     folder = Path("core/gallery/web")
     files = [path.name for path in (Path(__file__).parents[2] / folder).iterdir()]
     html = {name.replace(".html.j2", "-page.js") for name in files if name.endswith(".html.j2")} - {
@@ -47,8 +52,14 @@ def test_every_script_and_style_in_the_package_is_published(manifest: Manifest) 
     }
     sources = {name for name in files if name.endswith((".js", ".css", ".svg"))}
 
-    published = {re.sub("-[0-9a-f]{10}", "", path.removeprefix("assets/")) for path in pages(manifest)}
+    published = {re.sub("-[0-9a-f]{10}", "", path.removeprefix("assets/")) for path in pages(compared)}
     assert published == sources | html | {"index.html"}
+    assert published - {re.sub("-[0-9a-f]{10}", "", path.removeprefix("assets/")) for path in pages(manifest)} == {
+        "photographs.css",
+        "photographs.js",
+        "neuron_photographs.js",
+        "natural_strip.js",
+    }
 
 
 def test_published_scripts_and_styles_have_no_comments(manifest: Manifest) -> None:

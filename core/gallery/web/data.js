@@ -76,21 +76,8 @@ isthmus.pairs = (() => {
       meaning:
         "largest step between neighbouring frames divided by the smallest, for the alignment layers; 1 is perfectly even; the smaller, the more even",
     },
-    photo_multiple: {
-      sign: "⊡",
-      label: "Times photos",
-      order: "Strongest beyond photos first",
-      highestFirst: true,
-      meaning: "how much stronger the ends are than the strongest photograph, above the mean; the smaller of both ends",
-    },
-    photo_correlation: {
-      sign: "r",
-      label: "Correlation",
-      order: "Most correlated on photos first",
-      bounds: [-1, 1],
-      highestFirst: true,
-      meaning: "correlation of both neurons' activations over all photographs",
-    },
+    photo_multiple: {}, // the index of an atlas with photographs has the rest
+    photo_correlation: {},
   };
   const LATER = ["weaker_end", "off_centre", "pace", "photo_multiple", "photo_correlation"]; // records of older versions lack them
   const NAMES = ["a", "b", "setting", "status", "frames", "size_px", "walk", "ends"]; // every search needs them
@@ -139,6 +126,7 @@ isthmus.pairs = (() => {
     for (const name of STORED) columns[name] = new Float32Array(count).fill(NaN);
     for (const group of given.groups) groups.push({ ...group, done: new Set() });
     Object.assign(ranges, given.ranges);
+    for (const name in given.scores) Object.assign(SCORES[name], given.scores[name]);
     for (const name of LATER) {
       if (name in ranges) continue;
       absent.add(name);

@@ -51,18 +51,14 @@ isthmus.filter = (() => {
   }
 
   const isLoaded = (chosen) =>
-    Boolean(isthmus.search) &&
-    (!needsClasses(chosen) || isthmus.photographs?.album.isRead) &&
+    Boolean(isthmus.search?.isReady(chosen)) &&
     pairs.isLoaded(columnsFor(chosen)) &&
     keysIn(chosen).every((key) => rowsOfKeys.has(key));
-
-  // A text may name a class of photographs.
-  const needsClasses = (chosen) => chosen.text && pairs.index.album;
 
   // Load what the choices need, the script that searches included.
   async function load(chosen) {
     await isthmus.assets.load("search");
-    if (needsClasses(chosen)) await isthmus.assets.load("photographs").then(() => isthmus.photographs.load());
+    await isthmus.search.ready(chosen);
     const missing = keysIn(chosen).filter((key) => !rowsOfKeys.has(key));
     const find = async (key) => rowsOfKeys.set(key, await pairs.rowsOfKeys(key));
     await Promise.all([pairs.load(columnsFor(chosen)), ...missing.map(find)]);

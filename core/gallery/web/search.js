@@ -6,6 +6,15 @@ isthmus.search = (() => {
   const { FIELDS, LISTS, SCORES, VIEWS, OTHERS, STATUSES, active, keysIn, range, rowsOfKeys, wordsIn } = filter;
   const orders = new Map(); // name of a sort order -> all rows, sorted
 
+  // A text may name a class of photographs, if the atlas has any.
+  const isReady = (chosen) => !(chosen.text && pairs.index.album) || isthmus.photographs?.album.isRead;
+
+  async function ready(chosen) {
+    if (isReady(chosen)) return;
+    await isthmus.assets.load("photographs");
+    await isthmus.photographs.load();
+  }
+
   // Return the rows of the pairs that pass all filters, sorted; and for each list of values the number of pairs that
   // each value would leave, while all other filters stay as they are, or null until the names are loaded.
   function apply(chosen) {
@@ -147,7 +156,7 @@ isthmus.search = (() => {
     return parts.length === 2 && parts.some((part) => part.trim()) && parts.every((part) => !Number.isNaN(Number(part)));
   }
 
-  return { apply, mistakes, prepare };
+  return { apply, isReady, ready, mistakes, prepare };
 })();
 
 isthmus.grid.showCounts();

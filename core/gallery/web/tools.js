@@ -173,9 +173,10 @@ isthmus.tools = (() => {
   const fields = ["text", "sort", "ends"].map((name) => [name, byId(name).value.trim()]);
   const before = [...fields, ["view", viewChosen()]].filter(([, value]) => value);
   const columns = byId("columns").value;
+  const laidOut = byId("columns-number").value; // nothing before the grid has been shown
   listen();
   if (before.length) grid.change(Object.fromEntries(before));
-  if (columns !== byId("columns-number").value) grid.setColumns(columns);
+  if (laidOut && columns !== laidOut) grid.setColumns(columns);
   show();
   showHeads();
   showFavourites();
