@@ -143,7 +143,8 @@ def test_an_atlas_lies_in_the_output_under_its_name(output: str, uri: str) -> No
         ),
         (
             {"": 1},
-            "'': unknown key (known: name, output, model, pairs, land, images, strip, render, compute, storage, labels, site)",
+            "'': unknown key "
+            "(known: name, output, model, pairs, land, images, strip, render, compute, storage, labels, site)",
         ),
         (
             {"a\nb": 1},
