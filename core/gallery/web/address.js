@@ -61,7 +61,8 @@ isthmus.address = (() => {
     if (shown !== page) isthmus[shown]?.leave?.();
     const place = history.state?.place;
     tellMistakes(given);
-    if (!isEmbedded) grid.choose(filter.read(given)); // on every page: the grid knows which pairs come before and after a pair
+    // On every page, because the grid knows which pairs come before and after a pair; a strip alone has no choices.
+    grid.choose(isEmbedded ? {} : filter.read(given));
     choices = String(new URLSearchParams(filter.read(given)));
     for (const link of document.querySelectorAll("nav [data-page]")) {
       link.href = to(link.dataset.page);

@@ -26,7 +26,6 @@ isthmus.tools = (() => {
 
   // Show the choices in the tools.
   function show() {
-    if (!grid.chosen()) return; // a strip alone, in a page of somebody else
     chosen = grid.chosen();
     showTools(grid.numberLeft());
     showChips();
