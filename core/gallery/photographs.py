@@ -34,9 +34,9 @@ from core.store.store import Store
 Thumbnail = tuple[int, Box | None]
 """The number of a photograph, and the part of it that a small picture shows; None: everything the network sees."""
 NEURON_ROWS = 32
-"""Neurons in a script: about 150 kB."""
+"""Neurons in a script: about 100 kB."""
 STRIP_ROWS = 128
-"""Natural strips in a script: about 100 kB."""
+"""Natural strips in a script: up to 200 kB."""
 SCORE_WORDS: Mapping[str, Mapping[str, Any]] = {
     "photo_multiple": {
         "sign": "⊡",
