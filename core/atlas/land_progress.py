@@ -107,7 +107,7 @@ def land_progress(
     """
     if spec.land is None:
         return None
-    planned = plan_land(spec, model, model_digest, store, on_photographs(store, model_digest))
+    planned = plan_land(spec, model, model_digest, store, on_photographs(store, model, model_digest))
     failures: Counter[str] = Counter()
     known = read_blocks(store, outcomes(model_digest, planned.settings, spec.strip, on_gpu), failures)
     recorded = settled(known, failures, again)

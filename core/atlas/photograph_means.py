@@ -9,6 +9,7 @@ import numpy as np
 from core.arrays import Array
 from core.atlas.evidence import Evidence, read_evidence, stream_responses
 from core.atlas.selection import OnPhotographs
+from core.models.model import Model
 from core.neurons import Neuron
 from core.store.store import Store
 
@@ -28,11 +29,11 @@ def read_means(store: Store, evidence: Evidence, neurons: Sequence[Neuron]) -> A
     return means
 
 
-def on_photographs(store: Store, model_digest: str) -> OnPhotographs:
+def on_photographs(store: Store, model: Model, model_digest: str) -> OnPhotographs:
     """Return a function that reads activations on the photographs of an atlas; see `OnPhotographs`.
 
     Nothing is read before the function is called. It returns None for layers that are not recorded, for channels that
-    a layer does not have, and if the photographs were seen by another model.
+    a layer does not have, and if the photographs were seen by another model, or by other directions of a derived layer.
     """
 
     def read(layer: str, channels: Sequence[int]) -> Array | None:
@@ -41,6 +42,9 @@ def on_photographs(store: Store, model_digest: str) -> OnPhotographs:
             return None
         neurons = [Neuron(layer, channel) for channel in channels]
         if evidence.count < 2 or not all(map(evidence.has, neurons)):
+            return None
+        compared = evidence.album.directions.get(layer, {})
+        if layer in model.derived and any(compared[each] != model.derived[layer].digest(each) for each in channels):
             return None
         return read_means(store, evidence, neurons)
 

@@ -217,7 +217,7 @@ def make_plan(
     model_digest, settings = digest(model), resolve_settings(spec.render, model)
     on_gpu = device.is_gpu(device.expected()) if spec.compute.renders_here else None
     again = again or {}
-    selected = [] if only_images else select_pairs(spec, model, on_photographs(store, model_digest))
+    selected = [] if only_images else select_pairs(spec, model, on_photographs(store, model, model_digest))
     pairs = [PlannedPair(pair, key) for pair, key in pair_keys(selected, model_digest, settings, model.derived)]
     if portraits := _plan_portraits(spec.strip, selected, model, store, model_digest, settings, on_gpu, again):
         pairs = [_between(portraits, planned) for planned in pairs]

@@ -34,9 +34,9 @@ from core.store.store import Store
 Thumbnail = tuple[int, Box | None]
 """The number of a photograph, and the part of it that a small picture shows; None: everything the network sees."""
 NEURON_ROWS = 32
-"""Neurons in a script: about 150 kB."""
+"""Neurons in a script: about 100 kB."""
 STRIP_ROWS = 128
-"""Natural strips in a script: about 100 kB."""
+"""Natural strips in a script: up to 200 kB."""
 SCORE_WORDS: Mapping[str, Mapping[str, Any]] = {
     "photo_multiple": {
         "sign": "⊡",
@@ -102,7 +102,7 @@ def read_photographs(store: Store, table: Table) -> Photographs | None:
     rows = seen[table.columns["origin"]]
     used = np.unique(np.concatenate([table.columns[end][rows] for end in "ab"]))
     every = _neurons(table)
-    recorded = [int(number) for number in used if evidence.has(every[number])]
+    recorded = [int(number) for number in used if _is_recorded(evidence, table, int(number), every[number])]
     if not recorded:
         return None
     neurons = [every[number] for number in recorded]
@@ -110,6 +110,14 @@ def read_photographs(store: Store, table: Table) -> Photographs | None:
     summaries = summarise(store, evidence, neurons)
     in_list = strips.of_list(_numbers(evidence))
     return Photographs(evidence, {number: summaries[every[number]] for number in recorded}, in_list)
+
+
+def _is_recorded(evidence: Evidence, table: Table, number: int, neuron: Neuron) -> bool:
+    """Return whether photographs were compared with a neuron; in a derived layer, with the directions of all rows."""
+    if not evidence.has(neuron):
+        return False
+    compared = evidence.album.directions.get(neuron.layer, {}).get(neuron.channel)
+    return table.directions.get(number, set()) <= {compared}
 
 
 def _neurons(table: Table) -> list[Neuron]:

@@ -71,6 +71,7 @@ class Table:
             `add_scores` is called.
         keys: shape (rows, 10), the bytes of each key.
         reasons: row -> why the pair failed.
+        directions: id of a neuron of a derived layer -> the digests of its directions in the records.
     """
 
     layers: list[str]
@@ -80,6 +81,7 @@ class Table:
     columns: dict[str, NDArray[Any]]
     keys: NDArray[np.uint8]
     reasons: dict[int, str | None]
+    directions: dict[int, set[str]]
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -101,6 +103,7 @@ class Rows:
         self._parsed: list[Neuron] = []
         self._settings_of: dict[str, dict[str, Any]] = {}
         self._reasons: dict[int, str | None] = {}
+        self._directions: dict[int, set[str]] = {}
 
     def add(self, record: Record, start: int, length: int) -> None:
         """Add a record, whose line is *length* bytes long and begins at byte *start* of where the lines are kept.
@@ -133,6 +136,9 @@ class Rows:
         except OverflowError:
             raise RecordError(f"record {record.key}: expected frames and size_px from 0 to 4294967295") from None
         self._keys += bytes.fromhex(record.key)
+        for neuron, direction in zip(numbers[:2], record.directions or (), strict=False):
+            if direction is not None:
+                self._directions.setdefault(int(neuron), set()).add(direction)
 
     @property
     def model_digests(self) -> list[str]:
@@ -183,6 +189,11 @@ class Rows:
             | {name: np.full(len(rows), np.nan) for name in PHOTO_SCORES},
             keys=keys[rows],
             reasons={int(row): self._reasons[int(rows[row])] for row in failed},
+            directions={
+                ids[self._parsed[number]]: digests
+                for number, digests in self._directions.items()
+                if self._parsed[number] in ids
+            },
         )
 
 

@@ -154,6 +154,16 @@ def test_photographs_that_another_network_saw_do_not_count(tmp_path: Path) -> No
     assert publish(store, "small").photographs is None
 
 
+def test_photographs_that_another_direction_saw_do_not_count(tmp_path: Path) -> None:
+    """If the matrix of a derived layer has changed since, its photographs are not shown below its new strips."""
+    changes: dict[str, Any] = {"directions": ("a" * 20, None)}
+    store = atlas(tmp_path, [record_of("block9:1", "block9:2", **changes), record_of("block9:2", "block9:3")])
+    compare(store, _means())
+    scripts = _scripts(store, publish(store, "small"))
+    assert [summary is None for summary in scripts["shown"][1]] == [True, False, False]
+    assert values(scripts["natural"][1]["by_chance"], 2)[0] is None
+
+
 def test_an_atlas_is_published_again_after_other_photographs(tmp_path: Path) -> None:
     store, _ = _published(tmp_path)
     store.replace("plan/spec.json", b"{}")
