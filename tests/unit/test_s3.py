@@ -6,9 +6,11 @@ test_store.py tests the contract that it shares with a store in a directory.
 from __future__ import annotations
 
 import gzip
+import io
 import os
 import subprocess
 import sys
+import tarfile
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,8 +25,10 @@ from sample_records import RECORDS
 from seaweed import BUCKET, KEY, READER_KEY, READER_SECRET, SECRET, Seaweed, environment
 
 from core.atlas.records import to_ndjson
-from core.errors import StoreError, TransientStoreError
+from core.errors import SpecError, StoreError, TransientStoreError
 from core.gallery.publish import publish
+from core.photographs.listing import UnreadableError
+from core.photographs.source import open_source
 from core.spec import Storage
 from core.store import s3
 from core.store.store import Store, open_store
@@ -193,6 +197,36 @@ def test_errors_of_reading_from_an_offset_have_their_cause(
     with pytest.raises(StoreError) as caught:
         list(s3.read_from(address, 7))
     assert "\n" not in str(caught.value)
+
+
+def test_photographs_in_a_bucket_are_listed_and_read(store: Store, seaweed: Seaweed, prefix: str) -> None:
+    """One object each, or members of a tar file, of which parts are read; what is gone is a reason, not an error."""
+    tar = io.BytesIO()
+    with tarfile.open(fileobj=tar, mode="w") as file:
+        for name, data in (("1.jpg", b"first" * 500), ("1.txt", b"a dog"), ("2.jpg", b"second" * 500)):
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            file.addfile(member, io.BytesIO(data))
+            store.replace(f"photos/a/{name}", data)
+    store.replace("all.tar", tar.getvalue())
+    storage, root = Storage(endpoint_url=seaweed.url), f"s3://{BUCKET}/{prefix}"
+    for address, versioned in ((f"{root}/photos", False), (f"{root}/all.tar", True)):
+        source = open_source(address, storage)
+        found = source.listing(None, by_folder=True)
+        assert [each.file.path.rpartition("/")[2] for each in found.photographs] == ["1.jpg", "2.jpg"]
+        assert [source.read(each.file) for each in found.photographs] == [b"first" * 500, b"second" * 500]
+        caption = found.photographs[0].caption
+        assert caption is not None
+        assert source.read(caption) == b"a dog"
+        assert (source.version() is not None) == versioned
+    photos = open_source(f"{root}/photos", storage)
+    listing = photos.listing(None, by_folder=True)
+    assert listing.labels == ["a"]
+    store.delete("photos/a/2.jpg")
+    with pytest.raises(UnreadableError, match="no longer there"):
+        photos.read(listing.photographs[1].file)
+    with pytest.raises(SpecError, match="expected a tar file, there is no such object"):
+        open_source(f"{root}/none.tar", storage)
 
 
 def test_a_store_at_the_top_of_a_bucket_has_the_same_paths(store: Store, seaweed: Seaweed, prefix: str) -> None:
