@@ -7,6 +7,7 @@ import json
 
 from core.atlas.finished_land import FinishedLand, block_reader
 from core.atlas.keys import key_of
+from core.atlas.labels import Labels
 from core.atlas.land_picture import TILE_PX, Tile, level_sizes, pyramid, tile_places
 from core.atlas.manifest import LandFiles, read_tile_index, tile_index_path
 from core.errors import RecordError
@@ -70,10 +71,11 @@ def write_tiles(store: Store, finished: FinishedLand) -> bytes:
     return data
 
 
-def land_script(finished: FinishedLand) -> bytes:
+def land_script(finished: FinishedLand, labels: Labels) -> bytes:
     """Return the script with the places and the numbers of a land, one list per field, by place, row by row.
 
-    If all places have the same number, it stands instead of the list.
+    If all places have the same number, it stands instead of the list. Places whose neurons have labels are in `labels`,
+    by their numbers.
     """
     land = finished.land
     fields = {
@@ -92,6 +94,8 @@ def land_script(finished: FinishedLand) -> bytes:
         "dead": column([int(dead) for dead in finished.dead]),
         "noise": column([rounded(value) for value in finished.noise]),
     }
+    if named := {str(place): list(labels[neuron]) for place, neuron in enumerate(land.neurons) if neuron in labels}:
+        fields["labels"] = named
     return f"isthmus.land({script_json(fields)});\n".encode()
 
 
@@ -116,9 +120,9 @@ def land_files(finished: FinishedLand, index: bytes, script: bytes) -> LandFiles
     )
 
 
-def is_land_published(finished: FinishedLand, files: LandFiles | None) -> bool:
-    """Return whether files of a manifest are those of a land."""
-    digest = hashlib.sha256(land_script(finished)).hexdigest()
+def is_land_published(finished: FinishedLand, files: LandFiles | None, labels: Labels) -> bool:
+    """Return whether files of a manifest are those of a land, with these labels."""
+    digest = hashlib.sha256(land_script(finished, labels)).hexdigest()
     return files is not None and (files.tiles, files.sha256) == (tiles_folder(finished), digest)
 
 

@@ -167,7 +167,7 @@ def is_current(store: Store, spec: dict[str, Any], records: int, read_land: Read
     labels = read_labels(Path(spec["labels"])) if spec.get("labels") else stored_labels(store)
     if manifest.labels != _labels_digest(labels):
         return False
-    if (land := read_land(store)) and not is_land_published(land, manifest.land):
+    if (land := read_land(store)) and not is_land_published(land, manifest.land, labels):
         return False
     if not are_photographs_published(store, manifest.photographs):
         return False
@@ -268,7 +268,7 @@ class _Data:
     def add_land(self, land: FinishedLand) -> None:
         """Add a finished land, whose tiles are written first."""
         index = write_tiles(self.store, land)
-        script = land_script(land)
+        script = land_script(land, self.labels)
         self.land = land_files(land, index, script)
         self.land_paths = _land_paths(self.land, index)
         self.store.replace(self.land.data, script)

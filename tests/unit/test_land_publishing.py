@@ -14,6 +14,7 @@ from sample_land import make_land, write_land
 from sample_records import RECORDS, atlas
 
 from core.atlas.finished_land import FinishedLand, block_reader, check_finished
+from core.atlas.labels import store_labels
 from core.atlas.land_picture import part, tile_places
 from core.atlas.manifest import (
     MANIFEST_PATH,
@@ -89,6 +90,19 @@ def test_the_script_has_the_numbers_by_place(tmp_path: Path) -> None:
     assert fields["compared"][0] is None
     assert fields["dead"] == [0, 1] + [0] * 21
     assert fields["noise"] == 0.25
+
+
+def test_neurons_of_a_land_have_their_labels_even_without_pairs(tmp_path: Path) -> None:
+    """The script has the labels by place; a land is not current if they have changed."""
+    store = atlas(tmp_path, RECORDS)
+    store.replace("plan/spec.json", b"{}")
+    finished = write_land(store, LAND)
+    assert "labels" not in script_of(store, publish(store, "small", reading(finished)))
+
+    store_labels(store, {Neuron("stem", 22): ("curves", "<b>arcs</b>"), Neuron("head", 1): ("not on the land",)})
+    assert not is_current(store, {}, 5, reading(finished))
+    assert script_of(store, publish(store, "small", reading(finished)))["labels"] == {"22": ["curves", "<b>arcs</b>"]}
+    assert is_current(store, {}, 5, reading(finished))
 
 
 @pytest.mark.parametrize("layer", ["</script><script>alert(1)</script>", "\"'\n\\", "א" * 200, "a\u2028b"])

@@ -12,9 +12,11 @@ isthmus.places = (() => {
     const { rows, columns, cell_px } = data;
     Object.assign(places, { ...data, count: channels.length, width: columns * cell_px, height: rows * cell_px });
     const written = isthmus.writtenLayer(data.layer);
-    places.neurons = channels.map((channel) => {
+    places.neurons = channels.map((channel, number) => {
       const name = `${written}:${channel}`;
-      return pairs.neuronByName.get(name) ?? { id: -1, layer: data.layer, channel, name, lower: name.toLowerCase() };
+      const labels = data.labels?.[number] ?? [];
+      const lower = [name, ...labels].join("\n").toLowerCase();
+      return pairs.neuronByName.get(name) ?? { id: -1, layer: data.layer, channel, name, labels, lower };
     });
     places.numbers = new Map(places.neurons.map(({ channel }, number) => [channel, number]));
     for (const name of ["activation", "compared", "dead", "noise"])
