@@ -339,7 +339,7 @@ def test_a_land_alone_is_the_first_page_whatever_its_layer(open_atlas: Open, tmp
     page.get_by_label("Go to").press("Enter")
     wait_until(page, lambda: where(page)[:2] == (96, 96), "the place of :5")
     page.locator("#land-view").press("Enter")
-    assert page.locator("#neuron-title").text_content() == f"{layer}:5"
+    wait_until(page, lambda: page.locator("#neuron-title").text_content() == f"{layer}:5", "the neuron's page")
     page.locator("#neuron-to-land").click()
     page.locator("#flights summary").click()
     page.locator("#flight-from").fill("1")

@@ -87,7 +87,7 @@ def test_a_mistake_is_a_failed_state_of_one_line(deployed: Deployed) -> None:
     shard = {"uri": str(deployed.home / "nowhere"), "plan_path": "plan/x", "chunks": ["x"]}
     s3 = {"output": "s3://bucket", "storage": {"endpoint_url": "http://127.0.0.1:9"}}
     expected = {
-        ("on-demand", "other: unknown parameter of build-atlas; remove it (known: spec, retry_failed)"): {
+        ("on-demand", "other: unknown parameter of build-atlas; remove it (known: spec, retry_failed, only_images)"): {
             "spec": spec,
             "other": 1,
         },
