@@ -23,7 +23,7 @@ SHARD: dict[str, Any] = {"uri": "/nowhere", "plan_path": "plan/x", "chunks": ["x
         (
             "build_atlas",
             {"spec": SPEC, "other": 1},
-            "other: unknown parameter of build-atlas; remove it (known: spec, retry_failed)",
+            "other: unknown parameter of build-atlas; remove it (known: spec, retry_failed, only_images)",
         ),
         ("render_shard", SHARD, None),
         ("render_shard", SHARD | {"chunks": "x"}, "chunks: expected a valid list"),
