@@ -105,7 +105,7 @@ def open_atlas(browser: Browser, serve: Callable[[Path], str]) -> Iterator[Calla
         page.on("dialog", note_popup)
         if not may_fail:
             page.on("console", note_error)
-            page.on("pageerror", lambda error: errors.append(str(error)))
+            page.on("pageerror", lambda error: errors.append(f"{error} {error.stack}"))
         places.extend(filter(None, (at, beside)))
         page.goto((at + file if at else (root / file).as_uri()) + hash)
         return page

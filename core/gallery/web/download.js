@@ -48,7 +48,7 @@ isthmus.download = (() => {
 
   // Load the encoders, and say so if the browser does not let this page read its own pictures.
   async function prepare() {
-    if (pair.failed) return;
+    if (!pair || pair.failed) return;
     const wanted = pair;
     const failure = await isthmus.assets.load("animations").then(
       () => isthmus.animations.check(isthmus.stripPath(wanted)),
@@ -80,6 +80,7 @@ isthmus.download = (() => {
   });
 
   async function make(kind) {
+    await isthmus.assets.load("animations"); // a reader may press a button before `prepare` has loaded them
     const { animations } = isthmus;
     const frames = await animations.read(isthmus.stripPath(pair), pair);
     if (kind === "frame") {
