@@ -229,7 +229,7 @@ def code_kb(root: Path) -> dict[str, float]:
 def measure(root: Path) -> dict[str, Any]:
     """Return the figures; times are in ms."""
     with sync_playwright() as playwright, served(root) as address:
-        path = shutil.which("chromium") or shutil.which("google-chrome")
+        path = next(filter(None, map(shutil.which, ("chromium", "chromium-headless-shell", "google-chrome"))), None)
         browser = playwright.chromium.launch(
             executable_path=path, args=CHROMIUM_ARGUMENTS, ignore_default_args=["--hide-scrollbars"]
         )
