@@ -78,7 +78,9 @@ def main() -> None:
         root = options.atlas or Path(folder, "land")
         if not (root / "index.html").exists():
             publish_land(root, options.neurons)
-        browser = playwright.chromium.launch(executable_path=which("chromium") or which("chromium-headless-shell"), args=CHROMIUM_ARGUMENTS)
+        browser = playwright.chromium.launch(
+            executable_path=which("chromium") or which("chromium-headless-shell"), args=CHROMIUM_ARGUMENTS
+        )
         with QuietServer(("127.0.0.1", 0), partial(QuietHandler, directory=str(root))) as server:
             threading.Thread(target=server.serve_forever, daemon=True).start()
             places = {"folder": root.as_uri() + "/", "server": f"http://127.0.0.1:{server.server_port}/"}
