@@ -17,6 +17,7 @@ from screen import (
     expect_motions,
     keys_shown,
     point_at_frame,
+    wake,
 )
 
 Open = Callable[..., Page]  # the fixture `open_atlas`
@@ -354,6 +355,7 @@ def test_a_list_longer_than_browsers_can_draw_is_scrolled_to_its_end(open_atlas:
 def test_tab_reaches_what_is_on_the_screen(open_atlas: Open, large_atlas: Path) -> None:
     """After scrolling far away, Tab enters the grid at a tile on the screen."""
     page = open_atlas(large_atlas, hash=TILES)
+    wake(page)
     page.evaluate("scrollTo(0, 50_000)")
     expect(page.locator("#grid .tile[data-place='0']")).to_have_count(0)
     page.get_by_role("button", name="CSV").focus()
