@@ -244,7 +244,7 @@ def measure(root: Path) -> dict[str, Any]:
         page.goto((root / "index.html").as_uri())
         page.wait_for_function(READY)
         page.mouse.move(5, 5)  # a sign of a reader, after which the tools are loaded
-        page.wait_for_function("isthmus.tools && isthmus.search")
+        page.wait_for_function("() => isthmus.tools && isthmus.search")
         figures |= {"choose": choosing(page), "scroll": scrolling(page)}
         figures |= {f"open_{kind}": opening(page, kind, values) for kind, values in places(root).items()}
         figures["heap_mb"] = round(page.evaluate("performance.memory.usedJSHeapSize") / 1e6, 1)
