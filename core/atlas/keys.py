@@ -31,9 +31,11 @@ def pair_keys(
     rest = canonical_json(shared)[1:]  # written once for all pairs: a, b and directions sort before the shared names
     for pair in pairs:
         neurons: dict[str, object] = {"a": str(pair.a), "b": str(pair.b)}
-        if directions := {
-            end: digest for end, digest in zip("ab", direction_digests(pair, derived), strict=True) if digest
-        }:
+        if derived and (
+            directions := {
+                end: digest for end, digest in zip("ab", direction_digests(pair, derived), strict=True) if digest
+            }
+        ):
             neurons["directions"] = directions
         yield pair, short_digest(f"{canonical_json(neurons)[:-1]},{rest}".encode())
 
