@@ -63,7 +63,7 @@ def test_every_usual_form_of_csv_is_understood(tmp_path: Path, data: bytes, labe
         (b"stem:1, ", ":1: expected a label, got nothing"),
         (b"stem:1,a\nstem:1," + b"x" * 201, ":2: expected at most 200 characters, got 201"),
         (b'stem:1,"a\nb"', ":2: expected a label without control characters, got 'a\\nb'"),
-        (b"stem:1,a\x00", ":1: expected a label without control characters, got 'a\\x00'"),
+        (b"stem:1,a\x01", ":1: expected a label without control characters, got 'a\\x01'"),
         (b"stem:1,a\nstem:2,\xff", ":2: expected UTF-8 text"),
         (b'stem:1,"a', ":1: expected CSV, unexpected end of data"),
         (b"stem:1," + b"x" * 200_000, ":1: expected CSV, field larger than field limit (131072)"),
