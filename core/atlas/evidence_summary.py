@@ -1,4 +1,4 @@
-"""What photographs say about each neuron: its distribution, its strongest photographs, and the classes it prefers.
+"""Summaries of neurons on photographs: distribution, strongest photographs, and the classes that a neuron prefers.
 
 Everything is computed from the files of activations, part by part, so the memory does not grow with the number of
 photographs. Sums are taken photograph by photograph in float64, so results do not depend on the parts.
@@ -63,7 +63,7 @@ class ClassStrength:
 
 @dataclass(frozen=True)
 class NeuronSummary:
-    """What photographs say about a neuron.
+    """The summary of a neuron on photographs.
 
     Attributes:
         images: number of photographs that count.

@@ -27,7 +27,7 @@ _ACTIVE_LEVEL = np.log2(_TYPICAL_SHARE / ACTIVE_SHARE) - 1e-4  # levels are roun
 
 
 class Overlap(NamedTuple):
-    """What two neurons have in common on photographs.
+    """The overlap of two neurons on photographs.
 
     Attributes:
         both: number of photographs on which both are active.

@@ -21,7 +21,7 @@ Key = Annotated[str, Field(pattern="^[0-9a-f]{20}$")]
 
 
 class Line(BaseModel):
-    """What stands in one line of a file of records."""
+    """The base of everything that is written as one line of a file of records."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

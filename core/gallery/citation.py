@@ -1,4 +1,4 @@
-"""How to cite an atlas and the method behind it."""
+"""Citations of an atlas and of the method behind it."""
 
 from __future__ import annotations
 

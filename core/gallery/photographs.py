@@ -55,7 +55,7 @@ SCORE_WORDS: Mapping[str, Mapping[str, Any]] = {
         "meaning": "correlation of the activations of both neurons over all photographs",
     },
 }
-"""What the page says of the scores of photographs, as its script `data.js` has it of the others."""
+"""Words of the page for the scores of photographs, in the form that its script `data.js` has for the others."""
 _CLASSES = 3  # of a neuron, which a search for their names finds
 _STRONG_CLASS = 1.0  # deviations above the mean
 _SHOWN_CLASSES = 8  # on a neuron's page
@@ -65,7 +65,7 @@ _LONGEST_IN_STRIP = 60  # characters of a caption; a script of natural strips ha
 
 @dataclass(frozen=True)
 class Photographs:
-    """What is known of the neurons of a table from photographs.
+    """The neurons and pairs of a table on photographs.
 
     Attributes:
         summaries: id of a neuron -> its summary, for the neurons whose layers were recorded.

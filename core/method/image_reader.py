@@ -19,7 +19,7 @@ _FIELD_IMAGES = 4  # of noise; a position that a ReLU switches off for one of th
 
 @dataclass(frozen=True)
 class Read:
-    """What is kept of a layer, each shape (image, channel).
+    """The activations of a layer that are kept, each of shape (image, channel).
 
     Attributes:
         mean: mean over the positions, float32.

@@ -16,9 +16,7 @@
 isthmus.address = (() => {
   const { assets, byId, element, filter, grid, pairs } = isthmus;
   const isEmbedded = new URLSearchParams(location.search).has("embed"); // in a page of somebody else
-  const PAGES = ["pair", "compare", "neuron", "matrix", "walk", "route", "land", "about"].filter((page) =>
-    byId(`${page}-page`),
-  );
+  const PAGES = ["pair", "compare", "neuron", "matrix", "walk", "route", "land", "about"];
   const name = document.body.dataset.name;
   let shown = null; // the page on the screen
   let choices = ""; // as written in the address

@@ -14,8 +14,6 @@ isthmus.drawing = (tag, attributes, ...children) => {
 isthmus.joinNames = (names) =>
   names.map((name) => String(name).replaceAll("%", "%25").replaceAll("..", "%2E%2E")).join("..");
 
-isthmus.deadMark = (text) => isthmus.mark("dead", text);
-
 // Create an element for a neuron's name in a line of text.
 isthmus.inWords = (neuron) => isthmus.element("span", {}, isthmus.quoted(neuron.layer), `:${neuron.channel}`);
 
