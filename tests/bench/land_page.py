@@ -109,7 +109,7 @@ def measure(browser: Browser, at: str) -> dict[str, Any]:
     first = []
     for _ in range(OPENED):
         page = open_land(browser, at)
-        page.wait_for_function("window.first")
+        page.wait_for_function("() => window.first")
         first.append(round(page.evaluate("window.first")))
         page.context.close()
     page = open_land(browser, at)
@@ -124,7 +124,7 @@ def measure(browser: Browser, at: str) -> dict[str, Any]:
 def travel(browser: Browser, at: str, minutes: float) -> list[int]:
     """Return the memory of the page's process in MiB, at ten times during random travel."""
     page = open_land(browser, at)
-    page.wait_for_function("window.first")
+    page.wait_for_function("() => window.first")
     session = browser.new_browser_cdp_session()
     size = [2 * side for side in middle(page)]
     found = []

@@ -317,7 +317,7 @@ def test_favourites_stay_in_this_browser_and_can_be_shared(open_atlas: Open, atl
     assert keys_shown(page) == wanted
     page.evaluate("isthmus.copy = async (text) => { window.copied = text; }")
     page.get_by_role("button", name="Share").click()
-    page.wait_for_function("window.copied")
+    page.wait_for_function("() => window.copied")
     assert page.evaluate("copied").endswith(f"#keys={'..'.join(wanted)}")
     stars.first.click()
     expect(page.locator("#count")).to_have_text("1 of 30 pairs")

@@ -54,7 +54,7 @@ def test_natural_strip_lies_below_the_frames_and_has_the_same_scrubber(open_atla
     page = open_atlas(compared, hash=f"#pair={RECORD.key}")
     columns = page.locator("#natural > div")
     expect(columns).to_have_count(FRAMES)
-    page.wait_for_function("[...document.querySelectorAll('#natural img')].every(one => one.naturalWidth === 96)")
+    page.wait_for_function("() => [...document.querySelectorAll('#natural img')].every(one => one.naturalWidth === 96)")
     assert all(1 <= columns.nth(frame).locator("img").count() <= 4 for frame in (0, FRAMES - 1))
     paths = page.eval_on_selector_all("#natural img", "all => all.map(one => one.src)")
     assert len(set(paths)) == len(paths)
