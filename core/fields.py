@@ -20,7 +20,7 @@ fragment."""
 SITE = f"^{ENDPOINT}$"
 EXPECTED_TEXT = {
     NAME: "at most 100 letters, digits, '.', '_' and '-', a letter or digit first",
-    NO_CONTROLS: "text without control characters",
+    NO_CONTROLS: "text of a character or more, without control characters",
     SHA256: "64 hex digits",
     SITE: "an address such as https://example.org/atlas, without user and query",
     DEPLOYMENT: "the name of a flow and of its deployment, such as render-shard/gpu",

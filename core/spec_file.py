@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -100,17 +101,35 @@ def read_spec(path: Path) -> AtlasSpec:
 
 
 def _beside(path: Path, spec: AtlasSpec) -> AtlasSpec:
-    """Return a spec whose files of directions are in the folder of the spec, if their paths are relative."""
-    if not spec.model.derived:
-        return spec
-    derived = {
-        name: each
-        if is_remote(each.file) or each.file.startswith("~")
-        else each.model_copy(update={"file": str(path.parent / each.file)})
-        for name, each in spec.model.derived.items()
-    }
-    model = spec.model.model_copy(update={"derived": DerivedLayers(derived)})
-    return spec.model_copy(update={"model": model})
+    """Return a spec whose relative paths lead to the files beside the spec file.
+
+    Files of directions are looked for there alone. The file of the model, the photographs and the labels are first
+    looked for in the folder where the command runs.
+    """
+    model, images = spec.model, spec.images
+    if model.derived:
+        derived = {
+            name: each.model_copy(update={"file": _in_folder(path.parent, each.file)})
+            for name, each in model.derived.items()
+        }
+        model = model.model_copy(update={"derived": DerivedLayers(derived)})
+    if model.file is not None:
+        model = model.model_copy(update={"file": _here_or_in_folder(path.parent, model.file)})
+    if images is not None:
+        images = images.model_copy(update={"source": _here_or_in_folder(path.parent, images.source)})
+    labels = None if spec.labels is None else _here_or_in_folder(path.parent, spec.labels)
+    return spec.model_copy(update={"model": model, "images": images, "labels": labels})
+
+
+def _in_folder(folder: Path, file: str) -> str:
+    """Return the path of a file in a folder; addresses, absolute paths and those in a home stay as they are."""
+    return file if is_remote(file) or file.startswith("~") else str(folder / file)
+
+
+def _here_or_in_folder(folder: Path, file: str) -> str:
+    """Return the path of a file in a folder if it exists there, and not in the folder where the command runs."""
+    inside = _in_folder(folder, file)
+    return inside if os.path.exists(inside) and not os.path.exists(file) else file  # noqa: PTH110  (never raises)
 
 
 def parse_spec(data: Any, source: str) -> AtlasSpec:

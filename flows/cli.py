@@ -107,18 +107,23 @@ def plan(spec: SpecFile, as_json: Json = False) -> None:
     if as_json:
         print(json.dumps({**facts, "processes": known}))
     else:
-        portraits = f", and {counted(made.missing_portraits, 'portrait')}," if made.missing_portraits else ""
-        if made.missing_blocks:
-            portraits += f", and {counted(made.missing_blocks, 'block')} of the land,"
-        if made.missing_images:
-            portraits += f", and {counted(made.missing_images, 'photograph')} to read,"
+        others = [
+            f", and {counted(number, noun)}{more}"
+            for number, noun, more in (
+                (made.missing_portraits, "portrait", ""),
+                (made.missing_blocks, "block", " of the land"),
+                (made.missing_images, "photograph", " to read"),
+            )
+            if number
+        ]
+        to_render = f"{facts['missing']} to render{''.join(others)}{',' if others else ''}"
         gpu_hours = "" if facts["gpu_hours"] is None else f"{facts['gpu_hours']:.1f} GPU hours, "
         basis = _BASES[facts["estimate"]]
         if known is None:
             basis += "; the size of the Ray cluster is not known here, set compute.processes"
         print(
             f"{atlas.uri}: {counted(facts['pairs'], 'pair')}, {facts['done']} done, {facts['failed']} failed, "
-            f"{facts['missing']} to render{portraits} in {counted(facts['chunks'], 'chunk')}: "
+            f"{to_render} in {counted(facts['chunks'], 'chunk')}: "
             f"about {facts['minutes']:.1f} minutes with {counted(processes, 'process', 'processes')} ({basis}), "
             f"{gpu_hours}{facts['megabytes']:.1f} MB"
         )

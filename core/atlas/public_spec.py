@@ -16,20 +16,26 @@ _DOWNLOADED = ("https://", "http://", "s3://")
 def public_spec(spec: Mapping[str, Any]) -> dict[str, Any]:
     """Return the spec that is published: without the keys that tell about the machine, and without folders in paths.
 
-    It builds the same strips, after a reader has put the file of the model, and the photographs, into the folder of the
-    build.
+    It builds the same strips, after a reader has put the files of the model, and the photographs, into the folder of
+    the spec.
 
     Args:
         spec: the data of a spec, which a build has stored, perhaps one of an older version.
     """
     public = {key: _without_secrets(value) for key, value in spec.items() if key not in _OF_THE_MACHINE}
     model = public.get("model")
-    if isinstance(model, dict) and isinstance(model.get("file"), str):
-        model["file"] = _file_name(model["file"])
-    images = public.get("images")
-    if isinstance(images, dict) and isinstance(images.get("source"), str):
-        images["source"] = _file_name(images["source"])
+    _leave_name(model, "file")
+    _leave_name(public.get("images"), "source")
+    derived = model.get("derived") if isinstance(model, dict) else None
+    for section in derived.values() if isinstance(derived, dict) else ():
+        _leave_name(section, "file")
     return public
+
+
+def _leave_name(section: Any, key: str) -> None:
+    """Put the name of a file in place of its path, if a section of a spec has one."""
+    if isinstance(section, dict) and isinstance(section.get(key), str):
+        section[key] = _file_name(section[key])
 
 
 def _file_name(file: str) -> str:

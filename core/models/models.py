@@ -19,6 +19,7 @@ from core.models.derived import DerivedModel, check_names
 from core.models.directions import Directions
 from core.models.kind import ModelKind, check_address
 from core.models.model import Model
+from core.models.weight_files.array_file import LARGEST_BYTES
 from core.models.weights import local_file
 from core.neurons import Neuron
 from core.spec import DerivedLayers, ModelSpec
@@ -106,7 +107,7 @@ def _derived(spec: ModelSpec) -> Model:
     for name, each in derived.items():
         section = f"model.derived.{name}"
         check_layer(network, each.of, f"{section}.of")
-        path = local_file(each.file, each.sha256, section, "a matrix of directions")
+        path = local_file(each.file, each.sha256, section, "a matrix of directions", most=LARGEST_BYTES)
         try:
             found[name] = Directions(each, path, network.layers[each.of], section)
         except ModelError as error:

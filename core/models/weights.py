@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import http.client
+import math
 import os
 import re
 import urllib.error
@@ -20,7 +21,6 @@ from netrc import NetrcParseError, netrc
 from pathlib import Path
 from typing import Protocol
 
-from core.addresses import without_secrets
 from core.errors import ModelError, StoreError, one_line
 from core.machine.environment import CACHE, cache_folder
 from core.machine.lock import locked
@@ -50,7 +50,7 @@ def local_weights(spec: ModelSpec) -> Path:
     return local_file(spec.file, spec.sha256, "model", f"the weights of {spec.name}")
 
 
-def local_file(file: str, sha256: str | None, section: str, what: str) -> Path:
+def local_file(file: str, sha256: str | None, section: str, what: str, *, most: float = math.inf) -> Path:
     """Return a file on this machine; download it unless it is in the cache.
 
     Args:
@@ -58,19 +58,27 @@ def local_file(file: str, sha256: str | None, section: str, what: str) -> Path:
         sha256: its sha256 in hex, which is always given for an address.
         section: section of the spec whose keys are `file` and `sha256`, for messages.
         what: what the file has, for messages.
+        most: upper bound on the bytes of a download.
 
     Raises:
         ModelError: if there is no such file, or its sha256 is another one.
     """
     if is_remote(file):
         assert sha256 is not None
-        return _cached(file, sha256, section)
+        return _cached(file, sha256, section, most)
     path = local_path(file)
-    if not path.is_file():
-        raise ModelError(f"{section}.file: expected {what}, there is no file {path}")
+    if not os.path.isfile(path):  # noqa: PTH113  (false if the name is too long)
+        beside = "" if path.is_absolute() or section != "model" else ", and none beside the spec"
+        raise ModelError(f"{section}.file: expected {what}, there is {_nothing_at(path)}{beside}")
     if sha256 is not None:
-        _check_sha256(path, sha256, "give the right file, or the sha256 of this file")
+        _check_sha256(path, sha256, "give the right file, or the sha256 of this file", f"{section}.file ")
     return path
+
+
+def _nothing_at(path: Path) -> str:
+    """Return what is at a path without a file, in words that have the whole path."""
+    kind = "a folder, a pipe or a device, and no file," if os.path.exists(path) else "no file"  # noqa: PTH110
+    return f"{kind} {path.absolute()}"
 
 
 def are_here(spec: ModelSpec) -> bool:
@@ -104,13 +112,13 @@ def file_sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _check_sha256(path: Path, wanted: str, remedy: str) -> None:
+def _check_sha256(path: Path, wanted: str, remedy: str, key: str = "") -> None:
     found = file_sha256(path)
     if found != wanted:
-        raise ModelError(f"{path}: expected a file with sha256 {wanted}, found {found}; {remedy}")
+        raise ModelError(f"{key}{path}: expected a file with sha256 {wanted}, found {found}; {remedy}")
 
 
-def _cached(address: str, sha256: str, section: str) -> Path:
+def _cached(address: str, sha256: str, section: str, most: float) -> Path:
     """Return the file of an address in the cache; download it unless it is there."""
     final = _place(address, sha256)
     try:
@@ -118,7 +126,7 @@ def _cached(address: str, sha256: str, section: str) -> Path:
             final.parent.mkdir(parents=True, exist_ok=True)
             with locked(final.parent / f"{sha256}.lock"):
                 if not final.is_file():  # another process may have downloaded it while this one waited
-                    _download(address, sha256, final, section)
+                    _download(address, sha256, final, section, most)
     except OSError as error:
         raise ModelError(f"{final.parent}: cannot store weights there, {error.strerror}; set {CACHE}") from None
     _check_sha256(final, sha256, "remove it, and it is downloaded again")  # it may have been put there by hand
@@ -131,18 +139,28 @@ def _place(address: str, sha256: str) -> Path:
     return cache_folder() / f"{sha256}{suffix if suffix.isascii() and suffix[1:].isalnum() else ''}"
 
 
-def _download(address: str, sha256: str, final: Path, section: str) -> None:
-    """Download a file beside its final path, resume a partial download, and rename it when its sha256 is right."""
+def _download(address: str, sha256: str, final: Path, section: str, most: float) -> None:
+    """Download a file beside its final path, resume a partial download, and rename it when its sha256 is right.
+
+    A file that is larger than *most* bytes is refused when the server tells its size, or else when so many have come.
+    """
     part = final.parent / f"{sha256}.part"
     by_hand = f"download it by hand and put it at {final.absolute()}"
     have = part.stat().st_size if part.exists() else 0
     opened = _open_s3 if address.startswith("s3://") else _open_http
     try:
-        with opened(address, have) as (blocks, resumed), part.open("ab" if resumed else "wb") as file:
+        with opened(address, have) as (blocks, resumed, length), part.open("ab" if resumed else "wb") as file:
+            size = have if resumed else 0
+            _check_size(size + (length or 0), most)
             for block in blocks:
+                size += len(block)
+                _check_size(size, most)
                 file.write(block)
             file.flush()
             os.fsync(file.fileno())
+    except _TooLargeError as error:
+        part.unlink()
+        raise ModelError(f"{section}.file {address}: refused: {error}") from None
     except _DownloadError as error:
         raise ModelError(
             f"{section}.file {address}: could not be downloaded, {error}; try again, or {by_hand}"
@@ -161,6 +179,15 @@ class _DownloadError(Exception):
     """A failed download; the message is its cause in a few words."""
 
 
+class _TooLargeError(Exception):
+    """A file that is larger than wanted; the message has both sizes."""
+
+
+def _check_size(size: int, most: float) -> None:
+    if size > most:
+        raise _TooLargeError(f"it has at least {size:,} bytes, expected at most {most:,}; make it smaller")
+
+
 class _Body(Protocol):
     """The body of a response, over HTTP or from boto3."""
 
@@ -177,22 +204,27 @@ def _blocks(body: _Body, expected: int | None) -> Iterator[bytes]:
         raise _DownloadError(f"the connection ended after {got:,} of {expected:,} bytes")
 
 
+_Opened = Iterator[tuple[Iterator[bytes], bool, int | None]]
+"""The blocks of a file, whether they begin at the byte that was asked for or at the start, and their length."""
+
+
 @contextmanager
-def _open_http(address: str, have: int) -> Iterator[tuple[Iterator[bytes], bool]]:
-    """Yield the blocks of a file, and whether they begin at byte *have* as asked, or at the start."""
+def _open_http(address: str, have: int) -> _Opened:
+    """Yield the blocks of a file from byte *have* on, or from the start if the server knows no ranges."""
     request = urllib.request.Request(address, headers={"Range": f"bytes={have}-"} if have else {})
     if login := _login(request.host):
         request.add_unredirected_header("Authorization", f"Basic {login}")
     try:
         with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as answer:
             resumed = answer.status == 206 and str(answer.headers.get("Content-Range", "")).startswith(f"bytes {have}-")
-            length = answer.headers.get("Content-Length")
-            yield _blocks(answer, int(length) if length else None), resumed
+            given = answer.headers.get("Content-Length")
+            length = int(given) if given else None
+            yield _blocks(answer, length), resumed, length
     except urllib.error.HTTPError as error:
         if error.code == 416 and have:  # the partial file is complete or too long, which its sha256 will show
-            yield iter(()), True
+            yield iter(()), True, None
             return
-        raise _DownloadError(f"the server says {error.code} {without_secrets(error.reason)}") from None
+        raise _DownloadError(f"the server says {error.code} {one_line(OSError(error.reason))}") from None
     except (OSError, http.client.HTTPException, ValueError) as error:
         reason = getattr(error, "reason", None)
         raise _DownloadError(one_line(reason if isinstance(reason, Exception) else error)) from None
@@ -215,11 +247,11 @@ def _login(host: str) -> str | None:
 
 
 @contextmanager
-def _open_s3(address: str, have: int) -> Iterator[tuple[Iterator[bytes], bool]]:
+def _open_s3(address: str, have: int) -> _Opened:
     """Do the same as `_open_http` for an object, with the endpoint and credentials of boto3's environment."""
     from core.store.s3 import read_from
 
     try:
-        yield read_from(address, have), bool(have)
+        yield read_from(address, have), bool(have), None
     except StoreError as error:
         raise _DownloadError(str(error)) from None

@@ -79,7 +79,11 @@ def test_the_numbers_of_a_matrix_are_read_as_float32(tmp_path: Path, stored: NDA
     np.testing.assert_array_equal(rows[:, -1], 0)
 
 
-@pytest.mark.parametrize("convert", [np.asarray, lambda t: t.astype("<f2"), bfloat16], ids=["F32", "F16", "BF16"])
+@pytest.mark.parametrize(
+    "convert",
+    [np.asarray, lambda t: t.astype("<f8"), lambda t: t.astype("<f2"), bfloat16],
+    ids=["F32", "F64", "F16", "BF16"],
+)
 def test_tensors_are_chosen_by_name(tmp_path: Path, convert: Any) -> None:
     """`names` is the array with the directions, `bias` that with a number for each; of two, one may be left out."""
     path = tmp_path / "sae.safetensors"
@@ -207,6 +211,32 @@ def test_a_relative_path_is_one_beside_the_spec(tmp_path: Path, monkeypatch: pyt
     assert [each.file for each in (read.model.derived or {}).values()] == ["specs/d.npy", *list(files.values())[1:]]
     assert parse_spec(json.loads(read.to_json()), "stored") == read
     assert hash(read.model) == hash(parse_spec(json.loads(read.to_json()), "stored").model)
+
+
+def test_other_files_may_be_in_the_folder_of_the_command_or_of_the_spec(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The model, the photographs and the labels; one in the folder where the command runs is taken first."""
+    (tmp_path / "specs/photos").mkdir(parents=True)
+    spec = {
+        "name": "small",
+        "model": {"name": "inception-v1", "file": "net.pb"},
+        "pairs": PAIRS,
+        "images": {"source": "photos"},
+        "labels": "labels.csv",
+    }
+    (tmp_path / "specs/atlas.yaml").write_text(json.dumps(spec))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "specs/net.pb").touch()
+    (tmp_path / "specs/labels.csv").touch()
+    (tmp_path / "labels.csv").touch()
+
+    read = read_spec(Path("specs/atlas.yaml"))
+
+    assert read.images is not None
+    assert (read.model.file, read.images.source, read.labels) == ("specs/net.pb", "specs/photos", "labels.csv")
+    (tmp_path / "specs/net.pb").unlink()
+    assert read_spec(Path("specs/atlas.yaml")).model.file == "net.pb"
 
 
 @pytest.mark.parametrize(

@@ -433,6 +433,9 @@ def test_the_published_spec_builds_the_same_atlas(file: str, published: str) -> 
 def test_a_spec_of_another_version_is_published_without_the_machine(model: Any) -> None:
     """A stored spec may have any form; only the keys of the machine go."""
     assert public_spec({"model": {"file": "file:///home/me/net.pb"}}) == {"model": {"file": "net.pb"}}
+    assert public_spec({"model": {"derived": {"d": {"of": "x/y", "file": "../me/d.npy"}, "e": 3}}}) == {
+        "model": {"derived": {"d": {"of": "x/y", "file": "d.npy"}, "e": 3}}
+    }
     assert public_spec({"model": model, "output": "/x", "new": [{"at": "https://me:pass@example.org"}]}) == {
         "model": model,
         "new": [{"at": "https://example.org"}],

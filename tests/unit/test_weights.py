@@ -29,6 +29,7 @@ class Server(ThreadingHTTPServer):
     ends_after: int | None = None
     ranges = True
     login: str | None = None
+    announces = True
     asked: list[tuple[str, str, str | None]]
 
     @property
@@ -45,6 +46,11 @@ class Handler(BaseHTTPRequestHandler):
         if self.server.login not in (None, self.headers.get("Authorization")):
             self.send_error(401)
             return
+        if self.path == "/loop":
+            self.send_response(302, "Found\x1b[31m")
+            self.send_header("Location", "/loop")
+            self.end_headers()
+            return
         if not self.path.endswith("/net.pb"):
             self.send_error(404)
             return
@@ -56,7 +62,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(206 if start else 200)
         if start:
             self.send_header("Content-Range", f"bytes {start}-{len(whole) - 1}/{len(whole)}")
-        self.send_header("Content-Length", str(len(whole) - start))
+        if self.server.announces:
+            self.send_header("Content-Length", str(len(whole) - start))
         self.end_headers()
         if self.command == "GET":
             self.wfile.write(whole[start : self.server.ends_after])
@@ -180,11 +187,27 @@ def test_a_file_with_another_sha256_is_not_kept(server: Server, cache: Path) -> 
     assert not list(cache.glob("*.pb")) + list(cache.glob("*.part"))
 
 
+@pytest.mark.parametrize(("announces", "found"), [(True, "5,120,000"), (False, "2,097,152")])
+def test_a_download_that_is_too_large_is_refused(server: Server, cache: Path, announces: bool, found: str) -> None:
+    """If the server tells the size, nothing is downloaded; otherwise the download ends at the limit."""
+    server.announces = announces
+    address = f"{server.address}/net.pb"
+
+    with pytest.raises(ModelError) as caught:
+        local_file(address, SHA256, "model.derived.d", "a matrix", most=2_000_000)
+
+    assert str(caught.value).startswith(
+        f"model.derived.d.file {address}: refused: it has at least {found} bytes, expected at most 2,000,000"
+    )
+    assert not list(cache.glob("*.pb")) + list(cache.glob("*.part"))
+
+
 def test_the_message_for_a_failed_download_says_where_to_put_the_file(server: Server, cache: Path) -> None:
     """A missing file and a missing server each give one line with the path for a file that is downloaded by hand."""
     by_hand = f"or download it by hand and put it at {cache / SHA256}.pb"
 
     assert refusal(spec(f"{server.address}/no.pb")).endswith(f"the server says 404 Not Found; try again, {by_hand}")
+    assert "the server says 302 " in refusal(spec(f"{server.address}/loop"))
     assert refusal(spec("http://127.0.0.1:9/net.pb")).endswith(f"Connection refused; try again, {by_hand}")
 
     (cache / f"{SHA256}.pb").write_bytes(DATA)
@@ -240,6 +263,11 @@ def test_a_file_on_this_machine_is_checked_if_its_sha256_is_given(tmp_path: Path
 
     assert local_weights(spec(str(file))) == local_weights(spec(str(file), None)) == file
     assert refusal(spec(str(file), "0" * 64)).startswith(
-        f"{file}: expected a file with sha256 {'0' * 64}, found {SHA256}"
+        f"model.file {file}: expected a file with sha256 {'0' * 64}, found {SHA256}"
     )
-    assert refusal(spec("no.pb")) == "model.file: expected the weights of frozen-graph, there is no file no.pb"
+    assert (
+        refusal(spec("no.pb"))
+        == f"model.file: expected the weights of frozen-graph, there is no file {Path.cwd()}/no.pb, and none beside the spec"
+    )
+    assert "there is no file /" in refusal(spec("/" + "a" * 300))
+    assert "a folder, a pipe or a device, and no file," in refusal(spec(str(tmp_path)))

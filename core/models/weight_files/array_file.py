@@ -222,7 +222,7 @@ def _read_header(what: str, head: bytes) -> tuple[tuple[int, ...], np.dtype[Any]
         case _:
             raise ModelError(f"refused: {what} has no header of type, order and shape; {_SAVE}")
     if not all(type(number) is int and number >= 0 for number in shape) or len(shape) > _MOST_AXES:
-        raise ModelError(f"refused: {what} has shape {short(shape)}, expected whole numbers")
+        raise ModelError(f"refused: {what} has shape {short(shape)}, expected at most {_MOST_AXES} whole numbers")
     _check_type(what, descr)
     return shape, np.dtype(descr), "F" if fortran else "C", first + length
 

@@ -11,6 +11,7 @@ import json
 import math
 import os
 import struct
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -25,8 +26,11 @@ _LENGTH = struct.Struct("<Q")
 _LARGEST_HEADER = 1 << 20
 _MOST_AXES = 8
 _BFLOAT16 = "BF16"
-_DTYPES = {"F32": "<f4", "F16": "<f2", _BFLOAT16: "<u2", "I64": "<i8"}
+_DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", _BFLOAT16: "<u2", "I64": "<i8", "I32": "<i4", "I16": "<i2"}
+_DTYPES |= {"I8": "|i1", "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "|u1", "BOOL": "|b1"}
 """Types of tensors that are read. NumPy has no bfloat16, which is the upper half of a float32."""
+_WEIGHTS = ("F32", "F16", _BFLOAT16, "I64")
+"""Types of the tensors of a network."""
 
 
 def is_safetensors(head: bytes) -> bool:
@@ -58,8 +62,11 @@ class TensorPlace(NamedTuple):
     bfloat16: bool
 
 
-def tensor_places(file: BinaryIO) -> dict[str, TensorPlace]:
+def tensor_places(file: BinaryIO, types: Collection[str] = frozenset(_DTYPES)) -> dict[str, TensorPlace]:
     """Return name -> place of each tensor, from the header alone; together they fill the rest of the file.
+
+    Args:
+        types: the types that tensors may have.
 
     Raises:
         ModelError: if the file is not of this format, contradicts itself, or has tensors of other types.
@@ -73,7 +80,7 @@ def tensor_places(file: BinaryIO) -> dict[str, TensorPlace]:
     if not isinstance(header, dict):
         raise ModelError("expected a header with tensors by name, found something else")
     header.pop("__metadata__", None)
-    places = {name: _place(name, entry) for name, entry in header.items()}
+    places = {name: _place(name, entry, types) for name, entry in header.items()}
     end = 0
     for name in sorted(places, key=places.__getitem__):
         begin, after = places[name]
@@ -95,7 +102,7 @@ def tensor_places(file: BinaryIO) -> dict[str, TensorPlace]:
 
 
 def _read(file: BinaryIO) -> dict[str, NDArray[Any]]:
-    places = tensor_places(file)
+    places = tensor_places(file, _WEIGHTS)
     first = min((place.start for place in places.values()), default=0)
     file.seek(first)
     data = file.read()
@@ -117,7 +124,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _place(name: str, entry: Any) -> tuple[int, int]:
+def _place(name: str, entry: Any, types: Collection[str]) -> tuple[int, int]:
     """Return begin and end of a tensor whose type and shape take exactly the bytes between them."""
     match entry:
         case {"dtype": str(dtype), "shape": list(shape), "data_offsets": [begin, end]} if len(
@@ -126,7 +133,7 @@ def _place(name: str, entry: Any) -> tuple[int, int]:
             pass
         case _:
             raise ModelError(f"refused: tensor {quoted(name)} has no dtype, shape and data_offsets of whole numbers")
-    if dtype not in _DTYPES:
+    if dtype not in types:
         raise ModelError(f"refused: tensor {quoted(name)} is of type {quoted(dtype)}, expected F32, F16 or BF16")
     expected = math.prod(shape) * np.dtype(_DTYPES[dtype]).itemsize
     if end - begin != expected:
