@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
-from core.errors import SpecError
+from core.errors import SpecError, short
 
 _WRITTEN = re.compile(r"(?P<layer>.+):(?P<first>[0-9]{1,9})(?:-(?P<last>[0-9]{1,9}))?", re.DOTALL)
 _SIGN = r"[^\s\x00-\x1f\x7f-\x9f\ufeff\ud800-\udfff]"
@@ -86,7 +86,7 @@ def parse_range(text: str) -> tuple[str, range]:
     match = _WRITTEN.fullmatch(text.strip())
     layer = _read_layer(match["layer"]) if match else None
     if not match or not layer:
-        raise SpecError(f"expected a neuron as 'layer:channel' or a range as 'layer:first-last', got {text!r}")
+        raise SpecError(f"expected a neuron as 'layer:channel' or a range as 'layer:first-last', got {short(text)}")
     first = int(match["first"])
     last = int(match["last"]) if match["last"] else first
     if last < first:

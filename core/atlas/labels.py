@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import csv
 import io
+import re
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -16,7 +18,11 @@ from core.store.store import Store
 
 LABELS_PATH = "labels.csv"
 _HEADER = ("neuron", "label")
+_OTHER_SEPARATOR = re.compile(r'\s*"?neuron"?\s*([;\t])\s*"?label"?\s*[\r\n]', re.IGNORECASE)
+"""The header of a file that does not separate its columns by commas, but as spreadsheets of many countries do."""
 _LONGEST = 200  # characters of a label
+_CONTROLS = ("Cc", "Zl", "Zp")  # control characters and ends of lines, as categories of Unicode
+_UNSEEN = ("Cf", "Zs")  # characters of no width, and spaces
 _MOST_BYTES = 4_000_000  # the index of the gallery has all labels, and every page loads it
 
 Labels = Mapping[Neuron, Sequence[str]]
@@ -95,15 +101,16 @@ def _parse(data: bytes, source: str) -> Labels:
 
 def _rows(text: str, source: str) -> Iterator[tuple[int, str, str]]:
     """Yield the line, the neuron and the label of each row that is neither empty nor the header."""
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    other = _OTHER_SEPARATOR.match(text)
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=other[1] if other else ",")
     try:
-        for number, row in enumerate(row for row in reader if row):
+        for number, row in enumerate(row for row in reader if any(cell.strip() for cell in row)):
             if number == 0 and tuple(cell.strip().lower() for cell in row) == _HEADER:
                 continue
             if len(row) != 2:
                 raise SpecError(
                     f"{source}:{reader.line_num}: expected two columns, neuron and label, got {len(row)}; "
-                    "put a label with a comma in double quotes"
+                    "separate them by a comma, and put a label with a comma in double quotes"
                 )
             yield reader.line_num, row[0], row[1]
     except csv.Error as error:
@@ -112,10 +119,10 @@ def _rows(text: str, source: str) -> Iterator[tuple[int, str, str]]:
 
 def _checked(label: str, source: str) -> str:
     label = label.strip()
-    if not label:
+    if all(unicodedata.category(character) in _UNSEEN for character in label):
         raise SpecError(f"{source}: expected a label, got nothing")
     if len(label) > _LONGEST:
         raise SpecError(f"{source}: expected at most {counted(_LONGEST, 'character')}, got {len(label)}")
-    if any(ord(character) < 32 or 127 <= ord(character) < 160 for character in label):
+    if any(unicodedata.category(character) in _CONTROLS for character in label):
         raise SpecError(f"{source}: expected a label without control characters, got {short(label)}")
     return label

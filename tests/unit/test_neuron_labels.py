@@ -44,10 +44,14 @@ def test_labels_are_read_from_csv(file: Path) -> None:
         (b'"stem:1","say ""hi"""', ('say "hi"',)),
         ("stem:1,\u202e\u200d\U0001f98a".encode(), ("\u202e\u200d\U0001f98a",)),
         (b"stem:1," + b"x" * 200, ("x" * 200,)),
+        (b'"Neuron";"Label"\r\n"stem:1";"fur, brown"\r\n;\r\n', ("fur, brown",)),
+        (b"neuron\tlabel\n\nstem:1\tfur; brown\n \n", ("fur; brown",)),
     ],
 )
 def test_every_usual_form_of_csv_is_understood(tmp_path: Path, data: bytes, labels: tuple[str, ...]) -> None:
-    """A byte order mark, other line ends, quotes, repetitions and any characters but controls are fine."""
+    """A byte order mark, other line ends, quotes, empty rows, repetitions and any characters but controls are fine.
+
+    Columns may be separated by semicolons or tabs if the header is."""
     (tmp_path / "names.csv").write_bytes(data)
 
     assert read_labels(tmp_path / "names.csv") == {Neuron("stem", 1): labels}
@@ -56,11 +60,19 @@ def test_every_usual_form_of_csv_is_understood(tmp_path: Path, data: bytes, labe
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"stem:1,a\nstem:2", ":2: expected two columns, neuron and label, got 1; put a label with a comma in double"),
-        (b"stem:1,a,b", ":1: expected two columns, neuron and label, got 3; put a label with a comma in double quotes"),
+        (
+            b"stem:1,a\nstem:2",
+            ":2: expected two columns, neuron and label, got 1; separate them by a comma, and put a label",
+        ),
+        (
+            b"stem:1,a,b",
+            ":1: expected two columns, neuron and label, got 3; separate them by a comma, and put a label with a",
+        ),
         (b"stem:1,a\nstem,b", ":2: expected a neuron as 'layer:channel' or a range as 'layer:first-last', got 'stem'"),
         (b"stem:0-3,b", ":1: expected one neuron such as 'block9_expand_pre_relu:17', got the range 'stem:0-3'"),
         (b"stem:1, ", ":1: expected a label, got nothing"),
+        ("stem:1,\u200b \u2066".encode(), ":1: expected a label, got nothing"),
+        ("stem:1,a\u2028b".encode(), ":1: expected a label without control characters, got 'a\\u2028b'"),
         (b"stem:1,a\nstem:1," + b"x" * 201, ":2: expected at most 200 characters, got 201"),
         (b'stem:1,"a\nb"', ":2: expected a label without control characters, got 'a\\nb'"),
         (b"stem:1,a\x01", ":1: expected a label without control characters, got 'a\\x01'"),
