@@ -273,7 +273,7 @@ def test_a_mistake_in_a_derived_layer_is_reported_in_one_line(derived: Any, mess
     ("name", "of", "message"),
     [
         ("d", "stam", "model.derived.d.of: expected a layer of efficientnet-lite0, got 'stam'; similar: stem "),
-        ("d", "e", "model.derived.d.of: expected a layer of efficientnet-lite0, got 'e'; similar: "),
+        ("d", "e", "model.derived.d.of: expected a layer of efficientnet-lite0, e is a derived layer; multiply "),
         ("block5", "stem", "model.derived.block5: expected a name that no layer of efficientnet-lite0 has, "),
     ],
 )
