@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import sys
-import webbrowser
 from dataclasses import asdict
 from io import TextIOWrapper
 from pathlib import Path
@@ -27,6 +26,7 @@ from flows.cli_build import build, images
 from flows.cli_export import export
 from flows.cli_land import FLIGHT_FRAMES, flight, land
 from flows.cli_models import models_app, preview
+from flows.cli_open import open_page
 from flows.health import check_health, listed_files, summary
 from flows.options import (
     Atlas,
@@ -265,24 +265,7 @@ def publish(
 app.command()(export)
 
 
-@app.command("open")
-def open_page(atlas: Atlas, as_json: Json = False) -> None:
-    """Open the gallery of an atlas in a browser, or print its address.
-
-    If the atlas is in a bucket, or no browser is found, only the address is printed.
-    """
-    from core.atlas.manifest import PAGE_PATH
-
-    store = existing_store(atlas)
-    if not store.exists(PAGE_PATH):
-        raise SpecError(f"{store}: expected a published atlas, it has no index.html; run isthmus publish first")
-    page = store.location(PAGE_PATH)
-    is_file = "://" not in page  # a bucket may be closed to browsers
-    opened = is_file and webbrowser.open(Path(page).as_uri())
-    if as_json:
-        print(json.dumps({"page": page, "opened": opened}))
-    else:
-        print(f"No browser found; open {page}" if is_file and not opened else page)
+app.command("open")(open_page)
 
 
 def _facts(plan: Plan, spec: AtlasSpec, processes: int) -> dict[str, Any]:

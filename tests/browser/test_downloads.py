@@ -111,7 +111,7 @@ def test_a_page_from_a_folder_says_why_it_makes_no_files(open_atlas: Open, colou
     page = open_atlas(coloured, hash=f"#pair={RECORD.key}")
     page.locator("#download > summary").click()
 
-    expect(page.locator("#unreadable")).to_contain_text("python3 -m http.server")
+    expect(page.locator("#unreadable")).to_contain_text("isthmus open --serve")
     for button in ("GIF", "Animated WebP", "This frame, PNG"):
         expect(page.get_by_role("button", name=button)).to_be_disabled()
     expect(page.get_by_role("link", name="Sheet, PNG")).to_be_visible()

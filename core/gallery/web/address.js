@@ -77,7 +77,7 @@ isthmus.address = (() => {
     byId("gone").hidden = !failure;
     if (failure) return offerRetry(failure);
     if (page !== "grid") scrollTo({ top: 0, behavior: "instant" });
-    const title = await Promise.resolve(isthmus[page].show(value, place)).catch(offerRetry);
+    const title = await Promise.resolve(isthmus[page].show(value, place)).catch((error) => offerRetry(error));
     if (hash !== location.hash) return;
     setTitle(title);
     if (page !== "grid" && place) returnTo(place);
@@ -168,16 +168,13 @@ isthmus.address = (() => {
     setTitle(title);
   }
 
-  // If files of a page cannot be read, let the reader try again. Other errors are mistakes in these scripts.
-  function offerRetry(error) {
+  // Say that a file could not be read, and let the reader try again. Errors without a path are mistakes in the scripts.
+  function offerRetry(error, place = byId("gone"), retry = show) {
     if (!error.path) throw error;
-    byId("gone").hidden = false;
     const again = element("button", { type: "button", textContent: "Try again" });
-    again.addEventListener("click", show);
-    byId("gone").replaceChildren(
-      `${error.path} could not be read. If the atlas has been published again, reload this page. `,
-      again,
-    );
+    again.addEventListener("click", retry);
+    place.hidden = false;
+    place.replaceChildren(`${error.path} could not be read. If the atlas has been published again, reload this page. `, again);
   }
 
   // Write the choices of the tools into the address, 200 ms later, because browsers limit how often it may change.
@@ -234,5 +231,5 @@ isthmus.address = (() => {
     location.hash = to("grid");
   }
 
-  return { to, toGrid, replace, follow, waitFor, lost };
+  return { to, toGrid, replace, follow, waitFor, lost, offerRetry };
 })();

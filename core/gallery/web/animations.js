@@ -14,8 +14,8 @@ isthmus.animations = (() => {
   ];
   const FORBIDDEN =
     "A browser does not let a page that was opened from a folder read its own pictures, so it cannot make files of " +
-    "them. Run `python3 -m http.server` in the folder of the atlas and open localhost:8000 in the browser instead. Sheet, " +
-    "preview and record can be downloaded here too.";
+    "them. Run `isthmus open --serve` with the folder of the atlas, or any other web server, and use the page there. " +
+    "Sheet, preview and record can be downloaded here too.";
 
   async function load(path) {
     const image = element("img", { src: path });

@@ -18,6 +18,7 @@ isthmus.filter = (() => {
   const FIELDS = ["text", "with", "a", "b", "keys", "favourites", ...Object.keys(LISTS), ...SCORES];
   const VIEWS = ["filmstrip", "tile", "list"];
   const OTHERS = ["sort", "reverse", "view", "columns"]; // choices that leave no pair out
+  const SWITCHES = ["favourites", "reverse"]; // 1 or absent
   const KEY_PREFIX = /^[0-9a-f]{6,20}$/; // a word of a search that may begin a key
   const rowsOfKeys = new Map(); // beginning of a key -> rows
 
@@ -29,6 +30,7 @@ isthmus.filter = (() => {
     if (!SCORES.includes(chosen.sort) || pairs.absent.has(chosen.sort)) delete chosen.sort;
     if (!VIEWS.includes(chosen.view)) delete chosen.view;
     if (!(Number(chosen.columns) >= 1)) delete chosen.columns;
+    for (const name of SWITCHES) if (chosen[name] !== "1") delete chosen[name];
     return chosen;
   }
 
@@ -80,6 +82,7 @@ isthmus.filter = (() => {
     VIEWS,
     OTHERS,
     STATUSES,
+    SWITCHES,
     rowsOfKeys,
     read,
     active,

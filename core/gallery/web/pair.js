@@ -29,9 +29,10 @@ isthmus.pair = (() => {
     around.show(pair);
     if (!pair) {
       byId("pair-title").textContent = "No such pair";
+      const words = ["This atlas has no pair with the key ", isthmus.quoted(key)];
+      if (!key) words.splice(0, 2, "The address names no pair: expected #pair=KEY");
       byId("reason").replaceChildren(
-        "This atlas has no pair with the key ",
-        isthmus.quoted(key),
+        ...words,
         ". The pair may have been rendered with other settings, or the link may be cut short.",
       );
       return "No such pair";
@@ -130,16 +131,9 @@ isthmus.pair = (() => {
     }
   }
 
-  // Say which file could not be read, and let the reader try again.
-  function lose({ message }, retry) {
-    const again = element("button", { type: "button", textContent: "Try again" });
-    again.addEventListener("click", retry);
-    byId("detail-state").hidden = false;
+  function lose(error, retry) {
     byId("detail-state").className = "note error";
-    byId("detail-state").replaceChildren(
-      `${message} could not be read. If the atlas has been published again, reload this page. `,
-      again,
-    );
+    isthmus.address.offerRetry(error, byId("detail-state"), retry);
   }
 
   function showRecord() {

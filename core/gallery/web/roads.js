@@ -194,6 +194,7 @@ isthmus.roads = (() => {
     portraitOf,
     neuronOf,
     settingOf,
+    otherEnd,
     from,
     isJoined,
     portraitsOf,

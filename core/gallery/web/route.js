@@ -10,8 +10,9 @@ isthmus.route = (() => {
   const movie = isthmus.movie(byId("route-movie"), { onMove: showPosition, onMissing: addMissing, onEnd: showPlaying });
 
   let legs = [];
+  let wanted = null; // the route that is looked for, until the keys of its strips are loaded
 
-  function show(value) {
+  async function show(value) {
     roads.find();
     leave();
     movie.clear();
@@ -22,9 +23,11 @@ isthmus.route = (() => {
     [from.value, to.value] = [written[0] ?? "", written[1] ?? ""];
     byId("route-title").textContent = "Route";
     byId("route-form").hidden = !pairs.hasRoads();
-    legs = find(read) ?? [];
-    byId("route-stage").hidden = legs.length === 0;
-    if (legs.length) showRoute();
+    byId("route-stage").hidden = true;
+    legs = [];
+    const found = (wanted = find(read));
+    if (found) await pairs.load(["key"], found.rows);
+    if (found && found === wanted) showRoute(found);
     return written.length < 2 ? "Route" : `${written[0]} to ${written[1]}`;
   }
 
@@ -35,7 +38,7 @@ isthmus.route = (() => {
 
   const say = (...words) => byId("route-state").replaceChildren(...words);
 
-  // Return the legs of the shortest route, or say why there is none.
+  // Return the shortest route, or say why there is none.
   function find(read) {
     const whyNot = roads.whyNot("route", read);
     if (whyNot) return say(...whyNot);
@@ -44,24 +47,18 @@ isthmus.route = (() => {
     if (read.length > 2) return say("A route has two ends: name two neurons. A walk may visit more of them.");
     if (start === target) return say("Both are the same neuron; name two different ones.");
     const found = roads.shortest(start, target);
-    if (!found)
-      return say(
-        "No route leads from ",
-        isthmus.inWords(start),
-        " to ",
-        isthmus.inWords(target),
-        ". A spec that selects its pairs by ",
-        roads.code("nearest"),
-        " with ",
-        roads.code("connect: true"),
-        " makes an atlas with a route between any two of its neurons in a layer.",
-      );
-    let here = found.start;
-    return found.rows.map((row) => {
-      const leg = roads.leg(row, here);
-      here = leg.end;
-      return leg;
-    });
+    if (found) return found;
+    say(
+      "No route leads from ",
+      isthmus.inWords(start),
+      " to ",
+      isthmus.inWords(target),
+      ". A spec that selects its pairs by ",
+      roads.code("nearest"),
+      " with ",
+      roads.code("connect: true"),
+      " makes an atlas with a route between any two of its neurons in a layer.",
+    );
   }
 
   // Say what a route is, and offer examples: from a neuron if it is given.
@@ -89,7 +86,14 @@ isthmus.route = (() => {
 
   // ---- what is seen
 
-  function showRoute() {
+  function showRoute({ start, rows }) {
+    let here = start;
+    legs = rows.map((row) => {
+      const leg = roads.leg(row, here);
+      here = leg.end;
+      return leg;
+    });
+    byId("route-stage").hidden = false;
     const stops = [legs[0].from, ...legs.map((leg) => leg.to)];
     const between = stops.slice(1, -1).flatMap((neuron, i) => [i ? ", " : ", by way of ", isthmus.inWords(neuron)]);
     const strips = `${legs.length} ${legs.length === 1 ? "strip" : "strips"}`;
@@ -217,5 +221,5 @@ isthmus.route = (() => {
     else location.hash = address.to("route", isthmus.joinNames(written));
   });
 
-  return { show, needs: () => [...pairs.tile, "smoothness", "distance"], leave };
+  return { show, needs: () => [...pairs.names, "smoothness", "distance"], leave };
 })();

@@ -3,7 +3,7 @@
 // Searching: the pairs that the reader's choices leave, sorted.
 isthmus.search = (() => {
   const { filter, pairs } = isthmus;
-  const { FIELDS, LISTS, SCORES, VIEWS, OTHERS, STATUSES, active, keysIn, range, rowsOfKeys, wordsIn } = filter;
+  const { FIELDS, LISTS, SCORES, VIEWS, OTHERS, STATUSES, SWITCHES, active, keysIn, range, rowsOfKeys, wordsIn } = filter;
   const orders = new Map(); // name of a sort order -> all rows, sorted
 
   // A text may name a class of photographs, if the atlas has any.
@@ -147,6 +147,7 @@ isthmus.search = (() => {
     const scores = SCORES.filter((name) => !pairs.absent.has(name));
     expect("sort", (value) => scores.includes(value), scores.join(", "));
     expect("view", (value) => VIEWS.includes(value), VIEWS.join(", "));
+    for (const name of SWITCHES) expect(name, (value) => value === "1", "1");
     expect("columns", (value) => value >= 1 && value <= 16, "a number from 1 to 16");
     return found;
   }

@@ -7,6 +7,7 @@ isthmus.walk = (() => {
   const { address, byId, element, names, pairs, roads } = isthmus;
   const AROUND = 10; // roads around the portrait
   const LISTED = 30; // further roads, listed beside it
+  const SHOWN = AROUND + LISTED;
   const KEPT = 50; // neurons in the address
   const GOAL = "goal"; // in the address, before the goal
   const stage = byId("walk-stage");
@@ -16,11 +17,11 @@ isthmus.walk = (() => {
   let walked = []; // portraits, the last one is where the reader is
   let around = []; // rows of its roads
   let trip = null; // while a strip plays: its leg, and whether the reader chose it
-  let ahead = null; // the leg that a drift takes next
+  let ahead = null; // promise of the leg that a drift takes next
   let isDrifting = false;
   let goal = null; // the neuron that the walk leads to, if it has a goal
 
-  function show(value) {
+  async function show(value) {
     roads.find();
     leave();
     movie.clear();
@@ -41,9 +42,17 @@ isthmus.walk = (() => {
     }
     const neurons = read.map(({ found }) => found[0]);
     goal = named < 0 ? null : (neurons.splice(named)[0] ?? null);
-    walked = neurons.length ? along(neurons) : [goal ? roads.portraitsOf(goal)[0] : roads.busiest()];
+    const going = neurons.length ? along(neurons) : [goal ? roads.portraitsOf(goal)[0] : roads.busiest()];
+    walked = going;
+    stage.hidden = true; // until the keys of its roads are loaded
+    await loadRoads(going.at(-1));
+    if (walked !== going) return ""; // the reader has gone elsewhere
+    stage.hidden = false;
     return showHere(neurons.length - walked.length);
   }
+
+  // Load the keys of the roads that are shown around a portrait.
+  const loadRoads = (portrait) => pairs.load(["key"], roads.from(portrait).slice(0, SHOWN));
 
   function leave() {
     drift(false);
@@ -188,7 +197,8 @@ isthmus.walk = (() => {
 
   // Play a strip from its beginning to its end. For a reader who asked for less motion, show its end at once.
   function go(leg) {
-    trip = { leg, isChosen: !isDrifting };
+    trip = { leg, isChosen: !isDrifting, loading: loadRoads(leg.end) };
+    trip.loading.catch(() => {}); // reported on arrival
     byId("walk-lost").hidden = true;
     movie.set([leg]);
     if (leg.missing) sayMissing(leg);
@@ -198,7 +208,8 @@ isthmus.walk = (() => {
       road.classList.toggle("ahead", Number(road.dataset.row) === leg.row);
     byId("portrait").setAttribute("aria-label", `Strip from ${leg.from.name} to ${leg.to.name}`);
     say("From ", isthmus.inWords(leg.from), " to ", isthmus.inWords(leg.to), "…");
-    if (isDrifting) movie.load((ahead = choose(leg.end, walked.at(-1))));
+    ahead = isDrifting ? chooseLeg(leg.end, walked.at(-1)) : null;
+    ahead?.then(movie.load, () => {}); // reported on arrival
     movie.play();
     showPause();
   }
@@ -214,10 +225,18 @@ isthmus.walk = (() => {
     byId("walk-pause").textContent = movie.isPlaying() ? "Pause" : "Go on";
   }
 
-  function arrive() {
-    const { leg, isChosen } = trip;
+  async function arrive() {
+    const arriving = trip;
+    if (!arriving) return;
+    const { leg, isChosen } = arriving;
     const isByHand = document.activeElement?.closest("#walk-stage .road");
     movie.goTo(movie.end());
+    try {
+      await arriving.loading;
+    } catch (error) {
+      if (trip === arriving) lose(error);
+    }
+    if (trip !== arriving) return; // the reader has gone elsewhere, or has arrived already
     trip = null;
     walked = [...walked, leg.end].slice(-KEPT);
     stage.classList.remove("travelling");
@@ -225,13 +244,18 @@ isthmus.walk = (() => {
     showPause();
     if (isByHand) byId("around").querySelector(".road").focus();
     if (leg.missing) drift(false);
-    if (isDrifting) go(ahead);
+    if (isDrifting) driftOn(ahead ?? undefined);
+  }
+
+  function lose(error) {
+    leave();
+    address.lost(error);
   }
 
   // The picture of a leg could not be read. If its strip plays, name the file on the page. If only its portrait was
   // needed, take the portrait from the next strip that has it.
   function handleMissing(leg) {
-    const next = around[around.indexOf(leg.row) + 1];
+    const next = around.slice(0, SHOWN)[around.indexOf(leg.row) + 1];
     if (trip?.leg === leg || (!trip && next === undefined)) sayMissing(leg);
     else if (!trip) showPortrait(next);
   }
@@ -250,10 +274,20 @@ isthmus.walk = (() => {
   byId("walk-pause").addEventListener("click", pause);
 
   function toggleDrift() {
-    if (still.matches) return go(choose(walked.at(-1), walked.at(-2)));
-    drift(!isDrifting);
-    if (isDrifting) go(choose(walked.at(-1), walked.at(-2)));
-    else if (trip) arrive();
+    if (!still.matches) drift(!isDrifting);
+    if (!isDrifting && trip) arrive();
+    else if (!trip) driftOn();
+  }
+
+  // Walk along a leg, by default one at random.
+  async function driftOn(next = chooseLeg(walked.at(-1), walked.at(-2))) {
+    const here = walked;
+    try {
+      const leg = await next;
+      if (walked === here && !trip && (isDrifting || still.matches)) go(leg);
+    } catch (error) {
+      if (walked === here) lose(error);
+    }
   }
 
   // Space pauses the strip that plays; if none plays, it starts to drift.
@@ -274,11 +308,13 @@ isthmus.walk = (() => {
     byId("drift").textContent = wanted ? "Stop drifting" : still.matches ? "Drift by one strip" : "Drift";
   }
 
-  function choose(here, before) {
+  async function chooseLeg(here, before) {
     const all = [...roads.from(here)];
-    const onward = all.filter((row) => roads.leg(row, here).end !== before);
+    const onward = all.filter((row) => roads.otherEnd(row, here) !== before);
     const rows = onward.length ? onward : all;
-    return roads.leg(rows[Math.floor(Math.random() * rows.length)], here);
+    const row = rows[Math.floor(Math.random() * rows.length)];
+    await pairs.load(["key"], [row]);
+    return roads.leg(row, here);
   }
 
   // ---- beginning elsewhere
@@ -290,5 +326,5 @@ isthmus.walk = (() => {
     if (name) location.hash = address.to("walk", isthmus.joinNames([name]));
   });
 
-  return { show, needs: () => [...pairs.tile, "smoothness", "distance"], leave };
+  return { show, needs: () => [...pairs.names, "smoothness", "distance"], leave };
 })();
