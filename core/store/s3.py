@@ -160,15 +160,16 @@ class S3Store:
         return False
 
     def read(self, path: str) -> bytes:
-        return self._read(path)
+        data, coding = self._read(path)
+        return _decompressed(data) if coding == _GZIP else data
 
-    def _read(self, path: str, **place: Any) -> bytes:
+    def _read(self, path: str, **place: Any) -> tuple[bytes, str | None]:
+        """Return an object, or a part of it, as it is stored, and its content coding."""
         for attempt in range(1, ATTEMPTS + 1):
             with self._errors("read", path):
                 answer = _checked(self._client.get_object(Bucket=self._bucket, Key=self._key(path), **place))
                 try:
-                    data = answer["Body"].read()
-                    return _decompressed(data) if answer.get("ContentEncoding") == _GZIP else data
+                    return answer["Body"].read(), answer.get("ContentEncoding")
                 except INTERRUPTED:
                     if attempt == ATTEMPTS:
                         raise
@@ -208,8 +209,8 @@ class S3Store:
         return ((path, size) for path, _, size in self._listed(""))
 
     def read_part(self, path: str, offset: int, length: int) -> bytes:
-        """Return some bytes of an object; fewer if it ends before."""
-        return self._read(path, Range=f"bytes={offset}-{offset + length - 1}")
+        """Return some bytes of an object as it is stored, never decompressed; fewer if it ends before."""
+        return self._read(path, Range=f"bytes={offset}-{offset + length - 1}")[0]
 
     def _listed(self, prefix: str) -> Iterator[tuple[str, float, int]]:
         """Return the paths of all objects whose paths begin with a prefix, their ages in seconds, and their sizes."""
