@@ -87,7 +87,8 @@ class TarSource:
                     yield member
                     opened.allowed, place = _LONGEST_HEADER, tar.offset
                     tar.members.clear()  # type: ignore[attr-defined]  # otherwise all are kept
-            if any(self._data.read(place, min(tarfile.BLOCKSIZE, self._data.size - place)) if place else b""):
+            rest = min(tarfile.BLOCKSIZE, self._data.size - place) if place else 0
+            if rest > 0 and any(self._data.read(place, rest)):
                 raise ValueError("the next file has no header")
         except (tarfile.TarError, EOFError, OSError, ValueError, RecursionError) as error:
             expected = f"images.source {self._address}: expected a"
