@@ -19,7 +19,7 @@ class BucketSource:
     def __init__(self, address: str, storage: Storage) -> None:
         from core.store.s3 import S3Store  # boto3 loads only if it is needed
 
-        self._store = S3Store(address.rstrip("/"), storage)
+        self._store = S3Store(address, storage, "images.source")
         self._readable: str | None = None
 
     def version(self) -> None:

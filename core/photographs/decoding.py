@@ -21,6 +21,7 @@ from PIL import Image, UnidentifiedImageError
 from core.arrays import Pixels
 from core.errors import one_line
 from core.photographs.listing import UnreadableError
+from core.photographs.segments import check_segments
 
 Box = tuple[int, int, int, int]
 """A part of the images that a network sees, in their pixels: top, left, bottom, right."""
@@ -88,6 +89,7 @@ def parts(data: bytes, seen: Size, wanted: Sequence[tuple[Box, Size]]) -> list[P
         wanted: the parts, in pixels of the network's images, and height and width of each result.
     """
     check_size(len(data))
+    check_segments(data)
     try:
         return _parts(data, seen, wanted)
     except (UnreadableError, MemoryError):

@@ -176,7 +176,7 @@ def bucket_bytes(address: str, storage: Storage) -> Bytes:
     from core.store.s3 import S3Store
 
     folder, _, name = address.rpartition("/")
-    store = S3Store(folder, storage)
+    store = S3Store(folder, storage, "images.source")
     size = dict(store.sizes()).get(name)
     if size is None:
         raise SpecError(f"images.source {address}: expected a tar file, there is no such object")
