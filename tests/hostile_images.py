@@ -103,6 +103,10 @@ def bad_files() -> dict[str, bytes]:
         "many-frames.webp": encoded(
             picture(0, (2, 2)), "WEBP", save_all=True, append_images=_frames(1001), lossless=True
         ),
+        "segments.jpg": b"\xff\xd8" + b"\xff\xe5\x00\x02" * 60_000 + kinds["JPEG"][2:],
+        "fill-bytes.jpg": b"\xff\xd8" + b"\xff" * 60_000 + kinds["JPEG"][2:],
+        "no-markers.jpg": b"\xff\xd8\xff" + bytes(60_000),
+        "chunks.png": kinds["PNG"][:33] + bytes(12) * 60_000 + kinds["PNG"][33:],
         "empty.jpg": b"",
         "text.jpg": b"not a picture",
         "svg.png": b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>',

@@ -23,7 +23,7 @@ from core.atlas.keys import canonical_json, key_of, short_digest
 from core.atlas.records import IMAGE_RECORDS, Key
 from core.errors import RecordError, first_mistake
 from core.neurons import Neuron
-from core.photographs.listing import Listing, Photograph
+from core.photographs.listing import Listing, Photograph, Piece
 from core.store.store import Store
 
 ALBUM_PATH = "plan/images.json"
@@ -138,8 +138,12 @@ def part_digest(photographs: Iterable[Photograph]) -> str:
 
 
 def photograph_digest(photograph: Photograph) -> str:
-    """Return the digest of the file of a photograph: its path in the source, its size, and where it begins in a tar."""
-    file = photograph.file
+    """Return the digest of the file of a photograph."""
+    return entry_digest(photograph.file)
+
+
+def entry_digest(file: Piece) -> str:
+    """Return the digest of what a list says about a file: its path, its size, and where it begins in a tar file."""
     return short_digest(canonical_json([file.path, file.bytes, file.offset]).encode())
 
 

@@ -74,7 +74,8 @@ class NeuronSummary:
         sparsity: lifetime sparseness of the peaks r, negative ones as 0 (Vinje and Gallant 2000, Science 287:1273):
             (1 - (sum r / n)^2 / (sum r^2 / n)) / (1 - 1 / n), from 0 (all photographs excite the neuron alike) to 1
             (one alone does). None if none does, or there is only one.
-        strongest: the photographs with the largest peaks; of equal ones the first in the list.
+        strongest: the photographs with the largest peaks; of equal ones, such as those of a ReLU6, that with the
+            larger mean, then the first in the list.
         middle: random photographs between the 40th and the 60th percentile of the peaks, by their numbers.
         classes: all classes, the strongest first.
     """
@@ -137,17 +138,19 @@ class _Strongest:
 
     numbers: NDArray[np.int32]
     peak: Array
+    mean: Array
     position: NDArray[np.int32]
 
     def add(self, responses: Responses) -> None:
         """Merge more photographs, which come later in the list."""
         shape = responses.peak.shape
         peak = np.concatenate([self.peak, responses.peak])
+        mean = np.concatenate([self.mean, responses.mean])
         numbers = np.concatenate([self.numbers, np.broadcast_to(responses.numbers[:, None], shape)])
         position = np.concatenate([self.position, responses.position])
-        order = np.argsort(-peak, axis=0, kind="stable")[:STRONGEST]  # equal ones stay in the sequence of the list
-        self.numbers, self.peak, self.position = (
-            np.take_along_axis(values, order, axis=0) for values in (numbers, peak, position)
+        order = np.lexsort((-mean, -peak), axis=0)[:STRONGEST]  # equal ones stay in the sequence of the list
+        self.numbers, self.peak, self.mean, self.position = (
+            np.take_along_axis(values, order, axis=0) for values in (numbers, peak, mean, position)
         )
 
 
@@ -160,7 +163,8 @@ class _Collected:
         self.sums: dict[str, Sums] = {name: np.zeros(neurons) for name in ("mean", "peak", "active", "rectified")}
         self.squares: dict[str, Sums] = {name: np.zeros(neurons) for name in ("mean", "peak", "rectified")}
         self.highest = np.full(neurons, -np.inf, np.float32)
-        self.strongest = _Strongest(np.empty(empty, np.int32), np.empty(empty, np.float32), np.empty(empty, np.int32))
+        whole, real = np.empty(empty, np.int32), np.empty(empty, np.float32)
+        self.strongest = _Strongest(whole, real, real, whole)
         self.classes = classes
         self.class_sums: Sums = np.zeros((len(classes.labels), neurons))
         self.class_counts = np.zeros(len(classes.labels), np.int64)

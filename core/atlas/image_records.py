@@ -93,7 +93,7 @@ class ThumbnailRecord(Line):
 
     `photograph` is the digest of the photograph's entry in the list, see `core.atlas.evidence.photograph_digest`.
     `size` is the height and width of the network's images. The part is a `box` in them; without it the picture shows
-    everything that the network sees. `caption` is that of the source.
+    everything that the network sees. `caption` is that of the source; `text` is the digest of the entry of its file.
     """
 
     photograph: Key
@@ -102,6 +102,7 @@ class ThumbnailRecord(Line):
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
     bytes: int | None = None
     caption: str | None = None
+    text: Key | None = None
     reason: str | None = None
 
     @property

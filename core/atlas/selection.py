@@ -21,7 +21,7 @@ from core.neurons import Neuron, Pair, distinct_pairs, parse_range
 from core.spec import Alignment, AllPairs, AtlasSpec, ListedPairs, NearestPairs, RandomPairs, RenderSettings
 
 _MAX_PAIRS = 5_000_000
-NEEDS_PHOTOGRAPHS = "the activations of photographs, found none in the atlas; run isthmus images SPEC first"
+NEEDS_PHOTOGRAPHS = "the activations of two photographs or more, found none; run isthmus images SPEC first"
 
 OnPhotographs = Callable[[str, Sequence[int]], NDArray[Any] | None]
 """Layer and channels -> their activations on photographs, shape (channel, image); None if there are none."""

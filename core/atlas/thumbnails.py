@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from core.atlas.evidence import Evidence, photograph_digest, read_digests
+from core.atlas.evidence import Evidence, entry_digest, photograph_digest, read_digests
 from core.atlas.evidence_summary import NeuronSummary, summarise
 from core.atlas.image_records import (
     LEFT_OUT_PATH,
@@ -29,7 +29,7 @@ from core.machine.processors import processors
 from core.machine.threads import in_threads
 from core.neurons import Neuron
 from core.photographs.decoding import Box, check_size, file_digest, without_warnings
-from core.photographs.listing import Photograph, Piece, UnreadableError
+from core.photographs.listing import Listing, Photograph, Piece, UnreadableError
 from core.photographs.source import Source, open_source
 from core.photographs.thumbnail import thumbnails
 from core.spec import Storage
@@ -65,14 +65,26 @@ def read_thumbnails(store: Store, evidence: Evidence) -> dict[Wanted, ThumbnailR
     for path, data in zip(paths, store.read_many(paths), strict=True):
         for record in thumbnails_from_ndjson(data, f"{store}/{path}"):
             for number in numbers.get(record.photograph, ()) if record.size == evidence.album.size else ():
-                known = found.get((number, record.box))
-                if known is None or known.sha256 is None:
-                    found[number, record.box] = record
+                wanted = (number, record.box)
+                if wanted not in found or _worth(record, wanted, evidence) > _worth(found[wanted], wanted, evidence):
+                    found[wanted] = record
     return found
 
 
+def _worth(record: ThumbnailRecord, wanted: Wanted, evidence: Evidence) -> int:
+    """Return 0 for a record without a picture, 2 for one that has the caption of the source as well."""
+    return 0 if record.sha256 is None else 1 + (record.text == _text_of(wanted, evidence))
+
+
+def _text_of(wanted: Wanted, evidence: Evidence) -> Key | None:
+    """Return the digest of the file that has the caption of a picture; None if there is none."""
+    number, box = wanted
+    caption = evidence.listing.photographs[number].caption
+    return entry_digest(caption) if caption and box is None else None
+
+
 def show_photographs(store: Store, storage: Storage, evidence: Evidence, neurons: Sequence[Neuron]) -> None:
-    """Make the pictures that some neurons need, and write the table of the files that are left out.
+    """Make the pictures that some neurons need, and write the licence and the table of the files that are left out.
 
     If the album may not be published, all pictures are removed instead.
 
@@ -86,15 +98,17 @@ def show_photographs(store: Store, storage: Storage, evidence: Evidence, neurons
     """
     store.replace(LEFT_OUT_PATH, evidence.left_out_csv())
     if evidence.album.publish:
+        _carry_licence(store, open_source(evidence.album.source, storage), evidence.listing)
         make_thumbnails(store, storage, evidence, wanted_thumbnails(summarise(store, evidence, neurons).values()))
     else:
         remove_thumbnails(store)
 
 
 def make_thumbnails(store: Store, storage: Storage, evidence: Evidence, wanted: Iterable[Wanted]) -> None:
-    """Make pictures of photographs that have none, with their captions, and carry along the licence.
+    """Make pictures of photographs that have none, with their captions.
 
-    The source is not opened if nothing is missing. Pictures that could not be made before are tried again.
+    The source is not opened if nothing is missing. Pictures that could not be made before, or whose captions have
+    changed, are made again.
 
     Raises:
         SpecError: if the source does not exist.
@@ -104,12 +118,12 @@ def make_thumbnails(store: Store, storage: Storage, evidence: Evidence, wanted: 
     recorded = read_thumbnails(store, evidence)
     boxes: dict[int, list[Box | None]] = {}
     for number, box in sorted(set(wanted), key=lambda each: (each[0], each[1] or ())):
-        if (number, box) not in recorded or recorded[number, box].sha256 is None:
+        record = recorded.get((number, box))
+        if record is None or _worth(record, (number, box), evidence) < 2:
             boxes.setdefault(number, []).append(box)
     if not boxes:
         return
     making = _Making(store, open_source(evidence.album.source, storage), evidence, read_digests(store, evidence, boxes))
-    making.carry_licence()
     threads = processors()
     with without_warnings():
         made = in_threads(making.make, boxes.items(), threads=threads, held=4 * threads)
@@ -152,17 +166,19 @@ class _Making:
             sha256 = hashlib.sha256(picture).hexdigest()
             keep(self.store, thumbnail_path(sha256), picture)
             said = caption if box is None else None
+            text = _text_of((number, box), self.evidence)
             records.append(
-                ThumbnailRecord(photograph=digest, size=size, box=box, sha256=sha256, bytes=len(picture), caption=said)
+                ThumbnailRecord(
+                    photograph=digest,
+                    size=size,
+                    box=box,
+                    sha256=sha256,
+                    bytes=len(picture),
+                    caption=said,
+                    text=text,
+                )
             )
         return records
-
-    def carry_licence(self) -> None:
-        """Store the licence of the source, if it has one."""
-        licence = self.evidence.listing.licence
-        text = None if licence is None else self._text(licence)
-        if text:
-            self.store.replace(LICENCE_PATH, text.encode())
 
     def _read(self, number: int, file: Piece) -> bytes:
         check_size(file.bytes)
@@ -173,7 +189,7 @@ class _Making:
 
     def _caption(self, photograph: Photograph) -> str | None:
         """Return the caption of a photograph in one line: that of its text file, or the field caption of its JSON."""
-        text = None if photograph.caption is None else self._text(photograph.caption)
+        text = None if photograph.caption is None else _text(self.source, photograph.caption)
         if text is None or photograph.caption is None:
             return None
         if photograph.caption.path.lower().endswith(".json"):
@@ -184,11 +200,21 @@ class _Making:
             text = found.get("caption") if isinstance(found, dict) else None
         return " ".join(text.split())[:_LONGEST_CAPTION] or None if isinstance(text, str) else None
 
-    def _text(self, file: Piece) -> str | None:
-        """Return a small text; None if it cannot be read."""
-        if not 0 < file.bytes <= _LARGEST_TEXT:
-            return None
-        try:
-            return self.source.read(file).decode("utf-8-sig", errors="replace")
-        except UnreadableError:
-            return None
+
+def _carry_licence(store: Store, source: Source, listing: Listing) -> None:
+    """Keep the licence that the source has now, or none."""
+    text = None if listing.licence is None else _text(source, listing.licence)
+    if text:
+        store.replace(LICENCE_PATH, text.encode())
+    elif listing.licence is None and store.exists(LICENCE_PATH):
+        store.delete(LICENCE_PATH)
+
+
+def _text(source: Source, file: Piece) -> str | None:
+    """Return a small text; None if it cannot be read."""
+    if not 0 < file.bytes <= _LARGEST_TEXT:
+        return None
+    try:
+        return source.read(file).decode("utf-8-sig", errors="replace")
+    except UnreadableError:
+        return None

@@ -10,9 +10,10 @@ from __future__ import annotations
 import hashlib
 import io
 import math
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -20,6 +21,7 @@ from PIL import Image, UnidentifiedImageError
 from core.arrays import Pixels
 from core.errors import one_line
 from core.photographs.listing import UnreadableError
+from core.photographs.segments import check_segments
 
 Box = tuple[int, int, int, int]
 """A part of the images that a network sees, in their pixels: top, left, bottom, right."""
@@ -28,6 +30,8 @@ Size = tuple[int, int]
 MOST_BYTES = 64 << 20
 """The largest file that is read."""
 _MOST_PIXELS = 64_000_000
+_LARGE_PIXELS = 16_000_000
+_BAND_PIXELS = 1 << 20
 _MOST_FRAMES = 1000
 _MOST_SCANS = 100  # of a progressive JPEG; programs write about ten, and each costs the time of a whole picture
 _SCAN = b"\xff\xda"
@@ -42,6 +46,9 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_alone = threading.Lock()
+"""Held while a large picture is in memory: one of 64 million pixels takes half a gigabyte, and photographs are read in
+several threads."""
 _REDUCING_GAP = 2.0  # Pillow first shrinks by whole numbers, down to twice the size, which is quicker
 
 
@@ -82,6 +89,7 @@ def parts(data: bytes, seen: Size, wanted: Sequence[tuple[Box, Size]]) -> list[P
         wanted: the parts, in pixels of the network's images, and height and width of each result.
     """
     check_size(len(data))
+    check_segments(data)
     try:
         return _parts(data, seen, wanted)
     except (UnreadableError, MemoryError):
@@ -113,13 +121,17 @@ def _parts(data: bytes, seen: Size, wanted: Sequence[tuple[Box, Size]]) -> list[
             raise UnreadableError(f"it is a JPEG of more than {_MOST_SCANS} scans")
         scale = max(max(size[0] / (box[2] - box[0]), size[1] / (box[3] - box[1])) for box, size in wanted)
         side = math.ceil(scale * max(seen))
+        pixels = image.width * image.height
         image.draft("RGB", (side, side))  # a JPEG is then decoded at a half, a quarter or an eighth of its size
+        if "progressive" not in image.info:  # the coefficients of all scans are in memory, whatever the size
+            pixels = image.width * image.height
         orientation = _orientation(image)
-        image.load()
-        upright = image.transpose(_TURNS[orientation]) if orientation in _TURNS else image
-        if not _has_plain_colours(upright):
-            upright = _with_plain_colours(upright)
-        return [_part(upright, seen, box, size) for box, size in wanted]
+        with _alone if pixels > _LARGE_PIXELS else nullcontext():
+            image.load()
+            upright = image.transpose(_TURNS[orientation]) if orientation in _TURNS else image
+            if not _has_plain_colours(upright):
+                upright = _with_plain_colours(upright)
+            return [_part(upright, seen, box, size) for box, size in wanted]
 
 
 def _part(image: Image.Image, seen: Size, box: Box, size: Size) -> Pixels:
@@ -159,7 +171,20 @@ def _has_plain_colours(image: Image.Image) -> bool:
 
 
 def _with_plain_colours(image: Image.Image) -> Image.Image:
-    """Return a picture of another kind as RGB: palettes, CMYK, 16 bits, transparency."""
+    """Return a picture of another kind as RGB or grey: palettes, CMYK, 16 bits, transparency.
+
+    It is converted in bands, because a whole one takes a gigabyte with its steps.
+    """
+    rows = max(1, _BAND_PIXELS // image.width)
+    plain = None
+    for top in range(0, image.height, rows):
+        band = _plain_band(image.crop((0, top, image.width, min(top + rows, image.height))))
+        plain = plain or Image.new(band.mode, image.size)
+        plain.paste(band, (0, top))
+    return plain or image
+
+
+def _plain_band(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I") or image.mode == "F":  # 16 bits, which Pillow would clip to 8 and not scale
         values = np.asarray(image).astype(np.float32)
         return Image.fromarray(np.clip(values / 257 + 0.5, 0, 255).astype(np.uint8))

@@ -13,6 +13,7 @@ from core.photographs.listing import GONE, Listing, Piece, UnreadableError, list
 
 _OF_ONE_FILE = (errno.EACCES, errno.EPERM, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENXIO)
 """Errors of one file that say nothing about others."""
+_DENIED = os.strerror(errno.EACCES)
 _LINK_OUT = "it is a link out of the folder"
 
 
@@ -84,7 +85,10 @@ class FolderSource:
             found = path.stat()
         except (OSError, RuntimeError):
             return "it is a link that leads nowhere"
-        return Piece(shown, found.st_size) if stat.S_ISREG(found.st_mode) else "it is no regular file"
+        if not stat.S_ISREG(found.st_mode):
+            return "it is no regular file"
+        # Left out of the list, it is looked at again by the next command; left out while it is read, it never is.
+        return Piece(shown, found.st_size) if os.access(path, os.R_OK) else f"it cannot be read, {_DENIED}"
 
     def _shown(self, path: Path) -> str:
         """Return a path in the source as text that can be written, whatever bytes it has."""

@@ -12,7 +12,7 @@ import tarfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from core.spec import Storage
 
 _BUFFER_BYTES = 4 << 20  # read at once while the list is made
 _LONGEST_LABEL = 200
+_LONGEST_HEADER = 256 << 10  # a path and other facts about a file; a kilobyte or less, unless somebody means harm
 _TIMEOUT_SECONDS = 60
 _ATTEMPTS = 4
 
@@ -52,23 +53,18 @@ class TarSource:
 
     def listing(self, limit: int | None, by_folder: bool) -> Listing:
         pieces, labels, refused = [], {}, []
-        try:
-            opened = io.BufferedReader(_Opened(self._data), _BUFFER_BYTES)  # type: ignore[type-var]
-            with tarfile.open(fileobj=opened, mode="r:") as tar:
-                for member in tar:
-                    path = "/".join(part for part in member.name.split("/") if part not in ("", "."))
-                    if member.isreg() and not member.issparse() and path.isprintable():
-                        pieces.append(Piece(path, member.size, member.offset_data))
-                        label = self._label(pieces[-1]) if path.endswith(".cls") else None
-                        if label:
-                            labels[path.removesuffix(".cls")] = label
-                    elif not member.isdir():
-                        refused.append((path.encode(errors="replace").decode(), "it is no regular file of the tar"))
-                    tar.members.clear()  # type: ignore[attr-defined]  # otherwise all are kept
-        except (tarfile.TarError, EOFError, OSError, ValueError) as error:
-            raise SpecError(
-                f"images.source {self._address}: expected a tar file without compression, {one_line(error)}"
-            ) from None
+        for member in self._members():
+            # Nothing is unpacked, so a path is a name and can lead nowhere.
+            path = "/".join(part for part in member.name.split("/") if part not in ("", ".", ".."))
+            shown = path.encode(errors="replace").decode()
+            if member.isreg() and not member.issparse() and path == shown:
+                pieces.append(Piece(path, member.size, member.offset_data))
+                label = self._label(pieces[-1]) if path.lower().endswith(".cls") else None
+                if label:
+                    labels[path[: -len(".cls")]] = label
+            elif not member.isdir():
+                is_named = path == shown
+                refused.append((shown, "it is no regular file of the tar" if is_named else "its name is not UTF-8"))
         return listed(pieces, limit=limit, by_folder=by_folder, labels=labels if by_folder else {}, refused=refused)
 
     def read(self, piece: Piece) -> bytes:
@@ -76,11 +72,54 @@ class TarSource:
             raise UnreadableError("its place in the tar file is not known")
         return self._data.read(piece.offset, piece.bytes) if piece.bytes else b""
 
+    def _members(self) -> Iterator[tarfile.TarInfo]:
+        """Yield the members of the tar file up to its end; Python's module takes a damaged header for the end, too.
+
+        Raises:
+            SpecError: if the file is compressed or damaged.
+        """
+        opened, place = _Headers(_Opened(self._data), _BUFFER_BYTES), 0  # type: ignore[arg-type]
+        try:
+            with tarfile.open(fileobj=opened, mode="r:") as tar:
+                while member := tar.next():
+                    if member.size < 0:
+                        raise ValueError("a file has a negative size")
+                    yield member
+                    opened.allowed, place = _LONGEST_HEADER, tar.offset
+                    tar.members.clear()  # type: ignore[attr-defined]  # otherwise all are kept
+            rest = min(tarfile.BLOCKSIZE, self._data.size - place) if place else 0
+            if rest > 0 and any(self._data.read(place, rest)):
+                raise ValueError("the next file has no header")
+        except (tarfile.TarError, EOFError, OSError, ValueError, RecursionError) as error:
+            expected = f"images.source {self._address}: expected a"
+            if not place:
+                raise SpecError(f"{expected} tar file without compression, {one_line(error)}") from None
+            raise SpecError(
+                f"{expected} whole tar file, it is damaged at byte {min(place, self._data.size):,} "
+                f"({one_line(error)}); copy it again, or give a folder with its files"
+            ) from None
+
     def _label(self, piece: Piece) -> str | None:
         """Return the class that a small file has in its first line."""
         text = self._data.read(piece.offset or 0, min(piece.bytes, 4 * _LONGEST_LABEL)) if piece.bytes else b""
         lines = text.decode(errors="replace").strip().splitlines()
         return lines[0].strip()[:_LONGEST_LABEL] if lines else None
+
+
+class _Headers(io.BufferedReader):
+    """A tar file whose headers are read; a header that says that it is huge must not fill the memory.
+
+    Attributes:
+        allowed: number of bytes that may still be read before the next file.
+    """
+
+    allowed = _LONGEST_HEADER
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self.allowed -= self.allowed + 1 if size is None or size < 0 else size
+        if self.allowed < 0:
+            raise ValueError(f"a header has more than {_LONGEST_HEADER >> 10} kB")
+        return super().read(size)
 
 
 class _Opened(io.RawIOBase):
@@ -137,7 +176,7 @@ def bucket_bytes(address: str, storage: Storage) -> Bytes:
     from core.store.s3 import S3Store
 
     folder, _, name = address.rpartition("/")
-    store = S3Store(folder, storage)
+    store = S3Store(folder, storage, "images.source")
     size = dict(store.sizes()).get(name)
     if size is None:
         raise SpecError(f"images.source {address}: expected a tar file, there is no such object")
@@ -171,7 +210,7 @@ def _request(address: str, offset: int, length: int) -> tuple[bytes, int, str | 
                 whole = str(answer.headers.get("Content-Range", "")).rpartition("/")[2]
                 if answer.status != 206 or not whole.isdigit():
                     raise SpecError(f"{place}: expected a server that sends parts of files; download the tar file")
-                data = answer.read()
+                data = answer.read(length + 1)
                 if len(data) != min(length, int(whole) - offset):
                     continue
                 return data, int(whole), answer.headers.get("ETag") or answer.headers.get("Last-Modified")

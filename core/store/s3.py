@@ -70,6 +70,7 @@ class S3Store:
 
     Args:
         uri: s3://bucket or s3://bucket/prefix.
+        field: the key of the spec that has it, for messages.
 
     Raises:
         StoreError: if the address is not valid, or boto3 is not set up correctly.
@@ -77,8 +78,8 @@ class S3Store:
 
     one_writer = "this store ignores conditional writes; let only one build or publish of an atlas run at a time"
 
-    def __init__(self, uri: str, storage: Storage) -> None:
-        self._bucket, self._prefix = _parse(uri)
+    def __init__(self, uri: str, storage: Storage, field: str = "output") -> None:
+        self._bucket, self._prefix = _parse(uri, field)
         self._storage = storage
         self._client = _client(storage, os.getpid())
         self._config: Any = self._client.meta.config
@@ -160,15 +161,16 @@ class S3Store:
         return False
 
     def read(self, path: str) -> bytes:
-        return self._read(path)
+        data, coding = self._read(path)
+        return _decompressed(data) if coding == _GZIP else data
 
-    def _read(self, path: str, **place: Any) -> bytes:
+    def _read(self, path: str, **place: Any) -> tuple[bytes, str | None]:
+        """Return an object, or a part of it, as it is stored, and its content coding."""
         for attempt in range(1, ATTEMPTS + 1):
             with self._errors("read", path):
                 answer = _checked(self._client.get_object(Bucket=self._bucket, Key=self._key(path), **place))
                 try:
-                    data = answer["Body"].read()
-                    return _decompressed(data) if answer.get("ContentEncoding") == _GZIP else data
+                    return answer["Body"].read(), answer.get("ContentEncoding")
                 except INTERRUPTED:
                     if attempt == ATTEMPTS:
                         raise
@@ -208,8 +210,8 @@ class S3Store:
         return ((path, size) for path, _, size in self._listed(""))
 
     def read_part(self, path: str, offset: int, length: int) -> bytes:
-        """Return some bytes of an object; fewer if it ends before."""
-        return self._read(path, Range=f"bytes={offset}-{offset + length - 1}")
+        """Return some bytes of an object as it is stored, never decompressed; fewer if it ends before."""
+        return self._read(path, Range=f"bytes={offset}-{offset + length - 1}")[0]
 
     def _listed(self, prefix: str) -> Iterator[tuple[str, float, int]]:
         """Return the paths of all objects whose paths begin with a prefix, their ages in seconds, and their sizes."""
@@ -301,18 +303,20 @@ def read_from(address: str, offset: int) -> Iterator[bytes]:
         raise StoreError(one_line(error)) from None
 
 
-def _parse(uri: str) -> tuple[str, str]:
+def _parse(uri: str, field: str) -> tuple[str, str]:
     """Return bucket and prefix of an address."""
     bucket, _, prefix = uri.removeprefix("s3://").partition("/")
     prefix = prefix.strip("/")
     if "@" in bucket:  # these messages must not repeat the address
-        raise StoreError("output: expected s3://bucket/prefix without user and password; give them by the environment")
+        raise StoreError(
+            f"{field}: expected s3://bucket/prefix without user and password; give them by the environment"
+        )
     if has_secret(uri):
-        raise StoreError("output: expected s3://bucket/prefix without password, ? and #; give only bucket and prefix")
+        raise StoreError(f"{field}: expected s3://bucket/prefix without password, ? and #; give only bucket and prefix")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]", bucket):
-        raise StoreError(f"output {uri}: expected s3://bucket/prefix, {bucket or 'nothing'} is not a bucket name")
+        raise StoreError(f"{field} {uri}: expected s3://bucket/prefix, {bucket or 'nothing'} is not a bucket name")
     if any(part in ("", ".", "..") for part in prefix.split("/")[bool(not prefix) :]):
-        raise StoreError(f"output {uri}: expected s3://bucket/prefix without empty, . or .. parts")
+        raise StoreError(f"{field} {uri}: expected s3://bucket/prefix without empty, . or .. parts")
     return bucket, prefix
 
 

@@ -64,8 +64,7 @@ def test_neighbours_on_a_land_correlate_on_photographs(tmp_path: Path) -> None:
 
 def test_without_photographs_one_line_says_what_to_run_first(tmp_path: Path) -> None:
     needed = (
-        f"for '{LAYER}', expected the activations of photographs, found none in the atlas; "
-        "run isthmus images SPEC first"
+        f"for '{LAYER}', expected the activations of two photographs or more, found none; run isthmus images SPEC first"
     )
     near = _spec(pairs={"select": "nearest", "neurons": [f"{LAYER}:0-3"], "k": 1, "by": "activations"})
     with pytest.raises(SpecError) as caught:

@@ -15,7 +15,7 @@ from hostile_images import encoded, picture
 from PIL import Image
 from skimage import data as skimage_data
 
-from core.atlas import image_plan
+from core.atlas import evidence_summary, image_plan
 from core.atlas.activation_files import LayerActivations, PartActivations, pack, unpack
 from core.atlas.evidence import Evidence, Responses, read_evidence, read_responses
 from core.atlas.evidence_summary import NeuronSummary, summarise
@@ -175,7 +175,7 @@ def test_summaries_agree_with_numpy(whole: DirectoryStore) -> None:
         assert (summary.peak_mean, summary.peak_deviation) == pytest.approx((peak.mean(), peak.std()), rel=1e-6)
         assert summary.active == (peak > 0).mean()
         assert summary.sparsity == pytest.approx((1 - r.mean() ** 2 / (r**2).mean()) / (1 - 1 / n))
-        order = np.lexsort((found.numbers, -peak))[:16]
+        order = np.lexsort((found.numbers, -mean, -peak))[:16]
         assert [each.number for each in summary.strongest] == found.numbers[order].tolist()
         assert [each.peak for each in summary.strongest] == peak[order].tolist()
         width = evidence.layers[neuron.layer].width
@@ -188,6 +188,19 @@ def test_summaries_agree_with_numpy(whole: DirectoryStore) -> None:
         assert {each.label: each.strength for each in summary.classes} == pytest.approx(strengths)
         assert sum(each.count for each in summary.classes) == n
     assert summarise(whole, evidence, NEURONS[1:2])[NEURONS[1]] == summaries[NEURONS[1]]
+
+
+def test_of_equal_peaks_the_larger_mean_comes_first() -> None:
+    """A ReLU6 has its largest value on many photographs; then the first in the list, whatever the parts."""
+    peak = np.array([[6], [5], [6], [6], [6]], np.float32)
+    mean = np.array([[1], [9], [2], [3], [3]], np.float32)
+    numbers = np.arange(5, dtype=np.int32)
+    for cuts in ([0, 5], [0, 1, 3, 5]):
+        real, whole = np.empty((0, 1), np.float32), np.empty((0, 1), np.int32)
+        strongest = evidence_summary._Strongest(whole, real, real, whole)
+        for part in map(slice, cuts, cuts[1:]):
+            strongest.add(Responses(numbers[part], mean[part], peak[part], numbers[part, None]))
+        assert strongest.numbers[:, 0].tolist() == strongest.position[:, 0].tolist() == [3, 4, 2, 0, 1]
 
 
 def everything(store: Store) -> tuple[Responses, dict[Neuron, NeuronSummary]]:
@@ -340,6 +353,31 @@ def test_photographs_that_are_gone_or_changed_have_a_reason_and_no_picture(folde
     (mine / "photos" / paths[3]).write_bytes((folder / "photos" / paths[3]).read_bytes())
     make_thumbnails(store, spec.storage, evidence, make)
     assert read_thumbnails(store, evidence)[3, None].path is not None
+
+
+def test_captions_and_the_licence_follow_the_source(folder: Path, store: DirectoryStore, tmp_path: Path) -> None:
+    """Texts that are changed, added or removed later are those of the atlas, without another pass."""
+    shutil.copytree(folder, tmp_path / "mine")
+    photos, spec = tmp_path / "mine" / "photos", spec_of(tmp_path / "mine")
+
+    def follow() -> tuple[str | None, str | None, bool]:
+        evidence = known(store)
+        make_thumbnails(store, spec.storage, evidence, [(0, None), (1, None)])
+        made = read_thumbnails(store, evidence)
+        return made[0, None].caption, made[1, None].caption, store.exists("images/licence.txt")
+
+    assert follow() == ("a caption in two lines", None, True)
+    (photos / "a" / "000.txt").write_text("another caption")
+    (photos / "a" / "003.json").write_text('{"caption": "a second one"}')
+    (photos / "LICENSE").write_text("on other terms")
+    assert not plan_of(spec, store).chunks
+    read(spec, store)
+    assert follow() == ("another caption", "a second one", True)
+    assert store.read("images/licence.txt") == b"on other terms"
+    (photos / "a" / "000.txt").unlink()
+    (photos / "LICENSE").unlink()
+    read(spec, store)
+    assert follow() == (None, "a second one", False)
 
 
 def test_nothing_is_shown_if_the_spec_forbids_it(folder: Path, store: DirectoryStore) -> None:

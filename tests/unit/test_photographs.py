@@ -14,7 +14,8 @@ import pytest
 from hostile_images import add_links, bad_files, damaged_files, encoded, good_files, picture, turned
 from PIL import Image, ImageOps
 
-from core.errors import SpecError
+from core.errors import SpecError, StoreError
+from core.photographs import decoding
 from core.photographs.decoding import decoded, without_warnings
 from core.photographs.listing import Listing, Piece, UnreadableError, listed
 from core.photographs.source import open_source
@@ -99,6 +100,7 @@ def test_two_hundred_hostile_files_never_end_the_reading(tmp_path: Path) -> None
         "it has more than 64 million pixels",
         "it is an animation of more than 1000 pictures",
         "it is a JPEG of more than 100 scans",
+        "it consists of more than 50,000 segments",
     }
     assert all("\n" not in reason and len(reason) < 250 for reason in reasons.values())
     refused = dict(listing.refused)
@@ -268,6 +270,8 @@ class serving:  # noqa: N801  (used as a function)
     [
         ("nothing/here", "expected a folder, s3://bucket/prefix, or a tar file, there is none at"),
         ("ftp://host/photos.tar", "expected a folder, s3://bucket/prefix, or a tar file, got 'ftp://host/photos.tar'"),
+        ("s3://", "images.source s3://: expected s3://bucket/prefix, nothing is not a bucket name"),
+        ("s3://b c/x.tar", "images.source s3://b c: expected s3://bucket/prefix, b c is not a bucket name"),
         ("https://host/photos", "expected a folder, s3://bucket/prefix, or a tar file, got"),
         ("a" * 5000, "File name too long"),
         ("~nobody-of-that-name/x", "expected a folder"),
@@ -275,19 +279,100 @@ class serving:  # noqa: N801  (used as a function)
 )
 def test_an_address_without_photographs_is_refused_in_one_line(address: str, message: str) -> None:
     """The message says what was expected and where it was looked for."""
-    with pytest.raises(SpecError) as refused:
+    with pytest.raises((SpecError, StoreError)) as refused:
         open_source(address, Storage())
     assert message in str(refused.value)
     assert "\n" not in str(refused.value)
 
 
 def test_a_compressed_or_damaged_tar_is_refused_in_one_line(tmp_path: Path, tar: Path) -> None:
-    """Parts of a compressed file cannot be read."""
-    packed = tmp_path / "packed.tar"
-    with tarfile.open(packed, "w:gz") as file:
+    """Parts of a compressed file cannot be read, and nothing after a damaged place would be found."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as file:
         file.add(tar, "inside.tar")
-    for path in (packed, tmp_path / "noise.tar"):
-        if not path.exists():
-            path.write_bytes(b"noise" * 1000)
-        with pytest.raises(SpecError, match="expected a tar file without compression"):
-            open_source(str(path), Storage()).listing(None, by_folder=False)
+    for data in (packed.getvalue(), b"noise" * 1000, header(1 << 40, tarfile.GNUTYPE_LONGNAME) + bytes(9999)):
+        assert "expected a tar file without compression" in refusal(tmp_path, data)
+    assert "a header has more than 256 kB" in refusal(tmp_path, header(1 << 40, tarfile.XHDTYPE) + bytes(9999))
+    long_names = (header(512, tarfile.GNUTYPE_LONGNAME) + bytes(512)) * 3000
+    assert "a header has more than 256 kB" in refusal(tmp_path, long_names)
+
+    good = tar.read_bytes()
+    third = good.index(b"002.png")
+    for rest, reason in (
+        (b"x" + good[third + 1 :], "the next file has no header"),
+        (good[third : third + 100], "the next file has no header"),
+        (good[third : third + 700], "unexpected end of data"),
+        (header(1 << 62) + bytes(1024), "unexpected end of data"),
+        (header(-512) + bytes(1024), "a file has a negative size"),
+    ):
+        said = refusal(tmp_path, good[:third] + rest)
+        assert "expected a whole tar file, it is damaged at byte" in said
+        assert reason in said
+
+
+def refusal(folder: Path, data: bytes) -> str:
+    """Return the one line with which a tar file is refused."""
+    (folder / "bad.tar").write_bytes(data)
+    with pytest.raises(SpecError) as refused:
+        open_source(str(folder / "bad.tar"), Storage()).listing(None, by_folder=False)
+    assert "\n" not in str(refused.value)
+    return str(refused.value)
+
+
+def header(size: int, kind: bytes = tarfile.REGTYPE) -> bytes:
+    """Return a header of a tar file that says any size."""
+    member = tarfile.TarInfo("name")
+    member.type = kind
+    block = bytearray(member.tobuf(tarfile.GNU_FORMAT))
+    block[124:136] = size.to_bytes(12, "big", signed=True) if size < 0 else b"\x80" + size.to_bytes(11, "big")
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    return bytes(block)
+
+
+def test_files_of_a_tar_have_any_name(tmp_path: Path) -> None:
+    """Nothing is unpacked, so a path out of the folder is a name; names that are not UTF-8 are left out."""
+    named = ["../../up/1.jpg", "/etc/2.jpg", "写真\u30003.jpg", "two\nlines.jpg", "a/../4.jpg", "latin-\udce9.jpg"]
+    with tarfile.open(tmp_path / "names.tar", "w", format=tarfile.GNU_FORMAT) as file:
+        for name in named:
+            file.addfile(tarfile.TarInfo(name))
+    found = open_source(str(tmp_path / "names.tar"), Storage()).listing(None, by_folder=False)
+
+    assert names(found) == ["a/4.jpg", "etc/2.jpg", "two\nlines.jpg", "up/1.jpg", "写真\u30003.jpg"]
+    assert found.refused == (("latin-?.jpg", "its name is not UTF-8"),)
+
+
+def test_a_file_that_may_not_be_read_is_not_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So it is looked at again by the next command, when it may perhaps be read."""
+    for name in ("mine.png", "secret.png"):
+        (tmp_path / name).write_bytes(encoded(picture(), "PNG"))
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name == "mine.png")  # tests may run as root
+
+    found = open_source(str(tmp_path), Storage()).listing(None, by_folder=False)
+    assert (names(found), found.refused) == (["mine.png"], (("secret.png", "it cannot be read, Permission denied"),))
+
+
+def test_large_pictures_are_decoded_one_at_a_time_and_converted_in_bands(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The memory is bounded; the pixels are those of pictures that are converted at once."""
+    files = good_files()
+    at_once = {name: decoded(data, SEEN) for name, data in files.items()}
+    waiting: list[str] = []
+
+    class Turn:
+        def __enter__(self) -> None:
+            waiting.append(name)
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+    monkeypatch.setattr(decoding, "_alone", Turn())
+    monkeypatch.setattr(decoding, "_LARGE_PIXELS", 5000)
+    monkeypatch.setattr(decoding, "_BAND_PIXELS", 700)
+    with without_warnings():
+        for name, data in files.items():
+            np.testing.assert_array_equal(decoded(data, SEEN), at_once[name], err_msg=name)
+        name = "halved"
+        decoded(encoded(picture(1, (140, 140)), "JPEG"), SEEN)
+
+    assert set(files) - set(waiting) == {"tiny.png", "line.png"}
+    assert "halved" not in waiting

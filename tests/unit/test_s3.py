@@ -229,6 +229,26 @@ def test_photographs_in_a_bucket_are_listed_and_read(store: Store, seaweed: Seaw
         open_source(f"{root}/none.tar", storage)
 
 
+def test_a_photograph_that_the_store_refuses_is_left_out(
+    behind: Store, proxy: FaultProxy, client: S3Client, prefix: str
+) -> None:
+    """If all are refused, the credentials are wrong, which is an error; compressed ones are read as they are."""
+    packed = gzip.compress(b"x")
+    for name in ("1.jpg", "2.jpg", "3.jpg"):
+        client.put_object(Bucket=BUCKET, Key=f"{prefix}/{name}", Body=packed, ContentEncoding="gzip")
+    source = open_source(str(behind), Storage(endpoint_url=proxy.url))
+    first, second, _ = (photograph.file for photograph in source.listing(None, by_folder=False).photographs)
+
+    proxy.inject(Fault("refuse", times=9, method="GET", path=".*1.jpg", status=403, code="AccessDenied"))
+    for _ in range(2):
+        with pytest.raises(UnreadableError, match="the store refuses to send it"):
+            source.read(first)
+    assert source.read(second) == packed
+    proxy.inject(Fault("refuse", times=9, method="GET", path=".*jpg", status=403, code="AccessDenied"))
+    with pytest.raises(StoreError, match="the credentials do not allow it"):
+        source.read(first)
+
+
 def test_a_store_at_the_top_of_a_bucket_has_the_same_paths(store: Store, seaweed: Seaweed, prefix: str) -> None:
     """Without a prefix, the bucket itself is the atlas."""
     store.create("records/a", b"x")
