@@ -121,9 +121,18 @@ def overlap(of_a: Array, of_b: Array, standard_a: Array, standard_b: Array) -> O
     """
     active_a, active_b = of_a >= _ACTIVE_LEVEL, of_b >= _ACTIVE_LEVEL
     by_chance = np.count_nonzero(active_a) * np.count_nonzero(active_b) / max(1, len(of_a))
+    both = int(np.count_nonzero(active_a & active_b))
+    return Overlap(both, float(by_chance), correlation(standard_a, standard_b))
+
+
+def correlation(standard_a: Array, standard_b: Array) -> float | None:
+    """Return Pearson's correlation of two neurons; None if one of them has the same activation on all photographs.
+
+    Args:
+        standard_a, standard_b: shape (image,), see `standardised`.
+    """
     vary = standard_a.any() and standard_b.any()
-    correlation = float(np.clip(standard_a @ standard_b, -1, 1)) if vary else None
-    return Overlap(int(np.count_nonzero(active_a & active_b)), float(by_chance), correlation)
+    return float(np.clip(standard_a @ standard_b, -1, 1)) if vary else None
 
 
 def correlations(activations: NDArray[Any]) -> NDArray[np.float64]:

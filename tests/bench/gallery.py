@@ -99,14 +99,15 @@ OPEN = """async (value) => {
     while (!(IS_OPEN)) await new Promise((next) => setTimeout(next));
     return performance.now() - started;
 }"""
-IS_OPEN = {  # record, pictures and photographs; portrait and roads; portraits and strips; photographs and strips; strips
-    "pair": '''shown("facts").textContent.includes(value) && loaded("#large img, #frames img")
-        && (!isthmus.pairs.index.album || (shown("natural-words").textContent && seen("#natural img")))''',
+# Record, pictures and photographs; portrait and roads; portraits and strips; photographs and strips; strips.
+IS_OPEN = {
+    "pair": """shown("facts").textContent.includes(value) && loaded("#large img, #frames img")
+        && (!isthmus.assets.has("photographs") || (shown("natural-words").textContent && seen("#natural img")))""",
     "walk": 'shown("walk-title").textContent.startsWith(value) && loaded("#around img")',
     "route": 'value.endsWith(`..${shown("route-to").value}`) && loaded("#route-strips img")',
-    "neuron": '''shown("neuron-title").textContent.startsWith(value) && seen("#neuron-page img")
-        && (!isthmus.pairs.index.album || !document.getElementById("neuron-photographs").hidden)''',
-    "text": 'shown("count").value !== before && isthmus.photographs.album.isRead && loaded("#grid img")',
+    "neuron": """shown("neuron-title").textContent.startsWith(value) && seen("#neuron-page img")
+        && (!isthmus.assets.has("photographs") || !document.getElementById("neuron-photographs").hidden)""",
+    "text": 'shown("count").value !== before && isthmus.photographs?.album.classes && loaded("#grid img")',
 }
 
 
@@ -180,7 +181,9 @@ def add_photographs(store: DirectoryStore, count: int) -> None:
     evidence = read_evidence(store)
     assert evidence
     neurons = [Neuron(layer, channel) for layer in LAYERS for channel in range(CHANNELS)]
-    wanted = {(number, None) for number in range(count)} | wanted_thumbnails(summarise(store, evidence, neurons).values())
+    wanted = {(number, None) for number in range(count)} | wanted_thumbnails(
+        summarise(store, evidence, neurons).values()
+    )
     pictures = [small_picture(store.root / f"pictures/small{number}.webp", number) for number in range(PICTURES)]
     records = []
     for number, box in sorted(wanted, key=str):
@@ -188,7 +191,11 @@ def add_photographs(store: DirectoryStore, count: int) -> None:
         link = store.root / thumbnail_path(sha256)
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(os.path.relpath(picture, link.parent))
-        facts = {"sha256": sha256, "bytes": picture.stat().st_size, "caption": f"Photograph {number} of a synthetic atlas"}
+        facts = {
+            "sha256": sha256,
+            "bytes": picture.stat().st_size,
+            "caption": f"Photograph {number} of a synthetic atlas",
+        }
         photograph = photograph_digest(evidence.listing.photographs[number])
         records.append(ThumbnailRecord(photograph=photograph, size=evidence.album.size, box=box, **facts))
     store.replace(f"{THUMBNAIL_RECORDS}synthetic.ndjson", to_ndjson(records))

@@ -36,7 +36,7 @@ isthmus.neuron = (() => {
     byId("neuron-marks").replaceChildren(...["dead", "weak"].filter((mark) => marks[mark]).map(wordsOnMark));
     neuronLand.show(neuron ? number : undefined);
     byId("neuron-photographs").hidden = true;
-    if (neuron && pairs.index.album)
+    if (neuron && assets.has("photographs"))
       assets.load("photographs").then(() => isthmus.neuronPhotographs.show(neuron)).catch(address.lost);
     byId("neuron-state").replaceChildren(...(found.length > 1 ? choice(name, found) : state(name)));
     sort.parentElement.hidden = rows.length === 0;

@@ -70,7 +70,7 @@ isthmus.pair = (() => {
 
   // Show the photographs below the frames, in an atlas that has any.
   async function showNatural(of) {
-    if (!pairs.index.album) return;
+    if (!isthmus.assets.has("photographs")) return;
     await isthmus.assets
       .load("photographs")
       .then(() => isthmus.naturalStrip.show(of, () => of === pair))
