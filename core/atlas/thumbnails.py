@@ -74,7 +74,8 @@ def read_thumbnails(store: Store, evidence: Evidence) -> dict[Wanted, ThumbnailR
 def show_photographs(store: Store, storage: Storage, evidence: Evidence, neurons: Sequence[Neuron]) -> None:
     """Make the pictures that some neurons need, and write the table of the files that are left out.
 
-    If the album may not be published, all pictures are removed instead.
+    Pictures that could not be made before are tried again, because their photographs may be back. If the album may not
+    be published, all pictures are removed instead.
 
     Args:
         storage: settings of the object store that has the photographs, if one has them.
@@ -86,15 +87,22 @@ def show_photographs(store: Store, storage: Storage, evidence: Evidence, neurons
     """
     store.replace(LEFT_OUT_PATH, evidence.left_out_csv())
     if evidence.album.publish:
-        make_thumbnails(store, storage, evidence, wanted_thumbnails(summarise(store, evidence, neurons).values()))
+        wanted = wanted_thumbnails(summarise(store, evidence, neurons).values())
+        failed = (each for each, record in read_thumbnails(store, evidence).items() if record.sha256 is None)
+        make_thumbnails(store, storage, evidence, wanted.union(failed), again=True)
     else:
         remove_thumbnails(store)
 
 
-def make_thumbnails(store: Store, storage: Storage, evidence: Evidence, wanted: Iterable[Wanted]) -> None:
+def make_thumbnails(
+    store: Store, storage: Storage, evidence: Evidence, wanted: Iterable[Wanted], *, again: bool = False
+) -> None:
     """Make pictures of photographs that have none, with their captions, and carry along the licence.
 
-    The source is not opened if nothing is missing. Pictures that could not be made before are tried again.
+    The source is not opened if nothing is missing.
+
+    Args:
+        again: whether to try again what could not be made before; otherwise its photographs are not read.
 
     Raises:
         SpecError: if the source does not exist.
@@ -104,7 +112,8 @@ def make_thumbnails(store: Store, storage: Storage, evidence: Evidence, wanted: 
     recorded = read_thumbnails(store, evidence)
     boxes: dict[int, list[Box | None]] = {}
     for number, box in sorted(set(wanted), key=lambda each: (each[0], each[1] or ())):
-        if (number, box) not in recorded or recorded[number, box].sha256 is None:
+        known = recorded.get((number, box))
+        if known is None or (again and known.sha256 is None):
             boxes.setdefault(number, []).append(box)
     if not boxes:
         return

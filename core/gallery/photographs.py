@@ -157,8 +157,8 @@ def small_pictures(
 ) -> Mapping[Thumbnail, ThumbnailRecord]:
     """Return the small pictures that exist, after those that the page lacks have been made, as far as possible.
 
-    Photographs that can no longer be read have none; then the page shows their numbers, and a later publication tries
-    again.
+    Photographs that can no longer be read have none; then the page shows their numbers. Publishing does not try again,
+    because thousands may be gone; `core.atlas.thumbnails.show_photographs` does.
 
     Args:
         spec: the stored spec, perhaps one of an older version; its object store may have the photographs.

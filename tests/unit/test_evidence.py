@@ -339,7 +339,10 @@ def test_photographs_that_are_gone_or_changed_have_a_reason_and_no_picture(folde
     assert [made[each].path is None for each in make] == [True, True, False]
     (mine / "photos" / paths[3]).write_bytes((folder / "photos" / paths[3]).read_bytes())
     make_thumbnails(store, spec.storage, evidence, make)
+    assert read_thumbnails(store, evidence)[3, None].path is None, "publishing reads no photograph twice in vain"
+    show_photographs(store, spec.storage, evidence, ())
     assert read_thumbnails(store, evidence)[3, None].path is not None
+    assert read_thumbnails(store, evidence)[4, None].path is None
 
 
 def test_nothing_is_shown_if_the_spec_forbids_it(folder: Path, store: DirectoryStore) -> None:
