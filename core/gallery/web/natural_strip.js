@@ -5,10 +5,13 @@
 isthmus.naturalStrip = (() => {
   const { byId, element, photographs } = isthmus;
   const ACTIVE = Math.log2(5); // level of the strongest 10 %, see core/atlas/natural_strip.py
+  let shown = { pair: null, frames: [] };
+
   // Show the natural strip of a pair; `isShown` says whether the reader is still there when it has been loaded.
   async function show(pair, isShown) {
     const found = await photographs.ofPair(pair);
     if (!isShown()) return;
+    shown = { pair, frames: found.frames };
     const last = found.frames.length - 1;
     const hasPictures = photographs.album.published && found.frames.some((frame) => frame.length);
     if (hasPictures) byId("natural").replaceChildren(...found.frames.map((frame, number) => column(frame, number, last)));
@@ -29,6 +32,13 @@ isthmus.naturalStrip = (() => {
     });
     if (made.length === 0) made.push(element("span", { className: "none", textContent: "none" }));
     return element("div", {}, ...made);
+  }
+
+  // Say what the photographs of a frame show, for readers who do not see them.
+  function told(pair, frame) {
+    if (pair !== shown.pair) return "";
+    const classes = new Set(shown.frames[frame].map(photographs.words).filter(Boolean));
+    return classes.size ? `; photographs: ${[...classes].join(", ")}` : "";
   }
 
   const rank = (end, level) =>
@@ -66,5 +76,5 @@ isthmus.naturalStrip = (() => {
     return `Below each frame are the photographs that mix both neurons in its proportion, each by its rank among all.${pale}${none}`;
   }
 
-  return { show };
+  return { show, told };
 })();

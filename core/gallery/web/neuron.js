@@ -37,11 +37,18 @@ isthmus.neuron = (() => {
     neuronLand.show(neuron ? number : undefined);
     byId("neuron-photographs").hidden = true;
     if (neuron && assets.has("photographs"))
-      assets.load("photographs").then(() => isthmus.neuronPhotographs.show(neuron)).catch(address.lost);
+      showPhotographs(neuron);
     byId("neuron-state").replaceChildren(...(found.length > 1 ? choice(name, found) : state(name)));
     sort.parentElement.hidden = rows.length === 0;
     sortRows();
     return neuron?.name ?? "No such neuron";
+  }
+
+  function showPhotographs(of) {
+    assets
+      .load("photographs")
+      .then(() => isthmus.neuronPhotographs.show(of, () => of === neuron))
+      .catch(address.lost);
   }
 
   // Load what the rows show. If a file cannot be read, the page says so and shows none.

@@ -74,6 +74,7 @@ isthmus.pair = (() => {
     await isthmus.assets
       .load("photographs")
       .then(() => isthmus.naturalStrip.show(of, () => of === pair))
+      .then(() => of === pair && scrubber.goTo(scrubber.position)) // screen readers hear what the photographs show
       .catch(isthmus.address.lost);
   }
 
@@ -98,7 +99,8 @@ isthmus.pair = (() => {
 
   function words(frame) {
     const [a, b] = ["a", "b"].map((end) => activationOf(end, frame));
-    return `frame ${frame + 1} of ${pair.frames}, activation of a ${a}, of b ${b}`;
+    const natural = isthmus.naturalStrip?.told(pair, frame) ?? "";
+    return `frame ${frame + 1} of ${pair.frames}, activation of a ${a}, of b ${b}${natural}`;
   }
 
   addEventListener("keydown", (event) => {
