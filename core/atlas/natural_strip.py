@@ -7,6 +7,10 @@ Ranks need no assumption about the distribution, and a few enormous activations 
 neurons have the same levels, except for ties. Equal activations share the lower level, so a neuron that is 0 on most
 photographs has level 0 on these, and a neuron with equal activations everywhere, a dead one, has only level 0.
 
+The page compares peaks, the largest activations of a position, in this way. Means over the positions, which strips are
+optimised for, would mislead: before a ReLU the mean of a busy photograph is often negative, so that one without any
+structure comes before it; and a small thing in a photograph adds little to the mean.
+
 A photograph with levels a and b has the share b / (a + b) of neuron b, and the strength a + b.
 """
 

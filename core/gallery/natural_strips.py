@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.arrays import Array
-from core.atlas.natural_strip import above_photographs, correlation, levels, natural_strip, overlap, standardised
+from core.atlas.natural_strip import above_photographs, correlation, natural_strip, overlap, standardised
 from core.gallery.table import Table
 
 Scores = Mapping[str, NDArray[np.float64]]
@@ -29,10 +29,10 @@ class NaturalStrips:
             photograph first.
         photographs: shape (slot,): numbers of photographs; -1 for none.
         levels: shape (2, slot), uint8: the levels of the photograph for a and for b, in steps.
-        both: shape (row,): photographs on which both neurons are active.
+        both: shape (row,): photographs on which both neurons are active, by their levels.
         by_chance: shape (row,): how many these would be if the neurons were independent. NaN if nothing is known of a
             neuron.
-        correlation: shape (row,); NaN if it is not known.
+        correlation: shape (row,): that of the mean activations; NaN if it is not known.
         multiples: shape (2, row): the ends as multiples of the strongest photograph; NaN if unknown.
     """
 
@@ -54,16 +54,19 @@ class NaturalStrips:
         return replace(self, photographs=np.append(numbers, np.int32(-1))[self.photographs])
 
 
-def natural_strips(table: Table, neurons: NDArray[np.integer], means: Array, known: NDArray[np.bool_]) -> NaturalStrips:
+def natural_strips(
+    table: Table, neurons: NDArray[np.integer], levels: Array, means: Array, known: NDArray[np.bool_]
+) -> NaturalStrips:
     """Return the natural strips of all rows of a table.
 
     Args:
         neurons: ids of the neurons whose activations are known.
+        levels: the levels of the photographs for them, shape (neuron, photograph).
         means: their activations, means over positions, shape (neuron, photograph).
         known: shape (row,): whether the activations are of the network of that row.
 
     Returns:
-        photographs by their places in *means*.
+        photographs by their places in *levels*.
     """
     rows = len(table)
     a, b = _places(table, neurons, known)
@@ -72,10 +75,9 @@ def natural_strips(table: Table, neurons: NDArray[np.integer], means: Array, kno
     photographs = np.full(starts[-1], -1, np.int32)
     in_steps = np.zeros((2, starts[-1]), np.uint8)
     both, by_chance, correlated = np.zeros(rows, np.uint32), np.full(rows, np.nan), np.full(rows, np.nan)
-    every = np.stack([levels(values) for values in means]) if len(means) else np.zeros((0, 0), np.float32)
     standard = _standard(means)
     for row in np.flatnonzero((a >= 0) & (b >= 0) & (frames > 1)):
-        of_a, of_b = every[a[row]], every[b[row]]
+        of_a, of_b = levels[a[row]], levels[b[row]]
         slots = slice(starts[row], starts[row + 1])
         photographs[slots] = chosen = natural_strip(of_a, of_b, int(frames[row]), AT_MOST).ravel()
         for end, of_end in enumerate((of_a, of_b)):
@@ -88,7 +90,7 @@ def natural_strips(table: Table, neurons: NDArray[np.integer], means: Array, kno
 
 
 def scores_alone(table: Table, neurons: NDArray[np.integer], means: Array, known: NDArray[np.bool_]) -> Scores:
-    """Return the scores of all rows of a table without their natural strips; the arguments are the same."""
+    """Return the scores of all rows of a table without their natural strips; the arguments are theirs."""
     a, b = _places(table, neurons, known)
     standard, correlated = _standard(means), np.full(len(table), np.nan)
     for row in np.flatnonzero((a >= 0) & (b >= 0) & (table.columns["frames"] > 1)):

@@ -14,12 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from core.arrays import Array
 from core.atlas.evidence import Evidence, read_evidence
 from core.atlas.evidence_summary import NeuronSummary, summarise
 from core.atlas.image_records import ThumbnailRecord
 from core.atlas.manifest import DataFile, PhotographFiles
-from core.atlas.photograph_means import read_means
+from core.atlas.photograph_means import read_levels, read_means
 from core.atlas.thumbnails import make_thumbnails, read_thumbnails
 from core.errors import SpecError, StoreError
 from core.gallery.natural_strips import NaturalStrips, Scores, natural_strips, scores_alone
@@ -85,8 +84,11 @@ def read_photographs(store: Store, table: Table, others: OtherNeurons | None = N
     seen, alone = _Seen.of(evidence, table), _recorded_others(evidence, table, others)
     if not (seen.neurons or alone):
         return None
-    strips = natural_strips(table, *seen.activations(store, evidence), seen.rows).of_list(_numbers(evidence))
-    summaries = summarise(store, evidence, [*seen.neurons.values(), *alone])
+    neurons = list(seen.neurons.values())
+    strips = natural_strips(
+        table, seen.ids, read_levels(store, evidence, neurons), read_means(store, evidence, neurons), seen.rows
+    ).of_list(_numbers(evidence))
+    summaries = summarise(store, evidence, [*neurons, *alone])
     of_pairs = {number: summaries[neuron] for number, neuron in seen.neurons.items()}
     return Photographs(evidence, of_pairs, {neuron: summaries[neuron] for neuron in alone}, strips)
 
@@ -102,7 +104,7 @@ def read_scores(store: Store, table: Table) -> Scores:
     if evidence is None or evidence.count < 2:
         return {}
     seen = _Seen.of(evidence, table)
-    return scores_alone(table, *seen.activations(store, evidence), seen.rows)
+    return scores_alone(table, seen.ids, read_means(store, evidence, list(seen.neurons.values())), seen.rows)
 
 
 @dataclass(frozen=True)
@@ -125,9 +127,10 @@ class _Seen:
         used = np.unique(np.concatenate([table.columns[end][rows] for end in "ab"])).tolist()
         return cls(rows, {number: every[number] for number in used if _is_recorded(evidence, table, number, every)})
 
-    def activations(self, store: Store, evidence: Evidence) -> tuple[NDArray[np.intp], Array]:
-        """Return the ids, and the mean activations on all photographs that count, shape (neuron, photograph)."""
-        return np.array(list(self.neurons), np.intp), read_means(store, evidence, list(self.neurons.values()))
+    @property
+    def ids(self) -> NDArray[np.intp]:
+        """The ids of the neurons."""
+        return np.array(list(self.neurons), np.intp)
 
 
 def _is_recorded(evidence: Evidence, table: Table, number: int, every: Sequence[Neuron]) -> bool:

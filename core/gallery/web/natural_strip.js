@@ -67,13 +67,13 @@ isthmus.naturalStrip = (() => {
     const known = Object.entries({ a: multiple_a, b: multiple_b }).filter(([, value]) => !Number.isNaN(value));
     if (known.length === 0) return "";
     const told = known.map(([end, value]) => `${value < 0 ? "−" : ""}${rounded(Math.abs(value))} (${end})`);
-    return `The ends excite their neurons ${told.join(" and ")} times as much as the strongest photograph does, counted from the mean of all.`;
+    return `The ends excite their neurons ${told.join(" and ")} times as much as the strongest photograph does, by means over all places, counted from the mean of all.`;
   }
 
   function reading({ frames }) {
     const pale = byId("natural").querySelector(".pale") ? " Pale ones are not among the strongest 10 % of a neuron that counts in the frame." : "";
     const none = frames.some((frame) => frame.length === 0) ? " Where it says none, no photograph has that mix." : "";
-    return `Below each frame are the photographs that mix both neurons in its proportion, each by its rank among all.${pale}${none}`;
+    return `Below each frame are the photographs that mix both neurons in its proportion, each by the rank of its strongest place among all.${pale}${none}`;
   }
 
   return { show, told };
