@@ -253,7 +253,7 @@ def publish(
     if photographs and photographs.missing:
         warn(
             f"{store}: {counted(photographs.missing, 'small picture')} of photographs could not be made; make sure "
-            "that images.source of the spec can be read, and publish again"
+            "that images.source of the spec can be read, and run isthmus images with the spec"
         )
     if as_json:
         print(json.dumps({**counts.model_dump(), "page": page}))

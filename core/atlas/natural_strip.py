@@ -7,6 +7,10 @@ Ranks need no assumption about the distribution, and a few enormous activations 
 neurons have the same levels, except for ties. Equal activations share the lower level, so a neuron that is 0 on most
 photographs has level 0 on these, and a neuron with equal activations everywhere, a dead one, has only level 0.
 
+The page compares peaks, the largest activations of a position, in this way. Means over the positions, which strips are
+optimised for, would mislead: before a ReLU the mean of a busy photograph is often negative, so that one without any
+structure comes before it; and a small thing in a photograph adds little to the mean.
+
 A photograph with levels a and b has the share b / (a + b) of neuron b, and the strength a + b.
 """
 
@@ -121,9 +125,18 @@ def overlap(of_a: Array, of_b: Array, standard_a: Array, standard_b: Array) -> O
     """
     active_a, active_b = of_a >= _ACTIVE_LEVEL, of_b >= _ACTIVE_LEVEL
     by_chance = np.count_nonzero(active_a) * np.count_nonzero(active_b) / max(1, len(of_a))
+    both = int(np.count_nonzero(active_a & active_b))
+    return Overlap(both, float(by_chance), correlation(standard_a, standard_b))
+
+
+def correlation(standard_a: Array, standard_b: Array) -> float | None:
+    """Return Pearson's correlation of two neurons; None if one of them has the same activation on all photographs.
+
+    Args:
+        standard_a, standard_b: shape (image,), see `standardised`.
+    """
     vary = standard_a.any() and standard_b.any()
-    correlation = float(np.clip(standard_a @ standard_b, -1, 1)) if vary else None
-    return Overlap(int(np.count_nonzero(active_a & active_b)), float(by_chance), correlation)
+    return float(np.clip(standard_a @ standard_b, -1, 1)) if vary else None
 
 
 def correlations(activations: NDArray[Any]) -> NDArray[np.float64]:

@@ -1,13 +1,14 @@
-"""Mean activations of neurons on the photographs of an atlas, for comparing neurons with each other."""
+"""Activations of neurons on the photographs of an atlas, for comparing neurons with each other."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from core.arrays import Array
-from core.atlas.evidence import Evidence, read_evidence, stream_responses
+from core.atlas.evidence import Evidence, Responses, read_evidence, stream_responses
+from core.atlas.natural_strip import levels
 from core.atlas.selection import OnPhotographs
 from core.models.model import Model
 from core.neurons import Neuron
@@ -21,12 +22,32 @@ def read_means(store: Store, evidence: Evidence, neurons: Sequence[Neuron]) -> A
         RecordError: if the layer of a neuron is not recorded, or a file is damaged.
         StoreError: if a file cannot be read.
     """
-    means = np.empty((len(neurons), evidence.count), np.float32)
+    return _read(store, evidence, neurons, lambda part: part.mean)
+
+
+def read_levels(store: Store, evidence: Evidence, neurons: Sequence[Neuron]) -> Array:
+    """Return the levels of all photographs that count by their peaks, see `core.atlas.natural_strip.levels`.
+
+    Raises:
+        RecordError: if the layer of a neuron is not recorded, or a file is damaged.
+        StoreError: if a file cannot be read.
+
+    Returns:
+        shape (neuron, image), float32.
+    """
+    found = _read(store, evidence, neurons, lambda part: part.peak)
+    for row in found:
+        row[:] = levels(row)
+    return found
+
+
+def _read(store: Store, evidence: Evidence, neurons: Sequence[Neuron], values: Callable[[Responses], Array]) -> Array:
+    found = np.empty((len(neurons), evidence.count), np.float32)
     start = 0
     for part in stream_responses(store, evidence, neurons):
-        means[:, start : start + len(part.numbers)] = part.mean.T
+        found[:, start : start + len(part.numbers)] = values(part).T
         start += len(part.numbers)
-    return means
+    return found
 
 
 def on_photographs(store: Store, model: Model, model_digest: str) -> OnPhotographs:

@@ -86,7 +86,8 @@ def _text_of(wanted: Wanted, evidence: Evidence) -> Key | None:
 def show_photographs(store: Store, storage: Storage, evidence: Evidence, neurons: Sequence[Neuron]) -> None:
     """Make the pictures that some neurons need, and write the licence and the table of the files that are left out.
 
-    If the album may not be published, all pictures are removed instead.
+    Pictures that could not be made before are tried again, because their photographs may be back, and so are those that
+    have another caption now. If the album may not be published, all pictures are removed instead.
 
     Args:
         storage: settings of the object store that has the photographs, if one has them.
@@ -99,16 +100,24 @@ def show_photographs(store: Store, storage: Storage, evidence: Evidence, neurons
     store.replace(LEFT_OUT_PATH, evidence.left_out_csv())
     if evidence.album.publish:
         _carry_licence(store, open_source(evidence.album.source, storage), evidence.listing)
-        make_thumbnails(store, storage, evidence, wanted_thumbnails(summarise(store, evidence, neurons).values()))
+        wanted = wanted_thumbnails(summarise(store, evidence, neurons).values())
+        made = read_thumbnails(store, evidence)
+        wanted.update(each for each, record in made.items() if _worth(record, each, evidence) < 2)
+        make_thumbnails(store, storage, evidence, wanted, again=True)
     else:
         remove_thumbnails(store)
 
 
-def make_thumbnails(store: Store, storage: Storage, evidence: Evidence, wanted: Iterable[Wanted]) -> None:
+def make_thumbnails(
+    store: Store, storage: Storage, evidence: Evidence, wanted: Iterable[Wanted], *, again: bool = False
+) -> None:
     """Make pictures of photographs that have none, with their captions.
 
-    The source is not opened if nothing is missing. Pictures that could not be made before, or whose captions have
-    changed, are made again.
+    The source is not opened if nothing is missing.
+
+    Args:
+        again: whether to try again what could not be made before, and what has another caption now; otherwise the
+            photographs of these are not read.
 
     Raises:
         SpecError: if the source does not exist.
@@ -119,7 +128,7 @@ def make_thumbnails(store: Store, storage: Storage, evidence: Evidence, wanted: 
     boxes: dict[int, list[Box | None]] = {}
     for number, box in sorted(set(wanted), key=lambda each: (each[0], each[1] or ())):
         record = recorded.get((number, box))
-        if record is None or _worth(record, (number, box), evidence) < 2:
+        if record is None or (again and _worth(record, (number, box), evidence) < 2):
             boxes.setdefault(number, []).append(box)
     if not boxes:
         return

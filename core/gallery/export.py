@@ -12,12 +12,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any, Literal
 
+import numpy as np
+
 from core.atlas.ends import ends_in_words
 from core.atlas.labels import Labels, stored_labels
 from core.atlas.records import Record, preview_path, sheet_path
-from core.atlas.scores import SCORES, scores_of
+from core.atlas.scores import PHOTO_SCORES, SCORES, scores_of
 from core.errors import RecordError, SpecError, short
 from core.gallery.lines import Lines, told
+from core.gallery.natural_strips import Scores
+from core.gallery.photographs import read_scores
 from core.gallery.table import Table, lines_of, read_table
 from core.neurons import Neuron
 from core.store.store import Store
@@ -41,7 +45,7 @@ COLUMNS: Mapping[str, Kind] = {
     "seed": "whole",
     "frames": "whole",
     "size_px": "whole",
-    **dict.fromkeys(SCORES, "number"),
+    **dict.fromkeys((*SCORES, *PHOTO_SCORES), "number"),
     "end_a": "text",
     "end_b": "text",
     "kept_a": "number",
@@ -94,18 +98,24 @@ def export(store: Store, name: str, written: Lines) -> int:
         if not len(table):
             raise RecordError(f"{store}: expected an atlas with records of pairs, found none; build it first")
         write = _write_csv if name == "csv" else _write_parquet
-        write(rows_of(table, lines, stored_labels(store)), written)
+        write(rows_of(table, lines, stored_labels(store), read_scores(store, table)), written)
     return len(table)
 
 
-def rows_of(table: Table, lines: Lines, labels: Labels) -> Iterator[Row]:
-    """Yield the rows of a table of pairs; scores have full precision."""
+def rows_of(table: Table, lines: Lines, labels: Labels, photo_scores: Scores) -> Iterator[Row]:
+    """Yield the rows of a table of pairs; scores have full precision.
+
+    Args:
+        photo_scores: the scores of photographs, as far as they are known.
+    """
     for start in range(0, len(table), _BATCH):
-        for line in lines_of(table, lines, slice(start, start + _BATCH)):
-            yield _row(Record.model_validate_json(line), labels)
+        rows = slice(start, min(start + _BATCH, len(table)))
+        for row, line in enumerate(lines_of(table, lines, rows), start):
+            known = {name: float(values[row]) for name, values in photo_scores.items() if not np.isnan(values[row])}
+            yield _row(Record.model_validate_json(line), labels, known)
 
 
-def _row(record: Record, labels: Labels) -> Row:
+def _row(record: Record, labels: Labels, photo_scores: Mapping[str, float]) -> Row:
     a, b = Neuron.parse(record.a), Neuron.parse(record.b)
     end_a, end_b = ends_in_words(record)
     has_picture = record.picture is not None
@@ -128,6 +138,7 @@ def _row(record: Record, labels: Labels) -> Row:
         "frames": record.frames,
         "size_px": record.size_px,
         **dict(zip(SCORES, scores_of(record), strict=True)),
+        **{name: photo_scores.get(name) for name in PHOTO_SCORES},
         "end_a": end_a,
         "end_b": end_b,
         "kept_a": record.kept_a,

@@ -16,8 +16,7 @@ import numpy as np
 from core.atlas.labels import Labels
 from core.atlas.scores import PHOTO_SCORES, SCORES
 from core.gallery.columns import float_column, key_column, rounded, script_json, u4_column, whole_column
-from core.gallery.table import DONE, ENDS_UNKNOWN, Table, differences
-from core.neurons import Neuron
+from core.gallery.table import DONE, ENDS_UNKNOWN, Table, differences, table_neurons
 
 DIGEST = 10
 """Hex digits of a digest in a path."""
@@ -121,7 +120,7 @@ def index_script(
     groups: Iterable[tuple[Group, Sequence[str]]],
     lookup: Sequence[str],
     labels: Labels,
-    photographs: Mapping[str, Any] | None = None,
+    score_words: Mapping[str, Any] | None = None,
 ) -> Script:
     """Return the script that the page loads first; `docs/export.md` has its fields.
 
@@ -129,8 +128,7 @@ def index_script(
         groups: the groups with the digests of their scripts.
         lookup: the digests of the lookup scripts.
         labels: labels of neurons; those of other neurons are left out.
-        photographs: further fields, if there are photographs: `album`, the path of the script about them, and
-            `scores`, the words on their scores.
+        score_words: the words on the scores of photographs, if there are any.
     """
     columns = table.columns
     walks = columns["walk"] == 1
@@ -140,7 +138,7 @@ def index_script(
         "layers": table.layers,
         "neurons": table.neurons,
         **_labels(table, labels),
-        **(photographs or {}),
+        **({"scores": score_words} if score_words else {}),
         "settings": list(table.settings),
         "differences": differences(table.settings.values()),
         "failed": int((columns["status"] != DONE).sum()),
@@ -159,9 +157,8 @@ def index_script(
 
 def _labels(table: Table, labels: Labels) -> dict[str, Any]:
     """Return the field with the labels of a table's neurons by their ids, or nothing if they have none."""
-    layers = zip(table.layers, table.neurons, strict=True)
-    neurons = (Neuron(layer, channel) for layer, channels in layers for channel in channels)
-    found = {str(number): list(labels[neuron]) for number, neuron in enumerate(neurons) if neuron in labels}
+    neurons = enumerate(table_neurons(table))
+    found = {str(number): list(labels[neuron]) for number, neuron in neurons if neuron in labels}
     return {"labels": found} if found else {}
 
 

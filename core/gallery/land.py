@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Collection
 
 from core.atlas.finished_land import FinishedLand, block_reader
 from core.atlas.keys import key_of
 from core.atlas.labels import Labels
 from core.atlas.land_picture import TILE_PX, Tile, level_sizes, pyramid, tile_places
-from core.atlas.manifest import LandFiles, read_tile_index, tile_index_path
+from core.atlas.manifest import MANIFEST_PATH, LandFiles, Manifest, read_manifest, read_tile_index, tile_index_path
 from core.errors import RecordError
 from core.gallery.columns import column, rounded, script_json
 from core.machine.processors import processors
 from core.machine.threads import in_threads
+from core.neurons import Neuron
 from core.pictures.sheets import encode_webp
 from core.store.store import Store
 
@@ -99,6 +101,15 @@ def land_script(finished: FinishedLand, labels: Labels) -> bytes:
     return f"isthmus.land({script_json(fields)});\n".encode()
 
 
+def script_neurons(script: bytes) -> tuple[Neuron, ...]:
+    """Return the neurons of a land by its script, see `land_script`; none if the script is damaged."""
+    try:
+        fields = json.loads(script[script.index(b"(") + 1 : script.rindex(b")")])
+        return tuple(Neuron(fields["layer"], channel) for channel in fields["channels"])
+    except (ValueError, KeyError, TypeError):
+        return ()
+
+
 def land_files(finished: FinishedLand, index: bytes, script: bytes) -> LandFiles:
     """Return what the manifest says of a land.
 
@@ -124,6 +135,24 @@ def is_land_published(finished: FinishedLand, files: LandFiles | None, labels: L
     """Return whether files of a manifest are those of a land, with these labels."""
     digest = hashlib.sha256(land_script(finished, labels)).hexdigest()
     return files is not None and (files.tiles, files.sha256) == (tiles_folder(finished), digest)
+
+
+def published_land(store: Store, present: Collection[str]) -> tuple[Manifest, LandFiles, set[str]] | None:
+    """Return the published manifest, its land and the paths of the land's files; None unless all of them exist."""
+    try:
+        manifest = read_manifest(store) if store.exists(MANIFEST_PATH) else None
+        if manifest is None or manifest.land is None or tile_index_path(manifest.land.tiles) not in present:
+            return None
+        paths = land_paths(manifest.land, store.read(tile_index_path(manifest.land.tiles)))
+    except RecordError:
+        return None
+    return (manifest, manifest.land, paths) if paths.issubset(present) else None
+
+
+def land_paths(land: LandFiles, index: bytes) -> set[str]:
+    """Return the paths of the files of a published land: its script, the index of its tiles, and the tiles."""
+    path = tile_index_path(land.tiles)
+    return {land.data, path, *read_tile_index(index, path)}
 
 
 def _tile_path(folder: str, level: int, column: int, row: int) -> str:

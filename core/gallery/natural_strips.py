@@ -9,9 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.arrays import Array
-from core.atlas.natural_strip import above_photographs, levels, natural_strip, overlap, standardised
+from core.atlas.natural_strip import above_photographs, correlation, natural_strip, overlap, standardised
 from core.gallery.table import Table
 
+Scores = Mapping[str, NDArray[np.float64]]
+"""Name, one of `core.atlas.scores.PHOTO_SCORES` -> a value for each row of a table; NaN if it is not known."""
 AT_MOST = 4
 """Photographs below a frame, at most."""
 LEVEL_STEPS = 16
@@ -27,10 +29,10 @@ class NaturalStrips:
             photograph first.
         photographs: shape (slot,): numbers of photographs; -1 for none.
         levels: shape (2, slot), uint8: the levels of the photograph for a and for b, in steps.
-        both: shape (row,): photographs on which both neurons are active.
+        both: shape (row,): photographs on which both neurons are active, by their levels.
         by_chance: shape (row,): how many these would be if the neurons were independent. NaN if nothing is known of a
             neuron.
-        correlation: shape (row,); NaN if it is not known.
+        correlation: shape (row,): that of the mean activations; NaN if it is not known.
         multiples: shape (2, row): the ends as multiples of the strongest photograph; NaN if unknown.
     """
 
@@ -43,48 +45,77 @@ class NaturalStrips:
     multiples: NDArray[np.float64]
 
     @property
-    def scores(self) -> Mapping[str, NDArray[np.float64]]:
-        """The scores of photographs; see `core.atlas.scores.PHOTO_SCORES`."""
-        return {"photo_multiple": self.multiples.min(axis=0), "photo_correlation": self.correlation}
+    def scores(self) -> Scores:
+        """The scores of photographs."""
+        return _scores(self.multiples, self.correlation)
 
     def of_list(self, numbers: NDArray[np.int32]) -> NaturalStrips:
         """Return the same strips with other numbers of the photographs: *numbers* has that of each place."""
         return replace(self, photographs=np.append(numbers, np.int32(-1))[self.photographs])
 
 
-def natural_strips(table: Table, neurons: NDArray[np.integer], means: Array, known: NDArray[np.bool_]) -> NaturalStrips:
+def natural_strips(
+    table: Table, neurons: NDArray[np.integer], levels: Array, means: Array, known: NDArray[np.bool_]
+) -> NaturalStrips:
     """Return the natural strips of all rows of a table.
 
     Args:
         neurons: ids of the neurons whose activations are known.
+        levels: the levels of the photographs for them, shape (neuron, photograph).
         means: their activations, means over positions, shape (neuron, photograph).
         known: shape (row,): whether the activations are of the network of that row.
 
     Returns:
-        photographs by their places in *means*.
+        photographs by their places in *levels*.
     """
     rows = len(table)
-    place_of = np.full(sum(map(len, table.neurons)) + 1, -1)
-    place_of[neurons] = np.arange(len(neurons))
-    a, b = (np.where(known, place_of[table.columns[end]], -1) for end in "ab")
+    a, b = _places(table, neurons, known)
     frames = table.columns["frames"].astype(np.int64)
     starts = np.concatenate([[0], np.cumsum(frames * AT_MOST)])
     photographs = np.full(starts[-1], -1, np.int32)
     in_steps = np.zeros((2, starts[-1]), np.uint8)
-    both, by_chance, correlation = np.zeros(rows, np.uint32), np.full(rows, np.nan), np.full(rows, np.nan)
-    every = np.stack([levels(values) for values in means]) if len(means) else np.zeros((0, 0), np.float32)
-    standard = np.stack([standardised(values) for values in means]) if len(means) else every  # one by one: in float64
+    both, by_chance, correlated = np.zeros(rows, np.uint32), np.full(rows, np.nan), np.full(rows, np.nan)
+    standard = _standard(means)
     for row in np.flatnonzero((a >= 0) & (b >= 0) & (frames > 1)):
-        of_a, of_b = every[a[row]], every[b[row]]
+        of_a, of_b = levels[a[row]], levels[b[row]]
         slots = slice(starts[row], starts[row + 1])
         photographs[slots] = chosen = natural_strip(of_a, of_b, int(frames[row]), AT_MOST).ravel()
         for end, of_end in enumerate((of_a, of_b)):
             in_steps[end, slots] = np.where(chosen < 0, 0, np.minimum(255, np.rint(of_end[chosen] * LEVEL_STEPS)))
         found = overlap(of_a, of_b, standard[a[row]], standard[b[row]])
         both[row], by_chance[row] = found.both, found.by_chance
-        correlation[row] = np.nan if found.correlation is None else found.correlation
+        correlated[row] = np.nan if found.correlation is None else found.correlation
     multiples = _multiples(table, (a, b), means)
-    return NaturalStrips(starts, photographs, in_steps, both, by_chance, correlation, multiples)
+    return NaturalStrips(starts, photographs, in_steps, both, by_chance, correlated, multiples)
+
+
+def scores_alone(table: Table, neurons: NDArray[np.integer], means: Array, known: NDArray[np.bool_]) -> Scores:
+    """Return the scores of all rows of a table without their natural strips; the arguments are theirs."""
+    a, b = _places(table, neurons, known)
+    standard, correlated = _standard(means), np.full(len(table), np.nan)
+    for row in np.flatnonzero((a >= 0) & (b >= 0) & (table.columns["frames"] > 1)):
+        found = correlation(standard[a[row]], standard[b[row]])
+        correlated[row] = np.nan if found is None else found
+    return _scores(_multiples(table, (a, b), means), correlated)
+
+
+def _scores(multiples: NDArray[np.float64], correlated: NDArray[np.float64]) -> Scores:
+    return {"photo_multiple": multiples.min(axis=0), "photo_correlation": correlated}
+
+
+def _places(
+    table: Table, neurons: NDArray[np.integer], known: NDArray[np.bool_]
+) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
+    """Return the places of a and of b among the neurons whose activations are known, for each row; -1 for none."""
+    place_of = np.full(sum(map(len, table.neurons)), -1)
+    place_of[neurons] = np.arange(len(neurons))
+    a, b = (np.where(known, place_of[table.columns[end]], -1) for end in "ab")
+    return a, b
+
+
+def _standard(means: Array) -> Array:
+    # One neuron after the other, because each takes float64 for a while.
+    return np.stack([standardised(values) for values in means]) if len(means) else np.zeros((0, 0), np.float32)
 
 
 def _multiples(

@@ -89,7 +89,7 @@ def pages(manifest: Manifest) -> dict[str, bytes]:
         model=json.dumps(_model(manifest)),
         styles=[paths[name] for name in _LOADED_WITH_PAGE if name.endswith(".css")],
         scripts=[paths[name] for name in _LOADED_WITH_PAGE if name.endswith(".js")],
-        later=_later(parts, paths, manifest.land.data if manifest.land else None),
+        later=_later(parts, paths, _data_of(manifest)),
     )
     html = re.sub(r"^\s+", "", page, flags=re.MULTILINE)
     return {icon_path: icon, **{paths[name]: data for name, data in assets.items()}, "index.html": html.encode()}
@@ -110,20 +110,30 @@ def _description(manifest: Manifest) -> str:
     return " ".join(said)
 
 
-def _later(parts: Mapping[str, Sequence[str]], paths: Mapping[str, str], land_data: str | None) -> dict[str, str]:
+def _data_of(manifest: Manifest) -> dict[str, str]:
+    """Return script -> path of its data, which every part that has the script loads last."""
+    found = {"places.js": manifest.land and manifest.land.data}
+    found["photographs.js"] = manifest.photographs and manifest.photographs.album.path
+    return {name: path for name, path in found.items() if path}
+
+
+def _later(parts: Mapping[str, Sequence[str]], paths: Mapping[str, str], data: Mapping[str, str]) -> dict[str, str]:
     """Return what is loaded later: the paths of the files, and the parts with the places of their files in that list.
 
     Both are texts such as `a.js b.js data/c.js` and `pair:0,2 walk:1,2`, which take less room in HTML than JSON does.
     Files without a folder are in `assets/`.
+
+    Args:
+        data: script -> path of its data.
     """
     names = list(dict.fromkeys(chain.from_iterable(parts.values())))
     places_of = {part: [names.index(name) for name in files] for part, files in parts.items()}
     files = [paths[name].removeprefix("assets/") for name in names]
-    if land_data:
+    for name, path in data.items():
         for places in places_of.values():
-            if names.index("places.js") in places:
+            if names.index(name) in places:
                 places.append(len(files))
-        files.append(land_data)
+        files.append(path)
     named = (f"{part}:{','.join(map(str, places))}" for part, places in places_of.items())
     return {"files": " ".join(files), "parts": " ".join(named)}
 

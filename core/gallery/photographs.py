@@ -1,12 +1,11 @@
-"""The photographs on the page: those that excite each neuron most, and those of the natural strips.
+"""The photographs of the page: those that excite each neuron most, and those of the natural strips.
 
-The page loads nothing of this before a reader opens a neuron or a pair, or searches. Photographs themselves are never
-published. If the spec says `publish: false`, neither are small pictures, captions or classes, but numbers alone.
+Photographs themselves are never published, but small pictures of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -16,16 +15,14 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from core.atlas.evidence import Evidence, read_evidence
-from core.atlas.evidence_summary import NeuronSummary, Shown, summarise
+from core.atlas.evidence_summary import NeuronSummary, summarise
 from core.atlas.image_records import ThumbnailRecord
 from core.atlas.manifest import DataFile, PhotographFiles
-from core.atlas.photograph_means import read_means
+from core.atlas.photograph_means import read_levels, read_means
 from core.atlas.thumbnails import make_thumbnails, read_thumbnails
 from core.errors import SpecError, StoreError
-from core.gallery.columns import float_column, rounded, rounded_values, script_json, whole_column
-from core.gallery.index import Script, make_script
-from core.gallery.natural_strips import AT_MOST, LEVEL_STEPS, NaturalStrips, natural_strips
-from core.gallery.table import Table
+from core.gallery.natural_strips import NaturalStrips, Scores, natural_strips, scores_alone
+from core.gallery.table import Table, table_neurons
 from core.neurons import Neuron
 from core.photographs.decoding import Box
 from core.spec import Storage
@@ -33,47 +30,29 @@ from core.store.store import Store
 
 Thumbnail = tuple[int, Box | None]
 """The number of a photograph, and the part of it that a small picture shows; None: everything the network sees."""
-NEURON_ROWS = 32
-"""Neurons in a script: about 100 kB."""
-STRIP_ROWS = 128
-"""Natural strips in a script: up to 200 kB."""
-SCORE_WORDS: Mapping[str, Mapping[str, Any]] = {
-    "photo_multiple": {
-        "sign": "⊡",
-        "label": "Times photos",
-        "order": "Strongest beyond photos first",
-        "highestFirst": True,
-        "meaning": "how strongly the ends excite their neurons, as a multiple of the strongest photograph, both "
-        "counted from the mean of all photographs; the smaller of both ends",
-    },
-    "photo_correlation": {
-        "sign": "r",
-        "label": "Correlation",
-        "order": "Most correlated on photos first",
-        "bounds": [-1, 1],
-        "highestFirst": True,
-        "meaning": "correlation of the activations of both neurons over all photographs",
-    },
-}
-"""Words of the page for the scores of photographs, in the form that its script `data.js` has for the others."""
-_CLASSES = 3  # of a neuron, which a search for their names finds
-_STRONG_CLASS = 1.0  # deviations above the mean
-_SHOWN_CLASSES = 8  # on a neuron's page
-_LONGEST_CAPTION = 200
-_LONGEST_IN_STRIP = 60  # characters of a caption; a script of natural strips has up to 3,000 photographs
+
+
+@dataclass(frozen=True)
+class OtherNeurons:
+    """Neurons of the page that may have no pairs, those of the land, and the digest of their model."""
+
+    neurons: Sequence[Neuron]
+    model_digest: str
 
 
 @dataclass(frozen=True)
 class Photographs:
-    """The neurons and pairs of a table on photographs.
+    """The neurons and pairs of the page on photographs.
 
     Attributes:
-        summaries: id of a neuron -> its summary, for the neurons whose layers were recorded.
+        summaries: id of a neuron of the table -> its summary, for the neurons whose layers were recorded.
+        others: neuron without pairs -> its summary.
         strips: the natural strips of all rows; photographs are numbers in the list.
     """
 
     evidence: Evidence
     summaries: Mapping[int, NeuronSummary]
+    others: Mapping[Neuron, NeuronSummary]
     strips: NaturalStrips
 
     @property
@@ -82,14 +61,18 @@ class Photographs:
         if not self.evidence.album.publish:
             return set()
         found: set[Thumbnail] = {(int(number), None) for number in np.unique(self.strips.photographs) if number >= 0}
-        for summary in self.summaries.values():
+        for summary in (*self.summaries.values(), *self.others.values()):
             found.update((shown.number, shown.box) for shown in summary.strongest)
             found.update((shown.number, None) for shown in (*summary.strongest, *summary.middle))
         return found
 
 
-def read_photographs(store: Store, table: Table) -> Photographs | None:
-    """Return what is known of the neurons of a table from photographs; None if nothing is.
+def read_photographs(store: Store, table: Table, others: OtherNeurons | None = None) -> Photographs | None:
+    """Return what is known of neurons from photographs; None if nothing is.
+
+    Args:
+        table: the pairs, whose neurons these are.
+        others: neurons without pairs.
 
     Raises:
         RecordError: if a file is damaged.
@@ -98,32 +81,73 @@ def read_photographs(store: Store, table: Table) -> Photographs | None:
     evidence = read_evidence(store)
     if evidence is None or evidence.count < 2:
         return None
-    seen = np.array([origin.model_digest == evidence.album.model_digest for origin in table.origins])
-    rows = seen[table.columns["origin"]]
-    used = np.unique(np.concatenate([table.columns[end][rows] for end in "ab"]))
-    every = _neurons(table)
-    recorded = [int(number) for number in used if _is_recorded(evidence, table, int(number), every[number])]
-    if not recorded:
+    seen, alone = _Seen.of(evidence, table), _recorded_others(evidence, table, others)
+    if not (seen.neurons or alone):
         return None
-    neurons = [every[number] for number in recorded]
-    strips = natural_strips(table, np.array(recorded), read_means(store, evidence, neurons), rows)
-    summaries = summarise(store, evidence, neurons)
-    in_list = strips.of_list(_numbers(evidence))
-    return Photographs(evidence, {number: summaries[every[number]] for number in recorded}, in_list)
+    neurons = list(seen.neurons.values())
+    strips = natural_strips(
+        table, seen.ids, read_levels(store, evidence, neurons), read_means(store, evidence, neurons), seen.rows
+    ).of_list(_numbers(evidence))
+    summaries = summarise(store, evidence, [*neurons, *alone])
+    of_pairs = {number: summaries[neuron] for number, neuron in seen.neurons.items()}
+    return Photographs(evidence, of_pairs, {neuron: summaries[neuron] for neuron in alone}, strips)
 
 
-def _is_recorded(evidence: Evidence, table: Table, number: int, neuron: Neuron) -> bool:
+def read_scores(store: Store, table: Table) -> Scores:
+    """Return the scores of photographs of all rows of a table; nothing if no photographs were compared.
+
+    Raises:
+        RecordError: if a file is damaged.
+        StoreError: if a file cannot be read.
+    """
+    evidence = read_evidence(store)
+    if evidence is None or evidence.count < 2:
+        return {}
+    seen = _Seen.of(evidence, table)
+    return scores_alone(table, seen.ids, read_means(store, evidence, list(seen.neurons.values())), seen.rows)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """The pairs of a table whose network has seen the photographs.
+
+    Attributes:
+        rows: shape (row,): whether the network of that row is the one that has seen the photographs.
+        neurons: id -> neuron, for the neurons of these rows whose activations are recorded.
+    """
+
+    rows: NDArray[np.bool_]
+    neurons: Mapping[int, Neuron]
+
+    @classmethod
+    def of(cls, evidence: Evidence, table: Table) -> _Seen:
+        by_network = [origin.model_digest == evidence.album.model_digest for origin in table.origins]
+        rows = np.array(by_network, bool)[table.columns["origin"]]
+        every = table_neurons(table)
+        used = np.unique(np.concatenate([table.columns[end][rows] for end in "ab"])).tolist()
+        return cls(rows, {number: every[number] for number in used if _is_recorded(evidence, table, number, every)})
+
+    @property
+    def ids(self) -> NDArray[np.intp]:
+        """The ids of the neurons."""
+        return np.array(list(self.neurons), np.intp)
+
+
+def _is_recorded(evidence: Evidence, table: Table, number: int, every: Sequence[Neuron]) -> bool:
     """Return whether photographs were compared with a neuron; in a derived layer, with the directions of all rows."""
+    neuron = every[number]
     if not evidence.has(neuron):
         return False
     compared = evidence.album.directions.get(neuron.layer, {}).get(neuron.channel)
     return table.directions.get(number, set()) <= {compared}
 
 
-def _neurons(table: Table) -> list[Neuron]:
-    """Return all neurons of a table by their ids."""
-    layers = zip(table.layers, table.neurons, strict=True)
-    return [Neuron(layer, channel) for layer, channels in layers for channel in channels]
+def _recorded_others(evidence: Evidence, table: Table, others: OtherNeurons | None) -> list[Neuron]:
+    """Return the neurons without pairs whose activations are recorded."""
+    if others is None or others.model_digest != evidence.album.model_digest:
+        return []
+    with_pairs = set(table_neurons(table))
+    return [neuron for neuron in others.neurons if neuron not in with_pairs and evidence.has(neuron)]
 
 
 def _numbers(evidence: Evidence) -> NDArray[np.int32]:
@@ -131,142 +155,13 @@ def _numbers(evidence: Evidence) -> NDArray[np.int32]:
     return np.concatenate([part.first + evidence.rows(part) for part in evidence.parts]).astype(np.int32)
 
 
-class Scripts:
-    """The scripts with the photographs of a page.
-
-    Args:
-        thumbnails: the small pictures that exist; a photograph without one is shown by its numbers.
-    """
-
-    def __init__(self, photographs: Photographs, table: Table, thumbnails: Mapping[Thumbnail, ThumbnailRecord]) -> None:
-        self._photographs = photographs
-        self._table = table
-        self._publish = photographs.evidence.album.publish
-        self._thumbnails = thumbnails if self._publish else {}
-        self._classes: Sequence[str] = photographs.evidence.listing.labels if self._publish else []
-        self._class_of = {label: number for number, label in enumerate(self._classes)}
-
-    def of_neurons(self) -> Iterator[Script]:
-        """Yield the scripts with the summaries of neurons, by their ids; null for neurons that are not recorded."""
-        count = sum(map(len, self._table.neurons))
-        for number, start in enumerate(range(0, count, NEURON_ROWS)):
-            ids = range(start, min(start + NEURON_ROWS, count))
-            summaries = [self._photographs.summaries.get(one) for one in ids]
-            facts = [self._summary(summary) if summary else None for summary in summaries]
-            yield make_script("shown", number, f"isthmus.shown({number},{script_json(facts)});\n".encode(), 0)
-
-    def of_strips(self) -> Iterator[Script]:
-        """Yield the scripts with natural strips, by rows."""
-        for number, start in enumerate(range(0, len(self._table), STRIP_ROWS)):
-            rows = slice(start, min(start + STRIP_ROWS, len(self._table)))
-            data = f"isthmus.natural({number},{script_json(self._strips(rows))});\n".encode()
-            yield make_script("natural", number, data, rows.stop - rows.start)
-
-    def album(self, neurons: Sequence[str], strips: Sequence[str], licence: bool) -> Script:
-        """Return the script with what concerns all photographs.
-
-        Args:
-            neurons, strips: the digests of the other scripts.
-            licence: whether the atlas has the licence of the photographs.
-        """
-        facts = {
-            "photographs": self._photographs.evidence.count,
-            "published": self._publish,
-            "licence": licence,
-            "classes": list(self._classes),
-            "strongest": self._strongest_classes(),
-            "most": _CLASSES,
-            "shown": {"rows": NEURON_ROWS, "digests": list(neurons)},
-            "natural": {"rows": STRIP_ROWS, "most": AT_MOST, "steps": LEVEL_STEPS, "digests": list(strips)},
-        }
-        return make_script("album", 0, f"isthmus.album({script_json(facts)});\n".encode(), 0)
-
-    def _summary(self, summary: NeuronSummary) -> dict[str, Any]:
-        classes = summary.classes[:_SHOWN_CLASSES] if self._publish else ()
-        names = ("mean", "deviation", "highest", "peak_mean", "peak_deviation", "active", "sparsity")
-        return {
-            **{name: rounded(getattr(summary, name)) for name in names},
-            "strongest": [self._shown(shown, with_place=True) for shown in summary.strongest],
-            "middle": [self._shown(shown, with_place=False) for shown in summary.middle],
-            "classes": [[self._class_of[one.label], one.count, rounded(one.strength)] for one in classes],
-        }
-
-    def _shown(self, shown: Shown, with_place: bool) -> dict[str, Any]:
-        """Return a photograph that a neuron's page shows."""
-        facts = {"peak": rounded(shown.peak), **self._picture(shown.number)}
-        if with_place and self._publish:
-            height, width = self._photographs.evidence.album.size
-            sides = (height, width, height, width)
-            facts["box"] = [round(1000 * edge / side) for edge, side in zip(shown.box, sides, strict=True)]
-            facts["crop"] = self._file((shown.number, shown.box))
-        return facts
-
-    def _picture(self, number: int, longest: int = _LONGEST_CAPTION) -> dict[str, Any]:
-        """Return the picture, the class and the caption of a photograph, as far as they are published.
-
-        Args:
-            longest: characters of the caption.
-        """
-        if not self._publish:
-            return {}
-        record = self._thumbnails.get((number, None))
-        label = self._photographs.evidence.listing.photographs[number].label
-        caption = record.caption if record else None
-        facts = {
-            "picture": self._file((number, None)),
-            "class": None if label is None else self._class_of[label],
-            "caption": caption[:longest] if caption else None,
-        }
-        return {name: value for name, value in facts.items() if value is not None}
-
-    def _file(self, thumbnail: Thumbnail) -> str | None:
-        """Return the digest in the path of a small picture, or None if there is none."""
-        record = self._thumbnails.get(thumbnail)
-        return record.sha256[:20] if record and record.sha256 else None
-
-    def _strips(self, rows: slice) -> dict[str, Any]:
-        """Return the natural strips of some rows.
-
-        `photographs` has a place in `pictures`, counted from 1, for every slot; 0 is none. `a` and `b` have its levels.
-        """
-        strips = self._photographs.strips
-        slots = slice(strips.starts[rows.start], strips.starts[rows.stop])
-        columns: dict[str, Any] = {
-            "both": whole_column(strips.both[rows]),
-            "by_chance": float_column(rounded_values(strips.by_chance[rows])),
-            "multiple_a": float_column(rounded_values(strips.multiples[0, rows])),
-            "multiple_b": float_column(rounded_values(strips.multiples[1, rows])),
-            "correlation": float_column(rounded_values(strips.correlation[rows])),
-        }
-        if slots.stop == slots.start:
-            return columns
-        used, places = np.unique(np.append(strips.photographs[slots], -1), return_inverse=True)
-        columns["photographs"] = whole_column(places[:-1].astype(np.uint32))
-        columns["a"], columns["b"] = (whole_column(levels) for levels in strips.levels[:, slots])
-        if self._publish:
-            columns["pictures"] = [self._picture(int(number), _LONGEST_IN_STRIP) for number in used[1:]]
-        return columns
-
-    def _strongest_classes(self) -> Any:
-        """Return the strongest classes of each neuron by its id, three numbers for each; the number of classes is none.
-
-        Of a class that hardly excites a neuron more than photographs do on average nothing is said.
-        """
-        count = sum(map(len, self._table.neurons))
-        found = np.full((count, _CLASSES), len(self._classes), np.uint32)
-        for neuron, summary in self._photographs.summaries.items() if self._publish else ():
-            strong = [self._class_of[one.label] for one in summary.classes if one.strength >= _STRONG_CLASS]
-            found[neuron, : len(strong[:_CLASSES])] = strong[:_CLASSES]
-        return whole_column(found.ravel())
-
-
 def small_pictures(
     store: Store, photographs: Photographs, spec: Mapping[str, Any]
 ) -> Mapping[Thumbnail, ThumbnailRecord]:
     """Return the small pictures that exist, after those that the page lacks have been made, as far as possible.
 
-    Photographs that can no longer be read have none; then the page shows their numbers, and a later publication tries
-    again.
+    Photographs that can no longer be read have none; then the page shows their numbers. Publishing does not try again,
+    because thousands may be gone; `core.atlas.thumbnails.show_photographs` does.
 
     Args:
         spec: the stored spec, perhaps one of an older version; its object store may have the photographs.

@@ -28,8 +28,6 @@ from core.atlas.manifest import (
     Manifest,
     PhotographFiles,
     read_manifest,
-    read_tile_index,
-    tile_index_path,
 )
 from core.atlas.plan_files import SPEC_PATH
 from core.atlas.public_spec import public_spec
@@ -44,13 +42,21 @@ from core.gallery.index import (
     index_script,
     lookup_scripts,
 )
-from core.gallery.land import is_land_published, land_files, land_script, write_tiles
+from core.gallery.land import (
+    is_land_published,
+    land_files,
+    land_paths,
+    land_script,
+    published_land,
+    script_neurons,
+    write_tiles,
+)
 from core.gallery.lines import Lines
 from core.gallery.link_preview import link_preview
 from core.gallery.page import pages
+from core.gallery.photograph_scripts import SCORE_WORDS, Scripts
 from core.gallery.photographs import (
-    SCORE_WORDS,
-    Scripts,
+    OtherNeurons,
     are_photographs_published,
     photograph_files,
     read_photographs,
@@ -99,14 +105,14 @@ def _try_to_publish(store: Store, name: str, read_land: ReadLand) -> Manifest | 
     with Lines() as lines, Lines() as in_order:
         table = read_table(store, lines)
         land = read_land(store)
-        before = None if land else _published_land(store, present)
+        before = None if land else published_land(store, present)
         if not (len(table) or land or before):
             raise RecordError(f"{store}: expected an atlas with records, found none; build it first")
         stored = _read_spec(store)
         spec = None if stored is None else public_spec(stored)
         data = _Data(store, present, stored_labels(store))
+        data.add_photographs(table, _land_neurons(store, land, before), stored or {})
         if len(table):
-            data.add_photographs(table, stored or {})
             data.add_pairs(table, lines, in_order)
         if land:
             data.add_land(land)
@@ -131,22 +137,13 @@ def _try_to_publish(store: Store, name: str, read_land: ReadLand) -> Manifest | 
     return manifest if named.issubset([*store.list("data/"), *store.list("land/")]) else None
 
 
-def _published_land(store: Store, present: Collection[str]) -> tuple[Manifest, LandFiles, set[str]] | None:
-    """Return the published manifest, its land and the paths of the land's files; None unless all of them exist."""
-    try:
-        manifest = read_manifest(store) if store.exists(MANIFEST_PATH) else None
-        if manifest is None or manifest.land is None or tile_index_path(manifest.land.tiles) not in present:
-            return None
-        paths = _land_paths(manifest.land, store.read(tile_index_path(manifest.land.tiles)))
-    except RecordError:
-        return None
-    return (manifest, manifest.land, paths) if paths.issubset(present) else None
-
-
-def _land_paths(land: LandFiles, index: bytes) -> set[str]:
-    """Return the paths of the files of a published land: its script, the index of its tiles, and the tiles."""
-    path = tile_index_path(land.tiles)
-    return {land.data, path, *read_tile_index(index, path)}
+def _land_neurons(
+    store: Store, land: FinishedLand | None, before: tuple[Manifest, LandFiles, set[str]] | None
+) -> OtherNeurons | None:
+    """Return the neurons of the land that is published: a finished one, or else the one that was published before."""
+    if land:
+        return OtherNeurons(land.land.neurons, land.model_digest)
+    return OtherNeurons(script_neurons(store.read(before[1].data)), before[0].model_digest) if before else None
 
 
 def is_current(store: Store, spec: dict[str, Any], records: int, read_land: ReadLand = recorded_land) -> bool:
@@ -201,13 +198,14 @@ class _Data:
         self.land_paths: set[str] = set()
         self.photographs: PhotographFiles | None = None
 
-    def add_photographs(self, table: Table, spec: Mapping[str, Any]) -> None:
+    def add_photographs(self, table: Table, others: OtherNeurons | None, spec: Mapping[str, Any]) -> None:
         """Add what photographs say about the neurons and pairs of a table, and add its scores to the table.
 
         Args:
+            others: further neurons, which may have no pairs.
             spec: the stored spec.
         """
-        photographs = read_photographs(self.store, table)
+        photographs = read_photographs(self.store, table, others)
         if photographs is None:
             return
         table.add_scores(photographs.strips.scores)
@@ -229,8 +227,8 @@ class _Data:
         groups = [(group, self._write(block_scripts(table, group, details), self.shards)) for group in groups_of(table)]
         lookup = self._write(lookup_scripts(table), self.shards)
         index: list[DataFile] = []
-        photographs = {"album": self.photographs.album.path, "scores": SCORE_WORDS} if self.photographs else None
-        self._write([index_script(table, groups, lookup, self.labels, photographs)], index)
+        score_words = SCORE_WORDS if self.photographs else None
+        self._write([index_script(table, groups, lookup, self.labels, score_words)], index)
         [self.index] = index
         self._add_facts(table)
 
@@ -270,7 +268,7 @@ class _Data:
         index = write_tiles(self.store, land)
         script = land_script(land, self.labels)
         self.land = land_files(land, index, script)
-        self.land_paths = _land_paths(self.land, index)
+        self.land_paths = land_paths(self.land, index)
         self.store.replace(self.land.data, script)
         self.model = self.model or (land.model, land.model_digest)
         self._add_origin(land.devices, land.versions)

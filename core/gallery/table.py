@@ -211,6 +211,12 @@ def read_table(store: Store, lines: Lines) -> Table:
     return rows.table({layer: place for place, layer in enumerate(layers)})
 
 
+def table_neurons(table: Table) -> list[Neuron]:
+    """Return all neurons of a table by their ids."""
+    layers = zip(table.layers, table.neurons, strict=True)
+    return [Neuron(layer, channel) for layer, channels in layers for channel in channels]
+
+
 def lines_of(table: Table, lines: Lines, rows: slice) -> list[bytes]:
     """Return the lines of some rows, without their ends."""
     places = zip(table.columns["start"][rows].tolist(), table.columns["length"][rows].tolist(), strict=True)

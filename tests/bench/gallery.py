@@ -4,8 +4,9 @@ The atlas is synthetic: it has records of a few layers as rendering writes them,
 the pairs share a few pictures through symbolic links. Routes are opened between any two neurons, so an atlas of much
 fewer than 8000 pairs, in which some neurons are not connected, makes the benchmark wait for ever.
 
-    python tests/bench/gallery.py [--pairs 100000] [--atlas FOLDER] [--json]
+    python tests/bench/gallery.py [--pairs 100000] [--photographs 5000] [--atlas FOLDER] [--json]
 
+--photographs compares the atlas with this number of photographs, by synthetic activations and with small pictures.
 --atlas keeps the atlas in a folder, or uses the atlas that the folder has already.
 """
 
@@ -35,11 +36,18 @@ import numpy as np
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from sample_photographs import compare
+
+from core.store.store import DirectoryStore
+
 LAYERS = [f"block{number}_expand_pre_relu" for number in (4, 6, 9, 11, 13)]
 CHANNELS = 400
 FRAMES, SIZE_PX, STEPS = 6, 128, 320
 PICTURES = 12
 RECORDS_PER_FILE = 500
+CLASSES = ["dog", *(f"kind{number}" for number in range(1, 100))]
+PHOTOGRAPHS_PER_FILE = 500
 OPENED = 15  # pairs, walks and routes
 PAUSE = 400  # ms
 LINK = {"offline": False, "latency": 20, "downloadThroughput": 2.5e6, "uploadThroughput": 2.5e6}  # ms, bytes a second
@@ -77,21 +85,36 @@ OPEN = """async (value) => {
         const images = [...document.querySelectorAll(selector)];
         return images.length > 0 && images.every((image) => image.complete);
     };
+    const seen = (selector) => {
+        const { height } = visualViewport;
+        const images = [...document.querySelectorAll(selector)].filter((image) => {
+            const { top, bottom } = image.getBoundingClientRect();
+            return bottom > 0 && top < height;
+        });
+        return images.every((image) => image.complete);
+    };
+    const before = shown("count").value;
     const started = performance.now();
     location.hash = `#PAGE=${value}`;
     while (!(IS_OPEN)) await new Promise((next) => setTimeout(next));
     return performance.now() - started;
 }"""
-IS_OPEN = {  # record and pictures; portrait and roads; portraits and strips
-    "pair": 'shown("facts").textContent.includes(value) && loaded("#large img, #frames img")',
+# Record, pictures and photographs; portrait and roads; portraits and strips; photographs and strips; strips.
+IS_OPEN = {
+    "pair": """shown("facts").textContent.includes(value) && loaded("#large img, #frames img")
+        && (!isthmus.assets.has("photographs") || (shown("natural-words").textContent && seen("#natural img")))""",
     "walk": 'shown("walk-title").textContent.startsWith(value) && loaded("#around img")',
     "route": 'value.endsWith(`..${shown("route-to").value}`) && loaded("#route-strips img")',
+    "neuron": """shown("neuron-title").textContent.startsWith(value) && seen("#neuron-page img")
+        && (!isthmus.assets.has("photographs") || !document.getElementById("neuron-photographs").hidden)""",
+    "text": 'shown("count").value !== before && isthmus.photographs?.album.classes && loaded("#grid img")',
 }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=100_000)
+    parser.add_argument("--photographs", type=int, default=0)
     parser.add_argument("--atlas", type=Path)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
@@ -99,12 +122,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = options.atlas or Path(folder) / "synthetic"
         if not (root / "index.html").exists():
-            write_atlas(root, options.pairs)
+            write_atlas(root, options.pairs, options.photographs)
         machine = f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
         figures = {"code_kb": code_kb(root), **measure(root)}
         machine += f" to {os.getloadavg()[0]:.1f}"
     if options.json:
-        print(json.dumps({"machine": machine, "pairs": options.pairs, **figures}))
+        print(json.dumps({"machine": machine, "pairs": options.pairs, "photographs": options.photographs, **figures}))
         return
     print(machine)
     for name, figure in figures.items():
@@ -114,10 +137,9 @@ def main() -> None:
 # ---- the atlas
 
 
-def write_atlas(root: Path, pairs: int) -> None:
+def write_atlas(root: Path, pairs: int, photographs: int) -> None:
     """Write records and pictures, and publish them."""
     from core.gallery.publish import publish
-    from core.store.store import DirectoryStore
 
     pictures = [write_picture(root / f"pictures/{number}", number) for number in range(PICTURES)]
     (root / "records").mkdir(parents=True)
@@ -135,7 +157,55 @@ def write_atlas(root: Path, pairs: int) -> None:
         if len(lines) == RECORDS_PER_FILE or number == pairs - 1:
             (root / f"records/{number:020x}.ndjson").write_text("".join(lines))
             lines = []
-    publish(DirectoryStore(root), "synthetic")
+    store = DirectoryStore(root)
+    if photographs:
+        add_photographs(store, photographs)
+    publish(store, "synthetic")
+
+
+def add_photographs(store: DirectoryStore, count: int) -> None:
+    """Write activations on photographs of several classes, of which each neuron prefers one, and small pictures."""
+    from core.atlas.evidence import photograph_digest, read_evidence
+    from core.atlas.evidence_summary import summarise
+    from core.atlas.image_records import THUMBNAIL_RECORDS, ThumbnailRecord, thumbnail_path
+    from core.atlas.records import to_ndjson
+    from core.atlas.thumbnails import wanted_thumbnails
+    from core.neurons import Neuron
+
+    dice = np.random.default_rng(0)
+    kind_of = dice.integers(0, len(CLASSES), count)
+    means = {layer: dice.gamma(0.5, 1, (count, CHANNELS)).astype(np.float32) for layer in LAYERS}
+    for values in means.values():
+        values += 3 * (kind_of[:, None] == np.arange(CHANNELS) % len(CLASSES))
+    compare(store, means, labels=[CLASSES[kind] for kind in kind_of], parts=-(-count // PHOTOGRAPHS_PER_FILE))
+    evidence = read_evidence(store)
+    assert evidence
+    neurons = [Neuron(layer, channel) for layer in LAYERS for channel in range(CHANNELS)]
+    wanted = {(number, None) for number in range(count)} | wanted_thumbnails(
+        summarise(store, evidence, neurons).values()
+    )
+    pictures = [small_picture(store.root / f"pictures/small{number}.webp", number) for number in range(PICTURES)]
+    records = []
+    for number, box in sorted(wanted, key=str):
+        picture, sha256 = pictures[number % PICTURES], hashlib.sha256(f"{number} {box}".encode()).hexdigest()
+        link = store.root / thumbnail_path(sha256)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(os.path.relpath(picture, link.parent))
+        facts = {
+            "sha256": sha256,
+            "bytes": picture.stat().st_size,
+            "caption": f"Photograph {number} of a synthetic atlas",
+        }
+        photograph = photograph_digest(evidence.listing.photographs[number])
+        records.append(ThumbnailRecord(photograph=photograph, size=evidence.album.size, box=box, **facts))
+    store.replace(f"{THUMBNAIL_RECORDS}synthetic.ndjson", to_ndjson(records))
+
+
+def small_picture(path: Path, seed: int) -> Path:
+    """Write a small picture of noise, of about the size of real files, and return its path."""
+    values = np.random.default_rng(seed).integers(0, 255, (24, 24, 3), np.uint8)
+    Image.fromarray(values).resize((96, 96), Image.Resampling.BICUBIC).save(path, quality=80)
+    return path
 
 
 def write_picture(path: Path, seed: int) -> tuple[Path, Path]:
@@ -309,6 +379,7 @@ def choosing(page: Page) -> dict[str, dict[str, float]]:
         return took
 
     sorts = ["distance", "balance", "activation", "smoothness", "objective", "weaker_end", "off_centre", "pace"]
+    sorts += page.evaluate('["photo_multiple", "photo_correlation"].filter((name) => name in isthmus.pairs.SCORES)')
     return {
         "sort": summary([change("sort", sort) for sort in sorts]),
         "layer": summary([change("layer_a", value) for value in (*LAYERS[:3], "")]),
@@ -324,14 +395,17 @@ def scrolling(page: Page) -> dict[str, dict[str, float]]:
 
 def places(root: Path) -> dict[str, list[str]]:
     """Return pages to open: pairs from all over the atlas, their neurons a, and routes between neurons of two pairs."""
+    has_photographs = "photographs" in json.loads((root / "manifest.json").read_text())
     with (root / "data/pairs.ndjson").open() as file:
         lines = file.readlines()
     chosen = random.Random(1).sample(lines, OPENED * 2)
     records = [record for record in map(json.loads, chosen) if record["status"] == "done"][:OPENED]
     return {
         "pair": [record["key"] for record in records],
+        "neuron": [record["b"] for record in records],
         "walk": [record["a"] for record in records],
         "route": [f"{one['a']}..{other['b']}" for one, other in pairwise([*records, records[0]])],
+        **({"text": CLASSES[:OPENED]} if has_photographs else {}),
     }
 
 

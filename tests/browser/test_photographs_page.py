@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Page, expect
 from sample_atlases import FRAMES, LAYERS, make_record, small_atlas
+from sample_land import make_land, write_land
 from sample_photographs import compare, make_pictures
 from screen import assert_no_sideways_scroll, keys_shown
 
@@ -37,7 +38,8 @@ def _compare(root: Path, *, publish: bool = True) -> Photographs:
         photographs = read_photographs(store, read_table(store, lines))
     assert photographs
     make_pictures(store, photographs.evidence.listing, sorted(photographs.wanted, key=str), CAPTION)
-    publishing.publish(store, "first-light")
+    land = write_land(store, make_land(6, 3, 64, layer=LAYERS[0]))  # of neurons without pairs
+    publishing.publish(store, "first-light", lambda _: land)
     return photographs
 
 
@@ -87,6 +89,11 @@ def test_neuron_has_its_strongest_photographs_with_the_place(open_atlas: Open, c
     assert part
     assert whole["x"] <= part["x"] < part["x"] + part["width"] <= whole["x"] + whole["width"]
     assert first.locator("img").count() == 2
+    page.evaluate(f"location.hash = '#neuron={LAYERS[0]}:1'")
+    expect(page.locator("#neuron-state")).to_contain_text("has no pair")
+    expect(strongest.locator("figure")).to_have_count(16)
+    page.go_back()
+    expect(strongest.locator("figcaption").first).to_contain_text("hunting dog")
     page.locator(".classes a").first.click()
     expect(page.locator("#grid")).to_be_visible()
     expect(page).to_have_url(re.compile("#text=hunting"))

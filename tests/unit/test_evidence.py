@@ -352,7 +352,10 @@ def test_photographs_that_are_gone_or_changed_have_a_reason_and_no_picture(folde
     assert [made[each].path is None for each in make] == [True, True, False]
     (mine / "photos" / paths[3]).write_bytes((folder / "photos" / paths[3]).read_bytes())
     make_thumbnails(store, spec.storage, evidence, make)
+    assert read_thumbnails(store, evidence)[3, None].path is None, "publishing reads no photograph twice in vain"
+    show_photographs(store, spec.storage, evidence, ())
     assert read_thumbnails(store, evidence)[3, None].path is not None
+    assert read_thumbnails(store, evidence)[4, None].path is None
 
 
 def test_captions_and_the_licence_follow_the_source(folder: Path, store: DirectoryStore, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from sample_records import RECORDS, atlas, record_of
 from core.atlas.labels import store_labels
 from core.atlas.layer_order import write_layers
 from core.atlas.records import Record
+from core.atlas.scores import PHOTO_SCORES
 from core.gallery.export import COLUMNS
 from core.neurons import Neuron
 
@@ -76,6 +77,7 @@ def test_a_row_has_everything_about_a_pair(isthmus: Isthmus, tmp_path: Path) -> 
         "frame_activations_b": [0.25, 1.5, 4.0],
         "frame_differences": [0.01, 0.02],
     }
+    assert [row.pop(score) for score in PHOTO_SCORES] == ["", ""]
     assert {name: float(value) for name, value in row.items()} == {
         "channel_a": 1,
         "channel_b": 7,

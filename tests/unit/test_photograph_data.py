@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 from published_data import called, columns_of, index_of, names_of, values
+from sample_land import make_land, write_land
 from sample_photographs import compare, make_pictures
 from sample_records import RECORDS, atlas, record_of
 
@@ -18,6 +22,9 @@ from core.atlas.evidence import read_evidence
 from core.atlas.image_records import THUMBNAILS
 from core.atlas.manifest import Manifest
 from core.atlas.natural_strip import levels, natural_strip
+from core.atlas.records import to_ndjson
+from core.atlas.scores import PHOTO_SCORES
+from core.gallery.export import export
 from core.gallery.lines import Lines
 from core.gallery.natural_strips import AT_MOST
 from core.gallery.photographs import read_photographs
@@ -61,7 +68,8 @@ def test_natural_strips_are_published(tmp_path: Path) -> None:
     store, manifest = _published(tmp_path)
     index, columns, means = index_of(store, manifest), columns_of(store, manifest), _means()
     number, strips = _scripts(store, manifest)["natural"]
-    assert (number, index["album"]) == (0, manifest.photographs and manifest.photographs.album.path)
+    assert manifest.photographs
+    assert (number, manifest.photographs.album.path.encode() in store.read("index.html")) == (0, True)
     evidence = read_evidence(store)
     assert evidence
     names = names_of(index)
@@ -120,6 +128,34 @@ def test_scores_of_photographs_are_columns(tmp_path: Path) -> None:
     assert columns["photo_correlation"][row] == pytest.approx(np.corrcoef(means[:, 3], means[:, 4])[0, 1], rel=2e-3)
     dead = [row for row, a in enumerate(columns["a"]) if names[a] == "block9:9"]
     assert [columns["photo_multiple"][row] for row in dead] == [None] * 3
+    with Lines() as written:
+        export(store, "csv", written)
+        table = list(csv.DictReader(io.StringIO(written.read(0, written.bytes).decode(), newline="")))
+    for score in PHOTO_SCORES:
+        exported = [float(line[score]) if line[score] else None for line in table]
+        assert exported == [None if value is None else pytest.approx(value, rel=1e-3) for value in columns[score]]
+        assert exported != columns[score], "with full precision"
+
+
+def test_neurons_of_a_land_have_photographs_without_pairs(tmp_path: Path) -> None:
+    """They come after the neurons of pairs; an older land has them too, while a new one is not finished."""
+    store = DirectoryStore(tmp_path)
+    compare(store, _means(), labels=LABELS)
+    land = write_land(store, make_land(5, 3, 8, layer="block9"))
+    manifest = publish(store, "small", lambda _: land)
+    scripts = _scripts(store, manifest)
+    assert "natural" not in scripts
+    assert scripts["album"][0]["others"] == {"block9": [0, 1, 2, 3, 4]}
+    assert [len(one["strongest"]) for one in scripts["shown"][1]] == [16] * 5
+    assert publish(store, "small", lambda _: None).photographs == manifest.photographs
+
+    store.replace("records/0.ndjson", to_ndjson([record_of("block9:2", "block10:3")]))
+    both = _scripts(store, publish(store, "small", lambda _: land))
+    assert both["album"][0]["others"] == {"block9": [0, 1, 3, 4]}
+    assert [both["shown"][1][place] for place in (0, 2, 3)] == [scripts["shown"][1][place] for place in (2, 0, 1)]
+
+    other = replace(land, model_digest="f" * 64)
+    assert _scripts(store, publish(store, "small", lambda _: other))["album"][0]["others"] == {}
 
 
 def test_publish_false_leaves_numbers_alone(tmp_path: Path) -> None:

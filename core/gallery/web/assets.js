@@ -62,5 +62,5 @@ isthmus.assets = (() => {
     else for (const sign of SIGNS) addEventListener(sign, early, { once: true, passive: true });
   });
 
-  return { load, prepare };
+  return { load, prepare, has: (part) => part in parts };
 })();

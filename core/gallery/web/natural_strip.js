@@ -5,10 +5,13 @@
 isthmus.naturalStrip = (() => {
   const { byId, element, photographs } = isthmus;
   const ACTIVE = Math.log2(5); // level of the strongest 10 %, see core/atlas/natural_strip.py
+  let shown = { pair: null, frames: [] };
+
   // Show the natural strip of a pair; `isShown` says whether the reader is still there when it has been loaded.
   async function show(pair, isShown) {
     const found = await photographs.ofPair(pair);
     if (!isShown()) return;
+    shown = { pair, frames: found.frames };
     const last = found.frames.length - 1;
     const hasPictures = photographs.album.published && found.frames.some((frame) => frame.length);
     if (hasPictures) byId("natural").replaceChildren(...found.frames.map((frame, number) => column(frame, number, last)));
@@ -29,6 +32,13 @@ isthmus.naturalStrip = (() => {
     });
     if (made.length === 0) made.push(element("span", { className: "none", textContent: "none" }));
     return element("div", {}, ...made);
+  }
+
+  // Say what the photographs of a frame show, for readers who do not see them.
+  function told(pair, frame) {
+    if (pair !== shown.pair) return "";
+    const classes = new Set(shown.frames[frame].map(photographs.words).filter(Boolean));
+    return classes.size ? `; photographs: ${[...classes].join(", ")}` : "";
   }
 
   const rank = (end, level) =>
@@ -57,14 +67,14 @@ isthmus.naturalStrip = (() => {
     const known = Object.entries({ a: multiple_a, b: multiple_b }).filter(([, value]) => !Number.isNaN(value));
     if (known.length === 0) return "";
     const told = known.map(([end, value]) => `${value < 0 ? "−" : ""}${rounded(Math.abs(value))} (${end})`);
-    return `The ends excite their neurons ${told.join(" and ")} times as much as the strongest photograph does, counted from the mean of all.`;
+    return `The ends excite their neurons ${told.join(" and ")} times as much as the strongest photograph does, by means over all places, counted from the mean of all.`;
   }
 
   function reading({ frames }) {
     const pale = byId("natural").querySelector(".pale") ? " Pale ones are not among the strongest 10 % of a neuron that counts in the frame." : "";
     const none = frames.some((frame) => frame.length === 0) ? " Where it says none, no photograph has that mix." : "";
-    return `Below each frame are the photographs that mix both neurons in its proportion, each by its rank among all.${pale}${none}`;
+    return `Below each frame are the photographs that mix both neurons in its proportion, each by the rank of its strongest place among all.${pale}${none}`;
   }
 
-  return { show };
+  return { show, told };
 })();

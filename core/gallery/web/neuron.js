@@ -36,12 +36,19 @@ isthmus.neuron = (() => {
     byId("neuron-marks").replaceChildren(...["dead", "weak"].filter((mark) => marks[mark]).map(wordsOnMark));
     neuronLand.show(neuron ? number : undefined);
     byId("neuron-photographs").hidden = true;
-    if (neuron && pairs.index.album)
-      assets.load("photographs").then(() => isthmus.neuronPhotographs.show(neuron)).catch(address.lost);
+    if (neuron && assets.has("photographs"))
+      showPhotographs(neuron);
     byId("neuron-state").replaceChildren(...(found.length > 1 ? choice(name, found) : state(name)));
     sort.parentElement.hidden = rows.length === 0;
     sortRows();
     return neuron?.name ?? "No such neuron";
+  }
+
+  function showPhotographs(of) {
+    assets
+      .load("photographs")
+      .then(() => isthmus.neuronPhotographs.show(of, () => of === neuron))
+      .catch(address.lost);
   }
 
   // Load what the rows show. If a file cannot be read, the page says so and shows none.

@@ -4,15 +4,13 @@
 // for comparison, and the classes that excite it most.
 isthmus.neuronPhotographs = (() => {
   const { address, byId, element, photographs } = isthmus;
-  const CLASS_MEANING =
-    "how strongly the photographs of each class excite the neuron, in deviations from the mean of all; a class leads to the pairs of the neurons that it excites most";
   const WHOLE = 0.7; // a part that covers more of the photograph is not shown once more by itself
 
-  // Show what photographs say of a neuron, if anything.
-  async function show(neuron) {
-    const { hash } = location;
+  // Show what photographs say of a neuron, if anything; `isShown` says whether the reader is still there when it has been
+  // loaded.
+  async function show(neuron, isShown) {
     const summary = await photographs.ofNeuron(neuron);
-    if (hash !== location.hash) return; // the reader has gone to another page
+    if (!isShown()) return;
     const place = byId("neuron-photographs");
     place.hidden = !summary;
     if (!summary) return;
@@ -83,12 +81,13 @@ isthmus.neuronPhotographs = (() => {
     const items = list.map(([number, count, strength]) => {
       const name = photographs.album.classes[number];
       const link = element("a", { href: address.toGrid({ text: name.toLowerCase() }) }, isthmus.quoted(name));
-      const sign = strength < 0 ? "−" : "+";
-      return element("li", { title: `${isthmus.whole(count)} photographs` }, link, ` ${sign}${Math.abs(strength).toFixed(1)}`);
+      const size = Math.abs(strength).toFixed(1);
+      const sign = strength < 0 && Number(size) > 0 ? "−" : "+";
+      return element("li", { title: `${isthmus.whole(count)} photographs` }, link, ` ${sign}${size}`);
     });
-    return [
-      element("ul", { className: "classes", title: CLASS_MEANING }, ...items),
-    ];
+    const textContent =
+      "The strongest classes, in deviations from the mean of all photographs; a class leads to the pairs of the neurons that it excites most.";
+    return [element("p", { className: "faint", textContent }), element("ul", { className: "classes" }, ...items)];
   }
 
   return { show };

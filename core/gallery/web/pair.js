@@ -71,10 +71,11 @@ isthmus.pair = (() => {
 
   // Show the photographs below the frames, in an atlas that has any.
   async function showNatural(of) {
-    if (!pairs.index.album) return;
+    if (!isthmus.assets.has("photographs")) return;
     await isthmus.assets
       .load("photographs")
       .then(() => isthmus.naturalStrip.show(of, () => of === pair))
+      .then(() => of === pair && scrubber.goTo(scrubber.position)) // screen readers hear what the photographs show
       .catch(isthmus.address.lost);
   }
 
@@ -99,7 +100,8 @@ isthmus.pair = (() => {
 
   function words(frame) {
     const [a, b] = ["a", "b"].map((end) => activationOf(end, frame));
-    return `frame ${frame + 1} of ${pair.frames}, activation of a ${a}, of b ${b}`;
+    const natural = isthmus.naturalStrip?.told(pair, frame) ?? "";
+    return `frame ${frame + 1} of ${pair.frames}, activation of a ${a}, of b ${b}${natural}`;
   }
 
   addEventListener("keydown", (event) => {

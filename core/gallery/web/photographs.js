@@ -1,17 +1,21 @@
 "use strict";
 
 // Photographs: what excites each neuron most among those that the atlas was compared with, and what lies between two
-// neurons. One script, the album, leads to scripts about some neurons and about the natural strips of some pairs. Only
-// small pictures are published, or, if the atlas says so, numbers alone.
+// neurons. One script, the album, which is loaded with this one, leads to scripts about some neurons and about the natural
+// strips of some pairs. Only small pictures are published, or, if the atlas says so, numbers alone.
 isthmus.photographs = (() => {
   const { element, pairs } = isthmus;
   const KEPT = 4; // scripts whose content stays in memory, of each kind
   const NUMBERS = ["both", "by_chance", "multiple_a", "multiple_b", "correlation"]; // of a pair
   const scripts = { shown: new Map(), natural: new Map() }; // number -> content, the most recently used last
-  const album = { isRead: false };
+  const album = {};
+  const others = new Map(); // name of a neuron without pairs -> its number in the scripts, after those of all others
 
   isthmus.album = (given) => {
-    Object.assign(album, given, { isRead: true });
+    Object.assign(album, given);
+    for (const [layer, channels] of Object.entries(given.others))
+      for (const channel of channels)
+        others.set(`${isthmus.writtenLayer(layer)}:${channel}`, pairs.neurons.length + others.size);
     const numbers = numbersIn(given.strongest, pairs.neurons.length * given.most);
     for (const neuron of pairs.neurons) {
       const own = [...numbers.subarray(neuron.id * given.most, (neuron.id + 1) * given.most)];
@@ -26,9 +30,6 @@ isthmus.photographs = (() => {
   const numbersIn = (column, count) =>
     Array.isArray(column) ? pairs.numbersIn(column) : new Float32Array(count).fill(column ?? NaN);
 
-  // Load the album. An error has the path of the file that could not be read as its message.
-  const load = () => pairs.loadScript(pairs.index.album);
-
   async function contentOf(kind, number) {
     const found = scripts[kind];
     if (!found.has(number)) await pairs.runScript(pairs.dataPath(kind, number, album[kind].digests[number]));
@@ -40,16 +41,15 @@ isthmus.photographs = (() => {
   }
 
   // Return what photographs say of a neuron; null if nothing.
-  async function ofNeuron({ id }) {
-    await load();
+  async function ofNeuron({ id, name }) {
     const { rows } = album.shown;
-    return id < 0 ? null : (await contentOf("shown", Math.floor(id / rows)))[id % rows];
+    const number = id < 0 ? others.get(name) : id;
+    return number === undefined ? null : (await contentOf("shown", Math.floor(number / rows)))[number % rows];
   }
 
   // Return the natural strip of a pair: some numbers, NaN if they are unknown, and `frames`, which has the photographs of
   // each frame, the strongest first, each with its levels for a and b.
   async function ofPair({ row }) {
-    await load();
     const { rows, most } = album.natural;
     const start = row - (row % rows);
     const members = Array.from({ length: Math.min(rows, pairs.count - start) }, (_, place) => start + place);
@@ -99,5 +99,5 @@ isthmus.photographs = (() => {
   // Return the share of all photographs that excite a neuron at least as strongly as one of a level.
   const shareAt = (level) => 0.5 / 2 ** level;
 
-  return { album, load, ofNeuron, ofPair, picture, words, classOf, source, percent, shareAt };
+  return { album, ofNeuron, ofPair, picture, words, classOf, source, percent, shareAt };
 })();

@@ -7,12 +7,10 @@ isthmus.search = (() => {
   const orders = new Map(); // name of a sort order -> all rows, sorted
 
   // A text may name a class of photographs, if the atlas has any.
-  const isReady = (chosen) => !(chosen.text && pairs.index.album) || isthmus.photographs?.album.isRead;
+  const isReady = (chosen) => !(chosen.text && isthmus.assets.has("photographs")) || Boolean(isthmus.photographs?.album.classes);
 
   async function ready(chosen) {
-    if (isReady(chosen)) return;
-    await isthmus.assets.load("photographs");
-    await isthmus.photographs.load();
+    if (!isReady(chosen)) await isthmus.assets.load("photographs");
   }
 
   // Return the rows of the pairs that pass all filters, sorted; and for each list of values the number of pairs that
