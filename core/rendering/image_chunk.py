@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -20,12 +20,12 @@ from core.atlas.activation_files import LayerActivations, PartActivations, pack
 from core.atlas.chunks import PlannedChunk
 from core.atlas.image_plan import BATCH, PlannedImages
 from core.atlas.image_records import ImagesRecord, LayerOfImages, activations_path
-from core.errors import DeviceError
+from core.errors import DeviceError, SpecError
 from core.machine import device
 from core.machine.threads import in_threads
 from core.models.models import load
 from core.photographs.decoding import check_size, decoded, file_digest, without_warnings
-from core.photographs.listing import Photograph, UnreadableError
+from core.photographs.listing import GONE, Photograph, UnreadableError
 from core.photographs.source import Source, open_source
 from core.spec import ModelSpec
 from core.store.store import Store, keep
@@ -53,7 +53,7 @@ def read_images(work: PlannedChunk, planned: PlannedImages, device_name: str, st
 
     Raises:
         ModelError: if the network does not take images of its size.
-        SpecError: if the source does not exist.
+        SpecError: if the source does not exist, or has none of the photographs.
         StoreError: if the source cannot be read, or the store cannot be written.
     """
     started = time.perf_counter()
@@ -73,6 +73,7 @@ def read_images(work: PlannedChunk, planned: PlannedImages, device_name: str, st
         digests += [batch[place].digest for place in kept]
         batches.append({layer: _rows(read, kept) for layer, read in found.items()})
         shapes = {layer: (read.mean.shape[1], read.height, read.width) for layer, read in found.items()}
+    _check_there(planned, skipped)
     layers = {layer: _joined([batch[layer] for batch in batches]) for layer in planned.layers}
     part = PartActivations(np.array(rows, np.int32), np.array(digests, np.uint64), layers)
     data = keep(store, activations_path(planned.key), pack(part))
@@ -101,6 +102,20 @@ def read_images(work: PlannedChunk, planned: PlannedImages, device_name: str, st
         device=device_name,
         versions=device.versions(),
     )
+
+
+def _check_there(planned: PlannedImages, skipped: Sequence[tuple[int, str]]) -> None:
+    """Make sure that the source has photographs, because a folder whose disk is not mounted is empty.
+
+    Raises:
+        SpecError: if it has none of this part.
+    """
+    gone = sum(reason == GONE for _, reason in skipped)
+    if gone == len(planned.photographs):
+        raise SpecError(
+            f"images.source {planned.source}: expected the photographs that were there when the build began, found "
+            f"none of {gone:,}; every machine needs them at this address"
+        )
 
 
 def _batches(source: Source, planned: PlannedImages) -> Iterator[tuple[int, list[_Decoded]]]:

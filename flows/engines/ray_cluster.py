@@ -25,6 +25,7 @@ from flows.prefect_server import configured_server
 from tasks.render import render_one_chunk
 
 _STARTS = 4  # tries to start a Ray on this machine
+_QUIET = {"logging_level": "error"}  # ray.init sets the level of its messages again
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,7 @@ def _connect(compute: Compute) -> _Connection:
 
     def enter() -> Any:
         # Without "local" Ray would connect to a cluster that runs on this machine, and there it refuses num_cpus.
-        return RayTaskRunner(address or "local", {} if address else _on_this_machine(compute)).__enter__()
+        return RayTaskRunner(address or "local", _QUIET | ({} if address else _on_this_machine(compute))).__enter__()
 
     try:
         runner = enter() if address else _try_again(enter)
@@ -205,5 +206,4 @@ def _on_this_machine(compute: Compute) -> dict[str, Any]:
         "_system_config": {"preload_python_modules": ["core", "tasks", "flows"]},
         "include_dashboard": False,
         "log_to_driver": False,
-        "logging_level": "error",
     }

@@ -1,20 +1,24 @@
 """Measure reading photographs: rate compared with the bare network, memory, and the time of summaries.
 
-    .venv/bin/python tests/bench/images.py [--images 20000] [--folder FOLDER] [--layers LAYER ...]
+    .venv/bin/python tests/bench/images.py [--images 20000] [--folder FOLDER] [--layers LAYER ...] [--processes 2]
 
 The photographs are crops of the pictures that scikit-image ships, 500 x 375 px, JPEG; few of them are repeated under
-other names. Rates are those of processor time, so other work on the machine does not count. One process is measured; a
-build has one on each core.
+other names. Rates are those of processor time, so other work on the machine does not count. A build has a process on
+each core. Every process measures the bare network between its chunks, all processes at the same time.
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
 import resource
+import statistics
 import tempfile
 import time
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -34,6 +38,7 @@ from core.store.store import DirectoryStore
 
 _DISTINCT = 256
 _HEIGHT, _WIDTH = 375, 500
+_REPEATS = 12
 
 
 def make_photographs(folder: Path, count: int) -> None:
@@ -52,20 +57,25 @@ def make_photographs(folder: Path, count: int) -> None:
             os.link(folder / f"{number % _DISTINCT:06}.jpg", path)
 
 
-def bare_seconds(layers: list[str], size: tuple[int, int]) -> float:
-    """Return the processor time of a photograph in the bare network, cut at the deepest layer."""
-    import tensorflow as tf
+class Bare:
+    """The bare network, cut at the deepest of some layers."""
 
-    model = load("efficientnet-lite0")
-    forward = tf.function(lambda images: model.activations(images, set(layers)), autograph=False)
-    images = tf.random.stateless_uniform((BATCH, *size, 3), (0, 0))
-    forward(images)
-    times = []
-    for _ in range(12):
-        began = time.process_time()
-        forward(images)
-        times.append(time.process_time() - began)
-    return sorted(times)[len(times) // 2] / BATCH
+    def __init__(self, layers: list[str], size: tuple[int, int]) -> None:
+        import tensorflow as tf
+
+        model = load("efficientnet-lite0")
+        self._forward = tf.function(lambda images: model.activations(images, set(layers)), autograph=False)
+        self._images = tf.random.stateless_uniform((BATCH, *size, 3), (0, 0))
+        self._forward(self._images)
+
+    def seconds(self) -> float:
+        """Return the processor time of a photograph, the median of some batches."""
+        times = []
+        for _ in range(_REPEATS):
+            began = time.process_time()
+            self._forward(self._images)
+            times.append(time.process_time() - began)
+        return statistics.median(times) / BATCH
 
 
 def megabytes() -> float:
@@ -73,18 +83,45 @@ def megabytes() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
+def read_share(store: DirectoryStore, plan_path: str, chunks: list[str], bare: tuple[Any, ...], met: Barrier) -> None:
+    """Read some chunks, measure the bare network now and then, and print the processor time and memory of this process.
+
+    Args:
+        bare: the arguments of `Bare`.
+        met: makes all processes begin together.
+    """
+    device.prepare()
+    network = Bare(*bare)
+    met.wait()
+    read = images = 0.0
+    bare_times = []
+    for number, chunk in enumerate(chunks):
+        if number % 4 == 0:
+            bare_times.append(network.seconds())
+        began = time.process_time()
+        images += render_chunk(read_chunk(store, plan_path, chunk), store).done
+        read += time.process_time() - began
+        if number in (0, 1, 3) or number % 8 == 7 or number == len(chunks) - 1:
+            each, bare_each = read / images, statistics.mean(bare_times)
+            print(
+                f"process {os.getpid()}, {images:,.0f} photographs: {1000 * each:.1f} ms of processor time each "
+                f"({1000 * bare_each:.1f} bare, rate {bare_each / each:.2f} of it), {megabytes():.0f} MB",
+                flush=True,
+            )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=2000)
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--layers", nargs="+", default=["block5_expand_pre_relu", "block9_expand_pre_relu", "head"])
+    parser.add_argument("--processes", type=int, default=1)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        measure(options.folder or Path(temporary), options.images, options.layers)
+        measure(options.folder or Path(temporary), options.images, options.layers, options.processes)
 
 
-def measure(folder: Path, count: int, layers: list[str]) -> None:
-    device.prepare()
+def measure(folder: Path, count: int, layers: list[str], processes: int) -> None:
     make_photographs(folder / "photos", count)
     model = load("efficientnet-lite0")
     neurons = [f"{layer}:0-{model.layers[layer] - 1}" for layer in layers]
@@ -104,20 +141,18 @@ def measure(folder: Path, count: int, layers: list[str]) -> None:
     assert plan.images is not None
     print(
         f"plan: {plan.images.missing_images:,} photographs in {len(plan.chunks)} chunks, "
-        f"{time.perf_counter() - began:.1f} s"
+        f"{time.perf_counter() - began:.1f} s",
+        flush=True,
     )
-    bare = bare_seconds(layers, plan.images.album.size)
-    for number, chunk in enumerate(plan.chunks):
-        began_at, began = time.perf_counter(), time.process_time()
-        result = render_chunk(read_chunk(store, plan.path, chunk.name), store)
-        used, wall = time.process_time() - began, time.perf_counter() - began_at
-        if number < 3 or number % 10 == 0 or number == len(plan.chunks) - 1:
-            each = used / result.done
-            print(
-                f"chunk {number}: {1000 * each:.1f} ms of processor time a photograph ({1000 * bare:.1f} bare, "
-                f"rate {bare / each:.2f} of it), {wall:.0f} s, {megabytes():.0f} MB",
-                flush=True,
-            )
+    chunks, bare = [chunk.name for chunk in plan.chunks], (layers, plan.images.album.size)
+    spawn = multiprocessing.get_context("spawn")
+    met = spawn.Barrier(processes)
+    shares = [(store, plan.path, chunks[number::processes], bare, met) for number in range(processes)]
+    readers = [spawn.Process(target=read_share, args=share) for share in shares]
+    for reader in readers:
+        reader.start()
+    for reader in readers:
+        reader.join()
     evidence = read_evidence(store)
     assert evidence is not None
     wanted = [Neuron(layer, channel) for layer in layers for channel in range(model.layers[layer])][:2000]

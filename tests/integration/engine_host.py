@@ -35,17 +35,18 @@ class Commands:
         self._engine.begin(chunks)
 
     def render(self, **round_: Any) -> dict[str, Any]:
-        """Render a round of chunks of one pair each.
+        """Render a round of chunks of one pair, or of photographs.
 
         Returns:
-            `finished`: the keys of the pairs that the engine has reported as finished, `failed`: chunk -> cause of
-            those that an unexpected exception ended, and `error`: the class and message of an error.
+            `finished`: the keys of the pairs that the engine has reported as finished, and the names of chunks of
+            photographs, `failed`: chunk -> cause of those that an unexpected exception ended, and `error`: the class
+            and message of an error.
         """
         keys: list[str] = []
         faults: dict[str, str] = {}
 
         def finished(result: ChunkResult) -> None:
-            keys.extend(Path(sample).stem for sample in result.samples)
+            keys.extend([Path(sample).stem for sample in result.samples] or [result.chunk])
 
         def failed(chunk: str, error: UnexpectedError) -> None:
             faults[chunk] = error.cause

@@ -85,10 +85,10 @@ class Job:
         result: dict[str, Any] = json.loads(finished.stdout)
         return result
 
-    def start(self, *isthmus: str) -> subprocess.Popen[str]:
+    def start(self, *isthmus: str, command: str = "build") -> subprocess.Popen[str]:
         """Start a build as the leader of a process group, so that all its processes can be killed at once."""
         return subprocess.Popen(
-            [*(isthmus or (str(ISTHMUS),)), "build", str(self.spec_file), "--json"],
+            [*(isthmus or (str(ISTHMUS),)), command, str(self.spec_file), "--json"],
             env=self.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

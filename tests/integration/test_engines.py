@@ -5,14 +5,20 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from engine_parts import Atlas, Host, ray_processes
 from job import LAYER, wait_for
 from prefect_parts import PrefectServer, Worker, kill_one, make_home, render_processes
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from hostile_images import encoded, picture
 
 ROOT = Path(__file__).parents[2]
 COMPUTE: dict[str, dict[str, Any]] = {
@@ -100,9 +106,21 @@ def kind(request: pytest.FixtureRequest, kinds: Callable[[str], Kind]) -> Kind:
 
 
 @pytest.fixture(scope="module")
-def rendered(tmp_path_factory: pytest.TempPathFactory, kinds: Callable[[str], Kind]) -> Atlas:
-    """An atlas of three pairs that was rendered by local processes."""
-    atlas = Atlas(tmp_path_factory.mktemp("rendered"))
+def evidence(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Directions, and photographs of which one is damaged."""
+    folder = tmp_path_factory.mktemp("evidence")
+    np.save(folder / "directions.npy", np.random.default_rng(0).normal(size=(3, 96)))
+    (folder / "photographs").mkdir()
+    for number in range(18):
+        (folder / "photographs" / f"{number:02}.jpg").write_bytes(encoded(picture(number), "JPEG"))
+    (folder / "photographs" / "03.jpg").write_bytes(b"no picture")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory: pytest.TempPathFactory, kinds: Callable[[str], Kind], evidence: Path) -> Atlas:
+    """An atlas of three pairs of directions, compared with photographs, that was rendered by local processes."""
+    atlas = Atlas(tmp_path_factory.mktemp("rendered"), evidence=evidence)
     assert kinds("local").host.ask("render", **atlas.round())["error"] is None
     return atlas
 
@@ -112,10 +130,12 @@ def test_an_engine_says_how_many_chunks_it_renders_at_once(kind: Kind) -> None:
     assert kind.host.ask("chunks_at_once") == {"local": 2, "ray": 2, "work-pool": 1}[kind.name]
 
 
-def test_every_chunk_of_a_round_is_recorded_and_reported_once(kind: Kind, rendered: Atlas, tmp_path: Path) -> None:
+def test_every_chunk_of_a_round_is_recorded_and_reported_once(
+    kind: Kind, rendered: Atlas, evidence: Path, tmp_path: Path
+) -> None:
     """A chunk that another build has recorded is reported too, but not rendered. The other chunks have the same pixels
-    on every engine."""
-    atlas = Atlas(tmp_path)
+    on every engine, and photographs the same activations to the last bit."""
+    atlas = Atlas(tmp_path, evidence=evidence)
     elsewhere, *others = atlas.keys
     atlas.record(elsewhere).parent.mkdir()
     shutil.copy(rendered.record(elsewhere), atlas.record(elsewhere))
@@ -127,9 +147,10 @@ def test_every_chunk_of_a_round_is_recorded_and_reported_once(kind: Kind, render
     assert sorted(answer["finished"]) == sorted(atlas.keys.values())
     assert atlas.records().keys() == set(atlas.keys.values())
     assert atlas.records().items() >= before.items()
-    assert not atlas.sheet(elsewhere).exists()
+    assert not atlas.result(elsewhere).exists()
+    assert len(others) == 3
     for chunk in others:
-        assert atlas.sheet(chunk).read_bytes() == rendered.sheet(chunk).read_bytes()
+        assert atlas.result(chunk).read_bytes() == rendered.result(chunk).read_bytes()
 
 
 def test_a_killed_render_process_costs_its_chunk_and_the_next_round_completes(kind: Kind, tmp_path: Path) -> None:
@@ -155,19 +176,30 @@ def test_a_killed_render_process_costs_its_chunk_and_the_next_round_completes(ki
     assert atlas.records().items() >= before.items()
 
 
-def test_bad_input_of_a_chunk_is_raised_as_the_error_that_says_so(kind: Kind, tmp_path: Path) -> None:
-    """The engine raises an error that a person has to fix, with its cause; no record or flow run is left."""
-    atlas = Atlas(tmp_path)
-    for chunk in atlas.plan.chunks:
-        (atlas.root / atlas.plan.path / f"{chunk.name}.json").write_text("{}")
+def test_bad_input_of_a_chunk_is_raised_as_the_error_that_says_so(kind: Kind, evidence: Path, tmp_path: Path) -> None:
+    """The engine raises an error that a person has to fix, with its cause; no record or flow run is left.
 
-    answer = kind.host.ask("render", **atlas.round(chunk_seconds=600))
+    Here these are a machine without the file of directions, one with another file, and a damaged plan.
+    """
+    atlas = Atlas(tmp_path, evidence=evidence)
+    without, other, damaged, _ = map(atlas.planned, atlas.keys)
+    without.write_text(without.read_text().replace(f"{evidence}/directions", f"{tmp_path}/nowhere"))
+    np.save(tmp_path / "other.npy", np.ones((3, 96)))
+    other.write_text(other.read_text().replace(f"{evidence}/directions", f"{tmp_path}/other"))
+    damaged.write_text("{}")
+    chunks = [path.stem for path in (without, other, damaged)]
 
-    error, message = answer["error"]
-    assert error == ("UnfinishedError" if kind.name == "work-pool" else "RecordError")
-    assert f"/{atlas.plan.path}/" in message
-    assert "expected a chunk of a plan" in message
-    assert answer["finished"] == []
+    together = kind.name == "work-pool"  # it gives up after three shards, and its log has the causes of the others
+    rounds = [chunks] if together else [[chunk] for chunk in chunks]
+    answers = [kind.host.ask("render", **atlas.round(only=only, chunk_seconds=600)) for only in rounds]
+
+    errors, messages = zip(*(answer["error"] for answer in answers), strict=True)
+    assert errors == (("UnfinishedError",) if together else ("ModelError", "ModelError", "RecordError"))
+    causes = kind.host.log() if together else "\n".join(messages)
+    assert f"model.derived.turned.file: expected a matrix of directions, there is no file {tmp_path}/nowhere" in causes
+    assert f"{tmp_path}/other.npy: expected a file with sha256 " in causes
+    assert f"/{atlas.plan.path}/{damaged.name}: expected a chunk of a plan" in messages[-1]
+    assert [answer["finished"] for answer in answers] == [[]] * len(answers)
     assert atlas.records() == {}
     assert kind.shards(*UNFINISHED) == []
 
@@ -176,7 +208,7 @@ def test_an_unexpected_exception_of_a_chunk_is_reported_and_the_others_are_rende
     """The engine names the chunk and the cause at once, raises nothing, and renders the other chunks."""
     atlas = Atlas(tmp_path)
     faulty = atlas.plan.chunks[1].name
-    path = atlas.root / atlas.plan.path / f"{faulty}.json"
+    path = atlas.planned(faulty)
     path.write_text(path.read_text().replace(LAYER, "nowhere"))
 
     answer = kind.host.ask("render", **atlas.round())

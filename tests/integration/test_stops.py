@@ -15,6 +15,10 @@ import pytest
 from job import ISTHMUS, PATIENCE_SECONDS, SMALL, Job, finish, wait_for
 from prefect_parts import descendants, fork_servers, kill_one, render_processes
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from hostile_images import encoded, picture
+
 SLOW = SMALL | {"steps": 240}  # long enough to be interrupted
 
 
@@ -147,24 +151,42 @@ def test_a_build_that_is_stopped_while_it_loads_ends_soon(job: Job) -> None:
             os.killpg(build.pid, signal.SIGKILL)
 
 
-def test_nothing_outlives_a_build_that_is_killed(job: Job, short_folder: Path) -> None:
-    """SIGKILL of the build's process alone also ends its render processes and its temporary server, with its files."""
-    del job.environment["PREFECT_API_URL"]
+def test_nothing_outlives_a_command_that_is_killed_and_the_next_one_resumes(job: Job, short_folder: Path) -> None:
+    """SIGKILL of the process of `isthmus images` alone also ends its render processes and its temporary server, with
+    its files. The same command again reads the rest of the photographs; none is lost or counted twice."""
+    photographs = job.folder / "photographs"
+    photographs.mkdir()
+    for number in range(600):
+        (photographs / f"{number:03}.jpg").write_bytes(encoded(picture(number), "JPEG"))
+    job.write(images={"source": str(photographs)}, compute={"processes": 1})
+    server = job.environment.pop("PREFECT_API_URL")
     temporary = short_folder
     job.environment["TMPDIR"] = str(temporary)
-    job.write(render=SLOW, compute={"processes": 1, "chunk_pairs": 1})
-    build = job.start()
+
+    def parts() -> dict[Path, bytes]:
+        return {path: path.read_bytes() for path in (job.atlas / "images" / "records").glob("*.ndjson")}
+
+    killed = job.start(command="images")
     try:
-        wait_for(job.records, "the first record")
+        wait_for(parts, "the first part")
         wait_for(
             lambda: len(job.processes()) >= 5, "itself, one to render, its fork server, one for resources, one server"
         )
         assert list(temporary.glob("isthmus-prefect-*/prefect.db"))
-        build.kill()
-        build.communicate()
+        killed.kill()
+        killed.communicate()
 
         wait_for(lambda: not job.processes(), "all its processes to end")
         assert not list(temporary.glob("isthmus-prefect-*"))
     finally:
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(build.pid, signal.SIGKILL)
+            os.killpg(killed.pid, signal.SIGKILL)
+    [first] = parts().items()
+
+    job.environment["PREFECT_API_URL"] = server
+    resumed = job.run("images", str(job.spec_file), "--json")
+    assert resumed.returncode == 0, resumed.stderr
+    assert json.loads(resumed.stdout)["images_read"] == 600
+    assert first in parts().items()
+    assert [json.loads(record)["count"] for record in parts().values()] in ([304, 296], [296, 304])
+    assert job.run_here("verify", str(job.atlas)).returncode == 0

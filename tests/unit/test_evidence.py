@@ -25,7 +25,7 @@ from core.atlas.plan_files import read_chunk, write_plan
 from core.atlas.public_spec import public_spec
 from core.atlas.thumbnails import make_thumbnails, read_thumbnails, show_photographs
 from core.atlas.verify import repair, verify
-from core.errors import RecordError
+from core.errors import RecordError, SpecError
 from core.method.objectives import channel
 from core.method.optimise import render
 from core.method.parameterization import image
@@ -381,6 +381,22 @@ def test_captions_and_the_licence_follow_the_source(folder: Path, store: Directo
     (photos / "LICENSE").unlink()
     read(spec, store)
     assert follow() == (None, "a second one", False)
+
+
+def test_a_machine_without_the_photographs_records_nothing(folder: Path, tmp_path: Path) -> None:
+    """A folder whose disk is not mounted is empty; its files have not been left out of the source."""
+    mine = tmp_path / "mine"
+    shutil.copytree(folder, mine)
+    store = DirectoryStore(tmp_path / "seen")
+    plan = plan_of(spec_of(mine), store)
+    write_plan(store, plan)
+    shutil.rmtree(mine / "photos")
+    (mine / "photos").mkdir()
+
+    for chunk in plan.chunks:
+        with pytest.raises(SpecError, match=r"expected the photographs that were there .* found none of (64|11)"):
+            render_chunk(read_chunk(store, plan.path, chunk.name), store)
+    assert list(store.list("images/records/")) == []
 
 
 def test_nothing_is_shown_if_the_spec_forbids_it(folder: Path, store: DirectoryStore) -> None:
