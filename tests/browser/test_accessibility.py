@@ -40,6 +40,11 @@ LAND_PLACES = {
     "neuron with a place": f"#neuron={LAYERS[0]}:32",
     "about the land": "#about",
 }
+SMALL = {"width": 900, "height": 500}  # fewer tiles, which are all alike
+LIKE_OTHERS = {  # places whose colours other places have as well
+    "grid", "pair", "nothing to compare", "neuron", "matrix", "no walk", "no route", "no such place",
+    "neuron with a place",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -48,9 +53,13 @@ LAND_PLACES = {
 def test_no_page_has_a_barrier(
     open_atlas: Open, request: pytest.FixtureRequest, kind: str, places: dict[str, str]
 ) -> None:
-    """Names, roles, focus and structure pass on every page, and contrast passes in both colour schemes."""
+    """Names, roles, focus and structure pass on every page, and contrast passes in both colour schemes.
+
+    Contrast is examined in the dark where a place has colours of its own.
+    """
     # Without motion, so that no element is examined while it fades in.
-    page = open_atlas(request.getfixturevalue(kind), hash="#strips", reduced_motion="reduce")
+    page = open_atlas(request.getfixturevalue(kind), hash="#strips", reduced_motion="reduce", viewport=SMALL)
+    page.evaluate(Axe().axe_script)
     page.locator("#filters > summary").click()
     found = []
 
@@ -62,10 +71,11 @@ def test_no_page_has_a_barrier(
             page.evaluate("document.querySelectorAll('#pair-page details').forEach(fold => { fold.open = true })")
         if "compare" in place:
             expect(page.locator("#compare-state p, #compare-numbers td").locator("visible=true").first).to_be_visible()
-        page.emulate_media(color_scheme="light")
         found += [f"{place}: {one}" for one in violations(page)]
-        page.emulate_media(color_scheme="dark")
-        found += [f"{place}, dark: {one}" for one in violations(page, runOnly=["color-contrast"])]
+        if place not in LIKE_OTHERS:
+            page.emulate_media(color_scheme="dark")
+            found += [f"{place}, dark: {one}" for one in violations(page, runOnly=["color-contrast"])]
+            page.emulate_media(color_scheme="light")
     assert found == []
 
 
@@ -82,10 +92,17 @@ def shown(hash: str) -> str:
 
 
 def violations(page: Page, **options: Any) -> list[str]:
-    """Return axe-core's findings with the elements concerned.
+    """Return the findings of axe-core, which the page has loaded, with the elements concerned.
 
     It must not fetch styles, because the page's policy forbids that.
     """
-    found = Axe().run(page, options={"preload": False, "resultTypes": ["violations"], **options}).response
-    assert len(found["passes"]) > 0
-    return [f"{one['id']}: {[node['html'] for node in one['nodes'][:3]]}" for one in found["violations"]]
+    passes, found = page.evaluate(
+        """async (options) => {
+            const { passes, violations } = await axe.run(document, options);
+            const concerned = (one) => one.nodes.slice(0, 3).map((node) => node.html);
+            return [passes.length, violations.map((one) => [one.id, concerned(one)])];
+        }""",
+        {"preload": False, "resultTypes": ["violations"], **options},
+    )
+    assert passes > 0
+    return [f"{rule}: {elements}" for rule, elements in found]
