@@ -112,9 +112,12 @@ def _description(manifest: Manifest) -> str:
 
 def _data_of(manifest: Manifest) -> dict[str, str]:
     """Return script -> path of its data, which every part that has the script loads last."""
-    found = {"places.js": manifest.land and manifest.land.data}
-    found["photographs.js"] = manifest.photographs and manifest.photographs.album.path
-    return {name: path for name, path in found.items() if path}
+    found = {}
+    if manifest.land and manifest.land.data:
+        found["places.js"] = manifest.land.data
+    if manifest.photographs:
+        found["photographs.js"] = manifest.photographs.album.path
+    return found
 
 
 def _later(parts: Mapping[str, Sequence[str]], paths: Mapping[str, str], data: Mapping[str, str]) -> dict[str, str]:

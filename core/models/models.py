@@ -108,8 +108,8 @@ def _derived(spec: ModelSpec) -> Model:
         section = f"model.derived.{name}"
         if each.of in derived:
             raise SpecError(
-                f"{section}.of: expected a layer of {network.name}, {each.of} is a derived layer; multiply its matrix by "
-                "this one"
+                f"{section}.of: expected a layer of {network.name}, {each.of} is a derived layer; "
+                "multiply its matrix by this one"
             )
         check_layer(network, each.of, f"{section}.of")
         path = local_file(each.file, each.sha256, section, "a matrix of directions", most=LARGEST_BYTES)
