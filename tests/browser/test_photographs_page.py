@@ -60,6 +60,8 @@ def test_natural_strip_lies_below_the_frames_and_has_the_same_scrubber(open_atla
     assert all(1 <= columns.nth(frame).locator("img").count() <= 4 for frame in (0, FRAMES - 1))
     paths = page.eval_on_selector_all("#natural img", "all => all.map(one => one.src)")
     assert len(set(paths)) == len(paths)
+    heard = re.compile(r"frame 1 of 6, activation of a .*; photographs: hunting dog: <b>A small dog</b>")
+    expect(page.locator("#scrubber")).to_have_attribute("aria-valuetext", heard)
     columns.nth(4).locator("span").first.hover()
     expect(page.locator("#legend")).to_contain_text("frame 5 of 6")
     frame, column = (page.locator(one).bounding_box() for one in ("#frames img >> nth=4", "#natural > div >> nth=4"))
