@@ -26,9 +26,9 @@ isthmus.naturalStrip = (() => {
   function column(frame, number, last) {
     const made = frame.map((photograph) => {
       const { a, b } = photograph;
-      const isPale = (number < last && a < ACTIVE) || (number > 0 && b < ACTIVE);
+      const isFaded = (number < last && a < ACTIVE) || (number > 0 && b < ACTIVE);
       const title = [photographs.words(photograph), rank("a", a), rank("b", b)].filter(Boolean).join("\n");
-      return element("span", { className: isPale ? "pale" : "", title }, photographs.picture(photograph));
+      return element("span", { className: isFaded ? "faded" : "", title }, photographs.picture(photograph));
     });
     if (made.length === 0) made.push(element("span", { className: "none", textContent: "none" }));
     return element("div", {}, ...made);
@@ -71,9 +71,9 @@ isthmus.naturalStrip = (() => {
   }
 
   function reading({ frames }) {
-    const pale = byId("natural").querySelector(".pale") ? " Pale ones are not among the strongest 10 % of a neuron that counts in the frame." : "";
+    const faded = byId("natural").querySelector(".faded") ? " Faded ones are not among the strongest 10 % of a neuron that counts in the frame." : "";
     const none = frames.some((frame) => frame.length === 0) ? " Where it says none, no photograph has that mix." : "";
-    return `Below each frame are the photographs that mix both neurons in its proportion, each by the rank of its strongest place among all.${pale}${none}`;
+    return `Below each frame are the photographs that mix both neurons in its proportion, each by the rank of its strongest place among all.${faded}${none}`;
   }
 
   return { show, told };
