@@ -3,7 +3,7 @@
 // The part of a neuron's page about photographs: those that excite it most, with the part that does, some from the middle
 // for comparison, and the classes that excite it most.
 isthmus.neuronPhotographs = (() => {
-  const { address, byId, element, photographs } = isthmus;
+  const { address, byId, element, pairs, photographs } = isthmus;
   const WHOLE = 0.7; // a part that covers more of the photograph is not shown once more by itself
 
   // Show what photographs say of a neuron, if anything; `isShown` says whether the reader is still there when it has been
@@ -80,13 +80,14 @@ isthmus.neuronPhotographs = (() => {
   function classes(list) {
     const items = list.map(([number, count, strength]) => {
       const name = photographs.album.classes[number];
-      const link = element("a", { href: address.toGrid({ text: name.toLowerCase() }) }, isthmus.quoted(name));
+      const quoted = isthmus.quoted(name);
+      const link = pairs.count ? element("a", { href: address.toGrid({ text: name.toLowerCase() }) }, quoted) : quoted;
       const size = Math.abs(strength).toFixed(1);
       const sign = strength < 0 && Number(size) > 0 ? "−" : "+";
       return element("li", { title: `${isthmus.whole(count)} photographs` }, link, ` ${sign}${size}`);
     });
-    const textContent =
-      "The strongest classes, in deviations from the mean of all photographs; a class leads to the pairs of the neurons that it excites most.";
+    const leads = pairs.count ? "; a class leads to the pairs of the neurons that it excites most" : "";
+    const textContent = `The strongest classes, in deviations from the mean of all photographs${leads}.`;
     return [element("p", { className: "faint", textContent }), element("ul", { className: "classes" }, ...items)];
   }
 
