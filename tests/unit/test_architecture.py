@@ -6,7 +6,8 @@ import ast
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -34,14 +35,16 @@ FLOORS = (
 ROOMS = {room for rooms in FLOORS for room in rooms}
 
 
-def imports_of(path: str) -> set[str]:
+@cache
+def imports_of(path: str) -> frozenset[str]:
     """Return the full name of every module that a source file imports anywhere."""
-    return set(_imported(ast.walk(_parsed(path)), path))
+    return frozenset(_imported(ast.walk(_parsed(path)), path))
 
 
-def imports_at_once(path: str) -> set[str]:
+@cache
+def imports_at_once(path: str) -> frozenset[str]:
     """Return the modules that a source file imports at import time."""
-    return set(_imported(_executed(_parsed(path).body), path))
+    return frozenset(_imported(_executed(_parsed(path).body), path))
 
 
 def _parsed(path: str) -> ast.Module:
@@ -73,7 +76,7 @@ def _imported(nodes: Iterator[ast.AST], path: str) -> Iterator[str]:
             yield node.module or ""
 
 
-def packages(modules: set[str]) -> set[str]:
+def packages(modules: Iterable[str]) -> set[str]:
     return {module.partition(".")[0] for module in modules}
 
 
@@ -107,6 +110,7 @@ def room_of(module: str) -> str:
     return package
 
 
+@cache
 def imports_of_our_own() -> dict[str, set[str]]:
     """Return module -> modules of this project that it imports anywhere, also in functions or for type checkers."""
     modules = {path.removesuffix(".py").removesuffix("/__init__").replace("/", "."): path for path in SOURCES}

@@ -16,6 +16,7 @@ from sample_records import RECORDS, record_of
 
 from core.atlas.records import to_ndjson
 from core.machine import device
+from core.machine.environment import CACHE
 
 ISTHMUS = Path(sys.executable).with_name("isthmus")
 NEURONS = ("block5:0", "block5:1")
@@ -154,6 +155,18 @@ def test_an_old_name_of_a_key_is_reported_in_one_line(tmp_path: Path, filter_: s
     )
 
 
+@pytest.fixture(scope="module")
+def cache_of_plans(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache that starts empty and keeps the measurement of a small batch for the plans of several tests."""
+    return tmp_path_factory.mktemp("cache-of-plans")
+
+
+@pytest.fixture
+def measured(cache_of_plans: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(CACHE, str(cache_of_plans))
+
+
+@pytest.mark.usefixtures("measured")
 def test_a_plan_of_a_spec_with_an_old_name_is_one_json_object(isthmus: Isthmus, tmp_path: Path) -> None:
     """The warning is printed once and not on standard output."""
     (tmp_path / "atlas.yaml").write_text(yaml.safe_dump(SPEC | {"compute": SPEC["compute"] | {"pack": 2}}))
@@ -200,6 +213,7 @@ def test_help_lists_every_command(isthmus: Isthmus) -> None:
     assert "..." not in commands
 
 
+@pytest.mark.usefixtures("measured")
 def test_a_plan_for_machines_is_one_json_object(isthmus: Isthmus, tmp_path: Path) -> None:
     """The object has the counts and the estimates, and planning writes nothing to the atlas."""
     (tmp_path / "atlas.yaml").write_text(yaml.safe_dump(SPEC))
@@ -218,13 +232,14 @@ def test_a_plan_for_machines_is_one_json_object(isthmus: Isthmus, tmp_path: Path
         "missing": 21,
         "chunks": 3 + 1 + 3,  # of 10 + 1 + 10 pairs, at most four each
         "processes": 2,
-        "estimate": "device",  # measured now
+        "estimate": "device",
         "gpu_hours": None,
     }
     assert all(estimate > 0 for estimate in estimates)
     assert below(tmp_path) == ["atlas.yaml"]
 
 
+@pytest.mark.usefixtures("measured")
 def test_a_plan_for_people_has_the_same_numbers(isthmus: Isthmus, tmp_path: Path) -> None:
     """Without --json one line has the numbers of a build."""
     (tmp_path / "atlas.yaml").write_text(yaml.safe_dump(SPEC))

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +164,12 @@ def test_a_strip_that_diverges_has_exit_code_1(
     assert (said.code, json.loads(said.out)["what_to_do"]) == (1, "try another seed")
 
 
+def asleep(pid: int) -> bool:
+    """Return whether all threads of a process wait, or the process has ended."""
+    states = [stat.read_text().rpartition(")")[2].split()[0] for stat in Path(f"/proc/{pid}/task").glob("*/stat")]
+    return set(states) <= {"S", "Z"}
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @pytest.mark.parametrize("as_json", [True, False])
 def test_any_command_that_is_stopped_says_so(tmp_path: Path, number: int, code: int, as_json: bool) -> None:
@@ -174,7 +181,9 @@ def test_any_command_that_is_stopped_says_so(tmp_path: Path, number: int, code: 
         [Path(sys.executable).with_name("isthmus"), *arguments],
         cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    with (tmp_path / "atlas" / "records" / "a.ndjson").open("wb"):  # opens when the command reads
+    with (tmp_path / "atlas" / "records" / "a.ndjson").open("wb"):  # opens when the command opens it
+        while not asleep(waiting.pid):  # a signal between Python's last look for signals and its read would wait too
+            time.sleep(0.05)
         waiting.send_signal(number)
         out, err = waiting.communicate(timeout=300)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import subprocess
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,10 @@ OTHERWISE: dict[str, Any] = {
 LOADS = """
 import os, sys
 from core.errors import ModelError
+from core.machine import device
 from core.models.models import load
 from core.spec import ModelSpec
+device.prepare()
 try:
     model = load(ModelSpec(name="keras:MobileNetV2", weights="none"))
 except ModelError as error:
@@ -54,7 +57,7 @@ def test_settings_of_a_program_are_replaced_inside_the_block_only() -> None:
     keras.config.set_image_data_format("channels_first")
     try:
         before = settings()
-        with suppress(ZeroDivisionError), keras_settings():
+        with contextlib.suppress(ZeroDivisionError), keras_settings():
             inside = settings()
             raise ZeroDivisionError
         assert settings() == before
@@ -88,10 +91,15 @@ def loaded(**environment: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_activations_do_not_depend_on_the_settings_of_a_user(tmp_path: Path) -> None:
-    """KERAS_BACKEND, every value of keras.json and TensorFlow's variables change neither digests nor activations."""
+    """KERAS_BACKEND, every value of keras.json and TensorFlow's variables change neither digests nor activations.
+
+    They are compared with those in this process, which has none of these settings.
+    """
     (tmp_path / "keras.json").write_text(json.dumps(OTHERWISE), encoding="utf-8")
 
-    plain = loaded(KERAS_HOME=str(tmp_path / "nothing")).stdout.split()
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        exec(LOADS, {})
+    plain = said.getvalue().split()
     otherwise = loaded(KERAS_HOME=str(tmp_path), KERAS_BACKEND="jax", TF2_BEHAVIOR="0", TF_XLA_FLAGS="--nonsense")
 
     assert len(plain) == 3
