@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,9 +61,6 @@ def pages(manifest: Manifest) -> dict[str, bytes]:
 
     The page is the last entry: if the files are written one after the other, it never refers to a missing file.
     """
-    jinja = Environment(
-        loader=FileSystemLoader(_WEB), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
     facts = {
         "atlas": manifest,
         "settings": {digest: _as_texts(manifest.settings[digest]) for digest in sorted(manifest.settings)},
@@ -74,14 +72,14 @@ def pages(manifest: Manifest) -> dict[str, bytes]:
     assets: dict[str, bytes] = {}
     for name in chain(_LOADED_WITH_PAGE, *parts.values()):
         if name.endswith(".html"):
-            assets[name] = _html_script(name, jinja.get_template(f"{name}.j2").render(facts))
+            assets[name] = _html_script(name, _templates().get_template(f"{name}.j2").render(facts))
         else:
             assets[name] = _asset(name)
     paths = {name: _asset_path(name, data) for name, data in assets.items()}
     icon = (_WEB / _ICON).read_bytes().rstrip()
     icon_path = _asset_path(_ICON, icon)
     site = (manifest.spec or {}).get("site")
-    page = jinja.get_template("page.html.j2").render(
+    page = _templates().get_template("page.html.j2").render(
         facts,
         description=_description(manifest),
         icon=icon_path,
@@ -93,6 +91,14 @@ def pages(manifest: Manifest) -> dict[str, bytes]:
     )
     html = re.sub(r"^\s+", "", page, flags=re.MULTILINE)
     return {icon_path: icon, **{paths[name]: data for name, data in assets.items()}, "index.html": html.encode()}
+
+
+@cache
+def _templates() -> Environment:
+    """Return the templates; each is compiled once, however often a process publishes."""
+    return Environment(
+        loader=FileSystemLoader(_WEB), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
 
 
 def _description(manifest: Manifest) -> str:
@@ -150,6 +156,7 @@ def _html_script(name: str, html: str) -> bytes:
     return f"isthmus.html({script_json(page)},{script_json(html)});\n".encode()
 
 
+@cache
 def _asset(name: str) -> bytes:
     """Read a script or style without its comments and most of its white space."""
     source = (_WEB / name).read_text(encoding="utf-8")

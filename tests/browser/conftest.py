@@ -15,6 +15,8 @@ import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, Request, expect, sync_playwright
 from sample_atlases import small_atlas, small_land_atlas, small_walk_atlas
 
+from core.machine.lock import locked
+
 # The one without windows is the same browser, and opens a page with a third of the processor time.
 _CHROMIUM = "chromium-headless-shell", "chromium", "chromium-browser", "google-chrome"
 _CHROMIUM_ARGUMENTS = [
@@ -54,19 +56,30 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="session")
 def atlas(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A published atlas of 30 pairs in two layers; one pair has failed. Tests must not change it."""
-    return small_atlas(tmp_path_factory.mktemp("atlas"))
+    return _made_once(tmp_path_factory, "atlas", small_atlas)
 
 
 @pytest.fixture(scope="session")
 def walk_atlas(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A published atlas whose strips meet. Tests must not change it."""
-    return small_walk_atlas(tmp_path_factory.mktemp("walk"))
+    return _made_once(tmp_path_factory, "walk", small_walk_atlas)
 
 
 @pytest.fixture(scope="session")
 def land_atlas(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A published atlas with a land, whose strips meet. Tests must not change it."""
-    return small_land_atlas(tmp_path_factory.mktemp("land"))
+    return _made_once(tmp_path_factory, "land", small_land_atlas)
+
+
+def _made_once(folders: pytest.TempPathFactory, name: str, make: Callable[[Path], Path]) -> Path:
+    """Return a sample atlas that all test processes share; the first that needs it makes it."""
+    root = folders.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+    with locked(root / f"{name}.lock"):
+        if not (root / name).exists():
+            make(root / f"{name}.part").rename(root / name)
+    return root / name
 
 
 @pytest.fixture

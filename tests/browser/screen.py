@@ -23,7 +23,7 @@ def wait_until(page: Page, condition: Callable[[], object], what: str, seconds: 
     while not condition():
         if time.monotonic() > end:
             raise TimeoutError(f"waited {seconds:.0f} s for {what}")
-        page.wait_for_timeout(20)
+        page.wait_for_timeout(50)
 
 
 def wake(page: Page) -> None:

@@ -17,7 +17,7 @@ from core.atlas.records import Record
 Open = Callable[..., Page]  # the fixture `open_atlas`
 RECORDS = [make_record(row) for row in range(PAIRS)]
 DONE = [record for record in RECORDS if record.status == "done"]
-TALL = {"width": 1280, "height": 2600}  # room for all thirty tiles
+ALL = "view=tile&columns=16"  # two rows have all thirty tiles
 
 
 def keys_of(*records: Record) -> set[str]:
@@ -25,7 +25,10 @@ def keys_of(*records: Record) -> set[str]:
 
 
 def test_words_narrow_the_tiles(open_atlas: Open, atlas: Path) -> None:
-    """All words must match, in any sequence and case; count and address follow, and a reload keeps them."""
+    """All words must match, in any sequence and case; count and address follow, and a reload keeps them.
+
+    A failed pair is found by its status or its reason, and any pair by the first digits of its key.
+    """
     page = open_atlas(atlas)
     page.get_by_role("searchbox").fill("DEPTHWISE:64 block9")
 
@@ -35,11 +38,6 @@ def test_words_narrow_the_tiles(open_atlas: Open, atlas: Path) -> None:
     page.reload()
     expect(page.locator("#count")).to_have_text("1 of 30 pairs")
     expect(page.get_by_role("searchbox")).to_have_value("DEPTHWISE:64 block9")
-
-
-def test_words_find_status_reason_and_key(open_atlas: Open, atlas: Path) -> None:
-    """A failed pair is found by its status or its reason, and any pair by the first digits of its key."""
-    page = open_atlas(atlas)
 
     for words in ("failed", "step 41", "not FINITE"):
         page.get_by_role("searchbox").fill("")
@@ -54,7 +52,7 @@ def test_words_find_status_reason_and_key(open_atlas: Open, atlas: Path) -> None
 
 def test_a_neuron_is_found_at_either_end(open_atlas: Open, atlas: Path) -> None:
     """A neuron, or a channel of any layer, is found as a and as b, and 68 does not find 680 or 168."""
-    page = open_atlas(atlas, viewport=TALL)
+    page = open_atlas(atlas)
     page.locator("#filters > summary").click()
 
     for written in ("block9_expand_pre_relu:68", "68"):
@@ -66,8 +64,12 @@ def test_a_neuron_is_found_at_either_end(open_atlas: Open, atlas: Path) -> None:
 
 
 def test_filters_combine_and_count_what_they_would_leave(open_atlas: Open, atlas: Path) -> None:
-    """Filters for layers and a range apply together; each list says how many pairs its values would leave."""
-    page = open_atlas(atlas, viewport=TALL)
+    """Filters for layers and a range apply together; each list says how many pairs its values would leave.
+
+    The list of ends counts pairs with a neuron that is not excited and without; failed pairs, of which that is unknown,
+    are in neither.
+    """
+    page = open_atlas(atlas, hash=f"#{ALL}")
     page.locator("#filters > summary").click()
     page.get_by_label("Layer of a").select_option(LAYERS[0])
     page.get_by_label("Layer of b").select_option(LAYERS[1])
@@ -91,10 +93,19 @@ def test_filters_combine_and_count_what_they_would_leave(open_atlas: Open, atlas
     expect(page.locator("#count")).to_have_text("30 of 30 pairs")
     expect(page.get_by_label("Objective, min")).to_have_value("")
 
+    expect(page.locator("#ends").locator("option")).to_have_text(["all", "both strong (28)", "one not excited (1)"])
+    page.locator("#ends").select_option("dead")
+    expect(page.locator("#count")).to_have_text("1 of 30 pairs")
+    assert keys_shown(page) == [RECORDS[DEAD_ROW].key]
+    expect(page).to_have_url(re.compile("#ends=dead&"))
+
 
 def test_a_range_has_two_ends(open_atlas: Open, atlas: Path) -> None:
-    """Both the least and the greatest value apply, and pairs without the score are left out."""
-    page = open_atlas(atlas, hash="#objective=8..12.5", viewport=TALL)
+    """Both the least and the greatest value apply, and pairs without the score are left out.
+
+    The crossing counts by its distance from the middle; pairs whose limit is exactly their value pass.
+    """
+    page = open_atlas(atlas, hash=f"#objective=8..12.5&{ALL}")
 
     wanted = [r for r in DONE if 8 <= r.checkpoints[-1].objective <= 12.5]
     expect(page.locator("#count")).to_have_text(f"{len(wanted)} of 30 pairs")
@@ -103,32 +114,17 @@ def test_a_range_has_two_ends(open_atlas: Open, atlas: Path) -> None:
     expect(page.get_by_label("Objective, min")).to_have_value("8")
     expect(page.get_by_label("Objective, max")).to_have_value("12.5")
 
-
-def test_weaker_end_crossing_and_pace_are_ranges(open_atlas: Open, atlas: Path) -> None:
-    """The crossing counts by its distance from the middle; pairs whose limit is exactly their value pass."""
     even = [r for r in DONE if r.pace is not None and r.pace <= 2.5 and weaker_end(r) >= 0.8]
     wanted = [r for r in even if (off := off_centre(r)) is not None and off <= 0.12]
     assert 0 < len(wanted) < len(even)
     assert 2.5 in [r.pace for r in wanted]
-    page = open_atlas(atlas, hash="#weaker_end=0.8..&off_centre=..0.12", viewport=TALL)
-    page.locator("#filters > summary").click()
+    page.evaluate("hash => { location.hash = hash }", f"#weaker_end=0.8..&off_centre=..0.12&{ALL}")
+    expect(page.get_by_label("Objective, min")).to_have_value("")
     page.get_by_label("Pace, max").fill("2.5")
 
     expect(page.locator("#count")).to_have_text(f"{len(wanted)} of 30 pairs")
     assert set(keys_shown(page)) == keys_of(*wanted)
-    expect(page).to_have_url(re.compile("weaker_end=0.8..&off_centre=..0.12&pace=..2.5$"))
-
-
-def test_pairs_with_a_neuron_that_is_not_excited_are_found(open_atlas: Open, atlas: Path) -> None:
-    """The list counts pairs with a dead neuron and without; failed pairs, of which it is unknown, are in neither."""
-    page = open_atlas(atlas, viewport=TALL)
-    page.locator("#filters > summary").click()
-    expect(page.locator("#ends").locator("option")).to_have_text(["all", "both strong (28)", "one not excited (1)"])
-
-    page.locator("#ends").select_option("dead")
-    expect(page.locator("#count")).to_have_text("1 of 30 pairs")
-    assert keys_shown(page) == [RECORDS[DEAD_ROW].key]
-    expect(page).to_have_url(re.compile("#ends=dead$"))
+    expect(page).to_have_url(re.compile("weaker_end=0.8..&off_centre=..0.12&pace=..2.5&"))
 
 
 def test_what_no_record_has_is_not_offered(open_atlas: Open, tmp_path: Path) -> None:
@@ -186,8 +182,9 @@ ORDERS: dict[str, Callable[[Record], float | None]] = {
 
 def test_the_best_come_first_and_failed_pairs_last(open_atlas: Open, atlas: Path) -> None:
     """In every sort order, reversed or not, pairs without a value come last; so may a dead neuron's pairs."""
-    page = open_atlas(atlas, viewport=TALL)
+    page = open_atlas(atlas, hash=f"#{ALL}")
     wake(page)
+    is_reversed = False
 
     for order, value in ORDERS.items():
         value_of = {record.key: known for record in DONE if (known := value(record)) is not None}
@@ -195,18 +192,15 @@ def test_the_best_come_first_and_failed_pairs_last(open_atlas: Open, atlas: Path
         dead = {RECORDS[DEAD_ROW].key} if order == "Central crossing first" else set()
         assert without == {RECORDS[FAILED_ROW].key} | dead
         page.locator("#sort").select_option(order)
-        shown = keys_shown(page)
-        values = [value_of[key] for key in shown[: len(value_of)]]
-        assert values == pytest.approx(sorted(value_of.values()), rel=1e-3, abs=1e-4), order
-        assert set(shown[len(value_of) :]) == without
-
-        page.get_by_role("button", name="Reverse").click()
-        shown = keys_shown(page)
-        values = [value_of[key] for key in shown[: len(value_of)]]
-        assert values == pytest.approx(sorted(value_of.values(), reverse=True), rel=1e-3, abs=1e-4), order
-        assert set(shown[len(value_of) :]) == without
-        expect(page).to_have_url(re.compile("#sort=[a-z_]+&reverse=1$"))
-        page.get_by_role("button", name="Reverse").click()
+        for press in (False, True):
+            if press:
+                page.get_by_role("button", name="Reverse").click()
+                is_reversed = not is_reversed
+            shown = keys_shown(page)
+            values = [value_of[key] for key in shown[: len(value_of)]]
+            assert values == pytest.approx(sorted(value_of.values(), reverse=is_reversed), rel=1e-3, abs=1e-4), order
+            assert set(shown[len(value_of) :]) == without
+        expect(page).to_have_url(re.compile(f"#sort=[a-z_]+{'&reverse=1' if is_reversed else ''}&view=tile"))
 
 
 def test_a_choice_is_kept_if_a_pair_is_opened_at_once(open_atlas: Open, atlas: Path) -> None:
@@ -224,21 +218,15 @@ def test_a_choice_is_kept_if_a_pair_is_opened_at_once(open_atlas: Open, atlas: P
     expect(page).to_have_url(re.compile("#sort=smoothness$"))
 
 
-def test_tiles_show_the_score_that_they_are_sorted_by(open_atlas: Open, atlas: Path) -> None:
-    """The last number on a tile is the score that the tiles are sorted by."""
-    page = open_atlas(atlas)
-    page.locator("#sort").select_option("Highest objective first")
-
-    expect(page.locator("#grid .numbers").first).to_contain_text(f"↑ {RECORDS[-1].checkpoints[-1].objective:.1f}")
-
-
 def test_by_name_means_by_layer_and_then_by_channel(open_atlas: Open, atlas: Path) -> None:
-    """Without another sort order, pairs are sorted by a and then by b, numbers as numbers."""
+    """Pairs are sorted by a and then by b, numbers as numbers; with another sort order, tiles show its score."""
     page = open_atlas(atlas)
     expect(page.locator("#count")).to_have_text("30 of 30 pairs")
 
     names = [text.split("block")[1] for text in page.locator(".names").all_text_contents()[:4]]
     assert names == [f"9_expand_pre_relu:{channel}" for channel in (0, 34, 51, 68)]
+    page.locator("#sort").select_option("Highest objective first")
+    expect(page.locator("#grid .numbers").first).to_contain_text(f"↑ {RECORDS[-1].checkpoints[-1].objective:.1f}")
 
 
 def test_pairs_of_several_settings_can_be_told_apart(open_atlas: Open, tmp_path: Path) -> None:

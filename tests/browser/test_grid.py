@@ -17,6 +17,7 @@ from screen import (
     expect_motions,
     keys_shown,
     point_at_frame,
+    wait_until,
     wake,
 )
 
@@ -36,8 +37,8 @@ def large_atlas(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # ---- what the page shows
 
 
-def test_every_tile_has_its_names_and_numbers(open_atlas: Open, atlas: Path) -> None:
-    """A tile shows both neurons, the activations of the ends and the smoothness; the tools count the pairs."""
+def test_every_tile_has_its_names_numbers_and_picture(open_atlas: Open, atlas: Path) -> None:
+    """A tile shows both neurons, the activations of the ends, the smoothness and a preview of the size of its strip."""
     page = open_atlas(atlas, viewport={"width": 1280, "height": 2400})
 
     expect(page.locator(".tile")).to_have_count(PAIRS)
@@ -48,15 +49,9 @@ def test_every_tile_has_its_names_and_numbers(open_atlas: Open, atlas: Path) -> 
     expect(page.locator("h1")).to_have_text("first-light")
     expect(page.locator("#count")).to_have_text("30 of 30 pairs")
 
-
-def test_every_finished_pair_has_its_picture(open_atlas: Open, atlas: Path) -> None:
-    """All previews load, each at the size of its strip."""
-    page = open_atlas(atlas, viewport={"width": 1280, "height": 2400})
-
-    expect(page.locator("#grid img")).to_have_count(PAIRS - 1)
-    for image in page.locator("#grid img").all():
-        expect(image).to_have_js_property("naturalWidth", FRAMES * SIZE_PX)
-        expect(image).to_have_js_property("naturalHeight", SIZE_PX)
+    sizes = "[...document.querySelectorAll('#grid img')].map((one) => [one.naturalWidth, one.naturalHeight])"
+    wanted = (PAIRS - 1) * [[FRAMES * SIZE_PX, SIZE_PX]]
+    wait_until(page, lambda: page.evaluate(sizes) == wanted, "the pictures of all finished pairs")
 
 
 def test_a_failed_pair_shows_its_reason_and_no_broken_image(open_atlas: Open, atlas: Path) -> None:
@@ -143,8 +138,8 @@ def test_without_javascript_the_page_says_where_the_strips_are(open_atlas: Open,
 # ---- playing
 
 
-def test_pointing_at_a_tile_plays_its_strip(open_atlas: Open, atlas: Path) -> None:
-    """The strip at the pointer plays through whole frames; the strip beside it does not move."""
+def test_the_tile_at_the_pointer_or_with_the_focus_plays_its_strip(open_atlas: Open, atlas: Path) -> None:
+    """It plays through whole frames until pointer or focus leave it; the strip beside it does not move."""
     page = open_atlas(atlas, hash=TILES)
     page.locator("#grid .window").nth(0).hover()
 
@@ -154,10 +149,6 @@ def test_pointing_at_a_tile_plays_its_strip(open_atlas: Open, atlas: Path) -> No
     page.mouse.move(2, 2)
     expect_motion(page.locator(".strip").nth(0), "none")
 
-
-def test_focusing_a_tile_plays_its_strip(open_atlas: Open, atlas: Path) -> None:
-    """The strip with the focus plays, and stops when the focus leaves it."""
-    page = open_atlas(atlas, hash=TILES)
     page.get_by_role("button", name="CSV").focus()
     page.keyboard.press("Tab")
 
@@ -167,9 +158,12 @@ def test_focusing_a_tile_plays_its_strip(open_atlas: Open, atlas: Path) -> None:
     expect_motion(page.locator(".strip").first, "none")
 
 
-def test_play_all_moves_every_strip_until_it_is_paused(open_atlas: Open, atlas: Path) -> None:
+def test_tiles_rest_on_their_middle_frames_until_play_all_moves_them(open_atlas: Open, atlas: Path) -> None:
     """The button plays all tiles at once, at the chosen speed, and then pauses them."""
     page = open_atlas(atlas, hash=TILES)
+    wake(page)
+    expect_frame(page.locator(".strip").first, 3)
+    expect(page.locator("#grid .player").first).to_have_attribute("aria-valuetext", "frame 3 of 6")
     page.get_by_role("button", name="Play all").click()
 
     expect_motions(page, "strip")
@@ -196,8 +190,12 @@ def test_a_reader_who_wants_less_motion_sees_none_unless_asked_for(open_atlas: O
 # ---- scrubbing
 
 
-def test_moving_along_the_bar_shows_the_frame_under_the_pointer(open_atlas: Open, atlas: Path) -> None:
-    """Each position on the bar shows and names its frame at once; the tile plays again after the pointer has left."""
+def test_the_pointer_scrubs_on_the_bar_and_by_dragging_and_keys_scrub_too(open_atlas: Open, atlas: Path) -> None:
+    """Each position on the bar shows and names its frame at once; the tile plays again after the pointer has left.
+
+    A drag across the picture follows the pointer, also beyond the edge, and does not open the pair. Left, right, Home
+    and End change the frame of a focused tile and stop at the ends of its strip.
+    """
     page = open_atlas(atlas, hash=TILES)
     player = page.locator("#grid .player").first
 
@@ -210,10 +208,6 @@ def test_moving_along_the_bar_shows_the_frame_under_the_pointer(open_atlas: Open
     page.locator("#grid .window").first.hover()
     expect_motion(page.locator(".strip").first, "strip")
 
-
-def test_dragging_across_the_picture_scrubs_and_does_not_open_it(open_atlas: Open, atlas: Path) -> None:
-    """A drag follows the pointer through the frames, also beyond the edge, and does not count as a click."""
-    page = open_atlas(atlas, hash=TILES)
     box = page.locator("#grid .window").first.bounding_box()
     assert box is not None
     middle = box["y"] + box["height"] / 2
@@ -227,6 +221,19 @@ def test_dragging_across_the_picture_scrubs_and_does_not_open_it(open_atlas: Ope
     page.mouse.up()
     expect(page.locator("#pair-page")).to_be_hidden()
 
+    player.focus()
+    for key, frame in (
+        ("Home", 1),
+        ("ArrowLeft", 1),
+        ("ArrowRight", 2),
+        ("ArrowRight", 3),
+        ("End", 6),
+        ("ArrowRight", 6),
+    ):
+        page.keyboard.press(key)
+        expect_frame(page.locator(".strip").first, frame)
+        expect(player).to_have_attribute("aria-valuetext", f"frame {frame} of 6")
+
 
 def test_pressing_the_bar_shows_the_frame_and_does_not_open_it(open_atlas: Open, atlas: Path) -> None:
     """A click or a tap on the bar chooses a frame."""
@@ -239,25 +246,6 @@ def test_pressing_the_bar_shows_the_frame_and_does_not_open_it(open_atlas: Open,
     page.locator(".rail").nth(1).tap(position={"x": 100, "y": 6})
     expect(page.locator("#grid .player").nth(1)).to_have_attribute("aria-valuenow", "4")
     expect(page.locator("#pair-page")).to_be_hidden()
-
-
-def test_arrow_keys_change_the_frame(open_atlas: Open, atlas: Path) -> None:
-    """Left, right, Home and End change the frame of a focused tile and stop at the ends of its strip."""
-    page = open_atlas(atlas, hash=TILES)
-    player, strip = page.locator("#grid .player").first, page.locator(".strip").first
-    player.focus()
-
-    for key, frame in (
-        ("Home", 1),
-        ("ArrowLeft", 1),
-        ("ArrowRight", 2),
-        ("ArrowRight", 3),
-        ("End", 6),
-        ("ArrowRight", 6),
-    ):
-        page.keyboard.press(key)
-        expect_frame(strip, frame)
-        expect(player).to_have_attribute("aria-valuetext", f"frame {frame} of 6")
 
 
 # ---- moving about

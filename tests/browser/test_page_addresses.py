@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
 from playwright.sync_api import Page, expect
 from sample_atlases import LAYERS, PAIRS, make_record
 from screen import keys_shown, wait_until
@@ -23,27 +22,32 @@ def go(page: Page, hash: str) -> None:
     page.evaluate("hash => (location.hash = hash)", hash)
 
 
-@pytest.mark.parametrize(
-    ("hash", "words"),
-    [
-        ("#mixed4a", '"mixed4a" is not known'),
-        ("#sort=toString", 'sort: expected activation, smoothness, .* got "toString"'),
-        ("#sort=__proto__", 'sort: expected .* got "__proto__"'),
-        ("#balance=abc", 'balance: expected a range such as 0.2..0.8, got "abc"'),
-        ("#columns=99", 'columns: expected a number from 1 to 16, got "99"'),
-        ("#view=sideways", 'view: expected filmstrip, tile, list, got "sideways"'),
-        ("#constructor=1&status=gone", '"constructor" is not known; status: expected done or failed, got "gone"'),
-    ],
-)
-def test_a_mistyped_address_is_told_in_a_sentence(open_atlas: Open, atlas: Path, hash: str, words: str) -> None:
-    """The sentence names the part that is wrong and what was expected; the rest is followed without an error."""
-    page = open_atlas(atlas, hash=hash)
+MISTYPED = {
+    "#sort=toString": 'sort: expected activation, smoothness, .* got "toString"',
+    "#mixed4a": '"mixed4a" is not known',
+    "#sort=__proto__": 'sort: expected .* got "__proto__"',
+    "#balance=abc": 'balance: expected a range such as 0.2..0.8, got "abc"',
+    "#columns=99": 'columns: expected a number from 1 to 16, got "99"',
+    "#view=sideways": 'view: expected filmstrip, tile, list, got "sideways"',
+    "#constructor=1&status=gone": '"constructor" is not known; status: expected done or failed, got "gone"',
+}
 
-    expect(page.locator("#mistakes")).to_have_text(re.compile(f"^In the address: {words}"))
-    expect(page.locator("#count")).to_contain_text(" of 30 pairs")
-    assert "NaN" not in page.locator("#grid").inner_text()
-    go(page, "#about")
-    expect(page.locator("#mistakes")).to_be_hidden()
+
+def test_a_mistyped_address_is_told_in_a_sentence(open_atlas: Open, atlas: Path) -> None:
+    """The sentence names the part that is wrong and what was expected; the rest is followed without an error.
+
+    So it is when the page is opened, here with the first address, and when an address is typed later.
+    """
+    page = open_atlas(atlas, hash=next(iter(MISTYPED)))
+
+    for hash, words in MISTYPED.items():
+        go(page, hash)
+        expect(page.locator("#mistakes")).to_have_text(re.compile(f"^In the address: {words}"))
+        expect(page.locator("#grid-page")).to_be_visible()
+        expect(page.locator("#count")).to_contain_text(" of 30 pairs")
+        assert "NaN" not in page.locator("#grid").inner_text()
+        go(page, "#about")
+        expect(page.locator("#mistakes")).to_be_hidden()
 
 
 def test_links_of_earlier_versions_lead_on(open_atlas: Open, atlas: Path, land_atlas: Path) -> None:

@@ -41,42 +41,27 @@ Serve = Callable[[Path], str]  # the fixture `serve`
 RECORD = make_record(4)
 
 
-@pytest.mark.parametrize("part", [".window", ".numbers", "Enter"])
-def test_picture_name_and_enter_open_the_pair_and_back_returns(open_atlas: Open, atlas: Path, part: str) -> None:
+def test_picture_name_and_enter_open_the_pair_and_back_returns(open_atlas: Open, atlas: Path) -> None:
     """The pair has an address of its own; going back leads to the tile, which has the focus again."""
     page = open_atlas(atlas, hash="#view=tile&columns=1&sort=smoothness")
-    page.evaluate("scrollTo(0, 3000)")
-    place = 4
-    tile = page.locator(f"#grid [data-place='{place}']")
-    if part == "Enter":
-        tile.locator(".player").focus()
-        page.keyboard.press("Enter")
-    else:
-        tile.locator(part).click()
 
-    expect(page).to_have_url(re.compile("pair="))
-    key = page.evaluate("new URLSearchParams(location.hash.slice(1)).get('pair')")
-    expect(page.locator("#facts")).to_contain_text(key)
-    expect(page.locator("#pair-title")).to_be_focused()
-    page.go_back()
-    expect(page.locator(f"#grid [data-key='{key}']")).to_be_in_viewport()
-    if part != ".numbers":
-        expect(page.locator(f"#grid [data-key='{key}'] .player")).to_be_focused()
+    for place, part in enumerate((".window", ".numbers", "Enter"), 3):
+        page.evaluate("scrollTo(0, 3000)")
+        tile = page.locator(f"#grid [data-place='{place}']")
+        if part == "Enter":
+            tile.locator(".player").focus()
+            page.keyboard.press("Enter")
+        else:
+            tile.locator(part).click()
 
-
-def test_a_permalink_opens_its_pair(open_atlas: Open, atlas: Path) -> None:
-    """An address with a key shows both neurons and all frames of the lossless sheet, and the title names the pair."""
-    page = open_atlas(atlas, hash=f"#pair={RECORD.key}")
-
-    expect(page.locator("#pair-title")).to_have_text(f"{RECORD.a}{RECORD.b}")
-    expect(page.locator("#frames img")).to_have_count(FRAMES)
-    for image in page.locator("#stage img").all():
-        expect(image).to_have_js_property("naturalWidth", FRAMES * SIZE_PX)
-        assert image.get_attribute("src") == f"sheets/{RECORD.key[:2]}/{RECORD.key}.png"
-    assert page.title() == f"{RECORD.a} to {RECORD.b} · first-light · Isthmus"
-    page.keyboard.press("Escape")
-    expect(page.locator(f"#grid .tile[data-key='{RECORD.key}'] .player")).to_be_focused()
-    expect(page.locator(f"#grid .tile[data-key='{RECORD.key}']")).to_be_in_viewport()
+        expect(page).to_have_url(re.compile("pair="))
+        key = page.evaluate("new URLSearchParams(location.hash.slice(1)).get('pair')")
+        expect(page.locator("#facts")).to_contain_text(key)
+        expect(page.locator("#pair-title")).to_be_focused()
+        page.go_back()
+        expect(page.locator(f"#grid [data-key='{key}']")).to_be_in_viewport()
+        if part != ".numbers":
+            expect(page.locator(f"#grid [data-key='{key}'] .player")).to_be_focused()
 
 
 def test_the_page_of_an_unknown_key_says_so(open_atlas: Open, atlas: Path) -> None:
@@ -109,8 +94,11 @@ def test_each_frame_is_its_part_of_the_sheet(open_atlas: Open, tmp_path: Path) -
             assert all(abs(one - other) <= 3 for one, other in zip(seen, colour, strict=True))
 
 
-def test_the_scrubber_moves_through_frames_and_curves(open_atlas: Open, atlas: Path) -> None:
-    """Pointer and arrow keys move the cursor; the large frame and both activations follow."""
+def test_the_scrubber_moves_through_frames_and_curves_and_the_strip_plays(open_atlas: Open, atlas: Path) -> None:
+    """Pointer and arrow keys move the cursor; the large frame and both activations follow.
+
+    Space plays and pauses the strip without scrolling; a screen reader hears that it plays, and where it stops.
+    """
     page = open_atlas(atlas, hash=f"#pair={RECORD.key}")
     scrubber = page.get_by_role("slider", name="Frame")
     large = page.locator("#large img")
@@ -133,6 +121,30 @@ def test_the_scrubber_moves_through_frames_and_curves(open_atlas: Open, atlas: P
     assert cursor is not None
     assert cursor["x"] == pytest.approx(box["x"] + 4 / 6 * box["width"], abs=1)
 
+    page.mouse.move(2, 2)
+    top = page.evaluate("scrollY")
+    page.get_by_label("Speed").select_option("4")
+    for play, pause in (
+        (page.get_by_role("button", name="Play all").click, page.get_by_role("button", name="Pause all").click),
+        (partial(page.locator("#pair-title").press, " "), partial(scrubber.press, " ")),
+    ):
+        play()
+        expect(scrubber).to_have_attribute("aria-valuetext", "playing 6 frames")
+        number = scrubber.get_attribute("aria-valuenow")
+        for passed in ("frame 1 of 6", "frame 4 of 6"):
+            page.wait_for_function(
+                "passed => !document.querySelector('#legend').textContent.startsWith(passed)", arg=passed
+            )
+        assert scrubber.get_attribute("aria-valuenow") == number
+        pause()
+        stopped = page.locator("#legend").text_content() or ""
+        frame = int(stopped.removeprefix("frame ")[0])
+        expect(scrubber).to_have_attribute("aria-valuetext", re.compile(f"^frame {frame} of 6, activation of a "))
+        expect(scrubber).to_have_attribute("aria-valuenow", str(frame))
+        page.wait_for_timeout(200)  # ms; four frames at this speed
+        assert page.locator("#legend").text_content() == stopped
+    assert page.evaluate("scrollY") == top
+
 
 def test_each_curve_has_a_scale_of_its_own(open_atlas: Open, tmp_path: Path) -> None:
     """Point i is in the middle of frame i, from the least to the greatest value; numbers and a line at zero tell."""
@@ -152,33 +164,6 @@ def test_each_curve_has_a_scale_of_its_own(open_atlas: Open, tmp_path: Path) -> 
     zero = page.locator("#curves line")
     expect(zero).to_have_class("zero curve-b")
     assert float(zero.get_attribute("y1") or "") == pytest.approx(75)
-
-
-def test_the_strip_plays_with_all_others_or_alone(open_atlas: Open, atlas: Path) -> None:
-    """Space plays and pauses it without scrolling; a screen reader hears that it plays, and where it stops."""
-    page = open_atlas(atlas, hash=f"#pair={RECORD.key}")
-    page.get_by_label("Speed").select_option("4")
-    slider = page.get_by_role("slider", name="Frame")
-    for play, pause in (
-        (page.get_by_role("button", name="Play all").click, page.get_by_role("button", name="Pause all").click),
-        (partial(page.locator("#pair-title").press, " "), partial(slider.press, " ")),
-    ):
-        play()
-        expect(slider).to_have_attribute("aria-valuetext", "playing 6 frames")
-        number = slider.get_attribute("aria-valuenow")
-        for frame in ("frame 1 of 6", "frame 4 of 6"):
-            page.wait_for_function(
-                "frame => !document.querySelector('#legend').textContent.startsWith(frame)", arg=frame
-            )
-        assert slider.get_attribute("aria-valuenow") == number
-        pause()
-        stopped = page.locator("#legend").text_content() or ""
-        frame = int(stopped.removeprefix("frame ")[0])
-        expect(slider).to_have_attribute("aria-valuetext", re.compile(f"^frame {frame} of 6, activation of a "))
-        expect(slider).to_have_attribute("aria-valuenow", str(frame))
-        page.wait_for_timeout(200)  # ms; four frames at this speed
-        assert page.locator("#legend").text_content() == stopped
-    assert page.evaluate("scrollY") == 0
 
 
 def test_paper_and_forced_colours_keep_the_frames_in_sight(open_atlas: Open, tmp_path: Path) -> None:
@@ -208,9 +193,20 @@ def test_paper_and_forced_colours_keep_the_frames_in_sight(open_atlas: Open, tmp
         expect(page.locator(part)).to_be_hidden()
 
 
-def test_every_number_of_the_record_is_there(open_atlas: Open, atlas: Path) -> None:
-    """The page has the numbers of every frame and every field, and the download is the record itself."""
+def test_a_permalink_opens_its_pair_with_every_number_of_the_record(open_atlas: Open, atlas: Path) -> None:
+    """An address with a key shows both neurons and all frames of the lossless sheet, and the title names the pair.
+
+    The page has the numbers of every frame and every field, and the download is the record itself.
+    """
     page = open_atlas(atlas, hash=f"#pair={RECORD.key}")
+
+    expect(page.locator("#pair-title")).to_have_text(f"{RECORD.a}{RECORD.b}")
+    expect(page.locator("#frames img")).to_have_count(FRAMES)
+    for image in page.locator("#stage img").all():
+        expect(image).to_have_js_property("naturalWidth", FRAMES * SIZE_PX)
+        assert image.get_attribute("src") == f"sheets/{RECORD.key[:2]}/{RECORD.key}.png"
+    assert page.title() == f"{RECORD.a} to {RECORD.b} · first-light · Isthmus"
+
     expect(page.locator("#numbers tbody tr")).to_have_count(FRAMES)
     expect(page.locator("#numbers")).to_be_hidden()
     page.locator("#record-fold > summary").click()
@@ -239,6 +235,10 @@ def test_every_number_of_the_record_is_there(open_atlas: Open, atlas: Path) -> N
     a, b = (str(neuron).replace(":", "-") for neuron in (RECORD.a, RECORD.b))
     assert download.value.suggested_filename == f"first-light_{a}_to_{b}_{RECORD.key[:8]}.json"
     assert download.value.path().read_text(encoding="utf-8") == RECORD.to_line() + "\n"
+
+    page.keyboard.press("Escape")
+    expect(page.locator(f"#grid .tile[data-key='{RECORD.key}'] .player")).to_be_focused()
+    expect(page.locator(f"#grid .tile[data-key='{RECORD.key}']")).to_be_in_viewport()
 
 
 def test_the_page_of_a_pair_says_in_words_what_its_numbers_mean(open_atlas: Open, tmp_path: Path) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from playwright.sync_api import Page, expect
-from sample_atlases import FRAMES, LAYERS, make_record, small_atlas
+from sample_atlases import FRAMES, LAYERS, make_record
 from sample_land import make_land, write_land
 from sample_photographs import compare, make_pictures
 from screen import assert_no_sideways_scroll, keys_shown
@@ -37,16 +38,17 @@ def _compare(root: Path, *, publish: bool = True) -> Photographs:
     with Lines() as lines:
         photographs = read_photographs(store, read_table(store, lines))
     assert photographs
-    make_pictures(store, photographs.evidence.listing, sorted(photographs.wanted, key=str), CAPTION)
+    if publish:
+        make_pictures(store, photographs.evidence.listing, sorted(photographs.wanted, key=str), CAPTION)
     land = write_land(store, make_land(6, 3, 64, layer=LAYERS[0]))  # of neurons without pairs
     publishing.publish(store, "first-light", lambda _: land)
     return photographs
 
 
 @pytest.fixture(scope="module")
-def compared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def compared(tmp_path_factory: pytest.TempPathFactory, atlas: Path) -> Path:
     """A published atlas that was compared with photographs. Tests must not change it."""
-    root = small_atlas(tmp_path_factory.mktemp("compared"))
+    root = shutil.copytree(atlas, tmp_path_factory.mktemp("photographs") / "compared")
     _compare(root)
     return root
 
@@ -116,10 +118,9 @@ def test_pairs_are_sorted_by_photographs(open_atlas: Open, compared: Path) -> No
     assert len(set(values)) > 20
 
 
-def test_photographs_that_are_not_published_are_numbers(open_atlas: Open, tmp_path: Path) -> None:
+def test_photographs_that_are_not_published_are_numbers(open_atlas: Open, compared: Path, tmp_path: Path) -> None:
     """With publish: false the pages have the numbers, and load no picture, although pictures exist."""
-    root = small_atlas(tmp_path)
-    _compare(root)
+    root = shutil.copytree(compared, tmp_path / "numbers")
     _compare(root, publish=False)
     page = open_atlas(root, hash=f"#pair={RECORD.key}")
     loaded: list[str] = []
