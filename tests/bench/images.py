@@ -84,7 +84,7 @@ def megabytes() -> float:
 
 
 def read_share(store: DirectoryStore, plan_path: str, chunks: list[str], bare: tuple[Any, ...], met: Barrier) -> None:
-    """Read some chunks, measure the bare network now and then, and print the processor time and memory of this process.
+    """Read some chunks, measure the bare network before each, and print the processor time and memory of this process.
 
     Args:
         bare: the arguments of `Bare`.
@@ -96,8 +96,7 @@ def read_share(store: DirectoryStore, plan_path: str, chunks: list[str], bare: t
     read = images = 0.0
     bare_times = []
     for number, chunk in enumerate(chunks):
-        if number % 4 == 0:
-            bare_times.append(network.seconds())
+        bare_times.append(network.seconds())
         began = time.process_time()
         images += render_chunk(read_chunk(store, plan_path, chunk), store).done
         read += time.process_time() - began

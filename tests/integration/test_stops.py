@@ -189,4 +189,5 @@ def test_nothing_outlives_a_command_that_is_killed_and_the_next_one_resumes(job:
     assert json.loads(resumed.stdout)["images_read"] == 600
     assert first in parts().items()
     assert [json.loads(record)["count"] for record in parts().values()] in ([304, 296], [296, 304])
-    assert job.run_here("verify", str(job.atlas)).returncode == 0
+    verified = json.loads(job.run_here("verify", str(job.atlas), "--json").stdout)
+    assert (verified["damaged"], verified["images"]["missing"]) == ([], 0)
