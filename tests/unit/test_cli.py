@@ -252,6 +252,22 @@ def test_a_plan_for_people_has_the_same_numbers(isthmus: Isthmus, tmp_path: Path
     assert said.out.count("\n") == 1
 
 
+def test_a_plan_counts_portraits_and_blocks_of_a_land(isthmus: Isthmus, tmp_path: Path) -> None:
+    """They stand beside the pairs that are to be rendered."""
+    facts = {
+        "name": "small",
+        "strip": "walk",
+        "pairs": {"select": "all", "neurons": ["stem:0-1"]},
+        "land": {"neurons": ["stem:0-1"], "cell_px": 32},
+        "compute": {"engine": "work-pool", "processes": 1},
+    }
+    (tmp_path / "atlas.yaml").write_text(yaml.safe_dump(facts))
+
+    said = isthmus("plan", "atlas.yaml")
+
+    assert " 1 to render, and 2 portraits, and 1 block of the land, in 5 chunks: about " in said.out
+
+
 def test_a_plan_for_gpus_has_gpu_hours(isthmus: Isthmus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every GPU in use counts until the end of the build; processes that share a GPU count once."""
     (tmp_path / "dev").mkdir()
