@@ -147,8 +147,9 @@ isthmus.pair = (() => {
     byId("curves").replaceChildren(
       isthmus.chart(curves, "activation of both neurons on every frame, each on its own scale"),
     );
+    const words = [...isthmus.summary(record), pair.setting && `Settings: ${pair.setting}.`].filter(Boolean);
     byId("summary").replaceChildren(
-      ...isthmus.summary(record).map((text) => element("p", { textContent: text })),
+      ...words.map((textContent) => element("p", { textContent })),
       ...flight(),
     );
     scrubber.goTo(scrubber.position);
