@@ -365,6 +365,9 @@ def test_settings_are_told_apart_by_what_differs_and_ranges_say_their_ends(open_
     changed = {**second.settings, "steps": 64}
     publish(tmp_path, [first, second.model_copy(update={"settings": changed, "settings_digest": "f" * 20})])
     page = open_atlas(tmp_path, hash="#view=tile", may_fail=True)
+    for tile, steps in zip(page.locator("#grid .tile").all(), ("steps 512", "steps 64"), strict=True):
+        expect(tile).to_have_attribute("title", re.compile(steps))
+        expect(tile.locator(".differs")).to_have_text(re.compile(steps))
     page.locator("#filters > summary").click()
 
     expect(page.get_by_label("Settings").locator("option")).to_have_text(

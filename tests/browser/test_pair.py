@@ -84,6 +84,8 @@ def test_the_page_of_an_unknown_key_says_so(open_atlas: Open, atlas: Path) -> No
     page = open_atlas(atlas, hash="#pair=00112233445566778899")
 
     expect(page.locator("#reason")).to_contain_text("no pair with the key 00112233445566778899")
+    page.evaluate("location.hash = '#pair='")
+    expect(page.locator("#reason")).to_have_text("The address names no pair: expected #pair=KEY.")
     page.get_by_role("link", name="Strips").click()
     expect(page.locator("#count")).to_have_text("30 of 30 pairs")
 

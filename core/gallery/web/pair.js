@@ -29,11 +29,14 @@ isthmus.pair = (() => {
     around.show(pair);
     if (!pair) {
       byId("pair-title").textContent = "No such pair";
-      const words = ["This atlas has no pair with the key ", isthmus.quoted(key)];
-      if (!key) words.splice(0, 2, "The address names no pair: expected #pair=KEY");
       byId("reason").replaceChildren(
-        ...words,
-        ". The pair may have been rendered with other settings, or the link may be cut short.",
+        ...(key
+          ? [
+              "This atlas has no pair with the key ",
+              isthmus.quoted(key),
+              ". The pair may have been rendered with other settings, or the link may be cut short.",
+            ]
+          : ["The address names no pair: expected #pair=KEY."]),
       );
       return "No such pair";
     }
