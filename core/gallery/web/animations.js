@@ -19,9 +19,12 @@ isthmus.animations = (() => {
 
   async function load(path) {
     const image = element("img", { src: path });
-    await image.decode().catch(() => {
+    try {
+      await image.decode();
+      (await createImageBitmap(image, 0, 0, 1, 1)).close(); // fails for a file that is cut short
+    } catch {
       throw new Error(`${path} could not be read`);
-    });
+    }
     return image;
   }
 
