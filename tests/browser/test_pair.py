@@ -423,6 +423,10 @@ def test_previous_and_next_go_through_the_filtered_pairs(open_atlas: Open, atlas
     expect(page.locator("#facts")).to_contain_text(wanted[1])
     page.get_by_role("link", name="Strips").click()
     expect(page.locator("#count")).to_have_text(f"{len(wanted)} of 30 pairs")
+    page.get_by_label("Search").fill("block12")
+    expect(page.locator("#count")).not_to_have_text(f"{len(wanted)} of 30 pairs")
+    for link, name in (("numbers", "pair"), ("to-neuron", "neuron")):
+        expect(page.locator(f"#grid .{link}").first).to_have_attribute("href", re.compile(f"text=block12.*&{name}="))
 
 
 def test_earlier_checkpoints_are_shown(open_atlas: Open, tmp_path: Path) -> None:
