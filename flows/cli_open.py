@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
 import threading
 import webbrowser
 from contextlib import suppress
@@ -54,15 +55,16 @@ def _is_file(page: str) -> bool:
 
 
 def _serve(store: Store, page: str, as_json: bool) -> None:
-    """Serve an atlas until Ctrl-C."""
+    """Serve an atlas until Ctrl-C, after printing its address."""
     from core.gallery.server import serve
 
-    if as_json:
-        raise SpecError("--json: expected a command that ends by itself, got --serve; leave one of the two out")
     if not _is_file(page):
         raise SpecError(f"--serve: expected an atlas in a folder, got {store}; open {page} instead")
     with serve(Path(page).parent) as server:
-        print(f"{server.address}\nCtrl-C ends the server.", flush=True)
+        if as_json:  # at once: what a command with --json prints to sys.stdout is kept until it ends
+            print(json.dumps({"page": server.address}), file=sys.__stdout__, flush=True)
+        else:
+            print(f"{server.address}\nCtrl-C ends the server.", flush=True)
         threading.Thread(target=webbrowser.open, args=(server.address,), daemon=True).start()  # some return late
         signal.signal(signal.SIGINT, signal.default_int_handler)
         with suppress(KeyboardInterrupt):

@@ -45,6 +45,7 @@ def atlases(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_strips_of_one_pair_in_two_settings_move_together(open_atlas: Open, atlases: Path) -> None:
     """One click on the pair's page compares them; they move by the share of the way; the table marks what differs."""
     page = open_atlas(atlases / "one", hash=f"#pair={ONE.key}")
+    expect(page.locator("#summary p").last).to_have_text("Settings: frames 6, seed 0.")
     page.locator("#compare-with > summary").click()
     expect(page.locator("#candidates li").first).to_contain_text("in other settings")
     expect(page.locator("#candidates li").nth(1)).to_have_text(f"{ANOTHER.a} to {ANOTHER.b}")

@@ -355,6 +355,9 @@ def test_settings_are_told_apart_by_what_differs_and_ranges_say_their_ends(open_
     changed = {**second.settings, "steps": 64}
     publish(tmp_path, [first, second.model_copy(update={"settings": changed, "settings_digest": "f" * 20})])
     page = open_atlas(tmp_path, hash="#view=tile", may_fail=True)
+    for tile, steps in zip(page.locator("#grid .tile").all(), ("steps 512", "steps 64"), strict=True):
+        expect(tile).to_have_attribute("title", re.compile(steps))
+        expect(tile.locator(".differs")).to_have_text(re.compile(steps))
     page.locator("#filters > summary").click()
 
     expect(page.get_by_label("Settings").locator("option")).to_have_text(
@@ -369,20 +372,29 @@ def test_settings_are_told_apart_by_what_differs_and_ranges_say_their_ends(open_
 # ---- damaged files, paper and old browsers
 
 
-def test_a_preview_that_is_cut_short_is_named(open_atlas: Open, tmp_path: Path) -> None:
-    """Browsers decode a part of the file and report no error; the page finds it and names it."""
+def test_a_picture_that_is_cut_short_is_named(open_atlas: Open, tmp_path: Path) -> None:
+    """Browsers decode a part of the file and report no error; the page finds it and names it, in every frame."""
     records = [make_record(0), make_record(1)]
     for row, record in enumerate(records):
         write_pictures(tmp_path, record.key, row)
     publish(tmp_path, records)
-    [path] = tmp_path.glob(f"previews/*/{records[1].key}.webp")
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    for path in tmp_path.glob(f"*/*/{records[1].key}.*"):
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     page = open_atlas(tmp_path, hash="#view=filmstrip")
 
     expect(page.locator(f".tile[data-key='{records[1].key}']")).to_contain_text(
         f"No picture at previews/{records[1].key[:2]}/{records[1].key}.webp"
     )
     expect(page.locator(f".tile[data-key='{records[0].key}'] img")).to_have_count(1)
+    page.evaluate(f"location.hash = '#pair={records[1].key}'")
+    sheet = f"sheets/{records[1].key[:2]}/{records[1].key}.png"
+    expect(page.locator("#reason")).to_have_text(f"No picture at {sheet}.")
+    expect(page.locator("#frames .failure")).to_have_text([f"No picture at {sheet}"] * FRAMES)
+    expect(page.locator("#large img")).to_have_count(0)
+    message = page.evaluate(
+        "path => isthmus.assets.load('animations').then(() => isthmus.animations.check(path))", sheet
+    )
+    assert message == f"{sheet} could not be read."
 
 
 def test_the_strips_on_the_screen_can_be_printed(open_atlas: Open, atlas: Path) -> None:

@@ -79,6 +79,9 @@ def test_the_strongest_colour_is_the_best_value(open_atlas: Open, tmp_path: Path
     publish(tmp_path, [*records, failed])
     page = open_atlas(tmp_path, hash="#matrix", may_fail=True, forced_colors="active", color_scheme="dark")
     score, scale = page.get_by_label("Colour"), page.locator("#matrix-scale")
+    expect(scale.locator(".ramp")).to_have_css(
+        "print-color-adjust", "exact"
+    )  # browsers print no backgrounds by default
     cell = {layer: page.locator("#cells td").filter(has_text=f"{value:.2f}") for layer, value in differences.items()}
 
     score.select_option("smoothness")

@@ -27,7 +27,7 @@ MISTYPED = {
     "#mixed4a": '"mixed4a" is not known',
     "#sort=__proto__": 'sort: expected .* got "__proto__"',
     "#balance=abc": 'balance: expected a range such as 0.2..0.8, got "abc"',
-    "#columns=99": 'columns: expected a number from 1 to 16, got "99"',
+    "#columns=99&reverse=no": 'reverse: expected 1, got "no"; columns: expected a number from 1 to 16, got "99"',
     "#view=sideways": 'view: expected filmstrip, tile, list, got "sideways"',
     "#constructor=1&status=gone": '"constructor" is not known; status: expected done or failed, got "gone"',
 }

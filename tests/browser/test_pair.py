@@ -69,6 +69,8 @@ def test_the_page_of_an_unknown_key_says_so(open_atlas: Open, atlas: Path) -> No
     page = open_atlas(atlas, hash="#pair=00112233445566778899")
 
     expect(page.locator("#reason")).to_contain_text("no pair with the key 00112233445566778899")
+    page.evaluate("location.hash = '#pair='")
+    expect(page.locator("#reason")).to_have_text("The address names no pair: expected #pair=KEY.")
     page.get_by_role("link", name="Strips").click()
     expect(page.locator("#count")).to_have_text("30 of 30 pairs")
 
@@ -421,6 +423,10 @@ def test_previous_and_next_go_through_the_filtered_pairs(open_atlas: Open, atlas
     expect(page.locator("#facts")).to_contain_text(wanted[1])
     page.get_by_role("link", name="Strips").click()
     expect(page.locator("#count")).to_have_text(f"{len(wanted)} of 30 pairs")
+    page.get_by_label("Search").fill("block12")
+    expect(page.locator("#count")).not_to_have_text(f"{len(wanted)} of 30 pairs")
+    for link, name in (("numbers", "pair"), ("to-neuron", "neuron")):
+        expect(page.locator(f"#grid .{link}").first).to_have_attribute("href", re.compile(f"text=block12.*&{name}="))
 
 
 def test_earlier_checkpoints_are_shown(open_atlas: Open, tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
-from playwright.sync_api import Page, expect
+import pytest
+from playwright.sync_api import Page, Route, expect
 from sample_atlases import (
     FURTHER,
     HUB,
@@ -20,7 +21,7 @@ from sample_atlases import (
     walk_record,
     write_walk_pictures,
 )
-from screen import assert_no_sideways_scroll, assert_only_between_portraits, watch_colours
+from screen import assert_no_sideways_scroll, assert_only_between_portraits, wait_until, watch_colours
 
 from core.atlas.records import preview_path
 
@@ -243,7 +244,7 @@ def test_a_long_or_broken_address_is_still_a_walk(open_atlas: Open, walk_atlas: 
     page.get_by_role("link", name=f"Walk to {LAYER}:6").click()
     assert_at(page, 6)
     assert crumbs(page) == [1, *[2, 1] * 24, 6]
-    for width in (360, 1280, 3840):
+    for width in (320, 1280, 3840):
         page.set_viewport_size({"width": width, "height": 900})
         assert_no_sideways_scroll(page)
 
@@ -271,6 +272,40 @@ def test_the_page_says_why_there_is_no_walk(open_atlas: Open, atlas: Path, walk_
         expect(page.get_by_role("link", name=name, exact=True)).to_have_count(0)
     page.get_by_role("link", name="About").click()
     expect(page.locator("#kind")).to_have_text("Each strip has ends of its own, made for its pair.")
+
+
+def test_walk_and_route_load_the_keys_of_their_own_roads(
+    open_atlas: Open, serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Blocks of keys of other pairs do not delay them; a walk goes on when those of the next roads are there."""
+    for name in ("FIRST_ROWS", "KEY_ROWS", "COLUMN_ROWS"):
+        monkeypatch.setattr(f"core.gallery.index.{name}", 1)
+    walks = [walk_record(a, b, 0.1) for a, b in ((1, 2), (2, 3), (4, 5), (5, 6))]
+    publish(tmp_path, walks)
+    for record, (a, b) in zip(walks, ((1, 2), (2, 3), (4, 5), (5, 6)), strict=True):
+        write_walk_pictures(tmp_path, record.key, a, b)
+    held: list[Route] = []
+    at = serve(tmp_path)
+    page = open_atlas(tmp_path, at=at, file="manifest.json", may_fail=True, reduced_motion="reduce")
+    holds = True
+    page.route(  # of the two roads between
+        re.compile("data/key-0000[12]"), lambda route: held.append(route) if holds else route.continue_()
+    )
+    page.goto(f"{at}index.html#walk={LAYER}:6")
+    expect(page).to_have_title(re.compile(f"^At {LAYER}:6 "))
+    page.get_by_role("link", name=f"Walk to {LAYER}:5").click()
+    wait_until(page, lambda: held, "a request for the key of the next road")
+    expect(page).to_have_title(re.compile(f"^At {LAYER}:6 "))
+    page.evaluate("location.hash = '#route=5..6'")
+    expect(page.get_by_role("link", name=f"Strip from {LAYER}:5 to {LAYER}:6")).to_have_attribute(
+        "href", re.compile(walks[-1].key)
+    )
+    page.evaluate(f"location.hash = '#walk={LAYER}:6..5'")
+    holds = False
+    for route in held:
+        route.continue_()
+    expect(page).to_have_title(re.compile(f"^At {LAYER}:5 "))
+    expect(page.get_by_role("link", name=f"Walk to {LAYER}:4")).to_be_visible()
 
 
 def test_a_strip_whose_picture_is_missing_can_be_walked(open_atlas: Open, walk_atlas: Path, tmp_path: Path) -> None:

@@ -60,8 +60,8 @@ isthmus.address = (() => {
     const place = history.state?.place;
     tellMistakes(given);
     // On every page, because the grid knows which pairs come before and after a pair; a strip alone has no choices.
-    grid.choose(isEmbedded ? {} : filter.read(given));
     choices = String(new URLSearchParams(filter.read(given)));
+    grid.choose(isEmbedded ? {} : filter.read(given));
     for (const link of document.querySelectorAll("nav [data-page]")) {
       link.href = to(link.dataset.page);
       link.dataset.page === page ? link.setAttribute("aria-current", "page") : link.removeAttribute("aria-current");
@@ -178,8 +178,8 @@ isthmus.address = (() => {
   }
 
   // Write the choices of the tools into the address, 200 ms later, because browsers limit how often it may change.
-  function replace() {
-    choices = String(new URLSearchParams(grid.chosen()));
+  function replace(chosen) {
+    choices = String(new URLSearchParams(chosen));
     for (const link of document.querySelectorAll("nav [data-page]")) link.href = to(link.dataset.page);
     clearTimeout(writing);
     writing = setTimeout(write, 200);

@@ -19,9 +19,12 @@ isthmus.animations = (() => {
 
   async function load(path) {
     const image = element("img", { src: path });
-    await image.decode().catch(() => {
+    try {
+      await image.decode();
+      (await createImageBitmap(image, 0, 0, 1, 1)).close(); // fails for a file that is cut short
+    } catch {
       throw new Error(`${path} could not be read`);
-    });
+    }
     return image;
   }
 
@@ -59,7 +62,8 @@ isthmus.animations = (() => {
     for (const canvas of frames) {
       const { width, height } = canvas;
       const { data } = canvas.getContext("2d").getImageData(0, 0, width, height);
-      const palette = gifenc.quantize(data, 256);
+      // From 4 bits a channel, a palette for real strips is found 10 times as fast as from 5 or 6, and 0.1 dB worse.
+      const palette = gifenc.quantize(data, 256, { format: "rgb444" });
       const delay = Math.max(20, Math.round(seconds * 100) * 10); // ms; less is taken for 100 ms
       encoder.writeFrame(gifenc.applyPalette(data, palette), width, height, { palette, delay, repeat: 0 });
       await new Promise((resolve) => setTimeout(resolve)); // the page stays alive

@@ -27,7 +27,7 @@
   // Each image of the file is missing, those included that show it later.
   function again(image) {
     const path = image.getAttribute("src");
-    for (const one of document.images) if (one.getAttribute("src") === path) one.missing?.();
+    for (const one of [...document.images]) if (one.getAttribute("src") === path) one.missing?.(); // may remove it
     seen.delete(path);
   }
 

@@ -281,6 +281,7 @@ isthmus.pairs = (() => {
     const pair = { row, key: key(row), a: neurons[columns.a[row]], b: neurons[columns.b[row]] };
     pair.failed = columns.status[row] === 1;
     pair.reason = reasons.get(row);
+    pair.setting = differences[columns.setting[row]]; // what differs from other pairs, as text, if anything does
     pair.name = `${pair.a.name} to ${pair.b.name}`;
     for (const name of ["frames", "size_px", ...STORED]) pair[name] = columns[name][row];
     pair.dead = ["a", "b"].filter((end) => isDead(row, end));

@@ -16,8 +16,8 @@ isthmus.download = (() => {
     state.textContent = "";
     const files = [];
     if (!pair.failed) {
-      files.push(file("Sheet, PNG, lossless", isthmus.sheetPath(pair.key), "png"));
-      files.push(file("Preview, WebP", isthmus.previewPath(pair.key), "webp"));
+      files.push(file("Sheet, PNG, lossless", isthmus.sheetPath(pair.key), "png", "sheet"));
+      files.push(file("Preview, WebP", isthmus.previewPath(pair.key), "webp", "preview"));
     }
     if (line !== null) {
       const href = `data:application/json;charset=utf-8,${encodeURIComponent(`${line}\n`)}`;
@@ -27,7 +27,7 @@ isthmus.download = (() => {
     for (const part of [byId("movies"), byId("css"), byId("copy-css").parentElement]) part.hidden = pair.failed;
   }
 
-  const file = (textContent, href, suffix) => element("a", { textContent, href, download: nameOf(suffix) });
+  const file = (textContent, href, suffix, part) => element("a", { textContent, href, download: nameOf(suffix, part) });
 
   // Return a name such as ATLAS_mixed4a-476_to_mixed4b-3_0123abcd.gif, of characters that every system allows.
   function nameOf(suffix, part = "") {

@@ -16,8 +16,11 @@ isthmus.film = (() => {
 
   // Let a window show a strip; `show` chooses the frame. Its picture is the whole strip, moved behind the window.
   function load(frameWindow, pair, onMissing) {
-    const image = element("img", { alt: "", draggable: false, src: isthmus.stripPath(pair) });
-    image.addEventListener("error", () => onMissing(image.getAttribute("src")));
+    const path = isthmus.stripPath(pair);
+    const image = isthmus.picture(path, () => {
+      image.remove();
+      onMissing(path);
+    });
     frameWindow.style.setProperty("--frames", pair.frames);
     frameWindow.replaceChildren(image);
   }

@@ -197,16 +197,17 @@ isthmus.grid = (() => {
   // Change some of the choices; an empty text removes its filter.
   function change(changes, focused) {
     focused?.focus();
-    choose(filter.read(new Map(Object.entries({ ...chosen, ...changes }))));
-    isthmus.address.replace();
+    const next = filter.read(new Map(Object.entries({ ...chosen, ...changes })));
+    isthmus.address.replace(next); // first, because the links of tiles have the choices
+    choose(next);
   }
 
   function setColumns(number) {
     const first = Math.round(list.position() / height) * columns;
     chosen = filter.read(new Map(Object.entries({ ...chosen, columns: number })));
+    isthmus.address.replace(chosen);
     fit();
     if (first > 0) list.reveal(Math.floor(first / columns));
-    isthmus.address.replace();
   }
 
   // Follow the size of the screen.

@@ -130,6 +130,7 @@ isthmus.neuron = (() => {
         { className: "faint", title: meaning, textContent: `${label.toLowerCase()} ${isthmus.short(pair[name])}` },
       );
     });
+    if (pair.setting) scores.push(element("bdi", { className: "faint", textContent: pair.setting }));
     const mark = names.markIn(pair.row, neuron);
     const own = mark && mark !== marks.everywhere ? [isthmus.mark(mark, `${neuron.name} ${isthmus.MARKS[mark].word}`)] : [];
     const link = isthmus.neuronLink(partner, names.markIn(pair.row, partner));

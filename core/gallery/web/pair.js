@@ -29,11 +29,14 @@ isthmus.pair = (() => {
     around.show(pair);
     if (!pair) {
       byId("pair-title").textContent = "No such pair";
-      const words = ["This atlas has no pair with the key ", isthmus.quoted(key)];
-      if (!key) words.splice(0, 2, "The address names no pair: expected #pair=KEY");
       byId("reason").replaceChildren(
-        ...words,
-        ". The pair may have been rendered with other settings, or the link may be cut short.",
+        ...(key
+          ? [
+              "This atlas has no pair with the key ",
+              isthmus.quoted(key),
+              ". The pair may have been rendered with other settings, or the link may be cut short.",
+            ]
+          : ["The address names no pair: expected #pair=KEY."]),
       );
       return "No such pair";
     }
@@ -147,8 +150,9 @@ isthmus.pair = (() => {
     byId("curves").replaceChildren(
       isthmus.chart(curves, "activation of both neurons on every frame, each on its own scale"),
     );
+    const words = [...isthmus.summary(record), pair.setting && `Settings: ${pair.setting}.`].filter(Boolean);
     byId("summary").replaceChildren(
-      ...isthmus.summary(record).map((text) => element("p", { textContent: text })),
+      ...words.map((textContent) => element("p", { textContent })),
       ...flight(),
     );
     scrubber.goTo(scrubber.position);
