@@ -59,15 +59,18 @@ def _read(store: Store, evidence: Evidence, neurons: Sequence[Neuron], values: C
     return found
 
 
-def on_photographs(store: Store, model: Model, model_digest: str) -> OnPhotographs:
+def on_photographs(store: Store, model: Model, model_digest: str, known: Evidence | None) -> OnPhotographs:
     """Return a function that reads activations on the photographs of an atlas; see `OnPhotographs`.
 
     Nothing is read before the function is called. It returns None for layers that are not recorded, for channels that
     a layer does not have, and if the photographs were seen by another model, or by other directions of a derived layer.
+
+    Args:
+        known: what is recorded of the photographs that the spec has now; None: of those of the last build.
     """
 
     def read(layer: str, channels: Sequence[int]) -> Array | None:
-        evidence = read_evidence(store)
+        evidence = known or read_evidence(store)
         if evidence is None or evidence.album.model_digest != model_digest:
             return None
         neurons = [Neuron(layer, channel) for channel in channels]

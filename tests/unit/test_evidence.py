@@ -368,6 +368,19 @@ def test_photographs_that_are_gone_or_changed_have_a_reason_and_no_picture(folde
     assert read_thumbnails(store, evidence)[4, None].path is None
 
 
+def test_pairs_by_activations_wait_for_new_photographs(folder: Path, store: DirectoryStore, tmp_path: Path) -> None:
+    """A build would otherwise select other pairs, or none, as soon as it has noted the new list."""
+    shutil.copytree(folder, tmp_path / "mine")
+    pairs = {"select": "nearest", "neurons": ["first:0-3"], "k": 1, "by": "activations"}
+    spec = spec_of(tmp_path / "mine", pairs=pairs)
+    assert 2 <= make_plan(spec, store, 1).pairs <= 4
+
+    (tmp_path / "mine" / "photos" / "z.png").write_bytes(encoded(picture(500, (30, 40)), "PNG"))
+    with pytest.raises(SpecError, match="run isthmus images SPEC first"):
+        make_plan(spec, store, 1)
+    assert 2 <= make_plan(spec.model_copy(update={"images": None}), store, 1).pairs <= 4
+
+
 def test_captions_and_the_licence_follow_the_source(folder: Path, store: DirectoryStore, tmp_path: Path) -> None:
     """Texts that are changed, added or removed later are those of the atlas, without another pass."""
     shutil.copytree(folder, tmp_path / "mine")
