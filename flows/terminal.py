@@ -126,7 +126,7 @@ def progress_bars(show: bool) -> Iterator[Progress]:
         TextColumn("·"),
         TimeElapsedColumn(),
         TextColumn("left"),
-        TimeRemainingColumn(elapsed_when_finished=True),
+        TimeRemainingColumn(),
         console=errors,
         disable=not (show and errors.is_terminal),
         transient=True,

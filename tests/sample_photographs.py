@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,7 @@ def compare(
     publish: bool = True,
     parts: int = 2,
     source: Path = Path("nowhere"),
+    equal: Mapping[int, int] = MappingProxyType({}),
 ) -> Album:
     """Write the activations of layers on photographs, as a build with images leaves them.
 
@@ -49,6 +51,7 @@ def compare(
         labels: the class of each photograph.
         parts: number of files.
         source: the folder of the photographs `00000.jpg` and so on, if there is one.
+        equal: number of a photograph -> number of one whose file has the same bytes.
     """
     count = len(next(iter(means.values())))
     labels = list(labels) or [None] * count
@@ -74,7 +77,7 @@ def compare(
         data = pack(
             PartActivations(
                 rows.astype(np.int32),
-                np.array([_digest(source / photograph.file.path) for photograph in part.photographs], np.uint64),
+                np.array([_digest(files[equal.get(part.first + row, part.first + row)]) for row in rows], np.uint64),
                 {layer: _activations(values[part.first + rows], part.first) for layer, values in means.items()},
             )
         )
@@ -101,7 +104,7 @@ def compare(
 
 
 def _digest(file: Path) -> int:
-    return file_digest(file.read_bytes()) if file.exists() else 0
+    return file_digest(file.read_bytes() if file.exists() else file.name.encode())
 
 
 def _activations(means: NDArray[Any], first: int) -> LayerActivations:

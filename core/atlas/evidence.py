@@ -124,12 +124,28 @@ class Responses:
         mean: mean activation over the positions of the layer, float32, shape (image, neuron).
         peak: the largest activation of a position, float32, shape (image, neuron).
         position: where the peak is, row * width + column among the positions of the layer, shape (image, neuron).
+        digests: the first 64 bits of the sha256 of each file, shape (image,); equal files are equal photographs.
     """
 
     numbers: NDArray[np.int32]
     mean: Array
     peak: Array
     position: NDArray[np.int32]
+    digests: NDArray[np.uint64]
+
+
+def first_ones(digests: NDArray[np.uint64], known: set[int]) -> NDArray[np.bool_]:
+    """Return which photographs are neither known nor equal to one before them, shape (image,), and make all known.
+
+    Args:
+        digests: of their files, shape (image,).
+        known: digests of the photographs before.
+    """
+    found = np.zeros(len(digests), bool)
+    for place, digest in enumerate(digests.tolist()):
+        found[place] = digest not in known
+        known.add(digest)
+    return found
 
 
 def part_digest(photographs: Iterable[Photograph]) -> str:
@@ -251,6 +267,7 @@ def read_responses(store: Store, evidence: Evidence, neurons: Sequence[Neuron]) 
         np.concatenate([part.mean for part in parts]),
         np.concatenate([part.peak for part in parts]),
         np.concatenate([part.position for part in parts]),
+        np.concatenate([part.digests for part in parts]),
     )
 
 
@@ -267,13 +284,14 @@ def stream_responses(store: Store, evidence: Evidence, neurons: Sequence[Neuron]
         shape = (len(rows), len(neurons))
         mean, peak = np.empty(shape, np.float32), np.empty(shape, np.float32)
         position = np.empty(shape, np.int32)
-        for layer, found in _read_layers(store, evidence, part, by_layer, rows).items():
+        digests, by_name = _read_layers(store, evidence, part, by_layer, rows)
+        for layer, found in by_name.items():
             places, kept = by_layer[layer], evidence.records[part.digest, layer].layers[layer]
             channels = kept.columns([neurons[place].channel for place in places])
             mean[:, places] = found.mean[:, channels]
             peak[:, places] = found.peak[:, channels]
             position[:, places] = found.position[:, channels]
-        yield Responses(part.first + rows, mean, peak, position)
+        yield Responses(part.first + rows, mean, peak, position, digests)
 
 
 def read_digests(store: Store, evidence: Evidence, numbers: Iterable[int]) -> dict[int, int]:
@@ -298,12 +316,16 @@ def read_digests(store: Store, evidence: Evidence, numbers: Iterable[int]) -> di
 
 def _read_layers(
     store: Store, evidence: Evidence, part: Part, layers: Iterable[str], rows: NDArray[np.int32]
-) -> dict[str, LayerActivations]:
-    """Return layer -> activations on the photographs at some places of a part; each file is read once."""
+) -> tuple[NDArray[np.uint64], dict[str, LayerActivations]]:
+    """Return the digests of the photographs at some places of a part, and layer -> activations on them.
+
+    Each file is read once.
+    """
     by_record: dict[Key, list[str]] = {}
     for layer in layers:
         by_record.setdefault(evidence.records[part.digest, layer].key, []).append(layer)
     found: dict[str, LayerActivations] = {}
+    digests = np.zeros(len(rows), np.uint64)
     for key, wanted in by_record.items():
         path = activations_path(key)
         names = evidence.records[part.digest, wanted[0]].layers
@@ -314,6 +336,7 @@ def _read_layers(
                 f"{store}/{path}: expected {len(rows)} photographs, found {counts.sum()}; run isthmus "
                 "verify --repair, then isthmus images"
             )
+        digests = kept.digests[counts]
         for layer, each in kept.layers.items():
             found[layer] = LayerActivations(each.mean[counts], each.peak[counts], each.position[counts])
-    return found
+    return digests, found

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.arrays import Array
-from core.atlas.evidence import Evidence, Responses, stream_responses
+from core.atlas.evidence import Evidence, Responses, first_ones, stream_responses
 from core.atlas.image_records import LayerOfImages
 from core.neurons import Neuron
 from core.photographs.decoding import Box
@@ -74,8 +74,8 @@ class NeuronSummary:
         sparsity: lifetime sparseness of the peaks r, negative ones as 0 (Vinje and Gallant 2000, Science 287:1273):
             (1 - (sum r / n)^2 / (sum r^2 / n)) / (1 - 1 / n), from 0 (all photographs excite the neuron alike) to 1
             (one alone does). None if none does, or there is only one.
-        strongest: the photographs with the largest peaks; of equal ones, such as those of a ReLU6, that with the
-            larger mean, then the first in the list.
+        strongest: the photographs with the largest peaks; of equal peaks, such as those of a ReLU6, that with the
+            larger mean, then the first in the list. Of equal files only the first is shown.
         middle: random photographs between the 40th and the 60th percentile of the peaks, by their numbers.
         classes: all classes, the strongest first.
     """
@@ -141,13 +141,13 @@ class _Strongest:
     mean: Array
     position: NDArray[np.int32]
 
-    def add(self, responses: Responses) -> None:
-        """Merge more photographs, which come later in the list."""
-        shape = responses.peak.shape
-        peak = np.concatenate([self.peak, responses.peak])
-        mean = np.concatenate([self.mean, responses.mean])
-        numbers = np.concatenate([self.numbers, np.broadcast_to(responses.numbers[:, None], shape)])
-        position = np.concatenate([self.position, responses.position])
+    def add(self, responses: Responses, shown: NDArray[np.bool_]) -> None:
+        """Merge those of some more photographs that may be shown; they come later in the list."""
+        peak = np.concatenate([self.peak, responses.peak[shown]])
+        mean = np.concatenate([self.mean, responses.mean[shown]])
+        of_each = np.repeat(responses.numbers[shown, None], peak.shape[1], axis=1)
+        numbers = np.concatenate([self.numbers, of_each])
+        position = np.concatenate([self.position, responses.position[shown]])
         order = np.lexsort((-mean, -peak), axis=0)[:STRONGEST]  # equal ones stay in the sequence of the list
         self.numbers, self.peak, self.mean, self.position = (
             np.take_along_axis(values, order, axis=0) for values in (numbers, peak, mean, position)
@@ -169,6 +169,7 @@ class _Collected:
         self.class_sums: Sums = np.zeros((len(classes.labels), neurons))
         self.class_counts = np.zeros(len(classes.labels), np.int64)
         self._sample = sample
+        self._known, self._known_in_sample = set[int](), set[int]()
         self._sampled: list[tuple[NDArray[np.int32], Array, NDArray[np.int32]]] = []
 
     def add(self, responses: Responses) -> None:
@@ -184,12 +185,13 @@ class _Collected:
         for name in self.squares:
             self.squares[name] = _added(self.squares[name], values[name] ** 2)
         self.highest = np.maximum(self.highest, responses.mean.max(axis=0))
-        self.strongest.add(responses)
+        self.strongest.add(responses, first_ones(responses.digests, self._known))
         for row, label in enumerate(self.classes.of_number[responses.numbers]):
             if label >= 0:
                 self.class_sums[label] += peak[row]
                 self.class_counts[label] += 1
         kept = np.isin(responses.numbers, self._sample)
+        kept[kept] = first_ones(responses.digests[kept], self._known_in_sample)
         self._sampled.append((responses.numbers[kept], responses.peak[kept], responses.position[kept]))
 
     def sampled(self) -> tuple[NDArray[np.int32], Array, NDArray[np.int32]]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from core.arrays import Array
-from core.atlas.evidence import Evidence, Responses, read_evidence, stream_responses
+from core.atlas.evidence import Evidence, Responses, first_ones, read_evidence, stream_responses
 from core.atlas.natural_strip import levels
 from core.atlas.selection import OnPhotographs
 from core.models.model import Model
@@ -25,20 +26,28 @@ def read_means(store: Store, evidence: Evidence, neurons: Sequence[Neuron]) -> A
     return _read(store, evidence, neurons, lambda part: part.mean)
 
 
-def read_levels(store: Store, evidence: Evidence, neurons: Sequence[Neuron]) -> Array:
-    """Return the levels of all photographs that count by their peaks, see `core.atlas.natural_strip.levels`.
+def read_levels(store: Store, evidence: Evidence, neurons: Sequence[Neuron]) -> tuple[Array, NDArray[np.bool_]]:
+    """Return the levels of all photographs that count, and which of these equal none before them.
+
+    The levels are those of the peaks, see `core.atlas.natural_strip.levels`.
 
     Raises:
         RecordError: if the layer of a neuron is not recorded, or a file is damaged.
         StoreError: if a file cannot be read.
 
     Returns:
-        shape (neuron, image), float32.
+        float32, shape (neuron, image), and shape (image,).
     """
-    found = _read(store, evidence, neurons, lambda part: part.peak)
+    known, firsts = set[int](), []
+
+    def peaks(part: Responses) -> Array:
+        firsts.append(first_ones(part.digests, known))
+        return part.peak
+
+    found = _read(store, evidence, neurons, peaks)
     for row in found:
         row[:] = levels(row)
-    return found
+    return found, np.concatenate(firsts)
 
 
 def _read(store: Store, evidence: Evidence, neurons: Sequence[Neuron], values: Callable[[Responses], Array]) -> Array:
@@ -50,15 +59,18 @@ def _read(store: Store, evidence: Evidence, neurons: Sequence[Neuron], values: C
     return found
 
 
-def on_photographs(store: Store, model: Model, model_digest: str) -> OnPhotographs:
+def on_photographs(store: Store, model: Model, model_digest: str, known: Evidence | None) -> OnPhotographs:
     """Return a function that reads activations on the photographs of an atlas; see `OnPhotographs`.
 
     Nothing is read before the function is called. It returns None for layers that are not recorded, for channels that
     a layer does not have, and if the photographs were seen by another model, or by other directions of a derived layer.
+
+    Args:
+        known: what is recorded of the photographs that the spec has now; None: of those of the last build.
     """
 
     def read(layer: str, channels: Sequence[int]) -> Array | None:
-        evidence = read_evidence(store)
+        evidence = known or read_evidence(store)
         if evidence is None or evidence.album.model_digest != model_digest:
             return None
         neurons = [Neuron(layer, channel) for channel in channels]

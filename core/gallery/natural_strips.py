@@ -55,7 +55,12 @@ class NaturalStrips:
 
 
 def natural_strips(
-    table: Table, neurons: NDArray[np.integer], levels: Array, means: Array, known: NDArray[np.bool_]
+    table: Table,
+    neurons: NDArray[np.integer],
+    levels: Array,
+    means: Array,
+    shown: NDArray[np.bool_],
+    known: NDArray[np.bool_],
 ) -> NaturalStrips:
     """Return the natural strips of all rows of a table.
 
@@ -63,6 +68,7 @@ def natural_strips(
         neurons: ids of the neurons whose activations are known.
         levels: the levels of the photographs for them, shape (neuron, photograph).
         means: their activations, means over positions, shape (neuron, photograph).
+        shown: which photographs may be shown, shape (photograph,).
         known: shape (row,): whether the activations are of the network of that row.
 
     Returns:
@@ -79,7 +85,8 @@ def natural_strips(
     for row in np.flatnonzero((a >= 0) & (b >= 0) & (frames > 1)):
         of_a, of_b = levels[a[row]], levels[b[row]]
         slots = slice(starts[row], starts[row + 1])
-        photographs[slots] = chosen = natural_strip(of_a, of_b, int(frames[row]), AT_MOST).ravel()
+        chosen = natural_strip(of_a * shown, of_b * shown, int(frames[row]), AT_MOST).ravel()
+        photographs[slots] = chosen
         for end, of_end in enumerate((of_a, of_b)):
             in_steps[end, slots] = np.where(chosen < 0, 0, np.minimum(255, np.rint(of_end[chosen] * LEVEL_STEPS)))
         found = overlap(of_a, of_b, standard[a[row]], standard[b[row]])

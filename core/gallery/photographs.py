@@ -85,9 +85,9 @@ def read_photographs(store: Store, table: Table, others: OtherNeurons | None = N
     if not (seen.neurons or alone):
         return None
     neurons = list(seen.neurons.values())
-    strips = natural_strips(
-        table, seen.ids, read_levels(store, evidence, neurons), read_means(store, evidence, neurons), seen.rows
-    ).of_list(_numbers(evidence))
+    levels, shown = read_levels(store, evidence, neurons)
+    means = read_means(store, evidence, neurons)
+    strips = natural_strips(table, seen.ids, levels, means, shown, seen.rows).of_list(_numbers(evidence))
     summaries = summarise(store, evidence, [*neurons, *alone])
     of_pairs = {number: summaries[neuron] for number, neuron in seen.neurons.items()}
     return Photographs(evidence, of_pairs, {neuron: summaries[neuron] for neuron in alone}, strips)

@@ -12,8 +12,8 @@ import tarfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from core.addresses import without_secrets
@@ -65,7 +65,14 @@ class TarSource:
             elif not member.isdir():
                 is_named = path == shown
                 refused.append((shown, "it is no regular file of the tar" if is_named else "its name is not UTF-8"))
-        return listed(pieces, limit=limit, by_folder=by_folder, labels=labels if by_folder else {}, refused=refused)
+        root = _root(piece.path for piece in pieces)
+        return listed(
+            (replace(piece, path=piece.path.removeprefix(root)) for piece in pieces),
+            limit=limit,
+            by_folder=by_folder,
+            labels={path.removeprefix(root): label for path, label in labels.items()} if by_folder else {},
+            refused=refused,
+        )
 
     def read(self, piece: Piece) -> bytes:
         if piece.offset is None:
@@ -91,12 +98,13 @@ class TarSource:
             if rest > 0 and any(self._data.read(place, rest)):
                 raise ValueError("the next file has no header")
         except (tarfile.TarError, EOFError, OSError, ValueError, RecursionError) as error:
-            expected = f"images.source {self._address}: expected a"
             if not place:
-                raise SpecError(f"{expected} tar file without compression, {one_line(error)}") from None
+                raise SpecError(
+                    f"images.source {self._address}: expected a tar file without compression, {one_line(error)}"
+                ) from None
             raise SpecError(
-                f"{expected} whole tar file, it is damaged at byte {min(place, self._data.size):,} "
-                f"({one_line(error)}); copy it again, or give a folder with its files"
+                f"images.source {self._address}: expected a whole tar file, it is damaged at byte "
+                f"{min(place, self._data.size):,} ({one_line(error)}); copy it again, or give a folder with its files"
             ) from None
 
     def _label(self, piece: Piece) -> str | None:
@@ -104,6 +112,12 @@ class TarSource:
         text = self._data.read(piece.offset or 0, min(piece.bytes, 4 * _LONGEST_LABEL)) if piece.bytes else b""
         lines = text.decode(errors="replace").strip().splitlines()
         return lines[0].strip()[:_LONGEST_LABEL] if lines else None
+
+
+def _root(paths: Iterable[str]) -> str:
+    """Return the folder that all files are in, with a slash at its end; nothing if there is none."""
+    tops = {path[: path.find("/") + 1] for path in paths if not path.startswith(".")}
+    return tops.pop() if len(tops) == 1 else ""
 
 
 class _Headers(io.BufferedReader):

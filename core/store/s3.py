@@ -70,7 +70,7 @@ class S3Store:
 
     Args:
         uri: s3://bucket or s3://bucket/prefix.
-        field: the key of the spec that has it, for messages.
+        key: the key of the spec that has it, for messages.
 
     Raises:
         StoreError: if the address is not valid, or boto3 is not set up correctly.
@@ -78,8 +78,8 @@ class S3Store:
 
     one_writer = "this store ignores conditional writes; let only one build or publish of an atlas run at a time"
 
-    def __init__(self, uri: str, storage: Storage, field: str = "output") -> None:
-        self._bucket, self._prefix = _parse(uri, field)
+    def __init__(self, uri: str, storage: Storage, key: str = "output") -> None:
+        self._bucket, self._prefix = _parse(uri, key)
         self._storage = storage
         self._client = _client(storage, os.getpid())
         self._config: Any = self._client.meta.config
@@ -303,20 +303,18 @@ def read_from(address: str, offset: int) -> Iterator[bytes]:
         raise StoreError(one_line(error)) from None
 
 
-def _parse(uri: str, field: str) -> tuple[str, str]:
+def _parse(uri: str, key: str) -> tuple[str, str]:
     """Return bucket and prefix of an address."""
     bucket, _, prefix = uri.removeprefix("s3://").partition("/")
     prefix = prefix.strip("/")
     if "@" in bucket:  # these messages must not repeat the address
-        raise StoreError(
-            f"{field}: expected s3://bucket/prefix without user and password; give them by the environment"
-        )
+        raise StoreError(f"{key}: expected s3://bucket/prefix without user and password; give them by the environment")
     if has_secret(uri):
-        raise StoreError(f"{field}: expected s3://bucket/prefix without password, ? and #; give only bucket and prefix")
+        raise StoreError(f"{key}: expected s3://bucket/prefix without password, ? and #; give only bucket and prefix")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]", bucket):
-        raise StoreError(f"{field} {uri}: expected s3://bucket/prefix, {bucket or 'nothing'} is not a bucket name")
+        raise StoreError(f"{key} {uri}: expected s3://bucket/prefix, {bucket or 'nothing'} is not a bucket name")
     if any(part in ("", ".", "..") for part in prefix.split("/")[bool(not prefix) :]):
-        raise StoreError(f"{field} {uri}: expected s3://bucket/prefix without empty, . or .. parts")
+        raise StoreError(f"{key} {uri}: expected s3://bucket/prefix without empty, . or .. parts")
     return bucket, prefix
 
 

@@ -164,7 +164,7 @@ def _refusal(error: ClientError, bucket: str, endpoint: str, has_checksum: bool)
     perhaps = f", or {_NO_CHECKSUMS}" if has_checksum else ""
     if code == "NoSuchBucket":
         problem = f"at {endpoint} there is no bucket {bucket}"
-        return StoreError, f"{problem}; create it, or correct the output or storage.endpoint_url"
+        return StoreError, f"{problem}; create it, or correct the address or storage.endpoint_url"
     if code == "NoSuchKey":
         return StoreError, "there is no such object"
     if code in _BAD_CREDENTIALS:

@@ -20,6 +20,7 @@ from core.atlas.activation_files import LayerActivations, PartActivations, pack,
 from core.atlas.evidence import Evidence, Responses, read_evidence, read_responses
 from core.atlas.evidence_summary import NeuronSummary, summarise
 from core.atlas.image_records import images_from_ndjson
+from core.atlas.photograph_means import read_levels
 from core.atlas.plan import Plan, make_plan
 from core.atlas.plan_files import read_chunk, write_plan
 from core.atlas.public_spec import public_spec
@@ -197,9 +198,11 @@ def test_of_equal_peaks_the_larger_mean_comes_first() -> None:
     numbers = np.arange(5, dtype=np.int32)
     for cuts in ([0, 5], [0, 1, 3, 5]):
         real, whole = np.empty((0, 1), np.float32), np.empty((0, 1), np.int32)
+        digests = numbers.astype(np.uint64)
         strongest = evidence_summary._Strongest(whole, real, real, whole)
         for part in map(slice, cuts, cuts[1:]):
-            strongest.add(Responses(numbers[part], mean[part], peak[part], numbers[part, None]))
+            read = Responses(numbers[part], mean[part], peak[part], numbers[part, None], digests[part])
+            strongest.add(read, np.ones(len(read.numbers), bool))
         assert strongest.numbers[:, 0].tolist() == strongest.position[:, 0].tolist() == [3, 4, 2, 0, 1]
 
 
@@ -289,7 +292,9 @@ def test_more_photographs_and_more_layers_read_only_what_is_new(
     read(spec, other)
     before = set(other.list("images/activations/"))
 
-    (more / "photos" / "z.png").write_bytes(encoded(picture(500, (30, 40)), "PNG"))
+    strongest = summarise(store, known(store), NEURONS[:1])[NEURONS[0]].strongest[0].number
+    copied = known(store).listing.photographs[strongest].file.path
+    shutil.copy(more / "photos" / copied, more / "photos" / "z.png")
     assert [len(chunk.images.photographs) for chunk in plan_of(spec, other).chunks if chunk.images] == [12]
     assert plan_of(spec, other, relist=False).chunks == ()
     assert plan_of(spec_of(more, pairs={"select": "all", "neurons": ["first:2-3"]}), other, relist=False).chunks == ()
@@ -302,6 +307,11 @@ def test_more_photographs_and_more_layers_read_only_what_is_new(
     assert read_responses(other, known(other), NEURONS).numbers.tolist() == [
         n for n in range(COUNT + 1) if n not in known(other).skipped
     ]
+    numbers = read_responses(other, known(other), NEURONS).numbers
+    assert numbers[~read_levels(other, known(other), NEURONS)[1]].tolist() == [COUNT]
+    shown = summarise(other, known(other), NEURONS)[NEURONS[0]]
+    assert shown.strongest[0].number == strongest
+    assert COUNT not in {each.number for each in (*shown.strongest, *shown.middle)}, "an equal file is shown once"
 
 
 def test_small_pictures_show_what_was_seen(whole: DirectoryStore, folder: Path) -> None:
@@ -356,6 +366,19 @@ def test_photographs_that_are_gone_or_changed_have_a_reason_and_no_picture(folde
     show_photographs(store, spec.storage, evidence, ())
     assert read_thumbnails(store, evidence)[3, None].path is not None
     assert read_thumbnails(store, evidence)[4, None].path is None
+
+
+def test_pairs_by_activations_wait_for_new_photographs(folder: Path, store: DirectoryStore, tmp_path: Path) -> None:
+    """A build would otherwise select other pairs, or none, as soon as it has noted the new list."""
+    shutil.copytree(folder, tmp_path / "mine")
+    pairs = {"select": "nearest", "neurons": ["first:0-3"], "k": 1, "by": "activations"}
+    spec = spec_of(tmp_path / "mine", pairs=pairs)
+    assert 2 <= make_plan(spec, store, 1).pairs <= 4
+
+    (tmp_path / "mine" / "photos" / "z.png").write_bytes(encoded(picture(500, (30, 40)), "PNG"))
+    with pytest.raises(SpecError, match="run isthmus images SPEC first"):
+        make_plan(spec, store, 1)
+    assert 2 <= make_plan(spec.model_copy(update={"images": None}), store, 1).pairs <= 4
 
 
 def test_captions_and_the_licence_follow_the_source(folder: Path, store: DirectoryStore, tmp_path: Path) -> None:

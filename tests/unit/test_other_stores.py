@@ -451,7 +451,7 @@ def test_a_spec_whose_bucket_has_no_atlas_names_the_place(
 @pytest.mark.parametrize(
     ("address", "message"),
     [
-        ("s3://atlase/a/small", "at {url} there is no bucket atlase; create it, or correct the output or storage."),
+        ("s3://atlase/a/small", "at {url} there is no bucket atlase; create it, or correct the address or storage."),
         ("s3://atlases/a/small/", "no atlas at s3://atlases/a/small (searched {url}/atlases/a/small/); build it "),
     ],
 )

@@ -342,6 +342,17 @@ def test_files_of_a_tar_have_any_name(tmp_path: Path) -> None:
     assert found.refused == (("latin-?.jpg", "its name is not UTF-8"),)
 
 
+def test_a_folder_that_holds_a_whole_tar_is_its_root(tmp_path: Path) -> None:
+    """Then the folders in it are classes, and the licence stands in it; systems add hidden files beside it."""
+    with tarfile.open(tmp_path / "photos.tar", "w") as file:
+        for name in ("./._photos", "./photos/LICENSE", "./photos/cat/1.jpg", "./photos/dog/2.jpg"):
+            file.addfile(tarfile.TarInfo(name))
+    found = open_source(str(tmp_path / "photos.tar"), Storage()).listing(None, by_folder=True)
+
+    assert (names(found), found.labels) == (["cat/1.jpg", "dog/2.jpg"], ["cat", "dog"])
+    assert found.licence is not None
+
+
 def test_a_file_that_may_not_be_read_is_not_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """So it is looked at again by the next command, when it may perhaps be read."""
     for name in ("mine.png", "secret.png"):

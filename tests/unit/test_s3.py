@@ -521,7 +521,7 @@ def run(isthmus: Isthmus, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Said
 @pytest.mark.parametrize(
     ("bucket", "change", "message"),
     [
-        ("nowhere", {}, "there is no bucket nowhere; create it, or correct the output or storage.endpoint_url"),
+        ("nowhere", {}, "there is no bucket nowhere; create it, or correct the address or storage.endpoint_url"),
         (BUCKET, {"AWS_SECRET_ACCESS_KEY": WRONG}, f"refuses the credentials (SignatureDoesNotMatch); {GIVE}"),
         (BUCKET, {"AWS_ACCESS_KEY_ID": WRONG}, f"refuses the credentials (InvalidAccessKeyId); {GIVE}"),
         (BUCKET, {"AWS_ACCESS_KEY_ID": ""}, f"found no credentials (NoCredentialsError); {GIVE}"),
