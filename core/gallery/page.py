@@ -79,7 +79,8 @@ def pages(manifest: Manifest) -> dict[str, bytes]:
     icon = (_WEB / _ICON).read_bytes().rstrip()
     icon_path = _asset_path(_ICON, icon)
     site = (manifest.spec or {}).get("site")
-    page = _templates().get_template("page.html.j2").render(
+    template = _templates().get_template("page.html.j2")
+    page = template.render(
         facts,
         description=_description(manifest),
         icon=icon_path,
