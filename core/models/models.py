@@ -182,7 +182,7 @@ def check_layer(model: Model, layer: str, source: str) -> None:
         near = difflib.get_close_matches(layer, model.layers, n=6, cutoff=0.5) or list(model.layers)[:6]
         raise UnknownLayerError(
             f"{source}: expected a layer of {model.name}, got {layer!r}; similar: {', '.join(near)} "
-            f"('isthmus models layers {model.name}{_file_option(model)}' lists all {len(model.layers)})"
+            f"('isthmus models layers {_argument(model)}' lists all {len(model.layers)})"
         )
 
 
@@ -201,6 +201,9 @@ def check_neuron(model: Model, neuron: Neuron, source: str) -> None:
         )
 
 
-def _file_option(model: Model) -> str:
+def _argument(model: Model) -> str:
+    """Return what stands behind `isthmus models layers` to list the layers of a model, derived ones too."""
     kind = kind_of(model.name)
-    return " --file FILE" if kind is not None and "file" in kind.keys else ""
+    if model.derived:
+        return "SPEC"
+    return f"{model.name} --file FILE" if kind is not None and "file" in kind.keys else model.name
