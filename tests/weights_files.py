@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 State = Mapping[str, NDArray[Any]]
 
 STORAGES = {"<f4": "FloatStorage", "<f2": "HalfStorage", "<i8": "LongStorage"}
-SAFETENSORS = {"<f4": "F32", "<f2": "F16", "<u2": "BF16", "<i8": "I64", "<f8": "F64"}
+SAFETENSORS = {"<f4": "F32", "<f2": "F16", "<u2": "BF16", "<i8": "I64", "<f8": "F64", "|u1": "U8"}
 ORDERED_DICT = b"ccollections\nOrderedDict\n)R"
 
 
