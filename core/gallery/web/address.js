@@ -77,7 +77,7 @@ isthmus.address = (() => {
     byId("gone").hidden = !failure;
     if (failure) return offerRetry(failure);
     if (page !== "grid") scrollTo({ top: 0, behavior: "instant" });
-    const title = await Promise.resolve(isthmus[page].show(value, place)).catch((error) => offerRetry(error));
+    const title = await Promise.resolve(isthmus[page].show(value, place)).catch(offerRetry);
     if (hash !== location.hash) return;
     setTitle(title);
     if (page !== "grid" && place) returnTo(place);

@@ -16,7 +16,7 @@ isthmus.strip = (() => {
     names.append(...["a", "b"].map((end) => isthmus.neuronLink(pair[end], isthmus.markOf(pair, end))));
     names.classList.toggle("same-layer", pair.a.layer === pair.b.layer);
     for (const link of names.children) link.tabIndex = -1; // for the keyboard there are the keys a and b
-    if (pair.setting) names.append(element("bdi", { className: "differs", textContent: (tile.title = pair.setting) }));
+    if (pair.setting) names.append(element("bdi", { className: "label differs", textContent: (tile.title = pair.setting) }));
     numbers.href = isthmus.address.to("pair", pair.key);
     if (scores) {
       const values = scores.map((name) => score(isthmus.pairs.columns[name][pair.row], name));
