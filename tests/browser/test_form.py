@@ -20,6 +20,8 @@ from core.spec import AllPairs, AtlasSpec, ListedPairs, NearestPairs, RandomPair
 
 PAIRS = "The pairs of the atlas"
 NEURONS = "block1:0-3"
+IDLE_SERVICES = "SCHEDULER LATE_RUNS FOREMAN CANCELLATION_CLEANUP PAUSE_EXPIRATIONS REPOSSESSOR TRIGGERS".split()
+"""Services of the server that look for work every few seconds; a form needs none of them."""
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +31,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
 
     from flows.build_atlas import build_atlas
 
-    made = PrefectServer(make_home(tmp_path_factory.mktemp("prefect"))).start()
+    with pytest.MonkeyPatch.context() as environment:
+        for service in IDLE_SERVICES:
+            environment.setenv(f"PREFECT_SERVER_SERVICES_{service}_ENABLED", "false")
+        made = PrefectServer(make_home(tmp_path_factory.mktemp("prefect"))).start()
     try:
         made.post("work_pools/", {"name": "cpu", "type": "process"})
         flow = made.post("flows/", {"name": "build-atlas"})
@@ -93,7 +98,7 @@ class Form:
 @pytest.fixture
 def open_form(browser: Browser, server: PrefectServer) -> Iterator[Callable[[], Form]]:
     """Open the form, each time on the same page of the browser, which then has loaded Prefect's scripts."""
-    context = browser.new_context(viewport={"width": 1280, "height": 2000})
+    context = browser.new_context(viewport={"width": 1280, "height": 2000}, reduced_motion="reduce")
     context.set_default_timeout(1000 * PATIENCE_SECONDS)
     page = context.new_page()
     yield lambda: Form(page, server)

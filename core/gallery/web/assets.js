@@ -41,8 +41,8 @@ isthmus.assets = (() => {
   // Load the files of every page that the atlas offers when the reader first moves the pointer, touches or types.
   function prepare() {
     const once = { once: true, passive: true };
-    const isOffered = (part) => !document.querySelector(`nav [data-page="${part}"]`)?.hidden;
-    const wanted = Object.keys(parts).filter((part) => !ASKED.includes(part) && isOffered(part));
+    const isOffered = (part) => !ASKED.includes(part) && !document.querySelector(`nav [data-page=${part}]`)?.hidden;
+    const wanted = Object.keys(parts).filter(isOffered);
     const loadAll = () => wanted.forEach((part) => load(part).catch(() => {})); // reported when it is opened
     for (const sign of SIGNS) addEventListener(sign, loadAll, once);
   }
