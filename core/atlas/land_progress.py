@@ -10,11 +10,10 @@ from core.atlas import pace
 from core.atlas.again import repeated, settled
 from core.atlas.chunks import Chunk, block_chunk
 from core.atlas.estimate import Outcome, mean_seconds, outcomes
-from core.atlas.evidence import Evidence
 from core.atlas.land_plan import PlannedBlock, PlannedLand, plan_land
-from core.atlas.photograph_means import on_photographs
 from core.atlas.recorded import read_blocks
 from core.atlas.records import Key
+from core.atlas.selection import OnPhotographs
 from core.models.model import Model
 from core.spec import AtlasSpec
 from core.store.store import Store
@@ -95,14 +94,14 @@ def land_progress(
     store: Store,
     on_gpu: bool | None,
     again: Mapping[str, int],
-    photographs: Evidence | None,
+    on_photographs: OnPhotographs,
 ) -> LandProgress | None:
     """Compare the land of a spec with the records in the store; None without a land.
 
     Args:
         on_gpu: see `core.atlas.estimate.outcomes`.
         again: see `core.atlas.again.settled`.
-        photographs: see `core.atlas.photograph_means.on_photographs`.
+        on_photographs: what `arrange: activations` compares.
 
     Raises:
         SpecError: if the neurons cannot have a land.
@@ -110,7 +109,7 @@ def land_progress(
     """
     if spec.land is None:
         return None
-    planned = plan_land(spec, model, model_digest, store, on_photographs(store, model, model_digest, photographs))
+    planned = plan_land(spec, model, model_digest, store, on_photographs)
     failures: Counter[str] = Counter()
     known = read_blocks(store, outcomes(model_digest, planned.settings, spec.strip, on_gpu), failures)
     recorded = settled(known, failures, again)

@@ -218,8 +218,7 @@ def make_plan(
     on_gpu = device.is_gpu(device.expected()) if spec.compute.renders_here else None
     again = again or {}
     images = image_progress(spec, model, model_digest, store, processes, on_gpu, relist=relist)
-    photographs = images.evidence if images else None
-    seen = on_photographs(store, model, model_digest, photographs)
+    seen = on_photographs(store, model, model_digest, images.evidence if images else None)
     selected = [] if only_images else select_pairs(spec, model, seen)
     pairs = [PlannedPair(pair, key) for pair, key in pair_keys(selected, model_digest, settings, model.derived)]
     if portraits := _plan_portraits(spec.strip, selected, model, store, model_digest, settings, on_gpu, again):
@@ -231,7 +230,7 @@ def make_plan(
     seconds, basis = pair_seconds(recorded.values(), missing, model_digest, settings, on_gpu)
     portrait_seconds = (portraits and mean_seconds(portraits.recorded.values())) or seconds / settings.frames
     failed = _failed(pairs, recorded)
-    land = None if only_images else land_progress(spec, model, model_digest, store, on_gpu, again, photographs)
+    land = None if only_images else land_progress(spec, model, model_digest, store, on_gpu, again, seen)
     cutting = Cutting(spec.compute.chunk_pairs, processes, adopted)
     return Plan(
         model=pinned(spec.model),
