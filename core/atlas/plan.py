@@ -202,8 +202,7 @@ def make_plan(
 
     Args:
         processes: number of processes that will render concurrently; chunks are small enough to keep all of them busy.
-        adopted: the keys in each chunk of the plans of other builds at work. This plan has their chunks as they are, so
-            that each is rendered by one build; the rest is cut.
+        adopted: the keys of each chunk in the plans of other builds at work; these chunks stay, and the rest is cut.
         again: `count_failures` at the start of the build; what has failed and not failed since then is missing.
         only_images: whether to plan the photographs alone, without pairs and land.
         relist: whether to look for photographs that the source has got since its list was made.
