@@ -17,7 +17,7 @@ from core.method.network import network
 from core.models.models import load
 from core.spec import ModelSpec
 
-_CLOSE = 0.04  # mean difference, as a share of the largest value; measured: 0.022. Different strips differ by 0.1 and more
+_CLOSE = 0.04  # mean difference as a share of the largest value: up to 0.022 was measured, and 0.1 for another strip
 
 
 @lru_cache
