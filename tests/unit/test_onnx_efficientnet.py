@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from batch_rounding import rounds_alike
 from onnx_graphs import OnnxGraph
 
 from core.method.strip_renderer import StripRenderer
@@ -86,12 +87,15 @@ def test_every_layer_is_that_of_the_built_in_model(
 
 
 def test_an_update_gives_the_pictures_of_the_built_in_model(both: tuple[EfficientNetLite0, FrozenGraph]) -> None:
-    """All frames of a strip agree to rounding after the first update; later ones let rounding grow."""
+    """All frames of a strip agree to rounding after the first update; later ones let rounding grow.
+
+    Where convolutions are rounded by their batch, the update of a pixel with hardly any gradient differs more.
+    """
     plain = RenderSettings(schedule="plain", steps=1, **SMALL)
 
     built_in, found = (StripRenderer(model, PAIR.layers, plain).render([PAIR])[0].frames for model in both)
 
-    np.testing.assert_allclose(found, built_in, atol=1e-5)
+    np.testing.assert_allclose(found, built_in, atol=1e-5 if rounds_alike() else 0.005)
 
 
 def test_an_update_between_two_ends_gives_the_pictures_of_the_built_in_model(

@@ -97,7 +97,7 @@ def test_a_keras_model_saved_in_training_mode_computes_for_inference(tmp_path: P
     model = load(ModelSpec(name="keras", file=str(tmp_path / "net.keras")))
 
     one, other = model.activations(tf.fill((2, 32, 32, 3), 0.5), ["last"])["last"].numpy()
-    np.testing.assert_array_equal(one, other)
+    np.testing.assert_allclose(one, other, rtol=1e-5)  # convolutions may be rounded by the place in the batch
 
 
 def test_layers_of_independent_images_are_checked_once() -> None:
