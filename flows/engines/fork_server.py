@@ -9,7 +9,7 @@ import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from multiprocessing import forkserver, get_context
+from multiprocessing import forkserver, get_context, resource_tracker
 from multiprocessing.context import ForkServerContext, SpawnContext
 
 from core.machine.device import environment, gpus
@@ -42,6 +42,7 @@ def block_interrupts() -> None:
     An interrupt reaches all processes of a terminal, and these end with this process anyway. A process whose start is
     interrupted would print an error about its empty input.
     """
+    resource_tracker.ensure_running()  # Python starts it with the first process, and unblocks interrupts then
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
 
 
