@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,40 +23,47 @@ def read_means(store: Store, evidence: Evidence, neurons: Sequence[Neuron]) -> A
         RecordError: if the layer of a neuron is not recorded, or a file is damaged.
         StoreError: if a file cannot be read.
     """
-    return _read(store, evidence, neurons, lambda part: part.mean)
+    means = _empty(evidence, neurons)
+    for places, part in _parts(store, evidence, neurons):
+        means[:, places] = part.mean.T
+    return means
 
 
-def read_levels(store: Store, evidence: Evidence, neurons: Sequence[Neuron]) -> tuple[Array, NDArray[np.bool_]]:
-    """Return the levels of all photographs that count, and which of these equal none before them.
+def read_levels_and_means(
+    store: Store, evidence: Evidence, neurons: Sequence[Neuron]
+) -> tuple[Array, Array, NDArray[np.bool_]]:
+    """Return levels and means of all photographs that count, and which of these equal none before them.
 
-    The levels are those of the peaks, see `core.atlas.natural_strip.levels`.
+    The levels are those of the peaks, see `core.atlas.natural_strip.levels`. Each file is read once.
 
     Raises:
         RecordError: if the layer of a neuron is not recorded, or a file is damaged.
         StoreError: if a file cannot be read.
 
     Returns:
-        float32, shape (neuron, image), and shape (image,).
+        float32, shape (neuron, image), twice; and shape (image,).
     """
+    peaks, means = _empty(evidence, neurons), _empty(evidence, neurons)
     known, firsts = set[int](), []
-
-    def peaks(part: Responses) -> Array:
+    for places, part in _parts(store, evidence, neurons):
+        peaks[:, places], means[:, places] = part.peak.T, part.mean.T
         firsts.append(first_ones(part.digests, known))
-        return part.peak
-
-    found = _read(store, evidence, neurons, peaks)
-    for row in found:
+    for row in peaks:
         row[:] = levels(row)
-    return found, np.concatenate(firsts)
+    return peaks, means, np.concatenate(firsts)
 
 
-def _read(store: Store, evidence: Evidence, neurons: Sequence[Neuron], values: Callable[[Responses], Array]) -> Array:
-    found = np.empty((len(neurons), evidence.count), np.float32)
+def _empty(evidence: Evidence, neurons: Sequence[Neuron]) -> Array:
+    return np.empty((len(neurons), evidence.count), np.float32)
+
+
+def _parts(store: Store, evidence: Evidence, neurons: Sequence[Neuron]) -> Iterator[tuple[slice, Responses]]:
+    """Yield the activations part by part, each with its places among the photographs that count."""
     start = 0
     for part in stream_responses(store, evidence, neurons):
-        found[:, start : start + len(part.numbers)] = values(part).T
-        start += len(part.numbers)
-    return found
+        stop = start + len(part.numbers)
+        yield slice(start, stop), part
+        start = stop
 
 
 def on_photographs(store: Store, model: Model, model_digest: str, known: Evidence | None) -> OnPhotographs:

@@ -101,8 +101,6 @@ def show_photographs(store: Store, storage: Storage, evidence: Evidence, neurons
     if evidence.album.publish:
         _carry_licence(store, open_source(evidence.album.source, storage), evidence.listing)
         wanted = wanted_thumbnails(summarise(store, evidence, neurons).values())
-        made = read_thumbnails(store, evidence)
-        wanted.update(each for each, record in made.items() if _worth(record, each, evidence) < 2)
         make_thumbnails(store, storage, evidence, wanted, again=True)
     else:
         remove_thumbnails(store)
@@ -116,8 +114,8 @@ def make_thumbnails(
     The source is not opened if nothing is missing.
 
     Args:
-        again: whether to try again what could not be made before, and what has another caption now; otherwise the
-            photographs of these are not read.
+        again: whether to make again, wanted or not, what could not be made before and what has another caption now;
+            otherwise the photographs of these are not read.
 
     Raises:
         SpecError: if the source does not exist.
@@ -125,11 +123,12 @@ def make_thumbnails(
         StoreError: if the source cannot be read or the store cannot be written.
     """
     recorded = read_thumbnails(store, evidence)
+    missing = set(wanted).difference(recorded)
+    if again:
+        missing.update(each for each, record in recorded.items() if _worth(record, each, evidence) < 2)
     boxes: dict[int, list[Box | None]] = {}
-    for number, box in sorted(set(wanted), key=lambda each: (each[0], each[1] or ())):
-        record = recorded.get((number, box))
-        if record is None or (again and _worth(record, (number, box), evidence) < 2):
-            boxes.setdefault(number, []).append(box)
+    for number, box in sorted(missing, key=lambda each: (each[0], each[1] or ())):
+        boxes.setdefault(number, []).append(box)
     if not boxes:
         return
     making = _Making(store, open_source(evidence.album.source, storage), evidence, read_digests(store, evidence, boxes))

@@ -18,7 +18,7 @@ from core.atlas.evidence import Evidence, read_evidence
 from core.atlas.evidence_summary import NeuronSummary, summarise
 from core.atlas.image_records import ThumbnailRecord
 from core.atlas.manifest import DataFile, PhotographFiles
-from core.atlas.photograph_means import read_levels, read_means
+from core.atlas.photograph_means import read_levels_and_means, read_means
 from core.atlas.thumbnails import make_thumbnails, read_thumbnails
 from core.errors import SpecError, StoreError
 from core.gallery.natural_strips import NaturalStrips, Scores, natural_strips, scores_alone
@@ -85,8 +85,7 @@ def read_photographs(store: Store, table: Table, others: OtherNeurons | None = N
     if not (seen.neurons or alone):
         return None
     neurons = list(seen.neurons.values())
-    levels, shown = read_levels(store, evidence, neurons)
-    means = read_means(store, evidence, neurons)
+    levels, means, shown = read_levels_and_means(store, evidence, neurons)
     strips = natural_strips(table, seen.ids, levels, means, shown, seen.rows).of_list(_numbers(evidence))
     summaries = summarise(store, evidence, [*neurons, *alone])
     of_pairs = {number: summaries[neuron] for number, neuron in seen.neurons.items()}

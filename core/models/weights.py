@@ -142,7 +142,7 @@ def _place(address: str, sha256: str) -> Path:
 def _download(address: str, sha256: str, final: Path, section: str, most: float) -> None:
     """Download a file beside its final path, resume a partial download, and rename it when its sha256 is right.
 
-    A file that is larger than *most* bytes is refused when the server tells its size, or else when so many have come.
+    A file of more than *most* bytes is refused when the server tells its size, or else after that many bytes.
     """
     part = final.parent / f"{sha256}.part"
     by_hand = f"download it by hand and put it at {final.absolute()}"

@@ -20,7 +20,7 @@ from core.atlas.activation_files import LayerActivations, PartActivations, pack,
 from core.atlas.evidence import Evidence, Responses, read_evidence, read_responses
 from core.atlas.evidence_summary import NeuronSummary, summarise
 from core.atlas.image_records import images_from_ndjson
-from core.atlas.photograph_means import read_levels
+from core.atlas.photograph_means import read_levels_and_means
 from core.atlas.plan import Plan, make_plan
 from core.atlas.plan_files import read_chunk, write_plan
 from core.atlas.public_spec import public_spec
@@ -308,7 +308,7 @@ def test_more_photographs_and_more_layers_read_only_what_is_new(
         n for n in range(COUNT + 1) if n not in known(other).skipped
     ]
     numbers = read_responses(other, known(other), NEURONS).numbers
-    assert numbers[~read_levels(other, known(other), NEURONS)[1]].tolist() == [COUNT]
+    assert numbers[~read_levels_and_means(other, known(other), NEURONS)[2]].tolist() == [COUNT]
     shown = summarise(other, known(other), NEURONS)[NEURONS[0]]
     assert shown.strongest[0].number == strongest
     assert COUNT not in {each.number for each in (*shown.strongest, *shown.middle)}, "an equal file is shown once"
