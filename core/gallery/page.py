@@ -165,14 +165,15 @@ def _asset(name: str) -> bytes:
         source = jsmin(source)
     else:
         source = re.sub(r"\s+", " ", re.sub(r"/\*.*?\*/", "", source, flags=re.DOTALL))
-        source = re.sub(r" ?([{};,]) ?|(?<=:) ", r"\1", source).replace(";}", "}").strip()
+        source = re.sub(r" ?([{};,>]) ?|(?<=:) ", r"\1", source).replace(";}", "}").strip()
+        source = re.sub(r"(?<=[:, (])0\.", ".", source)
     return source.encode()
 
 
 def _asset_path(name: str, data: bytes) -> str:
     """Return a path with a digest of the content, so that a page never runs a script of another version."""
     stem, dot, suffix = (name.replace(".html", "-page.js") if name.endswith(".html") else name).rpartition(".")
-    return f"assets/{stem}-{hashlib.sha256(data).hexdigest()[:10]}{dot}{suffix}"
+    return f"assets/{stem}-{hashlib.sha256(data).hexdigest()[:8]}{dot}{suffix}"
 
 
 def _model(manifest: Manifest) -> Any:

@@ -17,7 +17,7 @@ from pathlib import Path
 from playwright.sync_api import sync_playwright
 from sample_atlases import HUB, LAYERS, small_atlas, small_land_atlas, small_walk_atlas, walk_record
 
-SIZES = {"telephone": (360, 740), "desk": (1280, 800), "wall": (3840, 2160)}
+SIZES = {"telephone": (360, 740), "desk": (1280, 800), "wall": (2560, 1440)}
 SCHEMES = ("light", "dark")
 WALK_PLACES = {
     "walk": f"#walk={LAYERS[0]}:{HUB}",
@@ -49,7 +49,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-headless-shell", "google-chrome"))), None)
         with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+            browser = playwright.chromium.launch(
+                executable_path=chromium,
+                args=["--no-sandbox", "--disable-gpu"],
+                ignore_default_args=["--hide-scrollbars"],  # as readers have them, they take a part of the page's width
+            )
             if options.atlas:
                 atlases = [(options.atlas, places(options.atlas))]
             else:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 from sample_atlases import DEAD_ROW, FAILED_ROW, LAYERS, make_record
+from screen import assert_no_sideways_scroll
 
 Open = Callable[..., Page]  # the fixture `open_atlas`
 PLACES = {
@@ -74,6 +76,38 @@ def test_no_page_has_a_barrier(
         barriers = violations(page, "html", rules={CONTRAST: {"enabled": False}})
         found += [f"{place}: {one}" for one in barriers + faint(page, section)]
     assert found == []
+
+
+SIZE_OF_TEXT = """new MutationObserver(() => document.documentElement?.style.setProperty("font-size", "24px"))
+    .observe(document, { childList: true })"""  # as if 24 px were set in the browser, whose default is 16
+
+
+def test_text_follows_the_size_that_is_set_in_the_browser(open_atlas: Open, atlas: Path) -> None:
+    """With text half as large again, every line is larger, no row covers the next, and the page needs no scrollbar."""
+    page = open_atlas(atlas, file="manifest.json", may_fail=True, viewport={"width": 360, "height": 740})
+    page.add_init_script(SIZE_OF_TEXT)
+    page.goto((atlas / "index.html").as_uri())
+    expect(page.locator("#count")).to_have_text("30 of 30 pairs")
+    page.locator("#filters > summary").click()
+    expect(page.locator(".range").first).to_be_visible()
+    for view in ("filmstrip", "tile", "list"):
+        page.evaluate(f"location.hash = '#view={view}'")
+        page.locator("#grid").scroll_into_view_if_needed()
+        expect(page.locator(f".view-{view} .names").first).to_have_css("font-size", "18px")
+        assert_no_sideways_scroll(page)
+        lines, rows = (
+            page.locator(f"#grid .row:nth-child(-n+2) {one}").evaluate_all(
+                "all => all.map(one => one.getBoundingClientRect()).map(({ top, bottom }) => [top, bottom])"
+            )
+            for one in (".names, .numbers, .acts", ".tile")
+        )
+        starts = sorted({top for top, _ in rows})
+        assert len(starts) == 2
+        assert max(bottom for top, bottom in lines if top < starts[1]) <= starts[1]
+    for place in ("#matrix", f"#pair={make_record(0).key}", f"#neuron={LAYERS[0]}:68", "#about"):
+        page.evaluate("hash => { location.hash = hash }", place)
+        expect(page.locator(f"#{shown(place)}-page")).to_be_visible()
+        assert_no_sideways_scroll(page)
 
 
 def shown(hash: str) -> str:

@@ -218,7 +218,7 @@ class _DyingStore(DirectoryStore):
 def files_of_page(store: Store) -> set[str]:
     """Return the paths of all files that the published page refers to, and that those refer to."""
     page = store.read(PAGE_PATH).decode()
-    paths = set(re.findall(r"(?:assets|data)/[^\" ]+-[0-9a-f]{10}\.(?:js|css)", page))
+    paths = set(re.findall(r"(?:assets|data)/[^\" ]+-[0-9a-f]{8,10}\.(?:js|css)", page))
     for path in [*paths]:
         if path.startswith("data/land-"):
             fields = json.loads(store.read(path).decode().removeprefix("isthmus.land(").removesuffix(");\n"))

@@ -33,8 +33,8 @@ def test_the_page_comes_last_and_names_all_its_files(manifest: Manifest) -> None
     named = [*re.findall('"assets/([^" ]+)"', page), *(file for file in later.split() if "/" not in file)]
     assert [f"assets/{file}" for file in dict.fromkeys(named)] == assets
     for path in assets:
-        assert re.search("-([0-9a-f]{10})[.](?:js|css|svg)$", path)
-        assert hashlib.sha256(files[path]).hexdigest()[:10] in path
+        assert re.search("-([0-9a-f]{8})[.](?:js|css|svg)$", path)
+        assert hashlib.sha256(files[path]).hexdigest()[:8] in path
 
 
 def test_every_script_and_style_in_the_package_is_published(manifest: Manifest) -> None:
@@ -52,9 +52,9 @@ def test_every_script_and_style_in_the_package_is_published(manifest: Manifest) 
     }
     sources = {name for name in files if name.endswith((".js", ".css", ".svg"))}
 
-    published = {re.sub("-[0-9a-f]{10}", "", path.removeprefix("assets/")) for path in pages(compared)}
+    published = {re.sub("-[0-9a-f]{8}", "", path.removeprefix("assets/")) for path in pages(compared)}
     assert published == sources | html | {"index.html"}
-    assert published - {re.sub("-[0-9a-f]{10}", "", path.removeprefix("assets/")) for path in pages(manifest)} == {
+    assert published - {re.sub("-[0-9a-f]{8}", "", path.removeprefix("assets/")) for path in pages(manifest)} == {
         "photographs.css",
         "photographs.js",
         "neuron_photographs.js",
@@ -113,7 +113,7 @@ def test_a_page_of_an_atlas_without_spec_says_so(manifest: Manifest) -> None:
 def test_every_setting_is_explained_on_the_page_about_the_atlas(manifest: Manifest) -> None:
     """The script of that page has an explanation for each setting of a render, and for no other name."""
     [script] = [
-        data.decode() for path, data in pages(manifest).items() if re.match("assets/about-[0-9a-f]{10}[.]js", path)
+        data.decode() for path, data in pages(manifest).items() if re.match("assets/about-[0-9a-f]{8}[.]js", path)
     ]
 
     [explanations] = re.findall(r"SETTINGS=\{(.*?)\};", script, re.DOTALL)

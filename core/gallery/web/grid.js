@@ -4,13 +4,15 @@
 isthmus.grid = (() => {
   const { byId, element, filter, pairs } = isthmus;
   const grid = byId("grid");
-  const CAPTION = { lines: 78, line: 40, none: 0 }; // px: the bar and lines of text, see grid.css
+  // The size of text that the reader has chosen in the browser, in quarters of the usual one.
+  const TEXT = Math.ceil(parseFloat(getComputedStyle(document.documentElement).fontSize) / 4) / 4;
+  const CAPTION = { lines: 18 + 60 * TEXT, line: 20 + 20 * TEXT, none: 0 }; // px: the bar and lines of text, see grid.css
   const GAP = { lines: 14, line: 22, none: 4 }; // px, between tiles
-  const TOOLS = 150; // px, about the height of the page's bar and the tools
-  const LEGIBLE = 112; // px; narrower tiles have no caption
-  const ONE_LINE = 440; // px; wider tiles have a caption of one line
+  const TOOLS = 150 * TEXT; // px, about the height of the page's bar and the tools
+  const LEGIBLE = 112 * TEXT; // px; narrower tiles have no caption
+  const ONE_LINE = 440 * TEXT; // px; wider tiles have a caption of one line
   const FRAME = { least: 16, suitable: 88, mostInList: 44 }; // px, in a film
-  const SCORE = 84; // px, a column of numbers in the list
+  const SCORE = 84 * TEXT; // px, a column of numbers in the list
   const LONGEST = 10; // frames of a film of one line; longer strips are shown in several
   const list = isthmus.rows(grid, makeRow);
   let chosen = null; // the reader's choices, see filter.js
@@ -38,7 +40,7 @@ isthmus.grid = (() => {
     ({ columns, film, scores, height } = made);
     grid.dataset.layout = layout;
     grid.className = `view-${shown} caption-${caption}${tile === highest() ? " full-height" : ""}`;
-    const lengths = { "--columns": columns, "--tile": `${tile}px`, "--size": `${size}px`, "--scores": scores?.length, "--row": `${height}px` };
+    const lengths = { "--columns": columns, "--tile": `${tile}px`, "--size": `${size}px`, "--scores": scores && "4.75rem ".repeat(scores.length) + "1.5rem", "--row": `${height}px` };
     for (const one of [grid, byId("heads")])
       for (const [name, value] of Object.entries(lengths)) one.style.setProperty(name, value);
     grid.setAttribute("aria-rowcount", Math.ceil(view.length / columns));
@@ -86,10 +88,10 @@ isthmus.grid = (() => {
     const size = within(FRAME.least, Math.floor((width * (width < 560 ? 0.3 : 0.22)) / frames), FRAME.mostInList);
     const tile = size * frames;
     const names = Object.keys(pairs.SCORES);
-    const room = within(0, Math.floor((width - tile - (width < 560 ? 120 : 300)) / SCORE), names.length);
+    const room = within(0, Math.floor((width - tile - (width < 560 ? 120 : 300) * TEXT) / SCORE), names.length);
     const scores = names.slice(0, room);
     if (room && chosen.sort && !scores.includes(chosen.sort)) scores[room - 1] = chosen.sort;
-    return { columns: 1, caption: "list", tile, size, most: 1, film: { width: tile, height: size, frames }, scores, height: Math.max(size + 8, 40) + 15 };
+    return { columns: 1, caption: "list", tile, size, most: 1, film: { width: tile, height: size, frames }, scores, height: Math.max(size + 8, 40 * TEXT) + 15 };
   }
 
   // Return how many frames a film of one line has: as many as the longest of the first strips, unless they are long.
