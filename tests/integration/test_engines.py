@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 from engine_parts import Atlas, Host, ray_processes
-from job import LAYER, wait_for
+from job import wait_for
 from prefect_parts import PrefectServer, Worker, kill_one, make_home, render_processes
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from fault_proxy import FaultProxy
 from hostile_images import encoded, picture
 
 ROOT = Path(__file__).parents[2]
@@ -34,17 +35,18 @@ class Kind:
 
     Attributes:
         host: has the engine, which is open as long as the tests of this module run.
+        worker: renders its shards, if it has shards.
     """
 
     def __init__(self, name: str, folder: Path, server: PrefectServer, worker: Worker | None) -> None:
-        self.name, self._folder, self._server, self._worker = name, folder, server, worker
+        self.name, self._folder, self._server, self.worker = name, folder, server, worker
         self.host = Host(COMPUTE[name], server.environment | {"PREFECT_HOME": str(folder)}, folder / "host.log")
 
     def processes(self) -> list[int]:
         """Return the processes of the engine that exist now."""
         if self.name == "ray":
             return ray_processes(self._folder, "ray")
-        return render_processes((self._worker or self.host).descendants())
+        return render_processes((self.worker or self.host).descendants())
 
     def rendering(self) -> list[int]:
         """Return the processes that render a chunk or have rendered one."""
@@ -109,7 +111,7 @@ def kind(request: pytest.FixtureRequest, kinds: Callable[[str], Kind]) -> Kind:
 def evidence(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Directions, and photographs of which one is damaged."""
     folder = tmp_path_factory.mktemp("evidence")
-    np.save(folder / "directions.npy", np.random.default_rng(0).normal(size=(3, 96)))
+    np.save(folder / "directions.npy", np.random.default_rng(0).normal(size=(4, 96)))
     (folder / "photographs").mkdir()
     for number in range(18):
         (folder / "photographs" / f"{number:02}.jpg").write_bytes(encoded(picture(number), "JPEG"))
@@ -119,8 +121,8 @@ def evidence(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def rendered(tmp_path_factory: pytest.TempPathFactory, kinds: Callable[[str], Kind], evidence: Path) -> Atlas:
-    """An atlas of three pairs of directions, compared with photographs, that was rendered by local processes."""
-    atlas = Atlas(tmp_path_factory.mktemp("rendered"), evidence=evidence)
+    """An atlas of six pairs of directions, compared with photographs, that was rendered by local processes."""
+    atlas = Atlas(tmp_path_factory.mktemp("rendered"), "0-3", evidence=evidence)
     assert kinds("local").host.ask("render", **atlas.round())["error"] is None
     return atlas
 
@@ -130,32 +132,39 @@ def test_an_engine_says_how_many_chunks_it_renders_at_once(kind: Kind) -> None:
     assert kind.host.ask("chunks_at_once") == {"local": 2, "ray": 2, "work-pool": 1}[kind.name]
 
 
-def test_every_chunk_of_a_round_is_recorded_and_reported_once(
+def test_every_chunk_of_a_round_is_reported_once_as_recorded_or_as_failed(
     kind: Kind, rendered: Atlas, evidence: Path, tmp_path: Path
 ) -> None:
-    """A chunk that another build has recorded is reported too, but not rendered. The other chunks have the same pixels
-    on every engine, and photographs the same activations to the last bit."""
-    atlas = Atlas(tmp_path, evidence=evidence)
-    elsewhere, *others = atlas.keys
+    """A chunk that another build has recorded is reported too, but not rendered. One that an unexpected exception ends
+    is reported with the cause, and nothing is raised. The other chunks have the same pixels on every engine, and
+    photographs the same activations to the last bit."""
+    atlas = Atlas(tmp_path, "0-3", evidence=evidence)
+    elsewhere, faulty, *others = atlas.keys
     atlas.record(elsewhere).parent.mkdir()
     shutil.copy(rendered.record(elsewhere), atlas.record(elsewhere))
     before = atlas.records()
+    plan = atlas.planned(faulty)
+    plan.write_text(plan.read_text().replace('["turned",', '["nowhere",'))
 
     answer = kind.host.ask("render", **atlas.round())
 
+    assert answer["failed"].keys() == {faulty}
+    assert "ValueError: 'nowhere' is not in list" in answer["failed"][faulty]
     assert answer["error"] is None
-    assert sorted(answer["finished"]) == sorted(atlas.keys.values())
-    assert atlas.records().keys() == set(atlas.keys.values())
+    recorded = [atlas.keys[chunk] for chunk in (elsewhere, *others)]
+    assert sorted(answer["finished"]) == sorted(recorded)
+    assert atlas.records().keys() == set(recorded)
     assert atlas.records().items() >= before.items()
     assert not atlas.result(elsewhere).exists()
-    assert len(others) == 3
+    assert len(others) == 5
     for chunk in others:
         assert atlas.result(chunk).read_bytes() == rendered.result(chunk).read_bytes()
+    assert kind.shards(*UNFINISHED) == []
 
 
 def test_a_killed_render_process_costs_its_chunk_and_the_next_round_completes(kind: Kind, tmp_path: Path) -> None:
     """SIGKILL of a process loses no finished chunk and raises no error, and no chunk is reported twice."""
-    atlas = Atlas(tmp_path, "3-6", steps=240)
+    atlas = Atlas(tmp_path, "3-6", steps=120)
     kind.host.send("render", **atlas.round())
     try:
         wait_for(atlas.records, "the first record")
@@ -176,8 +185,11 @@ def test_a_killed_render_process_costs_its_chunk_and_the_next_round_completes(ki
     assert atlas.records().items() >= before.items()
 
 
-def test_bad_input_of_a_chunk_is_raised_as_the_error_that_says_so(kind: Kind, evidence: Path, tmp_path: Path) -> None:
-    """The engine raises an error that a person has to fix, with its cause; no record or flow run is left.
+@pytest.mark.parametrize("name", ["local", "ray"])  # test_deployments.py has bad input on workers
+def test_bad_input_of_a_chunk_is_raised_as_the_error_that_says_so(
+    name: str, kinds: Callable[[str], Kind], evidence: Path, tmp_path: Path
+) -> None:
+    """The engine raises an error that a person has to fix, with its cause; no record is left.
 
     Here these are a machine without the file of directions, one with another file, and a damaged plan.
     """
@@ -187,37 +199,52 @@ def test_bad_input_of_a_chunk_is_raised_as_the_error_that_says_so(kind: Kind, ev
     np.save(tmp_path / "other.npy", np.ones((3, 96)))
     other.write_text(other.read_text().replace(f"{evidence}/directions", f"{tmp_path}/other"))
     damaged.write_text("{}")
-    chunks = [path.stem for path in (without, other, damaged)]
 
-    together = kind.name == "work-pool"  # it gives up after three shards, and its log has the causes of the others
-    rounds = [chunks] if together else [[chunk] for chunk in chunks]
-    answers = [kind.host.ask("render", **atlas.round(only=only, chunk_seconds=600)) for only in rounds]
+    rounds = [atlas.round(only=[path.stem], chunk_seconds=600) for path in (without, other, damaged)]
+    answers = [kinds(name).host.ask("render", **round_) for round_ in rounds]
 
     errors, messages = zip(*(answer["error"] for answer in answers), strict=True)
-    assert errors == (("UnfinishedError",) if together else ("ModelError", "ModelError", "RecordError"))
-    causes = kind.host.log() if together else "\n".join(messages)
-    assert f"model.derived.turned.file: expected a matrix of directions, there is no file {tmp_path}/nowhere" in causes
-    assert f"{tmp_path}/other.npy: expected a file with sha256 " in causes
-    assert f"/{atlas.plan.path}/{damaged.name}: expected a chunk of a plan" in messages[-1]
-    assert [answer["finished"] for answer in answers] == [[]] * len(answers)
+    assert errors == ("ModelError", "ModelError", "RecordError")
+    expected = f"model.derived.turned.file: expected a matrix of directions, there is no file {tmp_path}/nowhere"
+    assert expected in messages[0]
+    assert f"{tmp_path}/other.npy: expected a file with sha256 " in messages[1]
+    assert f"/{atlas.plan.path}/{damaged.name}: expected a chunk of a plan" in messages[2]
+    assert [answer["finished"] for answer in answers] == [[]] * 3
     assert atlas.records() == {}
-    assert kind.shards(*UNFINISHED) == []
 
 
-def test_an_unexpected_exception_of_a_chunk_is_reported_and_the_others_are_rendered(kind: Kind, tmp_path: Path) -> None:
-    """The engine names the chunk and the cause at once, raises nothing, and renders the other chunks."""
-    atlas = Atlas(tmp_path)
-    faulty = atlas.plan.chunks[1].name
-    path = atlas.planned(faulty)
-    path.write_text(path.read_text().replace(LAYER, "nowhere"))
+def test_a_round_outlasts_its_server(kinds: Callable[[str], Kind], server: PrefectServer, tmp_path: Path) -> None:
+    """While the server does not answer the build, shards continue; this is told once, and the end of it once.
 
-    answer = kind.host.ask("render", **atlas.round())
+    If everything is rendered, the round ends without the server.
+    """
+    worker = kinds("work-pool").worker
+    assert worker is not None
+    atlas = Atlas(tmp_path, "0-3", steps=120)
+    log = tmp_path / "host.log"
+    with FaultProxy(server.api).running() as proxy:
+        host = Host(COMPUTE["work-pool"], server.environment | {"PREFECT_API_URL": f"{proxy.url}/api"}, log)
+        try:
+            host.send("render", **atlas.round())
+            wait_for(atlas.records, "the first record")
+            worker.pause()  # so that the round does not end yet
+            proxy.die(10_000)
+            wait_for(lambda: "the shards in flight continue" in log.read_text(), "the first message")
+            tried = len(proxy.requests)
+            wait_for(lambda: len(proxy.requests) > tried + 4, "more tries")
+            proxy.die(0)
+            wait_for(lambda: "answer again" in log.read_text(), "the second message")
+            assert log.read_text().count("the shards in flight continue") == 1
 
-    assert answer["failed"].keys() == {faulty}
-    assert "ValueError: 'nowhere' is not in list" in answer["failed"][faulty]
+            proxy.die(10_000)
+            worker.resume()
+            answer = host.answer()
+        finally:
+            proxy.die(0)
+            host.end()
+
     assert answer["error"] is None
-    assert sorted(answer["finished"]) == sorted(set(atlas.keys.values()) - {atlas.keys[faulty]})
-    assert kind.shards(*UNFINISHED) == []
+    assert sorted(answer["finished"]) == sorted(atlas.keys.values())
 
 
 def test_a_closed_engine_has_no_process_and_may_be_closed_again(kind: Kind, rendered: Atlas) -> None:
