@@ -78,8 +78,9 @@ class PrefectServer:
 
     def __init__(self, home: Path, database: str = "") -> None:
         self.home = home
-        made = {"PREFECT_SERVER_DATABASE_MIGRATE_ON_START": "false"}  # `make_home` has set up the database
-        self._database = {"PREFECT_API_DATABASE_CONNECTION_URL": database} if database else made
+        self._database = {"PREFECT_API_DATABASE_CONNECTION_URL": database} if database else {}
+        if (home / "prefect.db").exists():  # it has been set up, and looking for migrations takes seconds
+            self._database["PREFECT_SERVER_DATABASE_MIGRATE_ON_START"] = "false"
         self._ports = Ports.reserve(1)
         [self._port] = self._ports
         self.api = f"http://127.0.0.1:{self._port}/api"

@@ -162,18 +162,19 @@ def test_every_chunk_of_a_round_is_reported_once_as_recorded_or_as_failed(
     assert kind.shards(*UNFINISHED) == []
 
 
-def test_a_killed_render_process_costs_its_chunk_and_the_next_round_completes(kind: Kind, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["local", "ray"])  # with workers: see the test below
+def test_a_killed_render_process_costs_its_chunk_and_the_next_round_completes(
+    name: str, kinds: Callable[[str], Kind], tmp_path: Path
+) -> None:
     """SIGKILL of a process loses no finished chunk and raises no error, and no chunk is reported twice."""
+    kind = kinds(name)
     atlas = Atlas(tmp_path, "3-6", steps=120)
     kind.host.send("render", **atlas.round())
     try:
-        wait_for(atlas.records, "the first record")
-        wait_for(lambda: kill_one(kind.rendering()), "a process that renders")
-        before = atlas.records()
+        before = kill_one_that_renders(atlas, kind.rendering)
     finally:
         answer = kind.host.answer()
 
-    assert 0 < len(before) < len(atlas.keys)
     assert answer["error"] is None
     assert len(set(answer["finished"])) == len(answer["finished"])
     assert set(answer["finished"]) <= atlas.records().keys()
@@ -185,7 +186,54 @@ def test_a_killed_render_process_costs_its_chunk_and_the_next_round_completes(ki
     assert atlas.records().items() >= before.items()
 
 
-@pytest.mark.parametrize("name", ["local", "ray"])  # test_deployments.py has bad input on workers
+def kill_one_that_renders(atlas: Atlas, rendering: Callable[[], list[int]]) -> dict[str, tuple[bytes, int]]:
+    """Kill a process that renders an atlas after the first record, and return the records that there are then."""
+    wait_for(atlas.records, "the first record")
+    wait_for(lambda: kill_one(rendering()), "a process that renders")
+    before = atlas.records()
+    assert 0 < len(before) < len(atlas.keys)
+    return before
+
+
+def test_a_round_on_workers_outlasts_its_server_and_a_killed_render_process(
+    kinds: Callable[[str], Kind], server: PrefectServer, tmp_path: Path
+) -> None:
+    """SIGKILL of a process loses no finished chunk, and the shard renders the others; each is reported once.
+
+    While the server does not answer the build, shards continue; this is told once, and the end of it once. If
+    everything is rendered, the round ends without the server.
+    """
+    worker = kinds("work-pool").worker
+    assert worker is not None
+    atlas = Atlas(tmp_path, "3-6", steps=120)
+    log = tmp_path / "host.log"
+    with FaultProxy(server.api).running() as proxy:
+        host = Host(COMPUTE["work-pool"], server.environment | {"PREFECT_API_URL": f"{proxy.url}/api"}, log)
+        try:
+            host.send("render", **atlas.round())
+            before = kill_one_that_renders(atlas, lambda: render_processes(worker.descendants()))
+            wait_for(worker.pause, "a new process")  # paused, so that the round does not end yet
+            proxy.die(10_000)
+            wait_for(lambda: "the shards in flight continue" in log.read_text(), "the first message")
+            tried = len(proxy.requests)
+            wait_for(lambda: len(proxy.requests) > tried + 4, "more tries")
+            proxy.die(0)
+            wait_for(lambda: "answer again" in log.read_text(), "the second message")
+            assert log.read_text().count("the shards in flight continue") == 1
+
+            proxy.die(10_000)
+            worker.resume()
+            answer = host.answer()
+        finally:
+            proxy.die(0)
+            host.end()
+
+    assert answer["error"] is None
+    assert sorted(answer["finished"]) == sorted(atlas.keys.values())
+    assert atlas.records().items() >= before.items()
+
+
+@pytest.mark.parametrize("name", ["local", "ray"])  # with workers: see test_deployments.py
 def test_bad_input_of_a_chunk_is_raised_as_the_error_that_says_so(
     name: str, kinds: Callable[[str], Kind], evidence: Path, tmp_path: Path
 ) -> None:
@@ -211,40 +259,6 @@ def test_bad_input_of_a_chunk_is_raised_as_the_error_that_says_so(
     assert f"/{atlas.plan.path}/{damaged.name}: expected a chunk of a plan" in messages[2]
     assert [answer["finished"] for answer in answers] == [[]] * 3
     assert atlas.records() == {}
-
-
-def test_a_round_outlasts_its_server(kinds: Callable[[str], Kind], server: PrefectServer, tmp_path: Path) -> None:
-    """While the server does not answer the build, shards continue; this is told once, and the end of it once.
-
-    If everything is rendered, the round ends without the server.
-    """
-    worker = kinds("work-pool").worker
-    assert worker is not None
-    atlas = Atlas(tmp_path, "0-3", steps=120)
-    log = tmp_path / "host.log"
-    with FaultProxy(server.api).running() as proxy:
-        host = Host(COMPUTE["work-pool"], server.environment | {"PREFECT_API_URL": f"{proxy.url}/api"}, log)
-        try:
-            host.send("render", **atlas.round())
-            wait_for(atlas.records, "the first record")
-            worker.pause()  # so that the round does not end yet
-            proxy.die(10_000)
-            wait_for(lambda: "the shards in flight continue" in log.read_text(), "the first message")
-            tried = len(proxy.requests)
-            wait_for(lambda: len(proxy.requests) > tried + 4, "more tries")
-            proxy.die(0)
-            wait_for(lambda: "answer again" in log.read_text(), "the second message")
-            assert log.read_text().count("the shards in flight continue") == 1
-
-            proxy.die(10_000)
-            worker.resume()
-            answer = host.answer()
-        finally:
-            proxy.die(0)
-            host.end()
-
-    assert answer["error"] is None
-    assert sorted(answer["finished"]) == sorted(atlas.keys.values())
 
 
 def test_a_closed_engine_has_no_process_and_may_be_closed_again(kind: Kind, rendered: Atlas) -> None:
