@@ -38,9 +38,10 @@ class Kind:
         worker: renders its shards, if it has shards.
     """
 
-    def __init__(self, name: str, folder: Path, server: PrefectServer, worker: Worker | None) -> None:
+    def __init__(self, name: str, folder: Path, server: PrefectServer, api: str, worker: Worker | None) -> None:
         self.name, self._folder, self._server, self.worker = name, folder, server, worker
-        self.host = Host(COMPUTE[name], server.environment | {"PREFECT_HOME": str(folder)}, folder / "host.log")
+        environment = server.environment | {"PREFECT_HOME": str(folder), "PREFECT_API_URL": api}
+        self.host = Host(COMPUTE[name], environment, folder / "host.log")
 
     def processes(self) -> list[int]:
         """Return the processes of the engine that exist now."""
@@ -84,18 +85,28 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
 
 
 @pytest.fixture(scope="module")
-def kinds(tmp_path_factory: pytest.TempPathFactory, server: PrefectServer) -> Iterator[Callable[[str], Kind]]:
+def proxy(server: PrefectServer) -> Iterator[FaultProxy]:
+    """A proxy between the engine with workers and its server."""
+    with FaultProxy(server.api).running() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def kinds(
+    tmp_path_factory: pytest.TempPathFactory, server: PrefectServer, proxy: FaultProxy
+) -> Iterator[Callable[[str], Kind]]:
     """A function that returns the engine of a name, and makes it when it is first asked for."""
     made: dict[str, Kind] = {}
     with contextlib.ExitStack() as stack:
 
         def kind(name: str) -> Kind:
             if name not in made:
-                worker = None
+                api, worker = server.api, None
                 if name == "work-pool":
+                    api = f"{proxy.url}/api"
                     worker = Worker(server, "engines").start()
                     stack.callback(worker.kill)
-                made[name] = Kind(name, tmp_path_factory.mktemp(name), server, worker)
+                made[name] = Kind(name, tmp_path_factory.mktemp(name), server, api, worker)
                 stack.callback(made[name].host.end)
             return made[name]
 
@@ -196,37 +207,34 @@ def kill_one_that_renders(atlas: Atlas, rendering: Callable[[], list[int]]) -> d
 
 
 def test_a_round_on_workers_outlasts_its_server_and_a_killed_render_process(
-    kinds: Callable[[str], Kind], server: PrefectServer, tmp_path: Path
+    kinds: Callable[[str], Kind], proxy: FaultProxy, tmp_path: Path
 ) -> None:
     """SIGKILL of a process loses no finished chunk, and the shard renders the others; each is reported once.
 
     While the server does not answer the build, shards continue; this is told once, and the end of it once. If
     everything is rendered, the round ends without the server.
     """
-    worker = kinds("work-pool").worker
-    assert worker is not None
+    kind = kinds("work-pool")
+    assert kind.worker is not None
     atlas = Atlas(tmp_path, "3-6", steps=120)
-    log = tmp_path / "host.log"
-    with FaultProxy(server.api).running() as proxy:
-        host = Host(COMPUTE["work-pool"], server.environment | {"PREFECT_API_URL": f"{proxy.url}/api"}, log)
-        try:
-            host.send("render", **atlas.round())
-            before = kill_one_that_renders(atlas, lambda: render_processes(worker.descendants()))
-            wait_for(worker.pause, "a new process")  # paused, so that the round does not end yet
-            proxy.die(10_000)
-            wait_for(lambda: "the shards in flight continue" in log.read_text(), "the first message")
-            tried = len(proxy.requests)
-            wait_for(lambda: len(proxy.requests) > tried + 4, "more tries")
-            proxy.die(0)
-            wait_for(lambda: "answer again" in log.read_text(), "the second message")
-            assert log.read_text().count("the shards in flight continue") == 1
+    try:
+        kind.host.send("render", **atlas.round())
+        before = kill_one_that_renders(atlas, kind.rendering)
+        wait_for(kind.worker.pause, "a new process")  # paused, so that the round does not end yet
+        proxy.die(10_000)
+        wait_for(lambda: "the shards in flight continue" in kind.host.log(), "the first message")
+        tried = len(proxy.requests)
+        wait_for(lambda: len(proxy.requests) > tried + 4, "more tries")
+        proxy.die(0)
+        wait_for(lambda: "answer again" in kind.host.log(), "the second message")
+        assert kind.host.log().count("the shards in flight continue") == 1
 
-            proxy.die(10_000)
-            worker.resume()
-            answer = host.answer()
-        finally:
-            proxy.die(0)
-            host.end()
+        proxy.die(10_000)
+        kind.worker.resume()
+        answer = kind.host.answer()
+    finally:
+        kind.worker.resume()
+        proxy.die(0)
 
     assert answer["error"] is None
     assert sorted(answer["finished"]) == sorted(atlas.keys.values())
