@@ -10,7 +10,7 @@ from job import SMALL, Job, wait_for
 from prefect_parts import PrefectServer, Worker, make_home
 
 ROOT = Path(__file__).parents[2]
-SLOW = SMALL | {"steps": 240}  # long enough to be interrupted
+SLOW = SMALL | {"steps": 120}  # long enough to be interrupted
 _PYTHONPATH = [path for path in (os.environ.get("PYTHONPATH"),) if path]
 SHARDS = {"engine": "work-pool", "processes": 1, "chunk_pairs": 1, "workers": 2, "shard_minutes": 1}
 
