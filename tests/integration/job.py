@@ -28,7 +28,7 @@ SMALL: dict[str, Any] = {
 """A strip that takes little time, most of it for tracing: all frames at once have one step to trace."""
 PATIENCE_SECONDS = 300.0
 """Upper bound of every wait, for a machine that is busy with other work; on an idle machine most last seconds."""
-_PAUSE = 40  # between two looks at a condition, in times that a look takes
+_PAUSE = 15  # between two looks at a condition, in times that a look takes
 LAYER = "block1_expand_pre_relu"  # a shallow layer, and no redirected gradients, so that the step is traced quickly
 
 
@@ -144,4 +144,4 @@ def wait_for(condition: Callable[[], object], what: str, seconds: float = PATIEN
         now = time.monotonic()
         if now > end:
             raise TimeoutError(f"waited {seconds:.0f} s for {what}")
-        time.sleep(min(1.0, max(0.05, _PAUSE * (now - began))))
+        time.sleep(min(0.5, max(0.05, _PAUSE * (now - began))))
