@@ -15,7 +15,6 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import yaml
 from job import LAYER, SMALL, Job, wait_for
@@ -308,28 +307,26 @@ def test_a_build_outlasts_a_worker_that_is_stopped_and_one_that_is_killed(deploy
 
 
 def test_bad_input_of_shards_is_told_in_one_line_and_fails_the_build(deployed: Deployed) -> None:
-    """A shard with other weights than the plan's, without a file, or without its part of the plan renders nothing.
+    """A shard with other weights than the plan's, with none, or without its part of the plan renders nothing.
 
     Its state and its log say so in one line. Three shards that fail end the build.
     """
-    weights, directions = deployed.home / "InceptionV1.pb", deployed.home / "directions.npy"
+    weights = deployed.home / "InceptionV1.pb"
     weights.write_bytes(bytes(inception_v1(old_concat=True)))
-    np.save(directions, np.random.default_rng(0).normal(size=(3, 508)))
-    derived = {"turned": {"of": "mixed4a_pre_relu", "file": str(directions)}}
     job = deployed.job(
         name="bad-input",
-        model={"name": "inception-v1", "file": str(weights), "derived": derived},
-        pairs={"select": "all", "neurons": ["turned:0-2"]},
+        model={"name": "inception-v1", "file": str(weights)},
+        pairs={"select": "all", "neurons": ["mixed4a_pre_relu:460-462"]},
         render={"steps": 4, "size_px": 64, "frames": 3},
         compute=SHARDS | {"workers": 3},
     )
     with deployed.server.holding("gpu"):  # so that the shards wait while their input is spoilt
         deployed.trigger(job)
         wait_for(lambda: len(deployed.shards("bad-input")) == 3, "all shards to be asked for")
-        other_weights, no_directions, no_plan = deployed.shards("bad-input")
+        other_weights, no_weights, no_plan = deployed.shards("bad-input")
         weights.write_bytes(bytes(inception_v1(old_concat=False)))
-        plan = planned(job, no_directions)
-        plan.write_text(plan.read_text().replace(str(directions), "/nowhere/directions.npy"))
+        plan = planned(job, no_weights)
+        plan.write_text(plan.read_text().replace(str(weights), "/nowhere/InceptionV1.pb"))
         planned(job, no_plan).unlink()
 
     wait_for(lambda: deployed.state("build-atlas bad-input") == "FAILED", "the build to fail")
@@ -337,7 +334,7 @@ def test_bad_input_of_shards_is_told_in_one_line_and_fails_the_build(deployed: D
     assert build is not None
     causes = {
         other_weights["id"]: "model inception-v1: expected the weights that the plan was made with, found others; give",
-        no_directions["id"]: "model.derived.turned.file: expected a matrix of directions, there is no file /nowhere/",
+        no_weights["id"]: "model.file: expected the weights of inception-v1, there is no file /nowhere/InceptionV1.pb",
         no_plan["id"]: f"{planned(job, no_plan)}: could not read, No such file or directory",
     }
     assert {shard["id"] for shard in deployed.shards("bad-input")} == causes.keys()
