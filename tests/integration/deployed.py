@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
-from job import SMALL, Job
+from job import SMALL, Job, wait_for
 from prefect_parts import PrefectServer, Worker, make_home
 
 ROOT = Path(__file__).parents[2]
-SLOW = SMALL | {"steps": 240}  # long enough to be interrupted
+SLOW = SMALL | {"steps": 120}  # long enough to be interrupted
 _PYTHONPATH = [path for path in (os.environ.get("PYTHONPATH"),) if path]
 SHARDS = {"engine": "work-pool", "processes": 1, "chunk_pairs": 1, "workers": 2, "shard_minutes": 1}
 
@@ -47,7 +45,8 @@ class Deployed:
     def automate(self, *arguments: str) -> None:
         """Create or replace the automations, as the run-book does."""
         self.said.append(["python", "deploy/automate.py", *arguments])
-        subprocess.run([sys.executable, *self.said[-1][1:]], env=self.server.environment, cwd=ROOT, check=True)
+        finished = self.server.run_script(ROOT / "deploy" / "automate.py", *arguments)
+        assert finished.returncode == 0, finished.stdout + finished.stderr
 
     def job(self, **spec: Any) -> Job:
         job = Job(self.home, self.server.environment)
@@ -69,6 +68,25 @@ class Deployed:
         """Return the messages in the log of a flow run."""
         found = self.server.find("logs", logs={"flow_run_id": {"any_": [run]}}, limit=200, sort="TIMESTAMP_ASC")
         return [line["message"] for line in found]
+
+    def state_of(self, run: str) -> dict[str, Any]:
+        """Return the state of a flow run, given its id."""
+        [found] = self.server.find("flow_runs", flow_runs={"id": {"any_": [run]}})
+        state: dict[str, Any] = found["state"]
+        return state
+
+    def has_ended(self, run: str) -> bool:
+        """Return whether a flow run, given its id, has ended by itself."""
+        return self.state_of(run)["type"] in ("FAILED", "CRASHED", "COMPLETED")
+
+    def assert_told_in_one_line(self, run: str, message: str) -> None:
+        """Assert that a flow run has failed, and that its state and its log begin with a message, in one line each."""
+        state = self.state_of(run)
+        assert (state["type"], state["name"]) == ("FAILED", "Failed")
+        assert state["message"].startswith(message)
+        wait_for(lambda: any(line.startswith(message) for line in self.log(run)), message)
+        said = [state["message"], *self.log(run)]
+        assert [line for line in said if "Traceback" in line or "\n" in line.strip()] == []
 
     def state(self, run: str) -> str:
         """Return the type of the state of the newest flow run of a name, or NONE."""

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from job import PATIENCE_SECONDS, wait_for
+from prefect_commands import Commands
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from ports import Ports
@@ -78,10 +79,13 @@ class PrefectServer:
     def __init__(self, home: Path, database: str = "") -> None:
         self.home = home
         self._database = {"PREFECT_API_DATABASE_CONNECTION_URL": database} if database else {}
+        if (home / "prefect.db").exists():  # it has been set up, and looking for migrations takes seconds
+            self._database["PREFECT_SERVER_DATABASE_MIGRATE_ON_START"] = "false"
         self._ports = Ports.reserve(1)
         [self._port] = self._ports
         self.api = f"http://127.0.0.1:{self._port}/api"
         self._process: subprocess.Popen[bytes] | None = None
+        self._commands: Commands | None = None
 
     @property
     def environment(self) -> dict[str, str]:
@@ -94,6 +98,7 @@ class PrefectServer:
             # On a busy machine, statements take longer than the 10 s after which the server answers with code 503.
             "PREFECT_SERVER_DATABASE_TIMEOUT": "120",
             "PREFECT_SERVER_DATABASE_CONNECTION_TIMEOUT": "60",
+            "PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "false",  # takes a second; a block that is saved is registered
             "DO_NOT_TRACK": "1",
         }
 
@@ -123,6 +128,9 @@ class PrefectServer:
         return self._process.pid
 
     def kill(self) -> None:
+        if self._commands is not None:
+            self._commands.end()
+            self._commands = None
         if self._process is not None:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
@@ -130,22 +138,29 @@ class PrefectServer:
 
     def run(self, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
         """Run the `prefect` command line in the project's folder."""
-        return subprocess.run(
-            [PREFECT, *arguments],
-            env=self.environment | more,
-            cwd=Path(__file__).parents[2],
-            capture_output=True,
-            text=True,
-            timeout=2 * PATIENCE_SECONDS,
-            check=False,
-        )
+        return self.run_script(PREFECT, *arguments, **more)
+
+    def run_script(self, script: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+        """Run a script that uses Prefect in the project's folder."""
+        if self._commands is None:
+            self._commands = Commands(self.environment, Path(__file__).parents[2])
+        return self._commands.run(script, *arguments, **more)
 
     def find(self, what: str, **query: Any) -> list[dict[str, Any]]:
         """Return the objects of a kind, such as `flow_runs`, that match a filter."""
         return find(self.api, what, **query)
 
     def post(self, path: str, body: dict[str, Any]) -> Any:
-        return _post(f"{self.api}/{path}", body)
+        return _send(f"{self.api}/{path}", body)
+
+    @contextlib.contextmanager
+    def holding(self, pool: str) -> Iterator[None]:
+        """Pause a work pool, so that its workers take no flow runs."""
+        _send(f"{self.api}/work_pools/{pool}", {"is_paused": True}, "PATCH")
+        try:
+            yield
+        finally:
+            _send(f"{self.api}/work_pools/{pool}", {"is_paused": False}, "PATCH")
 
     def flow_run(self, name: str) -> dict[str, Any] | None:
         """Return the newest flow run with this name, or None."""
@@ -276,6 +291,12 @@ class Worker:
         """Return the ids of the processes of the worker's flow runs; the first descendant is the worker itself."""
         return [] if self._process is None else descendants(self._process.pid)[1:]
 
+    def stop_rendering(self) -> None:
+        """Stop the render processes, so that no shard can finish before something happens to it."""
+        for pid in render_processes(self.descendants()):
+            with contextlib.suppress(ProcessLookupError):  # it has just ended
+                os.kill(pid, signal.SIGSTOP)
+
     def pause(self) -> bool:
         """Stop the flow runs of this worker, if any of them renders, and return whether one does.
 
@@ -307,12 +328,14 @@ class Worker:
 
 def find(api: str, what: str, **query: Any) -> list[dict[str, Any]]:
     """Return the objects of a kind, such as `flow_runs`, that match a filter, from the server at an address."""
-    found: list[dict[str, Any]] = _post(f"{api}/{what}/filter", query)
+    found: list[dict[str, Any]] = _send(f"{api}/{what}/filter", query)
     return found
 
 
-def _post(address: str, body: dict[str, Any]) -> Any:
-    request = urllib.request.Request(address, json.dumps(body).encode(), {"Content-Type": "application/json"})
+def _send(address: str, body: dict[str, Any], method: str = "POST") -> Any:
+    request = urllib.request.Request(
+        address, json.dumps(body).encode(), {"Content-Type": "application/json"}, method=method
+    )
     for wait_seconds in (0.5, 1, 2, 4):
         try:
             return _answer(request)
@@ -325,7 +348,7 @@ def _post(address: str, body: dict[str, Any]) -> Any:
 
 def _answer(request: urllib.request.Request) -> Any:
     with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS) as answer:
-        return json.load(answer)
+        return json.loads(answer.read() or "null")
 
 
 def descendants(pid: int) -> list[int]:

@@ -1,31 +1,28 @@
 """The deployments of prefect.yaml on a real server with real workers: registered, run, watched, cancelled.
 
-Workers share a build, are stopped, are killed, or lose their server.
+Workers are stopped, are killed, or get bad input.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
-import signal
 import sys
 import threading
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from engine_parts import Atlas, Host
-from job import LAYER, SMALL, wait_for
-from prefect_parts import kill, render_processes
+from job import LAYER, SMALL, Job, wait_for
+from prefect_parts import kill
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from deployed import ROOT, SHARDS, SLOW, Deployed
-from fault_proxy import FaultProxy
 from graphs import inception_v1
 
 from flows.worker_run import HANDED_ON
@@ -80,51 +77,14 @@ def test_a_spec_that_is_wrong_is_refused_before_anything_runs(deployed: Deployed
     assert deployed.state("build-atlas wrong") == "NONE"
 
 
-def test_a_mistake_is_a_failed_state_of_one_line(deployed: Deployed) -> None:
-    """Whatever is wrong with a run's parameters, its state and its log say it in one line, without a traceback."""
-    pairs = {"select": "all", "neurons": [f"{LAYER}:0-1"]}
-    spec = {"name": "mistakes", "output": str(deployed.home / "out"), "pairs": pairs}
-    shard = {"uri": str(deployed.home / "nowhere"), "plan_path": "plan/x", "chunks": ["x"]}
-    s3 = {"output": "s3://bucket", "storage": {"endpoint_url": "http://127.0.0.1:9"}}
-    expected = {
-        ("on-demand", "other: unknown parameter of build-atlas; remove it (known: spec, retry_failed, only_images)"): {
-            "spec": spec,
-            "other": 1,
-        },
-        ("on-demand", "s3://bucket/mistakes/records/: could not list, "): {"spec": spec | s3},
-        ("gpu", f"{deployed.home}/nowhere/plan/x/x.json: could not read, No such file or directory"): shard,
-    }
-    runs = {case: deployed.start(case[0], parameters) for case, parameters in expected.items()}
-
-    def ended(run: str) -> dict[str, Any]:
-        [found] = deployed.server.find("flow_runs", flow_runs={"id": {"any_": [run]}})
-        state: dict[str, Any] = found["state"]
-        return state if state["type"] in ("FAILED", "CRASHED", "COMPLETED") else {}
-
-    for (_, message), run in runs.items():
-        wait_for(lambda run=run: ended(run), message)
-        state = ended(run)
-        assert (state["type"], state["name"]) == ("FAILED", "Failed")
-        assert state["message"].startswith(message)
-        wait_for(lambda run=run, message=message: any(line.startswith(message) for line in deployed.log(run)), message)
-        said = [state["message"], *deployed.log(run)]
-        assert [line for line in said if "Traceback" in line or "\n" in line.strip()] == []
-
-
-def test_a_webhook_learns_of_a_failed_run_and_of_a_skipped_night(deployed: Deployed) -> None:
-    """Each automation exists once, however often they are made, and calls the address that was given.
-
-    A run that no worker takes is shown as Late.
-    """
-    told: list[str] = []
-
-    def run_of(id_: str) -> dict[str, Any]:
-        [found] = deployed.server.find("flow_runs", flow_runs={"id": {"any_": [id_]}})
-        return found
+@pytest.fixture(scope="module")
+def told(deployed: Deployed) -> Iterator[list[str]]:
+    """What the automations tell a webhook; each of them exists once, however often they are made."""
+    messages: list[str] = []
 
     class Webhook(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            told.append(json.loads(self.rfile.read(int(self.headers["Content-Length"])))["text"])
+            messages.append(json.loads(self.rfile.read(int(self.headers["Content-Length"])))["text"])
             self.send_response(200)
             self.end_headers()
 
@@ -136,26 +96,45 @@ def test_a_webhook_learns_of_a_failed_run_and_of_a_skipped_night(deployed: Deplo
         deployed.automate(f"http://127.0.0.1:{webhook.server_port}/")
         names = ["isthmus-failures", "isthmus-heartbeat", "isthmus-skipped-night"]
         assert sorted(found["name"] for found in deployed.server.find("automations")) == names
-
-        run = deployed.start("on-demand", {})
-        wait_for(lambda: [line for line in told if line.endswith("ended as Failed: spec: missing; build-atlas "
-                          "requires this parameter")], "the message about the failed run")  # fmt: skip
-        deployed.cpu.stop()
-        try:
-            nights = [deployed.start("nightly", {}) for _ in range(2)]
-            for night in nights:  # as workers do
-                pending = {"state": {"type": "PENDING"}}
-                deployed.server.post(f"flow_runs/{night}/set_state", pending)
-            wait_for(lambda: [line for line in told if line.startswith("The nightly run ")], "the skipped night")
-            waits = deployed.start("on-demand", {})
-            wait_for(lambda: run_of(waits)["state"]["name"] == "Late", "the run that no worker takes")
-            cancelled = {"state": {"type": "CANCELLED"}, "force": True}
-            deployed.server.post(f"flow_runs/{waits}/set_state", cancelled)
-        finally:
-            deployed.cpu.start()
+        yield messages
         webhook.shutdown()
+
+
+def test_a_mistake_is_a_failed_state_of_one_line_which_a_webhook_learns(deployed: Deployed, told: list[str]) -> None:
+    """Whatever is wrong with a run's parameters, its state and its log say it in one line, without a traceback."""
+    pairs = {"select": "all", "neurons": [f"{LAYER}:0-1"]}
+    spec = {"name": "mistakes", "output": str(deployed.home / "out"), "pairs": pairs}
+    s3 = {"output": "s3://bucket", "storage": {"endpoint_url": "http://127.0.0.1:9"}}
+    expected = {
+        "other: unknown parameter of build-atlas; remove it (known: spec, retry_failed, only_images)": {
+            "spec": spec,
+            "other": 1,
+        },
+        "s3://bucket/mistakes/records/: could not list, ": {"spec": spec | s3},
+    }
+    runs = {message: deployed.start("on-demand", parameters) for message, parameters in expected.items()}
+
+    for message, run in runs.items():
+        wait_for(lambda run=run: deployed.has_ended(run), message)
+        deployed.assert_told_in_one_line(run, message)
+        wait_for(
+            lambda message=message: [line for line in told if f" ended as Failed: {message}" in line],
+            f"the webhook to be told: {message}",
+        )
+
+
+def test_a_webhook_learns_of_a_skipped_night(deployed: Deployed, told: list[str]) -> None:
+    """The second of two nights is skipped. A run that no worker takes is shown as Late."""
+    with deployed.server.holding("cpu"):
+        nights = [deployed.start("nightly", {}) for _ in range(2)]
+        for night in nights:  # as workers do
+            deployed.server.post(f"flow_runs/{night}/set_state", {"state": {"type": "PENDING"}})
+        wait_for(lambda: [line for line in told if line.startswith("The nightly run ")], "the skipped night")
+        waits = deployed.start("on-demand", {})
+        wait_for(lambda: deployed.state_of(waits)["name"] == "Late", "the run that no worker takes")
+        cancelled = {"state": {"type": "CANCELLED"}, "force": True}
+        deployed.server.post(f"flow_runs/{waits}/set_state", cancelled)
     assert any(line.endswith("is Cancelled: Deployment concurrency limit reached.") for line in told)
-    assert run
 
 
 def test_a_run_on_demand_is_watched_to_its_end_and_shows_its_results(deployed: Deployed) -> None:
@@ -164,7 +143,7 @@ def test_a_run_on_demand_is_watched_to_its_end_and_shows_its_results(deployed: D
         name="On.Demand-1",
         pairs={"select": "all", "neurons": [f"{LAYER}:0-2"]},
         render=SMALL | {"frames": 8, "alignment": {"scale": "lucid", "weight": 1e6, "decay": 1e-9}},
-        compute={"processes": 1, "chunk_pairs": 2},
+        compute={"processes": 1, "chunk_pairs": 1},  # so that all batches have one size, which is traced once
     )
 
     # the alignment is so strong that every pair overflows
@@ -201,8 +180,7 @@ def test_a_build_that_ends_takes_its_shards_with_it(deployed: Deployed, how: str
     job = deployed.job(name=how, pairs={"select": "all", "neurons": [f"{LAYER}:4-7"]}, render=SLOW, compute=SHARDS)
     deployed.trigger(job)
     wait_for(job.records, "the first record of a shard")
-    for process in render_processes(deployed.gpu.descendants()):
-        os.kill(process, signal.SIGSTOP)  # so that no shard can finish before it is cancelled
+    deployed.gpu.stop_rendering()
     run = deployed.server.flow_run(f"build-atlas {how}")
     assert run is not None
 
@@ -288,18 +266,20 @@ def test_a_build_outlasts_a_worker_that_is_stopped_and_one_that_is_killed(deploy
 
     The atlas is walkable: one shard renders its canvas, another one the portraits, and a third one the strips.
     """
-    pairs = {"select": "all", "neurons": [f"{LAYER}:0-4"]}
+    pairs = {"select": "all", "neurons": [f"{LAYER}:0-3"]}
     compute = SHARDS | {"workers": 1, "shard_minutes": 10}
     job = deployed.job(name="shards", strip="walk", pairs=pairs, render=SLOW, compute=compute)
     deployed.trigger(job)
     wait_for(job.records, "the first record of a strip")
     [shard] = [run for run in deployed.shards("shards") if run["state"]["type"] == "RUNNING"]
+    deployed.gpu.stop_rendering()
 
     deployed.gpu.stop()
     [stopped] = [run for run in deployed.shards("shards") if run["id"] == shard["id"]]
     at_stop = job.records()
     deployed.gpu.start()
     wait_for(lambda: len(job.records()) > len(at_stop), "a record after the stop")
+    deployed.gpu.stop_rendering()
 
     deployed.gpu.kill()
     at_kill = job.records()
@@ -309,9 +289,9 @@ def test_a_build_outlasts_a_worker_that_is_stopped_and_one_that_is_killed(deploy
     wait_for(lambda: deployed.state("build-atlas shards") == "COMPLETED", "the build to complete")
     assert (stopped["state"]["type"], stopped["state"]["name"]) == ("SCHEDULED", "AwaitingRetry")
     assert lost["id"] == shard["id"]
-    assert 0 < len(at_stop) < len(at_kill) < 10
+    assert 0 < len(at_stop) < len(at_kill) < 6
     assert {key: job.records()[key] for key in at_kill} == at_stop | at_kill
-    assert len(job.records()) == len(job.sheets()) == 10
+    assert len(job.records()) == len(job.sheets()) == 6
     assert job.run_here("verify", str(job.atlas)).returncode == 0
     runs = {run["id"]: (run["state"]["type"], run["run_count"]) for run in deployed.shards("shards")}
     assert runs.pop(shard["id"]) == ("COMPLETED", 3)
@@ -326,57 +306,46 @@ def test_a_build_outlasts_a_worker_that_is_stopped_and_one_that_is_killed(deploy
     assert artifacts["shards-progress"]["data"] == 100
 
 
-def test_a_round_outlasts_its_server(deployed: Deployed) -> None:
-    """While the server does not answer the build, shards continue; this is told once, and the end of it once.
+def test_bad_input_of_shards_is_told_in_one_line_and_fails_the_build(deployed: Deployed) -> None:
+    """A shard with other weights than the plan's, with none, or without its part of the plan renders nothing.
 
-    If everything is rendered, the round ends without the server.
+    Its state and its log say so in one line. Three shards that fail end the build.
     """
-    atlas = Atlas(deployed.home / "outage", "0-3", steps=120)
-    compute = SHARDS | {"workers": 1, "shard_minutes": 10}
-    log = deployed.home / "host.log"
-    with FaultProxy(deployed.server.api).running() as proxy:
-        host = Host(compute, deployed.server.environment | {"PREFECT_API_URL": f"{proxy.url}/api"}, log)
-        try:
-            host.send("render", **atlas.round())
-            wait_for(atlas.records, "the first record")
-            deployed.gpu.pause()  # so that the round does not end yet
-            proxy.die(10_000)
-            wait_for(lambda: "the shards in flight continue" in log.read_text(), "the first message")
-            tried = len(proxy.requests)
-            wait_for(lambda: len(proxy.requests) > tried + 4, "more tries")
-            proxy.die(0)
-            wait_for(lambda: "answer again" in log.read_text(), "the second message")
-            assert log.read_text().count("the shards in flight continue") == 1
-
-            proxy.die(10_000)
-            deployed.gpu.resume()
-            answer = host.answer()
-        finally:
-            proxy.die(0)
-            host.end()
-
-    assert answer["error"] is None
-    assert sorted(answer["finished"]) == sorted(atlas.keys.values())
-
-
-def test_a_worker_with_another_model_is_refused_in_one_line(deployed: Deployed) -> None:
-    """A shard whose weights differ from those of the plan renders nothing and says so, and the build fails."""
-    file = deployed.home / "InceptionV1.pb"
-    file.write_bytes(bytes(inception_v1(old_concat=True)))
+    weights = deployed.home / "InceptionV1.pb"
+    weights.write_bytes(bytes(inception_v1(old_concat=True)))
     job = deployed.job(
-        name="other-model",
-        model={"name": "inception-v1", "file": str(file)},
-        pairs={"select": "list", "list": [["mixed4a_pre_relu:476", "mixed4a_pre_relu:460"]]},
+        name="bad-input",
+        model={"name": "inception-v1", "file": str(weights)},
+        pairs={"select": "all", "neurons": ["mixed4a_pre_relu:460-462"]},
         render={"steps": 4, "size_px": 64, "frames": 3},
-        compute=SHARDS,
+        compute=SHARDS | {"workers": 3},
     )
-    deployed.gpu.kill()  # so that the shard waits while the file is replaced
-    deployed.trigger(job)
-    wait_for(lambda: deployed.shards("other-model"), "a shard to be asked for")
-    file.write_bytes(bytes(inception_v1(old_concat=False)))
-    deployed.gpu.start()
+    with deployed.server.holding("gpu"):  # so that the shards wait while their input is spoilt
+        deployed.trigger(job)
+        wait_for(lambda: len(deployed.shards("bad-input")) == 3, "all shards to be asked for")
+        other_weights, no_weights, no_plan = deployed.shards("bad-input")
+        weights.write_bytes(bytes(inception_v1(old_concat=False)))
+        plan = planned(job, no_weights)
+        plan.write_text(plan.read_text().replace(str(weights), "/nowhere/InceptionV1.pb"))
+        planned(job, no_plan).unlink()
 
-    wait_for(lambda: deployed.state("build-atlas other-model") == "FAILED", "the build to fail")
-    said = "expected the weights that the plan was made with, found others; give every machine the same file"
-    assert all(said in shard["state"]["message"] for shard in deployed.shards("other-model"))
+    wait_for(lambda: deployed.state("build-atlas bad-input") == "FAILED", "the build to fail")
+    build = deployed.server.flow_run("build-atlas bad-input")
+    assert build is not None
+    causes = {
+        other_weights["id"]: "model inception-v1: expected the weights that the plan was made with, found others; give",
+        no_weights["id"]: "model.file: expected the weights of inception-v1, there is no file /nowhere/InceptionV1.pb",
+        no_plan["id"]: f"{planned(job, no_plan)}: could not read, No such file or directory",
+    }
+    assert {shard["id"] for shard in deployed.shards("bad-input")} == causes.keys()
+    for shard, cause in causes.items():
+        deployed.assert_told_in_one_line(shard, cause)
+        assert any(f"ended as Failed: {cause}" in line for line in deployed.log(build["id"]))
+    assert any(cause in build["state"]["message"] for cause in causes.values())
     assert job.records() == {}
+
+
+def planned(job: Job, shard: dict[str, Any]) -> Path:
+    """Return the file of the plan for the chunk of a shard that has one."""
+    [chunk] = shard["parameters"]["chunks"]
+    return job.atlas / str(shard["parameters"]["plan_path"]) / f"{chunk}.json"
