@@ -18,13 +18,16 @@ import pytest
 from job import Job, finish
 from PIL import Image
 
+from core.atlas.plan import make_plan
+from core.atlas.plan_files import read_chunk, write_plan
 from core.atlas.records import portrait_path, sheet_path
+from core.rendering.chunk import render_chunk
+from core.spec import AtlasSpec
 from core.spec_file import read_spec
-from core.store.store import DirectoryStore
+from core.store.store import DirectoryStore, Store
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from walks import LAYER, RENDER
-from walks import build as render_here
 
 LAND = {"neurons": [f"{LAYER}:0-31"], "cell_px": 32, "steps": 40, "columns": 6}  # four blocks, one after another
 # Python imports this in every process that it starts. Once there is a record in DEADLY_RECORDS, the next picture in
@@ -177,6 +180,14 @@ def test_no_pixel_depends_on_where_a_build_was_killed_or_on_the_number_of_its_pr
         np.testing.assert_array_equal(pixels(unbroken / sheet_path(key)), pixels(job.atlas / sheet_path(key)))
     assert len(blocks(job.atlas)) == 4
     assert blocks(unbroken) == blocks(job.atlas)
+
+
+def render_here(spec: AtlasSpec, store: Store) -> None:
+    """Plan and render in this process, until nothing is missing."""
+    while (plan := make_plan(spec, store, 1)).chunks:
+        write_plan(store, plan)
+        for chunk in plan.chunks:
+            render_chunk(read_chunk(store, plan.path, chunk.name), store)
 
 
 def contents(paths: Iterable[Path]) -> dict[Path, tuple[bytes, int]]:
