@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from statistics import mean
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 import yaml
@@ -22,6 +22,9 @@ import yaml
 from core.errors import SpecError
 from flows.options import Frames, Json, ModelFile, ModelName, SizePx
 from flows.terminal import warn
+
+if TYPE_CHECKING:
+    from core.spec import RenderSettings
 
 app = typer.Typer(
     help="""Measure speed and quality on this machine.
@@ -32,6 +35,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 _LAYER = "block9_expand_pre_relu"
+_MOST_NEURONS = 480  # of the layer; the pairs are chosen among them
 _BATCH_PAIRS = 1
 _MAX_BARE_SECONDS = 6
 _BETWEEN_BARE_SECONDS = 50
@@ -87,6 +91,9 @@ def step(
 def atlas(
     pairs: Annotated[int, typer.Option(help="Pairs in the atlas.", min=1, max=100_000)] = 40,
     steps: Annotated[int, typer.Option(help="`render.steps` of the atlas.", min=1)] = 64,
+    layer: Annotated[str, typer.Option(metavar="LAYER", help="Layer of the neurons that are rendered.")] = _LAYER,
+    frames: Frames = 6,
+    size_px: SizePx = 128,
     processes: Annotated[
         int | None, typer.Option(help="Render processes; by default one per GPU, or one per core.", min=1)
     ] = None,
@@ -102,11 +109,18 @@ def atlas(
     """
     from core.bench.machine import Machine
     from core.machine.parallel import process_count
+    from core.models.models import check_neuron, load
+    from core.neurons import Neuron
+    from core.spec_file import parse_model, parse_settings
 
     machine = Machine.here()
+    network = load(parse_model("efficientnet-lite0", "model"))
+    check_neuron(network, Neuron(layer, 1), "--layer")
+    neurons = f"{layer}:0-{min(_MOST_NEURONS, network.layers[layer]) - 1}"
+    settings = parse_settings({"steps": steps, "frames": frames, "size_px": size_px}, "bench")
     at_once = process_count(processes)
     counts = [at_once, 1] if single and at_once > 1 else [at_once]
-    builds = [_build(pairs, steps, count) for count in counts]
+    builds = [_build(pairs, neurons, settings, count) for count in counts]
     for build in builds:  # compared by efficiency, because the clock may have drifted from one build to the next
         speedup = build["processes"] * build["efficiency"] / builds[-1]["efficiency"] / builds[-1]["processes"]
         build["times_one_process"] = round(speedup, 3)
@@ -149,31 +163,34 @@ def _renamed_pack(batch_pairs: int, pack: int | None) -> int:
     return pack
 
 
-def _bare_seconds(pairs: int) -> float:
+def _bare_seconds(pairs: int, layer: str, settings: RenderSettings) -> float:
     """Return the seconds of the bare model for one update of one strip, timed in a new process.
 
     The process ends before the build resumes, so that the build has all memory. The model is timed for half a second
     per pair of the build, up to an upper bound.
     """
-    seconds = min(_MAX_BARE_SECONDS, pairs / 2)
+    given = {"frames": settings.frames, "size_px": settings.size_px, "seconds": min(_MAX_BARE_SECONDS, pairs / 2)}
     code = (
         "from core.machine import device; device.prepare(); "  # before TensorFlow is imported, to silence it
-        f"from core.bench.step import bare_seconds; print(bare_seconds({_LAYER!r}, seconds={seconds}))"
+        f"from core.bench.step import bare_seconds; print(bare_seconds({layer!r}, **{given}))"
     )
     return float(subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.PIPE).stdout)
 
 
-def _build(pairs: int, steps: int, processes: int) -> dict[str, Any]:
-    """Build an atlas by the command line in a temporary folder, and time the bare model before, during and after."""
-    from core.spec import RenderSettings
+def _build(pairs: int, neurons: str, settings: RenderSettings, processes: int) -> dict[str, Any]:
+    """Build an atlas by the command line in a temporary folder, and time the bare model before, during and after.
 
+    Args:
+        neurons: a range of channels of a layer, as in a spec; the pairs are chosen among them at random.
+    """
+    layer = neurons.rpartition(":")[0]
     with tempfile.TemporaryDirectory() as folder:
         spec = Path(folder) / "bench.yaml"
         content = {
             "name": "bench",
             "output": folder,
-            "pairs": {"select": "random", "neurons": [f"{_LAYER}:0-479"], "n": pairs},
-            "render": {"steps": steps},
+            "pairs": {"select": "random", "neurons": [neurons], "n": pairs},
+            "render": {"steps": settings.steps, "frames": settings.frames, "size_px": settings.size_px},
             "compute": {"processes": processes},
         }
         spec.write_text(yaml.safe_dump(content))
@@ -181,7 +198,7 @@ def _build(pairs: int, steps: int, processes: int) -> dict[str, Any]:
         # The build starts a temporary server, even if the environment or a profile names another one.
         alone = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
         alone["PREFECT_PROFILES_PATH"] = str(Path(folder) / "profiles.toml")
-        bare = [_bare_seconds(pairs)]
+        bare = [_bare_seconds(pairs, layer, settings)]
         started, stopped = time.perf_counter(), 0.0
         build = subprocess.Popen(command, stdout=subprocess.PIPE, env=alone, start_new_session=True)
         try:
@@ -190,7 +207,7 @@ def _build(pairs: int, steps: int, processes: int) -> dict[str, Any]:
                     continue
                 stopped_at = time.perf_counter()
                 os.killpg(build.pid, signal.SIGSTOP)
-                bare.append(_bare_seconds(pairs))
+                bare.append(_bare_seconds(pairs, layer, settings))
                 os.killpg(build.pid, signal.SIGCONT)
                 stopped += time.perf_counter() - stopped_at
         except BaseException:
@@ -198,14 +215,13 @@ def _build(pairs: int, steps: int, processes: int) -> dict[str, Any]:
                 os.killpg(build.pid, signal.SIGKILL)
             raise
         seconds = time.perf_counter() - started - stopped
-        bare.append(_bare_seconds(pairs))
+        bare.append(_bare_seconds(pairs, layer, settings))
         rendering = sum(_pair_seconds(folder)) - processes * stopped
-    settings = RenderSettings(steps=steps)
     bare_pair = settings.frame_updates("pair") / settings.frames * mean(bare)
     pair = rendering / pairs
     return {
         "pairs": pairs,
-        "steps": steps,
+        "steps": settings.steps,
         "processes": processes,
         "seconds": round(seconds, 2),
         "pair_seconds": round(pair, 3),

@@ -108,15 +108,16 @@ def memory_slope(model: Model, layer: str, settings: RenderSettings, pairs: int)
     return float(np.polyfit(np.arange(len(settled)), settled, 1)[0])
 
 
-def bare_seconds(layer: str, *, seconds: float) -> float:
-    """Return the median seconds of the bare default model for one update of one strip with default settings.
+def bare_seconds(layer: str, *, frames: int, size_px: int, seconds: float) -> float:
+    """Return the median seconds of the bare default model for one update of one strip.
 
     Args:
         layer: layer up to which the network is computed.
+        frames, size_px: settings of the strip; all others are the defaults.
         seconds: approximate duration of the measurement. A batch has the number of strips that suits the device.
     """
     model = load(EfficientNetLite0.name)
-    settings = RenderSettings()
+    settings = RenderSettings(frames=frames, size_px=size_px)
     batch_pairs = suited(settings.frames, settings.size_px)
     bare = _network_stopwatch(_plain(model), Pair.of(Neuron(layer, 0), Neuron(layer, 1)), settings, batch_pairs)
     times: list[float] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -61,10 +61,16 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
         made.server.kill()
 
 
+@pytest.fixture(scope="session")
+def new_job(prefect_server: str) -> Callable[[Path], Job]:
+    """A function that returns a job in a folder, with the spec of a small atlas of six pairs; nothing is built yet."""
+    return lambda folder: _new_job(folder, prefect_server)
+
+
 @pytest.fixture
-def job(tmp_path: Path, prefect_server: str) -> Job:
+def job(tmp_path: Path, new_job: Callable[[Path], Job]) -> Job:
     """A job with the spec of a small atlas of six pairs; nothing is built yet."""
-    return _new_job(tmp_path, prefect_server)
+    return new_job(tmp_path)
 
 
 @pytest.fixture(scope="session")
