@@ -18,7 +18,8 @@ from core.neurons import Neuron, Pair
 from core.spec import RenderSettings
 
 LAYER = "block3_expand_pre_relu"
-NEAR = "block0"  # near the image, because the time for compiling a network grows with its depth
+NEAR, SELECTED = "block0", "block1_expand_pre_relu"
+"""Layers near the image, because the time for compiling grows with the depth. Of the second, channels are selected."""
 PAIR = Pair.of(Neuron(LAYER, 3), Neuron(LAYER, 40))
 SMALL = {"frames": 3, "size_px": 64, "steps": 24, "redirected_updates": 0, "alignment": {"layers": ["block1"]}}
 
@@ -102,10 +103,11 @@ class Observed:
 def test_tf32_is_used_only_for_the_updates_of_renderers_with_that_precision(model: Model) -> None:
     """Renderers of two precisions in one process do not affect each other, and measurements use float32."""
     observed = Observed(model)
-    changes = {"size_px": 32, "frames": 2, "steps": 3}
+    pair = Pair.of(Neuron(SELECTED, 3), Neuron(SELECTED, 40))
+    changes = {"size_px": 32, "frames": 2, "steps": 3, "alignment": {"layers": ["stem"]}}
     rough, exact = (
         StripRenderer(
-            observed, PAIR.layers, resolve_settings(RenderSettings.model_validate(SMALL | changes | more), model)
+            observed, pair.layers, resolve_settings(RenderSettings.model_validate(SMALL | changes | more), model)
         )
         for more in ({"precision": "tf32"}, {"precision": "float32"})
     )
@@ -113,7 +115,7 @@ def test_tf32_is_used_only_for_the_updates_of_renderers_with_that_precision(mode
     for renderer in (rough, exact, rough):
         renderer.compile()
         observed.seen.clear()
-        renderer.render([PAIR])
+        renderer.render([pair])
         seen.append(list(observed.seen))
 
     updates, measured = (True, True), (False, False)
