@@ -129,9 +129,9 @@ def evenly_spaced(shares: tf.Tensor, steps: tf.Tensor) -> tf.Tensor:
     lengths = tf.sqrt(steps) + _SHORTEST
     ends = tf.cumsum(lengths, axis=1)
     count = steps.shape[1]
-    targets = tf.constant(np.arange(1, count) / count, tf.float32)[None, :, None] * ends[:, -1:, None]
+    targets = (np.arange(1, count) / count).astype(np.float32)[None, :, None] * ends[:, -1:, None]
     # Of each step, the part that lies before each target, from 0 to 1.
-    before = (targets - (ends - lengths)[:, None, :]) / lengths[:, None, :]
+    before = (targets - tf.expand_dims(ends - lengths, 1)) / tf.expand_dims(lengths, 1)
     inner = shares[:, :1] + tf.reduce_sum(
         tf.clip_by_value(before, 0.0, 1.0) * (shares[:, 1:] - shares[:, :-1])[:, None, :], axis=2
     )

@@ -219,10 +219,12 @@ _Sparse = tuple[tf.Tensor, tf.Tensor, tuple[int, int]]
 
 def _bilinear_matrix(views: tf.Tensor, out: tuple[int, int], height: int, width: int) -> _Sparse:
     """Return the matrix from all pixels of all images to all pixels seen, as indices, values and shape."""
+    # This is traced with every step, so it avoids slices, each of which takes as long to trace as four operations.
     strips, seen = views.shape[0], out[0] * out[1]
-    along = views[:, :, :1] * tf.range(out[1], dtype=tf.float32)  # (strip, xy, column seen)
-    down = views[:, :, 1:2] * tf.range(out[0], dtype=tf.float32) + views[:, :, 2:]  # (strip, xy, row seen)
-    position = down[..., None] + along[:, :, None]  # (strip, xy, row seen, column seen)
+    rightwards, downwards, origin = tf.split(views, 3, axis=2)  # each (strip, xy, 1)
+    along = rightwards * np.arange(out[1], dtype=np.float32)  # (strip, xy, column seen)
+    down = downwards * np.arange(out[0], dtype=np.float32) + origin  # (strip, xy, row seen)
+    position = tf.expand_dims(down, 3) + tf.expand_dims(along, 2)  # (strip, xy, row seen, column seen)
     # Each position reads two neighbouring pixels along each axis. A pixel's weight falls with its distance and is 0
     # from a distance of 1 on: that is bilinear inside the image and fades to nothing outside. Pixels with weight 0
     # belong to the same strip too, because 0 times a NaN of another strip would not be 0.
@@ -231,14 +233,15 @@ def _bilinear_matrix(views: tf.Tensor, out: tuple[int, int], height: int, width:
     x, y = zip(*(tf.unstack(tf.nn.relu(1 - tf.abs(beyond - step)), axis=1) for step in (0, 1)), strict=True)
     values = tf.stack([y[dy] * x[dx] for dy in (0, 1) for dx in (0, 1)], axis=2)  # (strip, row seen, 4, column seen)
 
-    image_start = tf.range(strips, dtype=tf.int32)[:, None, None] * (height * width)
-    column = image_start + tf.cast(low[:, 1] * width + low[:, 0], tf.int32)
+    image_start = np.arange(strips, dtype=np.int32)[:, None, None] * np.int32(height * width)
+    low_x, low_y = tf.unstack(low, axis=1)
+    column = image_start + tf.cast(low_y * width + low_x, tf.int32)
     row = np.arange(strips * seen, dtype=np.int64).reshape(strips, *out)
     # Row and column are the low and the high half of one 64-bit number. tf.stack takes ten times as long.
     entry = tf.bitwise.left_shift(tf.cast(column, tf.int64), tf.constant(32, tf.int64)) + row
     steps = np.array([0, 1, width, width + 1], np.int64)[:, None] << 32
     # Entries follow each other line by line of the output, so that the pixels they share stay in the cache.
-    indices = tf.bitcast(tf.reshape(entry[:, :, None] + steps, (-1,)), tf.int32)
+    indices = tf.bitcast(tf.reshape(tf.expand_dims(entry, 2) + steps, (-1,)), tf.int32)
     return indices, tf.reshape(values, (-1,)), (strips * seen, strips * height * width)
 
 

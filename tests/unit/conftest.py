@@ -5,8 +5,9 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
+from itertools import count
 from pathlib import Path
 
 import hypothesis
@@ -83,11 +84,24 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+@pytest.fixture(scope="session")
+def machines(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
+    """Return a function that makes an empty folder; pytest's own looks at all earlier folders, which are thousands."""
+    root, numbers = tmp_path_factory.mktemp("machines"), count()
+
+    def machine() -> Path:
+        folder = root / str(next(numbers))
+        folder.mkdir()
+        return folder
+
+    return machine
+
+
 @pytest.fixture(autouse=True)
-def _new_machine(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+def _new_machine(monkeypatch: pytest.MonkeyPatch, machines: Callable[[], Path]) -> None:
     """Give every test an empty cache and no GPU, because measurements in the cache and a GPU affect plans."""
-    monkeypatch.setenv(CACHE, str(tmp_path_factory.mktemp("cache")))
-    monkeypatch.setattr(device, "_DEVICE_FILES", tmp_path_factory.mktemp("dev"))
+    monkeypatch.setenv(CACHE, str(machines()))
+    monkeypatch.setattr(device, "_DEVICE_FILES", machines())
     monkeypatch.setattr(os, "fsync", lambda _: None)  # no test loses power, and thousands of files take 3 ms each
 
 

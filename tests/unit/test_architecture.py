@@ -6,7 +6,7 @@ import ast
 import re
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -38,7 +38,7 @@ ROOMS = {room for rooms in FLOORS for room in rooms}
 @cache
 def imports_of(path: str) -> frozenset[str]:
     """Return the full name of every module that a source file imports anywhere."""
-    return frozenset(_imported(ast.walk(_parsed(path)), path))
+    return frozenset(_imported(_nodes(path), path))
 
 
 @cache
@@ -47,8 +47,16 @@ def imports_at_once(path: str) -> frozenset[str]:
     return frozenset(_imported(_executed(_parsed(path).body), path))
 
 
+@cache
 def _parsed(path: str) -> ast.Module:
     return ast.parse((ROOT / path).read_text(encoding="utf-8"))
+
+
+@cache
+def _nodes(path: str) -> Sequence[ast.AST]:
+    """Return the imports, functions and methods of a source file, in a list because walking a file takes long."""
+    wanted = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef)
+    return [node for node in ast.walk(_parsed(path)) if isinstance(node, wanted)]
 
 
 def _executed(body: list[ast.stmt]) -> Iterator[ast.AST]:
@@ -67,7 +75,7 @@ def _executed(body: list[ast.stmt]) -> Iterator[ast.AST]:
                         yield from _executed(handler.body)
 
 
-def _imported(nodes: Iterator[ast.AST], path: str) -> Iterator[str]:
+def _imported(nodes: Iterable[ast.AST], path: str) -> Iterator[str]:
     for node in nodes:
         if isinstance(node, ast.Import):
             yield from (name.name for name in node.names)
@@ -126,7 +134,7 @@ def imports_of_our_own() -> dict[str, set[str]]:
 
 def imported_names(path: str) -> Iterator[str]:
     """Yield the full names of the imports of a source file: modules, and `module.name` for a name from a module."""
-    for node in ast.walk(_parsed(path)):
+    for node in _nodes(path):
         if isinstance(node, ast.Import):
             yield from (name.name for name in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -250,7 +258,7 @@ def test_functions_are_short() -> None:
     lines = {
         f"{path}:{node.lineno} {node.name}": (node.end_lineno or 0) - node.lineno + 1
         for path in SOURCES
-        for node in ast.walk(_parsed(path))
+        for node in _nodes(path)
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     }
 

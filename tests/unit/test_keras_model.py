@@ -21,7 +21,7 @@ from core.models.model import Model
 from core.models.models import _load, digest, load
 from core.spec import ModelSpec, RenderSettings
 
-MOBILE = ModelSpec(name="keras:MobileNetV2", weights="none")
+MOBILE = ModelSpec(name="keras:MobileNet", weights="none")  # has the fewest layers of all
 
 
 def small_network(bias: float = 0.0) -> Any:
@@ -67,15 +67,15 @@ def test_a_network_without_weights_is_always_the_same() -> None:
 
 
 def test_a_network_sees_images_as_its_family_prepares_them() -> None:
-    """MobileNetV2 expects values from -1 to 1, VGG16 blue first and ImageNet's mean subtracted."""
+    """MobileNet expects values from -1 to 1, VGG16 blue first and ImageNet's mean subtracted."""
     images = tf.random.stateless_uniform((1, 32, 32, 3), (0, 1))
 
     for name, prepared in (
-        ("keras:MobileNetV2", 2 * images - 1),
+        ("keras:MobileNet", 2 * images - 1),
         ("keras:VGG16", 255 * images[..., ::-1] - [103.939, 116.779, 123.68]),
     ):
         model = load(ModelSpec(name=name, weights="none"))
-        layer = {"keras:MobileNetV2": "Conv1", "keras:VGG16": "block1_conv1"}[name]
+        layer = {"keras:MobileNet": "conv1", "keras:VGG16": "block1_conv1"}[name]
         keras.utils.clear_session()
         keras.utils.set_random_seed(0)
         build = getattr(keras.applications, name.removeprefix("keras:"))
@@ -88,18 +88,18 @@ def test_layers_have_channels_sizes_kinds_and_the_weights_that_feed_them() -> No
     """Activations and normalisations are fed by the convolutions before them."""
     model = load(MOBILE)
 
-    assert model.layers["block_3_expand"] == model.layers["block_3_expand_relu"] == 144
-    assert model.kind("block_3_expand_relu") == "ReLU"
-    assert model.sizes(128)["block_3_expand_relu"] == (32, 32)
-    assert model.fan_in("block_3_expand_relu").shape == (144, 24)
-    assert model.fan_in("block_3_depthwise_BN").shape == (144, 9)
+    assert model.layers["conv_pw_2"] == model.layers["conv_pw_2_relu"] == 128
+    assert model.kind("conv_pw_2_relu") == "ReLU"
+    assert model.sizes(128)["conv_pw_2_relu"] == (32, 32)
+    assert model.fan_in("conv_pw_2_relu").shape == (128, 64)
+    assert model.fan_in("conv_dw_3_bn").shape == (128, 9)
 
 
 def test_a_model_that_needs_float32_says_so() -> None:
     """The message names the precisions that the model supports."""
     mobile = load(MOBILE)
 
-    with pytest.raises(SpecError, match=r"render\.precision: expected float32 or tf32, keras:MobileNetV2 does not"):
+    with pytest.raises(SpecError, match=r"render\.precision: expected float32 or tf32, keras:MobileNet does not"):
         resolve_settings(RenderSettings(precision="bfloat16"), mobile)
     assert resolve_settings(RenderSettings(precision="tf32"), mobile).precision == "tf32"
 

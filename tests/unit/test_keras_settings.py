@@ -32,12 +32,12 @@ from core.models.models import load
 from core.spec import ModelSpec
 device.prepare()
 try:
-    model = load(ModelSpec(name="keras:MobileNetV2", weights="none"))
+    model = load(ModelSpec(name="keras:MobileNet", weights="none"))
 except ModelError as error:
     sys.exit(str(error))
 import tensorflow as tf
 images = tf.reshape(tf.linspace(0.0, 1.0, 32 * 32 * 3), (1, 32, 32, 3))
-layer = "block_1_expand"
+layer = "conv_pw_1"
 activations = model.activations(images, [layer])[layer]
 print(model.weights_digest, float(tf.reduce_sum(activations)), os.environ.get("KERAS_BACKEND"))
 """

@@ -31,7 +31,8 @@ DEEP = "block9_expand_pre_relu"  # has channels with weights of nearly zero
 
 
 def settings(model: Model, **changes: Any) -> RenderSettings:
-    small = {"frames": 4, "size_px": 32, "steps": STEPS, "alignment": {"layers": ["stem", "block0"]}}
+    small: dict[str, Any] = {"frames": 4, "size_px": 32, "steps": STEPS, "alignment": {"layers": ["stem", "block0"]}}
+    small["redirected_updates"] = STEPS  # in all updates of the ends, which is one trace less
     return resolve_settings(RenderSettings.model_validate(small | changes), model)
 
 
@@ -250,8 +251,7 @@ def test_the_objective_between_two_ends_is_the_balanced_mix_plus_relative_alignm
     chosen = settings(model, steps=1, transforms="none", learning_rate=1e-9, alignment=aligned)
     mix = Still(model, PAIR.layers, chosen, 1)
     subject = subject_of(chosen, *PAIR)
-    quick = settings(model, redirected_updates=STEPS)  # one trace less
-    ends = EndsRenderer(model, PAIR.layers, quick, mix, strips=1, checkpoints=())
+    ends = EndsRenderer(model, PAIR.layers, settings(model), mix, strips=1, checkpoints=())
     [portraits] = [each.portraits for each in ends.render([subject], lambda updates: None)]
 
     between = BetweenRenderer(model, PAIR.layers, chosen, mix, strips=1, checkpoints=())
@@ -344,8 +344,7 @@ def test_a_dead_neuron_has_a_strip_whose_record_says_so(model: Model) -> None:
     live = int(np.argmax(spread))
     assert spread[dead] < 1.01e-3  # the tolerance alone
     pair = Pair.of(Neuron(DEEP, dead), Neuron(DEEP, live))
-    # with redirected gradients in all updates of the ends, which is one trace less
-    chosen = settings(model, frames=3, redirected_updates=STEPS, alignment={"layers": ["stem"]})
+    chosen = settings(model, frames=3, alignment={"layers": ["stem"]})
 
     [strip] = StripRenderer(model, pair.layers, chosen).render([pair])
     if pair.a.channel == live:

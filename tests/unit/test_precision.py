@@ -18,6 +18,8 @@ from core.neurons import Neuron, Pair
 from core.spec import RenderSettings
 
 LAYER = "block3_expand_pre_relu"
+NEAR, SELECTED = "block0", "block1_expand_pre_relu"
+"""Layers near the image, because the time for compiling grows with the depth. Of the second, channels are selected."""
 PAIR = Pair.of(Neuron(LAYER, 3), Neuron(LAYER, 40))
 SMALL = {"frames": 3, "size_px": 64, "steps": 24, "redirected_updates": 0, "alignment": {"layers": ["block1"]}}
 
@@ -59,17 +61,17 @@ def test_xla_compiles_the_network_if_there_is_a_gpu(
 ) -> None:
     """Without a GPU XLA compiles nothing; with XLA, activations and gradients are the same up to rounding."""
     images = tf.random.stateless_uniform((2, 32, 32, 3), seed=(1, 2))
-    plain = network(model, {"block1"}, xla=True)
+    plain = network(model, {NEAR}, xla=True)
     assert not hasattr(plain, "experimental_get_compiler_ir")
     monkeypatch.setattr(device, "has_gpu", lambda: True)
-    compiled = network(model, {"block1"}, xla=True)
+    compiled = network(model, {NEAR}, xla=True)
     assert hasattr(compiled, "experimental_get_compiler_ir")
 
     found = []
     for run in (plain, compiled):
         with tf.GradientTape() as tape:
             tape.watch(images)
-            total = tf.reduce_sum(run(images, redirected, None)["block1"] ** 2)
+            total = tf.reduce_sum(run(images, redirected, None)[NEAR] ** 2)
         found.append((total, tape.gradient(total, images)))
     np.testing.assert_allclose(found[0][0], found[1][0], rtol=1e-4)
     np.testing.assert_allclose(found[0][1], found[1][1], rtol=1e-2, atol=1e-3 * float(tf.reduce_max(found[0][1])))
@@ -101,10 +103,11 @@ class Observed:
 def test_tf32_is_used_only_for_the_updates_of_renderers_with_that_precision(model: Model) -> None:
     """Renderers of two precisions in one process do not affect each other, and measurements use float32."""
     observed = Observed(model)
-    changes = {"size_px": 32, "frames": 2, "steps": 3}
+    pair = Pair.of(Neuron(SELECTED, 3), Neuron(SELECTED, 40))
+    changes = {"size_px": 32, "frames": 2, "steps": 3, "alignment": {"layers": ["stem"]}}
     rough, exact = (
         StripRenderer(
-            observed, PAIR.layers, resolve_settings(RenderSettings.model_validate(SMALL | changes | more), model)
+            observed, pair.layers, resolve_settings(RenderSettings.model_validate(SMALL | changes | more), model)
         )
         for more in ({"precision": "tf32"}, {"precision": "float32"})
     )
@@ -112,7 +115,7 @@ def test_tf32_is_used_only_for_the_updates_of_renderers_with_that_precision(mode
     for renderer in (rough, exact, rough):
         renderer.compile()
         observed.seen.clear()
-        renderer.render([PAIR])
+        renderer.render([pair])
         seen.append(list(observed.seen))
 
     updates, measured = (True, True), (False, False)

@@ -110,7 +110,7 @@ def test_the_canvas_is_reproducible_and_has_low_frequencies_only(canvas: Rendere
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"frames": 3, "checkpoints": [4]}, {"redirected_updates": 3}, {"alignment": {"weight": 0}}]
+    "changes", [{}, {"frames": 3, "checkpoints": [4], "redirected_updates": 3}, {"alignment": {"weight": 0}}]
 )
 def test_a_strip_begins_and_ends_on_its_portraits_to_the_last_bit(
     model: Model, portraits: dict[Neuron, Portrait], changes: dict[str, Any]
