@@ -318,7 +318,7 @@ def test_favourites_stay_in_this_browser_and_can_be_shared(open_atlas: Open, atl
 
 def test_a_browser_that_keeps_nothing_loses_nothing_else(open_atlas: Open, atlas: Path) -> None:
     """If storage is refused, favourites last for the visit, the page says so, and everything else works."""
-    page = open_atlas(atlas)
+    page = open_atlas(atlas, apart=True)
     page.add_init_script("Object.defineProperty(window, 'localStorage', { get() { throw new Error('refused'); } })")
     page.reload()
     expect(page.locator("#example")).to_be_visible()
@@ -421,7 +421,7 @@ def test_browsers_without_the_newest_css_have_the_same_layout_and_colours(
     at = serve(atlas)
     new = open_atlas(atlas, at=at, hash="#view=filmstrip&ends=strong", color_scheme="light")
     expect(new.locator("#chips button")).to_have_count(1)
-    old = open_atlas(atlas, at=at, file="manifest.json", may_fail=True, color_scheme="light")
+    old = open_atlas(atlas, at=at, file="manifest.json", may_fail=True, apart=True, color_scheme="light")
     old.route(re.compile(r"\.css$"), as_in_an_old_browser)
     old.goto(new.url)
     expect(old.locator("#chips button")).to_have_count(1)
