@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -87,33 +87,95 @@ def _made_once(folders: pytest.TempPathFactory, name: str, make: Callable[[Path]
     return root / name
 
 
-@pytest.fixture(scope="session")
-def kept_page(browser: Browser) -> Iterator[Page]:
-    """A page that one test after the other uses: a new one takes as much processor time as loading an atlas."""
-    context = browser.new_context(viewport=_SCREEN)  # type: ignore[arg-type]
+# ---- pages
+
+
+class Watch:
+    """What the pages of a test do that they must not: errors on the console, dialogs, and requests to other places."""
+
+    def __init__(self) -> None:
+        self.places = ["file://", "data:", "about:blank"]
+        self._errors: list[str] = []
+        self._popups: list[str] = []
+        self._requests: list[Request] = []
+        self._listeners: list[tuple[Page, str, Callable[..., object]]] = []
+
+    def follow(self, page: Page, may_fail: bool) -> None:
+        """Watch a page from now on."""
+        heard: dict[str, Callable[..., object]] = {
+            "request": lambda request: self._requests.append(request),
+            "dialog": self._note_popup,
+        }
+        if not may_fail:
+            heard |= {"console": self._note_message, "pageerror": self._note_error}
+        for event, listener in heard.items():
+            page.on(event, listener)  # type: ignore[call-overload]
+            self._listeners.append((page, event, listener))
+
+    def stop(self) -> None:
+        """Stop watching, because other tests go on with the pages."""
+        for page, event, listener in self._listeners:
+            page.remove_listener(event, listener)
+        self._listeners.clear()
+
+    def check(self) -> None:
+        assert self._errors == []
+        assert self._popups == []
+        outside = [request for request in self._requests if not request.url.startswith(tuple(self.places))]
+        assert [request.url for request in outside if request.failure != "csp"] == []
+
+    def _note_message(self, message: ConsoleMessage) -> None:
+        if message.type == "error":
+            self._errors.append(message.text)
+
+    def _note_error(self, error: Error) -> None:
+        self._errors.append(f"{error} {error.stack}")
+
+    def _note_popup(self, popup: Dialog) -> None:
+        self._popups.append(popup.message)
+        popup.dismiss()
+
+
+@pytest.fixture
+def watch() -> Iterator[Watch]:
+    """In every test, all requests go to the atlas, no dialog opens, and the console has errors only if they are due."""
+    watch = Watch()
+    yield watch
+    watch.check()
+
+
+def _new_page(browser: Browser, viewport: dict[str, int], **properties: Any) -> Page:
+    """Open an empty page in a context of its own."""
+    context = browser.new_context(viewport=viewport, **properties)  # type: ignore[arg-type]
     context.set_default_timeout(_PATIENCE_MS)
-    yield context.new_page()
-    context.close()
+    return context.new_page()
 
 
 def _prepare(page: Page, viewport: dict[str, int], media: dict[str, str]) -> None:
-    """Give the kept page a screen, and what its reader prefers."""
+    """Give a page that other tests have used a screen, and what its reader prefers."""
     if page.viewport_size != viewport:
         page.set_viewport_size(viewport)  # type: ignore[arg-type]
     page.emulate_media(**dict.fromkeys((*_MEDIA, "media"), "null") | media)  # type: ignore[arg-type]
 
 
-def _leave(page: Page) -> None:
-    """Leave the atlas that a test has opened in the kept page, and forget what the test has left in the browser."""
-    page.unroute_all(behavior="ignoreErrors")
+def _forget(page: Page) -> None:
+    """Forget what a test has left in the browser's storage."""
     with suppress(Error):  # a page may have failed, or refuse its storage
         page.evaluate("() => { localStorage.clear(); sessionStorage.clear(); }")
-    page.goto("about:blank")
-    page.context.clear_permissions()
+
+
+@pytest.fixture(scope="session")
+def kept_page(browser: Browser) -> Iterator[Page]:
+    """A page in which one test after the other opens an atlas: a new one takes as much processor time as the atlas."""
+    page = _new_page(browser, _SCREEN)
+    yield page
+    page.context.close()
 
 
 @pytest.fixture
-def open_atlas(browser: Browser, kept_page: Page, serve: Callable[[Path], str]) -> Iterator[Callable[..., Page]]:
+def open_atlas(
+    browser: Browser, kept_page: Page, watch: Watch, serve: Callable[[Path], str]
+) -> Iterator[Callable[..., Page]]:
     """Open the page in a folder: `open_atlas(root, hash="#...", viewport={...}, may_fail=False, at=address)`.
 
     `file` opens another page of the folder than index.html, and `beside` is the address of another atlas that it may
@@ -121,18 +183,12 @@ def open_atlas(browser: Browser, kept_page: Page, serve: Callable[[Path], str]) 
     properties of the browser's context, such as `has_touch=True`, and open a page in a context of its own, as `apart`
     does. Otherwise a test has one page, which the next atlas replaces; nothing is left on it from other tests.
 
-    In every test, all requests must go to the atlas (requests that the page's own policy blocks do not count), no
-    dialog may open, and the console may have errors only if `may_fail`.
+    The console may have errors only if `may_fail`.
 
-    This fixture needs `serve`, so that the pages are closed before their web server. A page that is still loading
+    This fixture needs `serve`, so that the pages are left before their web server ends. A page that is still loading
     when its server ends would report a connection that was reset.
     """
-    contexts = []
-    listeners: list[tuple[str, Callable[..., object]]] = []
-    errors: list[str] = []
-    popups: list[str] = []
-    requests: list[Request] = []
-    places = ["file://", "data:", "about:blank"]
+    pages = []
 
     def open_one(
         root: Path,
@@ -147,52 +203,91 @@ def open_atlas(browser: Browser, kept_page: Page, serve: Callable[[Path], str]) 
         **properties: Any,
     ) -> Page:
         if apart or set(properties) - set(_MEDIA):
-            context = browser.new_context(viewport=viewport, **properties)  # type: ignore[arg-type]
-            contexts.append(context)
-            context.set_default_timeout(_PATIENCE_MS)
-            page = context.new_page()
+            page = _new_page(browser, viewport, **properties)
         else:
             page = kept_page
-            forget()
+            if page in pages:
+                leave()
             _prepare(page, viewport, properties)
-        listen(page, may_fail)
-        places.extend(filter(None, (at, beside)))
+        pages.append(page)
+        watch.follow(page, may_fail)
+        watch.places.extend(filter(None, (at, beside)))
         page.goto((at + file if at else (root / file).as_uri()) + hash)
         return page
 
-    def listen(page: Page, may_fail: bool) -> None:
-        heard: dict[str, Callable[..., object]] = {"request": lambda request: requests.append(request), "dialog": note_popup}
-        if not may_fail:
-            heard |= {"console": note_error, "pageerror": lambda error: errors.append(f"{error} {error.stack}")}
-        for event, listener in heard.items():
-            page.on(event, listener)  # type: ignore[call-overload]
-            if page is kept_page:
-                listeners.append((event, listener))
-
-    def forget() -> None:
-        if not listeners:
-            return
-        _leave(kept_page)
-        while listeners:
-            kept_page.remove_listener(*listeners.pop())
-
-    def note_error(message: ConsoleMessage) -> None:
-        if message.type == "error":
-            errors.append(message.text)
-
-    def note_popup(popup: Dialog) -> None:
-        popups.append(popup.message)
-        popup.dismiss()
+    def leave() -> None:
+        kept_page.unroute_all(behavior="ignoreErrors")
+        _forget(kept_page)
+        kept_page.goto("about:blank")
+        kept_page.context.clear_permissions()
 
     yield open_one
-    for context in contexts:
-        context.close()
-    forget()
+    if kept_page in pages:
+        leave()
+    for page in pages:
+        if page is not kept_page:
+            page.context.close()
+    watch.stop()
 
-    assert errors == []
-    assert popups == []
-    outside = [request for request in requests if not request.url.startswith(tuple(places))]
-    assert [request.url for request in outside if request.failure != "csp"] == []
+
+_FAILED = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Remember which tests have failed, so that no other test goes on with their pages."""
+    report = yield
+    if report.failed:
+        item.stash[_FAILED] = True
+    return report
+
+
+@pytest.fixture(scope="session")
+def visited(browser: Browser) -> Iterator[dict[Path, Page]]:
+    """The pages of `visit_atlas`, by the folder of their atlas."""
+    pages: dict[Path, Page] = {}
+    yield pages
+    for page in pages.values():
+        page.context.close()
+
+
+@pytest.fixture
+def visit_atlas(
+    browser: Browser, visited: dict[Path, Page], watch: Watch, request: pytest.FixtureRequest
+) -> Iterator[Callable[..., Page]]:
+    """Follow an address on a page that earlier tests of the same atlas may have left: `visit_atlas(root, "#...")`.
+
+    Loading an atlas, and all its scripts when the pointer first moves, takes most of the processor time of a short
+    test. This fixture is for tests of an atlas that does not change, and of what does not depend on a fresh page. Such
+    tests expect any fold to be open or folded, any speed, and anything in the browser's history; they leave no strip
+    playing, no favourites, and no strips chosen to compare.
+    """
+    used = []
+
+    def visit(root: Path, hash: str = "#strips", viewport: dict[str, int] = _SCREEN, **media: str) -> Page:
+        page = visited.get(root)
+        if page is None:
+            visited[root] = page = _new_page(browser, viewport)
+            watch.follow(page, may_fail=False)
+            _prepare(page, viewport, media)
+            page.goto((root / "index.html").as_uri() + hash)
+        else:
+            watch.follow(page, may_fail=False)
+            _prepare(page, viewport, media)
+            page.mouse.move(2, 2)
+            page.evaluate("hash => { location.hash = hash }", hash)
+        used.append(root)
+        return page
+
+    yield visit
+    for root in used:
+        _forget(visited[root])
+    watch.stop()
+    if request.node.stash.get(_FAILED, False):
+        for root in set(used):
+            visited.pop(root).context.close()
 
 
 @pytest.fixture

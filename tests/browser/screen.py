@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from playwright.sync_api import Locator, Page, expect
 from sample_atlases import FRAMES, portrait_colour
 
+DESK = {"width": 1280, "height": 800}
+
 
 def wait_until(page: Page, condition: Callable[[], object], what: str, seconds: float = 60) -> None:
     """Poll until a condition is true, while the events of the page arrive.
@@ -66,7 +68,9 @@ def assert_plays(strip: Locator) -> None:
 
 def point_at_frame(page: Page, frame: int) -> None:
     """Move the pointer to a frame's part of the first tile's bar."""
-    box = page.locator(".rail").first.bounding_box()
+    rail = page.locator(".rail").first
+    rail.scroll_into_view_if_needed()
+    box = rail.bounding_box()
     assert box is not None
     page.mouse.move(box["x"] + (frame - 0.5) / FRAMES * box["width"], box["y"] + 6)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from playwright.sync_api import Page, Route, expect
 from sample_atlases import DEAD_ROW, FRAMES, PAIRS, make_record, publish, write_pictures
-from screen import keys_shown, wait_until, wake
+from screen import DESK, keys_shown, wait_until, wake
 
 Open = Callable[..., Page]  # the fixture `open_atlas`
 RECORDS = [make_record(row) for row in range(PAIRS)]
@@ -147,7 +147,7 @@ def test_the_marker_of_a_film_follows_the_frame(open_atlas: Open, atlas: Path) -
 
 def test_the_list_has_columns_that_sort(open_atlas: Open, atlas: Path) -> None:
     """A heading sorts by its score, again in reverse; the address and the columns of a narrow screen follow."""
-    page = open_atlas(atlas)
+    page = open_atlas(atlas, viewport=DESK)
     wake(page)
     page.get_by_label("View").select_option("List")
     heads = page.locator("#heads button")
@@ -242,7 +242,7 @@ def test_weak_and_dead_ends_look_different(open_atlas: Open, tmp_path: Path) -> 
 
 def test_the_keyboard_reaches_the_strips_at_once_and_everything_on_a_tile(open_atlas: Open, atlas: Path) -> None:
     """The first stop skips to the strips; Space pauses and plays, and other keys open neurons and mark the strip."""
-    page = open_atlas(atlas, hash="#view=tile")
+    page = open_atlas(atlas, hash="#view=tile", viewport=DESK)
     page.keyboard.press("Tab")
     expect(page.get_by_role("button", name="Skip to the strips")).to_be_focused()
     page.keyboard.press("Enter")
@@ -399,7 +399,7 @@ def test_a_picture_that_is_cut_short_is_named(open_atlas: Open, tmp_path: Path) 
 
 def test_the_strips_on_the_screen_can_be_printed(open_atlas: Open, atlas: Path) -> None:
     """On paper there are no tools, no tile is cut off or lies on another, and none is missing."""
-    page = open_atlas(atlas, hash="#view=tile")
+    page = open_atlas(atlas, hash="#view=tile", viewport=DESK)
     shown = page.locator("#grid .tile").count()
 
     for view in ("tile", "filmstrip", "list"):

@@ -26,7 +26,7 @@ from sample_atlases import (
     write_coloured_pictures,
     write_pictures,
 )
-from screen import assert_no_sideways_scroll, expect_frame, wait_for_pictures, wait_until
+from screen import DESK, assert_no_sideways_scroll, expect_frame, wait_for_pictures, wait_until
 
 from core.atlas.keys import pair_keys
 from core.atlas.plan_files import SPEC_PATH
@@ -43,7 +43,7 @@ RECORD = make_record(4)
 
 def test_picture_name_and_enter_open_the_pair_and_back_returns(open_atlas: Open, atlas: Path) -> None:
     """The pair has an address of its own; going back leads to the tile, which has the focus again."""
-    page = open_atlas(atlas, hash="#view=tile&columns=1&sort=smoothness")
+    page = open_atlas(atlas, hash="#view=tile&columns=1&sort=smoothness", viewport=DESK)
 
     for place, part in enumerate((".window", ".numbers", "Enter"), 3):
         page.evaluate("scrollTo(0, 3000)")
