@@ -34,6 +34,12 @@ def wake(page: Page) -> None:
     page.wait_for_function("() => isthmus.tools && isthmus.search")
 
 
+def unfold(page: Page, fold: str) -> None:
+    """Open a fold, unless it is open."""
+    if page.locator(fold).get_attribute("open") is None:
+        page.locator(f"{fold} > summary").click()
+
+
 def expect_motion(strip: Locator, name: str) -> None:
     """Wait until the name of a strip's animation is *name*, which is `strip` or `none`."""
     expect(strip).to_have_css("animation-name", name)

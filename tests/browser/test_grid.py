@@ -54,9 +54,9 @@ def test_every_tile_has_its_names_numbers_and_picture(open_atlas: Open, atlas: P
     wait_until(page, lambda: page.evaluate(sizes) == wanted, "the pictures of all finished pairs")
 
 
-def test_a_failed_pair_shows_its_reason_and_no_broken_image(open_atlas: Open, atlas: Path) -> None:
+def test_a_failed_pair_shows_its_reason_and_no_broken_image(visit_atlas: Open, atlas: Path) -> None:
     """The tile of a failed pair has the reason in place of the picture."""
-    page = open_atlas(atlas, hash="#status=failed&view=tile")
+    page = visit_atlas(atlas, "#status=failed&view=tile")
     tile = page.locator(".tile")
 
     expect(tile).to_contain_text(FAILED_REASON)
@@ -66,9 +66,9 @@ def test_a_failed_pair_shows_its_reason_and_no_broken_image(open_atlas: Open, at
     assert box["width"] == box["height"]
 
 
-def test_a_neuron_that_is_not_excited_is_marked(open_atlas: Open, atlas: Path) -> None:
+def test_a_neuron_that_is_not_excited_is_marked(visit_atlas: Open, atlas: Path) -> None:
     """Its name has the mark, and the picture has words for it; a tile without room for names has a sign."""
-    page = open_atlas(atlas, hash="#ends=dead")
+    page = visit_atlas(atlas, "#ends=dead")
     dead = make_record(DEAD_ROW)
 
     expect(page.locator(".tile .names")).to_have_text(f"{dead.a}{dead.b} not excited")
@@ -138,9 +138,9 @@ def test_without_javascript_the_page_says_where_the_strips_are(open_atlas: Open,
 # ---- playing
 
 
-def test_the_tile_at_the_pointer_or_with_the_focus_plays_its_strip(open_atlas: Open, atlas: Path) -> None:
+def test_the_tile_at_the_pointer_or_with_the_focus_plays_its_strip(visit_atlas: Open, atlas: Path) -> None:
     """It plays through whole frames until pointer or focus leave it; the strip beside it does not move."""
-    page = open_atlas(atlas, hash=TILES)
+    page = visit_atlas(atlas, TILES)
     page.locator("#grid .window").nth(0).hover()
 
     expect_motion(page.locator(".strip").nth(0), "strip")
@@ -251,9 +251,9 @@ def test_pressing_the_bar_shows_the_frame_and_does_not_open_it(open_atlas: Open,
 # ---- moving about
 
 
-def test_the_keyboard_moves_from_tile_to_tile(open_atlas: Open, atlas: Path) -> None:
+def test_the_keyboard_moves_from_tile_to_tile(visit_atlas: Open, atlas: Path) -> None:
     """Up and down move by rows, Shift with left and right by tiles; Tab reaches only one tile at a time."""
-    page = open_atlas(atlas, hash=TILES)
+    page = visit_atlas(atlas, TILES)
     page.locator("#grid .player").first.focus()
 
     for key, place in (
@@ -271,9 +271,9 @@ def test_the_keyboard_moves_from_tile_to_tile(open_atlas: Open, atlas: Path) -> 
         expect(page.locator("#grid .player[tabindex='0']")).to_have_count(1)
 
 
-def test_thousands_of_pairs_are_a_few_rows(open_atlas: Open, large_atlas: Path) -> None:
+def test_thousands_of_pairs_are_a_few_rows(visit_atlas: Open, large_atlas: Path) -> None:
     """Only rows near the screen exist; the grid gives assistive technology the number of all rows."""
-    page = open_atlas(large_atlas, hash=TILES)
+    page = visit_atlas(large_atlas, TILES)
     grid = page.get_by_role("grid")
 
     expect(page.locator("#count")).to_have_text("12,000 of 12,000 pairs")
@@ -289,9 +289,9 @@ def test_thousands_of_pairs_are_a_few_rows(open_atlas: Open, large_atlas: Path) 
     expect(page.locator(f"#grid .tile[data-key='{11_999:020x}']")).to_be_in_viewport()
 
 
-def test_the_focused_tile_stays_when_its_row_leaves_the_screen(open_atlas: Open, large_atlas: Path) -> None:
+def test_the_focused_tile_stays_when_its_row_leaves_the_screen(visit_atlas: Open, large_atlas: Path) -> None:
     """Scrolling away does not move the focus, and the next arrow key leads back to it."""
-    page = open_atlas(large_atlas, hash=TILES)
+    page = visit_atlas(large_atlas, TILES)
     page.locator("#grid .player").nth(2).focus()
     page.evaluate("scrollTo(0, 20_000)")
 
@@ -302,9 +302,9 @@ def test_the_focused_tile_stays_when_its_row_leaves_the_screen(open_atlas: Open,
     expect(page.locator("#grid .tile[data-place='6']")).to_be_in_viewport()
 
 
-def test_a_list_longer_than_browsers_can_draw_is_scrolled_to_its_end(open_atlas: Open, large_atlas: Path) -> None:
+def test_a_list_longer_than_browsers_can_draw_is_scrolled_to_its_end(visit_atlas: Open, large_atlas: Path) -> None:
     """In one column, small steps scroll by their pixels and jumps by their share of the list; every tile is reached."""
-    page = open_atlas(large_atlas, hash="#view=tile&columns=1", viewport={"width": 1280, "height": 1000})
+    page = visit_atlas(large_atlas, "#view=tile&columns=1", viewport={"width": 1280, "height": 1000})
     expect(page.locator("#count")).to_have_text("12,000 of 12,000 pairs")
     list_height = page.evaluate("document.querySelector('#grid').offsetHeight")
     row_height = (
@@ -340,9 +340,9 @@ def test_a_list_longer_than_browsers_can_draw_is_scrolled_to_its_end(open_atlas:
     expect(page.locator("[data-place='0']")).to_be_in_viewport()
 
 
-def test_tab_reaches_what_is_on_the_screen(open_atlas: Open, large_atlas: Path) -> None:
+def test_tab_reaches_what_is_on_the_screen(visit_atlas: Open, large_atlas: Path) -> None:
     """After scrolling far away, Tab enters the grid at a tile on the screen."""
-    page = open_atlas(large_atlas, hash=TILES)
+    page = visit_atlas(large_atlas, TILES)
     wake(page)
     page.evaluate("scrollTo(0, 50_000)")
     expect(page.locator("#grid .tile[data-place='0']")).to_have_count(0)
@@ -371,9 +371,9 @@ def test_the_reader_chooses_the_number_of_columns(open_atlas: Open, atlas: Path)
     expect(page.locator("#grid")).to_have_attribute("aria-colcount", "16")
 
 
-def test_the_grid_fits_every_screen(open_atlas: Open, atlas: Path) -> None:
+def test_the_grid_fits_every_screen(visit_atlas: Open, atlas: Path) -> None:
     """On a telephone as on a wall of screens, the grid has two columns or more and is no wider than the screen."""
-    page = open_atlas(atlas, hash=TILES, viewport={"width": 360, "height": 800})
+    page = visit_atlas(atlas, TILES, viewport={"width": 360, "height": 800})
 
     for width, columns in ((360, 2), (820, 4), (3840, 16)):
         page.set_viewport_size({"width": width, "height": 800})

@@ -124,9 +124,9 @@ def test_a_preview_that_is_missing_or_cut_short_is_named(open_atlas: Open, tmp_p
     expect(microscope).not_to_have_attribute("target", re.compile("."))
 
 
-def test_the_page_of_an_unknown_neuron_says_so(open_atlas: Open, atlas: Path) -> None:
+def test_the_page_of_an_unknown_neuron_says_so(visit_atlas: Open, atlas: Path) -> None:
     """The page of a neuron without pairs says that the atlas has none."""
-    page = open_atlas(atlas, hash="#neuron=mixed4a:476")
+    page = visit_atlas(atlas, "#neuron=mixed4a:476")
 
     expect(page.locator("#neuron-page")).to_contain_text("This atlas has no pair of mixed4a:476.")
 
@@ -199,9 +199,9 @@ def test_a_spec_that_is_too_long_for_a_page_is_left_out(open_atlas: Open, tmp_pa
     assert (tmp_path / "index.html").stat().st_size < 20_000
 
 
-def test_the_other_pages_fit_a_telephone(open_atlas: Open, atlas: Path) -> None:
+def test_the_other_pages_fit_a_telephone(visit_atlas: Open, atlas: Path) -> None:
     """At 360 px nothing is wider than the screen; wide tables scroll by themselves."""
-    page = open_atlas(atlas, viewport={"width": 360, "height": 740})
+    page = visit_atlas(atlas, viewport={"width": 360, "height": 740})
 
     for name, place in (("matrix", "#matrix"), ("about", "#about"), ("neuron", f"#neuron={LAYERS[0]}:68")):
         page.evaluate("place => { location.hash = place }", place)

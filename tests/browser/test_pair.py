@@ -64,9 +64,9 @@ def test_picture_name_and_enter_open_the_pair_and_back_returns(open_atlas: Open,
             expect(page.locator(f"#grid [data-key='{key}'] .player")).to_be_focused()
 
 
-def test_the_page_of_an_unknown_key_says_so(open_atlas: Open, atlas: Path) -> None:
+def test_the_page_of_an_unknown_key_says_so(visit_atlas: Open, atlas: Path) -> None:
     """A link to a pair that is not in this atlas says so, and the link to the strips works."""
-    page = open_atlas(atlas, hash="#pair=00112233445566778899")
+    page = visit_atlas(atlas, "#pair=00112233445566778899")
 
     expect(page.locator("#reason")).to_contain_text("no pair with the key 00112233445566778899")
     page.evaluate("location.hash = '#pair='")
@@ -96,12 +96,12 @@ def test_each_frame_is_its_part_of_the_sheet(open_atlas: Open, tmp_path: Path) -
             assert all(abs(one - other) <= 3 for one, other in zip(seen, colour, strict=True))
 
 
-def test_the_scrubber_moves_through_frames_and_curves_and_the_strip_plays(open_atlas: Open, atlas: Path) -> None:
+def test_the_scrubber_moves_through_frames_and_curves_and_the_strip_plays(visit_atlas: Open, atlas: Path) -> None:
     """Pointer and arrow keys move the cursor; the large frame and both activations follow.
 
     Space plays and pauses the strip without scrolling; a screen reader hears that it plays, and where it stops.
     """
-    page = open_atlas(atlas, hash=f"#pair={RECORD.key}")
+    page = visit_atlas(atlas, f"#pair={RECORD.key}")
     scrubber = page.get_by_role("slider", name="Frame")
     large = page.locator("#large img")
     expect(page.locator("#curves polyline")).to_have_count(2)
@@ -407,9 +407,9 @@ def test_the_strip_shows_before_the_columns_of_all_pairs(open_atlas: Open, serve
     expect(page.locator("#facts")).to_contain_text("layer change")
 
 
-def test_previous_and_next_go_through_the_filtered_pairs(open_atlas: Open, atlas: Path) -> None:
+def test_previous_and_next_go_through_the_filtered_pairs(visit_atlas: Open, atlas: Path) -> None:
     """Links, and Shift with an arrow key, follow the filters and the sort order of the grid, up to its ends."""
-    page = open_atlas(atlas, hash="#objective=20..&sort=objective")
+    page = visit_atlas(atlas, "#objective=20..&sort=objective")
     wanted = [make_record(row).key for row in range(PAIRS - 1, 14, -1)]
     page.locator("#grid .player").first.click()
 
