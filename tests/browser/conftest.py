@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Dialog, Error, Page, Request, expect, sync_playwright
-from sample_atlases import small_atlas, small_land_atlas, small_walk_atlas
+from sample_atlases import LAND, publish_land, small_atlas, small_walk_atlas
 
 from core.machine.lock import locked
 
@@ -71,9 +71,15 @@ def walk_atlas(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def land_atlas(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def land_atlas(tmp_path_factory: pytest.TempPathFactory, walk_atlas: Path) -> Path:
     """A published atlas with a land, whose strips meet. Tests must not change it."""
-    return _made_once(tmp_path_factory, "land", small_land_atlas)
+
+    def add_land(root: Path) -> Path:
+        shutil.copytree(walk_atlas, root)
+        publish_land(root, LAND, name="landscape")
+        return root
+
+    return _made_once(tmp_path_factory, "land", add_land)
 
 
 def _made_once(folders: pytest.TempPathFactory, name: str, make: Callable[[Path], Path]) -> Path:
@@ -158,10 +164,21 @@ def _prepare(page: Page, viewport: dict[str, int], media: dict[str, str]) -> Non
     page.emulate_media(**dict.fromkeys((*_MEDIA, "media"), "null") | media)  # type: ignore[arg-type]
 
 
+_FORGET = """() => {
+    localStorage.clear();
+    sessionStorage.clear();
+    const [speed, play] = ["speed", "play"].map((id) => document.getElementById(id));
+    if (play?.textContent === "Pause all") play.click();
+    if (!speed || speed.value === "1") return;
+    speed.value = "1";
+    speed.dispatchEvent(new Event("change", { bubbles: true }));
+}"""
+
+
 def _forget(page: Page) -> None:
-    """Forget what a test has left in the browser's storage."""
+    """Forget what a test has left in the browser's storage, play nothing, and choose the usual speed again."""
     with suppress(Error):  # a page may have failed, or refuse its storage
-        page.evaluate("() => { localStorage.clear(); sessionStorage.clear(); }")
+        page.evaluate(_FORGET)
 
 
 @pytest.fixture(scope="session")
@@ -269,8 +286,8 @@ def visit_atlas(
 
     Loading an atlas, and all its scripts when the pointer first moves, takes most of the processor time of a short
     test. This fixture is for tests of an atlas that does not change, and of what does not depend on a fresh page. Such
-    tests expect any fold to be open or folded, any speed, and anything in the browser's history; they leave no strip
-    playing, no favourites, and no strips chosen to compare.
+    tests expect any fold to be open or folded, and anything in the browser's history; they leave no favourites and no
+    strips chosen to compare.
     """
     used = []
 

@@ -158,9 +158,9 @@ def test_the_tile_at_the_pointer_or_with_the_focus_plays_its_strip(visit_atlas: 
     expect_motion(page.locator(".strip").first, "none")
 
 
-def test_tiles_rest_on_their_middle_frames_until_play_all_moves_them(open_atlas: Open, atlas: Path) -> None:
+def test_tiles_rest_on_their_middle_frames_until_play_all_moves_them(visit_atlas: Open, atlas: Path) -> None:
     """The button plays all tiles at once, at the chosen speed, and then pauses them."""
-    page = open_atlas(atlas, hash=TILES)
+    page = visit_atlas(atlas, TILES)
     wake(page)
     expect_frame(page.locator(".strip").first, 3)
     expect(page.locator("#grid .player").first).to_have_attribute("aria-valuetext", "frame 3 of 6")
