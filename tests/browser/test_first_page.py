@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from playwright.sync_api import Page, Route, expect
-from sample_atlases import DEAD_ROW, FRAMES, PAIRS, make_record, publish, write_pictures
+from sample_atlases import DEAD_ROW, FRAMES, PAIRS, SIZE_PX, make_record, publish, write_pictures
 from screen import DESK, keys_shown, wait_until, wake
 
 Open = Callable[..., Page]  # the fixture `open_atlas`
@@ -56,7 +56,7 @@ def test_the_welcome_says_what_the_atlas_is_and_stays_folded(open_atlas: Open, a
     welcome = page.locator("#welcome")
 
     expect(welcome).to_contain_text(re.compile(r"between neurons of efficientnet-lite0:\s+29 strips of images"))
-    expect(page.locator("#example img")).to_have_js_property("naturalWidth", 128 * FRAMES)
+    expect(page.locator("#example img")).to_have_js_property("naturalWidth", SIZE_PX * FRAMES)
     welcome.locator("summary").click()
     expect(welcome.locator("p").first).to_be_hidden()
     page.reload()
