@@ -328,9 +328,9 @@ def test_a_browser_that_keeps_nothing_loses_nothing_else(open_atlas: Open, atlas
     expect(page.locator("#said")).to_contain_text("until this page is closed")
 
 
-def test_two_to_four_strips_are_chosen_to_compare(open_atlas: Open, atlas: Path) -> None:
+def test_two_to_four_strips_are_chosen_to_compare(visit_atlas: Open, atlas: Path) -> None:
     """The tray lists them and leads to their comparison; a fifth is not taken, and each can be put back."""
-    page = open_atlas(atlas, hash="#view=tile")
+    page = visit_atlas(atlas, "#view=tile")
     adds = page.locator("#grid .add")
     for place in range(5):
         adds.nth(place).click()

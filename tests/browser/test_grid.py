@@ -174,9 +174,9 @@ def test_tiles_rest_on_their_middle_frames_until_play_all_moves_them(visit_atlas
     expect_motions(page, "none")
 
 
-def test_a_reader_who_wants_less_motion_sees_none_unless_asked_for(open_atlas: Open, atlas: Path) -> None:
+def test_a_reader_who_wants_less_motion_sees_none_unless_asked_for(visit_atlas: Open, atlas: Path) -> None:
     """With prefers-reduced-motion, pointing and focusing play nothing; scrubbing and the play button still work."""
-    page = open_atlas(atlas, hash=TILES, reduced_motion="reduce")
+    page = visit_atlas(atlas, TILES, reduced_motion="reduce")
     page.locator("#grid .window").first.hover()
     page.locator("#grid .player").first.focus()
 
@@ -190,13 +190,13 @@ def test_a_reader_who_wants_less_motion_sees_none_unless_asked_for(open_atlas: O
 # ---- scrubbing
 
 
-def test_the_pointer_scrubs_on_the_bar_and_by_dragging_and_keys_scrub_too(open_atlas: Open, atlas: Path) -> None:
+def test_the_pointer_scrubs_on_the_bar_and_by_dragging_and_keys_scrub_too(visit_atlas: Open, atlas: Path) -> None:
     """Each position on the bar shows and names its frame at once; the tile plays again after the pointer has left.
 
     A drag across the picture follows the pointer, also beyond the edge, and does not open the pair. Left, right, Home
     and End change the frame of a focused tile and stop at the ends of its strip.
     """
-    page = open_atlas(atlas, hash=TILES)
+    page = visit_atlas(atlas, TILES)
     player = page.locator("#grid .player").first
 
     for frame in (1, 4, 6, 2):
@@ -352,9 +352,9 @@ def test_tab_reaches_what_is_on_the_screen(visit_atlas: Open, large_atlas: Path)
     expect(page.locator("#grid .player:focus")).to_be_in_viewport()
 
 
-def test_the_reader_chooses_the_number_of_columns(open_atlas: Open, atlas: Path) -> None:
+def test_the_reader_chooses_the_number_of_columns(visit_atlas: Open, atlas: Path) -> None:
     """With one column to sixteen, tiles are whole pixels wide and side by side, and the address keeps the choice."""
-    page = open_atlas(atlas, hash=TILES)
+    page = visit_atlas(atlas, TILES)
 
     for columns in (1, 3, 16):
         page.get_by_label("Columns").fill(str(columns))
