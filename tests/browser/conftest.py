@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import suppress
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, Request, expect, sync_playwright
-from sample_atlases import small_atlas, small_land_atlas, small_walk_atlas
+from playwright.sync_api import Browser, ConsoleMessage, Dialog, Error, Page, Request, expect, sync_playwright
+from sample_atlases import LAND, publish_land, small_atlas, small_walk_atlas
 
 from core.machine.lock import locked
 
@@ -30,6 +31,10 @@ _CHROMIUM_ARGUMENTS = [
 ]
 _PATIENCE_MS = 60_000
 """Time for what a page does within milliseconds on an idle machine."""
+_SCREEN = {"width": 900, "height": 600}
+"""The smallest screen with the layout of a desk. It needs half of the processor time of one with twice the tiles."""
+_MEDIA = "color_scheme", "forced_colors", "reduced_motion"
+"""Properties that a page may change after it has been opened."""
 
 
 @pytest.fixture(scope="session")
@@ -66,9 +71,15 @@ def walk_atlas(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def land_atlas(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def land_atlas(tmp_path_factory: pytest.TempPathFactory, walk_atlas: Path) -> Path:
     """A published atlas with a land, whose strips meet. Tests must not change it."""
-    return _made_once(tmp_path_factory, "land", small_land_atlas)
+
+    def add_land(root: Path) -> Path:
+        shutil.copytree(walk_atlas, root)
+        publish_land(root, LAND, name="landscape")
+        return root
+
+    return _made_once(tmp_path_factory, "land", add_land)
 
 
 def _made_once(folders: pytest.TempPathFactory, name: str, make: Callable[[Path], Path]) -> Path:
@@ -82,23 +93,119 @@ def _made_once(folders: pytest.TempPathFactory, name: str, make: Callable[[Path]
     return root / name
 
 
+# ---- pages
+
+
+class Watch:
+    """What the pages of a test do that they must not: errors on the console, dialogs, and requests to other places."""
+
+    def __init__(self) -> None:
+        self.places = ["file://", "data:", "about:blank"]
+        self._errors: list[str] = []
+        self._popups: list[str] = []
+        self._requests: list[Request] = []
+        self._listeners: list[tuple[Page, str, Callable[..., object]]] = []
+
+    def follow(self, page: Page, may_fail: bool) -> None:
+        """Watch a page from now on."""
+        heard: dict[str, Callable[..., object]] = {
+            "request": lambda request: self._requests.append(request),
+            "dialog": self._note_popup,
+        }
+        if not may_fail:
+            heard |= {"console": self._note_message, "pageerror": self._note_error}
+        for event, listener in heard.items():
+            page.on(event, listener)  # type: ignore[call-overload]
+            self._listeners.append((page, event, listener))
+
+    def stop(self) -> None:
+        """Stop watching, because other tests go on with the pages."""
+        for page, event, listener in self._listeners:
+            page.remove_listener(event, listener)
+        self._listeners.clear()
+
+    def check(self) -> None:
+        assert self._errors == []
+        assert self._popups == []
+        outside = [request for request in self._requests if not request.url.startswith(tuple(self.places))]
+        assert [request.url for request in outside if request.failure != "csp"] == []
+
+    def _note_message(self, message: ConsoleMessage) -> None:
+        if message.type == "error":
+            self._errors.append(message.text)
+
+    def _note_error(self, error: Error) -> None:
+        self._errors.append(f"{error} {error.stack}")
+
+    def _note_popup(self, popup: Dialog) -> None:
+        self._popups.append(popup.message)
+        popup.dismiss()
+
+
 @pytest.fixture
-def open_atlas(browser: Browser, serve: Callable[[Path], str]) -> Iterator[Callable[..., Page]]:
+def watch() -> Iterator[Watch]:
+    """In every test, all requests go to the atlas, no dialog opens, and the console has errors only if they are due."""
+    watch = Watch()
+    yield watch
+    watch.check()
+
+
+def _new_page(browser: Browser, viewport: dict[str, int], **properties: Any) -> Page:
+    """Open an empty page in a context of its own."""
+    context = browser.new_context(viewport=viewport, **properties)  # type: ignore[arg-type]
+    context.set_default_timeout(_PATIENCE_MS)
+    return context.new_page()
+
+
+def _prepare(page: Page, viewport: dict[str, int], media: dict[str, str]) -> None:
+    """Give a page that other tests have used a screen, and what its reader prefers."""
+    if page.viewport_size != viewport:
+        page.set_viewport_size(viewport)  # type: ignore[arg-type]
+    page.emulate_media(**dict.fromkeys((*_MEDIA, "media"), "null") | media)  # type: ignore[arg-type]
+
+
+_FORGET = """() => {
+    localStorage.clear();
+    sessionStorage.clear();
+    const [speed, play] = ["speed", "play"].map((id) => document.getElementById(id));
+    if (play?.textContent === "Pause all") play.click();
+    if (!speed || speed.value === "1") return;
+    speed.value = "1";
+    speed.dispatchEvent(new Event("change", { bubbles: true }));
+}"""
+
+
+def _forget(page: Page) -> None:
+    """Forget what a test has left in the browser's storage, play nothing, and choose the usual speed again."""
+    with suppress(Error):  # a page may have failed, or refuse its storage
+        page.evaluate(_FORGET)
+
+
+@pytest.fixture(scope="session")
+def kept_page(browser: Browser) -> Iterator[Page]:
+    """A page in which one test after the other opens an atlas: a new one takes as much processor time as the atlas."""
+    page = _new_page(browser, _SCREEN)
+    yield page
+    page.context.close()
+
+
+@pytest.fixture
+def open_atlas(
+    browser: Browser, kept_page: Page, watch: Watch, serve: Callable[[Path], str]
+) -> Iterator[Callable[..., Page]]:
     """Open the page in a folder: `open_atlas(root, hash="#...", viewport={...}, may_fail=False, at=address)`.
 
     `file` opens another page of the folder than index.html, and `beside` is the address of another atlas that it may
-    load. Further arguments are properties of the browser's context, such as `reduced_motion="reduce"`. In every test,
-    all requests must go to the atlas (requests that the page's own policy blocks do not count), no dialog may open, and
-    the console may have errors only if `may_fail`.
+    load. `reduced_motion`, `forced_colors` and `color_scheme` are what the reader prefers. Further arguments are
+    properties of the browser's context, such as `has_touch=True`, and open a page in a context of its own, as `apart`
+    does. Otherwise a test has one page, which the next atlas replaces; nothing is left on it from other tests.
 
-    This fixture needs `serve`, so that the pages are closed before their web server. A page that is still loading
+    The console may have errors only if `may_fail`.
+
+    This fixture needs `serve`, so that the pages are left before their web server ends. A page that is still loading
     when its server ends would report a connection that was reset.
     """
-    contexts = []
-    errors: list[str] = []
-    popups: list[str] = []
-    requests: list[Request] = []
-    places = ["file://", "data:"]
+    pages = []
 
     def open_one(
         root: Path,
@@ -108,37 +215,105 @@ def open_atlas(browser: Browser, serve: Callable[[Path], str]) -> Iterator[Calla
         at: str = "",
         file: str = "index.html",
         beside: str = "",
+        apart: bool = False,
+        viewport: dict[str, int] = _SCREEN,
         **properties: Any,
     ) -> Page:
-        context = browser.new_context(**({"viewport": {"width": 1280, "height": 800}} | properties))
-        contexts.append(context)
-        context.set_default_timeout(_PATIENCE_MS)
-        page = context.new_page()
-        page.on("request", lambda request: requests.append(request))
-        page.on("dialog", note_popup)
-        if not may_fail:
-            page.on("console", note_error)
-            page.on("pageerror", lambda error: errors.append(f"{error} {error.stack}"))
-        places.extend(filter(None, (at, beside)))
+        if apart or set(properties) - set(_MEDIA):
+            page = _new_page(browser, viewport, **properties)
+        else:
+            page = kept_page
+            if page in pages:
+                leave()
+            _prepare(page, viewport, properties)
+        pages.append(page)
+        watch.follow(page, may_fail)
+        watch.places.extend(filter(None, (at, beside)))
         page.goto((at + file if at else (root / file).as_uri()) + hash)
         return page
 
-    def note_error(message: ConsoleMessage) -> None:
-        if message.type == "error":
-            errors.append(message.text)
-
-    def note_popup(popup: Dialog) -> None:
-        popups.append(popup.message)
-        popup.dismiss()
+    def leave() -> None:
+        kept_page.unroute_all(behavior="ignoreErrors")
+        _forget(kept_page)
+        kept_page.goto("about:blank")
+        kept_page.context.clear_permissions()
 
     yield open_one
-    for context in contexts:
-        context.close()
+    if kept_page in pages:
+        leave()
+    for page in pages:
+        if page is not kept_page:
+            page.context.close()
+    watch.stop()
 
-    assert errors == []
-    assert popups == []
-    outside = [request for request in requests if not request.url.startswith(tuple(places))]
-    assert [request.url for request in outside if request.failure != "csp"] == []
+
+_FAILED = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Remember which tests have failed, so that no other test goes on with their pages."""
+    report = yield
+    if report.failed:
+        item.stash[_FAILED] = True
+    return report
+
+
+@pytest.fixture(scope="session")
+def visited(browser: Browser) -> Iterator[dict[Path, Page]]:
+    """The pages of `visit_atlas`, by the folder of their atlas."""
+    pages: dict[Path, Page] = {}
+    yield pages
+    for page in pages.values():
+        page.context.close()
+
+
+_NOWHERE = "#keys=0"  # an address that shows no strip, so that the next is not taken for a return to where it was
+_FOLLOW = """hash => new Promise((done) => {
+    if (location.hash === hash) return done();
+    addEventListener("hashchange", () => setTimeout(done), { once: true });
+    location.hash = hash;
+})"""
+
+
+@pytest.fixture
+def visit_atlas(
+    browser: Browser, visited: dict[Path, Page], watch: Watch, request: pytest.FixtureRequest
+) -> Iterator[Callable[..., Page]]:
+    """Follow an address on a page that earlier tests of the same atlas may have left: `visit_atlas(root, "#...")`.
+
+    Loading an atlas, and all its scripts when the pointer first moves, takes most of the processor time of a short
+    test. This fixture is for tests of an atlas that does not change, and of what does not depend on a fresh page. Such
+    tests expect any fold to be open or folded, and anything in the browser's history; they leave no favourites and no
+    strips chosen to compare.
+    """
+    used = []
+
+    def visit(root: Path, hash: str = "#strips", viewport: dict[str, int] = _SCREEN, **media: str) -> Page:
+        page = visited.get(root)
+        if page is None:
+            visited[root] = page = _new_page(browser, viewport)
+            watch.follow(page, may_fail=False)
+            _prepare(page, viewport, media)
+            page.goto((root / "index.html").as_uri() + hash)
+        else:
+            watch.follow(page, may_fail=False)
+            _prepare(page, viewport, media)
+            page.mouse.move(2, 2)
+            for place in (_NOWHERE, hash):
+                page.evaluate(_FOLLOW, place)
+        used.append(root)
+        return page
+
+    yield visit
+    for root in used:
+        _forget(visited[root])
+    watch.stop()
+    if request.node.stash.get(_FAILED, False):
+        for root in set(used):
+            visited.pop(root).context.close()
 
 
 @pytest.fixture

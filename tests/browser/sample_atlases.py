@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from sample_land import make_land, write_land
 
 FRAMES = 6
-SIZE_PX = 128
+SIZE_PX = 64
 PAIRS = 30
 FAILED_ROW = 7
 DEAD_ROW = 11  # neuron b is not excited

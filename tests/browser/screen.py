@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from playwright.sync_api import Locator, Page, expect
 from sample_atlases import FRAMES, portrait_colour
 
+DESK = {"width": 1280, "height": 800}
+
 
 def wait_until(page: Page, condition: Callable[[], object], what: str, seconds: float = 60) -> None:
     """Poll until a condition is true, while the events of the page arrive.
@@ -30,6 +32,12 @@ def wake(page: Page) -> None:
     """Move the pointer, and wait until what a page loads at the first sign of a reader is there."""
     page.mouse.move(2, 2)
     page.wait_for_function("() => isthmus.tools && isthmus.search")
+
+
+def unfold(page: Page, fold: str) -> None:
+    """Open a fold, unless it is open."""
+    if page.locator(fold).get_attribute("open") is None:
+        page.locator(f"{fold} > summary").click()
 
 
 def expect_motion(strip: Locator, name: str) -> None:
@@ -66,7 +74,9 @@ def assert_plays(strip: Locator) -> None:
 
 def point_at_frame(page: Page, frame: int) -> None:
     """Move the pointer to a frame's part of the first tile's bar."""
-    box = page.locator(".rail").first.bounding_box()
+    rail = page.locator(".rail").first
+    rail.scroll_into_view_if_needed()
+    box = rail.bounding_box()
     assert box is not None
     page.mouse.move(box["x"] + (frame - 0.5) / FRAMES * box["width"], box["y"] + 6)
 

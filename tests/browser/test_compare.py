@@ -42,9 +42,9 @@ def atlases(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_strips_of_one_pair_in_two_settings_move_together(open_atlas: Open, atlases: Path) -> None:
+def test_strips_of_one_pair_in_two_settings_move_together(visit_atlas: Open, atlases: Path) -> None:
     """One click on the pair's page compares them; they move by the share of the way; the table marks what differs."""
-    page = open_atlas(atlases / "one", hash=f"#pair={ONE.key}")
+    page = visit_atlas(atlases / "one", f"#pair={ONE.key}")
     expect(page.locator("#summary p").last).to_have_text("Settings: frames 6, seed 0.")
     page.locator("#compare-with > summary").click()
     expect(page.locator("#candidates li").first).to_contain_text("in other settings")
@@ -80,9 +80,9 @@ def test_strips_of_one_pair_in_two_settings_move_together(open_atlas: Open, atla
         assert_no_sideways_scroll(page)
 
 
-def test_strips_are_added_swapped_and_removed(open_atlas: Open, atlases: Path) -> None:
+def test_strips_are_added_swapped_and_removed(visit_atlas: Open, atlases: Path) -> None:
     """Each change is an address of its own; keys and links are taken, and mistakes end in a sentence."""
-    page = open_atlas(atlases / "one", hash=f"#compare={ONE.key}")
+    page = visit_atlas(atlases / "one", f"#compare={ONE.key}")
     keys = "[...document.querySelectorAll('#compare-large a')].map(one => one.hash.split('=').pop())"
     expect(page.locator("#compare-state")).to_contain_text("Add another strip")
     field = page.locator("#add-key")

@@ -10,7 +10,7 @@ from statistics import fmean
 import pytest
 from playwright.sync_api import Page, expect
 from sample_atlases import DEAD_ROW, FAILED_REASON, FAILED_ROW, LAYERS, PAIRS, make_record, publish
-from screen import keys_shown, wake
+from screen import keys_shown, unfold, wake
 
 from core.atlas.records import Record
 
@@ -50,10 +50,10 @@ def test_words_narrow_the_tiles(open_atlas: Open, atlas: Path) -> None:
     assert keys_shown(page) == [RECORDS[12].key]
 
 
-def test_a_neuron_is_found_at_either_end(open_atlas: Open, atlas: Path) -> None:
+def test_a_neuron_is_found_at_either_end(visit_atlas: Open, atlas: Path) -> None:
     """A neuron, or a channel of any layer, is found as a and as b, and 68 does not find 680 or 168."""
-    page = open_atlas(atlas)
-    page.locator("#filters > summary").click()
+    page = visit_atlas(atlas)
+    unfold(page, "#filters")
 
     for written in ("block9_expand_pre_relu:68", "68"):
         page.get_by_role("textbox", name="Neuron").fill(written)
@@ -63,14 +63,14 @@ def test_a_neuron_is_found_at_either_end(open_atlas: Open, atlas: Path) -> None:
         assert len(wanted) >= 1
 
 
-def test_filters_combine_and_count_what_they_would_leave(open_atlas: Open, atlas: Path) -> None:
+def test_filters_combine_and_count_what_they_would_leave(visit_atlas: Open, atlas: Path) -> None:
     """Filters for layers and a range apply together; each list says how many pairs its values would leave.
 
     The list of ends counts pairs with a neuron that is not excited and without; failed pairs, of which that is unknown,
     are in neither.
     """
-    page = open_atlas(atlas, hash=f"#{ALL}")
-    page.locator("#filters > summary").click()
+    page = visit_atlas(atlas, f"#{ALL}")
+    unfold(page, "#filters")
     page.get_by_label("Layer of a").select_option(LAYERS[0])
     page.get_by_label("Layer of b").select_option(LAYERS[1])
     page.get_by_label("Objective, min").fill("11")
@@ -100,17 +100,17 @@ def test_filters_combine_and_count_what_they_would_leave(open_atlas: Open, atlas
     expect(page).to_have_url(re.compile("#ends=dead&"))
 
 
-def test_a_range_has_two_ends(open_atlas: Open, atlas: Path) -> None:
+def test_a_range_has_two_ends(visit_atlas: Open, atlas: Path) -> None:
     """Both the least and the greatest value apply, and pairs without the score are left out.
 
     The crossing counts by its distance from the middle; pairs whose limit is exactly their value pass.
     """
-    page = open_atlas(atlas, hash=f"#objective=8..12.5&{ALL}")
+    page = visit_atlas(atlas, f"#objective=8..12.5&{ALL}")
 
     wanted = [r for r in DONE if 8 <= r.checkpoints[-1].objective <= 12.5]
     expect(page.locator("#count")).to_have_text(f"{len(wanted)} of 30 pairs")
     assert set(keys_shown(page)) == keys_of(*wanted)
-    page.locator("#filters > summary").click()
+    unfold(page, "#filters")
     expect(page.get_by_label("Objective, min")).to_have_value("8")
     expect(page.get_by_label("Objective, max")).to_have_value("12.5")
 
@@ -141,9 +141,9 @@ def test_what_no_record_has_is_not_offered(open_atlas: Open, tmp_path: Path) -> 
     expect(page.locator("#ends")).to_be_hidden()
 
 
-def test_a_filter_without_result_says_so_and_can_be_cleared(open_atlas: Open, atlas: Path) -> None:
+def test_a_filter_without_result_says_so_and_can_be_cleared(visit_atlas: Open, atlas: Path) -> None:
     """The page shows the filter, says that no pair passes, and offers to clear all filters."""
-    page = open_atlas(atlas)
+    page = visit_atlas(atlas)
     page.get_by_role("searchbox").fill("mixed4a:476")
 
     expect(page.locator("#state")).to_contain_text("No pair passes all filters")
@@ -180,9 +180,9 @@ ORDERS: dict[str, Callable[[Record], float | None]] = {
 }
 
 
-def test_the_best_come_first_and_failed_pairs_last(open_atlas: Open, atlas: Path) -> None:
+def test_the_best_come_first_and_failed_pairs_last(visit_atlas: Open, atlas: Path) -> None:
     """In every sort order, reversed or not, pairs without a value come last; so may a dead neuron's pairs."""
-    page = open_atlas(atlas, hash=f"#{ALL}")
+    page = visit_atlas(atlas, f"#{ALL}")
     wake(page)
     is_reversed = False
 
@@ -203,9 +203,9 @@ def test_the_best_come_first_and_failed_pairs_last(open_atlas: Open, atlas: Path
         expect(page).to_have_url(re.compile(f"#sort=[a-z_]+{'&reverse=1' if is_reversed else ''}&view=tile"))
 
 
-def test_a_choice_is_kept_if_a_pair_is_opened_at_once(open_atlas: Open, atlas: Path) -> None:
+def test_a_choice_is_kept_if_a_pair_is_opened_at_once(visit_atlas: Open, atlas: Path) -> None:
     """If a pair is opened right after a choice, going back leads to the grid with that choice."""
-    page = open_atlas(atlas)
+    page = visit_atlas(atlas)
     wake(page)
     page.locator("#sort").select_option("Least pixel change first")
     page.locator("#grid .player").nth(2).focus()
@@ -218,9 +218,9 @@ def test_a_choice_is_kept_if_a_pair_is_opened_at_once(open_atlas: Open, atlas: P
     expect(page).to_have_url(re.compile("#sort=smoothness$"))
 
 
-def test_by_name_means_by_layer_and_then_by_channel(open_atlas: Open, atlas: Path) -> None:
+def test_by_name_means_by_layer_and_then_by_channel(visit_atlas: Open, atlas: Path) -> None:
     """Pairs are sorted by a and then by b, numbers as numbers; with another sort order, tiles show its score."""
-    page = open_atlas(atlas)
+    page = visit_atlas(atlas)
     expect(page.locator("#count")).to_have_text("30 of 30 pairs")
 
     names = [text.split("block")[1] for text in page.locator(".names").all_text_contents()[:4]]

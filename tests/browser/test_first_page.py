@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from playwright.sync_api import Page, Route, expect
-from sample_atlases import DEAD_ROW, FRAMES, PAIRS, make_record, publish, write_pictures
-from screen import keys_shown, wait_until, wake
+from sample_atlases import DEAD_ROW, FRAMES, PAIRS, SIZE_PX, make_record, publish, write_pictures
+from screen import DESK, keys_shown, wait_until, wake
 
 Open = Callable[..., Page]  # the fixture `open_atlas`
 RECORDS = [make_record(row) for row in range(PAIRS)]
@@ -56,7 +56,7 @@ def test_the_welcome_says_what_the_atlas_is_and_stays_folded(open_atlas: Open, a
     welcome = page.locator("#welcome")
 
     expect(welcome).to_contain_text(re.compile(r"between neurons of efficientnet-lite0:\s+29 strips of images"))
-    expect(page.locator("#example img")).to_have_js_property("naturalWidth", 128 * FRAMES)
+    expect(page.locator("#example img")).to_have_js_property("naturalWidth", SIZE_PX * FRAMES)
     welcome.locator("summary").click()
     expect(welcome.locator("p").first).to_be_hidden()
     page.reload()
@@ -127,9 +127,9 @@ def test_a_filmstrip_shows_every_frame_whole(open_atlas: Open, tmp_path: Path) -
         )
 
 
-def test_the_marker_of_a_film_follows_the_frame(open_atlas: Open, atlas: Path) -> None:
+def test_the_marker_of_a_film_follows_the_frame(visit_atlas: Open, atlas: Path) -> None:
     """It shows at the pointer only, is where the bar is scrubbed to, and covers nothing, with forced colours either."""
-    page = open_atlas(atlas, hash="#view=filmstrip", forced_colors="active")
+    page = visit_atlas(atlas, "#view=filmstrip", forced_colors="active")
     marker = page.locator(".marker").first
     expect(marker).to_have_css("opacity", "0")
     box = page.locator(".rail").first.bounding_box()
@@ -145,9 +145,9 @@ def test_the_marker_of_a_film_follows_the_frame(open_atlas: Open, atlas: Path) -
     expect(marker).to_have_css("animation-name", "thumb")
 
 
-def test_the_list_has_columns_that_sort(open_atlas: Open, atlas: Path) -> None:
+def test_the_list_has_columns_that_sort(visit_atlas: Open, atlas: Path) -> None:
     """A heading sorts by its score, again in reverse; the address and the columns of a narrow screen follow."""
-    page = open_atlas(atlas)
+    page = visit_atlas(atlas, viewport=DESK)
     wake(page)
     page.get_by_label("View").select_option("List")
     heads = page.locator("#heads button")
@@ -165,9 +165,9 @@ def test_the_list_has_columns_that_sort(open_atlas: Open, atlas: Path) -> None:
     expect(first.locator(".number")).to_have_count(1)
 
 
-def test_no_number_is_cut_off(open_atlas: Open, atlas: Path) -> None:
+def test_no_number_is_cut_off(visit_atlas: Open, atlas: Path) -> None:
     """At every width and number of columns a number is whole or absent."""
-    page = open_atlas(atlas, hash="#view=tile&columns=9")
+    page = visit_atlas(atlas, "#view=tile&columns=9")
 
     for width, view, columns in (
         (1280, "tile", (8, 9)),
@@ -242,7 +242,7 @@ def test_weak_and_dead_ends_look_different(open_atlas: Open, tmp_path: Path) -> 
 
 def test_the_keyboard_reaches_the_strips_at_once_and_everything_on_a_tile(open_atlas: Open, atlas: Path) -> None:
     """The first stop skips to the strips; Space pauses and plays, and other keys open neurons and mark the strip."""
-    page = open_atlas(atlas, hash="#view=tile")
+    page = open_atlas(atlas, hash="#view=tile", viewport=DESK)
     page.keyboard.press("Tab")
     expect(page.get_by_role("button", name="Skip to the strips")).to_be_focused()
     page.keyboard.press("Enter")
@@ -267,9 +267,9 @@ def test_the_keyboard_reaches_the_strips_at_once_and_everything_on_a_tile(open_a
     expect(page.locator("#neuron-title")).to_have_text(RECORDS[0].b)
 
 
-def test_a_click_on_a_name_opens_its_neuron(open_atlas: Open, atlas: Path) -> None:
+def test_a_click_on_a_name_opens_its_neuron(visit_atlas: Open, atlas: Path) -> None:
     """Help and behaviour agree: a name leads to all pairs of the neuron, picture and numbers to the pair."""
-    page = open_atlas(atlas)
+    page = visit_atlas(atlas)
     page.locator("#grid .to-neuron").nth(1).click()
     expect(page.locator("#neuron-title")).to_have_text(RECORDS[0].b)
     page.go_back()
@@ -277,9 +277,9 @@ def test_a_click_on_a_name_opens_its_neuron(open_atlas: Open, atlas: Path) -> No
     expect(page.locator("#pair-title")).to_be_visible()
 
 
-def test_play_all_is_where_something_plays(open_atlas: Open, atlas: Path) -> None:
+def test_play_all_is_where_something_plays(visit_atlas: Open, atlas: Path) -> None:
     """The grid and a pair have it; About, the matrix and a neuron have neither it nor a speed."""
-    page = open_atlas(atlas, hash="#view=tile")
+    page = visit_atlas(atlas, "#view=tile")
     play, speed = page.locator("#play"), page.get_by_label("Speed")
 
     for hash, plays in (("", True), (f"pair={RECORDS[0].key}", True), ("about", False), ("matrix", False)):
@@ -318,7 +318,7 @@ def test_favourites_stay_in_this_browser_and_can_be_shared(open_atlas: Open, atl
 
 def test_a_browser_that_keeps_nothing_loses_nothing_else(open_atlas: Open, atlas: Path) -> None:
     """If storage is refused, favourites last for the visit, the page says so, and everything else works."""
-    page = open_atlas(atlas)
+    page = open_atlas(atlas, apart=True)
     page.add_init_script("Object.defineProperty(window, 'localStorage', { get() { throw new Error('refused'); } })")
     page.reload()
     expect(page.locator("#example")).to_be_visible()
@@ -328,9 +328,9 @@ def test_a_browser_that_keeps_nothing_loses_nothing_else(open_atlas: Open, atlas
     expect(page.locator("#said")).to_contain_text("until this page is closed")
 
 
-def test_two_to_four_strips_are_chosen_to_compare(open_atlas: Open, atlas: Path) -> None:
+def test_two_to_four_strips_are_chosen_to_compare(visit_atlas: Open, atlas: Path) -> None:
     """The tray lists them and leads to their comparison; a fifth is not taken, and each can be put back."""
-    page = open_atlas(atlas, hash="#view=tile")
+    page = visit_atlas(atlas, "#view=tile")
     adds = page.locator("#grid .add")
     for place in range(5):
         adds.nth(place).click()
@@ -397,9 +397,9 @@ def test_a_picture_that_is_cut_short_is_named(open_atlas: Open, tmp_path: Path) 
     assert message == f"{sheet} could not be read."
 
 
-def test_the_strips_on_the_screen_can_be_printed(open_atlas: Open, atlas: Path) -> None:
+def test_the_strips_on_the_screen_can_be_printed(visit_atlas: Open, atlas: Path) -> None:
     """On paper there are no tools, no tile is cut off or lies on another, and none is missing."""
-    page = open_atlas(atlas, hash="#view=tile")
+    page = visit_atlas(atlas, "#view=tile", viewport=DESK)
     shown = page.locator("#grid .tile").count()
 
     for view in ("tile", "filmstrip", "list"):
@@ -421,7 +421,7 @@ def test_browsers_without_the_newest_css_have_the_same_layout_and_colours(
     at = serve(atlas)
     new = open_atlas(atlas, at=at, hash="#view=filmstrip&ends=strong", color_scheme="light")
     expect(new.locator("#chips button")).to_have_count(1)
-    old = open_atlas(atlas, at=at, file="manifest.json", may_fail=True, color_scheme="light")
+    old = open_atlas(atlas, at=at, file="manifest.json", may_fail=True, apart=True, color_scheme="light")
     old.route(re.compile(r"\.css$"), as_in_an_old_browser)
     old.goto(new.url)
     expect(old.locator("#chips button")).to_have_count(1)

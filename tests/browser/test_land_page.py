@@ -16,7 +16,7 @@ from PIL import Image
 from playwright.sync_api import Page, expect
 from sample_atlases import HUB, LAND, LAYERS, publish_land, walk_record
 from sample_land import block_pixels, make_land
-from screen import assert_no_sideways_scroll, wait_until
+from screen import assert_no_sideways_scroll, unfold, wait_until
 
 from core.arrays import Pixels
 from core.atlas.land_picture import part
@@ -158,9 +158,9 @@ def test_two_fingers_zoom_and_one_moves(open_atlas: Open, land_atlas: Path) -> N
 POINTS = [(64, 64), (100, 90), (333, 222), (0, 0), (895, 639), (700.5, 600), (128, 320), (860, 560)]
 
 
-def test_a_point_is_told_with_the_shares_of_its_neurons(open_atlas: Open, land_atlas: Path) -> None:
+def test_a_point_is_told_with_the_shares_of_its_neurons(visit_atlas: Open, land_atlas: Path) -> None:
     """Shares are bilinear between the four nearest places, also at the edges and where the last row is not full."""
-    page = open_atlas(land_atlas, hash="#land")
+    page = visit_atlas(land_atlas, "#land")
 
     for x, y in POINTS:
         go(page, f"{x},{y},3")
@@ -172,9 +172,9 @@ def test_a_point_is_told_with_the_shares_of_its_neurons(open_atlas: Open, land_a
     expect(page.locator("#land-place > span:not(.faint)")).to_have_text(told)
 
 
-def test_a_click_opens_a_neuron_or_a_strip(open_atlas: Open, land_atlas: Path) -> None:
+def test_a_click_opens_a_neuron_or_a_strip(visit_atlas: Open, land_atlas: Path) -> None:
     """The inner part of a place is its neuron; between two neurons is their strip, or a way to fly if there is none."""
-    page = open_atlas(land_atlas, hash="#land=320,64,2")  # on the place of channel 2
+    page = visit_atlas(land_atlas, "#land=320,64,2")  # on the place of channel 2
     expect(page.locator("#land-place")).to_contain_text(f"{LAYER}:2 100 %")
 
     page.locator("#land-view").click()
@@ -196,9 +196,9 @@ def test_a_click_opens_a_neuron_or_a_strip(open_atlas: Open, land_atlas: Path) -
     expect(page.locator("#flight-words")).to_contain_text("This atlas has no strip of this pair.")
 
 
-def test_a_search_flies_to_a_neuron(open_atlas: Open, land_atlas: Path) -> None:
+def test_a_search_flies_to_a_neuron(visit_atlas: Open, land_atlas: Path) -> None:
     """A channel alone is enough; what is not on the land is told."""
-    page = open_atlas(land_atlas, hash="#land")
+    page = visit_atlas(land_atlas, "#land")
 
     page.get_by_label("Go to").fill("17")
     page.get_by_label("Go to").press("Enter")
@@ -254,11 +254,11 @@ def test_scores_and_strips_are_laid_over_the_land(open_atlas: Open, serve: Serve
     assert not changed[y - 100 : y - 20, x - 200 : x - 20].any()
 
 
-def test_a_flight_plays_beside_the_strip_of_its_pair(open_atlas: Open, land_atlas: Path) -> None:
+def test_a_flight_plays_beside_the_strip_of_its_pair(visit_atlas: Open, land_atlas: Path) -> None:
     """A window moves straight from place to place, by playing and by scrubbing; a permalink leads there."""
-    page = open_atlas(land_atlas, hash="#land")
+    page = visit_atlas(land_atlas, "#land")
     page.get_by_label("Speed").select_option("4")
-    page.locator("#flights summary").click()
+    unfold(page, "#flights")
     page.locator("#flight-from").fill(str(HUB))
     page.locator("#flight-to").fill("6")
     page.get_by_role("button", name="Fly", exact=True).click()
@@ -280,9 +280,9 @@ def test_a_flight_plays_beside_the_strip_of_its_pair(open_atlas: Open, land_atla
     wait_until(page, lambda: where(page), "the address of a point")
 
 
-def test_less_motion_is_no_flying(open_atlas: Open, land_atlas: Path) -> None:
+def test_less_motion_is_no_flying(visit_atlas: Open, land_atlas: Path) -> None:
     """For a reader who asked for less motion, a flight shows its end at once, and scrubbing still works."""
-    page = open_atlas(land_atlas, hash=f"#land={LAYER}:1..6", reduced_motion="reduce")
+    page = visit_atlas(land_atlas, f"#land={LAYER}:1..6", reduced_motion="reduce")
 
     page.locator("#flight-play").click()
     assert page.locator("#flight-place").text_content() == "5.0 of 5.0 cells"
@@ -300,14 +300,14 @@ WRONG = {
 }
 
 
-def test_a_mistyped_address_ends_in_a_sentence(open_atlas: Open, land_atlas: Path, walk_atlas: Path) -> None:
+def test_a_mistyped_address_ends_in_a_sentence(visit_atlas: Open, land_atlas: Path, walk_atlas: Path) -> None:
     """The page says what it expected and shows the whole land; an atlas without a land says so and has no link."""
-    page = open_atlas(land_atlas, hash="#land")
+    page = visit_atlas(land_atlas, "#land")
     for value, words in WRONG.items():
         go(page, value)
         expect(page.locator("#land-said")).to_contain_text(words)
         expect(page.locator("#flight")).to_be_hidden()
-    without = open_atlas(walk_atlas, hash="#land")
+    without = visit_atlas(walk_atlas, "#land")
     expect(without.locator("#land-state")).to_contain_text("This atlas has no land.")
     expect(without.get_by_role("link", name="Land", exact=True)).to_have_count(0)
     expect(without.locator("#land-stage")).to_be_hidden()
@@ -341,7 +341,7 @@ def test_a_land_alone_is_the_first_page_whatever_its_layer(open_atlas: Open, tmp
     page.locator("#land-view").press("Enter")
     wait_until(page, lambda: page.locator("#neuron-title").text_content() == f"{layer}:5", "the neuron's page")
     page.locator("#neuron-to-land").click()
-    page.locator("#flights summary").click()
+    unfold(page, "#flights")
     page.locator("#flight-from").fill("1")
     page.locator("#flight-to").fill("3")
     page.get_by_role("button", name="Fly", exact=True).click()

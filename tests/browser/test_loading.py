@@ -32,7 +32,7 @@ def test_a_fresh_page_is_less_than_60_kb_of_code(open_atlas: Open, serve: Serve,
     Those of pages that the atlas does not offer, here land, walk and route, are not.
     """
     at = serve(atlas)
-    page = open_atlas(atlas, at=at, file="manifest.json", may_fail=True)
+    page = open_atlas(atlas, at=at, file="manifest.json", may_fail=True, apart=True)
     page.add_init_script(ASLEEP)
     page.goto(f"{at}index.html")
     expect(page.locator("#count")).to_have_text("30 of 30 pairs")

@@ -33,9 +33,9 @@ def at_cell(canvas: Locator, row: int, column: int, size: float = 24) -> dict[st
     return {"x": 56 + (column + 0.5) * size, "y": 24 + (row + 0.5) * size}
 
 
-def test_each_cell_leads_to_exactly_its_pairs(open_atlas: Open, atlas: Path) -> None:
+def test_each_cell_leads_to_exactly_its_pairs(visit_atlas: Open, atlas: Path) -> None:
     """A cell has the mean of the chosen score and the number of pairs; names of links begin with what is seen."""
-    page = open_atlas(atlas, hash="#matrix")
+    page = visit_atlas(atlas, "#matrix")
     page.get_by_label("Colour").select_option("Objective")
     across = [r for r in RECORDS if (r.a.split(":")[0], r.b.split(":")[0]) == LAYERS]
     mean = sum(r.checkpoints[-1].objective for r in across) / len(across)
@@ -183,9 +183,9 @@ WRONG = {
 }
 
 
-def test_a_wrong_address_of_a_matrix_ends_in_a_sentence(open_atlas: Open, atlas: Path) -> None:
+def test_a_wrong_address_of_a_matrix_ends_in_a_sentence(visit_atlas: Open, atlas: Path) -> None:
     """Whatever is wrong with the layers is said in words, above the matrix of all layers."""
-    page = open_atlas(atlas, viewport={"width": 360, "height": 740})
+    page = visit_atlas(atlas, viewport={"width": 360, "height": 740})
 
     for wrong, words in WRONG.items():
         page.evaluate("place => { location.hash = place }", f"#matrix={quote(wrong)}")

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 import yaml
 from PIL import Image
 from playwright.sync_api import Page, expect
@@ -18,6 +19,7 @@ from sample_atlases import (
     LAYERS,
     MODEL_DIGEST,
     PAIRS,
+    SIZE_PX,
     make_record,
     publish,
     write_coloured_pictures,
@@ -30,25 +32,57 @@ from core.spec_file import parse_spec
 
 Open = Callable[..., Page]  # the fixture `open_atlas`
 RECORDS = [make_record(row) for row in range(PAIRS)]
+COLOURS = [(250 - 40 * frame, 40 * frame, 90) for frame in range(FRAMES)]
+SIMILAR = {"stem:7": 0.3, "stem:8": 0.1, "stem:9": 0.2}  # partners of stem:5, and their layer change
+
+
+@pytest.fixture(scope="module")
+def neurons(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An atlas of three neurons :5, each with partners in its own layer. Tests must not change it."""
+    root = tmp_path_factory.mktemp("neurons")
+    records = [
+        make_record(2, a="ends:1", b="ends:5", key="a" * 20),
+        make_record(3, a="ends:5", b="ends:9", key="b" * 20),
+    ]
+    records += [
+        make_record(row, a="stem:5", b=partner, layer_distance={"x": [distance]}, key=f"{row:020x}")
+        for row, (partner, distance) in enumerate(SIMILAR.items(), start=1)
+    ]
+    records += [
+        make_record(
+            row,
+            a="dead:5",
+            b=f"dead:{row}",
+            noise_a=1e3,
+            kept_a=None,
+            noise_b=1e3 if row == 8 else 0,
+            key=f"{row:020x}",
+        )
+        for row in (8, 9)
+    ]
+    records.append(make_record(10, a="dead:8", b="dead:9", key="c" * 20))
+    for record in records:
+        write_coloured_pictures(root, record.key, COLOURS)
+    failed = [
+        make_record(FAILED_ROW, a=a, b=b, key=key * 20)
+        for a, b, key in (("stem:4", "stem:5", "e"), ("dead:5", "dead:9", "f"))
+    ]
+    publish(root, [*records, *failed])
+    return root
 
 
 # ---- neuron
 
 
-def test_all_strips_of_a_neuron_start_from_it(open_atlas: Open, tmp_path: Path) -> None:
+def test_all_strips_of_a_neuron_start_from_it(visit_atlas: Open, neurons: Path) -> None:
     """If the neuron is b, the frames are reversed, so that every row begins with the image that excites it."""
-    colours = [(250 - 40 * frame, 40 * frame, 90) for frame in range(FRAMES)]
-    records = [make_record(2, a="stem:1", b="stem:5"), make_record(3, a="stem:5", b="stem:9")]
-    for record in records:
-        write_coloured_pictures(tmp_path, record.key, colours)
-    publish(tmp_path, records)
-    page = open_atlas(tmp_path, hash="#neuron=stem:5")
+    page = visit_atlas(neurons, "#neuron=ends:5")
     expect(page.locator("#partners .partner")).to_have_count(2)
     page.wait_for_function("[...document.querySelectorAll('#partners img')].every(one => one.complete)")
     wait_for_pictures(page)
 
     shot = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
-    for partner, first in (("stem:1", colours[-1]), ("stem:9", colours[0])):
+    for partner, first in (("ends:1", COLOURS[-1]), ("ends:9", COLOURS[0])):
         row = page.locator(".partner").filter(has_text=re.compile(f"{partner}"))
         box = row.locator("img").first.bounding_box()
         assert box is not None
@@ -57,16 +91,9 @@ def test_all_strips_of_a_neuron_start_from_it(open_atlas: Open, tmp_path: Path) 
         assert all(abs(one - other) <= 12 for one, other in zip(seen, first, strict=True))
 
 
-def test_partners_are_sorted_and_lead_on(open_atlas: Open, tmp_path: Path) -> None:
+def test_partners_are_sorted_and_lead_on(visit_atlas: Open, neurons: Path) -> None:
     """The most similar partner comes first unless another sort order is chosen; a name leads to its neuron's page."""
-    failed = make_record(FAILED_ROW)
-    similar = {"stem:7": 0.3, "stem:8": 0.1, "stem:9": 0.2}
-    records = [
-        make_record(row, a="stem:5", b=partner, layer_distance={"x": [distance]})
-        for row, (partner, distance) in enumerate(similar.items(), start=1)
-    ]
-    publish(tmp_path, [*records, failed.model_copy(update={"a": "stem:4", "b": "stem:5"})])
-    page = open_atlas(tmp_path, hash="#neuron=stem:5", may_fail=True)
+    page = visit_atlas(neurons, "#neuron=stem:5")
     names = page.locator(".partner .to-neuron")
 
     expect(names).to_have_text(["stem:8", "stem:9", "stem:7", "stem:4"])
@@ -80,25 +107,19 @@ def test_partners_are_sorted_and_lead_on(open_atlas: Open, tmp_path: Path) -> No
     expect(page.locator("#pair-title")).to_have_text("stem:5stem:7")
 
 
-def test_a_neuron_that_is_not_excited_is_marked_on_its_page(open_atlas: Open, tmp_path: Path) -> None:
+def test_a_neuron_that_is_not_excited_is_marked_on_its_page(visit_atlas: Open, neurons: Path) -> None:
     """The title is marked if the neuron is dead in every pair; otherwise the page says where it is dead."""
-    records = [
-        make_record(row, a="stem:5", b=f"stem:{row}", noise_a=1e3, kept_a=None, noise_b=1e3 if row == 8 else 0)
-        for row in (8, 9)
-    ]
-    records += [make_record(10, a="stem:8", b="stem:9"), make_record(FAILED_ROW, a="stem:5", b="stem:9")]
-    publish(tmp_path, records)
-    page = open_atlas(tmp_path, hash="#neuron=stem:5", may_fail=True)
+    page = visit_atlas(neurons, "#neuron=dead:5")
 
-    expect(page.locator("#neuron-title")).to_have_text("stem:5 not excited")
+    expect(page.locator("#neuron-title")).to_have_text("dead:5 not excited")
     expect(page.locator("#neuron-marks")).to_have_text(re.compile("^Not excited: nothing .* more than noise does.$"))
     page.locator("#partners-sort").select_option("Name")
-    expect(page.locator(".partner .caption .to-neuron")).to_have_text(["stem:8 not excited", "stem:9", "stem:9"])
-    page.evaluate("location.hash = '#neuron=stem:8'")
-    expect(page.locator("#neuron-title")).to_have_text("stem:8")
+    expect(page.locator(".partner .caption .to-neuron")).to_have_text(["dead:8 not excited", "dead:9", "dead:9"])
+    page.evaluate("location.hash = '#neuron=dead:8'")
+    expect(page.locator("#neuron-title")).to_have_text("dead:8")
     expect(page.locator("#neuron-marks")).to_have_text(re.compile("^Not excited in 1 of 2 pairs: "))
-    expect(page.locator(".partner > .caption > .dead")).to_have_text("stem:8 not excited")
-    page.evaluate("location.hash = '#neuron=stem:9'")
+    expect(page.locator(".partner > .caption > .dead")).to_have_text("dead:8 not excited")
+    page.evaluate("location.hash = '#neuron=dead:9'")
     expect(page.locator("#neuron-marks")).to_be_hidden()
 
 
@@ -107,7 +128,7 @@ def test_a_preview_that_is_missing_or_cut_short_is_named(open_atlas: Open, tmp_p
     records = [make_record(8, a="mixed4a:5", b=f"mixed4a:{partner}", key=f"{partner:020x}") for partner in (6, 7, 8)]
     whole, cut, missing = (record.key for record in records)
     for key in (whole, cut):
-        write_coloured_pictures(tmp_path, key, [(250 - 40 * frame, 40 * frame, 90) for frame in range(FRAMES)])
+        write_coloured_pictures(tmp_path, key, COLOURS)
     path = tmp_path / preview_path(cut)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     publish(tmp_path, [record.model_copy(update={"model": "inception-v1"}) for record in records])
@@ -124,9 +145,9 @@ def test_a_preview_that_is_missing_or_cut_short_is_named(open_atlas: Open, tmp_p
     expect(microscope).not_to_have_attribute("target", re.compile("."))
 
 
-def test_the_page_of_an_unknown_neuron_says_so(open_atlas: Open, atlas: Path) -> None:
+def test_the_page_of_an_unknown_neuron_says_so(visit_atlas: Open, atlas: Path) -> None:
     """The page of a neuron without pairs says that the atlas has none."""
-    page = open_atlas(atlas, hash="#neuron=mixed4a:476")
+    page = visit_atlas(atlas, "#neuron=mixed4a:476")
 
     expect(page.locator("#neuron-page")).to_contain_text("This atlas has no pair of mixed4a:476.")
 
@@ -152,7 +173,7 @@ def test_the_atlas_explains_itself(open_atlas: Open, tmp_path: Path) -> None:
         "1 done, 1 failed",
         "CPU x86_64",
         "isthmus 0.1.0, numpy 2.4.6",
-        "6 frames of 128 px, 512 steps",
+        f"6 frames of {SIZE_PX} px, 512 steps",
         "learning_rate",
         FAILED_REASON,
         "doi:10.23915/distill.00012",
@@ -199,9 +220,9 @@ def test_a_spec_that_is_too_long_for_a_page_is_left_out(open_atlas: Open, tmp_pa
     assert (tmp_path / "index.html").stat().st_size < 20_000
 
 
-def test_the_other_pages_fit_a_telephone(open_atlas: Open, atlas: Path) -> None:
+def test_the_other_pages_fit_a_telephone(visit_atlas: Open, atlas: Path) -> None:
     """At 360 px nothing is wider than the screen; wide tables scroll by themselves."""
-    page = open_atlas(atlas, viewport={"width": 360, "height": 740})
+    page = visit_atlas(atlas, viewport={"width": 360, "height": 740})
 
     for name, place in (("matrix", "#matrix"), ("about", "#about"), ("neuron", f"#neuron={LAYERS[0]}:68")):
         page.evaluate("place => { location.hash = place }", place)

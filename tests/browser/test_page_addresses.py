@@ -63,11 +63,11 @@ def test_links_of_earlier_versions_lead_on(open_atlas: Open, atlas: Path, land_a
     expect(page.locator("#land-title")).to_contain_text("Land of")
 
 
-def test_a_link_to_pairs_names_exactly_those(open_atlas: Open, atlas: Path) -> None:
+def test_a_link_to_pairs_names_exactly_those(visit_atlas: Open, atlas: Path) -> None:
     """The filters for a, b and keys leave the pairs that they name, and none whose names begin alike."""
     first, second = DONE[0], DONE[1]
     alike = [r for r in RECORDS if r.a.startswith(first.a)]
-    page = open_atlas(atlas, hash=f"#a={first.a}")
+    page = visit_atlas(atlas, f"#a={first.a}")
     expect(page.locator("#count")).to_have_text(f"{sum(r.a == first.a for r in RECORDS)} of 30 pairs")
     assert len(alike) >= 1
     go(page, f"#a={first.a}&b={first.b}")
@@ -77,9 +77,9 @@ def test_a_link_to_pairs_names_exactly_those(open_atlas: Open, atlas: Path) -> N
     wait_until(page, lambda: set(keys_shown(page)) == {first.key, second.key}, "both strips")
 
 
-def test_escape_leads_from_every_page_to_the_strips(open_atlas: Open, walk_atlas: Path) -> None:
+def test_escape_leads_from_every_page_to_the_strips(visit_atlas: Open, walk_atlas: Path) -> None:
     """The same key does the same on all pages, but not in a field, where it belongs to the field."""
-    page = open_atlas(walk_atlas)
+    page = visit_atlas(walk_atlas)
     expect(page.locator("#grid-page")).to_be_visible()
     for name in ("about", "matrix", "walk", "route", f"neuron={LAYERS[0]}:0"):
         go(page, f"#{name}")

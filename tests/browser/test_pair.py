@@ -26,11 +26,11 @@ from sample_atlases import (
     write_coloured_pictures,
     write_pictures,
 )
-from screen import assert_no_sideways_scroll, expect_frame, wait_for_pictures, wait_until
+from screen import DESK, assert_no_sideways_scroll, expect_frame, unfold, wait_for_pictures, wait_until
 
 from core.atlas.keys import pair_keys
 from core.atlas.plan_files import SPEC_PATH
-from core.atlas.records import Checkpoint, Picture
+from core.atlas.records import Checkpoint
 from core.gallery.index import KEY_ROWS
 from core.neurons import Neuron, Pair
 from core.spec import ListedPairs
@@ -39,11 +39,109 @@ from core.spec_file import parse_spec
 Open = Callable[..., Page]  # the fixture `open_atlas`
 Serve = Callable[[Path], str]  # the fixture `serve`
 RECORD = make_record(4)
+COLOURS = [(40 * frame, 255 - 40 * frame, 90) for frame in range(FRAMES)]
+COLOURED = make_record(4, key=f"{1:020x}", a="coloured:1", b="coloured:2")
+CURVES = {"a": [8.0, 6.5, 4.0, 3.0, 2.5, 2.0], "b": [-1.0, -0.5, 0.0, 1.0, 2.0, 3.0]}
+CURVED = make_record(4, key=f"{2:020x}", a="curved:1", b="curved:2", activation_a=CURVES["a"], activation_b=CURVES["b"])
+WEAK = make_record(4, key=f"{3:020x}", a="weak:1", b="weak:2", kept_b=0.3, activation_b=[3.0, 4.0, 3, 2, 1, 1.2])
+SIZED = [
+    make_record(row, key=f"{4 + row:020x}", a=f"sized:{row}", frames=frames) for row, frames in enumerate((2, 6, 60))
+]
+KEPT = {"sheet_sha256": "3" * 64, "sheet_bytes": 3, "preview_sha256": "4" * 64, "preview_bytes": 4}
+EARLIER = [Checkpoint(step=step, objective=step / 100, picture=KEPT) for step in (32, 64)]  # type: ignore[arg-type]
+CHECKED = make_record(
+    0, key=f"{7:020x}", a="checked:1", b="checked:2", checkpoints=[*EARLIER, Checkpoint(step=512, objective=5)]
+)
+WIDE = make_record(
+    4,
+    key=f"{8:020x}",
+    a="wide:1",
+    b="wide:2",
+    frames=64,
+    size_px=1024,
+    checkpoints=[Checkpoint(step=9, objective=1, picture=KEPT)],  # type: ignore[arg-type]
+)
+AROUND = [  # pairs of stem:0, the most similar last, and another pair of stem:1
+    *(
+        make_record(
+            row, a="stem:0", b=f"stem:{channel}", layer_distance={"x": [10 - channel]}, key=f"{100 + channel:020x}"
+        )
+        for row, channel in enumerate(range(1, 10), start=8)
+    ),
+    make_record(1, a="stem:1", b="stem:77", key=f"{177:020x}"),
+]
+
+GOOD = {"activation_a": [4.0, 4.2, 3, 2, 1, 0.5], "reach_a": 4.2, "noise_a": 0.4, "kept_a": 0.952}
+LOW = {"activation_b": [3.5, 4.0, 3, 2, 1, 1.2], "reach_b": 4.0, "noise_b": 0.4, "kept_b": 0.3}
+UNKNOWN = dict.fromkeys(["reach_a", "reach_b", "noise_a", "noise_b", "kept_a", "kept_b", "crossing", "pace"])
+CASES: list[tuple[dict[str, Any], list[str]]] = [
+    (
+        {},
+        [
+            "a keeps 80 % of its strongest activation at its own end, b keeps 100 %.",
+            "They cross in the middle (0.47).",
+            "The pace is uneven: the largest step is 3.8 times the smallest.",
+        ],
+    ),
+    (
+        GOOD | LOW | {"crossing": None, "pace": 1.1},
+        [
+            "a keeps 95 % of its strongest activation at its own end, b keeps only 30 %.",
+            "They do not cross: b is no stronger at its own end than at the other.",
+            "The pace is even: the largest step is 1.1 times the smallest.",
+        ],
+    ),
+    (
+        GOOD | {"noise_b": 99.0, "kept_b": None, "crossing": None, "pace": None, "layer_distance": {}},
+        [
+            "a keeps 95 % of its strongest activation at its own end.",
+            "b is not excited: its strongest activation on a frame is 4.80, on noise 99.0.",
+            "They do not cross: b is not excited.",
+            "The pace is unknown: there are no alignment layers.",
+        ],
+    ),
+    (
+        GOOD | {"activation_a": [-1.0, 0.5, 2, 1, 0, -2], "kept_a": -0.5, "crossing": 0.21, "pace": 2.0},
+        [
+            "a is not active at its own end (-1.00), b keeps 100 % of its strongest activation at its own end.",
+            "They cross nearer to the end of a (0.21).",
+            "The pace is fairly even: the largest step is 2 times the smallest.",
+        ],
+    ),
+    (
+        GOOD | UNKNOWN,
+        [
+            "a keeps 95 % of its strongest activation at its own end, b keeps 100 %.",
+            "An older version wrote this record: it lacks the activation on noise, the crossing and the pace.",
+        ],
+    ),
+]
+TOLD = [
+    (make_record(4, key=f"{200 + place:020x}", a=f"told:{place}", **changes), sentences)
+    for place, (changes, sentences) in enumerate(CASES)
+]
+
+
+@pytest.fixture(scope="module")
+def various(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An atlas of pairs that have something special, and neurons of their own. Tests must not change it."""
+    root = tmp_path_factory.mktemp("various")
+    labels = f"neuron,label\n{WEAK.a},<b>Curves</b>\n{WEAK.a},arcs\n"
+    (root / "labels.csv").write_text(labels, encoding="utf-8")
+    told = [record for record, _ in TOLD]
+    publish(root, [COLOURED, CURVED, WEAK, *SIZED, CHECKED, WIDE, *AROUND, *told], name="various")
+    write_coloured_pictures(root, COLOURED.key, COLOURS)
+    for record in (CURVED, WEAK, *SIZED, *AROUND, *told):
+        write_coloured_pictures(root, record.key, [(200, 100, 50)] * record.frames)
+    for record, steps in ((CHECKED, (None, 32, 64)), (WIDE, (None, 9))):
+        for step in steps:
+            write_pictures(root, record.key, 4, step)
+    return root
 
 
 def test_picture_name_and_enter_open_the_pair_and_back_returns(open_atlas: Open, atlas: Path) -> None:
     """The pair has an address of its own; going back leads to the tile, which has the focus again."""
-    page = open_atlas(atlas, hash="#view=tile&columns=1&sort=smoothness")
+    page = open_atlas(atlas, hash="#view=tile&columns=1&sort=smoothness", viewport=DESK)
 
     for place, part in enumerate((".window", ".numbers", "Enter"), 3):
         page.evaluate("scrollTo(0, 3000)")
@@ -64,9 +162,9 @@ def test_picture_name_and_enter_open_the_pair_and_back_returns(open_atlas: Open,
             expect(page.locator(f"#grid [data-key='{key}'] .player")).to_be_focused()
 
 
-def test_the_page_of_an_unknown_key_says_so(open_atlas: Open, atlas: Path) -> None:
+def test_the_page_of_an_unknown_key_says_so(visit_atlas: Open, atlas: Path) -> None:
     """A link to a pair that is not in this atlas says so, and the link to the strips works."""
-    page = open_atlas(atlas, hash="#pair=00112233445566778899")
+    page = visit_atlas(atlas, "#pair=00112233445566778899")
 
     expect(page.locator("#reason")).to_contain_text("no pair with the key 00112233445566778899")
     page.evaluate("location.hash = '#pair='")
@@ -75,19 +173,16 @@ def test_the_page_of_an_unknown_key_says_so(open_atlas: Open, atlas: Path) -> No
     expect(page.locator("#count")).to_have_text("30 of 30 pairs")
 
 
-def test_each_frame_is_its_part_of_the_sheet(open_atlas: Open, tmp_path: Path) -> None:
+def test_each_frame_is_its_part_of_the_sheet(visit_atlas: Open, various: Path) -> None:
     """Frame i shows the i-th square of the sheet and nothing of the squares beside it."""
-    colours = [(40 * frame, 255 - 40 * frame, 90) for frame in range(FRAMES)]
-    write_coloured_pictures(tmp_path, RECORD.key, colours)
-    publish(tmp_path, [RECORD])
-    page = open_atlas(tmp_path, hash=f"#pair={RECORD.key}")
+    page = visit_atlas(various, f"#pair={COLOURED.key}")
     for image in page.locator("#frames img").all():
         expect(image).to_have_js_property("naturalWidth", FRAMES * SIZE_PX)
     wait_for_pictures(page)
     page.evaluate("document.querySelector('#cursor').hidden = true")
 
     shot = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
-    for frame, colour in enumerate(colours):
+    for frame, colour in enumerate(COLOURS):
         box = page.locator("#frames img").nth(frame).bounding_box()
         assert box is not None
         for part in (0.02, 0.5, 0.98):
@@ -96,12 +191,12 @@ def test_each_frame_is_its_part_of_the_sheet(open_atlas: Open, tmp_path: Path) -
             assert all(abs(one - other) <= 3 for one, other in zip(seen, colour, strict=True))
 
 
-def test_the_scrubber_moves_through_frames_and_curves_and_the_strip_plays(open_atlas: Open, atlas: Path) -> None:
+def test_the_scrubber_moves_through_frames_and_curves_and_the_strip_plays(visit_atlas: Open, atlas: Path) -> None:
     """Pointer and arrow keys move the cursor; the large frame and both activations follow.
 
     Space plays and pauses the strip without scrolling; a screen reader hears that it plays, and where it stops.
     """
-    page = open_atlas(atlas, hash=f"#pair={RECORD.key}")
+    page = visit_atlas(atlas, f"#pair={RECORD.key}")
     scrubber = page.get_by_role("slider", name="Frame")
     large = page.locator("#large img")
     expect(page.locator("#curves polyline")).to_have_count(2)
@@ -148,15 +243,12 @@ def test_the_scrubber_moves_through_frames_and_curves_and_the_strip_plays(open_a
     assert page.evaluate("scrollY") == top
 
 
-def test_each_curve_has_a_scale_of_its_own(open_atlas: Open, tmp_path: Path) -> None:
+def test_each_curve_has_a_scale_of_its_own(visit_atlas: Open, various: Path) -> None:
     """Point i is in the middle of frame i, from the least to the greatest value; numbers and a line at zero tell."""
-    curves = {"a": [8.0, 6.5, 4.0, 3.0, 2.5, 2.0], "b": [-1.0, -0.5, 0.0, 1.0, 2.0, 3.0]}
-    record = make_record(4, activation_a=curves["a"], activation_b=curves["b"])
-    publish(tmp_path, [record])
-    write_pictures(tmp_path, record.key, 4)
-    page = open_atlas(tmp_path, hash=f"#pair={record.key}")
+    page = visit_atlas(various, f"#pair={CURVED.key}")
+    expect(page.locator("#facts")).to_contain_text(CURVED.key)
 
-    for end, values in curves.items():
+    for end, values in CURVES.items():
         points = page.locator(f"#curves polyline.curve-{end}").get_attribute("points") or ""
         least, greatest = min(values), max(values)
         drawn = [tuple(map(float, point.split(","))) for point in points.split()]
@@ -168,18 +260,16 @@ def test_each_curve_has_a_scale_of_its_own(open_atlas: Open, tmp_path: Path) -> 
     assert float(zero.get_attribute("y1") or "") == pytest.approx(75)
 
 
-def test_paper_and_forced_colours_keep_the_frames_in_sight(open_atlas: Open, tmp_path: Path) -> None:
+def test_paper_and_forced_colours_keep_the_frames_in_sight(visit_atlas: Open, various: Path) -> None:
     """On paper, frames, curves and words are on one page; the cursor covers no frame in forced colours."""
-    write_coloured_pictures(tmp_path, RECORD.key, [(200, 40 * frame, 90) for frame in range(FRAMES)])
-    publish(tmp_path, [RECORD])
-    page = open_atlas(tmp_path, hash=f"#pair={RECORD.key}")
+    page = visit_atlas(various, f"#pair={COLOURED.key}")
     expect(page.locator("#summary p")).to_have_count(3)
     wait_for_pictures(page)
     page.emulate_media(forced_colors="active")
     box = page.locator("#frames img").first.bounding_box()
     assert box is not None
     shot = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
-    assert shot.getpixel((int(box["x"] + box["width"] / 2), int(box["y"] + box["height"] / 2))) == (200, 0, 90)
+    assert shot.getpixel((int(box["x"] + box["width"] / 2), int(box["y"] + box["height"] / 2))) == COLOURS[0]
 
     page.emulate_media(forced_colors="none", media="print")
     page.set_viewport_size({"width": 794, "height": 1123})  # A4 at 96 dpi
@@ -243,78 +333,27 @@ def test_a_permalink_opens_its_pair_with_every_number_of_the_record(open_atlas: 
     expect(page.locator(f"#grid .tile[data-key='{RECORD.key}']")).to_be_in_viewport()
 
 
-def test_the_page_of_a_pair_says_in_words_what_its_numbers_mean(open_atlas: Open, tmp_path: Path) -> None:
+def test_the_page_of_a_pair_says_in_words_what_its_numbers_mean(visit_atlas: Open, various: Path) -> None:
     """Kept ends, crossing and pace of good, bad and unmeasured strips; neurons that are not excited are marked."""
-    end = {"activation_a": [4.0, 4.2, 3, 2, 1, 0.5], "reach_a": 4.2, "noise_a": 0.4, "kept_a": 0.952}
-    weak = {"activation_b": [3.5, 4.0, 3, 2, 1, 1.2], "reach_b": 4.0, "noise_b": 0.4, "kept_b": 0.3}
-    unknown = dict.fromkeys(["reach_a", "reach_b", "noise_a", "noise_b", "kept_a", "kept_b", "crossing", "pace"])
-    cases: list[tuple[dict[str, Any], list[str]]] = [
-        (
-            {},
-            [
-                "a keeps 80 % of its strongest activation at its own end, b keeps 100 %.",
-                "They cross in the middle (0.47).",
-                "The pace is uneven: the largest step is 3.8 times the smallest.",
-            ],
-        ),
-        (
-            end | weak | {"crossing": None, "pace": 1.1},
-            [
-                "a keeps 95 % of its strongest activation at its own end, b keeps only 30 %.",
-                "They do not cross: b is no stronger at its own end than at the other.",
-                "The pace is even: the largest step is 1.1 times the smallest.",
-            ],
-        ),
-        (
-            end | {"noise_b": 99.0, "kept_b": None, "crossing": None, "pace": None, "layer_distance": {}},
-            [
-                "a keeps 95 % of its strongest activation at its own end.",
-                "b is not excited: its strongest activation on a frame is 4.80, on noise 99.0.",
-                "They do not cross: b is not excited.",
-                "The pace is unknown: there are no alignment layers.",
-            ],
-        ),
-        (
-            end | {"activation_a": [-1.0, 0.5, 2, 1, 0, -2], "kept_a": -0.5, "crossing": 0.21, "pace": 2.0},
-            [
-                "a is not active at its own end (-1.00), b keeps 100 % of its strongest activation at its own end.",
-                "They cross nearer to the end of a (0.21).",
-                "The pace is fairly even: the largest step is 2 times the smallest.",
-            ],
-        ),
-        (
-            end | unknown,
-            [
-                "a keeps 95 % of its strongest activation at its own end, b keeps 100 %.",
-                "An older version wrote this record: it lacks the activation on noise, the crossing and the pace.",
-            ],
-        ),
-    ]
-    records = [make_record(4, key=f"{place:020x}", **changes) for place, (changes, _) in enumerate(cases)]
-    publish(tmp_path, records)
-    page = open_atlas(tmp_path, may_fail=True)  # there are no pictures
+    page = visit_atlas(various)
 
-    for record, (_, sentences) in zip(records, cases, strict=True):
+    for record, sentences in TOLD:
         page.evaluate("hash => { location.hash = hash }", f"#pair={record.key}")
         expect(page.locator("#facts")).to_contain_text(record.key)
         expect(page.locator("#summary p")).to_have_text(sentences)
         expect(page.locator("#pair-title .dead")).to_have_count(int(record.dead_b))
 
 
-def test_labels_and_weak_ends_stand_at_the_names(open_atlas: Open, tmp_path: Path) -> None:
+def test_labels_and_weak_ends_stand_at_the_names(visit_atlas: Open, various: Path) -> None:
     """The title, and the page that compares the strip, have the first label of a neuron and mark a weak end."""
-    weak = make_record(4, kept_b=0.3, activation_b=[3.0, 4.0, 3, 2, 1, 1.2])
-    (tmp_path / "labels.csv").write_text(f"neuron,label\n{weak.a},<b>Curves</b>\n{weak.a},arcs\n", encoding="utf-8")
-    publish(tmp_path, [weak])
-    write_pictures(tmp_path, weak.key, 4)
-    page = open_atlas(tmp_path, hash=f"#pair={weak.key}")
+    page = visit_atlas(various, f"#pair={WEAK.key}")
 
     for title in ("#pair-title", "#compare-large figcaption"):
         names = page.locator(f"{title} .neuron")
         expect(names.nth(0).locator(".label")).to_have_text("<b>Curves</b>")
         expect(names.nth(1).locator(".weak")).to_have_text("weak")
         expect(page.locator(f"{title} .label")).to_have_count(1)
-        page.evaluate("hash => { location.hash = hash }", f"#compare={weak.key}")
+        page.evaluate("hash => { location.hash = hash }", f"#compare={WEAK.key}")
 
 
 def test_sheet_and_preview_can_be_downloaded(open_atlas: Open, serve: Serve, atlas: Path) -> None:
@@ -407,9 +446,9 @@ def test_the_strip_shows_before_the_columns_of_all_pairs(open_atlas: Open, serve
     expect(page.locator("#facts")).to_contain_text("layer change")
 
 
-def test_previous_and_next_go_through_the_filtered_pairs(open_atlas: Open, atlas: Path) -> None:
+def test_previous_and_next_go_through_the_filtered_pairs(visit_atlas: Open, atlas: Path) -> None:
     """Links, and Shift with an arrow key, follow the filters and the sort order of the grid, up to its ends."""
-    page = open_atlas(atlas, hash="#objective=20..&sort=objective")
+    page = visit_atlas(atlas, "#objective=20..&sort=objective")
     wanted = [make_record(row).key for row in range(PAIRS - 1, 14, -1)]
     page.locator("#grid .player").first.click()
 
@@ -429,15 +468,9 @@ def test_previous_and_next_go_through_the_filtered_pairs(open_atlas: Open, atlas
         expect(page.locator(f"#grid .{link}").first).to_have_attribute("href", re.compile(f"text=block12.*&{name}="))
 
 
-def test_earlier_checkpoints_are_shown(open_atlas: Open, tmp_path: Path) -> None:
+def test_earlier_checkpoints_are_shown(visit_atlas: Open, various: Path) -> None:
     """A pair that kept its strip after 32 and 64 updates shows both strips, and the history of the objective."""
-    picture = {"sheet_sha256": "3" * 64, "sheet_bytes": 3, "preview_sha256": "4" * 64, "preview_bytes": 4}
-    steps = [Checkpoint(step=step, objective=step / 100, picture=picture) for step in (32, 64)]  # type: ignore[arg-type]
-    record = make_record(0, checkpoints=[*steps, Checkpoint(step=512, objective=5)])
-    for place, step in enumerate((None, 32, 64)):
-        write_pictures(tmp_path, record.key, place, step)
-    publish(tmp_path, [record])
-    page = open_atlas(tmp_path, hash=f"#pair={record.key}")
+    page = visit_atlas(various, f"#pair={CHECKED.key}")
 
     captions = ["after 32 updates, objective 0.320", "after 64 updates, objective 0.640"]
     expect(page.locator("#checkpoints figcaption")).to_have_text(captions)
@@ -450,39 +483,31 @@ def test_earlier_checkpoints_are_shown(open_atlas: Open, tmp_path: Path) -> None
     expect(page.locator("#history polyline")).to_have_count(1)
 
 
-def test_other_pairs_of_both_neurons_are_shown(open_atlas: Open, tmp_path: Path) -> None:
+def test_other_pairs_of_both_neurons_are_shown(visit_atlas: Open, various: Path) -> None:
     """For each neuron, at most six of its other pairs are shown, the most similar first, as links."""
-    records = [
-        make_record(row, a="stem:0", b=f"stem:{channel}", layer_distance={"x": [10 - channel]}, key=f"{channel:020x}")
-        for row, channel in enumerate(range(1, 10), start=8)
-    ]
-    records.append(make_record(1, a="stem:1", b="stem:77", key=f"{77:020x}"))
-    for row, record in enumerate(records):
-        write_pictures(tmp_path, record.key, row)
-    publish(tmp_path, records)
-    page = open_atlas(tmp_path, hash=f"#pair={records[0].key}")
+    page = visit_atlas(various, f"#pair={AROUND[0].key}")
     expect(page.locator(".neighbours .tile")).to_have_count(7)
 
     shown = [
-        group.locator(".tile").evaluate_all("all => all.map(one => parseInt(one.dataset.key, 16))")
+        group.locator(".tile").evaluate_all("all => all.map(one => parseInt(one.dataset.key, 16) - 100)")
         for group in page.locator(".neighbours").all()
     ]
     assert shown == [[9, 8, 7, 6, 5, 4], [77]]
     expect(page.locator(".neighbours").first).to_contain_text("All pairs of stem:0: 9")
     page.locator(".neighbours .tile .window").nth(2).click()
-    expect(page.locator("#facts")).to_contain_text(f"{7:020x}")
+    expect(page.locator("#facts")).to_contain_text(f"{107:020x}")
 
 
-def test_a_failed_pair_has_a_page_with_its_reason(open_atlas: Open, atlas: Path) -> None:
+def test_a_failed_pair_has_a_page_with_its_reason(visit_atlas: Open, atlas: Path) -> None:
     """The page has no pictures and no curves, but the reason, the settings, the record and the spec."""
     key = make_record(FAILED_ROW).key
-    page = open_atlas(atlas, hash=f"#pair={key}")
+    page = visit_atlas(atlas, f"#pair={key}")
 
     expect(page.locator("#reason")).to_contain_text(FAILED_REASON)
     expect(page.locator("#facts")).to_contain_text("settings.steps")
     expect(page.locator("#pair-page img:visible")).to_have_count(page.locator("#neighbours img").count())
     expect(page.locator("#scrubber")).to_be_hidden()
-    page.locator("#download > summary").click()
+    unfold(page, "#download")
     expect(page.get_by_role("link", name="Record, JSON")).to_be_visible()
     expect(page.get_by_role("link", name="Sheet")).to_have_count(0)
     expect(page.locator("#movies, #css, #compare-with, #embedding")).to_have_count(4)
@@ -506,16 +531,11 @@ def test_a_record_that_cannot_be_read_is_named_and_can_be_tried_again(open_atlas
     expect(page.locator("#detail-state")).to_be_hidden()
 
 
-def test_the_pair_fits_every_screen(open_atlas: Open, tmp_path: Path) -> None:
+def test_the_pair_fits_every_screen(visit_atlas: Open, various: Path) -> None:
     """The whole strip is as wide as the screen or a third as high, the large frame is larger, and curves fit below."""
-    frames = (2, 6, 60)
-    records = [make_record(row, frames=count, key=f"{row:020x}") for row, count in enumerate(frames)]
-    publish(tmp_path, records)
-    for record in records:
-        write_coloured_pictures(tmp_path, record.key, [(9, 99, 199)] * record.frames)
-    page = open_atlas(tmp_path)
+    page = visit_atlas(various)
 
-    for record in records:
+    for record in SIZED:
         page.evaluate("hash => { location.hash = hash }", f"#pair={record.key}")
         expect(page.locator("#facts")).to_contain_text(record.key)
         for width, height in ((360, 740), (1280, 800), (2560, 1440)):
@@ -532,19 +552,12 @@ def test_the_pair_fits_every_screen(open_atlas: Open, tmp_path: Path) -> None:
             assert curves["y"] + curves["height"] <= height or width == 360 or record.frames == 2
 
 
-def test_a_strip_wider_than_browsers_show_is_shown_by_its_preview(open_atlas: Open, tmp_path: Path) -> None:
+def test_a_strip_wider_than_browsers_show_is_shown_by_its_preview(visit_atlas: Open, various: Path) -> None:
     """Firefox shows no picture of more than 32,767 px; sheet and preview can still be downloaded."""
-    strip = Picture(sheet_sha256="1" * 64, sheet_bytes=1, preview_sha256="2" * 64, preview_bytes=1)
-    wide = {"frames": 64, "size_px": 1024, "checkpoints": [Checkpoint(step=9, objective=1, picture=strip)]}
-    record = make_record(4, **wide)
-    publish(tmp_path, [record])
-    for step in (None, 9):
-        write_pictures(tmp_path, record.key, 4, step)
+    page = visit_atlas(various, f"#pair={WIDE.key}")
 
-    page = open_atlas(tmp_path, hash=f"#pair={record.key}")
-
-    preview = re.compile(f"previews/{record.key[:2]}/{record.key}.webp$")
+    preview = re.compile(f"previews/{WIDE.key[:2]}/{WIDE.key}.webp$")
     expect(page.locator("#frames img").first).to_have_attribute("src", preview)
-    expect(page.locator("#checkpoints img")).to_have_attribute("src", re.compile(f"{record.key}-9.webp$"))
-    page.locator("#download > summary").click()
-    expect(page.get_by_role("link", name="Sheet, PNG")).to_have_attribute("href", re.compile(f"{record.key}.png$"))
+    expect(page.locator("#checkpoints img")).to_have_attribute("src", re.compile(f"{WIDE.key}-9.webp$"))
+    unfold(page, "#download")
+    expect(page.get_by_role("link", name="Sheet, PNG")).to_have_attribute("href", re.compile(f"{WIDE.key}.png$"))

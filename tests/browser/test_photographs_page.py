@@ -53,9 +53,9 @@ def compared(tmp_path_factory: pytest.TempPathFactory, atlas: Path) -> Path:
     return root
 
 
-def test_natural_strip_lies_below_the_frames_and_has_the_same_scrubber(open_atlas: Open, compared: Path) -> None:
+def test_natural_strip_lies_below_the_frames_and_has_the_same_scrubber(visit_atlas: Open, compared: Path) -> None:
     """Each frame has up to four photographs, all different; pointing at a photograph goes to its frame."""
-    page = open_atlas(compared, hash=f"#pair={RECORD.key}")
+    page = visit_atlas(compared, f"#pair={RECORD.key}")
     columns = page.locator("#natural > div")
     expect(columns).to_have_count(FRAMES)
     page.wait_for_function("() => [...document.querySelectorAll('#natural img')].every(one => one.naturalWidth === 96)")
@@ -80,9 +80,9 @@ def test_natural_strip_lies_below_the_frames_and_has_the_same_scrubber(open_atla
     assert_no_sideways_scroll(page)
 
 
-def test_neuron_has_its_strongest_photographs_with_the_place(open_atlas: Open, compared: Path) -> None:
+def test_neuron_has_its_strongest_photographs_with_the_place(visit_atlas: Open, compared: Path) -> None:
     """The page has 16 photographs with the part that excites the neuron, 8 from the middle, and classes as searches."""
-    page = open_atlas(compared, hash=f"#neuron={RECORD.a}")
+    page = visit_atlas(compared, f"#neuron={RECORD.a}")
     strongest, middle = (page.locator("#neuron-photographs .photographs").nth(place) for place in (0, 1))
     expect(strongest.locator("figure")).to_have_count(16)
     expect(middle.locator("figure")).to_have_count(8)
@@ -103,14 +103,14 @@ def test_neuron_has_its_strongest_photographs_with_the_place(open_atlas: Open, c
     expect(page).to_have_url(re.compile("#text=hunting"))
 
 
-def test_search_for_a_class_finds_the_neurons_that_it_excites(open_atlas: Open, compared: Path) -> None:
-    page = open_atlas(compared, hash="#text=dog")
+def test_search_for_a_class_finds_the_neurons_that_it_excites(visit_atlas: Open, compared: Path) -> None:
+    page = visit_atlas(compared, "#text=dog")
     expect(page.locator("#grid [data-place]")).to_have_count(1)
     assert keys_shown(page) == [RECORD.key]
 
 
-def test_pairs_are_sorted_by_photographs(open_atlas: Open, compared: Path) -> None:
-    page = open_atlas(compared, hash="#sort=photo_correlation&columns=1")
+def test_pairs_are_sorted_by_photographs(visit_atlas: Open, compared: Path) -> None:
+    page = visit_atlas(compared, "#sort=photo_correlation&columns=1")
     expect(page.locator("#grid [data-place='0']")).to_be_visible()
     values = page.evaluate("isthmus.grid.rows().slice(0, 29).reduce((all, row) => "
                            "[...all, isthmus.pairs.columns.photo_correlation[row]], [])")  # fmt: skip

@@ -176,9 +176,9 @@ WHY = {
 }
 
 
-def test_the_page_says_why_there_is_no_route(open_atlas: Open, walk_atlas: Path) -> None:
+def test_the_page_says_why_there_is_no_route(visit_atlas: Open, walk_atlas: Path) -> None:
     """Each mistake has its own message, the fields keep the neurons, and another search works."""
-    page = open_atlas(walk_atlas, viewport={"width": 360, "height": 740})
+    page = visit_atlas(walk_atlas, viewport={"width": 360, "height": 740})
 
     for names, words in WHY.items():
         page.evaluate("hash => { location.hash = hash }", f"#route={names}")

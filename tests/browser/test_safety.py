@@ -12,7 +12,7 @@ from urllib.parse import quote
 import pytest
 from playwright.sync_api import Page, expect
 from sample_atlases import FAILED_ROW, FRAMES, SIZE_PX, make_record, publish, write_pictures
-from screen import assert_no_sideways_scroll, wait_until
+from screen import assert_no_sideways_scroll, unfold, wait_until
 
 from core.neurons import Neuron
 
@@ -72,9 +72,9 @@ PLACES = [
 ]
 
 
-def test_hostile_names_are_text_and_do_not_stretch_the_page(open_atlas: Open, hostile: Path) -> None:
+def test_hostile_names_are_text_and_do_not_stretch_the_page(visit_atlas: Open, hostile: Path) -> None:
     """On no page does a name run or load anything, and every page is as wide as a telephone."""
-    page = open_atlas(hostile, viewport={"width": 360, "height": 700})
+    page = visit_atlas(hostile, viewport={"width": 360, "height": 700})
 
     for place in PLACES:
         page.evaluate("place => { location.hash = place }", place)
@@ -86,15 +86,16 @@ def test_hostile_names_are_text_and_do_not_stretch_the_page(open_atlas: Open, ho
         assert page.locator("h1").text_content() == " ".join(HOSTILE_NAMES)
 
 
-def test_hostile_names_show_as_they_are(open_atlas: Open, hostile: Path) -> None:
+def test_hostile_names_show_as_they_are(visit_atlas: Open, hostile: Path) -> None:
     """Tiles, titles and lists show every character as it was written, and the pages of these neurons open."""
-    page = open_atlas(hostile, viewport={"width": 1280, "height": 2000})
+    page = visit_atlas(hostile, viewport={"width": 1280, "height": 2000})
 
     expect(page.locator("#grid .tile")).to_have_count(len(HOSTILE_NAMES) + 1)
     in_order = sorted(HOSTILE_NAMES, key=lambda name: Neuron(name, 1).order)
     shown = page.locator("#grid .tile .to-neuron:first-child .layer").all_text_contents()
     assert sorted(set(shown), key=lambda name: Neuron(name, 1).order) == in_order
-    page.locator("#filters > summary").click()
+    page.set_viewport_size({"width": 900, "height": 1200})
+    unfold(page, "#filters")
     for name in HOSTILE_NAMES:
         page.locator("#layer_a").select_option(name)
         expect(page.locator("#chips bdi")).to_have_text(name)
@@ -107,9 +108,9 @@ def test_hostile_names_show_as_they_are(open_atlas: Open, hostile: Path) -> None
         page.get_by_role("link", name="Strips").click()
 
 
-def test_every_name_can_be_written_into_an_address(open_atlas: Open, hostile: Path) -> None:
+def test_every_name_can_be_written_into_an_address(visit_atlas: Open, hostile: Path) -> None:
     """Walk, route, neuron and matrix understand names as pages write them, and as readers who know no escapes."""
-    page = open_atlas(hostile)
+    page = visit_atlas(hostile)
     expect(page.locator("#count")).to_be_visible()
 
     for name in HOSTILE_NAMES:

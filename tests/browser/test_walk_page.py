@@ -95,9 +95,9 @@ def test_a_movie_plays_previews_that_are_smaller_than_their_sheets(
         page.get_by_role("link", name=f"Walk to {LAYER}:").first.click()
 
 
-def test_a_drift_walks_on_until_it_is_stopped(open_atlas: Open, walk_atlas: Path) -> None:
+def test_a_drift_walks_on_until_it_is_stopped(visit_atlas: Open, walk_atlas: Path) -> None:
     """Every step is a road, and leads straight back only if there is no other road; the address follows."""
-    page = open_atlas(walk_atlas)
+    page = visit_atlas(walk_atlas)
     page.get_by_label("Speed").select_option("4")
     page.get_by_role("link", name="Walk", exact=True).click()
     assert_at(page, HUB)
@@ -134,9 +134,9 @@ def test_a_reader_who_wants_less_motion_arrives_at_once(open_atlas: Open, serve:
         assert min(max(abs(a - b) for a, b in zip(colour, known, strict=True)) for known in portraits) < 12
 
 
-def test_a_walk_stays_among_portraits_of_the_same_settings(open_atlas: Open, walk_atlas: Path) -> None:
+def test_a_walk_stays_among_portraits_of_the_same_settings(visit_atlas: Open, walk_atlas: Path) -> None:
     """Strips that failed, have ends of their own or other settings are no roads here; a pair links to its own walk."""
-    page = open_atlas(walk_atlas, hash=f"#walk={LAYER}:5")
+    page = visit_atlas(walk_atlas, f"#walk={LAYER}:5")
     assert_at(page, 5)
     expect(page.locator("#around .channel")).to_have_text([":4", ":6", ":7"])
 
@@ -152,9 +152,9 @@ def test_a_walk_stays_among_portraits_of_the_same_settings(open_atlas: Open, wal
     assert_at(page, 30)
 
 
-def test_a_walk_shows_its_goal_and_pauses(open_atlas: Open, walk_atlas: Path) -> None:
+def test_a_walk_shows_its_goal_and_pauses(visit_atlas: Open, walk_atlas: Path) -> None:
     """The road to the goal, the goal, and the neuron that a strip leads to while it plays are marked; Space pauses."""
-    page = open_atlas(walk_atlas, hash=f"#walk={LAYER}:2..1..goal..5")
+    page = visit_atlas(walk_atlas, f"#walk={LAYER}:2..1..goal..5")
     state = page.locator("#walk-state")
     expect(state).to_contain_text(f"The goal is {LAYER}:5, 2 strips from here; the road that leads there is marked.")
     expect(page.locator(".road.on-way")).to_have_text(f"{LAYER}:6→ goal")
@@ -232,9 +232,9 @@ def test_a_channel_or_a_label_names_a_neuron(open_atlas: Open, tmp_path: Path) -
     expect(page.locator(".partner .to-neuron")).to_have_text(["block1:2", "block1:4 not excited"])
 
 
-def test_a_long_or_broken_address_is_still_a_walk(open_atlas: Open, walk_atlas: Path) -> None:
+def test_a_long_or_broken_address_is_still_a_walk(visit_atlas: Open, walk_atlas: Path) -> None:
     """If no road joins two neurons in the address, the walk begins after them and says so; a long walk is cut."""
-    page = open_atlas(walk_atlas, hash=f"#walk={LAYER}:2..1..5..6", reduced_motion="reduce")
+    page = visit_atlas(walk_atlas, f"#walk={LAYER}:2..1..5..6", reduced_motion="reduce")
     assert_at(page, 6)
     assert crumbs(page) == [5, 6]
     expect(page.locator("#walk-state")).to_contain_text("The address names neurons that no road joins")
@@ -249,9 +249,9 @@ def test_a_long_or_broken_address_is_still_a_walk(open_atlas: Open, walk_atlas: 
         assert_no_sideways_scroll(page)
 
 
-def test_the_page_says_why_there_is_no_walk(open_atlas: Open, atlas: Path, walk_atlas: Path) -> None:
+def test_the_page_says_why_there_is_no_walk(visit_atlas: Open, atlas: Path, walk_atlas: Path) -> None:
     """A neuron without roads and an atlas without roads are explained; such an atlas has no links to these pages."""
-    page = open_atlas(walk_atlas, hash="#walk=stem:77")
+    page = visit_atlas(walk_atlas, "#walk=stem:77")
     expect(page.locator("#walk-state")).to_contain_text("stem:77 has no road in this atlas")
     expect(page.locator("#walk-stage")).to_be_hidden()
     page.get_by_label("Begin at").press_sequentially(":22")
@@ -263,7 +263,7 @@ def test_the_page_says_why_there_is_no_walk(open_atlas: Open, atlas: Path, walk_
     kind = re.compile("^24 of 25 pairs have strips that begin and end on portraits")
     expect(page.locator("#kind")).to_have_text(kind)
 
-    page = open_atlas(atlas, hash="#walk")
+    page = visit_atlas(atlas, "#walk")
     expect(page.locator("#walk-state")).to_contain_text("A spec with strip: walk makes an atlas whose strips meet.")
     page.evaluate("location.hash = '#route'")
     expect(page.locator("#route-state")).to_contain_text("A spec with strip: walk makes an atlas whose strips meet.")

@@ -168,7 +168,7 @@ isthmus.tools = (() => {
   }
 
   // What the reader has chosen before this script was there.
-  const fields = ["text", "sort", "ends"].map((name) => [name, byId(name).value.trim()]);
+  const fields = ["text", "with", "sort", ...Object.keys(filter.LISTS)].filter(byId).map((name) => [name, byId(name).value.trim()]);
   const before = [...fields, ["view", viewChosen()]].filter(([, value]) => value);
   const columns = byId("columns").value;
   const laidOut = byId("columns-number").value; // nothing before the grid has been shown
