@@ -13,6 +13,7 @@ import pytest
 from PIL import Image, ImageSequence
 from playwright.sync_api import Download, Page, expect
 from sample_atlases import FAILED_ROW, FRAMES, PAIRS, SIZE_PX, make_record, publish, write_coloured_pictures
+from screen import unfold
 
 Open = Callable[..., Page]  # the fixture `open_atlas`
 Serve = Callable[[Path], str]  # the fixture `serve`
@@ -20,12 +21,13 @@ RECORD = make_record(4)
 COLOURS = [(40 * frame, 255 - 40 * frame, 90) for frame in range(FRAMES)]
 
 
-@pytest.fixture
-def coloured(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def coloured(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An atlas of one pair, whose frames have one colour each, with a name that not every file system allows."""
-    write_coloured_pictures(tmp_path, RECORD.key, COLOURS)
-    publish(tmp_path, [RECORD], name="../first: light?")
-    return tmp_path
+    root = tmp_path_factory.mktemp("coloured")
+    write_coloured_pictures(root, RECORD.key, COLOURS)
+    publish(root, [RECORD], name="../first: light?")
+    return root
 
 
 def asked(page: Page, button: str) -> Download:
@@ -113,10 +115,10 @@ def test_the_sheet_plays_in_the_html_to_copy(open_atlas: Open, serve: Serve, col
     assert shot.getpixel((5, 5)) == COLOURS[-1]
 
 
-def test_a_page_from_a_folder_says_why_it_makes_no_files(open_atlas: Open, coloured: Path) -> None:
+def test_a_page_from_a_folder_says_why_it_makes_no_files(visit_atlas: Open, coloured: Path) -> None:
     """Browsers forbid it; the sheet can be downloaded all the same."""
-    page = open_atlas(coloured, hash=f"#pair={RECORD.key}")
-    page.locator("#download > summary").click()
+    page = visit_atlas(coloured, f"#pair={RECORD.key}")
+    unfold(page, "#download")
 
     expect(page.locator("#unreadable")).to_contain_text("isthmus open --serve")
     for button in ("GIF", "Animated WebP", "This frame, PNG"):
@@ -147,9 +149,9 @@ def test_the_pairs_of_the_grid_as_a_table(open_atlas: Open, serve: Serve, tmp_pa
         assert line["sheet"] == f"sheets/{record.key[:2]}/{record.key}.png"
 
 
-def test_what_the_clipboard_refuses_is_shown_to_copy(open_atlas: Open, coloured: Path) -> None:
+def test_what_the_clipboard_refuses_is_shown_to_copy(visit_atlas: Open, coloured: Path) -> None:
     """The page says that the browser refuses, and has the text selected in a field."""
-    page = open_atlas(coloured, hash=f"#pair={RECORD.key}")
+    page = visit_atlas(coloured, f"#pair={RECORD.key}")
     page.evaluate("""() => {
         navigator.clipboard.writeText = () => Promise.reject(new DOMException("no", "NotAllowedError"));
         document.execCommand = () => false;

@@ -37,9 +37,9 @@ def large_atlas(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # ---- what the page shows
 
 
-def test_every_tile_has_its_names_numbers_and_picture(open_atlas: Open, atlas: Path) -> None:
+def test_every_tile_has_its_names_numbers_and_picture(visit_atlas: Open, atlas: Path) -> None:
     """A tile shows both neurons, the activations of the ends, the smoothness and a preview of the size of its strip."""
-    page = open_atlas(atlas, viewport={"width": 1280, "height": 2400})
+    page = visit_atlas(atlas, viewport={"width": 1280, "height": 2400})
 
     expect(page.locator(".tile")).to_have_count(PAIRS)
     tile = page.locator(".tile").first

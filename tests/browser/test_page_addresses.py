@@ -131,9 +131,9 @@ def test_the_place_on_a_page_survives_reload_and_return(open_atlas: Open, atlas:
     expect_place(pair)
 
 
-def test_more_pairs_than_fit_into_a_float_are_sorted_rightly(open_atlas: Open, atlas: Path) -> None:
+def test_more_pairs_than_fit_into_a_float_are_sorted_rightly(visit_atlas: Open, atlas: Path) -> None:
     """Sorting is by value alone, whatever the number of rows, and keeps the sequence of equal values."""
-    page = open_atlas(atlas, hash="#sort=objective")
+    page = visit_atlas(atlas, "#sort=objective")
     expect(page.locator("#count")).to_have_text("30 of 30 pairs")
 
     wrong = page.evaluate(

@@ -48,7 +48,7 @@ SIZED = [
     make_record(row, key=f"{4 + row:020x}", a=f"sized:{row}", frames=frames) for row, frames in enumerate((2, 6, 60))
 ]
 KEPT = {"sheet_sha256": "3" * 64, "sheet_bytes": 3, "preview_sha256": "4" * 64, "preview_bytes": 4}
-EARLIER = [Checkpoint(step=step, objective=step / 100, picture=KEPT) for step in (32, 64)]  # type: ignore[arg-type]
+EARLIER = [Checkpoint(step=step, objective=step / 100, picture=KEPT) for step in (32, 64)]
 CHECKED = make_record(
     0, key=f"{7:020x}", a="checked:1", b="checked:2", checkpoints=[*EARLIER, Checkpoint(step=512, objective=5)]
 )
@@ -59,7 +59,7 @@ WIDE = make_record(
     b="wide:2",
     frames=64,
     size_px=1024,
-    checkpoints=[Checkpoint(step=9, objective=1, picture=KEPT)],  # type: ignore[arg-type]
+    checkpoints=[Checkpoint(step=9, objective=1, picture=KEPT)],
 )
 AROUND = [  # pairs of stem:0, the most similar last, and another pair of stem:1
     *(
