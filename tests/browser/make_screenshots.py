@@ -2,8 +2,8 @@
 
     python tests/browser/make_screenshots.py [ATLAS] [--output FOLDER]
 
-ATLAS is the folder of a published atlas. Without it, three small atlases are made: one with a failed pair, one whose
-strips meet, and one with a land.
+ATLAS is the folder of a published atlas. Without it, four small atlases are made: one with a failed pair, one whose
+strips meet, one with a land, and one with photographs.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 from sample_atlases import HUB, LAYERS, small_atlas, small_land_atlas, small_walk_atlas, walk_record
+from sample_evidence import RECORD, compare_with_photographs
 
 SIZES = {"telephone": (360, 740), "desk": (1280, 800), "wall": (2560, 1440)}
 SCHEMES = ("light", "dark")
@@ -37,6 +38,12 @@ LAND_PLACES = {
     "no-place": "#land=nonsense",
     "neuron-on-land": f"#neuron={LAYERS[0]}:32",
 }
+PHOTOGRAPH_PLACES = {
+    "natural-strip": f"#pair={RECORD.key}",
+    "photographs": f"#neuron={RECORD.a}",
+    "class": "#text=dog",
+}
+WHOLE = {"pair", "dead", "about", "route", "walk-about", "natural-strip", "photographs"}  # longer than the screen
 
 
 def main() -> None:
@@ -59,7 +66,14 @@ def main() -> None:
             else:
                 small, walk = small_atlas(Path(folder, "small")), small_walk_atlas(Path(folder, "walk"))
                 land = small_land_atlas(Path(folder, "land"))
-                atlases = [(small, places(small)), (walk, WALK_PLACES), (land, LAND_PLACES)]
+                compared = small_atlas(Path(folder, "compared"))
+                compare_with_photographs(compared)
+                atlases = [
+                    (small, places(small)),
+                    (walk, WALK_PLACES),
+                    (land, LAND_PLACES),
+                    (compared, PHOTOGRAPH_PLACES),
+                ]
             for size, (width, height) in SIZES.items():
                 for scheme in SCHEMES:
                     page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
@@ -69,9 +83,7 @@ def main() -> None:
                             page.goto((root / "index.html").as_uri() + place)
                             page.wait_for_timeout(500)
                             path = options.output / f"{name}-{size}-{scheme}.png"
-                            page.screenshot(
-                                path=path, full_page=name in ("pair", "dead", "about", "route", "walk-about")
-                            )
+                            page.screenshot(path=path, full_page=name in WHOLE)
                             print(path, flush=True)
                     page.close()
             browser.close()

@@ -7,49 +7,20 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 from playwright.sync_api import Page, expect
-from sample_atlases import FRAMES, LAYERS, make_record
-from sample_land import make_land, write_land
-from sample_photographs import compare, make_pictures
+from sample_atlases import FRAMES, LAYERS
+from sample_evidence import CAPTION, RECORD, compare_with_photographs
 from screen import assert_no_sideways_scroll, keys_shown
 
-from core.gallery import publish as publishing
-from core.gallery.lines import Lines
-from core.gallery.photographs import Photographs, read_photographs
-from core.gallery.table import read_table
-from core.store.store import DirectoryStore
-
 Open = Callable[..., Page]  # the fixture `open_atlas`
-PHOTOGRAPHS = 120
-RECORD = make_record(4)
-LAYER, CHANNEL = RECORD.a.split(":")
-CAPTION = "<b>A small dog</b>"
-
-
-def _compare(root: Path, *, publish: bool = True) -> Photographs:
-    """Compare the pairs of a sample atlas with photographs; every fifth is a dog, which excites a of RECORD."""
-    store, random = DirectoryStore(root), np.random.default_rng(1)
-    means = {layer: np.maximum(0, random.gamma(0.5, 1, (PHOTOGRAPHS, 640)) - 0.2) for layer in LAYERS}
-    means[LAYER][::5, int(CHANNEL)] += 4
-    labels = ["hunting dog" if number % 5 == 0 else "cat" for number in range(PHOTOGRAPHS)]
-    compare(store, means, labels=labels, publish=publish)
-    with Lines() as lines:
-        photographs = read_photographs(store, read_table(store, lines))
-    assert photographs
-    if publish:
-        make_pictures(store, photographs.evidence.listing, sorted(photographs.wanted, key=str), CAPTION)
-    land = write_land(store, make_land(6, 3, 64, layer=LAYERS[0]))  # of neurons without pairs
-    publishing.publish(store, "first-light", lambda _: land)
-    return photographs
 
 
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory: pytest.TempPathFactory, atlas: Path) -> Path:
     """A published atlas that was compared with photographs. Tests must not change it."""
     root = shutil.copytree(atlas, tmp_path_factory.mktemp("photographs") / "compared")
-    _compare(root)
+    compare_with_photographs(root)
     return root
 
 
@@ -121,7 +92,7 @@ def test_pairs_are_sorted_by_photographs(visit_atlas: Open, compared: Path) -> N
 def test_photographs_that_are_not_published_are_numbers(open_atlas: Open, compared: Path, tmp_path: Path) -> None:
     """With publish: false the pages have the numbers, and load no picture, although pictures exist."""
     root = shutil.copytree(compared, tmp_path / "numbers")
-    _compare(root, publish=False)
+    compare_with_photographs(root, publish=False)
     page = open_atlas(root, hash=f"#pair={RECORD.key}")
     loaded: list[str] = []
     page.on("request", lambda request: loaded.append(request.url))
