@@ -224,11 +224,16 @@ def _build(pairs: int, neurons: str, settings: RenderSettings, processes: int) -
         "steps": settings.steps,
         "processes": processes,
         "seconds": round(seconds, 2),
-        "pair_seconds": round(pair, 3),
-        "bare_pair_seconds": round(bare_pair, 3),
-        "efficiency": round(pairs * bare_pair / processes / seconds, 3),
-        "rendering_efficiency": round(bare_pair / pair, 3),
+        "pair_seconds": _three_digits(pair),
+        "bare_pair_seconds": _three_digits(bare_pair),
+        "efficiency": _three_digits(pairs * bare_pair / processes / seconds),
+        "rendering_efficiency": _three_digits(bare_pair / pair),
     }
+
+
+def _three_digits(value: float) -> float:
+    """Round to three significant digits, so that the figures of a tiny atlas are not 0."""
+    return float(f"{value:.3g}")
 
 
 def _pair_seconds(folder: str) -> list[float]:

@@ -84,7 +84,7 @@ SIZE_OF_TEXT = """new MutationObserver(() => document.documentElement?.style.set
 
 def test_text_follows_the_size_that_is_set_in_the_browser(open_atlas: Open, atlas: Path) -> None:
     """With text half as large again, every line is larger, no row covers the next, and the page needs no scrollbar."""
-    page = open_atlas(atlas, file="manifest.json", may_fail=True, viewport={"width": 360, "height": 740})
+    page = open_atlas(atlas, file="manifest.json", may_fail=True, apart=True, viewport={"width": 360, "height": 740})
     page.add_init_script(SIZE_OF_TEXT)
     page.goto((atlas / "index.html").as_uri())
     expect(page.locator("#count")).to_have_text("30 of 30 pairs")

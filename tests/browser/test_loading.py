@@ -59,7 +59,7 @@ def test_a_fresh_page_is_less_than_60_kb_of_code(open_atlas: Open, serve: Serve,
 def test_an_open_page_whose_scripts_are_gone_says_what_to_do(open_atlas: Open, tmp_path: Path) -> None:
     """If another version has published the atlas again, an open page names the missing file and the remedy."""
     publish(tmp_path, [make_record(FAILED_ROW)])
-    [script] = tmp_path.glob("assets/matrix-??????????.js")
+    [script] = tmp_path.glob("assets/matrix-????????.js")
     moved = script.rename(tmp_path / "moved.js")
     page = open_atlas(tmp_path, may_fail=True)
     expect(page.locator("#count")).to_have_text("1 of 1 pair")
