@@ -277,6 +277,12 @@ _FOLLOW = """hash => new Promise((done) => {
     location.hash = hash;
 })"""
 
+_FOLD = """() => {
+    for (const fold of document.querySelectorAll("details"))
+        if (fold.open !== (fold.id === "welcome")) fold.open = !fold.open;
+}"""
+_TO_START = """() => scrollTo({ top: 0, behavior: "instant" })"""
+
 
 @pytest.fixture
 def visit_atlas(
@@ -285,9 +291,9 @@ def visit_atlas(
     """Follow an address on a page that earlier tests of the same atlas may have left: `visit_atlas(root, "#...")`.
 
     Loading an atlas, and all its scripts when the pointer first moves, takes most of the processor time of a short
-    test. This fixture is for tests of an atlas that does not change, and of what does not depend on a fresh page. Such
-    tests expect any fold to be open or folded, and anything in the browser's history; they leave no favourites and no
-    strips chosen to compare.
+    test. This fixture is for tests of an atlas that does not change, and of what does not depend on a fresh page. Folds
+    are as on a fresh page, and it is scrolled to its start; anything may be in the browser's history. Such tests leave
+    no favourites and no strips chosen to compare.
     """
     used = []
 
@@ -302,8 +308,10 @@ def visit_atlas(
             watch.follow(page, may_fail=False)
             _prepare(page, viewport, media)
             page.mouse.move(2, 2)
+            page.evaluate(_FOLD)
             for place in (_NOWHERE, hash):
                 page.evaluate(_FOLLOW, place)
+            page.evaluate(_TO_START)
         used.append(root)
         return page
 

@@ -132,6 +132,7 @@ def test_the_marker_of_a_film_follows_the_frame(visit_atlas: Open, atlas: Path) 
     page = visit_atlas(atlas, "#view=filmstrip", forced_colors="active")
     marker = page.locator(".marker").first
     expect(marker).to_have_css("opacity", "0")
+    page.locator(".rail").first.scroll_into_view_if_needed()
     box = page.locator(".rail").first.bounding_box()
     assert box is not None
     page.mouse.move(box["x"] + 4.5 / FRAMES * box["width"], box["y"] + 6)
