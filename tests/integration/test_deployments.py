@@ -340,7 +340,11 @@ def test_bad_input_of_shards_is_told_in_one_line_and_fails_the_build(deployed: D
     assert {shard["id"] for shard in deployed.shards("bad-input")} == causes.keys()
     for shard, cause in causes.items():
         deployed.assert_told_in_one_line(shard, cause)
-        assert any(f"ended as Failed: {cause}" in line for line in deployed.log(build["id"]))
+    said = [f"ended as Failed: {cause}" for cause in causes.values()]
+    # The last lines of a log reach the server after the state of the run.
+    wait_for(
+        lambda: all(cause in "\n".join(deployed.log(build["id"])) for cause in said), "the causes in the build's log"
+    )
     assert any(cause in build["state"]["message"] for cause in causes.values())
     assert job.records() == {}
 
