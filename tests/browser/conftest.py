@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Dialog, Error, Page, Request, expect, sync_playwright
-from sample_atlases import LAND, publish_land, small_atlas, small_walk_atlas
+from sample_atlases import add_small_land, small_atlas, small_walk_atlas
 
 from core.machine.lock import locked
 
@@ -73,13 +73,7 @@ def walk_atlas(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def land_atlas(tmp_path_factory: pytest.TempPathFactory, walk_atlas: Path) -> Path:
     """A published atlas with a land, whose strips meet. Tests must not change it."""
-
-    def add_land(root: Path) -> Path:
-        shutil.copytree(walk_atlas, root)
-        publish_land(root, LAND, name="landscape")
-        return root
-
-    return _made_once(tmp_path_factory, "land", add_land)
+    return _made_once(tmp_path_factory, "land", lambda root: add_small_land(shutil.copytree(walk_atlas, root)))
 
 
 def _made_once(folders: pytest.TempPathFactory, name: str, make: Callable[[Path], Path]) -> Path:
@@ -97,7 +91,7 @@ def _made_once(folders: pytest.TempPathFactory, name: str, make: Callable[[Path]
 
 
 class Watch:
-    """What the pages of a test do that they must not: errors on the console, dialogs, and requests to other places."""
+    """Errors on the console, dialogs, and requests to other places: the pages of a test may cause none of them."""
 
     def __init__(self) -> None:
         self.places = ["file://", "data:", "about:blank"]

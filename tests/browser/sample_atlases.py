@@ -227,7 +227,11 @@ LAND = make_land(33, 7, 128, layer=LAYERS[0])  # its last row has room for two m
 
 def small_land_atlas(root: Path) -> Path:
     """Publish the atlas whose strips meet with a land of the same neurons, and return its folder."""
-    small_walk_atlas(root)
+    return add_small_land(small_walk_atlas(root))
+
+
+def add_small_land(root: Path) -> Path:
+    """Publish the atlas whose strips meet again, with a land, and return its folder."""
     publish_land(root, LAND, name="landscape")
     return root
 

@@ -293,9 +293,7 @@ class Worker:
 
     def stop_rendering(self) -> None:
         """Stop the render processes, so that no shard can finish before something happens to it."""
-        for pid in render_processes(self.descendants()):
-            with contextlib.suppress(ProcessLookupError):  # it has just ended
-                os.kill(pid, signal.SIGSTOP)
+        stop_rendering(self.descendants())
 
     def pause(self) -> bool:
         """Stop the flow runs of this worker, if any of them renders, and return whether one does.
@@ -373,6 +371,13 @@ def render_processes(pids: list[int]) -> list[int]:
             if b"spawn_main" in _command(pid) or (_FORK_SERVER in _command(pid) and _FORK_SERVER in _command(parent)):
                 found.append(pid)
     return found
+
+
+def stop_rendering(pids: list[int]) -> None:
+    """Stop those of some processes that render."""
+    for pid in render_processes(pids):
+        with contextlib.suppress(ProcessLookupError):  # it has just ended
+            os.kill(pid, signal.SIGSTOP)
 
 
 def fork_servers(pids: list[int]) -> list[int]:

@@ -79,7 +79,7 @@ def test_a_spec_that_is_wrong_is_refused_before_anything_runs(deployed: Deployed
 
 @pytest.fixture(scope="module")
 def told(deployed: Deployed) -> Iterator[list[str]]:
-    """What the automations tell a webhook; each of them exists once, however often they are made."""
+    """The messages that the automations send to a webhook; each automation exists once, however often it is made."""
     messages: list[str] = []
 
     class Webhook(BaseHTTPRequestHandler):

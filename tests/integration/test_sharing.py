@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 
 from job import ISTHMUS, LAYER, SMALL, Job, finish, wait_for
-from prefect_parts import descendants, render_processes
+from prefect_parts import descendants, render_processes, stop_rendering
 
 SLOW = SMALL | {"steps": 120}  # long enough to be interrupted
 
@@ -84,9 +84,7 @@ def test_a_second_build_on_the_same_processors_waits_and_takes_over(job: Job) ->
     second = None
     try:
         wait_for(job.records, "the first record")
-        for process in render_processes(descendants(first.pid)):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(process, signal.SIGSTOP)  # so that it does not render the rest while the second build loads
+        stop_rendering(descendants(first.pid))  # so that it does not render the rest while the second build loads
         second = job.start(*one_processor)
         wait_for(lambda: len(list(job.atlas.glob("plan/leases/*"))) == 2, "the second lease")
         assert render_processes(descendants(second.pid)) == []
