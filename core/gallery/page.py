@@ -23,22 +23,23 @@ if TYPE_CHECKING:
     from core.atlas.manifest import Manifest
 
 _WEB = Path(__file__).parent / "web"
-# Scripts run in the order of these lists.
+# Scripts run in the order of these lists, those that several parts share before the others.
 _LOADED_WITH_PAGE = (
     "page.css grid.css strip.css text.js data.js filter.js rows.js strip.js grid.js welcome.js assets.js address.js"
 ).split()
 _PHOTOGRAPHS = "photographs"  # a part of atlases that have any
 _LOADED_LATER = {  # page, or another part -> its HTML, styles and scripts, which are loaded before it is opened
     "every": (  # loaded before any other part, at the first sign of a reader
-        "filters.html later.css words.js copy.js favourites.js motion.js moving.js tools.js tray.js damage.js"
+        "filters.html later.css words.js copy.js favourites.js motion.js moving.js tools.js tray.js damage.js film.js "
+        "scrubber.js"
     ).split(),
     "search": ["sorting.js", "keys.js", "details.js", "search.js"],
     "pair": (
-        "pair.html strips.css pair.css copy.js places.js reference.js chart.js film.js scrubber.js summary.js "
-        "sharing.js download.js record.js around.js pair.js"
+        "pair.html strips.css pair.css places.js reference.js chart.js summary.js sharing.js download.js record.js "
+        "around.js pair.js"
     ).split(),
-    "compare": "compare.html strips.css compare.css reference.js chart.js film.js scrubber.js compare.js".split(),
-    "embed": "embed.html strips.css embed.css film.js scrubber.js embed.js".split(),
+    "compare": "compare.html strips.css compare.css reference.js chart.js compare.js".split(),
+    "embed": "embed.html strips.css embed.css embed.js".split(),
     "neuron": "neuron.html neuron.css names.js places.js tiles.js neuron_land.js neuron.js".split(),
     "matrix": "matrix.html matrix.css cells.js matrix_view.js matrix.js".split(),
     "walk": ["walk.html", "walk.css", "names.js", "roads.js", "movie.js", "walk.js"],
@@ -47,12 +48,14 @@ _LOADED_LATER = {  # page, or another part -> its HTML, styles and scripts, whic
         "land.html land.css names.js places.js tiles.js camera.js layers.js roads.js movie.js land_view.js flight.js "
         "land.js"
     ).split(),
-    "about": ["about.html", "about.css", "copy.js", "about.js"],
+    "about": ["about.html", "about.css", "about.js"],
     "animations": ["gifenc.js", "animations.js"],
     "csv": ["csv.js"],
     _PHOTOGRAPHS: ["photographs.css", "photographs.js", "neuron_photographs.js", "natural_strip.js"],
 }
 _ICON = "icon.svg"
+_SHARED = "shared.js"
+_STRICT = '"use strict";'
 _LONGEST_SPEC = 20_000  # characters; a longer spec lists thousands of pairs and would make every page load slower
 
 
@@ -68,14 +71,12 @@ def pages(manifest: Manifest) -> dict[str, bytes]:
         "spec": _spec_text(manifest.spec),
         "citation": citation(manifest),
     }
-    parts = {part: names for part, names in _LOADED_LATER.items() if part != _PHOTOGRAPHS or manifest.photographs}
-    assets: dict[str, bytes] = {}
-    for name in chain(_LOADED_WITH_PAGE, *parts.values()):
-        if name.endswith(".html"):
-            assets[name] = _html_script(name, _templates().get_template(f"{name}.j2").render(facts))
-        else:
-            assets[name] = _asset(name)
-    paths = {name: _asset_path(name, data) for name, data in assets.items()}
+    parts = {"page": _LOADED_WITH_PAGE, **_LOADED_LATER}
+    if not manifest.photographs:
+        del parts[_PHOTOGRAPHS]
+    bundles = _bundles(parts)
+    assets = {bundle: _joined(bundle, [_asset(name, facts) for name in names]) for bundle, names in bundles.items()}
+    paths = {bundle: _asset_path(bundle, data) for bundle, data in assets.items()}
     icon = (_WEB / _ICON).read_bytes().rstrip()
     icon_path = _asset_path(_ICON, icon)
     site = (manifest.spec or {}).get("site")
@@ -86,12 +87,12 @@ def pages(manifest: Manifest) -> dict[str, bytes]:
         icon=icon_path,
         site=f"{site.rstrip('/')}/" if isinstance(site, str) else "",
         model=json.dumps(_model(manifest)),
-        styles=[paths[name] for name in _LOADED_WITH_PAGE if name.endswith(".css")],
-        scripts=[paths[name] for name in _LOADED_WITH_PAGE if name.endswith(".js")],
-        later=_later(parts, paths, _data_of(manifest)),
+        style=paths["page.css"],
+        script=paths["page.js"],
+        later=_later(parts, bundles, paths, _data_of(manifest)),
     )
     html = re.sub(r"^\s+", "", page, flags=re.MULTILINE)
-    return {icon_path: icon, **{paths[name]: data for name, data in assets.items()}, "index.html": html.encode()}
+    return {icon_path: icon, **{paths[bundle]: data for bundle, data in assets.items()}, "index.html": html.encode()}
 
 
 @cache
@@ -127,52 +128,84 @@ def _data_of(manifest: Manifest) -> dict[str, str]:
     return found
 
 
-def _later(parts: Mapping[str, Sequence[str]], paths: Mapping[str, str], data: Mapping[str, str]) -> dict[str, str]:
+def _bundles(parts: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """Return bundle -> its sources. A bundle is one file, because each request costs time.
+
+    The bundles are `page.css` and `later.css`, `shared.js` with what several parts need, and a script of each part.
+    """
+    bundles: dict[str, list[str]] = {"page.css": [], "page.js": [], _SHARED: []}
+    for name in dict.fromkeys(chain.from_iterable(parts.values())):
+        users = [part for part, names in parts.items() if name in names]
+        if name.endswith(".css"):
+            bundle = "page.css" if users == ["page"] else "later.css"
+        else:
+            bundle = f"{users[0]}.js" if len(users) == 1 else _SHARED
+        bundles.setdefault(bundle, []).append(name)
+    return bundles
+
+
+def _later(
+    parts: Mapping[str, Sequence[str]],
+    bundles: Mapping[str, Sequence[str]],
+    paths: Mapping[str, str],
+    data: Mapping[str, str],
+) -> dict[str, str]:
     """Return what is loaded later: the paths of the files, and the parts with the places of their files in that list.
 
-    Both are texts such as `a.js b.js data/c.js` and `pair:0,2 walk:1,2`, which take less room in HTML than JSON does.
-    Files without a folder are in `assets/`.
+    Both are texts such as `a.js b.js data/c.js` and `pair:0,2 walk:0,1`, which take less room in HTML than JSON does.
+    Files without a folder are in `assets/`. All styles come with the part `every`.
 
     Args:
         data: script -> path of its data.
     """
-    names = list(dict.fromkeys(chain.from_iterable(parts.values())))
-    places_of = {part: [names.index(name) for name in files] for part, files in parts.items()}
-    files = [paths[name].removeprefix("assets/") for name in names]
-    for name, path in data.items():
-        for places in places_of.values():
-            if names.index(name) in places:
-                places.append(len(files))
-        files.append(path)
-    named = (f"{part}:{','.join(map(str, places))}" for part, places in places_of.items())
-    return {"files": " ".join(files), "parts": " ".join(named)}
+    files = {paths[bundle].removeprefix("assets/"): names for bundle, names in bundles.items() if "page." not in bundle}
+    files |= {path: [script] for script, path in data.items()}
+
+    def places(part: str) -> str:
+        wanted = set(parts[part])
+        return ",".join(
+            str(place)
+            for place, (file, names) in enumerate(files.items())
+            if (part == "every" if file.endswith(".css") else wanted.intersection(names))
+        )
+
+    return {
+        "files": " ".join(files),
+        "parts": " ".join(f"{part}:{places(part)}" for part in parts if part != "page"),
+    }
 
 
-def _html_script(name: str, html: str) -> bytes:
-    """Return a script that puts the HTML of a page into its element.
+def _asset(name: str, facts: Mapping[str, Any]) -> str:
+    """Return a script or style as it is published; HTML as the script that puts it into its element.
 
     A page that is opened from a folder cannot load HTML, but it can load scripts.
     """
-    page = name.removesuffix(".html")
-    return f"isthmus.html({script_json(page)},{script_json(html)});\n".encode()
+    if not name.endswith(".html"):
+        return _packed(name)
+    html = _templates().get_template(f"{name}.j2").render(facts)
+    return f"isthmus.html({script_json(name.removesuffix('.html'))},{script_json(html)});"
 
 
 @cache
-def _asset(name: str) -> bytes:
+def _packed(name: str) -> str:
     """Read a script or style without its comments and most of its white space."""
     source = (_WEB / name).read_text(encoding="utf-8")
     if name.endswith(".js"):
-        source = jsmin(source)
-    else:
-        source = re.sub(r"\s+", " ", re.sub(r"/\*.*?\*/", "", source, flags=re.DOTALL))
-        source = re.sub(r" ?([{};,>]) ?|(?<=:) ", r"\1", source).replace(";}", "}").strip()
-        source = re.sub(r"(?<=[:, (])0\.", ".", source)
-    return source.encode()
+        return jsmin(source).removeprefix(_STRICT)
+    source = re.sub(r"\s+", " ", re.sub(r"/\*.*?\*/", "", source, flags=re.DOTALL))
+    source = re.sub(r" ?([{};,>]) ?|(?<=:) ", r"\1", source).replace(";}", "}").strip()
+    return re.sub(r"(?<=[:, (])0\.", ".", source)
+
+
+def _joined(bundle: str, sources: Sequence[str]) -> bytes:
+    """Join packed scripts, all of which are strict, or styles."""
+    text = "".join(sources) if bundle.endswith(".css") else _STRICT + "\n".join(sources) + "\n"
+    return text.encode()
 
 
 def _asset_path(name: str, data: bytes) -> str:
     """Return a path with a digest of the content, so that a page never runs a script of another version."""
-    stem, dot, suffix = (name.replace(".html", "-page.js") if name.endswith(".html") else name).rpartition(".")
+    stem, dot, suffix = name.rpartition(".")
     return f"assets/{stem}-{hashlib.sha256(data).hexdigest()[:8]}{dot}{suffix}"
 
 

@@ -57,7 +57,8 @@ def test_the_html_to_copy_shows_the_strip_alone(open_atlas: Open, serve: Serve, 
     assert frame.locator("#bar, #grid, #pair-page").locator("visible=true").count() == 0
     assert page.locator("iframe").bounding_box() == {"x": 8, "y": 8, "width": 240, "height": 300}
     assert page.evaluate("document.activeElement === document.body")
-    assert not [path for path in loaded if "/detail-" in path or path.startswith(("assets/pair", "sheets/0"))]
+    needless = "/detail-", "assets/pair-", "assets/shared-", "sheets/0"
+    assert not [path for path in loaded if any(part in path for part in needless)]
 
     wait_until(page, lambda: {"isthmus": {"ready": True}} in page.evaluate("window.heard"), "the strip")
     say = "message => document.querySelector('iframe').contentWindow.postMessage(message, '*')"

@@ -45,10 +45,8 @@ def test_a_fresh_page_is_less_than_60_kb_of_code(open_atlas: Open, serve: Serve,
     page.mouse.move(5, 5)
     page.mouse.move(9, 9)
     page.wait_for_function("() => isthmus.pair && isthmus.neuron && isthmus.matrix && isthmus.about")
-    asked = re.compile(
-        "assets/(animations|gifenc|csv|embed|photographs|natural_strip|neuron_photographs|"
-        "land|layers|camera|flight|walk|route|roads|movie)"
-    )  # what few readers need is loaded when they ask for it
+    # What few readers need is loaded when they ask for it.
+    asked = re.compile("assets/(animations|csv|embed|photographs|land|walk|route)-")
     published = {path.relative_to(atlas).as_posix() for path in atlas.glob("assets/*")}
     published = {path for path in published if not asked.match(path)}
     [icon] = (path for path in published if path.endswith(".svg"))  # a browser without windows has no use for it

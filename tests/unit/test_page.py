@@ -8,12 +8,16 @@ import re
 from pathlib import Path
 
 import pytest
+from rjsmin import jsmin
 from sample_records import RECORDS, atlas
 
 from core.atlas.manifest import Manifest, PhotographFiles
 from core.gallery.page import pages
 from core.gallery.publish import publish
 from core.spec import Alignment, RenderSettings
+
+WEB = Path(__file__).parents[2] / "core/gallery/web"
+STRICT = '"use strict";'
 
 
 @pytest.fixture
@@ -37,29 +41,45 @@ def test_the_page_comes_last_and_names_all_its_files(manifest: Manifest) -> None
         assert hashlib.sha256(files[path]).hexdigest()[:8] in path
 
 
-def test_every_script_and_style_in_the_package_is_published(manifest: Manifest) -> None:
-    """The published assets are exactly the scripts and styles in the package, those for photographs only with them."""
+def test_every_script_and_style_in_the_package_is_published_once(manifest: Manifest) -> None:
+    """The published scripts and styles are those in the package, joined; those for photographs come only with them."""
     assert manifest.index
     photographs = PhotographFiles(
         evidence="0", photographs=2, published=True, pictures=0, missing=0, album=manifest.index, scripts=[]
     )
-    compared = manifest.model_copy(update={"photographs": photographs})
-    folder = Path("core/gallery/web")
-    files = [path.name for path in (Path(__file__).parents[2] / folder).iterdir()]
-    html = {name.replace(".html.j2", "-page.js") for name in files if name.endswith(".html.j2")} - {
-        "page-page.js",
-        "head-page.js",
-    }
-    sources = {name for name in files if name.endswith((".js", ".css", ".svg"))}
+    compared = pages(manifest.model_copy(update={"photographs": photographs}))
+    sources = [path for path in WEB.iterdir() if path.suffix in (".js", ".css")]
+    scripts = [jsmin(path.read_text(encoding="utf-8")).removeprefix(STRICT) for path in sources if path.suffix == ".js"]
+    styles = [bare(path.read_text(encoding="utf-8")) for path in sources if path.suffix == ".css"]
+    html = {path.name.removesuffix(".html.j2") for path in WEB.glob("*.html.j2")} - {"page", "head"}
 
-    published = {re.sub("-[0-9a-f]{8}", "", path.removeprefix("assets/")) for path in pages(compared)}
-    assert published == sources | html | {"index.html"}
-    assert published - {re.sub("-[0-9a-f]{8}", "", path.removeprefix("assets/")) for path in pages(manifest)} == {
-        "photographs.css",
-        "photographs.js",
-        "neuron_photographs.js",
-        "natural_strip.js",
-    }
+    lines = joined(compared, ".js").splitlines()
+    assert {json.loads(line[13:].partition(",")[0]) for line in lines if line.startswith("isthmus.html(")} == html
+    rest = "\n".join(line for line in lines if not line.startswith("isthmus.html("))
+    for script in scripts:
+        assert rest.count(script) == 1
+        rest = rest.replace(script, "")
+    assert not rest.strip()
+
+    rest = bare(joined(compared, ".css"))
+    for style in styles:
+        assert rest.count(style) == 1
+        rest = rest.replace(style, "")
+    assert rest == ""
+    assert "photograph" not in joined(pages(manifest), ".css") + " ".join(pages(manifest))
+
+
+def joined(files: dict[str, bytes], suffix: str) -> str:
+    """Return all published scripts or styles, without the directive that makes a script strict."""
+    texts = [data.decode() for path, data in files.items() if path.endswith(suffix)]
+    assert suffix != ".js" or all(text.startswith(STRICT) for text in texts)
+    return "".join(text.removeprefix(STRICT) for text in texts)
+
+
+def bare(style: str) -> str:
+    """Return a style without comments and what makes no difference."""
+    style = re.sub(r"/\*.*?\*/", "", style, flags=re.DOTALL)
+    return re.sub(r"\s+", "", re.sub(r"(?<=[:,(\s])0\.", ".", style)).replace(";}", "}")
 
 
 def test_published_scripts_and_styles_have_no_comments(manifest: Manifest) -> None:
@@ -87,10 +107,9 @@ def test_no_file_names_another_host(manifest: Manifest) -> None:
 
 def about(manifest: Manifest) -> str:
     """Return the HTML of the page about the atlas, which a script puts into its element."""
-    [script] = [data.decode() for path, data in pages(manifest).items() if path.startswith("assets/about-page-")]
-    page, html = json.loads(f"[{script.removeprefix('isthmus.html(').removesuffix(');' + chr(10))}]")
-    assert page == "about"
-    return str(html)
+    scripts = joined(pages(manifest), ".js")
+    [html] = re.findall(r'^isthmus[.]html\("about",(.*)\);$', scripts, re.MULTILINE)
+    return str(json.loads(html))
 
 
 def test_the_page_names_all_shapes_of_strips(manifest: Manifest) -> None:
@@ -112,9 +131,7 @@ def test_a_page_of_an_atlas_without_spec_says_so(manifest: Manifest) -> None:
 
 def test_every_setting_is_explained_on_the_page_about_the_atlas(manifest: Manifest) -> None:
     """The script of that page has an explanation for each setting of a render, and for no other name."""
-    [script] = [
-        data.decode() for path, data in pages(manifest).items() if re.match("assets/about-[0-9a-f]{8}[.]js", path)
-    ]
+    [script] = [data.decode() for path, data in pages(manifest).items() if path.startswith("assets/about-")]
 
     [explanations] = re.findall(r"SETTINGS=\{(.*?)\};", script, re.DOTALL)
     assert re.findall(r'([a-z_]+):"', explanations) == sorted(RenderSettings.model_fields)
