@@ -7,7 +7,6 @@ import shutil
 import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
-from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -184,9 +183,7 @@ def kept_page(browser: Browser) -> Iterator[Page]:
 
 
 @pytest.fixture
-def open_atlas(
-    browser: Browser, kept_page: Page, watch: Watch, serve: Callable[[Path], str]
-) -> Iterator[Callable[..., Page]]:
+def open_atlas(browser: Browser, kept_page: Page, watch: Watch) -> Iterator[Callable[..., Page]]:
     """Open the page in a folder: `open_atlas(root, hash="#...", viewport={...}, may_fail=False, at=address)`.
 
     `file` opens another page of the folder than index.html, and `beside` is the address of another atlas that it may
@@ -195,9 +192,6 @@ def open_atlas(
     does. Otherwise a test has one page, which the next atlas replaces; nothing is left on it from other tests.
 
     The console may have errors only if `may_fail`.
-
-    This fixture needs `serve`, so that the pages are left before their web server ends. A page that is still loading
-    when its server ends would report a connection that was reset.
     """
     pages = []
 
@@ -213,32 +207,34 @@ def open_atlas(
         viewport: dict[str, int] = _SCREEN,
         **properties: Any,
     ) -> Page:
+        address = at + file if at else (root / file).as_uri()
         if apart or set(properties) - set(_MEDIA):
             page = _new_page(browser, viewport, **properties)
         else:
             page = kept_page
             if page in pages:
                 leave()
+            if page.url.partition("#")[0] == address:
+                page.goto("about:blank")  # otherwise the same page would go on
             _prepare(page, viewport, properties)
         pages.append(page)
         watch.follow(page, may_fail)
         watch.places.extend(filter(None, (at, beside)))
-        page.goto((at + file if at else (root / file).as_uri()) + hash)
+        page.goto(address + hash)
         return page
 
     def leave() -> None:
         kept_page.unroute_all(behavior="ignoreErrors")
         _forget(kept_page)
-        kept_page.goto("about:blank")
         kept_page.context.clear_permissions()
 
     yield open_one
+    watch.stop()
     if kept_page in pages:
         leave()
     for page in pages:
         if page is not kept_page:
             page.context.close()
-    watch.stop()
 
 
 _FAILED = pytest.StashKey[bool]()
@@ -318,21 +314,28 @@ def visit_atlas(
             visited.pop(root).context.close()
 
 
+@pytest.fixture(scope="session")
+def web_server() -> Iterator[_Server]:
+    """One web server for all tests, so that the browser needs no new process for each of them."""
+    server = _Server(("127.0.0.1", 0), _Handler)
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
 @pytest.fixture
-def serve() -> Iterator[Callable[[Path], str]]:
-    """Serve folders from a web server, each below a path of its own: `serve(root)` returns the address."""
-    servers = []
+def serve(web_server: _Server) -> Callable[[Path], str]:
+    """Serve folders, each below a path of its own: `serve(root)` returns the address.
+
+    The folders beside it are served too.
+    """
 
     def start(root: Path) -> str:
-        server = _Server(("127.0.0.1", 0), partial(_QuietHandler, directory=str(root.parent)))
-        servers.append(server)
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-        return f"http://127.0.0.1:{server.server_port}/{root.name}/"
+        web_server.folders.append(root.parent)
+        return f"http://127.0.0.1:{web_server.server_port}/{len(web_server.folders) - 1}/{root.name}/"
 
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
+    return start
 
 
 class _Server(ThreadingHTTPServer):
@@ -340,9 +343,22 @@ class _Server(ThreadingHTTPServer):
 
     request_queue_size = 128
 
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.folders: list[Path] = []
 
-class _QuietHandler(SimpleHTTPRequestHandler):
-    """A request handler that logs nothing."""
+
+class _Handler(SimpleHTTPRequestHandler):
+    """A request handler for the folders of its server, `/0/...` and so on, that logs nothing."""
+
+    server: _Server
+
+    def translate_path(self, path: str) -> str:
+        number, _, rest = path.removeprefix("/").partition("/")
+        if not number.isdecimal() or int(number) >= len(self.server.folders):
+            return os.devnull + "/none"
+        self.directory = str(self.server.folders[int(number)])
+        return super().translate_path(f"/{rest}")
 
     def log_message(self, format: str, *args: Any) -> None:
         pass
