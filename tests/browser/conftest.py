@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Dialog, Error, Page, Request, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Dialog, Error, Frame, Page, Request, expect, sync_playwright
 from sample_atlases import add_small_land, small_atlas, small_walk_atlas
 
 from core.machine.lock import locked
@@ -99,22 +99,38 @@ class Watch:
         self._requests: list[Request] = []
         self._listeners: list[tuple[Page, str, Callable[..., object]]] = []
 
-    def follow(self, page: Page, may_fail: bool) -> None:
-        """Watch a page from now on."""
+    def follow(self, page: Page, may_fail: bool, arriving_at: str = "") -> None:
+        """Watch a page from now on, or from its arrival at an address, before which it may be another test's page."""
         heard: dict[str, Callable[..., object]] = {
             "request": lambda request: self._requests.append(request),
             "dialog": self._note_popup,
         }
         if not may_fail:
             heard |= {"console": self._note_message, "pageerror": self._note_error}
-        for event, listener in heard.items():
-            page.on(event, listener)  # type: ignore[call-overload]
-            self._listeners.append((page, event, listener))
+
+        def begin() -> None:
+            for event, listener in heard.items():
+                self._listen(page, event, listener)
+
+        def arrive(frame: Frame) -> None:
+            if frame.url.partition("#")[0] == arriving_at:
+                page.remove_listener("framenavigated", arrive)
+                begin()
+
+        if arriving_at:
+            self._listen(page, "framenavigated", arrive)
+        else:
+            begin()
+
+    def _listen(self, page: Page, event: str, listener: Callable[..., object]) -> None:
+        page.on(event, listener)  # type: ignore[call-overload]
+        self._listeners.append((page, event, listener))
 
     def stop(self) -> None:
         """Stop watching, because other tests go on with the pages."""
         for page, event, listener in self._listeners:
-            page.remove_listener(event, listener)
+            with suppress(KeyError):  # it has arrived
+                page.remove_listener(event, listener)
         self._listeners.clear()
 
     def check(self) -> None:
@@ -218,7 +234,7 @@ def open_atlas(browser: Browser, kept_page: Page, watch: Watch) -> Iterator[Call
                 page.goto("about:blank")  # otherwise the same page would go on
             _prepare(page, viewport, properties)
         pages.append(page)
-        watch.follow(page, may_fail)
+        watch.follow(page, may_fail, arriving_at=address)
         watch.places.extend(filter(None, (at, beside)))
         page.goto(address + hash)
         return page
