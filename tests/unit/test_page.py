@@ -69,6 +69,20 @@ def test_every_script_and_style_in_the_package_is_published_once(manifest: Manif
     assert "photograph" not in joined(pages(manifest), ".css") + " ".join(pages(manifest))
 
 
+def test_the_styles_of_a_page_apply_to_that_page() -> None:
+    """All styles are loaded with all pages: a rule of one page names an element of it, or a class of no other page."""
+    owners: dict[str, set[str]] = {}
+    for part in ("pair", "compare", "embed", "neuron", "matrix", "walk", "land", "about", "photographs"):
+        style = re.sub(r"/\*.*?\*/", "", (WEB / f"{part}.css").read_text(encoding="utf-8"), flags=re.DOTALL)
+        rules = re.sub(r"@keyframes[^{]*\{(?:[^{}]*\{[^}]*\})*\s*\}", "", style)
+        selectors = [one for rule in re.findall(r"([^{}]+)\{", rules) for one in re.split(r",(?![^(]*\))", rule)]
+        for selector in (one.strip() for one in selectors):
+            if "#" not in selector and not selector.startswith("@"):
+                assert re.match(r"[.]\w", selector), f"{part}.css: {selector}"
+                owners.setdefault(re.split(r"[\s:.>\[]", selector)[1], set()).add(part)
+    assert {name: parts for name, parts in owners.items() if len(parts) > 1} == {}
+
+
 def joined(files: dict[str, bytes], suffix: str) -> str:
     """Return all published scripts or styles, without the directive that makes a script strict."""
     texts = [data.decode() for path, data in files.items() if path.endswith(suffix)]
