@@ -52,7 +52,10 @@ def test_natural_strip_lies_below_the_frames_and_has_the_same_scrubber(visit_atl
 
 
 def test_neuron_has_its_strongest_photographs_with_the_place(visit_atlas: Open, compared: Path) -> None:
-    """The page has 16 photographs with the part that excites the neuron, 8 from the middle, and classes as searches."""
+    """The page has 16 photographs with the part that excites the neuron, 8 from the middle, and classes as searches.
+
+    The pairs follow, below their heading and the choice of their order.
+    """
     page = visit_atlas(compared, f"#neuron={RECORD.a}")
     strongest, middle = (page.locator("#neuron-photographs .photographs").nth(place) for place in (0, 1))
     expect(strongest.locator("figure")).to_have_count(16)
@@ -64,8 +67,11 @@ def test_neuron_has_its_strongest_photographs_with_the_place(visit_atlas: Open, 
     assert part
     assert whole["x"] <= part["x"] < part["x"] + part["width"] <= whole["x"] + whole["width"]
     assert first.locator("img").count() == 2
+    tops = [page.locator(part).bounding_box() for part in ("#neuron-photographs", "#partners-head", "#partners")]
+    assert tops == sorted(tops, key=lambda box: box["y"] if box else 0)
     page.evaluate(f"location.hash = '#neuron={LAYERS[0]}:1'")
     expect(page.locator("#neuron-state")).to_contain_text("has no pair")
+    expect(page.locator("#partners-head")).to_be_hidden()
     expect(strongest.locator("figure")).to_have_count(16)
     page.go_back()
     expect(strongest.locator("figcaption").first).to_contain_text("hunting dog")

@@ -39,7 +39,7 @@ isthmus.neuron = (() => {
     if (neuron && assets.has("photographs"))
       showPhotographs(neuron);
     byId("neuron-state").replaceChildren(...(found.length > 1 ? choice(name, found) : state(name)));
-    sort.parentElement.hidden = rows.length === 0;
+    byId("partners-head").hidden = rows.length === 0;
     sortRows();
     return neuron?.name ?? "No such neuron";
   }
