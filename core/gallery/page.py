@@ -75,7 +75,10 @@ def pages(manifest: Manifest) -> dict[str, bytes]:
     if not manifest.photographs:
         del parts[_PHOTOGRAPHS]
     bundles = _bundles(parts)
-    assets = {bundle: _joined(bundle, [_asset(name, facts) for name in names]) for bundle, names in bundles.items()}
+    assets = {
+        bundle: _joined(bundle, [_asset(name, facts) for name in names], _needs(bundle, parts, bundles))
+        for bundle, names in bundles.items()
+    }
     paths = {bundle: _asset_path(bundle, data) for bundle, data in assets.items()}
     icon = (_WEB / _ICON).read_bytes().rstrip()
     icon_path = _asset_path(_ICON, icon)
@@ -144,6 +147,14 @@ def _bundles(parts: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
     return bundles
 
 
+def _needs(bundle: str, parts: Mapping[str, Sequence[str]], bundles: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return the scripts that a bundle of a part needs besides the page's."""
+    part = bundle.removesuffix(".js")
+    if part not in parts or part in ("page", "every", "search"):
+        return []
+    return ["every"] + ["shared"] * bool(set(parts[part]) & set(bundles[_SHARED]))
+
+
 def _later(
     parts: Mapping[str, Sequence[str]],
     bundles: Mapping[str, Sequence[str]],
@@ -197,10 +208,16 @@ def _packed(name: str) -> str:
     return re.sub(r"(?<=[:, (])0\.", ".", source)
 
 
-def _joined(bundle: str, sources: Sequence[str]) -> bytes:
-    """Join packed scripts, all of which are strict, or styles."""
-    text = "".join(sources) if bundle.endswith(".css") else _STRICT + "\n".join(sources) + "\n"
-    return text.encode()
+def _joined(bundle: str, sources: Sequence[str], needs: Sequence[str]) -> bytes:
+    """Join packed styles, or packed scripts, all of which are strict.
+
+    Joined scripts do not begin without those that they need, and say in the end that they have run, see `assets.js`.
+    """
+    if bundle.endswith(".css"):
+        return "".join(sources).encode()
+    begin = [f'isthmus.need("{script}");' for script in needs]
+    end = [] if bundle == "page.js" else [f"isthmus.ran.{bundle.removesuffix('.js')}=1;"]
+    return "\n".join([_STRICT, *begin, *sources, *end, ""]).encode()
 
 
 def _asset_path(name: str, data: bytes) -> str:

@@ -79,6 +79,24 @@ def test_an_open_page_whose_scripts_are_gone_says_what_to_do(open_atlas: Open, t
     expect(page.locator("#gone")).to_be_hidden()
 
 
+@pytest.mark.parametrize("missing", ["shared", "every"])
+def test_scripts_that_other_scripts_need_can_be_tried_again(open_atlas: Open, tmp_path: Path, missing: str) -> None:
+    """If what several pages need could not be read, a page names it, and works as soon as it is there."""
+    record = make_record(0)
+    publish(tmp_path, [record])
+    [script] = tmp_path.glob(f"assets/{missing}-????????.js")
+    moved = script.rename(tmp_path / "moved.js")
+    page = open_atlas(tmp_path, hash=f"#neuron={record.a}", may_fail=True)
+    expect(page.locator("#gone")).to_contain_text(f"assets/{script.name} could not be read.")
+
+    moved.rename(script)
+    page.get_by_role("button", name="Try again").click()
+    expect(page.locator("#gone")).to_be_hidden()
+    expect(page.locator("#neuron-title")).to_have_text(str(record.a))
+    page.get_by_role("link", name="About", exact=True).click()
+    expect(page.get_by_role("heading", name="About this atlas")).to_be_visible()
+
+
 def test_the_first_strips_do_not_wait_for_the_index(
     open_atlas: Open, serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,6 +9,12 @@ isthmus.byId = (id) => document.getElementById(id);
 // Put its HTML into the element of a page; the scripts of the page run afterwards.
 isthmus.html = (page, html) => (isthmus.byId(`${page}-page`).innerHTML = html);
 
+// Scripts that are loaded later, by the names of their files, once they have run; and what they begin with.
+isthmus.ran = {};
+isthmus.need = (script) => {
+  if (!isthmus.ran[script]) throw new Error(`${script}.js has not run`);
+};
+
 isthmus.element = (tag, properties = {}, ...children) => {
   const made = Object.assign(document.createElement(tag), properties);
   made.append(...children);
