@@ -10,6 +10,7 @@ from functools import lru_cache
 from itertools import count
 from pathlib import Path
 
+import botocore.session
 import hypothesis
 import pytest
 import xdist
@@ -33,6 +34,10 @@ hypothesis.settings.register_profile(
     suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
 hypothesis.settings.load_profile("repeatable")
+
+# A client of an object store reads boto3's descriptions of services, which takes longer than most tests with a client.
+# All clients of a process share what the first has read. Everything else of a client is its own, such as credentials.
+botocore.session.create_loader = lru_cache(botocore.session.create_loader)
 
 _LONGEST_FIRST = [
     "test_s3.py",

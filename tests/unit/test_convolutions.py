@@ -74,7 +74,7 @@ def test_only_images_of_even_and_known_size_are_halved() -> None:
     assert can_halve(tf.zeros((1, 8, 6, 3)))
     assert not can_halve(tf.zeros((1, 8, 7, 3)))
 
-    @tf.function(input_signature=[tf.TensorSpec((1, None, 8, 3))])
+    @tf.function(autograph=False, input_signature=[tf.TensorSpec((1, None, 8, 3))])
     def of_any_height(x: tf.Tensor) -> tf.Tensor:
         assert not can_halve(x)
         return x

@@ -21,7 +21,7 @@ import subprocess, sys
 {{before}}
 from isthmus import find_our_packages
 find_our_packages()
-child = "import core.spec, flows.options, tasks.retries as found; print(found.__file__)"
+child = "import core.spec, flows.options, tasks; print(tasks.__file__)"
 print(subprocess.run([sys.executable, "-c", child], cwd={str(ROOT.parent)!r}, text=True, capture_output=True).stdout)
 """
 
@@ -55,7 +55,7 @@ def test_modules_of_other_projects_are_not_imported(tmp_path: Path, files: tuple
 
     assert (said.returncode, said.stderr) == (0, "")
     assert "efficientnet-lite0" in said.stdout
-    assert Path(found.stdout.strip()) == ROOT / "tasks" / "retries.py", found.stderr
+    assert Path(found.stdout.strip()) == ROOT / "tasks" / "__init__.py", found.stderr
 
 
 def test_the_package_flows_finds_the_others(tmp_path: Path) -> None:

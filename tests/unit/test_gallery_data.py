@@ -188,17 +188,20 @@ def test_an_atlas_without_roads_or_measured_ends_says_so() -> None:
     assert (fields["roads"], fields["excited"], fields["ranges"]) == (False, False, {})
 
 
-MANY = [
-    record_of(
-        f"stem:{channel // 100}", f"head:{channel}", "failed" if channel % 1000 == 17 else "done", pace=1 + channel
-    )
-    for channel in range(4200)
-]
+@pytest.fixture(scope="module")
+def many() -> list[Record]:
+    """More records than a block of 4096 pairs has."""
+    return [
+        record_of(
+            f"stem:{channel // 100}", f"head:{channel}", "failed" if channel % 1000 == 17 else "done", pace=1 + channel
+        )
+        for channel in range(4200)
+    ]
 
 
-def test_a_large_atlas_has_groups_of_columns(tmp_path: Path) -> None:
+def test_a_large_atlas_has_groups_of_columns(tmp_path: Path, many: list[Record]) -> None:
     """With more than 4096 pairs, keys and each score have scripts of their own, and details are named with the keys."""
-    store = atlas(tmp_path, MANY)
+    store = atlas(tmp_path, many)
 
     manifest = publish(store, "small")
 
@@ -228,10 +231,10 @@ def test_a_large_atlas_has_groups_of_columns(tmp_path: Path) -> None:
     assert len(values(index["first"]["a"], 96)) == 96
 
 
-def test_every_key_is_found_in_the_lookup() -> None:
+def test_every_key_is_found_in_the_lookup(many: list[Record]) -> None:
     """Keys are spread over scripts by their first digits; equal first digits are in the sequence of their rows."""
     same = [record_of("stem:0", f"head:{channel}", key="8" * 8 + f"{channel:012d}") for channel in range(3)]
-    table = table_of([*MANY, *same])
+    table = table_of([*many, *same])
 
     scripts = list(lookup_scripts(table))
 

@@ -249,7 +249,9 @@ class _Module(tf.Module):  # type: ignore[misc]
         self.kernel = tf.Variable(tf.ones((3, 3, 3, 4)))
         self.extra, self.file = extra, str(file)
 
-    @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3), tf.float32, name="image")])  # type: ignore[untyped-decorator]
+    @tf.function(  # type: ignore[untyped-decorator]
+        autograph=False, input_signature=[tf.TensorSpec((None, None, None, 3), tf.float32, name="image")]
+    )
     def network(self, image: tf.Tensor) -> tf.Tensor:
         if self.extra == "write":
             tf.io.write_file(self.file, "here")

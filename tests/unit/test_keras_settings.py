@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import pytest
@@ -41,6 +41,34 @@ layer = "conv_pw_1"
 activations = model.activations(images, [layer])[layer]
 print(model.weights_digest, float(tf.reduce_sum(activations)), os.environ.get("KERAS_BACKEND"))
 """
+FORKS = f"""
+import os, sys
+from core.machine import device
+device.load()  # once: processes that are forked now have TensorFlow, but not yet Keras, which reads its settings once
+for home in sys.argv[1:]:
+    if not os.fork():
+        os.environ["KERAS_HOME"] = home
+        exec({LOADS!r})
+        sys.exit()
+    if code := os.waitstatus_to_exitcode(os.wait()[1]):
+        print(code, flush=True)
+"""
+
+
+class Loaded(NamedTuple):
+    """What processes with a user's settings say.
+
+    Attributes:
+        wrong: the folder with a wrong keras.json.
+        codes: the exit codes of the processes that failed.
+        activations: the network's digest, a sum of activations, and KERAS_BACKEND.
+        error: the messages of all.
+    """
+
+    wrong: Path
+    codes: list[str]
+    activations: str
+    error: str
 
 
 def test_settings_of_a_program_are_replaced_inside_the_block_only() -> None:
@@ -83,37 +111,41 @@ def test_keras_on_another_library_is_refused(monkeypatch: pytest.MonkeyPatch) ->
     )
 
 
-def loaded(**environment: str) -> subprocess.CompletedProcess[str]:
-    """Load a network in a new process; it prints the network's digest and a sum of activations."""
-    return subprocess.run(
-        [sys.executable, "-c", LOADS], env=os.environ | environment, cwd=ROOT, capture_output=True, text=True
-    )
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
+    """Load the network twice in processes with a user's settings, after TensorFlow has been loaded with wrong ones."""
+    wrong, otherwise = tmp_path_factory.mktemp("wrong"), tmp_path_factory.mktemp("otherwise")
+    (wrong / "keras.json").write_text('{"floatx": "float8"}', encoding="utf-8")
+    (otherwise / "keras.json").write_text(json.dumps(OTHERWISE), encoding="utf-8")
+    environment = {"KERAS_HOME": str(wrong), "KERAS_BACKEND": "jax", "TF2_BEHAVIOR": "0", "TF_XLA_FLAGS": "--nonsense"}
+
+    said = subprocess.run(
+        [sys.executable, "-c", FORKS, wrong, otherwise],
+        env=os.environ | environment, cwd=ROOT, capture_output=True, text=True, timeout=600,
+    )  # fmt: skip
+
+    *codes, activations = said.stdout.splitlines()
+    return Loaded(wrong, codes, activations, said.stderr)
 
 
-def test_activations_do_not_depend_on_the_settings_of_a_user(tmp_path: Path) -> None:
+def test_activations_do_not_depend_on_the_settings_of_a_user(loaded: Loaded) -> None:
     """KERAS_BACKEND, every value of keras.json and TensorFlow's variables change neither digests nor activations.
 
     They are compared with those in this process, which has none of these settings.
     """
-    (tmp_path / "keras.json").write_text(json.dumps(OTHERWISE), encoding="utf-8")
-
     with contextlib.redirect_stdout(io.StringIO()) as said:
         exec(LOADS, {})
     plain = said.getvalue().split()
-    otherwise = loaded(KERAS_HOME=str(tmp_path), KERAS_BACKEND="jax", TF2_BEHAVIOR="0", TF_XLA_FLAGS="--nonsense")
 
     assert len(plain) == 3
-    assert otherwise.stdout.split() == [*plain[:2], "jax"], otherwise.stderr
+    assert loaded.activations.split() == [*plain[:2], "jax"], loaded.error
 
 
-def test_a_wrong_value_in_keras_json_is_one_line(tmp_path: Path) -> None:
+def test_a_wrong_value_in_keras_json_is_one_line(loaded: Loaded) -> None:
     """Keras itself refuses such a file; the message names it."""
-    (tmp_path / "keras.json").write_text('{"floatx": "float8"}', encoding="utf-8")
-
-    said = loaded(KERAS_HOME=str(tmp_path))
-
-    assert said.returncode == 1
-    assert said.stderr.startswith("Keras: expected settings that it can read, got ")
-    assert said.stderr.endswith(
-        f"; correct or remove keras.json in {tmp_path}, and unset variables that begin with KERAS_\n"
+    assert loaded.codes == ["1"]
+    assert loaded.error.startswith("Keras: expected settings that it can read, got ")
+    assert loaded.error.endswith(
+        f"; correct or remove keras.json in {loaded.wrong}, and unset variables that begin with KERAS_\n"
     )
+    assert loaded.error.count("\n") == 1

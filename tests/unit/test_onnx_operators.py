@@ -584,7 +584,7 @@ def translated(model: Any, output: str) -> Callable[[np.ndarray], np.ndarray]:
     constants = {entry.name: numpy_helper.to_array(entry) for entry in model.graph.initializer}
     file = OnnxFile(model.graph, model.opset_import[0].version, constants, "")
 
-    @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3))])
+    @tf.function(autograph=False, input_signature=[tf.TensorSpec((None, None, None, 3))])
     def network(images: tf.Tensor) -> tf.Tensor:
         values, unknown = translate(file, images, True)
         assert not unknown, str(unknown)

@@ -18,7 +18,7 @@ from core.method.strip_renderer import StripRenderer
 from core.method.subjects import subject_of
 from core.models.model import Model
 from core.neurons import Neuron, Pair
-from core.spec import Alignment, RenderSettings
+from core.spec import RenderSettings
 
 LAYER = "block1_expand_pre_relu"  # near the image, because the time for tracing a step grows with the depth
 LUCID: dict[str, Any] = {
@@ -51,13 +51,17 @@ def alone(renderer: StripRenderer) -> list[Strip]:
     return [renderer.render([pair])[0] for pair in PAIRS]
 
 
-def test_another_pair_of_the_same_layers_is_not_traced_again(model: Model) -> None:
-    """Three traces serve all pairs: ends with redirected gradients and without, and frames between."""
-    first, second = (Pair.of(Neuron("stem", a), Neuron("stem", b)) for a, b in ((3, 17), (17, 8)))
-    renderer = StripRenderer(model, first.layers, settings(model, redirected_updates=16, alignment={"weight": 0}))
+def test_pairs_across_layers_have_strips_and_another_pair_is_not_traced_again(model: Model) -> None:
+    """The two layers may differ in size.
 
-    renderer.render([first])
-    renderer.render([second])
+    Three traces serve all pairs of them: ends with redirected gradients and without, and frames between.
+    """
+    pairs = [Pair.of(Neuron("block0", a), Neuron("block1_depthwise", b)) for a, b in ((3, 7), (11, 90))]
+    renderer = StripRenderer(model, pairs[0].layers, settings(model, steps=20, redirected_updates=4))
+
+    for pair in pairs:
+        [strip] = renderer.render([pair])
+        assert strip.objective[-1] > strip.objective[0]
 
     assert renderer.traces == 3
 
@@ -245,30 +249,22 @@ def test_the_layer_of_a_pair_can_be_aligned_before_its_relu(model: Model, monkey
         np.testing.assert_allclose(strip.objective, expected.objective, rtol=1e-5)
 
 
-def test_pairs_across_layers_and_pairs_of_logits_have_strips(model: Model) -> None:
-    """The two layers may differ in size, and a layer needs no positions."""
-    block0_and_block1 = Pair.of(Neuron("block0", 3), Neuron("block1_depthwise", 7))
-    across = render(model, block0_and_block1, steps=16, redirected_updates=0)[0]
+def test_pairs_of_logits_have_strips(model: Model) -> None:
+    """A layer needs no positions."""
     cat_and_cup = Pair.of(Neuron("logits", 282), Neuron("logits", 967))
     small: dict[str, Any] = {"frames": 2, "transforms": "none", "alignment": {"weight": 0}}
     classes = render(model, cat_and_cup, steps=6, redirected_updates=0, **small)[0]
 
-    assert across.objective[-1] > across.objective[0]
     assert classes.objective[-1] > classes.objective[0]
 
 
-def test_sharing_and_alignment_bring_neighbours_closer(model: Model) -> None:
+def test_sharing_and_alignment_bring_neighbours_closer(model: Model, alone: list[Strip]) -> None:
     """Independent frames differ most, frames that share their parameterization less, aligned frames least."""
-    independent, shared, aligned = (
-        render(model, PAIRS[0], steps=16, redirected_updates=0, **change)[0].neighbour_distance.mean()
-        for change in (
-            {"sharing": False, "alignment": Alignment(weight=0)},
-            {"alignment": Alignment(weight=0)},
-            {"alignment": Alignment(layers=("stem", "block0"), weight=1.0)},
-        )
-    )
+    without: dict[str, Any] = {"alignment": {"weight": 0}}
+    independent, shared = (render(model, PAIRS[0], **without, **change)[0] for change in ({"sharing": False}, {}))
 
-    assert aligned < shared < independent
+    distances = [strip.neighbour_distance.mean() for strip in (alone[0], shared, independent)]
+    assert distances[0] < distances[1] < distances[2], distances
 
 
 def test_a_checkpoint_is_the_strip_after_that_number_of_updates(model: Model) -> None:

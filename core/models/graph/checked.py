@@ -56,15 +56,16 @@ class CheckedGraph:
         if wanted is not None:
             self._find_input(wanted)
         self.order = check_graph(graph_def, source)
-        large = [node.name for node in graph_def.node if _is_large(node)]
+        large = [node for node in graph_def.node if _is_large(node)]
         many = sum(node.attr["value"].ByteSize() for node in graph_def.node if node.op == "Const") > _MANY_WEIGHTS_BYTES
-        self._apart = frozenset(large if many else ())
+        self._apart = frozenset(node.name for node in large if many)
         self._weights: dict[str, tf.Tensor] = {}
         self._graph_def = subgraph(graph_def, ())
         for node in graph_def.node:
             plain = self._graph_def.node.add()
             plain.CopyFrom(_stand_in(node) if node.name in self._apart else plain_node(node))
         self._parts: dict[str, Any] = {node.name: node for node in self._graph_def.node}
+        self._shaped = self._parts | {node.name: _stand_in(node) for node in large}
         self.input_node = self._find_input(wanted)
         check_computed_constants(self._graph_def, self.order, source)
 
@@ -83,7 +84,8 @@ class CheckedGraph:
             ModelError: if they make larger tensors than a network does.
         """
         wanted = {*names, self.input_node}
-        part = subgraph(self._graph_def, (self._parts[name] for name in self.order if name in wanted))
+        parts = self._parts if with_weights else self._shaped  # copying the weights would take most of the time
+        part = subgraph(self._graph_def, (parts[name] for name in self.order if name in wanted))
         inputs = {self.input_node: image}
         if with_weights:
             inputs |= {name: self._weight(name) for name in self.order if name in self._apart and name in wanted}
