@@ -202,7 +202,8 @@ def _packed(name: str) -> str:
     """Read a script or style without its comments and most of its white space."""
     source = (_WEB / name).read_text(encoding="utf-8")
     if name.endswith(".js"):
-        return jsmin(source).removeprefix(_STRICT)
+        packed: str = jsmin(source)
+        return packed.removeprefix(_STRICT)
     source = re.sub(r"\s+", " ", re.sub(r"/\*.*?\*/", "", source, flags=re.DOTALL))
     source = re.sub(r" ?([{};,>]) ?|(?<=:) ", r"\1", source).replace(";}", "}").strip()
     return re.sub(r"(?<=[:, (])0\.", ".", source)
