@@ -27,7 +27,10 @@ def main() -> None:
     """Run the worker with the arguments of this script until it ends."""
     check_server()
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # background processes of a script ignore it, and a worker needs it
-    worker = subprocess.Popen([Path(sys.executable).with_name("prefect"), "worker", "start", *sys.argv[1:]])
+    folder = Path(sys.executable).parent
+    # Flow runs are started with the command `python` of deploy/pools/process.json, which must be this interpreter.
+    found_first = {"PATH": os.pathsep.join([str(folder), os.environ.get("PATH", os.defpath)])}
+    worker = subprocess.Popen([folder / "prefect", "worker", "start", *sys.argv[1:]], env=os.environ | found_first)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to the worker too
 
     def stop(*_: object) -> None:
