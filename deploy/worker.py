@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import NoReturn
 
 import isthmus
 
@@ -27,23 +27,39 @@ def main() -> None:
     """Run the worker with the arguments of this script until it ends."""
     check_server()
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # background processes of a script ignore it, and a worker needs it
-    worker = subprocess.Popen([Path(sys.executable).with_name("prefect"), "worker", "start", *sys.argv[1:]])
+    # Flow runs are started with the command `python` of deploy/pools/process.json, which must be this interpreter.
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    worker = os.fork()
+    if worker == 0:
+        _become_worker()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to the worker too
 
     def stop(*_: object) -> None:
-        worker.send_signal(signal.SIGSTOP)
-        runs = _running_children(worker.pid)
+        with suppress(ProcessLookupError):  # the worker has just ended
+            os.kill(worker, signal.SIGSTOP)
+        runs = _running_children(worker)
         for run in runs:
             with suppress(ProcessLookupError):  # it has just ended
                 os.kill(run, signal.SIGTERM)
         end = time.monotonic() + _PATIENCE_SECONDS
-        while time.monotonic() < end and set(runs) & set(_running_children(worker.pid)):
+        while time.monotonic() < end and set(runs) & set(_running_children(worker)):
             time.sleep(0.2)
-        worker.send_signal(signal.SIGTERM)
-        worker.send_signal(signal.SIGCONT)
+        with suppress(ProcessLookupError):
+            os.kill(worker, signal.SIGTERM)
+            os.kill(worker, signal.SIGCONT)
 
     signal.signal(signal.SIGTERM, stop)
-    sys.exit(worker.wait())
+    sys.exit(os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1]))
+
+
+def _become_worker() -> NoReturn:
+    """Run `prefect worker start` in this process, which is forked because loading Prefect again takes 2 s."""
+    from prefect.cli import app
+    from prefect.logging.configuration import setup_logging
+
+    setup_logging(incremental=False)  # Prefect was loaded with its standard error redirected
+    sys.argv = ["prefect", "worker", "start", *sys.argv[1:]]
+    sys.exit(app())
 
 
 def _running_children(parent: int) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,10 @@ class Deployed:
         found = self.server.find("logs", logs={"flow_run_id": {"any_": [run]}}, limit=200, sort="TIMESTAMP_ASC")
         return [line["message"] for line in found]
 
+    def wait_for(self, condition: Callable[[], object], what: str) -> None:
+        """Wait for the answer to a question to the server. It is asked once a second, because each time costs 20 ms."""
+        wait_for(condition, what, least_pause=1)
+
     def state_of(self, run: str) -> dict[str, Any]:
         """Return the state of a flow run, given its id."""
         [found] = self.server.find("flow_runs", flow_runs={"id": {"any_": [run]}})
@@ -84,7 +89,7 @@ class Deployed:
         state = self.state_of(run)
         assert (state["type"], state["name"]) == ("FAILED", "Failed")
         assert state["message"].startswith(message)
-        wait_for(lambda: any(line.startswith(message) for line in self.log(run)), message)
+        self.wait_for(lambda: any(line.startswith(message) for line in self.log(run)), message)
         said = [state["message"], *self.log(run)]
         assert [line for line in said if "Traceback" in line or "\n" in line.strip()] == []
 

@@ -127,11 +127,16 @@ def finish(build: subprocess.Popen[str]) -> tuple[str, str]:
             os.killpg(build.pid, signal.SIGKILL)
 
 
-def wait_for(condition: Callable[[], object], what: str, seconds: float = PATIENCE_SECONDS) -> None:
+def wait_for(
+    condition: Callable[[], object], what: str, seconds: float = PATIENCE_SECONDS, *, least_pause: float = 0.05
+) -> None:
     """Poll until a condition is true.
 
     A condition that takes long, such as a question to a server, is looked at less often, so that the tests leave the
     processors to what they wait for.
+
+    Args:
+        least_pause: seconds between two looks; at most half a second unless this is more.
 
     Raises:
         TimeoutError: with *what* was waited for.
@@ -144,4 +149,4 @@ def wait_for(condition: Callable[[], object], what: str, seconds: float = PATIEN
         now = time.monotonic()
         if now > end:
             raise TimeoutError(f"waited {seconds:.0f} s for {what}")
-        time.sleep(min(0.5, max(0.05, _PAUSE * (now - began))))
+        time.sleep(max(least_pause, min(0.5, _PAUSE * (now - began))))

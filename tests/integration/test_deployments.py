@@ -115,7 +115,7 @@ def test_a_mistake_is_a_failed_state_of_one_line_which_a_webhook_learns(deployed
     runs = {message: deployed.start("on-demand", parameters) for message, parameters in expected.items()}
 
     for message, run in runs.items():
-        wait_for(lambda run=run: deployed.has_ended(run), message)
+        deployed.wait_for(lambda run=run: deployed.has_ended(run), message)
         deployed.assert_told_in_one_line(run, message)
         wait_for(
             lambda message=message: [line for line in told if f" ended as Failed: {message}" in line],
@@ -131,7 +131,7 @@ def test_a_webhook_learns_of_a_skipped_night(deployed: Deployed, told: list[str]
             deployed.server.post(f"flow_runs/{night}/set_state", {"state": {"type": "PENDING"}})
         wait_for(lambda: [line for line in told if line.startswith("The nightly run ")], "the skipped night")
         waits = deployed.start("on-demand", {})
-        wait_for(lambda: deployed.state_of(waits)["name"] == "Late", "the run that no worker takes")
+        deployed.wait_for(lambda: deployed.state_of(waits)["name"] == "Late", "the run that no worker takes")
         cancelled = {"state": {"type": "CANCELLED"}, "force": True}
         deployed.server.post(f"flow_runs/{waits}/set_state", cancelled)
     assert any(line.endswith("is Cancelled: Deployment concurrency limit reached.") for line in told)
@@ -190,12 +190,12 @@ def test_a_build_that_ends_takes_its_shards_with_it(deployed: Deployed, how: str
         kill(deployed.cpu.processes_of(run["id"])[-1])  # the last: the process of the flow itself
 
     ended = {"cancelled": "CANCELLED", "killed": "CRASHED"}[how]
-    wait_for(lambda: deployed.state(f"build-atlas {how}") == ended, "the end of the build")
+    deployed.wait_for(lambda: deployed.state(f"build-atlas {how}") == ended, "the end of the build")
     if how == "killed":
         crashed = deployed.server.flow_run(f"build-atlas {how}")
         assert crashed is not None
         assert crashed["state"]["message"].startswith("Process exited with status code: -9")
-    wait_for(
+    deployed.wait_for(
         lambda: {shard["state"]["type"] for shard in deployed.shards(how)} == {"CANCELLED"},
         "the shards to be cancelled",
     )
@@ -286,7 +286,7 @@ def test_a_build_outlasts_a_worker_that_is_stopped_and_one_that_is_killed(deploy
     [lost] = [run for run in deployed.shards("shards") if run["state"]["type"] == "RUNNING"]
     deployed.gpu.start()
 
-    wait_for(lambda: deployed.state("build-atlas shards") == "COMPLETED", "the build to complete")
+    deployed.wait_for(lambda: deployed.state("build-atlas shards") == "COMPLETED", "the build to complete")
     assert (stopped["state"]["type"], stopped["state"]["name"]) == ("SCHEDULED", "AwaitingRetry")
     assert lost["id"] == shard["id"]
     assert 0 < len(at_stop) < len(at_kill) < 6
@@ -296,7 +296,7 @@ def test_a_build_outlasts_a_worker_that_is_stopped_and_one_that_is_killed(deploy
     runs = {run["id"]: (run["state"]["type"], run["run_count"]) for run in deployed.shards("shards")}
     assert runs.pop(shard["id"]) == ("COMPLETED", 3)
     assert list(runs.values()) == [("COMPLETED", 1)] * 2
-    wait_for(lambda: HANDED_ON in deployed.log(shard["id"]), "the log of the first part")
+    deployed.wait_for(lambda: HANDED_ON in deployed.log(shard["id"]), "the log of the first part")
     assert not any("Crash" in line or "Error" in line for line in deployed.log(shard["id"]))
     build = deployed.server.flow_run("build-atlas shards")
     assert build is not None
@@ -322,14 +322,14 @@ def test_bad_input_of_shards_is_told_in_one_line_and_fails_the_build(deployed: D
     )
     with deployed.server.holding("gpu"):  # so that the shards wait while their input is spoilt
         deployed.trigger(job)
-        wait_for(lambda: len(deployed.shards("bad-input")) == 3, "all shards to be asked for")
+        deployed.wait_for(lambda: len(deployed.shards("bad-input")) == 3, "all shards to be asked for")
         other_weights, no_weights, no_plan = deployed.shards("bad-input")
         weights.write_bytes(bytes(inception_v1(old_concat=False)))
         plan = planned(job, no_weights)
         plan.write_text(plan.read_text().replace(str(weights), "/nowhere/InceptionV1.pb"))
         planned(job, no_plan).unlink()
 
-    wait_for(lambda: deployed.state("build-atlas bad-input") == "FAILED", "the build to fail")
+    deployed.wait_for(lambda: deployed.state("build-atlas bad-input") == "FAILED", "the build to fail")
     build = deployed.server.flow_run("build-atlas bad-input")
     assert build is not None
     causes = {
@@ -342,7 +342,7 @@ def test_bad_input_of_shards_is_told_in_one_line_and_fails_the_build(deployed: D
         deployed.assert_told_in_one_line(shard, cause)
     said = [f"ended as Failed: {cause}" for cause in causes.values()]
     # The last lines of a log reach the server after the state of the run.
-    wait_for(
+    deployed.wait_for(
         lambda: all(cause in "\n".join(deployed.log(build["id"])) for cause in said), "the causes in the build's log"
     )
     assert any(cause in build["state"]["message"] for cause in causes.values())
