@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import io
 import json
@@ -12,15 +13,16 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import yaml
+from loaded_isthmus import ISTHMUS, LoadedIsthmus
 
 from flows.cli import main
 
-ISTHMUS = Path(sys.executable).with_name("isthmus")
 SMALL: dict[str, Any] = {
     "schedule": "plain", "mix": "lucid", "alignment": {"layers": ["block0"], "scale": "lucid"},
     "steps": 12, "size_px": 64, "frames": 3, "redirected_updates": 0,
@@ -63,6 +65,10 @@ class Job:
             check=False,
         )
 
+    def run_loaded(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run the command line in a process of its own that begins with the libraries loaded."""
+        return _loaded_isthmus().run(arguments, self.environment)
+
     def run_here(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a command that starts no process and no server, within this process, which has loaded the libraries."""
         out, err = io.StringIO(), io.StringIO()
@@ -80,7 +86,7 @@ class Job:
 
     def build(self, *options: str) -> dict[str, Any]:
         """Build, expect success, and return the object that --json prints."""
-        finished = self.run("build", str(self.spec_file), "--json", *options)
+        finished = self.run_loaded("build", str(self.spec_file), "--json", *options)
         assert finished.returncode == 0, finished.stderr
         result: dict[str, Any] = json.loads(finished.stdout)
         return result
@@ -116,6 +122,14 @@ class Job:
                 if os.fsencode(self.folder) in environment.read_bytes():
                     found.append(int(environment.parent.name))
         return found
+
+
+@lru_cache(maxsize=1)
+def _loaded_isthmus() -> LoadedIsthmus:
+    """Return the process that runs commands with the libraries loaded; the first command starts it."""
+    made = LoadedIsthmus()
+    atexit.register(made.end)
+    return made
 
 
 def finish(build: subprocess.Popen[str]) -> tuple[str, str]:

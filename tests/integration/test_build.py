@@ -196,7 +196,7 @@ def test_without_temporary_servers_a_server_must_be_configured(job: Job) -> None
     del job.environment["PREFECT_API_URL"]
     job.environment["PREFECT_SERVER_EPHEMERAL_ENABLED"] = "false"
 
-    refused = job.run("build", str(job.spec_file))
+    refused = job.run_loaded("build", str(job.spec_file))
 
     assert refused.returncode == 2
     assert refused.stderr == (
@@ -209,7 +209,7 @@ def test_a_server_that_does_not_answer_is_reported_in_one_line(job: Job) -> None
     """The build fails at once, and writes nothing."""
     job.environment["PREFECT_API_URL"] = "http://127.0.0.1:9/api"
 
-    finished = job.run("build", str(job.spec_file))
+    finished = job.run_loaded("build", str(job.spec_file))
 
     assert (finished.returncode, finished.stdout) == (2, "")
     assert finished.stderr == (
@@ -224,7 +224,7 @@ def test_a_spec_that_is_too_long_for_the_server_is_refused_in_one_line(job: Job)
     neurons = [f"block2_expand_pre_relu:{channel}" for channel in range(144)]
     job.write(pairs={"select": "list", "list": [list(pair) for pair in combinations(neurons, 2)]})
 
-    build = job.run("build", str(job.spec_file))
+    build = job.run_loaded("build", str(job.spec_file))
 
     assert build.returncode == 2
     assert build.stdout == ""
@@ -293,8 +293,8 @@ def test_what_is_damaged_lost_or_failed_is_named_and_rendered_again_with_the_sam
     of_damaged, of_lost, of_failed = sorted(job.atlas.glob("records/*.ndjson"))
     failed = _fail(job, of_failed)
 
-    told = job.run("build", str(job.spec_file))
-    as_json = json.loads(job.run("build", str(job.spec_file), "--json").stdout)
+    told = job.run_loaded("build", str(job.spec_file))
+    as_json = json.loads(job.run_loaded("build", str(job.spec_file), "--json").stdout)
 
     assert told.returncode == 1
     assert {f"failed: {pair}: the objective is nan" for pair in failed} <= set(told.stdout.splitlines())
@@ -376,6 +376,19 @@ def test_an_invalid_spec_is_reported_in_one_line_and_nothing_is_written(
     assert not job.atlas.exists()
 
 
+# Python imports this in every process that it starts. From then on no import finds prefect_ray.
+_WITHOUT_RAY = """
+import sys
+from importlib.machinery import PathFinder
+
+class Without:
+    def find_spec(name, path=None, target=None):
+        return None if name == "prefect_ray" else PathFinder.find_spec(name, path, target)
+
+sys.meta_path[:] = [Without if finder is PathFinder else finder for finder in sys.meta_path]
+"""
+
+
 @pytest.mark.parametrize(
     ("compute", "message"),
     [
@@ -389,16 +402,13 @@ def test_an_invalid_spec_is_reported_in_one_line_and_nothing_is_written(
 )
 def test_a_build_whose_engine_is_missing_leaves_nothing_behind(job: Job, compute: dict[str, Any], message: str) -> None:
     """There is no folder, no plan and no spec, and with --json the line is in the object too."""
-    hidden = (
-        "import importlib.util as u; f = u.find_spec; u.find_spec = lambda *n: None if 'prefect_ray' in n else f(*n)"
-    )
     (job.folder / "hide").mkdir()
-    (job.folder / "hide" / "sitecustomize.py").write_text(hidden)
+    (job.folder / "hide" / "sitecustomize.py").write_text(_WITHOUT_RAY)
     path = os.pathsep.join([str(job.folder / "hide"), os.environ.get("PYTHONPATH", "")])
     job.environment |= {"PYTHONPATH": path}
     job.write(compute=compute)
 
-    finished = job.run("build", str(job.spec_file), "--json")
+    finished = job.run_loaded("build", str(job.spec_file), "--json")
 
     assert (finished.returncode, len(finished.stderr.splitlines())) == (2, 1), finished.stderr
     assert message in finished.stderr

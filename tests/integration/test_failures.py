@@ -34,7 +34,7 @@ def test_a_full_disk_ends_the_build_in_one_line_and_room_lets_it_go_on(job: Job,
     job.write(output=str(small_disk), compute={"processes": 1, "chunk_pairs": 1})
     atlas = small_disk / "small"
 
-    finished = job.run("build", str(job.spec_file))
+    finished = job.run_loaded("build", str(job.spec_file))
 
     assert (finished.returncode, finished.stdout) == (2, "")
     assert len(finished.stderr.splitlines()) == 1

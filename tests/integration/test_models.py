@@ -49,7 +49,7 @@ def test_inception_renders_lucids_first_pair(job: Job) -> None:
     assert pixels(job).std() > 1
 
     options = ["--model", "inception-v1", "--model-file", str(file), *OPTIONS]
-    preview = job.run("preview", *sorted(pair), *options, "-o", str(job.folder / "strip.png"))
+    preview = job.run_loaded("preview", *sorted(pair), *options, "-o", str(job.folder / "strip.png"))
 
     assert (preview.returncode, preview.stderr) == (0, "")
     np.testing.assert_array_equal(np.asarray(Image.open(job.folder / "strip.png").convert("RGB")), pixels(job))
@@ -82,7 +82,7 @@ def test_a_failed_download_of_weights_is_reported_with_the_path_where_keras_expe
     """Without a network the one line of the error says where to put a file that was downloaded by hand."""
     job.environment |= {"https_proxy": "http://127.0.0.1:9", "KERAS_HOME": str(job.folder / "keras")}
 
-    finished = job.run("models", "layers", "keras:MobileNetV2")
+    finished = job.run_loaded("models", "layers", "keras:MobileNetV2")
 
     assert (finished.returncode, finished.stdout) == (2, "")
     [line] = [line for line in finished.stderr.splitlines() if line.startswith("isthmus: ")]

@@ -89,7 +89,7 @@ class Bucket:
         full = Fault("refuse", 10_000, method="PUT", path=".*/previews/.*", status=507, code="InsufficientStorage")
         for fault in (first_two_chunks, full):
             self.proxy.inject(fault)
-        self.full = self.job.run("build", str(self.job.spec_file))
+        self.full = self.job.run_loaded("build", str(self.job.spec_file))
         full.times = 0
         self.recorded = self.objects("records/")
 
@@ -124,7 +124,7 @@ class Bucket:
 
         dying = threading.Thread(target=die_after_first_record, daemon=True)
         dying.start()
-        self.built = self.job.run("build", str(self.job.spec_file), "--verbose")
+        self.built = self.job.run_loaded("build", str(self.job.spec_file), "--verbose")
         ended.set()
         dying.join()
         new = self.proxy.requests[before:]
@@ -151,7 +151,7 @@ def bucket(tmp_path_factory: pytest.TempPathFactory, new_job: Callable[[Path], J
         made.lose_a_sheet()
         made.plan = job.run_here("plan", str(job.spec_file), "--json")
         made.build_in_trouble()
-        made.again = job.run("build", str(job.spec_file), "--json")
+        made.again = job.run_loaded("build", str(job.spec_file), "--json")
         yield made
 
 
@@ -189,7 +189,7 @@ def test_a_build_waits_for_an_object_store_in_trouble(bucket: Bucket) -> None:
     assert len(bucket.objects("sheets/")) == 6
 
     bucket.job.environment |= environment(bucket.seaweed.url)
-    verified = bucket.job.run("verify", ADDRESS)  # the endpoint is in the environment
+    verified = bucket.job.run_here("verify", ADDRESS)  # the endpoint is in the environment
     assert verified.stdout == f"{ADDRESS}: 18 files checked, 0 missing, 0 damaged, 0 extra\n"
     assert verified.returncode == 0
 
