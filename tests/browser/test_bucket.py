@@ -13,6 +13,7 @@ from sample_atlases import FRAMES, SIZE_PX, make_record, write_pictures
 
 from core.atlas.records import to_ndjson
 from core.gallery.publish import publish
+from core.spec import Storage
 from core.store.store import open_store
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -42,7 +43,7 @@ def test_a_public_bucket_is_a_web_server(
     write_pictures(tmp_path, record.key, 0)
     for variable, value in seaweed.environment.items():
         monkeypatch.setenv(variable, value)
-    store = open_store(f"s3://{BUCKET}/galleries/public")
+    store = open_store(f"s3://{BUCKET}/galleries/public", Storage(endpoint_url=seaweed.url))
     for path in (path for path in tmp_path.rglob("*") if path.is_file()):
         store.create(path.relative_to(tmp_path).as_posix(), path.read_bytes())
     store.create("records/0.ndjson", to_ndjson([record]))

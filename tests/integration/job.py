@@ -21,6 +21,7 @@ from unittest import mock
 import yaml
 from loaded_isthmus import ISTHMUS, LoadedIsthmus
 
+from core.store import s3
 from flows.cli import main
 
 SMALL: dict[str, Any] = {
@@ -78,6 +79,8 @@ class Job:
             contextlib.redirect_stdout(out),
             contextlib.redirect_stderr(err),
         ):
+            for cached in (s3._client, s3._respects_conditions):  # known by settings alone, not by the environment
+                cached.cache_clear()
             try:
                 main()
             except SystemExit as ended:
