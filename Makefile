@@ -14,7 +14,7 @@ atlas: $(VENV)/runtime.installed ## Install what is needed, and render the quick
 	$(BIN)/isthmus build deploy/atlases/quickstart.yaml
 
 test: $(VENV)/dev.installed ## Install what is needed, and run the whole test suite
-	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/dev.installed ## Check style (ruff) and types (mypy)
 	$(BIN)/ruff check .
