@@ -21,6 +21,8 @@ from multiprocessing import util
 from pathlib import Path
 from typing import Any
 
+from forked_commands import ForkedCommands, serve
+
 ISTHMUS = Path(sys.executable).with_name("isthmus")
 _LOADED = (
     "boto3",
@@ -38,7 +40,6 @@ _LOADED = (
     "prefect.task_engine",
     "flows.engines.preloaded",  # the last one, because it exempts all objects from garbage collection
 )
-_PATIENCE_SECONDS = 600
 _FORK_SERVER = "multiprocessing.forkserver"
 _LONGEST_MESSAGE = 1_000_000  # bytes
 
@@ -47,63 +48,35 @@ class LoadedIsthmus:
     """A process that runs commands, one after another."""
 
     def __init__(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, __file__],
-            cwd=Path(__file__).parents[2],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
+        self._commands = ForkedCommands(__file__, Path(__file__).parents[2])
 
     def run(self, arguments: Sequence[str], environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
         """Run a command in a process of its own, whose environment is the given one alone.
 
         If the first folder of its PYTHONPATH has a module `sitecustomize`, the process begins with it.
         """
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        print(json.dumps([list(arguments), dict(environment)]), file=self._process.stdin, flush=True)
-        answer = self._process.stdout.readline()
-        assert answer, "the process that runs commands has ended"
-        return subprocess.CompletedProcess(["isthmus", *arguments], *json.loads(answer))
+        answer = self._commands.run(list(arguments), dict(environment))
+        return subprocess.CompletedProcess(["isthmus", *arguments], *answer)
 
     def end(self) -> None:
-        self._process.communicate()
+        self._commands.end()
 
 
 def main() -> None:
-    """Run the commands on the lines of standard input, until its end."""
+    """Run the commands that standard input asks for, until its end."""
     import_module("isthmus").find_our_packages()
     for module in _LOADED:
         import_module(module)
-    for line in sys.stdin:
-        arguments, environment = json.loads(line)
-        files = [os.memfd_create(name) for name in ("output", "complaints")]
-        process = os.fork()
-        if process == 0:
-            _become(arguments, environment, files)
-            return
-        _, status = os.waitpid(process, 0)
-        print(json.dumps([os.waitstatus_to_exitcode(status), *map(_text, files)]), flush=True)
+    serve(_become)
 
 
-def _text(file: int) -> str:
-    with os.fdopen(file) as opened:
-        opened.seek(0)
-        return opened.read()
-
-
-def _become(arguments: list[str], environment: dict[str, str], streams: list[int]) -> None:
-    """Be the command, with these files as its standard output and standard error."""
+def _become(arguments: list[str], environment: dict[str, str]) -> None:
+    """Be the command."""
     from prefect.context import refresh_global_settings_context
     from prefect.logging.configuration import setup_logging
 
     from flows.terminal import quiet_libraries
 
-    for source, target in zip([os.open(os.devnull, os.O_RDONLY), *streams], (0, 1, 2), strict=True):
-        os.dup2(source, target)
-    os.closerange(3, 256)
     os.setsid()
     os.environ.clear()
     os.environ.update(environment)
@@ -114,7 +87,6 @@ def _become(arguments: list[str], environment: dict[str, str], streams: list[int
     if customize.is_file():
         runpy.run_path(str(customize))
     _provide_fork_server()
-    signal.alarm(_PATIENCE_SECONDS)
     sys.argv = [str(ISTHMUS), *arguments]
     runpy.run_path(str(ISTHMUS), run_name="__main__")
 

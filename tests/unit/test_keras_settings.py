@@ -56,7 +56,7 @@ for home in sys.argv[1:]:
 
 
 class Loaded(NamedTuple):
-    """What processes with a user's settings say.
+    """The output of processes with a user's settings.
 
     Attributes:
         wrong: the folder with a wrong keras.json.

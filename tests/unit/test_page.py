@@ -66,7 +66,18 @@ def test_every_script_and_style_in_the_package_is_published_once(manifest: Manif
         assert rest.count(style) == 1
         rest = rest.replace(style, "")
     assert rest == ""
-    assert "photograph" not in joined(pages(manifest), ".css") + " ".join(pages(manifest))
+    icons = {re.sub("-[0-9a-f]{8}", "", path) for path in compared if path.endswith(".svg")}
+    assert icons == {f"assets/{path.name}" for path in WEB.glob("*.svg")}
+
+    plain = {".js": joined(pages(manifest), ".js"), ".css": bare(joined(pages(manifest), ".css"))}
+    packed = dict(zip([path for path in sources if path.suffix == ".js"], scripts, strict=True))
+    packed |= zip([path for path in sources if path.suffix == ".css"], styles, strict=True)
+    assert {path.name for path, body in packed.items() if body not in plain[path.suffix]} == {
+        "photographs.css",
+        "photographs.js",
+        "neuron_photographs.js",
+        "natural_strip.js",
+    }
 
 
 def test_the_styles_of_a_page_apply_to_that_page() -> None:
