@@ -6,6 +6,7 @@ from typing import Protocol
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from prefect.states import Cancelled
 
 from core.arrays import BatchSize
 from core.rendering.chunk import ChunkResult
@@ -15,11 +16,19 @@ from tasks.retries import RETRIES
 
 
 class Render(Protocol):
-    """Renders one chunk of a plan, in this process or in another; the arguments are those of `render_planned_chunk`."""
+    """Renders one chunk of a plan, in this process or in another; the arguments are those of `render_planned_chunk`.
+
+    Raises:
+        ProcessEndedError: if the other process was ended on purpose.
+    """
 
     def __call__(
         self, uri: str, storage: Storage, plan_path: str, chunk: str, batch_pairs: BatchSize
     ) -> ChunkResult: ...
+
+
+class ProcessEndedError(Exception):
+    """The process that was to render a chunk has been ended, because its build ends."""
 
 
 @task(
@@ -44,5 +53,10 @@ def render_one_chunk(
 
     Raises:
         UnexpectedError: for an exception that neither a person nor another try can mend.
+        CancelledRun: if the process that renders is ended. Prefect raises it, because the task is cancelled.
     """
-    return render(uri, storage, plan_path, chunk, batch_pairs)
+    try:
+        return render(uri, storage, plan_path, chunk, batch_pairs)
+    except ProcessEndedError:
+        message = "its run ended first; the chunk is left for a run that resumes it"
+        return Cancelled(message=message)  # type: ignore[return-value]  # a state is how a task of Prefect ends

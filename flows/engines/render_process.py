@@ -18,6 +18,7 @@ from core.rendering.chunk import ChunkResult
 from core.rendering.process import get_ready, render_planned_chunk
 from core.rendering.renderers import FirstStrips
 from flows.engines import fork_server
+from tasks.render import ProcessEndedError
 
 _LEAVING_SECONDS = 60.0
 _EXIT_CODE_TRIES, _EXIT_CODE_SECONDS = 20, 0.05
@@ -36,7 +37,7 @@ class RenderProcess:
 
     def __init__(self) -> None:
         self.chunk: str | None = None
-        self.is_loaded = self.was_killed = False
+        self.is_loaded = self.was_killed = self._is_ended = False
         self._executor = ProcessPoolExecutor(1, mp_context=fork_server.context())
         self._process: BaseProcess | None = None
 
@@ -47,7 +48,7 @@ class RenderProcess:
             first: the strips that it probably renders first.
         """
         fork_server.block_interrupts()
-        with suppress(RuntimeError, EOFError, OSError):  # the first chunk meets the same error
+        with suppress(RuntimeError):  # the first chunk meets the same error
             self._submit(get_ready, first)
 
     def render(
@@ -81,17 +82,27 @@ class RenderProcess:
 
         Raises:
             BrokenProcessPool: if the process has died.
+            ProcessEndedError: if the process was ended, even before the task began or while it waited for a retry.
         """
         try:
-            future = self._submit(render_planned_chunk, *address)
-        except (EOFError, OSError) as error:  # the fork server was killed
-            raise BrokenProcessPool(str(error)) from error
-        return future.result()
+            return self._submit(render_planned_chunk, *address).result()
+        except RuntimeError:  # also BrokenProcessPool
+            if self._is_ended:
+                raise ProcessEndedError from None
+            raise
 
     def _submit(self, function: Callable[..., _Result], *arguments: Any) -> Future[_Result]:
-        """Let the process call a function; the first call starts the process, which may take seconds."""
-        fork_server.start()
-        future = self._executor.submit(function, *arguments)
+        """Let the process call a function; the first call starts the process, which may take seconds.
+
+        Raises:
+            BrokenProcessPool: if the process or the fork server has died.
+            RuntimeError: if the process was ended.
+        """
+        try:
+            fork_server.start()
+            future = self._executor.submit(function, *arguments)
+        except (EOFError, OSError) as error:  # the fork server was killed
+            raise BrokenProcessPool(str(error)) from error
         self._process = next(iter((self._executor._processes or {}).values()), self._process)
         return future
 
@@ -132,6 +143,7 @@ class RenderProcess:
 
     def end(self, *, kill: bool = False) -> None:
         """End the process: when it has finished its chunk, or at once if *kill*; a process that hangs is killed."""
+        self._is_ended = True
         left = threading.Event()
         killing = threading.Thread(target=self._kill_until, args=(left, 0.0 if kill else _LEAVING_SECONDS), daemon=True)
         killing.start()
