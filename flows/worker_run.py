@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import wraps
 from typing import Any, NoReturn, ParamSpec, TypeVar, get_type_hints
 from uuid import UUID
@@ -92,7 +93,8 @@ def on_worker(function: Callable[_P, _R]) -> Callable[_P, _R | State[Any]]:
     @wraps(function)
     def run(*arguments: _P.args, **named: _P.kwargs) -> _R | State[Any]:
         try:
-            result: _R | State[Any] = function(*arguments, **named)
+            with _stoppable():
+                result: _R | State[Any] = function(*arguments, **named)
         except IsthmusError as error:
             if deployment.id is None:
                 raise
@@ -116,6 +118,20 @@ def on_worker(function: Callable[_P, _R]) -> Callable[_P, _R | State[Any]]:
     run.__annotations__ = get_type_hints(function, include_extras=True)
     run.__signature__ = inspect.signature(function, eval_str=True)  # type: ignore[attr-defined]
     return run
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Admit SIGTERM, which may have been blocked since this process was started; afterwards it is as it was before.
+
+    Before and after, Prefect starts and ends the run, and would be killed, or mark the run as crashed.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _hand_on() -> None:

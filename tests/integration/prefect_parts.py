@@ -288,8 +288,8 @@ class Worker:
             self._process = None
 
     def descendants(self) -> list[int]:
-        """Return the ids of the processes of the worker's flow runs; the first descendant is the worker itself."""
-        return [] if self._process is None else descendants(self._process.pid)[1:]
+        """Return the ids of the processes of the worker's flow runs."""
+        return [] if self._process is None else descendants(self._process.pid)
 
     def stop_rendering(self) -> None:
         """Stop the render processes, so that no shard can finish before something happens to it."""
