@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from concurrent.futures.process import BrokenProcessPool, ProcessPoolExecutor
 from contextlib import suppress
 from contextvars import copy_context
@@ -86,7 +86,7 @@ class RenderProcess:
         """
         try:
             return self._submit(render_planned_chunk, *address).result()
-        except RuntimeError:  # also BrokenProcessPool
+        except (RuntimeError, CancelledError):  # RuntimeError: also BrokenProcessPool
             if self._is_ended:
                 raise ProcessEndedError from None
             raise
