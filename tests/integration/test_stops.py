@@ -19,7 +19,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from hostile_images import encoded, picture
 
+from flows.engines import fork_server
+
 SLOW = SMALL | {"steps": 120}  # long enough to be interrupted
+FORKED = fork_server.context().get_start_method() == "forkserver"
+"""Whether render processes are forked; with Python 3.10 each is started anew."""
 
 
 @pytest.fixture
@@ -40,7 +44,8 @@ def test_render_processes_that_are_killed_are_replaced(job: Job) -> None:
         wait_for(lambda: kill_one(render_processes(descendants(build.pid))), "a render process")
         wait_for(job.records, "the first record")
         wait_for(lambda: kill_one(render_processes(descendants(build.pid))), "a process that renders")
-        wait_for(lambda: kill_one(fork_servers(descendants(build.pid))), "the fork server")
+        if FORKED:
+            wait_for(lambda: kill_one(fork_servers(descendants(build.pid))), "the fork server")
         killed_at = len(job.records())
     finally:
         output, complaints = finish(build)
@@ -102,19 +107,24 @@ def test_a_stopped_build_ends_soon_and_can_be_resumed(job: Job, stop: signal.Sig
 # A build that is stopped when its first render process exists and has not yet received its first message.
 _STOPPED_AT_THE_WORST_MOMENT = """
 import os, signal, sys, time
-from multiprocessing import forkserver
+from multiprocessing import forkserver, util
 from flows.cli import main
+from flows.engines import fork_server
 
-begin = forkserver.connect_to_new_process
-
-def begin_and_stop(descriptors):
-    begun = begin(descriptors)
-    os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(0.5)
-    return begun
+def stop_after(begin, is_for_rendering):
+    def begin_and_stop(*arguments):
+        begun = begin(*arguments)
+        if is_for_rendering(arguments):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.5)
+        return begun
+    return begin_and_stop
 
 if __name__ == "__main__":
-    forkserver.connect_to_new_process = begin_and_stop
+    if fork_server.context().get_start_method() == "forkserver":
+        forkserver.connect_to_new_process = stop_after(forkserver.connect_to_new_process, lambda _: True)
+    else:
+        util.spawnv_passfds = stop_after(util.spawnv_passfds, lambda arguments: "spawn_main" in str(arguments))
     sys.argv[0] = "isthmus"
     main()
 """
@@ -171,7 +181,8 @@ def test_nothing_outlives_a_command_that_is_killed_and_the_next_one_resumes(job:
     try:
         wait_for(parts, "the first part")
         wait_for(
-            lambda: len(job.processes()) >= 5, "itself, one to render, its fork server, one for resources, one server"
+            lambda: len(job.processes()) >= 4 + FORKED,
+            "itself, one to render, its fork server if there is one, one for resources, one server",
         )
         assert list(temporary.glob("isthmus-prefect-*/prefect.db"))
         killed.kill()
