@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 import warnings
 from contextlib import suppress
@@ -28,21 +29,21 @@ _STARTING_SECONDS = 20.0  # from taking a flow run to starting its process; meas
 with warnings.catch_warnings():  # that the class takes the place of Prefect's, which is why it has this type
     warnings.simplefilter("ignore")
 
-    class HandingOnWorker(ProcessWorker):
+    class IsthmusWorker(ProcessWorker):
         """The worker of pools of type `process`."""
 
         type = "process"
 
         def __init__(self, *arguments: Any, **named: Any) -> None:
             super().__init__(*arguments, **named)
-            self._is_asking = self._is_stopping = False
+            self._is_asking = False
             self._taken: dict[UUID, float] = {}  # flow runs that have no process yet -> time
             self._running: set[UUID] = set()
             _workers.append(self)
 
         async def get_and_submit_flow_runs(self) -> list[FlowRun]:
             """Take the flow runs that are due, as long as the worker is not being stopped."""
-            if self._is_stopping:
+            if _stopping.is_set():
                 return []
             self._is_asking = True
             try:
@@ -63,10 +64,6 @@ with warnings.catch_warnings():  # that the class takes the place of Prefect's, 
             finally:
                 self._running.discard(flow_run.id)
 
-        def take_no_more(self) -> None:
-            """Take no more flow runs."""
-            self._is_stopping = True
-
         @property
         def has_runs(self) -> bool:
             """Whether there are flow runs that have not ended, or whose processes are about to start."""
@@ -74,7 +71,9 @@ with warnings.catch_warnings():  # that the class takes the place of Prefect's, 
             return bool(self._is_asking or starting or self._running)
 
 
-_workers: list[HandingOnWorker] = []
+_stopping = threading.Event()
+"""Whether the worker of this process takes no more flow runs."""
+_workers: list[IsthmusWorker] = []
 """The worker of this process, once it has been made; none if its pool is of another type."""
 
 
@@ -84,8 +83,7 @@ def stop_when_told() -> None:
     It is for a thread of its own.
     """
     signal.sigwait({signal.SIGTERM})
-    for worker in _workers:
-        worker.take_no_more()
+    _stopping.set()
     told = set[int]()
     end = time.monotonic() + _PATIENCE_SECONDS
     while any(worker.has_runs for worker in _workers) and time.monotonic() < end:
@@ -94,6 +92,8 @@ def stop_when_told() -> None:
             with suppress(ProcessLookupError):  # it has just ended
                 os.kill(process, signal.SIGTERM)
         time.sleep(0.1)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # Prefect still loads
+        os._exit(128 + signal.SIGTERM)
     os.kill(os.getpid(), signal.SIGINT)  # which ends a worker of Prefect
 
 
