@@ -1,7 +1,7 @@
 """Create the automations in deploy/automations, or replace those of the same names: python deploy/automate.py [ADDRESS]
 
 ADDRESS is a webhook, such as one of a chat, which is called with {"text": "..."} when a run fails or a night is
-skipped. Without an address only the automation for lost machines is made. `prefect automation create` makes another
+skipped. Without an address only the automations for lost machines are made. `prefect automation create` makes another
 automation of the same name each time.
 """
 
