@@ -65,6 +65,10 @@ class Deployed:
         body = {"parameters": parameters, "enforce_parameter_schema": False}
         return str(self.server.post(f"deployments/{found['id']}/create_flow_run", body)["id"])
 
+    def cancel(self, run: str) -> None:
+        """Cancel a run that no worker has started, so that none does later."""
+        self.server.post(f"flow_runs/{run}/set_state", {"state": {"type": "CANCELLED"}, "force": True})
+
     def log(self, run: str) -> list[str]:
         """Return the messages in the log of a flow run."""
         found = self.server.find("logs", logs={"flow_run_id": {"any_": [run]}}, limit=200, sort="TIMESTAMP_ASC")

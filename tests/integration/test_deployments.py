@@ -132,8 +132,8 @@ def test_a_webhook_learns_of_a_skipped_night(deployed: Deployed, told: list[str]
         wait_for(lambda: [line for line in told if line.startswith("The nightly run ")], "the skipped night")
         waits = deployed.start("on-demand", {})
         deployed.wait_for(lambda: deployed.state_of(waits)["name"] == "Late", "the run that no worker takes")
-        cancelled = {"state": {"type": "CANCELLED"}, "force": True}
-        deployed.server.post(f"flow_runs/{waits}/set_state", cancelled)
+        for run in (nights[0], waits):
+            deployed.cancel(run)
     assert any(line.endswith("is Cancelled: Deployment concurrency limit reached.") for line in told)
 
 
@@ -151,8 +151,7 @@ def test_a_run_that_does_not_begin_is_scheduled_again(deployed: Deployed, tmp_pa
             deployed.server.post(f"flow_runs/{taken}/set_state", {"state": state, "force": True})
 
         deployed.wait_for(lambda: deployed.state_of(taken)["name"] == "AwaitingRetry", "the run to be scheduled again")
-        cancelled = {"state": {"type": "CANCELLED"}, "force": True}
-        deployed.server.post(f"flow_runs/{taken}/set_state", cancelled)
+        deployed.cancel(taken)
 
 
 def test_a_run_on_demand_is_watched_to_its_end_and_shows_its_results(deployed: Deployed) -> None:
