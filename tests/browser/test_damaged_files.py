@@ -1,4 +1,4 @@
-"""Files of data and scripts that are cut short or missing: the page names them, and goes on as soon as they are back."""
+"""Files of data and scripts that are cut short or missing: the page names them, and goes on once they are back."""
 
 from __future__ import annotations
 
@@ -86,3 +86,29 @@ def check_retry(open_atlas: Open, root: Path, kind: str, **properties: object) -
         expect(page.locator(shown).first).to_be_visible()
         expect(page.locator(place)).to_be_hidden()
         return page, path
+
+
+@pytest.mark.parametrize("is_there", [True, False], ids=["cut", "missing"])
+def test_what_a_page_cannot_begin_without_is_named(
+    open_atlas: Open, serve: Serve, complete: Path, is_there: bool
+) -> None:
+    """Without the index the page names it, and no script that fails because of it.
+
+    Without its own script the page says so after a few seconds, in text that the script would remove at once.
+    """
+    with cut_short(complete, "data/index") as (path, _):
+        if not is_there:
+            (complete / path).unlink()
+        page = open_atlas(complete, hash="#strips", at=serve(complete), may_fail=True)
+        expect(page.locator("#error")).to_contain_text(f"{path} could not be read, so pairs are missing here.")
+        expect(page.locator("#loading, #unread").locator("visible=true")).to_have_count(0)
+        expect(page.locator("script[src*=every]")).to_have_count(0)
+    with cut_short(complete, "assets/page") as (path, _):
+        if not is_there:
+            (complete / path).unlink()
+        page = open_atlas(complete, may_fail=True)
+        expect(page.locator("#unread")).to_be_visible()
+        expect(page.locator("#unread")).to_contain_text(f"A script of this page, {path}, has not been read yet.")
+    page = open_atlas(complete, hash="#strips")
+    expect(page.locator("#count")).to_have_text("30 of 30 pairs")
+    expect(page.locator("#unread")).to_have_count(0)

@@ -52,7 +52,7 @@ isthmus.assets = (() => {
 
   // What the first screen does without, the tools included, is loaded at the first sign of a reader; or at once, if the
   // address has choices that the tools show or the reader has favourites.
-  addEventListener("DOMContentLoaded", () => {
+  function begin() {
     const early = () => load("every").then(() => removeEventListener("click", again, capture), isthmus.address.lost);
     const capture = { capture: true };
     const again = async ({ target }) => {
@@ -64,7 +64,7 @@ isthmus.assets = (() => {
     addEventListener("click", again, capture);
     if (location.hash || isthmus.stored(() => localStorage.getItem(isthmus.FAVOURITES))) early();
     else for (const sign of SIGNS) addEventListener(sign, early, { once: true, passive: true });
-  });
+  }
 
-  return { load, prepare, has: (part) => part in parts };
+  return { load, begin, prepare, has: (part) => part in parts };
 })();
