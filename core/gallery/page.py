@@ -66,6 +66,7 @@ def pages(manifest: Manifest) -> dict[str, bytes]:
     """
     facts = {
         "atlas": manifest,
+        "counted": counted,
         "settings": {digest: _as_texts(manifest.settings[digest]) for digest in sorted(manifest.settings)},
         "shape": _shape(manifest.settings),
         "spec": _spec_text(manifest.spec),
@@ -112,7 +113,8 @@ def _description(manifest: Manifest) -> str:
     if manifest.counts.pairs:
         pairs = counted(manifest.counts.pairs, "pair")
         said.append(
-            f"{pairs} of neurons of {manifest.model}: for each, images that lead from what excites one neuron "
+            f"{pairs} of neurons of {manifest.model}: {'for each, ' if manifest.counts.pairs > 1 else ''}"
+            "images that lead from what excites one neuron "
             "to what excites the other."
         )
     if manifest.land:

@@ -146,10 +146,14 @@ def test_a_preview_that_is_missing_or_cut_short_is_named(open_atlas: Open, tmp_p
 
 
 def test_the_page_of_an_unknown_neuron_says_so(visit_atlas: Open, atlas: Path) -> None:
-    """The page of a neuron without pairs says that the atlas has none."""
+    """The page of a neuron without pairs says that the atlas has none; of a layer, that its channel is missing."""
     page = visit_atlas(atlas, "#neuron=mixed4a:476")
 
     expect(page.locator("#neuron-page")).to_contain_text("This atlas has no pair of mixed4a:476.")
+    for written in (LAYERS[1], f"{LAYERS[1]}:"):
+        page.evaluate("hash => { location.hash = hash }", f"#neuron={written}")
+        words = rf"^{LAYERS[1]} is a layer: a channel is missing, as in {LAYERS[1]}:\d+\.$"
+        expect(page.locator("#neuron-state")).to_have_text(re.compile(words))
 
 
 # ---- about

@@ -114,7 +114,7 @@ isthmus.about = (() => {
     const which =
       walks === pairs.count
         ? "Every strip begins and ends on portraits"
-        : `${isthmus.whole(walks)} of ${isthmus.pairsIn(pairs.count)} have strips that begin and end on portraits`;
+        : `${isthmus.whole(walks)} of ${isthmus.pairsIn(pairs.count)} ${walks === 1 ? "has a strip that begins and ends" : "have strips that begin and end"} on portraits`;
     return (
       `${which}. A neuron has one portrait, an image that excites it. Strips meet at portraits, so a reader can walk ` +
       "from neuron to neuron: a strip between two portraits is a road, and a path of roads is a route. All portraits " +

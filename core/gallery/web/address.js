@@ -96,7 +96,7 @@ isthmus.address = (() => {
     const { burst } = pairs;
     const tell = () => {
       byId("loading").hidden = false;
-      byId("loading").textContent = `Loading: ${burst.ended} of ${burst.started} files…`;
+      byId("loading").textContent = `Loading: ${burst.ended} of ${isthmus.counted(burst.started, "file")}…`;
     };
     const patience = setTimeout(() => {
       tell();

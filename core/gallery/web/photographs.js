@@ -91,7 +91,7 @@ isthmus.photographs = (() => {
 
   // Return the sentence about the source of the photographs.
   function source() {
-    const told = `${isthmus.whole(album.photographs)} photographs were compared.`;
+    const told = `${isthmus.counted(album.photographs, "photograph")} ${album.photographs === 1 ? "was" : "were"} compared.`;
     const licence = element("a", { href: "images/licence.txt", textContent: "Their licence" });
     return element("p", { className: "faint" }, told, ...(album.licence && album.published ? [" ", licence] : []));
   }

@@ -47,7 +47,9 @@ isthmus.quoted = (text) => isthmus.element("bdi", { textContent: text });
 
 isthmus.whole = new Intl.NumberFormat("en").format;
 
-isthmus.pairsIn = (number) => `${isthmus.whole(number)} ${number === 1 ? "pair" : "pairs"}`;
+isthmus.counted = (number, noun) => `${isthmus.whole(number)} ${noun}${number === 1 ? "" : "s"}`;
+
+isthmus.pairsIn = (number) => isthmus.counted(number, "pair");
 
 // Write a number with three digits, in at most nine signs.
 isthmus.short = (() => {
