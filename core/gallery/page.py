@@ -112,9 +112,9 @@ def _description(manifest: Manifest) -> str:
     said = []
     if manifest.counts.pairs:
         pairs = counted(manifest.counts.pairs, "pair")
+        each = "for each, " if manifest.counts.pairs > 1 else ""
         said.append(
-            f"{pairs} of neurons of {manifest.model}: {'for each, ' if manifest.counts.pairs > 1 else ''}"
-            "images that lead from what excites one neuron "
+            f"{pairs} of neurons of {manifest.model}: {each}images that lead from what excites one neuron "
             "to what excites the other."
         )
     if manifest.land:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
+from sample_atlases import make_record
 from sample_evidence import RECORD, compare_with_photographs
 
 Open = Callable[..., Page]  # the fixture `open_atlas`
@@ -38,6 +39,7 @@ def cut_short(root: Path, kind: str) -> Iterator[tuple[str, Callable[[], object]
         path.write_bytes(whole)
 
 
+OTHER = make_record(5)
 PAIR = f"#pair={RECORD.key}"
 NEURON = f"#neuron={RECORD.a}"
 NEEDED = {  # kind of file -> address that needs it, where the page says so, and what the page shows once it is back
@@ -57,6 +59,9 @@ def test_data_that_are_cut_short_are_told_like_missing_data(open_atlas: Open, co
     """
     for kind in NEEDED:
         check_retry(open_atlas, complete, kind)
+    with cut_short(complete, "data/lookup") as (path, _):
+        page = open_atlas(complete, hash=f"#compare={RECORD.key}..{OTHER.key}", may_fail=True)
+        expect(page.locator("#compare-state p").first).to_have_text(f"{path} could not be read. Reload this page.")
     for kind, hash in EXTRA.items():
         with cut_short(complete, kind) as (path, _):
             page = open_atlas(complete, hash=hash, may_fail=True)
