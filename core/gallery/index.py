@@ -16,7 +16,7 @@ import numpy as np
 from core.atlas.labels import Labels
 from core.atlas.scores import PHOTO_SCORES, SCORES
 from core.gallery.columns import float_column, key_column, rounded, script_json, u4_column, whole_column
-from core.gallery.table import DONE, ENDS_UNKNOWN, Table, differences, table_neurons
+from core.gallery.table import DONE, ENDS_UNKNOWN, Table, differences, table_neurons, ways_by_name
 
 DIGEST = 10
 """Hex digits of a digest in a path."""
@@ -132,6 +132,7 @@ def index_script(
     """
     columns = table.columns
     walks = columns["walk"] == 1
+    ways, weights = ways_by_name(table), [way.weights for way in table.ways]
     known = [name for name in _SCORES if not np.isnan(columns[name]).all()]
     fields = {
         "pairs": len(table),
@@ -139,8 +140,9 @@ def index_script(
         "neurons": table.neurons,
         **_labels(table, labels),
         **({"scores": score_words} if score_words else {}),
-        "settings": list(table.settings),
-        "differences": differences(table.settings.values()),
+        "settings": list(ways),
+        "differences": differences(ways.values()),
+        **({"weights": weights} if len(set(weights)) > 1 else {}),
         "failed": int((columns["status"] != DONE).sum()),
         "walks": int(walks.sum()),
         "excited": bool((columns["ends"] != ENDS_UNKNOWN).any()),

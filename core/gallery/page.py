@@ -66,6 +66,7 @@ def pages(manifest: Manifest) -> dict[str, bytes]:
     """
     facts = {
         "atlas": manifest,
+        "counted": counted,
         "settings": {digest: _as_texts(manifest.settings[digest]) for digest in sorted(manifest.settings)},
         "shape": _shape(manifest.settings),
         "spec": _spec_text(manifest.spec),
@@ -111,8 +112,9 @@ def _description(manifest: Manifest) -> str:
     said = []
     if manifest.counts.pairs:
         pairs = counted(manifest.counts.pairs, "pair")
+        each = "for each, " if manifest.counts.pairs > 1 else ""
         said.append(
-            f"{pairs} of neurons of {manifest.model}: for each, images that lead from what excites one neuron "
+            f"{pairs} of neurons of {manifest.model}: {each}images that lead from what excites one neuron "
             "to what excites the other."
         )
     if manifest.land:

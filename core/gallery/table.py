@@ -9,7 +9,7 @@ import json
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,7 @@ from core.store.store import Store
 
 DONE, FAILED = 0, 1
 ENDS_UNKNOWN = 255
+_SHORT = 8  # hex digits of a digest that readers see
 _TYPES = {  # type codes of module array
     "a": "I",
     "b": "I",
@@ -43,6 +44,14 @@ _TYPES = {  # type codes of module array
 }
 Order = Mapping[str, int]
 """Layer -> its place in the network."""
+
+
+class Way(NamedTuple):
+    """How a strip was rendered: the digests of its settings and of the model's weights, and the method's version."""
+
+    settings: str
+    weights: str
+    method: int
 
 
 @dataclass(frozen=True)
@@ -63,9 +72,10 @@ class Table:
         layers: the layers with neurons, in the order of the network.
         neurons: the channels of each layer, ascending. A neuron's id is its running number over all layers.
         settings: settings digest -> settings, by digest.
+        ways: the ways in which pairs were rendered, sorted.
         origins: those that `columns["origin"]` counts.
         columns: name -> array with a value for each row. `a` and `b` are ids of neurons; `setting` is an index into the
-            settings; `status` is 0 if the pair is done, 1 if it failed; `walk` is 1 if the strip begins and ends on the
+            ways; `status` is 0 if the pair is done, 1 if it failed; `walk` is 1 if the strip begins and ends on the
             portraits of its neurons; `ends` has the bits of `ends_of`, or 255; `start` and `length` say where the
             record's line is; scores are rounded, and NaN if unknown. The scores of photographs are NaN until
             `add_scores` is called.
@@ -77,6 +87,7 @@ class Table:
     layers: list[str]
     neurons: list[list[int]]
     settings: dict[str, dict[str, Any]]
+    ways: list[Way]
     origins: list[Origin]
     columns: dict[str, NDArray[Any]]
     keys: NDArray[np.uint8]
@@ -98,7 +109,7 @@ class Rows:
         self._columns: dict[str, array[Any]] = {name: array(code) for name, code in _TYPES.items()}
         self._keys = bytearray()
         self._neurons: dict[str, int] = {}
-        self._settings: dict[str, int] = {}
+        self._ways: dict[Way, int] = {}
         self._origins: dict[Origin, int] = {}
         self._parsed: list[Neuron] = []
         self._settings_of: dict[str, dict[str, Any]] = {}
@@ -119,7 +130,7 @@ class Rows:
         numbers = (
             self._neuron(record.a, record.key),
             self._neuron(record.b, record.key),
-            _number(self._settings, record.settings_digest),
+            _number(self._ways, Way(record.settings_digest, record.model_digest, record.method)),
             DONE if record.status == "done" else FAILED,
             record.frames,
             record.size_px,
@@ -176,16 +187,17 @@ class Rows:
         id_of = np.array([ids.get(neuron, 0) for neuron in self._parsed], np.uint32)
         a, b = id_of[columns["a"]], id_of[columns["b"]]
         rows = kept[np.lexsort([halves[1][kept], halves[0][kept], b[kept], a[kept]])]
-        settings, setting_of = _renumbered(list(self._settings), columns["setting"][rows])
+        ways, way_of = _renumbered(list(self._ways), columns["setting"][rows])
         sorted_columns = {name: values[rows] for name, values in columns.items() if name not in SCORES}
         sorted_columns |= {name: rounded_values(columns[name][rows]) for name in SCORES}
         failed = np.flatnonzero(sorted_columns["status"] == FAILED)
         return Table(
             *_layers(in_order),
-            settings={digest: self._settings_of[digest] for digest in settings},
+            settings={way.settings: self._settings_of[way.settings] for way in ways},
+            ways=ways,
             origins=list(self._origins),
             columns=sorted_columns
-            | {"a": a[rows], "b": b[rows], "setting": setting_of}
+            | {"a": a[rows], "b": b[rows], "setting": way_of}
             | {name: np.full(len(rows), np.nan) for name in PHOTO_SCORES},
             keys=keys[rows],
             reasons={int(row): self._reasons[int(rows[row])] for row in failed},
@@ -223,6 +235,20 @@ def lines_of(table: Table, lines: Lines, rows: slice) -> list[bytes]:
     return [lines.read(start, length) for start, length in places]
 
 
+def ways_by_name(table: Table) -> dict[str, dict[str, Any]]:
+    """Return the ways in which a table's pairs were rendered: name -> settings, in the sequence of their numbers.
+
+    A name is the digest of the settings. If weights or methods differ too, they are a part of the name and count as
+    settings.
+    """
+    several = [name for name in ("weights", "method") if len({getattr(way, name) for way in table.ways}) > 1]
+    named = {}
+    for way in table.ways:
+        others = {name: str(getattr(way, name))[:_SHORT] for name in several}
+        named["-".join([way.settings, *others.values()])] = {**table.settings[way.settings], **others}
+    return named
+
+
 def differences(settings: Iterable[Mapping[str, Any]]) -> list[str]:
     """Return for each settings what distinguishes it from the others, such as `steps 64, seed 1`."""
     flat = [dict(_flat(one)) for one in settings]
@@ -255,7 +281,7 @@ def _one_row_a_pair(keys: Sequence[NDArray[Any]], status: NDArray[Any]) -> NDArr
     return rows[new]
 
 
-def _renumbered(values: Sequence[str], numbers: NDArray[Any]) -> tuple[list[str], NDArray[np.uint32]]:
+def _renumbered(values: Sequence[Way], numbers: NDArray[Any]) -> tuple[list[Way], NDArray[np.uint32]]:
     """Return the values that are used, sorted, and the numbers of the same values among them."""
     used = sorted({values[number] for number in np.unique(numbers)})
     places = {value: place for place, value in enumerate(used)}

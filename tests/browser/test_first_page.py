@@ -370,6 +370,26 @@ def test_settings_are_told_apart_by_what_differs_and_ranges_say_their_ends(open_
     expect(page.get_by_label("Objective, max")).to_have_attribute("placeholder", "max 6.12")
 
 
+def test_the_example_has_a_frame_that_excites_both(open_atlas: Open, tmp_path: Path) -> None:
+    """A strip of two frames is the example only if there is no longer one; nothing between its ends is named then."""
+    ends = {"frames": 2, "activation_a": [5.0, 1.0], "activation_b": [1.0, 5.0], "neighbour_distance": [0.1]}
+    short, longer = make_record(0, **ends), make_record(1)
+    for row, record in enumerate((short, longer)):
+        write_pictures(tmp_path, record.key, row)
+    publish(tmp_path, [short])
+    page = open_atlas(tmp_path)
+    captions = page.locator("#example figcaption span")
+
+    expect(page.locator("#example")).to_be_visible()
+    expect(captions.locator("visible=true")).to_have_text(["excites a", "excites b"])
+    expect(page.locator("#welcome")).to_contain_text("1 strip of images, for a pair of")
+    publish(tmp_path, [longer])
+    page = open_atlas(tmp_path)
+    expect(page.locator("#example img")).to_have_attribute("alt", f"The frames of {longer.a} to {longer.b}")
+    expect(captions.locator("visible=true")).to_have_text(["excites a", "both", "excites b"])
+    expect(page.locator("#welcome")).to_contain_text("2 strips of images, each for a pair of")
+
+
 # ---- damaged files, paper and old browsers
 
 

@@ -146,10 +146,14 @@ def test_a_preview_that_is_missing_or_cut_short_is_named(open_atlas: Open, tmp_p
 
 
 def test_the_page_of_an_unknown_neuron_says_so(visit_atlas: Open, atlas: Path) -> None:
-    """The page of a neuron without pairs says that the atlas has none."""
+    """The page of a neuron without pairs says that the atlas has none; of a layer, that its channel is missing."""
     page = visit_atlas(atlas, "#neuron=mixed4a:476")
 
     expect(page.locator("#neuron-page")).to_contain_text("This atlas has no pair of mixed4a:476.")
+    for written in (LAYERS[1], f"{LAYERS[1]}:"):
+        page.evaluate("hash => { location.hash = hash }", f"#neuron={written}")
+        words = rf"^{LAYERS[1]} is a layer: a channel is missing, as in {LAYERS[1]}:\d+\.$"
+        expect(page.locator("#neuron-state")).to_have_text(re.compile(words))
 
 
 # ---- about
@@ -205,6 +209,30 @@ def test_what_differs_between_settings_comes_first(open_atlas: Open, tmp_path: P
     expect(differences.locator("dl").last).to_have_text(re.compile("^stepsUpdates of the images"))
     differences.get_by_role("link", name="f" * 12).click()
     expect(page.locator("#count")).to_have_text("1 of 2 pairs")
+
+
+def test_other_weights_are_told_apart(open_atlas: Open, tmp_path: Path) -> None:
+    """Each digest of weights has the number of its pairs; pairs of the same settings are told apart by it."""
+    records = [
+        make_record(row, model_digest=str(weights) * 64, key=f"{row:019x}{weights}")
+        for row, weights in ((0, 1), (3, 1), (0, 2))
+    ]
+    for record in records:
+        write_coloured_pictures(tmp_path, record.key, [(200, 100, 50)] * FRAMES)
+    publish(tmp_path, records)
+    page = open_atlas(tmp_path, hash="#about")
+
+    expect(page.locator("#weights")).to_have_text(f"{'1' * 64} (2 pairs), {'2' * 64} (1 pair)")
+    expect(page.locator("#differences")).to_contain_text("weights 22222222")
+    expect(page.locator("#differences .meanings")).to_have_text(re.compile("^weightsDigest of the model's weights"))
+    page.locator("#differences a").last.click()
+    expect(page.locator("#count")).to_have_text("1 of 3 pairs")
+    expect(page.locator("#chips")).to_contain_text("settings weights 22222222")
+    expect(page.locator("#grid .names")).to_contain_text("weights 22222222")
+    page.evaluate("hash => { location.hash = hash }", f"#pair={records[0].key}")
+    expect(page.locator("#summary p").last).to_have_text("Settings: weights 11111111.")
+    page.locator("#compare-with > summary").click()
+    expect(page.locator("#candidates li").first).to_have_text("in other settings: weights 22222222")
 
 
 def test_a_spec_that_is_too_long_for_a_page_is_left_out(open_atlas: Open, tmp_path: Path) -> None:

@@ -30,13 +30,20 @@ MISTYPED = {
     "#columns=99&reverse=no": 'reverse: expected 1, got "no"; columns: expected a number from 1 to 16, got "99"',
     "#view=sideways": 'view: expected filmstrip, tile, list, got "sideways"',
     "#constructor=1&status=gone": '"constructor" is not known; status: expected done or failed, got "gone"',
+    "#balance=0.5": 'balance: expected a range such as 0.2..0.8, got "0.5"',
+    "#objective=x..y&pace=1..2..3": "objective: expected a range .* pace: expected a range",
+    "#layer_a=nope&layer_b=block9": f'layer_a: expected {" or ".join(LAYERS)}, got "nope"; layer_b: expected ',
+    "#setting=99": 'setting: expected [0-9a-f]+, got "99"',
+    "#ends=foo&excited=maybe": 'ends: expected strong or weak or dead, got "foo"; excited: expected yes or no',
+    "#favourites=yes": 'favourites: expected 1, got "yes"',
 }
 
 
 def test_a_mistyped_address_is_told_in_a_sentence(open_atlas: Open, atlas: Path) -> None:
-    """The sentence names the part that is wrong and what was expected; the rest is followed without an error.
+    """The sentence names the part that is wrong and what was expected; that part leaves no pair out.
 
-    So it is when the page is opened, here with the first address, and when an address is typed later.
+    The rest is followed without an error. So it is when the page is opened, here with the first address, and when an
+    address is typed later. Links do not repeat the wrong part.
     """
     page = open_atlas(atlas, hash=next(iter(MISTYPED)))
 
@@ -44,10 +51,22 @@ def test_a_mistyped_address_is_told_in_a_sentence(open_atlas: Open, atlas: Path)
         go(page, hash)
         expect(page.locator("#mistakes")).to_have_text(re.compile(f"^In the address: {words}"))
         expect(page.locator("#grid-page")).to_be_visible()
-        expect(page.locator("#count")).to_contain_text(" of 30 pairs")
+        expect(page.locator("#count")).to_have_text("30 of 30 pairs")
+        expect(page.locator("#chips")).to_be_hidden()
         assert "NaN" not in page.locator("#grid").inner_text()
+        expect(page.locator("nav [data-page=about]")).to_have_attribute("href", "#about")
         go(page, "#about")
         expect(page.locator("#mistakes")).to_be_hidden()
+
+    go(page, f"#balance=0.5&layer_a={LAYERS[0]}&objective=8..&view=tile")
+    left = [r for r in DONE if r.a.startswith(LAYERS[0]) and r.checkpoints[-1].objective >= 8]
+    expect(page.locator("#count")).to_have_text(f"{len(left)} of 30 pairs")
+    expect(page.locator("#mistakes")).to_have_text(
+        'In the address: balance: expected a range such as 0.2..0.8, got "0.5". The rest of the address was followed.'
+    )
+    expect(page.locator("#chips .chip")).to_have_count(2)
+    page.get_by_role("button", name="Remove objective").click()
+    expect(page).to_have_url(re.compile(f"#layer_a={LAYERS[0]}&view=tile$"))
 
 
 def test_links_of_earlier_versions_lead_on(open_atlas: Open, atlas: Path, land_atlas: Path) -> None:

@@ -84,11 +84,11 @@ CASES: list[tuple[dict[str, Any], list[str]]] = [
         ],
     ),
     (
-        GOOD | LOW | {"crossing": None, "pace": 1.1},
+        GOOD | LOW | {"crossing": None, "pace": 1.01},
         [
             "a keeps 95 % of its strongest activation at its own end, b keeps only 30 %.",
             "They do not cross: b is no stronger at its own end than at the other.",
-            "The pace is even: the largest step is 1.1 times the smallest.",
+            "The pace is even: the largest step is as large as the smallest.",
         ],
     ),
     (

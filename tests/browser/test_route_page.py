@@ -172,6 +172,7 @@ WHY = {
     f"{LAYER}:1..30": f"No route leads from {LAYER}:1 to {LAYER}:30.",  # its portraits have other settings
     f"{LAYER}:1..77": f"{LAYER}:77 has no road in this atlas: no finished strip joins it to another neuron.",
     f"nonsense..{LAYER}:1": "nonsense has no road in this atlas: no finished strip joins it to another neuron.",
+    f"{LAYER}..{LAYER}:1": f"{LAYER} is a layer: a channel is missing, as in {LAYER}:1.",
     f"{LAYER}:6..6": "Both are the same neuron",
 }
 

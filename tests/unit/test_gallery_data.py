@@ -24,7 +24,7 @@ from core.errors import RecordError
 from core.gallery.columns import float_column, rounded_values, whole_column
 from core.gallery.index import Script, block_scripts, detail_script, groups_of, index_script, lookup_scripts
 from core.gallery.publish import publish
-from core.gallery.table import Rows, Table, differences
+from core.gallery.table import Rows, Table, differences, ways_by_name
 
 
 def table_of(records: Sequence[Record], order: dict[str, int] | None = None) -> Table:
@@ -285,6 +285,32 @@ def test_settings_are_told_by_their_differences() -> None:
         'alignment.layers ["a"], new true, seed 1',
     ]
     assert differences([one]) == [""]
+
+
+def test_other_weights_and_methods_count_as_other_settings() -> None:
+    """Pairs of the same settings, but of other weights or another version of the method, are told apart."""
+    record = record_of("stem:0", "stem:1")
+    other_weights, newer = (
+        record.model_copy(update={"key": "1" * 20, "model_digest": "f" * 64}),
+        record.model_copy(update={"key": "2" * 20, "method": record.method + 1}),
+    )
+    digest, weights, method = record.settings_digest, record.model_digest, record.method
+
+    assert list(ways_by_name(table_of([record]))) == [digest]
+    ways = ways_by_name(table_of([record, other_weights]))
+    assert list(ways) == [f"{digest}-{weights[:8]}", f"{digest}-{'f' * 8}"]
+    assert differences(ways.values()) == [f"weights {weights[:8]}", f"weights {'f' * 8}"]
+    ways = ways_by_name(table_of([record, newer]))
+    assert differences(ways.values()) == [f"method {method}", f"method {method + 1}"]
+
+    table = table_of([other_weights, newer, record])
+    [fields] = called(scripts_of(table)[-1].data)[1]
+    assert fields["weights"] == [weights, weights, "f" * 64]
+    named = [(weights[:8], method), (weights[:8], method + 1), ("f" * 8, method)]
+    assert fields["settings"] == [f"{digest}-{short}-{number}" for short, number in named]
+    assert table.columns["setting"][[key[0] == 0x11 for key in table.keys]].tolist() == [2]
+    [fields] = called(scripts_of(table_of([record]))[-1].data)[1]
+    assert "weights" not in fields
 
 
 def test_a_record_whose_sizes_have_no_room_is_named_by_its_key() -> None:

@@ -31,6 +31,13 @@ isthmus.about = (() => {
     xla: "Whether XLA compiled the network on a GPU.",
   };
 
+  // What is no setting, but makes other pictures too.
+  const FURTHER = {
+    method:
+      "Version of the method by which Isthmus optimises strips. Another version gives other images of the same pairs.",
+    weights: "Digest of the model's weights, its first digits. Other weights make other neurons of the same names.",
+  };
+
   function show() {
     if (byId("scores").children.length === 0) fill();
     return "About";
@@ -46,6 +53,7 @@ isthmus.about = (() => {
       const name = term.textContent;
       if (Object.hasOwn(SETTINGS, name)) term.parentElement.append(explanation(SETTINGS[name]));
     }
+    if (pairs.index.weights) showWeights(pairs.index.weights);
     if (pairs.settings.length > 1) showDifferences();
     if (pairs.reasons.size) showFailures();
     for (const button of document.querySelectorAll("#about-page [data-copies]")) {
@@ -64,12 +72,25 @@ isthmus.about = (() => {
 
   const explanation = (textContent) => element("dd", { className: "meaning", textContent });
 
+  // Show each digest of weights with the number of its pairs; `digests` has that of each setting.
+  function showWeights(digests) {
+    const numbers = new Map();
+    for (const setting of pairs.columns.setting) numbers.set(digests[setting], (numbers.get(digests[setting]) ?? 0) + 1);
+    const words = [...numbers].map(([digest, number]) => `${digest} (${isthmus.pairsIn(number)})`);
+    byId("weights").textContent = words.join(", ");
+  }
+
   // Say first in what the settings of the pairs differ, and what these settings mean.
   function showDifferences() {
     const lists = [...document.querySelectorAll("#about-page .settings")];
     const valueOf = (list, name) =>
       [...list.children].find((one) => one.firstElementChild.textContent === name)?.children[1].textContent;
     const differing = Object.keys(SETTINGS).filter((name) => new Set(lists.map((list) => valueOf(list, name))).size > 1);
+    const told = pairs.differences[0].split(", ").map((words) => words.split(" ")[0]);
+    const meanings = Object.fromEntries(differing.map((name) => [name, SETTINGS[name]]));
+    const further = Object.keys(FURTHER).filter((name) => told.includes(name));
+    for (const name of further) meanings[name] = FURTHER[name];
+    const also = further.length ? `Pairs that differ in ${further.join(" or ")} alone count as different settings. ` : "";
     const rows = pairs.settings.map((digest, place) => {
       const link = element("a", {
         href: isthmus.address.toGrid({ setting: digest }),
@@ -81,9 +102,9 @@ isthmus.about = (() => {
     byId("differences").hidden = false;
     byId("differences").replaceChildren(
       element("h3", { textContent: "What differs between the settings" }),
-      element("p", { textContent: `The pairs have ${rows.length} settings, each with a digest. They differ in:` }),
+      element("p", { textContent: `The pairs have ${rows.length} settings, each with a digest. ${also}They differ in:` }),
       element("dl", {}, ...rows),
-      element("dl", { className: "meanings" }, ...differing.map((name) => term(name, SETTINGS[name]))),
+      element("dl", { className: "meanings" }, ...Object.entries(meanings).map(([name, meaning]) => term(name, meaning))),
     );
   }
 
@@ -93,7 +114,7 @@ isthmus.about = (() => {
     const which =
       walks === pairs.count
         ? "Every strip begins and ends on portraits"
-        : `${isthmus.whole(walks)} of ${isthmus.pairsIn(pairs.count)} have strips that begin and end on portraits`;
+        : `${isthmus.whole(walks)} of ${isthmus.pairsIn(pairs.count)} ${walks === 1 ? "has a strip that begins and ends" : "have strips that begin and end"} on portraits`;
     return (
       `${which}. A neuron has one portrait, an image that excites it. Strips meet at portraits, so a reader can walk ` +
       "from neuron to neuron: a strip between two portraits is a road, and a path of roads is a route. All portraits " +

@@ -96,7 +96,7 @@ isthmus.address = (() => {
     const { burst } = pairs;
     const tell = () => {
       byId("loading").hidden = false;
-      byId("loading").textContent = `Loading: ${burst.ended} of ${burst.started} files…`;
+      byId("loading").textContent = `Loading: ${burst.ended} of ${isthmus.counted(burst.started, "file")}…`;
     };
     const patience = setTimeout(() => {
       tell();
@@ -192,12 +192,15 @@ isthmus.address = (() => {
       history.replaceState(history.state, "", location.pathname + location.search + gridWith(choices).replace(/^#$/, ""));
   }
 
+  byId("unread").remove(); // this script has been read
+
   // When the document is ready, every deferred script has run or failed, that of the index included.
   document.addEventListener("DOMContentLoaded", () => {
     byId("loading").hidden = true;
     const script = document.querySelector("[data-index]"); // none in an atlas without pairs
     if (script && !pairs.index.isRead) return lost({ message: script.getAttribute("src") });
     if (!script) isthmus.index({ pairs: 0, layers: [], neurons: [], settings: [], differences: [], groups: [], first: {} });
+    assets.begin();
     const onlyLand = pairs.count === 0 && hasLand();
     for (const page of ["grid", "matrix"]) document.querySelector(`[data-page=${page}]`).hidden = onlyLand;
     byId("play").hidden = onlyLand;

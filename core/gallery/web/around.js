@@ -96,7 +96,8 @@ isthmus.around = (() => {
     await pairs.loadTiles(shown);
     if (pair !== wanted) return;
     const links = shown.map((row) => {
-      const words = isSame(row) ? ["in other settings: ", isthmus.quoted(settingOf(row))] : [nameOf(row)];
+      const named = isthmus.quoted(settingOf(row));
+      const words = isSame(row) ? ["in other settings: ", named] : [nameOf(row), ...(inOwn(row) ? [] : [", ", named])];
       return element("li", {}, element("a", { href: to([row]) }, ...words));
     });
     const same = shown.filter(isSame).slice(0, 3);

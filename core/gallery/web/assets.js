@@ -18,24 +18,21 @@ isthmus.assets = (() => {
   async function load(part) {
     const all = part === "grid" || part === "search" ? [] : parts.every;
     const paths = [...all, ...(parts[part] ?? [])].map((place) => files[place]);
-    await Promise.all(paths.map((path) => loads.get(path) ?? start(path))).catch((error) => {
-      for (const path of paths) if (path.startsWith("data/")) loads.delete(path); // no script may have taken them
-      throw error;
-    });
+    await Promise.all(paths.map((path) => loads.get(path) ?? start(path)));
   }
 
   function start(path) {
     const made = path.endsWith(".css")
-      ? isthmus.element("link", { rel: "stylesheet", href: path })
-      : isthmus.element("script", { src: path, async: false }); // run in sequence
+      ? isthmus.element("link", { rel: "stylesheet", href: isthmus.source(path) })
+      : isthmus.element("script", { src: isthmus.source(path), async: false }); // run in sequence
     const loading = new Promise((resolve, reject) => {
       const fail = () => {
         made.remove();
         loads.delete(path); // so that the next call tries again
-        reject(Object.assign(new Error(path), { path }));
+        reject(isthmus.unread(path));
       };
-      // A script that needs one that could not be read does not run, and is loaded again too.
-      const [, name] = /^assets.(\w+)-\w+[.]js$/.exec(path) ?? [];
+      // A script that is cut short, or needs one that could not be read, does not run, and is loaded again too.
+      const [, name] = /^(?:assets.)?([\w/]+)-[\w-]+[.]js$/.exec(path) ?? [];
       made.addEventListener("load", () => (name && !isthmus.ran[name] ? fail() : resolve()));
       made.addEventListener("error", fail);
     });
@@ -55,7 +52,7 @@ isthmus.assets = (() => {
 
   // What the first screen does without, the tools included, is loaded at the first sign of a reader; or at once, if the
   // address has choices that the tools show or the reader has favourites.
-  addEventListener("DOMContentLoaded", () => {
+  function begin() {
     const early = () => load("every").then(() => removeEventListener("click", again, capture), isthmus.address.lost);
     const capture = { capture: true };
     const again = async ({ target }) => {
@@ -67,7 +64,7 @@ isthmus.assets = (() => {
     addEventListener("click", again, capture);
     if (location.hash || isthmus.stored(() => localStorage.getItem(isthmus.FAVOURITES))) early();
     else for (const sign of SIGNS) addEventListener(sign, early, { once: true, passive: true });
-  });
+  }
 
-  return { load, prepare, has: (part) => part in parts };
+  return { load, begin, prepare, has: (part) => part in parts };
 })();

@@ -18,7 +18,7 @@ isthmus.compare = (() => {
     const { references, mistakes } = read(shown);
     const found = await Promise.all(references.map((one) => load(one).catch((error) => error)));
     if (shown !== (value ?? "")) return document.title; // the reader has gone on
-    const missing = found.filter((one) => one instanceof Error).map(({ message }) => message);
+    const missing = found.filter((one) => one instanceof Error).map(whyMissing);
     strips = found.filter((one) => !(one instanceof Error));
     tell([...mistakes, ...missing, ...few()]);
     byId("compare-stage").hidden = strips.length === 0;
@@ -32,6 +32,8 @@ isthmus.compare = (() => {
     scrubber.begin(positions, Math.round(scrubber.share * (positions - 1)));
     return "Compare";
   }
+
+  const whyMissing = ({ path, message }) => (path ? `${path} could not be read. Reload this page.` : message);
 
   // Read the address. Return at most MOST references, and what is wrong with the others.
   function read(value) {
@@ -68,10 +70,7 @@ isthmus.compare = (() => {
     await pairs.loadTiles([row], NUMBERS);
     const pair = pairs.at(row);
     if (pair.failed) throw new Error(`${pair.name} failed, so it has no strip.`);
-    const line = await pairs.line(row).catch(({ message }) => {
-      throw new Error(`${message} could not be read. Reload this page.`);
-    });
-    return { reference: one, pair, record: JSON.parse(line) };
+    return { reference: one, pair, record: JSON.parse(await pairs.line(row)) };
   }
 
   // ---- strips

@@ -221,29 +221,32 @@ isthmus.pairs = (() => {
     return loadBlock(group, Math.floor(row / group.rows));
   }
 
-  const loadBlock = (group, number) => loadScript(dataPath(group.name, number, group.digests[number]));
+  const loadBlock = (group, number) =>
+    loadScript(dataPath(group.name, number, group.digests[number]), () => group.done.has(number));
 
   const dataPath = (name, number, digest) => `data/${name}-${String(number).padStart(5, "0")}-${digest}.js`;
 
-  // Run a script once.
-  function loadScript(path) {
+  // Run a script once, see `runScript`.
+  function loadScript(path, hasCome) {
     if (!loads.has(path)) {
-      const loading = runScript(path);
+      const loading = runScript(path, hasCome);
       loads.set(path, loading);
       loading.catch(() => loads.delete(path)); // so that the next call tries again
     }
     return loads.get(path);
   }
 
-  function runScript(path) {
+  // Run a script. `hasCome` returns whether its data are there; they are not if the file is cut short, because a browser
+  // runs no part of it and reports no failure to load it.
+  function runScript(path, hasCome) {
     if (burst.started === burst.ended) Object.assign(burst, { started: 0, ended: 0 });
     burst.started++;
     return new Promise((resolve, reject) => {
-      const script = isthmus.element("script", { src: path });
+      const script = isthmus.element("script", { src: isthmus.source(path) });
       const end = (isRead) => {
         burst.ended++;
         script.remove();
-        isRead ? resolve() : reject(Object.assign(new Error(path), { path }));
+        isRead && hasCome() ? resolve() : reject(isthmus.unread(path));
         dispatchEvent(new Event("arrival"));
       };
       script.addEventListener("load", () => end(true));

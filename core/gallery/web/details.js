@@ -5,7 +5,7 @@
   const { pairs } = isthmus;
   const KEPT = 3; // detail scripts whose lines stay in memory
   const shards = new Map(); // number -> promise of its lines, the most recently used last
-  let arrived = null; // lines of the script that has run last
+  let arrived = null; // lines of a script that has just run
 
   isthmus.details = (lines) => (arrived = lines);
 
@@ -24,7 +24,9 @@
 
   async function load(row, number) {
     await pairs.loadKeysAround(row);
-    await pairs.runScript(pairs.dataPath("detail", number, pairs.detailDigests[number]));
-    return arrived;
+    await pairs.runScript(pairs.dataPath("detail", number, pairs.detailDigests[number]), () => arrived);
+    const lines = arrived; // of this script, because no other runs between its end and this line
+    arrived = null;
+    return lines;
   }
 })();

@@ -22,15 +22,25 @@ isthmus.filter = (() => {
   const KEY_PREFIX = /^[0-9a-f]{6,20}$/; // a word of a search that may begin a key
   const rowsOfKeys = new Map(); // beginning of a key -> rows
 
-  // Return the choices in an address, or in any map of texts, always in the same sequence.
+  // Return whether the value of a choice can be understood.
+  function isRight(name, value) {
+    if (pairs.absent.has(name)) return false;
+    if (SCORES.includes(name)) return isRange(value);
+    if (name in LISTS) return LISTS[name].includes(value);
+    if (name === "sort") return SCORES.includes(value) && !pairs.absent.has(value);
+    if (name === "view") return VIEWS.includes(value);
+    if (name === "columns") return value >= 1 && value <= 16;
+    return value === "1" || !SWITCHES.includes(name);
+  }
+
+  // Return the choices in an address, or in any map of texts, always in the same sequence. What cannot be understood is
+  // left out, and search.js says so.
   function read(parameters) {
     const chosen = {};
-    for (const name of [...FIELDS, ...OTHERS])
-      if (parameters.get(name) && !pairs.absent.has(name)) chosen[name] = parameters.get(name);
-    if (!SCORES.includes(chosen.sort) || pairs.absent.has(chosen.sort)) delete chosen.sort;
-    if (!VIEWS.includes(chosen.view)) delete chosen.view;
-    if (!(Number(chosen.columns) >= 1)) delete chosen.columns;
-    for (const name of SWITCHES) if (chosen[name] !== "1") delete chosen[name];
+    for (const name of [...FIELDS, ...OTHERS]) {
+      const value = parameters.get(name);
+      if (value && isRight(name, value)) chosen[name] = value;
+    }
     return chosen;
   }
 
@@ -69,6 +79,11 @@ isthmus.filter = (() => {
   // Return whether choices leave all pairs in their own sequence.
   const isEmpty = (chosen) => active(chosen).length === 0 && !chosen.sort && !chosen.reverse;
 
+  function isRange(written) {
+    const parts = written.split("..");
+    return parts.length === 2 && parts.some((part) => part.trim()) && parts.every((part) => !Number.isNaN(Number(part)));
+  }
+
   // Read `0.3..0.8`; either end may be missing.
   function range(written) {
     const [least, most] = written.split("..").map((part) => (part?.trim() ? Number(part) : NaN));
@@ -82,8 +97,8 @@ isthmus.filter = (() => {
     VIEWS,
     OTHERS,
     STATUSES,
-    SWITCHES,
     rowsOfKeys,
+    isRight,
     read,
     active,
     isEmpty,

@@ -22,7 +22,8 @@
     const bucket = (number) => Math.floor((number * pairs.index.lookup.length) / 2 ** 32);
     const found = [];
     for (let number = bucket(least); number <= bucket(most); number++) {
-      await pairs.loadScript(pairs.dataPath("lookup", number, pairs.index.lookup[number]));
+      const path = pairs.dataPath("lookup", number, pairs.index.lookup[number]);
+      await pairs.loadScript(path, () => lookups.has(number));
       const [numbers, rows] = lookups.get(number);
       for (let place = firstAt(numbers, least); numbers[place] <= most; place++) found.push(rows[place]);
     }

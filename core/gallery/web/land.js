@@ -30,7 +30,7 @@ isthmus.land = Object.assign(
       byId("land-title").replaceChildren("Land of ", isthmus.quoted(places.layer));
       byId("land-title").title = places.layer;
       byId("land-state").textContent =
-        `${isthmus.whole(places.count)} neurons, similar ones side by side; mixes of them between.`;
+        `${isthmus.counted(places.count, "neuron")}, similar ones side by side; mixes of them between.`;
       endFlight();
       view.choose({ cursor: null });
       view.fit();
@@ -64,7 +64,7 @@ isthmus.land = Object.assign(
         ...layers.known().map(([value, { label }]) => element("option", { value, textContent: label })),
       );
       places.known.then(() => (byId("land-lines-label").hidden = places.strips.length === 0));
-      canvas.setAttribute("aria-label", `Land of ${isthmus.whole(places.count)} neurons of ${places.layer}`);
+      canvas.setAttribute("aria-label", `Land of ${isthmus.counted(places.count, "neuron")} of ${places.layer}`);
       listenToKeys();
       listenToTools();
     }
@@ -322,7 +322,7 @@ isthmus.land = Object.assign(
       const colours = value ? layers.colours(value) : null;
       byId("land-legend").hidden = !colours;
       if (value === "dead") {
-        const number = `${isthmus.whole(colours.count)} of ${isthmus.whole(places.count)} neurons`;
+        const number = `${isthmus.whole(colours.count)} of ${isthmus.counted(places.count, "neuron")}`;
         byId("land-legend").replaceChildren(element("span", { className: "red" }), `${number}: ${isthmus.UNEXCITED}`);
       } else if (colours) {
         const { meaning } = layers.SCORES[value];

@@ -53,6 +53,15 @@ isthmus.names = (() => {
     return pairs.neurons.filter((neuron) => isMeant(neuron) && passes(neuron));
   }
 
+  // Return what is missing in a text that names a layer alone, in words with an example that passes a test, or null.
+  function withoutChannel(written, passes = () => true) {
+    const layer = written.trim().replace(/:$/, "");
+    const known = [...pairs.neurons, ...(isthmus.places?.neurons ?? [])];
+    const example = known.find((one) => [one.layer, isthmus.writtenLayer(one.layer)].includes(layer) && passes(one));
+    if (!example) return null;
+    return [isthmus.quoted(layer), " is a layer: a channel is missing, as in ", isthmus.inWords(example), "."];
+  }
+
   // Let a field suggest neurons that pass a test, by their names and labels.
   function suggest(field, passes) {
     const update = () => {
@@ -87,5 +96,5 @@ isthmus.names = (() => {
     return { known: known.length, dead, weak, everywhere };
   }
 
-  return { write, split, read, find, suggest, markIn, marksIn };
+  return { write, split, read, find, withoutChannel, suggest, markIn, marksIn };
 })();

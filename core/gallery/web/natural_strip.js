@@ -49,9 +49,9 @@ isthmus.naturalStrip = (() => {
   // Say what both neurons have in common.
   function between({ both, by_chance, correlation }) {
     if (Number.isNaN(by_chance)) return "";
-    const all = isthmus.whole(photographs.album.photographs);
+    const all = isthmus.counted(photographs.album.photographs, "photograph");
     const found = both === 0 ? "none is" : both === 1 ? "1 is" : `${isthmus.whole(both)} are`;
-    const told = `${all} photographs, ${found} among the strongest 10 % of both neurons (${rounded(by_chance)} would be by chance).`;
+    const told = `${all}, ${found} among the strongest 10 % of both neurons (${rounded(by_chance)} would be by chance).`;
     const little = both === 0 ? "nothing" : both < by_chance / 2 ? "little" : "";
     const start = little ? `Photographs hold ${little} between the two: of` : "Of";
     const known = Number.isNaN(correlation) ? "" : ` Their activations correlate by ${signed(correlation)}.`;

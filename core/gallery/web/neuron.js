@@ -62,6 +62,8 @@ isthmus.neuron = (() => {
 
   function state(name) {
     if (!name.trim()) return ["The address names no neuron: expected one as layer:channel, a channel or a label."];
+    const layer = neuron ? null : names.withoutChannel(name);
+    if (layer) return layer;
     if (rows.length === 0)
       return ["This atlas has no pair of ", neuron ? isthmus.inWords(neuron) : isthmus.quoted(name), "."];
     const walk = rows.some(pairs.isRoad) ? [" · ", isthmus.walkLink(neuron)] : [];

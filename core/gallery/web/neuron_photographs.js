@@ -84,7 +84,7 @@ isthmus.neuronPhotographs = (() => {
       const link = pairs.count ? element("a", { href: address.toGrid({ text: name.toLowerCase() }) }, quoted) : quoted;
       const size = Math.abs(strength).toFixed(1);
       const sign = strength < 0 && Number(size) > 0 ? "−" : "+";
-      return element("li", { title: `${isthmus.whole(count)} photographs` }, link, ` ${sign}${size}`);
+      return element("li", { title: isthmus.counted(count, "photograph") }, link, ` ${sign}${size}`);
     });
     const leads = pairs.count ? "; a class leads to the pairs of the neurons that it excites most" : "";
     const textContent = `The strongest classes, in deviations from the mean of all photographs${leads}.`;

@@ -22,6 +22,7 @@ isthmus.photographs = (() => {
       const names = own.filter((number) => number < given.classes.length).map((number) => given.classes[number]);
       neuron.lower = [neuron.lower, ...names].join("\n").toLowerCase(); // a search for a class finds its neurons
     }
+    isthmus.ran["data/album"] = 1;
   };
   isthmus.shown = (number, summaries) => scripts.shown.set(number, summaries);
   isthmus.natural = (number, strips) => scripts.natural.set(number, strips);
@@ -32,7 +33,8 @@ isthmus.photographs = (() => {
 
   async function contentOf(kind, number) {
     const found = scripts[kind];
-    if (!found.has(number)) await pairs.runScript(pairs.dataPath(kind, number, album[kind].digests[number]));
+    const path = pairs.dataPath(kind, number, album[kind].digests[number]);
+    if (!found.has(number)) await pairs.runScript(path, () => found.has(number));
     const content = found.get(number);
     found.delete(number);
     found.set(number, content);
@@ -89,7 +91,7 @@ isthmus.photographs = (() => {
 
   // Return the sentence about the source of the photographs.
   function source() {
-    const told = `${isthmus.whole(album.photographs)} photographs were compared.`;
+    const told = `${isthmus.counted(album.photographs, "photograph")} ${album.photographs === 1 ? "was" : "were"} compared.`;
     const licence = element("a", { href: "images/licence.txt", textContent: "Their licence" });
     return element("p", { className: "faint" }, told, ...(album.licence && album.published ? [" ", licence] : []));
   }

@@ -24,6 +24,7 @@ isthmus.places = (() => {
     Object.assign(places, { stripsAt: new Uint32Array(places.count), rowOf: new Map(), strips: [] });
     places.known = pairs.load(pairs.names).then(findStrips); // the page shows a load that fails elsewhere
     places.known.catch(() => {});
+    isthmus.ran["data/land"] = 1;
   };
 
   // Find the strips between two neurons of the land, [number, number, row of the pair], once their names are loaded;

@@ -78,7 +78,7 @@ isthmus.record = (() => {
     if (history.length === 0) return;
     const [first, last] = [history[0], history.at(-1)].map(isthmus.short);
     const inStages = record.method >= 6 && record.settings.schedule === "fast";
-    const updates = inStages ? "" : ` in ${isthmus.whole(record.settings.steps)} updates`;
+    const updates = inStages ? "" : ` in ${isthmus.counted(record.settings.steps, "update")}`;
     const words = `from ${first} to ${last}${updates}`;
     const chart = isthmus.chart(
       [{ kind: "curve-a", name: "the objective", values: history }],
@@ -88,7 +88,7 @@ isthmus.record = (() => {
     const ends = hasEnds
       ? " The two ends are optimised first; where the curve breaks, the frames between them begin."
       : "";
-    const points = `The curve has ${history.length} points, each the mean over an equal part of the updates.${ends}`;
+    const points = `The curve has ${isthmus.counted(history.length, "point")}, each the mean over an equal part of the updates.${ends}`;
     const text = `${OBJECTIVE} It went ${words}. ${points}`;
     byId("history").replaceChildren(chart, element("p", { className: "faint", textContent: text }));
   }
@@ -120,7 +120,7 @@ isthmus.record = (() => {
     byId("checkpoints-fold").open = kept.length <= FEW;
     byId("checkpoints").replaceChildren(
       ...kept.map(({ step, objective }) => {
-        const words = `after ${isthmus.whole(step)} updates`;
+        const words = `after ${isthmus.counted(step, "update")}`;
         const image = element("img", {
           src: isthmus.stripPath(pair, step),
           alt: `all frames ${words}`,

@@ -178,6 +178,8 @@ isthmus.roads = (() => {
     const unclear = read.find(({ found }) => found.length !== 1);
     if (!unclear) return null;
     const { written, found } = unclear;
+    const layer = found.length === 0 && isthmus.names.withoutChannel(written, (neuron) => neuron.id >= 0 && hasRoads(neuron));
+    if (layer) return layer;
     if (found.length === 0)
       return [isthmus.quoted(written), " has no road in this atlas: no finished strip joins it to another neuron."];
     const links = found.slice(0, LISTED).flatMap((neuron, i) => {

@@ -3,7 +3,7 @@
 // Searching: the pairs that the reader's choices leave, sorted.
 isthmus.search = (() => {
   const { filter, pairs } = isthmus;
-  const { FIELDS, LISTS, SCORES, VIEWS, OTHERS, STATUSES, SWITCHES, active, keysIn, range, rowsOfKeys, wordsIn } = filter;
+  const { FIELDS, LISTS, SCORES, VIEWS, OTHERS, STATUSES, active, keysIn, range, rowsOfKeys, wordsIn } = filter;
   const orders = new Map(); // name of a sort order -> all rows, sorted
 
   // A text may name a class of photographs, if the atlas has any.
@@ -128,31 +128,29 @@ isthmus.search = (() => {
 
   // ---- mistakes
 
-  // Return what a reader may have mistyped in an address, in words; `pages` are names that may stand in it too.
+  // Return in words what of an address is not understood, and left out; `pages` are names that may stand in it too.
   function mistakes(parameters, pages) {
-    const known = [...pages, ...FIELDS, ...OTHERS];
-    const unknown = [...parameters.keys()].filter((key) => !known.includes(key));
-    const found = unknown.map((key) => `${JSON.stringify(key)} is not known`);
-    const expect = (name, isRight, expected) => {
-      const value = parameters.get(name);
-      if (value && !isRight(value)) found.push(`${name}: expected ${expected}, got ${JSON.stringify(value)}`);
-    };
-    for (const name of [...SCORES, ...Object.keys(LISTS)])
-      if (parameters.get(name) && pairs.absent.has(name)) found.push(`${name}: no pair of this atlas has it`);
-    for (const name of SCORES) expect(name, isRange, "a range such as 0.2..0.8");
-    for (const [name, values] of Object.entries(LISTS))
-      expect(name, (value) => values.includes(value), values.length < 9 ? values.join(" or ") : "a name of this atlas");
-    const scores = SCORES.filter((name) => !pairs.absent.has(name));
-    expect("sort", (value) => scores.includes(value), scores.join(", "));
-    expect("view", (value) => VIEWS.includes(value), VIEWS.join(", "));
-    for (const name of SWITCHES) expect(name, (value) => value === "1", "1");
-    expect("columns", (value) => value >= 1 && value <= 16, "a number from 1 to 16");
-    return found;
+    const choices = [...FIELDS, ...OTHERS];
+    const unknown = [...parameters.keys()].filter((key) => ![...pages, ...choices].includes(key));
+    const wrong = choices.filter((name) => parameters.get(name) && !filter.isRight(name, parameters.get(name)));
+    return [
+      ...unknown.map((key) => `${JSON.stringify(key)} is not known`),
+      ...wrong.map((name) => `${name}: ${whyNot(name, JSON.stringify(parameters.get(name)))}`),
+    ];
   }
 
-  function isRange(written) {
-    const parts = written.split("..");
-    return parts.length === 2 && parts.some((part) => part.trim()) && parts.every((part) => !Number.isNaN(Number(part)));
+  function whyNot(name, got) {
+    if (pairs.absent.has(name)) return "no pair of this atlas has it";
+    const values = LISTS[name];
+    if (values) return `expected ${values.length < 9 ? values.join(" or ") : "a name of this atlas"}, got ${got}`;
+    const expected = {
+      sort: SCORES.filter((score) => !pairs.absent.has(score)).join(", "),
+      view: VIEWS.join(", "),
+      columns: "a number from 1 to 16",
+      favourites: "1",
+      reverse: "1",
+    };
+    return `expected ${expected[name] ?? "a range such as 0.2..0.8"}, got ${got}`;
   }
 
   return { apply, isReady, ready, mistakes, prepare };

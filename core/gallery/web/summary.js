@@ -62,7 +62,9 @@ isthmus.summary = (() => {
   function pace({ pace, frames, layer_distance }) {
     if (pace !== null) {
       const kind = pace <= EVEN ? "even" : pace <= FAIRLY_EVEN ? "fairly even" : "uneven";
-      return `The pace is ${kind}: the largest step is ${Number(pace.toPrecision(2))} times the smallest.`;
+      const times = Number(pace.toPrecision(2));
+      const size = times === 1 ? "as large as" : `${times} times`;
+      return `The pace is ${kind}: the largest step is ${size} the smallest.`;
     }
     if (frames < 3) return "Two frames are one step, so there is no pace.";
     return Object.keys(layer_distance).length ? "" : "The pace is unknown: there are no alignment layers.";

@@ -15,6 +15,15 @@ isthmus.need = (script) => {
   if (!isthmus.ran[script]) throw new Error(`${script}.js has not run`);
 };
 
+// Where to load a file from, and the error for one that could not be read. A browser may keep what it got of such a file,
+// so the next attempt has another address.
+[isthmus.source, isthmus.unread] = (() => {
+  const lost = new Set(); // paths
+  const source = (path) => (lost.has(path) ? `${path}?${Date.now()}` : path);
+  const unread = (path) => lost.add(path) && Object.assign(new Error(path), { path });
+  return [source, unread];
+})();
+
 isthmus.element = (tag, properties = {}, ...children) => {
   const made = Object.assign(document.createElement(tag), properties);
   made.append(...children);
@@ -38,7 +47,9 @@ isthmus.quoted = (text) => isthmus.element("bdi", { textContent: text });
 
 isthmus.whole = new Intl.NumberFormat("en").format;
 
-isthmus.pairsIn = (number) => `${isthmus.whole(number)} ${number === 1 ? "pair" : "pairs"}`;
+isthmus.counted = (number, noun) => `${isthmus.whole(number)} ${noun}${number === 1 ? "" : "s"}`;
+
+isthmus.pairsIn = (number) => isthmus.counted(number, "pair");
 
 // Write a number with three digits, in at most nine signs.
 isthmus.short = (() => {

@@ -7,19 +7,23 @@ isthmus.welcome = (() => {
   const PLACE = "isthmus welcome";
   const welcome = byId("welcome");
 
-  // Show the first strip that is finished, short and strong at both ends, of those that come with the page.
+  // Show the first strip that is finished, short and strong at both ends, of those that come with the page; if there is
+  // one, of three frames or more, because no frame of a shorter one excites both neurons.
   function show() {
     if (!byId("example").hidden) return;
-    for (let row = 0; row < pairs.index.first; row++) {
-      const pair = pairs.at(row);
-      if (pair.failed || pair.frames > 10 || isthmus.markOf(pair, "a") || isthmus.markOf(pair, "b")) continue;
-      const image = isthmus.picture(isthmus.previewPath(pair.key), () => (byId("example").hidden = true));
-      image.alt = `The frames of ${pair.name}`;
-      byId("example").prepend(image);
-      byId("example").hidden = false;
-      return;
-    }
+    const first = Array.from({ length: pairs.index.first }, (_, row) => pairs.at(row)).filter(isExample);
+    const pair = first.find(({ frames }) => frames > 2) ?? first[0];
+    if (!pair) return;
+    const image = isthmus.picture(isthmus.previewPath(pair.key), () => (byId("example").hidden = true));
+    image.alt = `The frames of ${pair.name}`;
+    byId("both").hidden = pair.frames < 3;
+    byId("example").prepend(image);
+    byId("example").hidden = false;
   }
+
+  const isExample = (pair) =>
+    !pair.failed && pair.frames <= 10 && !isthmus.markOf(pair, "a") && !isthmus.markOf(pair, "b");
+
   welcome.addEventListener("toggle", () =>
     isthmus.stored(() => localStorage.setItem(PLACE, welcome.open ? "open" : "folded")),
   );
