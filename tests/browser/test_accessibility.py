@@ -17,6 +17,7 @@ PLACES = {
     "grid": "",
     "filtered": "#layer_a=block9_expand_pre_relu&sort=balance&text=block",
     "no result": "#text=nothing",
+    "failed, as tile": "#status=failed&view=tile",
     "pair": f"#pair={make_record(0).key}",
     "failed pair": f"#pair={make_record(FAILED_ROW).key}",
     "pair, one not excited": f"#pair={make_record(DEAD_ROW).key}",
