@@ -6,6 +6,9 @@ const isthmus = {};
 
 isthmus.byId = (id) => document.getElementById(id);
 
+// The size of text that the reader has chosen in the browser, in quarters of the usual one.
+isthmus.TEXT = Math.ceil(parseFloat(getComputedStyle(document.documentElement).fontSize) / 4) / 4;
+
 // Put its HTML into the element of a page; the scripts of the page run afterwards.
 isthmus.html = (page, html) => (isthmus.byId(`${page}-page`).innerHTML = html);
 
