@@ -80,7 +80,7 @@ isthmus.markOf = (pair, end) => ["dead", "weak"].find((mark) => pair[mark]?.incl
 
 isthmus.mark = (mark, textContent = isthmus.MARKS[mark].word) => {
   const made = isthmus.element("span", { className: mark, textContent, title: isthmus.MARKS[mark].meaning });
-  made.dataset.note = made.title;
+  Object.assign(made.dataset, { note: made.title, sign: isthmus.MARKS[mark].sign });
   return made;
 };
 
