@@ -100,6 +100,33 @@ def assert_no_sideways_scroll(page: Page) -> None:
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
+_CUT = """() => {
+    const cut = new Set();
+    const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    for (let text; (text = texts.nextNode()); ) {
+        if (!text.data.trim() || text.parentElement.closest(".unseen")) continue;
+        const range = document.createRange();
+        range.selectNode(text);
+        for (const line of range.getClientRects())
+            for (let box = text.parentElement; box; box = box.parentElement) {
+                const overflow = getComputedStyle(box).overflowY;
+                if (overflow === "visible") continue;
+                if (overflow !== "hidden") break; // it can be scrolled
+                const { top, bottom } = box.getBoundingClientRect();
+                const isSeen = line.bottom > top + 1 && line.top < bottom - 1;
+                const isWhole = line.top >= top - 1 && line.bottom <= bottom + 1;
+                if (isSeen && !isWhole) cut.add(`${box.className}: ${text.data}`);
+            }
+    }
+    return [...cut];
+}"""
+
+
+def assert_no_line_is_cut(page: Page) -> None:
+    """Check that every line of text is whole or hidden: no box with a height of its own cuts through it."""
+    assert page.evaluate(_CUT) == []
+
+
 def wait_for_pictures(page: Page) -> None:
     """Wait until every picture of the page is decoded, so that a screenshot has it."""
     page.evaluate("Promise.all([...document.images].filter(one => one.naturalWidth).map(one => one.decode()))")

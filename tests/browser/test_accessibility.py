@@ -9,14 +9,15 @@ from typing import Any
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
-from sample_atlases import DEAD_ROW, FAILED_ROW, LAYERS, make_record
-from screen import assert_no_sideways_scroll
+from sample_atlases import DEAD_ROW, FAILED_ROW, LAYERS, make_record, walk_record
+from screen import assert_no_line_is_cut, assert_no_sideways_scroll
 
 Open = Callable[..., Page]  # the fixture `open_atlas`
 PLACES = {
     "grid": "",
     "filtered": "#layer_a=block9_expand_pre_relu&sort=balance&text=block",
     "no result": "#text=nothing",
+    "failed, as tile": "#status=failed&view=tile",
     "pair": f"#pair={make_record(0).key}",
     "failed pair": f"#pair={make_record(FAILED_ROW).key}",
     "pair, one not excited": f"#pair={make_record(DEAD_ROW).key}",
@@ -78,23 +79,36 @@ def test_no_page_has_a_barrier(
     assert found == []
 
 
-SIZE_OF_TEXT = """new MutationObserver(() => document.documentElement?.style.setProperty("font-size", "24px"))
-    .observe(document, { childList: true })"""  # as if 24 px were set in the browser, whose default is 16
+SHOWN = """part => {
+    document.querySelector(".page.shown > :is(#grid, #partners)")?.scrollIntoView();
+    return document.querySelector(`.page.shown ${part}`)?.offsetParent;
+}"""  # rows far below the screen do not exist
+TELEPHONE = {"width": 360, "height": 740}
+SIZE_OF_TEXT = """new MutationObserver(() => document.documentElement?.style.setProperty("font-size", "SIZEpx"))
+    .observe(document, { childList: true })"""  # as if this size were set in the browser, whose default is 16 px
 
 
-def test_text_follows_the_size_that_is_set_in_the_browser(open_atlas: Open, atlas: Path) -> None:
-    """With text half as large again, every line is larger, no row covers the next, and the page needs no scrollbar."""
-    page = open_atlas(atlas, file="manifest.json", may_fail=True, apart=True, viewport={"width": 360, "height": 740})
-    page.add_init_script(SIZE_OF_TEXT)
-    page.goto((atlas / "index.html").as_uri())
+def open_with_text(open_atlas: Open, root: Path, size: int) -> Page:
+    """Open an atlas on a telephone whose browser has this size of text, px."""
+    page = open_atlas(root, file="manifest.json", may_fail=True, apart=True, viewport=TELEPHONE)
+    page.add_init_script(SIZE_OF_TEXT.replace("SIZE", str(size)))
+    page.goto((root / "index.html").as_uri())
+    return page
+
+
+@pytest.mark.parametrize("size", [16, 20, 24, 32])
+def test_text_follows_the_size_that_is_set_in_the_browser(open_atlas: Open, atlas: Path, size: int) -> None:
+    """With larger text every line is larger and whole, no row covers the next, and the page needs no scrollbar."""
+    page = open_with_text(open_atlas, atlas, size)
     expect(page.locator("#count")).to_have_text("30 of 30 pairs")
     page.locator("#filters > summary").click()
     expect(page.locator(".range").first).to_be_visible()
     for view in ("filmstrip", "tile", "list"):
         page.evaluate(f"location.hash = '#view={view}'")
         page.locator("#grid").scroll_into_view_if_needed()
-        expect(page.locator(f".view-{view} .names").first).to_have_css("font-size", "18px")
+        expect(page.locator(f".view-{view} .names").first).to_have_css("font-size", f"{0.75 * size:g}px")
         assert_no_sideways_scroll(page)
+        assert_no_line_is_cut(page)
         lines, rows = (
             page.locator(f"#grid .row:nth-child(-n+2) {one}").evaluate_all(
                 "all => all.map(one => one.getBoundingClientRect()).map(({ top, bottom }) => [top, bottom])"
@@ -104,10 +118,60 @@ def test_text_follows_the_size_that_is_set_in_the_browser(open_atlas: Open, atla
         starts = sorted({top for top, _ in rows})
         assert len(starts) == 2
         assert max(bottom for top, bottom in lines if top < starts[1]) <= starts[1]
-    for place in ("#matrix", f"#pair={make_record(0).key}", f"#neuron={LAYERS[0]}:68", "#about"):
+    places = {
+        "#matrix": "#cells table",
+        f"#pair={make_record(0).key}": "#measured dd",
+        f"#neuron={LAYERS[0]}:68": "#partners .caption",
+        f"#compare={make_record(0).key}..{make_record(DEAD_ROW).key}": "#compare-numbers td",
+        "#about": "dd",
+        "#view=filmstrip": "#grid .numbers",
+        "#view=tile": "#grid .tile",
+    }
+    for width in (360, 1280):
+        page.set_viewport_size({"width": width, "height": 740})
+        for place, part in places.items():
+            page.evaluate("hash => { location.hash = hash }", place)
+            page.wait_for_function(SHOWN, arg=part)
+            assert_no_sideways_scroll(page)
+            assert_no_line_is_cut(page)
+
+
+def test_text_of_twice_the_size_fits_the_pages_of_lands_and_walks(open_atlas: Open, land_atlas: Path) -> None:
+    """Buttons and fields are no wider than a telephone, and the caption of a pair has all of its scores."""
+    page = open_with_text(open_atlas, land_atlas, 32)
+    for place in (*WALK_PLACES.values(), *LAND_PLACES.values()):
         page.evaluate("hash => { location.hash = hash }", place)
         expect(page.locator(f"#{shown(place)}-page")).to_be_visible()
         assert_no_sideways_scroll(page)
+        assert_no_line_is_cut(page)
+    page.evaluate("hash => { location.hash = hash }", f"#pair={walk_record(1, 6, 0).key}")
+    page.wait_for_function(SHOWN, arg="#neighbours .numbers")
+    assert_no_line_is_cut(page)
+    page.evaluate("hash => { location.hash = hash }", f"#neuron={LAYERS[0]}:1")
+    page.wait_for_function(SHOWN, arg="#partners .caption")
+    caption = page.locator("#partners .caption").first
+    expect(caption.locator(".faint")).to_have_count(3)
+    assert caption.evaluate("one => one.scrollHeight === one.clientHeight")
+
+
+def test_fingers_hit_every_link_and_button(open_atlas: Open, land_atlas: Path) -> None:
+    """Where fingers point, targets are 24 px large or have as much room, as WCAG 2.5.8 asks."""
+    page = open_atlas(land_atlas, hash="#strips", viewport=TELEPHONE, has_touch=True, is_mobile=True)
+    page.evaluate(Axe().axe_script)
+    found = []
+    for view in ("tile", "list", "filmstrip"):
+        page.evaluate(f"location.hash = '#view={view}'")
+        expect(page.locator(f".view-{view} .acts button").first).to_be_attached()
+        sizes = page.locator("#grid .acts button").evaluate_all(
+            "all => all.map(one => [one.offsetWidth, one.offsetHeight])"
+        )
+        assert {tuple(size) for size in sizes} == {(24, 24)}
+        found += [f"{view}: {one}" for one in violations(page, "#grid", runOnly=["target-size"])]
+    for place, part in ((f"#pair={walk_record(1, 6, 0).key}", "#neighbours"), (f"#neuron={LAYERS[0]}:1", "#partners")):
+        page.evaluate("hash => { location.hash = hash }", place)
+        page.wait_for_function(SHOWN, arg=f"{part} .to-neuron")
+        found += [f"{place}: {one}" for one in violations(page, part, runOnly=["target-size"])]
+    assert found == []
 
 
 def shown(hash: str) -> str:

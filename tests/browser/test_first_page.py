@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 from playwright.sync_api import Page, Route, expect
-from sample_atlases import DEAD_ROW, FRAMES, PAIRS, SIZE_PX, make_record, publish, write_pictures
+from sample_atlases import DEAD_ROW, FRAMES, HUB, LAYERS, PAIRS, SIZE_PX, make_record, publish, write_pictures
 from screen import DESK, keys_shown, wait_until, wake
 
 Open = Callable[..., Page]  # the fixture `open_atlas`
@@ -433,6 +434,30 @@ def test_the_strips_on_the_screen_can_be_printed(visit_atlas: Open, atlas: Path)
         assert page.evaluate(PRINTED) == [0, 0]
         page.emulate_media(media="screen")
     assert shown > 12
+
+
+def test_other_pages_can_be_printed(visit_atlas: Open, land_atlas: Path) -> None:
+    """On paper there are no fields, and of a long list the rows of the screen, one below the other."""
+    page = visit_atlas(land_atlas, "#land", viewport=DESK)
+    for place, part in (
+        ("land", "#land-view"),
+        ("matrix", "#cells table"),
+        (f"neuron={LAYERS[0]}:{HUB}", ".caption"),
+    ):
+        page.evaluate("hash => { location.hash = hash }", f"#{place}")
+        expect(page.locator(f".page.shown {part}").first).to_be_visible()
+        page.emulate_media(media="print")
+        expect(page.locator("main :is(label, input, select, summary)").locator("visible=true")).to_have_count(0)
+        if part != ".caption":
+            page.emulate_media(media="screen")
+    rows = page.locator(".partner").evaluate_all(
+        "all => all.map(one => one.getBoundingClientRect()).map(({ top, bottom }) => [top, bottom])"
+    )
+    assert len(rows) > 2
+    assert all(end <= start for (_, end), (start, _) in pairwise(rows))
+    height = page.locator("#partners").evaluate("one => one.offsetHeight")
+    assert height < rows[-1][1] - rows[0][0] + 40
+    page.emulate_media(media="screen")
 
 
 def test_browsers_without_the_newest_css_have_the_same_layout_and_colours(

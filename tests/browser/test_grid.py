@@ -379,3 +379,20 @@ def test_the_grid_fits_every_screen(visit_atlas: Open, atlas: Path) -> None:
         page.set_viewport_size({"width": width, "height": 800})
         expect(page.locator("#grid")).to_have_attribute("aria-colcount", str(columns))
         assert_no_sideways_scroll(page)
+
+
+def test_a_mark_leaves_room_for_the_layer(visit_atlas: Open, atlas: Path) -> None:
+    """In narrow captions a sign stands for the words of a mark, so that the layer can be told and nothing overlaps."""
+    page = visit_atlas(atlas, "#ends=dead", viewport={"width": 360, "height": 740})
+    for choices, width in (("view=list", 360), ("view=tile", 360), ("columns=2", 1010)):
+        page.set_viewport_size({"width": width, "height": 740})
+        page.evaluate("choices => { location.hash = `#ends=dead&${choices}` }", choices)
+        expect(page.locator("#grid .dead").first).to_be_visible()
+        page.wait_for_function(
+            """() => {
+                const layers = [...document.querySelectorAll("#grid .layer")].filter((one) => one.offsetParent);
+                const right = (one) => document.querySelector(`#grid ${one}`).getBoundingClientRect().right;
+                const isTold = layers.length && layers.every((one) => one.offsetWidth >= 24);
+                return isTold && right(".dead") <= right(".names");
+            }"""
+        )

@@ -4,9 +4,9 @@
 isthmus.grid = (() => {
   const { byId, element, filter, pairs } = isthmus;
   const grid = byId("grid");
-  // The size of text that the reader has chosen in the browser, in quarters of the usual one.
-  const TEXT = Math.ceil(parseFloat(getComputedStyle(document.documentElement).fontSize) / 4) / 4;
-  const CAPTION = { lines: 18 + 60 * TEXT, line: 20 + 20 * TEXT, none: 0 }; // px: the bar and lines of text, see grid.css
+  const { TEXT } = isthmus;
+  const LINE = (matchMedia("(pointer: coarse)").matches ? 24 : 20) * TEXT; // px, of text, see strip.css
+  const CAPTION = { lines: 18 + 3 * LINE, line: 20 + LINE, none: 0 }; // px: the bar and lines of text, see grid.css
   const GAP = { lines: 14, line: 22, none: 4 }; // px, between tiles
   const TOOLS = 150 * TEXT; // px, about the height of the page's bar and the tools
   const LEGIBLE = 112 * TEXT; // px; narrower tiles have no caption
@@ -91,7 +91,7 @@ isthmus.grid = (() => {
     const room = within(0, Math.floor((width - tile - (width < 560 ? 120 : 300) * TEXT) / SCORE), names.length);
     const scores = names.slice(0, room);
     if (room && chosen.sort && !scores.includes(chosen.sort)) scores[room - 1] = chosen.sort;
-    return { columns: 1, caption: "list", tile, size, most: 1, film: { width: tile, height: size, frames }, scores, height: Math.max(size + 8, 40 * TEXT) + 15 };
+    return { columns: 1, caption: "list", tile, size, most: 1, film: { width: tile, height: size, frames }, scores, height: Math.max(size + 8, 2 * LINE) + 15 };
   }
 
   // Return how many frames a film of one line has: as many as the longest of the first strips, unless they are long.

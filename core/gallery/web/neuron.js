@@ -3,8 +3,9 @@
 // The page of one neuron: all its pairs as rows of frames. Each row starts from the neuron, so the frames of a strip
 // that ends on it are shown in reverse.
 isthmus.neuron = (() => {
-  const { address, assets, byId, element, names, neuronLand, pairs, places } = isthmus;
-  const CAPTION = 30; // px above the frames, see grid.css
+  const { TEXT, address, assets, byId, element, names, neuronLand, pairs, places } = isthmus;
+  const CAPTION = { padding: 6, line: 24 }; // px above the frames at the usual size of text, see neuron.css
+  const WIDE = [800, 540, 300]; // px at the usual size of text; below each, captions have one more line
   const GAP = 16; // px
   const LARGEST = 160; // px, a frame
   const NUMBERS = ["distance", "smoothness", "balance"].filter((name) => name in pairs.SCORES); // of each row
@@ -114,7 +115,9 @@ isthmus.neuron = (() => {
     const most = rows.reduce((greatest, row) => Math.max(greatest, pairs.columns.frames[row]), 2);
     size = Math.max(8, Math.min(LARGEST, Math.floor(partners.clientWidth / most)));
     partners.style.setProperty("--tile", `${size}px`);
-    list.set(rows.length, size + CAPTION + GAP);
+    const lines = 1 + WIDE.filter((least) => partners.clientWidth < least * TEXT).length;
+    partners.style.setProperty("--lines", lines);
+    list.set(rows.length, size + (CAPTION.padding + lines * CAPTION.line) * TEXT + GAP);
   }
 
   function makeRow(number) {

@@ -27,6 +27,7 @@ isthmus.strip = (() => {
       numbers.append(...(sort ? parts.reverse() : parts)); // the first is the last to be left out
       numbers.classList.toggle("sorted", Boolean(sort));
     }
+    if (!numbers.textContent) numbers.remove(); // of a failed pair
     for (const act of acts.children) {
       act.dataset.pair = pair.key;
       isthmus[act.dataset.list]?.mark(act);

@@ -6,6 +6,9 @@ const isthmus = {};
 
 isthmus.byId = (id) => document.getElementById(id);
 
+// The size of text that the reader has chosen in the browser, in quarters of the usual one.
+isthmus.TEXT = Math.ceil(parseFloat(getComputedStyle(document.documentElement).fontSize) / 4) / 4;
+
 // Put its HTML into the element of a page; the scripts of the page run afterwards.
 isthmus.html = (page, html) => (isthmus.byId(`${page}-page`).innerHTML = html);
 
@@ -88,7 +91,7 @@ isthmus.markOf = (pair, end) => ["dead", "weak"].find((mark) => pair[mark]?.incl
 
 isthmus.mark = (mark, textContent = isthmus.MARKS[mark].word) => {
   const made = isthmus.element("span", { className: mark, textContent, title: isthmus.MARKS[mark].meaning });
-  made.dataset.note = made.title;
+  Object.assign(made.dataset, { note: made.title, sign: isthmus.MARKS[mark].sign });
   return made;
 };
 
