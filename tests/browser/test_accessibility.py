@@ -96,7 +96,7 @@ def open_with_text(open_atlas: Open, root: Path, size: int) -> Page:
     return page
 
 
-@pytest.mark.parametrize("size", [16, 20, 24, 32])
+@pytest.mark.parametrize("size", [20, 32])
 def test_text_follows_the_size_that_is_set_in_the_browser(open_atlas: Open, atlas: Path, size: int) -> None:
     """With larger text every line is larger and whole, no row covers the next, and the page needs no scrollbar."""
     page = open_with_text(open_atlas, atlas, size)

@@ -113,7 +113,7 @@ def test_what_a_page_cannot_begin_without_is_named(
             (complete / path).unlink()
         page = open_atlas(complete, may_fail=True)
         expect(page.locator("#unread")).to_be_visible()
-        expect(page.locator("#unread")).to_contain_text(f"A script of this page, {path}, has not been read yet.")
+        expect(page.locator("#unread")).to_contain_text(f"{path} has not been read yet.")
     page = open_atlas(complete, hash="#strips")
     expect(page.locator("#count")).to_have_text("30 of 30 pairs")
     expect(page.locator("#unread")).to_have_count(0)

@@ -81,7 +81,7 @@ isthmus.filter = (() => {
 
   function isRange(written) {
     const parts = written.split("..");
-    return parts.length === 2 && parts.some((part) => part.trim()) && parts.every((part) => !Number.isNaN(Number(part)));
+    return parts.length === 2 && !!parts.join("").trim() && !parts.some((part) => isNaN(part));
   }
 
   // Read `0.3..0.8`; either end may be missing.

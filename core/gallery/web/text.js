@@ -20,12 +20,9 @@ isthmus.need = (script) => {
 
 // Where to load a file from, and the error for one that could not be read. A browser may keep what it got of such a file,
 // so the next attempt has another address.
-[isthmus.source, isthmus.unread] = (() => {
-  const lost = new Set(); // paths
-  const source = (path) => (lost.has(path) ? `${path}?${Date.now()}` : path);
-  const unread = (path) => lost.add(path) && Object.assign(new Error(path), { path });
-  return [source, unread];
-})();
+isthmus.lost = new Set(); // paths
+isthmus.source = (path) => (isthmus.lost.has(path) ? `${path}?${Date.now()}` : path);
+isthmus.unread = (path) => isthmus.lost.add(path) && Object.assign(new Error(path), { path });
 
 isthmus.element = (tag, properties = {}, ...children) => {
   const made = Object.assign(document.createElement(tag), properties);
@@ -90,8 +87,9 @@ isthmus.MARKS = {
 isthmus.markOf = (pair, end) => ["dead", "weak"].find((mark) => pair[mark]?.includes(end)) ?? "";
 
 isthmus.mark = (mark, textContent = isthmus.MARKS[mark].word) => {
-  const made = isthmus.element("span", { className: mark, textContent, title: isthmus.MARKS[mark].meaning });
-  Object.assign(made.dataset, { note: made.title, sign: isthmus.MARKS[mark].sign });
+  const { sign, meaning } = isthmus.MARKS[mark];
+  const made = isthmus.element("span", { className: mark, textContent, title: meaning });
+  Object.assign(made.dataset, { note: meaning, sign });
   return made;
 };
 

@@ -21,8 +21,7 @@ isthmus.welcome = (() => {
     byId("example").hidden = false;
   }
 
-  const isExample = (pair) =>
-    !pair.failed && pair.frames <= 10 && !isthmus.markOf(pair, "a") && !isthmus.markOf(pair, "b");
+  const isExample = (pair) => !pair.failed && pair.frames <= 10 && !["a", "b"].some((end) => isthmus.markOf(pair, end));
 
   welcome.addEventListener("toggle", () =>
     isthmus.stored(() => localStorage.setItem(PLACE, welcome.open ? "open" : "folded")),
