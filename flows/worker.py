@@ -49,8 +49,7 @@ with warnings.catch_warnings():  # that the class takes the place of Prefect's, 
             try:
                 taken = await super().get_and_submit_flow_runs()
                 now = time.monotonic()
-                self._taken = {run: then for run, then in self._taken.items() if now - then < _STARTING_SECONDS}
-                self._taken |= {run.id: now for run in taken if run.id not in self._running}
+                self._taken = self._starting() | {run.id: now for run in taken if run.id not in self._running}
             finally:
                 self._is_asking = False
             return taken
@@ -67,8 +66,13 @@ with warnings.catch_warnings():  # that the class takes the place of Prefect's, 
         @property
         def has_runs(self) -> bool:
             """Whether there are flow runs that have not ended, or whose processes are about to start."""
-            starting = [then for then in self._taken.values() if time.monotonic() - then < _STARTING_SECONDS]
-            return bool(self._is_asking or starting or self._running)
+            return bool(self._is_asking or self._starting() or self._running)
+
+        def _starting(self) -> dict[UUID, float]:
+            """Return the flow runs that were taken so short a time ago that their processes may be about to start."""
+            now = time.monotonic()
+            taken = self._taken.copy()  # at once, because the thread that stops the worker asks too
+            return {run: then for run, then in taken.items() if now - then < _STARTING_SECONDS}
 
 
 _stopping = threading.Event()

@@ -47,7 +47,7 @@ Order = Mapping[str, int]
 
 
 class Way(NamedTuple):
-    """How a strip was rendered: the digests of its settings and of the model's weights, and the method's version."""
+    """The way in which a strip was rendered: digests of its settings and of the weights, and the method's version."""
 
     settings: str
     weights: str

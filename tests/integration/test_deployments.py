@@ -138,7 +138,7 @@ def test_a_webhook_learns_of_a_skipped_night(deployed: Deployed, told: list[str]
 
 
 def test_a_run_that_does_not_begin_is_scheduled_again(deployed: Deployed, tmp_path: Path) -> None:
-    """As if the machine of a worker were lost between taking a run and starting it; here with less patience."""
+    """The machine of a worker may be lost between taking a run and starting it. The automation waits less long here."""
     written = (ROOT / "deploy" / "automations" / "start.yaml").read_text()
     impatient = tmp_path / "start.yaml"
     impatient.write_text(written.replace("name: isthmus-start", "name: impatient").replace("within: 300", "within: 10"))

@@ -101,7 +101,7 @@ isthmus.matrix = (() => {
   function describe({ counts, unknown, scale: { worst, best, least, most } }) {
     const { label, meaning } = pairs.SCORES[score()] ?? COUNT;
     const each = counts.some((count) => count > 1) ? ", mean of each cell" : "";
-    const noun = `${isthmus.whole(counts.length)} ${counts.length === 1 ? "cell" : "cells"}`;
+    const noun = isthmus.counted(counts.length, "cell");
     const state = score() ? [`${label}${each}: ${meaning}.`] : [`${label}: ${meaning}.`];
     const isKnown = unknown < counts.length;
     const written = score() ? isthmus.short : isthmus.whole;

@@ -96,7 +96,7 @@ isthmus.route = (() => {
     byId("route-stage").hidden = false;
     const stops = [legs[0].from, ...legs.map((leg) => leg.to)];
     const between = stops.slice(1, -1).flatMap((neuron, i) => [i ? ", " : ", by way of ", isthmus.inWords(neuron)]);
-    const strips = `${legs.length} ${legs.length === 1 ? "strip" : "strips"}`;
+    const strips = isthmus.counted(legs.length, "strip");
     say(
       strips,
       " from ",
